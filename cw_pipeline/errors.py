@@ -1,0 +1,86 @@
+"""Everything that can go wrong, grouped by what to do next.
+
+PipelineError
+├─ ConfigError          fix the setting it names; nothing was read
+├─ WarehouseError       fix the warehouse: unreachable, or of a newer version
+├─ SourceError          ConnectWise did not give a good answer
+│  ├─ SourceBusy        wait `retry_after` seconds, then ask again (429)
+│  ├─ SourceDown        ask again later: no connection, no answer in time
+│  ├─ SourceBroken      ask again; what stays broken is poisoned (5xx, 408, a body that is no JSON)
+│  ├─ SourceDenied      stop the run, fix the keys (401)
+│  ├─ SourceForbidden   give the API member's role this entity (403); other entities go on
+│  ├─ SourceMissing     not there; on a list never "empty" (404)
+│  └─ SourceRefused     do not ask again (400, 405, 409, 415, a redirect)
+├─ EntityBusy           another runner holds this entity; let it finish
+└─ TooManyRejects       look at the dead letters before the watermark moves
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(PipelineError):
+    """A setting is missing or makes no sense. The message names it and says how to mend it."""
+
+
+class WarehouseError(PipelineError):
+    """The warehouse cannot be used as it is."""
+
+
+class SourceError(PipelineError):
+    """ConnectWise did not give a good answer. `status` is the HTTP status, 0 when there was none."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SourceBusy(SourceError):
+    """The request volume exceeds capacity: wait `retry_after` seconds (None: not said)."""
+
+    def __init__(self, message: str, status: int = 429, retry_after: float | None = None) -> None:
+        super().__init__(message, status)
+        self.retry_after = retry_after
+
+
+class SourceDown(SourceError):
+    """No connection, or no answer in time. `timed_out` says which."""
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class SourceBroken(SourceError):
+    """An answer came that cannot be used: a server error, or a body that is not the JSON due."""
+
+    def __init__(self, message: str, status: int = 0, answer: str = "") -> None:
+        super().__init__(message, status)
+        self.answer = answer
+
+
+class SourceDenied(SourceError):
+    """The keys were not accepted (401)."""
+
+
+class SourceForbidden(SourceError):
+    """The API member's security role may not read this (403)."""
+
+
+class SourceMissing(SourceError):
+    """Nothing at this address (404)."""
+
+
+class SourceRefused(SourceError):
+    """The request itself is wrong; the same request will be refused again."""
+
+
+class EntityBusy(PipelineError):
+    """Another runner holds this entity."""
+
+
+class TooManyRejects(PipelineError):
+    """More of a pass was rejected than a healthy pass ever rejects."""

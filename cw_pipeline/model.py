@@ -1,0 +1,205 @@
+"""The nouns of the pipeline, in the order a record meets them.
+
+Nothing here does I/O; every other module speaks in these types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Row: TypeAlias = tuple[Any, ...]
+"""Typed values, in the order of the table's columns."""
+
+
+class Kind(StrEnum):
+    """The Postgres type a column is stored as."""
+
+    BIGINT = "bigint"
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    TIMESTAMPTZ = "timestamptz"
+    DATE = "date"
+    TEXT = "text"
+    JSONB = "jsonb"
+
+
+class Keeping(StrEnum):
+    """How an entity's table is kept in step with its list."""
+
+    WINDOW = "window"  # changes found by lastUpdated
+    SNAPSHOT = "snapshot"  # read whole each time, compared by hash
+    CHILDREN = "children"  # read parent by parent
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One warehouse column and the keys that lead to its value in the record."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array of objects inside a record: a table of its own, keyed by parent id and position."""
+
+    table: str
+    field: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One ConnectWise list and the table that holds it.
+
+    `path` is the vendor's, with the parent's place written `{parentId}`.
+    """
+
+    name: str
+    path: str
+    table: str
+    module: str
+    keeping: Keeping
+    columns: tuple[Column, ...]
+    arrays: tuple[Array, ...] = ()
+    parent: str | None = None
+    has_id: bool = True
+    count: bool = True
+    search: bool = False
+    by_id: bool = True
+    core: bool = False
+    description: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key. A child's id is trusted only within its parent."""
+        if not self.has_id:
+            return ("parent_id", "_position") if self.parent else ("_position",)
+        return ("parent_id", "id") if self.parent else ("id",)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of source time: from `since` on, inclusive.
+
+    A live pass has no upper bound in its question; `until` is only what its watermark becomes.
+    A backfill's window is closed above: before `until`, exclusive.
+    """
+
+    since: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """Ids after `after`, up to and including `upto` (None: no upper end); `cursor` is the last one read."""
+
+    after: int
+    upto: int | None
+    cursor: int
+
+    def reached(self, cursor: int) -> IdRange:
+        """This range with its cursor moved forward. Raises ValueError if it would move back."""
+        if cursor <= self.cursor:
+            raise ValueError(f"cursor must advance: {cursor} after {self.cursor}")
+        return replace(self, cursor=cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far one entity has come, as stored.
+
+    Every change up to `watermark` is in the warehouse. `window` is the open pass, if one was
+    cut short, and `ranges` is what it still has to read.
+    """
+
+    watermark: datetime | None = None
+    window: Window | None = None
+    ranges: tuple[IdRange, ...] = ()
+
+    def opened(self, now: datetime, overlap: timedelta) -> Checkpoint:
+        """Resumes the open pass, or opens the next one, up to the source's `now`."""
+        if self.window is not None:
+            return self
+        since = None if self.watermark is None else self.watermark - overlap
+        until = now.replace(microsecond=0)
+        return replace(self, window=Window(since, until), ranges=(IdRange(0, None, 0),))
+
+    def completed(self) -> Checkpoint:
+        """Closes the pass: its end becomes the watermark, which never moves back."""
+        if self.window is None:
+            raise ValueError("no pass is open")
+        ends = [end for end in (self.watermark, self.window.until) if end is not None]
+        return Checkpoint(watermark=max(ends))
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that could not become a row, kept whole with the field and the reason.
+
+    `detail` names fields and tells why; `record` is the JSON text as received, NULs removed.
+    """
+
+    record_id: int | None
+    record: str | None
+    reason: str
+    detail: str
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A field that the catalog does not know, or a value that had to be mended to fit."""
+
+    column: str
+    change: str
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A page as typed rows, beside the records that would not fit.
+
+    `rows`, `ids`, `stamps` and `hashes` run in step. `array_rows(i)` makes the rows of the
+    record's arrays, one list for each of the entity's arrays, when they are needed.
+    """
+
+    read: int
+    cursor: int | None
+    ids: Sequence[int]
+    stamps: Sequence[datetime | None]
+    hashes: Sequence[int]
+    rows: Sequence[Row]
+    array_rows: Callable[[int], list[list[Row]]]
+    rejects: tuple[Reject, ...] = ()
+    drift: tuple[Drift, ...] = ()
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run of one entity did. `rows_read` is the sum of the four below it."""
+
+    entity: str
+    kind: str
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_unchanged: int = 0
+    dead_letters: int = 0
+    rows_deleted: int = 0
+    rows_healed: int = 0
+    requests: int = 0
+    retries: int = 0
+    throttled_seconds: float = 0.0
+    pages: int = 0
+    watermark: datetime | None = None
+    row_count: int | None = None
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,91 @@
+"""Every setting, and the one reader of the environment and of `.env`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cw_pipeline.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _no_blank(value: object) -> object:
+    """An empty line in `.env` (`CW_SITE=`) means "not set"."""
+    return None if value == "" else value
+
+
+Text = Annotated[str | None, BeforeValidator(_no_blank)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
+
+
+class Settings(BaseSettings):
+    """The settings of one tenant and its warehouse. `Settings.read()` is how to get them."""
+
+    model_config = SettingsConfigDict(env_prefix="CW_", env_file=".env", extra="ignore", frozen=True)
+
+    site: Text = None
+    company: Text = None
+    public_key: Secret = None
+    private_key: Secret = None
+    client_id: Secret = None
+    api_version: str = "2025.1"
+    warehouse_dsn: Secret = None
+    schema_: str = Field("connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$")
+    entities: Text = None
+    page_size: int = Field(1000, ge=1, le=1000)
+    requests_per_minute: int = Field(900, ge=1)
+    max_concurrency: int = Field(8, ge=1, le=64)
+    overlap_seconds: int = Field(300, ge=1)
+    max_delete_fraction: float = Field(0.05, ge=0, le=1)
+    max_reject_fraction: float = Field(0.01, ge=0, le=1)
+    min_rejects: int = Field(50, ge=0)
+    children_max_age_hours: float = Field(24, gt=0)
+    children_share: float = Field(0.2, gt=0, le=1)
+    timeout_seconds: float = Field(60, gt=0)
+    pg_home: Text = None
+    dagster_pg_url: Secret = None
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings as they stand now. Raises ConfigError naming the variable and the fix."""
+        try:
+            return cls()
+        except ValidationError as error:
+            # Without `from None` pydantic would print the value, which may be a secret.
+            raise ConfigError(_complaints(error)) from None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no tenant is configured, so that the embedded simulator stands in."""
+        return self.site is None
+
+    def require_tenant(self) -> Self:
+        """These settings, if a tenant can be reached with them. Raises ConfigError otherwise."""
+        needed = ("company", "public_key", "private_key", "client_id")
+        missing = [f"CW_{name.upper()}" for name in needed if getattr(self, name) is None]
+        if self.site is not None and missing:
+            raise ConfigError(
+                f"{', '.join(missing)} not set. CW_SITE names a tenant, so its company id, API member"
+                " keys and clientId are needed too: set them in the environment or in .env"
+                " (see .env.example)"
+            )
+        return self
+
+
+def _complaints(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = str(problem["loc"][0])
+        variable = name if name.startswith("CW_") else f"CW_{name.upper()}"
+        lines.append(f"{variable}: {problem['msg']}. Change it in the environment or in .env")
+    return "; ".join(lines)
+
+
+def dagster_home() -> Path:
+    """DAGSTER_HOME, or the project's own `dagster_home/`."""
+    return Path(os.environ.get("DAGSTER_HOME") or ROOT / "dagster_home")
