@@ -54,6 +54,16 @@ class Array:
     field: str
     columns: tuple[Column, ...]
 
+    @property
+    def row_columns(self) -> tuple[Column, ...]:
+        """What a row holds, in order: parent id, position from 0, the element, extra."""
+        return (
+            Column("parent_id", (), Kind.BIGINT),
+            Column("position", (), Kind.BIGINT),
+            *self.columns,
+            Column("_extra", (), Kind.JSONB),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:
@@ -80,9 +90,19 @@ class Entity:
     @property
     def key(self) -> tuple[str, ...]:
         """The primary key. A child's id is trusted only within its parent."""
-        if not self.has_id:
-            return ("parent_id", "_position") if self.parent else ("_position",)
-        return ("parent_id", "id") if self.parent else ("id",)
+        own = "id" if self.has_id else "_position"
+        return ("parent_id", own) if self.parent else (own,)
+
+    @property
+    def row_columns(self) -> tuple[Column, ...]:
+        """What a row of a batch holds, in order: keys from outside, the record, hash and extra."""
+        outside = [name for name in self.key if name != "id"]
+        return (
+            *(Column(name, (), Kind.BIGINT) for name in outside),
+            *self.columns,
+            Column("_row_hash", (), Kind.BIGINT),
+            Column("_extra", (), Kind.JSONB),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +119,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """Ids after `after`, up to and including `upto` (None: no upper end); `cursor` is the last one read."""
+    """Ids after `cursor`, up to and including `upto` (None: no upper end), still to be read."""
 
     after: int
     upto: int | None
@@ -112,25 +132,32 @@ class IdRange:
         return replace(self, cursor=cursor)
 
 
+TAIL = IdRange(0, None, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far one entity has come, as stored.
 
     Every change up to `watermark` is in the warehouse. `window` is the open pass, if one was
-    cut short, and `ranges` is what it still has to read.
+    cut short; `tail` is its open-ended range of ids, `ranges` the closed ones that were split off
+    to be read side by side.
     """
 
     watermark: datetime | None = None
     window: Window | None = None
+    tail: IdRange = TAIL
     ranges: tuple[IdRange, ...] = ()
 
-    def opened(self, now: datetime, overlap: timedelta) -> Checkpoint:
-        """Resumes the open pass, or opens the next one, up to the source's `now`."""
+    def opened(self, now: datetime, overlap: timedelta, *, whole: bool = False) -> Checkpoint:
+        """Resumes the open pass, or opens the next one, up to the source's `now`.
+
+        `whole` opens one that reads everything, whatever the watermark says.
+        """
         if self.window is not None:
             return self
-        since = None if self.watermark is None else self.watermark - overlap
-        until = now.replace(microsecond=0)
-        return replace(self, window=Window(since, until), ranges=(IdRange(0, None, 0),))
+        since = None if whole or self.watermark is None else self.watermark - overlap
+        return Checkpoint(self.watermark, Window(since, now.replace(microsecond=0)))
 
     def completed(self) -> Checkpoint:
         """Closes the pass: its end becomes the watermark, which never moves back."""

@@ -1,0 +1,123 @@
+"""The shape of an entity's records: msgspec structs made from the catalog.
+
+Unknown fields are forbidden, so a page that decodes has lost nothing. Fields that turn out to
+exist all the same are learned: the shape is made again with a place for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from cw_pipeline.model import Column, Entity, Kind
+
+Path: TypeAlias = tuple[str, ...]
+
+_INT64 = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
+_TYPES: Mapping[Kind, Any] = {
+    Kind.BIGINT: Annotated[int, _INT64] | None,
+    Kind.NUMERIC: Decimal | None,
+    Kind.BOOLEAN: bool | None,
+    Kind.TIMESTAMPTZ: Annotated[datetime, msgspec.Meta(tz=True)] | None,
+    Kind.DATE: str | None,  # both "2025-03-01" and "2025-03-01T00:00:00Z" occur
+    Kind.TEXT: str | None,
+    Kind.JSONB: Any,
+}
+
+
+class _Links(msgspec.Struct, frozen=True):
+    """Skips the `_info` of a reference: links, and copies of fields that its own record holds."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One JSON object of the record: its fields by key."""
+
+    leaves: dict[str, Kind]
+    nodes: dict[str, Node]
+    arrays: dict[str, Node]
+    learned: set[str]
+    skips_info: bool
+
+    @classmethod
+    def of(cls, columns: Iterable[Column], arrays: Mapping[str, Node], *, info: bool) -> Node:
+        """The tree of `columns`' paths. `info`: whether `_info` holds fields of its own."""
+        root = cls({}, {}, dict(arrays), set(), not info)
+        for column in columns:
+            node = root
+            for key in column.path[:-1]:
+                node = node.nodes.setdefault(key, cls({}, {}, {}, set(), key != "_info"))
+            node.leaves[column.path[-1]] = column.kind
+        if info:
+            root.nodes.setdefault("_info", cls({}, {}, {}, set(), skips_info=False))
+        return root
+
+    def struct(self, name: str) -> type[msgspec.Struct]:
+        """The struct of this object. An absent one reads as one whose every field is null."""
+        fields: list[tuple[str, Any, Any]] = []
+        rename: dict[str, str] = {}
+        for key, kind, default in self._members(name):
+            rename[slot(len(fields))] = key
+            fields.append((slot(len(fields)), kind, default))
+        return msgspec.defstruct(
+            name, fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False
+        )
+
+    def _members(self, name: str) -> Iterable[tuple[str, Any, Any]]:
+        for key, kind in self.leaves.items():
+            yield key, _TYPES[kind], None
+        for key, node in self.nodes.items():
+            inner = node.struct(f"{name}.{key}")
+            yield key, inner, inner()
+        for key, node in self.arrays.items():
+            yield key, tuple[node.struct(f"{name}.{key}"), ...], ()
+        for key in sorted(self.learned):
+            yield key, Any, msgspec.UNSET
+        if self.skips_info and "_info" not in self.nodes:
+            yield "_info", _Links, _Links()
+
+    def attribute(self, path: Path) -> str:
+        """Where the value at `path` sits in the struct, as attrgetter takes it."""
+        keys = [*self.leaves, *self.nodes, *self.arrays, *sorted(self.learned)]
+        here = slot(keys.index(path[0]))
+        return here if len(path) == 1 else f"{here}.{self.nodes[path[0]].attribute(path[1:])}"
+
+    def unknown(self) -> list[Path]:
+        """Every learned field that is data, as a path."""
+        own = [(key,) for key in sorted(self.learned) if not is_link(key)]
+        return own + [(k, *path) for k, node in self.nodes.items() for path in node.unknown()]
+
+    def at(self, path: Path) -> Node:
+        """The object that holds the field at `path`."""
+        return self if len(path) == 1 else self.nodes[path[0]].at(path[1:])
+
+
+def slot(position: int) -> str:
+    """The name of a struct's field: vendors' keys are no identifiers."""
+    return f"f{position}"
+
+
+def is_link(key: str) -> bool:
+    """Whether a key of `_info` is a link. Links change with every upgrade and are no data."""
+    return key.lower().endswith("href")
+
+
+def tree(entity: Entity) -> Node:
+    """The record's tree, arrays included."""
+    arrays = {a.field: Node.of(a.columns, {}, info=False) for a in entity.arrays}
+    return Node.of(entity.columns, arrays, info=True)
+
+
+def getter(node: Node, paths: Iterable[Path]) -> Callable[[Any], tuple[Any, ...]]:
+    """All values of a struct in one call, as a tuple."""
+    names = [node.attribute(path) for path in paths]
+    get = attrgetter(*names) if names else None
+    if get is None:
+        return lambda _: ()
+    return get if len(names) > 1 else lambda struct: (get(struct),)
