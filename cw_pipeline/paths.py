@@ -1,0 +1,17 @@
+"""Where the files beside the code are: in a checkout, and in an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
+"""The checkout; for an installed wheel, the folder that holds installed packages."""
+
+IS_CHECKOUT = (ROOT / "pyproject.toml").is_file() and (ROOT / "sql").is_dir()
+
+SQL = ROOT / "sql" if IS_CHECKOUT else PACKAGE / "sql"
+"""Holds `migrations/` and `reporting/`. A wheel carries them inside the package."""
+
+PROJECT = ROOT if IS_CHECKOUT else Path.cwd()
+"""Holds `dagster_home/` and `workspace.yaml`. A wheel keeps no data among installed packages."""

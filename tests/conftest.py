@@ -1,0 +1,156 @@
+"""What the tests stand on: a real PostgreSQL, and a simulated ConnectWise.
+
+`CW_TEST_DSN` names a server to use (its role must be allowed to create databases); without it an
+embedded one is started in a temporary folder. Migrations run once, into a template database; each
+test gets a clone of it that it owns, dropped afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from cw_pipeline.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cw_pipeline.simulator import Simulator, Tenant
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> Iterator[None]:
+    """The machine's own CW_… settings and `.env` must not leak into what the tests see."""
+    kept = {"CW_TEST_DSN", "CW_PG_BIN"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CW_") and name not in kept]:
+            patch.delenv(name)
+        yield
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server on which tests make databases of their own."""
+
+    admin: str
+
+    def execute(self, statement: str, *names: str) -> None:
+        """Runs one statement as the server's administrator, with identifiers put in."""
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def url(self, database: str, role: str, password: str) -> str:
+        """The URL of one of its databases."""
+        parts = {k: str(v) for k, v in conninfo_to_dict(self.admin).items() if v is not None}
+        host, port = quote(parts.get("host", ""), safe=""), parts.get("port", "5432")
+        login = f"{quote(role, safe='')}:{quote(password, safe='')}"
+        return f"postgresql://{login}@/{database}?host={host}&port={port}"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A role that owns the tests' databases and is no superuser, as in production."""
+
+    name: str
+    password: str
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server for all tests of this run."""
+    if given := os.environ.get("CW_TEST_DSN"):
+        yield Server(given)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="cw-tests-"))
+    folder.chmod(0o711)  # root's server runs under another account, which passes through here
+    postgres = EmbeddedPostgres(folder / "postgres", durable=False)
+    try:
+        postgres.ensure()
+        yield Server(postgres.admin_dsn())
+    finally:
+        postgres.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def owner(server: Server) -> Iterator[Owner]:
+    """The role that owns every test's database."""
+    role = Owner(f"cw_test_{secrets.token_hex(4)}", secrets.token_hex(16))
+    server.execute(f"create role {{}} login password '{role.password}'", role.name)
+    server.execute("grant {} to current_user", role.name)  # or it could not give databases away
+    yield role
+    server.execute("drop role {}", role.name)
+
+
+@contextmanager
+def _database(server: Server, owner: Owner, template: str) -> Iterator[str]:
+    """The URL of a new database, dropped at the end of the block."""
+    name = f"cw_test_{secrets.token_hex(6)}"
+    # file_copy beats the default several times over for a small template.
+    server.execute(
+        "create database {} template {} owner {} strategy file_copy", name, template, owner.name
+    )
+    try:
+        yield server.url(name, owner.name, owner.password)
+    finally:
+        server.execute("drop database {} with (force)", name)
+
+
+@pytest.fixture(scope="session")
+def template(server: Server, owner: Owner) -> Iterator[str]:
+    """The name of a database with every migration in it."""
+    from cw_pipeline.load import migrate  # noqa: PLC0415 - tests without a database need no SQLAlchemy
+
+    with _database(server, owner, "template1") as url:
+        migrate(url)
+        yield str(conninfo_to_dict(url)["dbname"])
+
+
+@pytest.fixture
+def dsn(server: Server, owner: Owner, template: str) -> Iterator[str]:
+    """The postgresql:// URL of this test's own migrated warehouse."""
+    with _database(server, owner, template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_dsn(server: Server, owner: Owner) -> Iterator[str]:
+    """The postgresql:// URL of this test's own empty database."""
+    with _database(server, owner, "template1") as url:
+        yield url
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection]:
+    """An open connection to this test's own warehouse."""
+    with psycopg.connect(dsn) as connection:
+        yield connection
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    """A ConnectWise tenant without a record."""
+    from cw_pipeline.simulator import Tenant  # noqa: PLC0415 - see `template`
+
+    return Tenant()
+
+
+@pytest.fixture
+def simulator(tenant: Tenant) -> Iterator[Simulator]:
+    """A running ConnectWise that serves `tenant`."""
+    from cw_pipeline.simulator import Simulator  # noqa: PLC0415 - see `template`
+
+    with Simulator(tenant) as running:
+        yield running
