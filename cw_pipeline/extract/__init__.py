@@ -1,0 +1,12 @@
+"""Reading ConnectWise: a question in, a checked answer out. The only room that speaks HTTP."""
+
+from cw_pipeline.extract.client import ConnectWise as ConnectWise
+from cw_pipeline.extract.client import Tally as Tally
+from cw_pipeline.extract.query import Paging as Paging
+from cw_pipeline.extract.query import Query as Query
+from cw_pipeline.extract.query import instant as instant
+from cw_pipeline.extract.retry import BACKGROUND as BACKGROUND
+from cw_pipeline.extract.retry import INTERACTIVE as INTERACTIVE
+from cw_pipeline.extract.retry import Policy as Policy
+from cw_pipeline.extract.site import Credentials as Credentials
+from cw_pipeline.extract.site import Site as Site

@@ -1,0 +1,98 @@
+"""What ConnectWise's answer means: the only place where a status becomes an error. Pure.
+
+| answer                                  | error           | asked again                        |
+| --------------------------------------- | --------------- | ---------------------------------- |
+| 429                                     | SourceBusy      | yes, after Retry-After exactly     |
+| 408, 5xx, HTML or broken JSON           | SourceBroken    | yes, with growing waits            |
+| no connection, no answer in time        | SourceDown      | yes, with growing waits            |
+| 401                                     | SourceDenied    | never; the run stops               |
+| 403                                     | SourceForbidden | never; the other entities go on    |
+| 404                                     | SourceMissing   | never; a list asks its codebase once |
+| 400, 405, 409, 415, 3xx, any other      | SourceRefused   | never                              |
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cw_pipeline.errors import (
+    SourceBroken,
+    SourceBusy,
+    SourceDenied,
+    SourceError,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SHOWN = 400
+_KEPT = 2000
+
+
+def check(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> None:
+    """Returns if the answer is a good one. Raises the error that says what to do next."""
+    if status == HTTPStatus.OK:
+        if "json" not in headers.get("content-type", "json").lower():
+            raise SourceBroken(f"{asked}: an answer that is not JSON", status, _head(body))
+        return
+    raise _error(status, headers, body, asked)
+
+
+def _error(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> SourceError:
+    said = f"{asked}: {status} {_said(body)}".rstrip()
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return SourceBusy(said, status, retry_after(headers))
+    if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return SourceBroken(said, status, _head(body))
+    if status == HTTPStatus.UNAUTHORIZED:
+        return SourceDenied(
+            f"{said}. Check CW_COMPANY, CW_PUBLIC_KEY, CW_PRIVATE_KEY and CW_CLIENT_ID", status
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return SourceForbidden(f"{said}. The API member's security role may not inquire it", status)
+    if status == HTTPStatus.NOT_FOUND:
+        return SourceMissing(said, status)
+    return SourceRefused(said, status)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the server said, in seconds or as an HTTP date; None if it did not."""
+    value = headers.get("retry-after", "").strip()
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    until = http_date(value)
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
+    return None if until is None else max(0.0, (until - now).total_seconds())
+
+
+def http_date(value: str) -> datetime | None:
+    """An HTTP date in UTC, or None if it is none."""
+    try:
+        return parsedate_to_datetime(value).astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def _said(body: bytes) -> str:
+    """The vendor's own words, from either shape of error body."""
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    parts = [str(found.get("message") or found.get("error") or "")]
+    parts += [str(e.get("message", "")) for e in found.get("errors") or [] if isinstance(e, dict)]
+    return "; ".join(dict.fromkeys(part for part in parts if part))[:_SHOWN]
+
+
+def _head(body: bytes) -> str:
+    return body[:_KEPT].decode("utf-8", "replace")
