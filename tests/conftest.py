@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
@@ -30,13 +30,21 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
 
 
+NOT_SET = ("SITE", "COMPANY", "PUBLIC_KEY", "PRIVATE_KEY", "CLIENT_ID", "WAREHOUSE_DSN", "ENTITIES")
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _no_settings_from_outside() -> Iterator[None]:
-    """The machine's own CW_… settings and `.env` must not leak into what the tests see."""
-    kept = {"CW_TEST_DSN", "CW_PG_BIN"}
+def _no_real_tenant() -> Iterator[None]:
+    """No test, and no process it starts, may touch a tenant that this machine is set up for.
+
+    The variables are blanked rather than removed: a blank wins over a line in `.env`.
+    """
+    kept = {"CW_TEST_DSN", "CW_PG_BIN", "CW_VENV"}
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("CW_") and name not in kept]:
             patch.delenv(name)
+        for name in NOT_SET:
+            patch.setenv(f"CW_{name}", "")
         yield
 
 
@@ -53,10 +61,9 @@ class Server:
 
     def url(self, database: str, role: str, password: str) -> str:
         """The URL of one of its databases."""
-        parts = {k: str(v) for k, v in conninfo_to_dict(self.admin).items() if v is not None}
-        host, port = quote(parts.get("host", ""), safe=""), parts.get("port", "5432")
-        login = f"{quote(role, safe='')}:{quote(password, safe='')}"
-        return f"postgresql://{login}@/{database}?host={host}&port={port}"
+        ours = {"user", "password", "dbname"}
+        rest = {k: v for k, v in conninfo_to_dict(self.admin).items() if k not in ours}
+        return f"postgresql://{role}:{password}@/{database}?{urlencode(rest)}"
 
 
 @dataclass(frozen=True)

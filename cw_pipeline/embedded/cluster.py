@@ -6,17 +6,23 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cw_pipeline.embedded import binaries
-from cw_pipeline.embedded.account import Account
 from cw_pipeline.errors import WarehouseError
+
+if TYPE_CHECKING:
+    from cw_pipeline.embedded.account import Account
 
 PORT = 5432
 """Names the socket file. No TCP port is opened."""
+
+BUILTIN_LOCALE = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+BUILTIN_SINCE = 17
+"""The builtin provider sorts and folds the same on every system."""
 
 NOBODYS_PID = 2**30
 """Above any system's highest process id."""
@@ -117,8 +123,7 @@ class Cluster:
             shutil.rmtree(leftover)
         self._write_password()
         unfinished = f"init-{os.getpid()}"
-        # The builtin provider sorts and folds the same on every system; it came with 17.
-        builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if ours >= 17 else []
+        builtin = BUILTIN_LOCALE if ours >= BUILTIN_SINCE else []
         arguments = ["-U", "postgres", "-E", "UTF8", "-A", "scram-sha-256", "--locale=C", *builtin]
         sync = [] if self.durable else ["--no-sync"]
         self.run("initdb", "-D", unfinished, "--pwfile=password", *arguments, *sync)
@@ -180,7 +185,7 @@ def _environment() -> dict[str, str]:
 
 def _serves(pid: int, data: Path) -> bool:
     """Whether this process is the server of this data folder; a zombie is not."""
-    if sys.platform == "linux":
+    if Path("/proc/self/cwd").exists():  # Linux
         try:
             return Path(f"/proc/{pid}/cwd").readlink() == data.resolve()
         except OSError:

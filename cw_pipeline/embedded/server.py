@@ -47,7 +47,8 @@ class EmbeddedPostgres:
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
         account = Account.chosen()
-        programs, home = binaries.within_reach(binaries.find(), home.expanduser().absolute(), account)
+        home = home.expanduser().absolute()
+        programs, home = binaries.within_reach(binaries.find(), home, account)
         self.home = home
         self._cluster = Cluster(home, programs, _socket_folder(home), account, durable)
         self._lease: int | None = None
@@ -110,7 +111,8 @@ class EmbeddedPostgres:
     def _state(self) -> int:
         """What the socket answers. Never what a pid says: pids are re-used."""
         folder = str(self._cluster.sockets)
-        code, _ = self._cluster.attempt("pg_isready", "-q", "-t", "3", "-h", folder, "-p", str(PORT))
+        question = ["-q", "-t", "3", "-h", folder, "-p", str(PORT)]
+        code, _ = self._cluster.attempt("pg_isready", *question)
         return min(code, DOWN)
 
     def _settled(self) -> int:
@@ -139,6 +141,8 @@ class EmbeddedPostgres:
                 return False
             arguments = ["-D", "data", "-m", "fast", "-w", "-t", str(PATIENCE), "stop"]
             self._cluster.run("pg_ctl", *arguments, timeout=PATIENCE + 10)
+            if self._cluster.sockets.parent != self.home:
+                self._cluster.sockets.rmdir()
         return True
 
     def _prepare(self) -> None:
