@@ -1,0 +1,101 @@
+"""How an entity is declared: its path, and only what is unusual about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cw_pipeline.catalog.columns import arrays_of, columns_of, fitted
+from cw_pipeline.catalog.facts import list_fact
+from cw_pipeline.catalog.naming import entity_name, table_name
+from cw_pipeline.model import Column, Entity, Keeping, Kind
+
+_PARENT = "/{parentId}"
+_ONLY_ID = (Column("id", ("id",), Kind.BIGINT),)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One line of the catalog, before the vendor's facts are added to it."""
+
+    path: str
+    about: str
+    core: bool
+    keeping: Keeping | None
+    parent: str | None
+    columns: tuple[Column, ...] | None
+
+    @property
+    def name(self) -> str:
+        """What settings and commands call it: the path without slashes around it and ids in it."""
+        return entity_name(self.path)
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return fitted(table_name(self.path))
+
+
+def entity(
+    path: str,
+    about: str = "",
+    *,
+    core: bool = False,
+    keeping: Keeping | None = None,
+    parent: str | None = None,
+    columns: tuple[Column, ...] | None = None,
+) -> Declared:
+    """Declares the list at `path`; the rest follows from the vendor's facts.
+
+    `core`: synced unless CW_ENTITIES says otherwise. `keeping`, `parent` (a path) and `columns`
+    speak where the facts are wrong or silent: a list the facts do not know has its `id`, and
+    everything else in `_extra`.
+    """
+    return Declared(path, about, core, keeping, parent, columns)
+
+
+def built(declared: Declared) -> Entity:
+    """The entity with its columns."""
+    fact = list_fact(declared.path)
+    model = fact.get("model", "")
+    parent = _parent(declared, fact)
+    keys = ("parent_id",) if parent else ()
+    columns = declared.columns or (columns_of(model, keys) if model else _ONLY_ID)
+    return Entity(
+        name=declared.name,
+        path=declared.path,
+        table=declared.table,
+        module=declared.path.split("/")[1],
+        keeping=declared.keeping or _keeping(columns, parent),
+        columns=columns,
+        arrays=arrays_of(model, declared.table) if declared.columns is None else (),
+        parent=parent,
+        has_id=any(column.path == ("id",) for column in columns),
+        count=fact.get("count", False),
+        search=fact.get("search", False),
+        by_id=fact.get("byId", False),
+        core=declared.core,
+        description=declared.about or _about(declared.path),
+    )
+
+
+def _parent(declared: Declared, fact: dict[str, str]) -> str | None:
+    if _PARENT not in declared.path:
+        return None
+    return entity_name(declared.parent or fact["parent"])
+
+
+def _keeping(columns: tuple[Column, ...], parent: str | None) -> Keeping:
+    if parent:
+        return Keeping.CHILDREN
+    paths = {column.path for column in columns}
+    dated = {("id",), ("_info", "lastUpdated")} <= paths
+    return Keeping.WINDOW if dated else Keeping.SNAPSHOT
+
+
+def _about(path: str) -> str:
+    words = [word.replace("_", " ") for word in map(_words, entity_name(path).split("/"))]
+    return f"{words[0].capitalize()}: {', '.join(words[1:])}"
+
+
+def _words(step: str) -> str:
+    return table_name(step)

@@ -1,0 +1,15 @@
+"""What is kept of the module expense."""
+
+from __future__ import annotations
+
+from cw_pipeline.catalog.declare import entity
+
+ENTITIES = (
+    entity("/expense/classifications", "Expense classifications", core=True),
+    entity("/expense/entries", "Expenses of members", core=True),
+    entity("/expense/entries/{parentId}/audits"),
+    entity("/expense/paymentTypes", "How expenses are paid", core=True),
+    entity("/expense/reports", "Expense reports of members", core=True),
+    entity("/expense/reports/{parentId}/audits"),
+    entity("/expense/types", "Expense types", core=True),
+)

@@ -1,0 +1,68 @@
+"""The vendor's facts as the catalog reads them, with what was seen of real tenants added.
+
+`facts.json` is generated from the vendor's OpenAPI document and never edited. `observed.json` holds
+fields that real answers have and the document lacks, `dates.json` which fields are instants and
+which are days, each with its reason: the document's word for that is not reliable.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+Fields = dict[str, str]
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """The generated facts: `lists` and `models`."""
+    return _read("facts.json")
+
+
+def list_fact(path: str) -> dict[str, Any]:
+    """What is known of the list at `path`; empty for one the document does not know."""
+    fact: dict[str, Any] = facts()["lists"].get(path, {})
+    return fact
+
+
+def fields(model: str) -> Fields:
+    """The fields of a model, in the document's order, then those only seen in real answers.
+
+    The type is `int`, `string`, …; `@Model` for an object, `[@Model]` for an array of them.
+    """
+    declared: Fields = facts()["models"].get(model, {})
+    observed = _observed()["fields"].get(model, {})
+    return declared | {name: word for name, word in observed.items() if name not in declared}
+
+
+def info_fields(model: str) -> Fields:
+    """The data in a record's `_info`, which the document only calls a map. Links are no data."""
+    if "_info" not in fields(model):
+        return {}
+    observed = _observed()["info"]
+    return {**observed["*"], **observed.get(model, {})}
+
+
+def decided(model: str, field: str) -> str | None:
+    """The kind decided on for a field that holds an instant or a day; None: its type tells."""
+    decision = _dates().get(f"{model}.{field}")
+    return decision[0] if decision else None
+
+
+@cache
+def _observed() -> dict[str, dict[str, Fields]]:
+    return _read("observed.json")
+
+
+@cache
+def _dates() -> dict[str, list[str]]:
+    return _read("dates.json")
+
+
+def _read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((HERE / name).read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,20 @@
+"""What is kept of the module marketing."""
+
+from __future__ import annotations
+
+from cw_pipeline.catalog.declare import entity
+
+ENTITIES = (
+    entity("/marketing/campaigns", "Campaigns", core=True),
+    entity("/marketing/campaigns/{parentId}/audits"),
+    entity("/marketing/campaigns/{parentId}/emailsOpened"),
+    entity("/marketing/campaigns/{parentId}/formsSubmitted"),
+    entity("/marketing/campaigns/{parentId}/linksClicked"),
+    entity("/marketing/campaigns/statuses", "Campaign statuses", core=True),
+    entity("/marketing/campaigns/subTypes", "Campaign subtypes", core=True),
+    entity("/marketing/campaigns/types", "Campaign types", core=True),
+    entity("/marketing/campaigns/types/{parentId}/subTypes"),
+    entity("/marketing/groups", "Marketing groups", core=True),
+    entity("/marketing/groups/{parentId}/companies"),
+    entity("/marketing/groups/{parentId}/contacts"),
+)

@@ -1,0 +1,127 @@
+"""The catalog as a mapping, and the ways to choose from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from cw_pipeline.catalog import (
+    company,
+    expense,
+    finance,
+    marketing,
+    procurement,
+    project,
+    sales,
+    schedule,
+    service,
+    system,
+    time,
+)
+from cw_pipeline.catalog.declare import built
+from cw_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cw_pipeline.catalog.declare import Declared
+    from cw_pipeline.model import Entity
+
+DECLARED = (
+    *company.ENTITIES,
+    *expense.ENTITIES,
+    *finance.ENTITIES,
+    *marketing.ENTITIES,
+    *procurement.ENTITIES,
+    *project.ENTITIES,
+    *sales.ENTITIES,
+    *schedule.ENTITIES,
+    *service.ENTITIES,
+    *system.ENTITIES,
+    *time.ENTITIES,
+)
+
+_JOINED = (
+    "company_id",
+    "board_id",
+    "owner_id",
+    "member_id",
+    "agreement_id",
+    "project_id",
+    "ticket_id",
+    "invoice_id",
+    "charge_to_id",
+)
+
+
+class Catalog(Mapping[str, "Entity"]):
+    """Entities by name, each built when it is first asked for."""
+
+    def __init__(self, declared: tuple[Declared, ...]) -> None:
+        self.declared = {one.name: one for one in declared}
+        self._built: dict[str, Entity] = {}
+
+    @override
+    def __getitem__(self, name: str) -> Entity:
+        if name not in self._built:
+            self._built[name] = built(self.declared[name])
+        return self._built[name]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.declared)
+
+    @override
+    def __len__(self) -> int:
+        return len(self.declared)
+
+
+CATALOG = Catalog(DECLARED)
+
+
+def select(patterns: str | None, catalog: Catalog = CATALOG) -> list[Entity]:
+    """The entities that a comma list of names, tables or globs means, parents before children.
+
+    None means the core, as `core` does; `all` and `*` mean every one. A child may be chosen without
+    its parent: the parent's table may be kept already. Raises ConfigError for what means nothing.
+    """
+    wanted = [word.strip() for word in (patterns or "core").split(",") if word.strip()]
+    chosen = {name for word in wanted or ["core"] for name in _meant(word, catalog)}
+    return sorted((catalog[name] for name in catalog if name in chosen), key=_depth)
+
+
+def indexes(entity: Entity) -> tuple[str, ...]:
+    """The columns worth an index beside the key: the change stamp, and ids that reporting joins."""
+    present = {column.name for column in entity.columns}
+    return tuple(name for name in ("last_updated", *_JOINED) if name in present)
+
+
+def _meant(word: str, catalog: Catalog) -> list[str]:
+    if word == "all":
+        return list(catalog)
+    declared = catalog.declared.values()
+    if word == "core":
+        return [one.name for one in declared if one.core]
+    glob = word.strip("/").lower()
+    found = [
+        one.name
+        for one in declared
+        if fnmatchcase(one.name.lower(), glob) or fnmatchcase(one.table, glob)
+    ]
+    if not found:
+        raise ConfigError(f"CW_ENTITIES: no entity is called {word!r}{_suggestion(word, catalog)}")
+    return found
+
+
+def _suggestion(word: str, catalog: Catalog) -> str:
+    spellings = {name.rpartition("/")[2].lower(): name for name in catalog}
+    spellings |= {one.table: one.table for one in catalog.declared.values()}
+    spellings |= {name.lower(): name for name in catalog}
+    close = get_close_matches(word.lower(), spellings, n=1)
+    return f"; did you mean {spellings[close[0]]!r}?" if close else "; see `catalog list`"
+
+
+def _depth(entity: Entity) -> int:
+    return entity.path.count("{")

@@ -1,0 +1,25 @@
+"""What is kept of the module time."""
+
+from __future__ import annotations
+
+from cw_pipeline.catalog.declare import entity
+
+ENTITIES = (
+    entity("/time/accruals", "Accrual policies: vacation, sick leave", core=True),
+    entity("/time/accruals/{parentId}/details"),
+    entity("/time/activitystopwatches"),
+    entity("/time/changelogs"),
+    entity("/time/chargeCodes", "Charge codes: time that is no ticket's", core=True),
+    entity("/time/chargeCodes/{parentId}/expenseTypes"),
+    entity("/time/entries", "Time worked", core=True),
+    entity("/time/entries/{parentId}/audits"),
+    entity("/time/schedulestopwatches"),
+    entity("/time/sheets", "Timesheets of members", core=True),
+    entity("/time/sheets/{parentId}/audits"),
+    entity("/time/ticketstopwatches"),
+    entity("/time/timePeriodSetups", "Time periods", core=True),
+    entity("/time/timePeriodSetups/{parentId}/periods"),
+    entity("/time/workRoles", "Work roles", core=True),
+    entity("/time/workRoles/{parentId}/locations"),
+    entity("/time/workTypes", "Work types", core=True),
+)
