@@ -168,6 +168,14 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """Leave to send `requests` requests, the first one `wait` seconds from now."""
+
+    requests: int
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A record that could not become a row, kept whole with the field and the reason.
 
@@ -228,5 +236,5 @@ class Report:
     pages: int = 0
     watermark: datetime | None = None
     row_count: int | None = None
-    error: str | None = None
+    failure: Exception | None = None
     warnings: list[str] = field(default_factory=list)

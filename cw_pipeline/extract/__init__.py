@@ -2,6 +2,7 @@
 
 from cw_pipeline.extract.client import ConnectWise as ConnectWise
 from cw_pipeline.extract.client import Tally as Tally
+from cw_pipeline.extract.gate import Gate as Gate
 from cw_pipeline.extract.query import Paging as Paging
 from cw_pipeline.extract.query import Query as Query
 from cw_pipeline.extract.query import instant as instant

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Leave for `requests` requests, the first one `wait` seconds from now."""
-
-    requests: int
-    wait: float
+    from cw_pipeline.model import Lease
 
 
 class Gate:

@@ -1,0 +1,64 @@
+"""The tenant's request budget, shared by all of its processes through the warehouse."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from cw_pipeline.model import Lease
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
+_BURST = 5.0  # seconds' worth that may go at once after a rest: 900 + 75 a minute stays below 1,000
+_LEASED = 0.5  # seconds' worth taken at a time: a pause reaches other processes within that
+_POLL = 0.1
+
+_TAKE = """
+insert into cw_sync.request_budget as budget (tenant, next_free)
+values (%(tenant)s, clock_timestamp() + %(span)s::interval)
+on conflict (tenant) do update
+   set next_free = greatest(budget.next_free, clock_timestamp() - %(burst)s::interval) + %(span)s::interval
+ where not %(yielding)s or budget.next_free <= clock_timestamp()
+returning extract(epoch from next_free - %(span)s::interval - clock_timestamp()),
+          extract(epoch from paused_until - clock_timestamp())
+"""
+
+
+class Budget:
+    """Leave to send requests, `per_minute` for the whole tenant.
+
+    A `yielding` process (a backfill) takes leave only while nobody else is waiting for it, so the
+    live refresh goes first.
+    """
+
+    def __init__(
+        self, pool: ConnectionPool, tenant: str, per_minute: int, *, yielding: bool = False
+    ) -> None:
+        self._pool = pool
+        self._requests = max(1, int(per_minute * _LEASED / 60))
+        self._asked = {
+            "tenant": tenant,
+            "span": f"{self._requests * 60 / per_minute} seconds",
+            "burst": f"{_BURST} seconds",
+            "yielding": yielding,
+        }
+
+    def lease(self) -> Lease:
+        """Leave for the next few requests; a yielding process waits here for its turn."""
+        while True:
+            with self._pool.connection() as connection:
+                taken = connection.execute(_TAKE, self._asked).fetchone()
+            if taken is not None:
+                return Lease(self._requests, max(0.0, *(float(seconds) for seconds in taken)))
+            time.sleep(_POLL)
+
+    def announce(self, seconds: float) -> None:
+        """Tells every process of the tenant that ConnectWise asked for a pause."""
+        with self._pool.connection() as connection:
+            connection.execute(
+                "update cw_sync.request_budget set paused_until ="
+                " greatest(paused_until, clock_timestamp() + make_interval(secs => %s))"
+                " where tenant = %s",
+                [seconds, self._asked["tenant"]],
+            )

@@ -1,0 +1,241 @@
+"""One run's hold on one entity: everything it may write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.errors import EntityBusy
+from cw_pipeline.load import state
+from cw_pipeline.load.merge import Outcome, copy, merge
+from cw_pipeline.model import Column, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime, timedelta
+
+    from psycopg import Connection
+
+    from cw_pipeline.load.warehouse import Warehouse
+    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, Reject, Report
+
+
+class Hold:
+    """What a run may do with its entity. Made by `Warehouse.hold`."""
+
+    def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
+        self._warehouse = warehouse
+        self._tenant = warehouse.tenant
+        self._entity = entity
+        self.run_id = run_id
+
+    def checkpoint(self) -> Checkpoint:
+        """How far the entity has come."""
+        with self._warehouse.connection() as connection:
+            return state.read_checkpoint(connection, self._tenant, self._entity.name)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Stores a checkpoint: a pass opened, split or completed."""
+        with self._warehouse.transaction() as connection:
+            state.write_checkpoint(
+                connection, self._tenant, self._entity.name, checkpoint, self.run_id
+            )
+
+    def capability(self) -> dict[str, bool | None]:
+        """What the list was seen to do."""
+        with self._warehouse.connection() as connection:
+            return state.capability(connection, self._tenant, self._entity.name)
+
+    def remember(self, **seen: bool | None) -> None:
+        """Stores what the list was seen to do."""
+        with self._warehouse.connection() as connection:
+            state.remember(connection, self._tenant, self._entity.name, **seen)
+
+    def load(
+        self,
+        batch: Batch,
+        reached: IdRange | None = None,
+        *,
+        parent_id: int | None = None,
+        alone: bool = True,
+        heals: bool = False,
+    ) -> Outcome:
+        """Merges a batch and moves the cursor of its range: both, or neither.
+
+        `alone=False` lets several ranges of one pass load side by side; their ids never meet.
+        Raises EntityBusy if another run has taken the pass over.
+        """
+        with self._warehouse.transaction() as connection:
+            self._lock_merges(connection, shared=not alone)
+            outcome = merge(
+                connection, self._tenant, self._entity, batch, parent_id=parent_id, heals=heals
+            )
+            self._keep_account(connection, batch, parent_id)
+            if reached is not None:
+                self._move(connection, reached)
+        return outcome
+
+    def finish_range(self, read: IdRange) -> None:
+        """Forgets a closed range that has been read to its end."""
+        with self._warehouse.connection() as connection:
+            state.finish_range(connection, self._tenant, self._entity.name, read)
+
+    def bury(self, rejects: Sequence[Reject], reached: IdRange | None = None) -> None:
+        """Puts what cannot be read into the dead-letter store, and goes on behind it."""
+        with self._warehouse.transaction() as connection:
+            state.bury(connection, self._tenant, self._entity.name, rejects, self.run_id)
+            if reached is not None:
+                self._move(connection, reached)
+
+    def absent(self, seen: Iterable[int]) -> list[int]:
+        """Ids of live rows that are not among `seen`."""
+        with self._warehouse.transaction() as connection:
+            connection.execute("create temp table seen (id bigint) on commit drop")
+            copy(
+                connection,
+                "pg_temp",
+                "seen",
+                [Column("id", (), Kind.BIGINT)],
+                ((own,) for own in seen),
+            )
+            query = sql.SQL(
+                "select {key} from {table} where _deleted_at is null"
+                " and not exists (select from seen where seen.id = {table}.{key}) order by 1"
+            ).format(key=sql.Identifier(self._entity.key[-1]), table=self._table)
+            return [row[0] for row in connection.execute(query)]
+
+    def delete(self, ids: Sequence[int], parent_id: int | None = None) -> int:
+        """Soft-deletes rows and the rows of their arrays: how many."""
+        if not ids:
+            return 0
+        with self._warehouse.transaction() as connection:
+            self._lock_merges(connection, shared=False)
+            gone = connection.execute(
+                sql.SQL(
+                    "update {} set _deleted_at = now(), _synced_at = now()"
+                    " where {} = any(%s) and {} and _deleted_at is null"
+                ).format(self._table, sql.Identifier(self._entity.key[-1]), _of_parent(parent_id)),
+                [list(ids)],
+            ).rowcount
+            for array in self._entity.arrays:
+                connection.execute(
+                    sql.SQL(
+                        "update {} set _deleted_at = now()"
+                        " where parent_id = any(%s) and _deleted_at is null"
+                    ).format(sql.Identifier(self._tenant, array.table)),
+                    [list(ids)],
+                )
+        return gone
+
+    def parents_due(
+        self, parent: Entity, max_age: timedelta, limit: int
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Parents whose children must be read: those that changed, and the oldest of the rest.
+
+        The second list holds at most `limit` whose children were last read longer than `max_age`
+        ago, and in any case the oldest one, so that the rotation never stands still. A parent is
+        its ids as the child's path names them, outermost first.
+        """
+        outer = sql.SQL("p.parent_id" if parent.parent else "null::bigint")
+        query = sql.SQL(
+            "select {outer}, p.id, r.read_at is null or p._synced_at >= r.read_at,"
+            " r.read_at < clock_timestamp() - %(age)s"
+            " from {parent} p left join cw_sync.parent_read r"
+            " on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id"
+            " where p._deleted_at is null order by r.read_at nulls first, p.id"
+        ).format(outer=outer, parent=sql.Identifier(self._tenant, parent.table))
+        asked = {"age": max_age, "tenant": self._tenant, "entity": self._entity.name}
+        with self._warehouse.connection() as connection:
+            rows = connection.execute(query, asked).fetchall()
+        parents = [
+            (tuple(own for own in (outermost, inner) if own is not None), changed, old)
+            for outermost, inner, changed, old in rows
+        ]
+        moved = [own for own, changed, _ in parents if changed]
+        due = [own for own, changed, old in parents if old and not changed][:limit]
+        return moved, due or [own for own, changed, _ in parents if not changed][:1]
+
+    def children_of(self, parent_id: int) -> list[int]:
+        """Ids of a parent's live children."""
+        query = sql.SQL("select {} from {} where parent_id = %s and _deleted_at is null").format(
+            sql.Identifier(self._entity.key[-1]), self._table
+        )
+        with self._warehouse.connection() as connection:
+            return [row[0] for row in connection.execute(query, [parent_id])]
+
+    def parent_read(self, parent_id: int, at: datetime) -> None:
+        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in."""
+        with self._warehouse.connection() as connection:
+            connection.execute(
+                "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
+                " values (%s, %s, %s, %s) on conflict (tenant, entity, parent_id)"
+                " do update set read_at = excluded.read_at",
+                [self._tenant, self._entity.name, parent_id, at],
+            )
+
+    def follow_parents(self, parent: Entity) -> int:
+        """Soft-deletes children whose parent is gone: how many."""
+        with self._warehouse.transaction() as connection:
+            query = sql.SQL(
+                "update {child} c set _deleted_at = now(), _synced_at = now() from {parent} p"
+                " where p.id = c.parent_id and p._deleted_at is not null and c._deleted_at is null"
+            ).format(child=self._table, parent=sql.Identifier(self._tenant, parent.table))
+            return connection.execute(query).rowcount
+
+    def clock(self) -> datetime:
+        """The warehouse's clock."""
+        with self._warehouse.connection() as connection:
+            row = connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None
+        at: datetime = row[0]
+        return at
+
+    def oldest_parent(self) -> datetime | None:
+        """When the children that were read longest ago were read."""
+        with self._warehouse.connection() as connection:
+            return state.oldest(connection, self._tenant, self._entity.name)
+
+    def row_count(self) -> int:
+        """Live rows of the entity's table."""
+        with self._warehouse.connection() as connection:
+            return state.row_count(connection, self._tenant, self._entity.table)
+
+    def finish(self, report: Report, status: str, error: str | None) -> None:
+        """Writes the run's row: `status` is done or failed."""
+        with self._warehouse.connection() as connection:
+            state.finish_run(connection, self.run_id, report, status, error)
+
+    @property
+    def _table(self) -> sql.Identifier:
+        return sql.Identifier(self._tenant, self._entity.table)
+
+    def _move(self, connection: Connection[Any], reached: IdRange) -> None:
+        if not state.move_cursor(
+            connection, self._tenant, self._entity.name, reached, self.run_id
+        ):
+            raise EntityBusy(f"{self._entity.name}: another run has taken this pass over")
+
+    def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:
+        """Two runs must not look a row up and then both insert it."""
+        how = "_shared" if shared else ""
+        connection.execute(
+            f"select pg_advisory_xact_lock{how}(hashtextextended(%s, 1))",
+            [f"{self._tenant}/{self._entity.name}"],
+        )
+
+    def _keep_account(
+        self, connection: Connection[Any], batch: Batch, parent_id: int | None
+    ) -> None:
+        name = self._entity.name
+        if batch.rejects:
+            state.bury(connection, self._tenant, name, batch.rejects, self.run_id, parent_id)
+        if batch.drift:
+            state.note_drift(connection, self._tenant, name, batch.drift)
+        state.resolve(connection, self._tenant, name, batch.ids, parent_id)
+
+
+def _of_parent(parent_id: int | None) -> sql.Composable:
+    if parent_id is None:
+        return sql.SQL("true")
+    return sql.SQL("parent_id = {}").format(sql.Literal(parent_id))

@@ -1,0 +1,196 @@
+"""The merge: newest wins, unchanged rows are not touched, and the order of arrival never matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from cw_pipeline.model import Column, Entity, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from cw_pipeline.model import Batch, Row
+
+_WIRE = {
+    Kind.BIGINT: "int8",
+    Kind.NUMERIC: "numeric",
+    Kind.BOOLEAN: "bool",
+    Kind.TIMESTAMPTZ: "timestamptz",
+    Kind.DATE: "date",
+    Kind.TEXT: "text",
+    Kind.JSONB: "jsonb",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a merge did with the rows of a batch; the three sum up to them."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    row_hash: int
+    stamp: datetime | None
+    deleted: bool
+
+
+class JsonBytesDumper(Dumper):
+    """Sends jsonb that is JSON text already: psycopg would parse and print it again."""
+
+    format = Format.BINARY
+    oid = 3802
+
+    def dump(self, obj: Any) -> bytes:  # noqa: ANN401 - psycopg's signature
+        """The wire form: version 1, then the text."""
+        return b"\x01" + bytes(obj)
+
+
+def merge(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    batch: Batch,
+    *,
+    parent_id: int | None = None,
+    heals: bool = False,
+) -> Outcome:
+    """Merges a batch in the caller's transaction, which holds the entity's merge lock.
+
+    A row replaces a stored one that differs and is not newer. `heals`: the batch was read later
+    than what is stored, so it replaces newer stamps too.
+    """
+    stored = _stored(connection, tenant, entity, batch, parent_id)
+    inserted: list[int] = []
+    replaced: list[int] = []
+    for at in _newest(batch):
+        before = stored.get(batch.ids[at])
+        if before is None:
+            inserted.append(at)
+        elif _replaces(before, batch.hashes[at], batch.stamps[at], heals=heals):
+            replaced.append(at)
+    _delete(connection, tenant, entity, [batch.ids[at] for at in replaced], parent_id)
+    _insert(connection, tenant, entity, batch, sorted(inserted + replaced))
+    unchanged = len(batch.ids) - len(inserted) - len(replaced)
+    return Outcome(len(inserted), len(replaced), unchanged)
+
+
+def _newest(batch: Batch) -> Iterable[int]:
+    """Where each id's newest row is: a list may return a record twice while it changes."""
+    newest: dict[int, int] = {}
+    for at, own in enumerate(batch.ids):
+        before = newest.setdefault(own, at)
+        if before != at and not _older(batch.stamps[at], batch.stamps[before]):
+            newest[own] = at
+    return newest.values()
+
+
+def _replaces(before: _Stored, row_hash: int, stamp: datetime | None, *, heals: bool) -> bool:
+    if before.deleted:
+        return True  # it reappeared
+    if before.row_hash == row_hash:
+        return False
+    return heals or not _older(stamp, before.stamp)
+
+
+def _older(stamp: datetime | None, than: datetime | None) -> bool:
+    return stamp is not None and than is not None and stamp < than
+
+
+def _stored(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    batch: Batch,
+    parent_id: int | None,
+) -> dict[int, _Stored]:
+    stamp = "last_updated" if _stamped(entity) else None
+    query = sql.SQL(
+        "select {key}, _row_hash, {stamp}, _deleted_at is not null from {table} where {key} = any(%s)"
+    ).format(
+        key=sql.Identifier(entity.key[-1]),
+        stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),
+        table=sql.Identifier(tenant, entity.table),
+    )
+    asked: list[Any] = [list(batch.ids)]
+    if parent_id is not None:
+        query += sql.SQL(" and parent_id = %s")
+        asked.append(parent_id)
+    found = connection.execute(query, asked, binary=True).fetchall()
+    return {own: _Stored(row_hash, at, deleted) for own, row_hash, at, deleted in found}
+
+
+def _stamped(entity: Entity) -> bool:
+    return any(column.name == "last_updated" for column in entity.columns)
+
+
+def _delete(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    ids: Sequence[int],
+    parent_id: int | None,
+) -> None:
+    """Takes out what will be inserted anew: cheaper than an update, which writes a row too."""
+    if not ids:
+        return
+    query = sql.SQL("delete from {} where {} = any(%s)").format(
+        sql.Identifier(tenant, entity.table), sql.Identifier(entity.key[-1])
+    )
+    asked: list[Any] = [list(ids)]
+    if parent_id is not None:
+        query += sql.SQL(" and parent_id = %s")
+        asked.append(parent_id)
+    connection.execute(query, asked)
+    for array in entity.arrays:
+        connection.execute(
+            sql.SQL("delete from {} where parent_id = any(%s)").format(
+                sql.Identifier(tenant, array.table)
+            ),
+            [list(ids)],
+        )
+
+
+def _insert(
+    connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: list[int]
+) -> None:
+    if not chosen:
+        return
+    copy(connection, tenant, entity.table, entity.row_columns, (batch.rows[at] for at in chosen))
+    if not entity.arrays:
+        return
+    arrays = [batch.array_rows(at) for at in chosen]
+    for position, array in enumerate(entity.arrays):
+        rows = [row for record in arrays for row in record[position]]
+        if rows:
+            copy(connection, tenant, array.table, array.row_columns, rows)
+
+
+def copy(
+    connection: Connection[Any],
+    tenant: str,
+    table: str,
+    columns: Sequence[Column],
+    rows: Iterable[Row],
+) -> None:
+    """Binary COPY of rows straight into a table."""
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
+        sql.Identifier(tenant, table), sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
+    )
+    with connection.cursor() as cursor:
+        cursor.adapters.register_dumper(bytes, JsonBytesDumper)
+        with cursor.copy(statement) as stream:
+            stream.set_types([_WIRE[column.kind] for column in columns])
+            for row in rows:
+                stream.write_row(row)

@@ -1,0 +1,89 @@
+"""Creates and upgrades the schemas: versioned SQL for the state, the catalog for the tables."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.load.tables import create_tables
+from cw_pipeline.paths import SQL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sqlalchemy import Connection
+
+    from cw_pipeline.model import Entity
+
+_LOCK = 7_239_001  # any number that nothing else here uses
+
+
+def migrate(dsn: str, tenant: str, entities: Iterable[Entity]) -> None:
+    """Brings the state schema and the entities' tables up to this version. Drops nothing.
+
+    Raises WarehouseError if the warehouse cannot be reached, is newer, or refuses.
+    """
+    with _connected(dsn) as connection:
+        # Two processes starting at once must not both create.
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text("create schema if not exists cw_sync"))
+        if fault := _version_fault(connection):
+            raise WarehouseError(fault)
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        create_tables(connection, tenant, entities)
+
+
+def version_fault(dsn: str) -> str | None:
+    """What is wrong with the warehouse's version, or None. Changes nothing."""
+    with _connected(dsn) as connection:
+        return _version_fault(connection)
+
+
+def _version_fault(connection: Connection) -> str | None:
+    options = {"version_table": "migration", "version_table_schema": "cw_sync"}
+    here = MigrationContext.configure(connection, opts=options).get_current_heads()
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    newer = sorted(set(here) - known)
+    if not newer:
+        return None
+    return (
+        f"the warehouse is at version {', '.join(newer)}, which this cw_pipeline does not know:"
+        " upgrade cw_pipeline, or point CW_WAREHOUSE_DSN at another database"
+    )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SQL / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[Connection]:
+    url = make_url(dsn).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as error:
+        raise WarehouseError(
+            f"the warehouse cannot be reached ({_said(error)}): check CW_WAREHOUSE_DSN, and that the"
+            " server runs and lets this machine in"
+        ) from error
+    except DBAPIError as error:
+        raise WarehouseError(f"the warehouse refused: {_said(error)}") from error
+
+
+def _said(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())

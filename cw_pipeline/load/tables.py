@@ -1,0 +1,115 @@
+"""The tables of the catalog: created when new, widened when the catalog has grown, never dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+
+from cw_pipeline.catalog import indexes
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.model import Column, Entity, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_TYPES: Mapping[Kind, sa.types.TypeEngine[object]] = {
+    Kind.BIGINT: sa.BigInteger(),
+    Kind.NUMERIC: sa.Numeric(),
+    Kind.BOOLEAN: sa.Boolean(),
+    Kind.TIMESTAMPTZ: sa.DateTime(timezone=True),
+    Kind.DATE: sa.Date(),
+    Kind.TEXT: sa.Text(),
+    Kind.JSONB: postgresql.JSONB(),
+}
+_NAMES = {
+    "bigint": "bigint",
+    "numeric": "numeric",
+    "boolean": "boolean",
+    "timestamp with time zone": "timestamptz",
+    "date": "date",
+    "text": "text",
+    "jsonb": "jsonb",
+}
+
+
+def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Entity]) -> None:
+    """Creates what is missing of the entities' tables and adds columns they have gained.
+
+    Raises WarehouseError if a column is there with another type than the catalog's.
+    """
+    connection.execute(sa.text(f'create schema if not exists "{tenant}"'))
+    existing = _existing(connection, tenant)
+    for table in _tables(tenant, entities):
+        if table.name in existing:
+            _widen(connection, table, existing[table.name])
+        else:
+            connection.execute(CreateTable(table))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index))
+
+
+def _tables(tenant: str, entities: Iterable[Entity]) -> Iterator[sa.Table]:
+    metadata = sa.MetaData(schema=tenant)
+    for entity in entities:
+        table = _table(metadata, entity.table, entity.row_columns, entity.key)
+        table.append_column(
+            sa.Column(
+                "_synced_at",
+                sa.DateTime(timezone=True),
+                nullable=False,
+                server_default=sa.func.now(),
+            )
+        )
+        for name in indexes(entity):
+            sa.Index(None, table.c[name], _table=table)
+        table.comment = entity.description or None
+        yield table
+        for array in entity.arrays:
+            yield _table(metadata, array.table, array.row_columns, ("parent_id", "position"))
+
+
+def _table(
+    metadata: sa.MetaData, name: str, columns: Iterable[Column], key: tuple[str, ...]
+) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        *(sa.Column(c.name, _TYPES[c.kind], nullable=c.name not in key) for c in columns),
+        sa.Column("_deleted_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint(*key),
+    )
+
+
+def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str]]:
+    """Column types by column by table, as they stand."""
+    found: dict[str, dict[str, str]] = {}
+    rows = connection.execute(
+        sa.text(
+            "select c.relname, a.attname, format_type(a.atttypid, null)"
+            " from pg_attribute a join pg_class c on c.oid = a.attrelid"
+            " where c.relnamespace = to_regnamespace(:schema) and c.relkind in ('r', 'p')"
+            " and a.attnum > 0 and not a.attisdropped"
+        ),
+        {"schema": f'"{tenant}"'},
+    )
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
+def _widen(connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]) -> None:
+    for column in table.columns:
+        wanted = column.type.compile(postgresql.dialect()).lower()
+        if column.name not in existing:
+            definition = CreateColumn(column).compile(dialect=postgresql.dialect())
+            connection.execute(sa.text(f'alter table "{table.schema}"."{table.name}" add {definition}'))
+        elif _NAMES.get(existing[column.name]) != _NAMES.get(wanted, wanted):
+            raise WarehouseError(
+                f"{table.schema}.{table.name}.{column.name} is {existing[column.name]}, the catalog"
+                f" says {wanted}: alter the column's type by hand, or point CW_SCHEMA elsewhere"
+            )
+
+

@@ -1,0 +1,125 @@
+"""The warehouse: connections, who holds an entity, and the transaction of batch and checkpoint."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from cw_pipeline.errors import EntityBusy, WarehouseError
+from cw_pipeline.load import state
+from cw_pipeline.load.budget import Budget
+from cw_pipeline.load.hold import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from psycopg import Connection
+
+    from cw_pipeline.model import Entity
+
+
+class Warehouse:
+    """One tenant's part of a Postgres database. A context manager."""
+
+    def __init__(self, dsn: str, tenant: str, *, max_connections: int = 16) -> None:
+        self.tenant = tenant
+        name = f"cw_pipeline {socket.gethostname()}:{os.getpid()}"
+        # Keepalives: a hold must end when its runner's machine is gone, not hours later.
+        alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+        self._pool = ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=max_connections,
+            timeout=60,
+            kwargs={
+                "autocommit": True,
+                "application_name": name[:63],
+                "connect_timeout": 10,
+                "options": "-c timezone=UTC",
+                **alive,
+            },
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._pool.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """An autocommit connection. Database errors come out as WarehouseError."""
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.Error, PoolTimeout) as error:
+            raise WarehouseError(_said(error)) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """A connection inside a transaction: all of the block, or nothing of it."""
+        with self.connection() as connection, connection.transaction():
+            yield connection
+
+    def budget(self, per_minute: int, *, yielding: bool = False) -> Budget:
+        """The tenant's request budget, shared with its other processes."""
+        return Budget(self._pool, self.tenant, per_minute, yielding=yielding)
+
+    @contextmanager
+    def hold(
+        self, entity: Entity, kind: str, dagster_run_id: str | None = None
+    ) -> Iterator[Hold]:
+        """Sole use of an entity's pass, until the block or this process ends.
+
+        A backfill and a reconcile hold an entity beside the live pass: `kind` is part of the key.
+        Raises EntityBusy, naming who holds it.
+        """
+        purpose = kind if kind in ("backfill", "reconcile", "reread", "replay") else "pass"
+        key = f"{self.tenant}/{purpose}/{entity.name}"
+        with self.connection() as connection:
+            if not _locked(connection, key):
+                raise EntityBusy(f"{entity.name}: {_holder(connection, key)} holds it; let it finish")
+            try:
+                run_id = state.start_run(connection, self.tenant, entity.name, kind, dagster_run_id)
+                yield Hold(self, entity, run_id)
+            finally:
+                if not connection.closed:
+                    connection.execute(
+                        "select pg_advisory_unlock(hashtextextended(%s, 0))", [key]
+                    )
+
+
+def _locked(connection: Connection[Any], key: str) -> bool:
+    row = connection.execute(
+        "select pg_try_advisory_lock(hashtextextended(%s, 0))", [key]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _holder(connection: Connection[Any], key: str) -> str:
+    row = connection.execute(
+        "select a.application_name, l.pid, to_char(a.backend_start, 'HH24:MI:SS')"
+        " from pg_locks l join pg_stat_activity a using (pid)"
+        " where l.locktype = 'advisory' and l.objsubid = 1 and l.granted"
+        " and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)",
+        [key],
+    ).fetchone()
+    return f"{row[0]} (since {row[2]} UTC)" if row else "another runner"
+
+
+def _said(error: Exception) -> str:
+    return f"the warehouse failed: {' '.join(str(error).split())}"

@@ -1,0 +1,1 @@
+"""The ways an entity is read: by window, whole, or parent by parent."""

@@ -1,0 +1,105 @@
+"""The pass over lists that exist only below a parent: parents that changed, and a rotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cw_pipeline.errors import SourceForbidden, SourceMissing
+from cw_pipeline.extract import Paging
+from cw_pipeline.model import Checkpoint
+from cw_pipeline.passes.engine import side_by_side
+from cw_pipeline.passes.reader import NotForward
+from cw_pipeline.passes.retire import allowance
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Entity
+    from cw_pipeline.passes.work import Work
+
+
+@dataclass(slots=True)
+class ChildrenPass:
+    """Reads the children of every parent that is due, side by side."""
+
+    work: Work
+    parent: Entity
+    allowed: int = 0
+    forbidden: int = 0
+    withheld: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def run(self, *, whole: bool = False) -> None:
+        """Brings the children up to date; `whole` reads every parent's."""
+        work, limits = self.work, self.work.limits
+        share = 2**62 if whole else limits.sweep
+        age = limits.children_max_age * (0 if whole else 1)
+        changed, rest = work.hold.parents_due(self.parent, age, share)
+        due = changed + rest
+        self.allowed = allowance(work, work.hold.row_count())
+        side_by_side(self._read, due, limits.lanes)
+        work.report.rows_deleted += work.hold.follow_parents(self.parent)
+        if due and self.forbidden == len(due):
+            raise SourceForbidden(
+                f"{work.entity.name}: 403 for every parent. The API member's security role may not"
+                " inquire it",
+                403,
+            )
+        if self.withheld:
+            work.report.warnings.append(
+                f"{self.withheld} children are no longer listed, more than CW_MAX_DELETE_FRACTION"
+                " allows: they were not deleted"
+            )
+        oldest = work.hold.oldest_parent()
+        if oldest is not None:
+            work.hold.save(Checkpoint(watermark=oldest))
+        work.report.watermark = oldest
+
+    def _read(self, parents: tuple[int, ...]) -> None:
+        started = self.work.hold.clock()
+        try:
+            seen = self._read_either_way(parents)
+        except SourceMissing:
+            return  # the parent went since it was read; the parent's own pass finds that out
+        except SourceForbidden:
+            with self._lock:
+                self.forbidden += 1
+            return
+        self._retire(parents, seen)
+        self.work.hold.parent_read(parents[-1], started)
+
+    def _read_either_way(self, parents: tuple[int, ...]) -> set[int]:
+        try:
+            return self._read_one(parents)
+        except NotForward:
+            if self.work.reader.paging is not Paging.FORWARD:
+                raise
+            self.work.hold.remember(forward_only=False)
+            self.work.reader.paging = Paging.KEYSET
+            return self._read_one(parents)
+
+    def _read_one(self, parents: tuple[int, ...]) -> set[int]:
+        seen: set[int] = set()
+        reader, parent_id = self.work.reader, parents[-1]
+        for batch in reader.walk(reader.query(parents), parent_id):
+            seen.update(batch.ids)
+            seen.update(r.record_id for r in batch.rejects if r.record_id is not None)
+            self.work.load(batch, parent_id=parent_id, alone=False)
+        return seen
+
+    def _retire(self, parents: tuple[int, ...], seen: set[int]) -> None:
+        """Deletes what the parent no longer lists, if a second question says the same."""
+        gone = [own for own in self.work.hold.children_of(parents[-1]) if own not in seen]
+        if not gone:
+            return
+        if self.work.entity.has_id:
+            still = self.work.reader.present(gone, parents)
+            gone = [own for own in gone if own not in still]
+        with self._lock:
+            if len(gone) > self.allowed:
+                self.withheld += len(gone)
+                return
+            self.allowed -= len(gone)
+        deleted = self.work.hold.delete(gone, parents[-1])
+        with self._lock:
+            self.work.report.rows_deleted += deleted

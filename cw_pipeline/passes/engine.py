@@ -1,0 +1,72 @@
+"""What every pass works with: the source, the warehouse and the limits of one tenant."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cw_pipeline.extract import ConnectWise
+    from cw_pipeline.load import Warehouse
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a pass may go. Times of the source's clock unless said otherwise."""
+
+    page_size: int = 1000
+    concurrency: int = 8
+    requests_per_minute: int = 900
+    overlap: timedelta = timedelta(seconds=300)
+    max_delete_fraction: float = 0.05
+    max_reject_fraction: float = 0.01
+    min_rejects: int = 50
+    children_max_age: timedelta = timedelta(hours=24)
+    children_share: float = 0.2
+
+    @property
+    def lanes(self) -> int:
+        """How many ranges or parents of one entity are read side by side."""
+        return max(1, self.concurrency // 2)
+
+    @property
+    def sweep(self) -> int:
+        """How many unchanged parents a pass may read again: their share of five minutes' budget."""
+        return max(1, int(self.requests_per_minute * 5 * self.children_share / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One tenant, connected."""
+
+    source: ConnectWise
+    warehouse: Warehouse
+    limits: Limits
+    fetchers: Executor
+    dagster_run_id: str | None = None
+
+
+def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
+    """Does `work` on every part, `lanes` at a time. The first error stops the rest and is raised."""
+    stop = Event()
+
+    def guarded(part: T) -> None:
+        if stop.is_set():
+            return
+        try:
+            work(part)
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(lanes) as pool:
+        running: list[Future[None]] = [pool.submit(guarded, part) for part in parts]
+    for finished in running:
+        finished.result()

@@ -1,0 +1,56 @@
+"""One run of one entity: what it reads with, what it writes to, and its account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cw_pipeline.errors import TooManyRejects
+
+if TYPE_CHECKING:
+    from cw_pipeline.load import Hold
+    from cw_pipeline.model import Batch, Entity, IdRange, Report
+    from cw_pipeline.passes.engine import Engine, Limits
+    from cw_pipeline.passes.reader import Reader
+
+
+@dataclass(slots=True)
+class Work:
+    """Everything a pass needs. Safe to share between the threads of one pass."""
+
+    engine: Engine
+    entity: Entity
+    reader: Reader
+    hold: Hold
+    report: Report
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def limits(self) -> Limits:
+        """The tenant's limits."""
+        return self.engine.limits
+
+    def load(
+        self,
+        batch: Batch,
+        reached: IdRange | None = None,
+        *,
+        parent_id: int | None = None,
+        alone: bool = True,
+    ) -> None:
+        """Loads a batch and counts it. Raises TooManyRejects when a healthy pass has fewer."""
+        outcome = self.hold.load(batch, reached, parent_id=parent_id, alone=alone)
+        report, limits = self.report, self.limits
+        with self._lock:
+            report.rows_read += batch.read
+            report.rows_inserted += outcome.inserted
+            report.rows_updated += outcome.updated
+            report.rows_unchanged += outcome.unchanged
+            report.dead_letters += len(batch.rejects)
+            allowed = max(limits.min_rejects, limits.max_reject_fraction * report.rows_read)
+        if report.dead_letters > allowed:
+            raise TooManyRejects(
+                f"{self.entity.name}: {report.dead_letters} of {report.rows_read} records were"
+                " rejected, so the watermark stays. `dead-letters list` names the fields and why"
+            )

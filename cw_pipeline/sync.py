@@ -1,0 +1,139 @@
+"""The sync, start to finish."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
+from cw_pipeline.extract import Paging
+from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
+from cw_pipeline.passes.children import ChildrenPass
+from cw_pipeline.passes.reader import Reader
+from cw_pipeline.passes.snapshot import snapshot
+from cw_pipeline.passes.window import Unfilterable, WindowPass
+from cw_pipeline.passes.work import Work
+
+if TYPE_CHECKING:
+    from cw_pipeline.passes.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sync is asked to do.
+
+    Without `window` it brings entities up to date, `full` by reading everything again. With one it
+    reads that window again and leaves watermarks alone; `closed`: not beyond the window's end.
+    """
+
+    full: bool = False
+    window: Window | None = None
+    closed: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of the runs it makes."""
+        if self.window is not None:
+            return "backfill"
+        return "full" if self.full else "refresh"
+
+
+def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
+    """Brings one entity's table in step with its list, and accounts for it in the run table.
+
+    Each page commits together with the cursor that covers it, so a crash anywhere resumes at the
+    next page. A failure is in the report's `failure`; what was read until then is kept. Raises
+    SourceDenied when the keys are refused: no other entity would fare better.
+    """
+    report = Report(entity.name, plan.kind)
+    try:
+        with engine.warehouse.hold(entity, plan.kind, engine.dagster_run_id) as hold:
+            _accounted(Work(engine, entity, Reader(engine, entity), hold, report), plan)
+    except SourceDenied:
+        raise
+    except PipelineError as error:
+        log.error("%s: %s", entity.name, error)  # noqa: TRY400 - expected and named: no trace
+        report.failure = error
+    return report
+
+
+def _accounted(work: Work, plan: Plan) -> None:
+    """Reads, and writes the run's row whatever comes of it."""
+    report, tally = work.report, work.reader.tally
+    status, why = "failed", "interrupted"
+    try:
+        _read(work, plan)
+        report.row_count = work.hold.row_count()
+        status, why = "done", None
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        if isinstance(error, SourceForbidden):
+            work.hold.remember(readable=False)
+        raise
+    finally:
+        report.requests, report.retries = tally.requests, tally.retries
+        report.throttled_seconds, report.pages = tally.throttled_seconds, work.reader.pages
+        work.hold.finish(report, status, why)
+
+
+def _read(work: Work, plan: Plan) -> None:
+    entity, seen = work.entity, work.hold.capability()
+    if seen["forward_only"] is False and entity.has_id:
+        work.reader.paging = Paging.KEYSET
+    if entity.keeping is Keeping.CHILDREN:
+        assert entity.parent is not None
+        ChildrenPass(work, CATALOG[entity.parent]).run(whole=plan.full)
+    elif entity.keeping is Keeping.SNAPSHOT or seen["filterable"] is False:
+        snapshot(work)
+    elif plan.window is not None:
+        WindowPass(work).backfill(plan.window, closed=plan.closed)
+    else:
+        _refresh(work, full=plan.full)
+
+
+def _refresh(work: Work, *, full: bool) -> None:
+    watermark = work.hold.checkpoint().watermark
+    try:
+        WindowPass(work).refresh(whole=full)
+    except Unfilterable as finding:
+        log.warning("%s is read whole from now on: %s", work.entity.name, finding)
+        work.report.warnings.append(f"read whole from now on: {finding}")
+        work.hold.remember(filterable=False)
+        work.hold.save(Checkpoint(watermark))
+        snapshot(work)
+
+
+def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[Report]:
+    """The report of each entity as it finishes; a failed one has its `failure` set.
+
+    One entity's failure leaves the others alone. Parents come before their children. Raises
+    SourceDenied as soon as the keys are refused.
+    """
+    workers = max(1, engine.limits.concurrency // 2)
+    for generation in _generations(entities):
+        with ThreadPoolExecutor(workers) as pool:
+            running = [pool.submit(sync, entity, engine, plan) for entity in generation]
+            try:
+                for finished in as_completed(running):
+                    yield finished.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _generations(entities: Iterable[Entity]) -> list[list[Entity]]:
+    """Entities by how many parents stand above them: children find their parents' rows there."""
+    generations: dict[int, list[Entity]] = {}
+    for entity in entities:
+        generations.setdefault(_depth(entity), []).append(entity)
+    return [generations[depth] for depth in sorted(generations)]
+
+
+def _depth(entity: Entity) -> int:
+    return 0 if entity.parent is None else 1 + _depth(CATALOG[entity.parent])

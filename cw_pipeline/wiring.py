@@ -1,0 +1,100 @@
+"""From settings to connected parts: the one place that knows how they fit together."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cw_pipeline.catalog import select
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.extract import BACKGROUND, ConnectWise, Credentials, Gate, Policy, Site
+from cw_pipeline.load import Warehouse, migrate
+from cw_pipeline.passes.engine import Engine, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import SecretStr
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+
+
+def limits(settings: Settings) -> Limits:
+    """The tenant's limits, as set."""
+    return Limits(
+        page_size=settings.page_size,
+        concurrency=settings.max_concurrency,
+        requests_per_minute=settings.requests_per_minute,
+        overlap=timedelta(seconds=settings.overlap_seconds),
+        max_delete_fraction=settings.max_delete_fraction,
+        max_reject_fraction=settings.max_reject_fraction,
+        min_rejects=settings.min_rejects,
+        children_max_age=timedelta(hours=settings.children_max_age_hours),
+        children_share=settings.children_share,
+    )
+
+
+def entities(settings: Settings) -> list[Entity]:
+    """The entities that `CW_ENTITIES` names. Raises ConfigError for an unknown one."""
+    return select(settings.entities)
+
+
+def source(settings: Settings, gate: Gate | None = None, policy: Policy = BACKGROUND) -> ConnectWise:
+    """The tenant's API. Raises ConfigError if the settings do not name one."""
+    settings.require_tenant()
+    if settings.site is None:
+        raise ConfigError("CW_SITE is not set: no tenant to read")
+    credentials = Credentials(
+        company=settings.company or "",
+        public_key=_revealed(settings.public_key),
+        private_key=_revealed(settings.private_key),
+        client_id=_revealed(settings.client_id),
+    )
+    return ConnectWise(
+        Site.of(settings.site),
+        credentials,
+        api_version=settings.api_version,
+        gate=gate,
+        policy=policy,
+        timeout=settings.timeout_seconds,
+        max_concurrency=settings.max_concurrency,
+    )
+
+
+def dsn(settings: Settings) -> str:
+    """The warehouse's address. Raises ConfigError if there is none."""
+    if settings.warehouse_dsn is None:
+        raise ConfigError("CW_WAREHOUSE_DSN is not set, and no embedded PostgreSQL was started")
+    return settings.warehouse_dsn.get_secret_value()
+
+
+def warehouse(settings: Settings) -> Warehouse:
+    """The tenant's part of the warehouse, not yet opened."""
+    connections = 2 * settings.max_concurrency + 4
+    return Warehouse(dsn(settings), settings.schema_, max_connections=connections)
+
+
+@contextmanager
+def connected(
+    settings: Settings, *, yielding: bool = False, dagster_run_id: str | None = None
+) -> Iterator[Engine]:
+    """A migrated warehouse and a source that shares the tenant's request budget.
+
+    `yielding`: the live refresh of another process goes first. Raises ConfigError or
+    WarehouseError before anything is read.
+    """
+    migrate(dsn(settings), settings.schema_, entities(settings))
+    with ExitStack() as stack:
+        store = stack.enter_context(warehouse(settings))
+        budget = store.budget(settings.requests_per_minute, yielding=yielding)
+        gate = Gate(budget.lease, budget.announce)
+        api = stack.enter_context(source(settings, gate))
+        fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
+        yield Engine(api, store, limits(settings), fetchers, dagster_run_id)
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
