@@ -1,0 +1,16 @@
+"""ConnectWise PSA's REST API for a tenant that lives in memory.
+
+tenant = seed_tenant(tickets=500)
+with Simulator(tenant) as sim:
+    ...  # talk to sim.url, change the tenant, look at sim.requests
+"""
+
+from __future__ import annotations
+
+from cw_pipeline.simulator.app import Seen
+from cw_pipeline.simulator.faults import Fault
+from cw_pipeline.simulator.role import Quirk
+from cw_pipeline.simulator.server import CLIENT_ID, Simulator, serve
+from cw_pipeline.simulator.tenant import UNSTAMPED, Tenant
+
+__all__ = ["CLIENT_ID", "UNSTAMPED", "Fault", "Quirk", "Seen", "Simulator", "Tenant", "serve"]

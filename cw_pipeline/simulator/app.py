@@ -1,0 +1,160 @@
+"""The ASGI application: one request, from the door to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+from cw_pipeline.simulator import answers, system
+from cw_pipeline.simulator.answers import Answer, Refusal
+from cw_pipeline.simulator.api import Api
+from cw_pipeline.simulator.query import page_size
+from cw_pipeline.simulator.tenant import canonical
+from cw_pipeline.simulator.wire import Request, received, sent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from cw_pipeline.simulator.faults import Fault
+    from cw_pipeline.simulator.server import Simulator
+
+_ON_PREMISE = "v4_6_release"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came, and the status it got (0: the connection broke instead)."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    status: int
+    at: datetime
+    version: str = ""
+    forward_only: bool = False
+
+
+class App:
+    """Answers for a simulator, which holds everything it needs."""
+
+    def __init__(self, sim: Simulator) -> None:
+        self._sim = sim
+        self._api = Api(sim)
+
+    async def __call__(
+        self,
+        scope: Any,  # noqa: ANN401
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """One ASGI request."""
+        if scope["type"] != "http":
+            return
+        request = await received(scope, receive)
+        api_path = self._api_path(request.path)
+        fault = self._fault(request, api_path)
+        answer = await self._answered(request, api_path, fault)
+        self._note(request, api_path, answer)
+        if answer is None:
+            self._sim.connections.abort(request.peer)
+            return
+        self._dress(answer)
+        cut = fault is not None and fault.kind == "drop"
+        await sent(send, answer, cut=cut)
+        if cut:
+            self._sim.connections.close(request.peer)
+
+    def _api_path(self, path: str) -> str | None:
+        """The part after `…/apis/3.0`; None where another server would answer."""
+        bases = "|".join(re.escape(each) for each in (self._sim.codebase.strip("/"), _ON_PREMISE))
+        match = re.match(rf"/(?:{bases})//?apis/3\.0(/.*)\Z", path, re.IGNORECASE)
+        return match[1] if match else None
+
+    def _fault(self, request: Request, api_path: str | None) -> Fault | None:
+        """The fault of this request, if one strikes. Only a fault that names it hits the login."""
+        if not self._sim.faults.all:
+            return None
+        path = canonical(api_path or request.path)
+        return self._sim.faults.strikes(path, page_size(request.query), login=api_path is None)
+
+    async def _answered(
+        self, request: Request, api_path: str | None, fault: Fault | None
+    ) -> Answer | None:
+        """The answer; None where there is none and the connection breaks."""
+        if self._sim.latency:
+            await asyncio.sleep(self._sim.latency)
+        if fault is not None:
+            if fault.kind in {"hang", "slow"}:
+                await asyncio.sleep(fault.seconds)
+            if fault.kind in {"hang", "reset"}:
+                return None
+        try:
+            answer = self._gate(request, api_path)
+        except Refusal as refusal:
+            return refusal.answer
+        return answer if fault is None else _spoiled(answer, fault)
+
+    def _gate(self, request: Request, api_path: str | None) -> Answer:
+        """Everything that stands before the API itself: the web server, the budget, the keys."""
+        sim = self._sim
+        if request.path.lower().startswith("/login/companyinfo/"):
+            asked_for = unquote(request.path.rsplit("/", 1)[1])
+            return system.company_info(sim.keys.company, asked_for, sim.codebase, sim.url)
+        if (key := sim.callbacks.key(request.path)) is not None:
+            return key
+        if api_path is None:
+            return answers.no_site()
+        if wait := sim.limit.wait():
+            return answers.too_many(sim.retry_after(wait), wait)
+        sim.keys.check(request.headers, sim.tenant.now())
+        if sim.role.forbids(canonical(api_path)):
+            return answers.not_allowed()
+        return self._api.answer(request, api_path)
+
+    def _note(self, request: Request, api_path: str | None, answer: Answer | None) -> None:
+        seen = Seen(
+            request.method,
+            canonical(api_path or request.path),
+            request.query,
+            answer.status if answer else 0,
+            self._sim.tenant.now(),
+            request.headers.get("accept", "").partition("version=")[2],
+            request.headers.get("pagination-type", "").lower() == "forward-only",
+        )
+        self._sim.requests.append(seen)
+
+    def _dress(self, answer: Answer) -> None:
+        answer.headers["Date"] = format_datetime(self._sim.date(), usegmt=True)
+        answer.headers["x-cw-request-id"] = str(uuid4())
+        answer.headers["api-current-version"] = "2025.1"
+
+
+_TIMEOUT = (
+    "Execution Timeout Expired. The timeout period elapsed prior to completion of the operation "
+    "or the server is not responding."
+)
+
+
+def _spoiled(answer: Answer, fault: Fault) -> Answer:
+    """The answer as the fault leaves it."""
+    match fault.kind:
+        case "429":
+            answer = answers.too_many(str(fault.retry_after), fault.retry_after)
+        case "500":
+            answer = answers.broken()
+        case "timeout500":
+            answer = answers.broken(message=_TIMEOUT)
+        case "503":
+            answer = Answer(503, b"<html><body>Service Unavailable</body></html>", answers.HTML)
+        case "html":
+            answer = Answer(200, b"<html><body>Please sign in</body></html>", answers.HTML)
+        case "truncated":
+            half = answer.body[: len(answer.body) // 2]
+            answer = Answer(answer.status, half, answer.content_type, answer.headers)
+    return answer

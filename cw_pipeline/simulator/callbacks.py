@@ -1,0 +1,201 @@
+"""Callbacks: a POST to whoever registered at `/system/callbacks`, when a record changes.
+
+Deliveries come from a thread of their own, one after the other, started by the first of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from cw_pipeline.simulator.answers import Answer, as_json
+from cw_pipeline.simulator.tenant import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from cw_pipeline.simulator.tenant import Change, Tenant
+
+REGISTRATIONS = "/system/callbacks"
+_TYPES = {
+    "/sales/activities": "activity",
+    "/finance/agreements": "agreement",
+    "/company/companies": "company",
+    "/company/contacts": "contact",
+    "/company/configurations": "configuration",
+    "/finance/invoices": "invoice",
+    "/expense/entries": "expense",
+    "/system/members": "member",
+    "/sales/opportunities": "opportunity",
+    "/procurement/catalog": "productcatalog",
+    "/project/projects": "project",
+    "/procurement/purchaseorders": "purchaseorder",
+    "/schedule/entries": "schedule",
+    "/service/tickets": "ticket",
+    "/project/tickets": "ticket",
+    "/time/entries": "time",
+}
+_ACCEPTED = range(200, 300)
+_RETRIED = frozenset({404, 409, 419, 429})
+_TIMEOUT = 5.0
+_FAILING_DAYS = 3
+_KEY_PATH = "/callbacks/key"
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    registration: int
+    url: str
+    body: bytes
+
+
+class Callbacks:
+    """Watches a tenant and delivers. `waits` are the seconds before each further attempt."""
+
+    def __init__(
+        self, tenant: Tenant, url: str, company: str, waits: tuple[float, ...] = (2.0, 4.0)
+    ) -> None:
+        self._tenant, self._url, self._company, self._waits = tenant, url, company, waits
+        self._secret = uuid4().hex
+        self._queue: queue.Queue[_Delivery | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._failed_days: dict[int, set[date]] = {}
+
+    def listen(self) -> None:
+        """From now on changes are delivered."""
+        self._tenant.watchers.append(self._changed)
+
+    def close(self) -> None:
+        """No more deliveries; what is queued is dropped."""
+        if self._changed in self._tenant.watchers:
+            self._tenant.watchers.remove(self._changed)
+        self._queue.put(None)
+
+    def key(self, path: str) -> Answer | None:
+        """The answer at `key_url`, the key that signs; None for any other path."""
+        return as_json({"signing_key": self._secret}) if path == _KEY_PATH else None
+
+    def signature(self, body: bytes) -> str:
+        """The `x-content-signature` of a body: HMAC-SHA256 under the SHA-256 of the key."""
+        key = hashlib.sha256(self._secret.encode()).digest()
+        return base64.b64encode(hmac.new(key, body, hashlib.sha256).digest()).decode()
+
+    def _changed(self, change: Change) -> None:
+        kind = "site" if change.path.endswith("/sites") else _TYPES.get(change.path)
+        if kind is None or not self._tenant.has(REGISTRATIONS):
+            return
+        for each in self._tenant.records(REGISTRATIONS).values():
+            if not each.get("inactiveFlag") and _wants(each, kind, change.record):
+                self._deliver(each, change)
+
+    def _deliver(self, registration: dict[str, Any], change: Change) -> None:
+        record_id = change.record["id"]
+        body = msgspec.json.encode(self._message(registration, change))
+        url = _with_id(registration["url"], record_id, change.action)
+        self._queue.put(_Delivery(registration["id"], url, body))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="callbacks", daemon=True)
+            self._thread.start()
+
+    def _message(self, registration: dict[str, Any], change: Change) -> dict[str, Any]:
+        entity = None
+        if change.action != "deleted":
+            entity = msgspec.json.encode(change.record).decode()
+        return {
+            "Action": change.action,
+            "CallbackObjectRecId": registration["id"],
+            "CompanyId": self._company,
+            "Entity": entity,
+            "FromUrl": urlsplit(self._url).netloc,
+            "ID": change.record["id"],
+            "MemberId": "zadmin",
+            "MessageId": str(uuid4()),
+            "Metadata": {"key_url": self._url + _KEY_PATH},
+            "PartnerId": self._company,
+            "ProductInstanceId": "1",
+            "Type": registration["type"].lower(),
+        }
+
+    def _run(self) -> None:
+        while (each := self._queue.get()) is not None:
+            headers = {
+                "Content-Type": "application/json",
+                "x-content-signature": self.signature(each.body),
+            }
+            if _posted(each, headers, self._waits):
+                self._failed_days.pop(each.registration, None)
+            else:
+                self._count_failure(each.registration)
+
+    def _count_failure(self, registration: int) -> None:
+        """The third failing day in a row switches the callback off."""
+        days = self._failed_days.setdefault(registration, set())
+        days.add(self._tenant.now().date())
+        if len(days) >= _FAILING_DAYS:
+            self._tenant.edit(canonical(REGISTRATIONS), registration, inactiveFlag=True)
+
+
+def _posted(delivery: _Delivery, headers: dict[str, str], waits: tuple[float, ...]) -> bool:
+    for wait in (*waits, None):
+        status = _post(delivery, headers)
+        if status in _ACCEPTED:
+            return True
+        if status not in _RETRIED or wait is None:
+            return False
+        time.sleep(wait)
+    return False
+
+
+def _post(delivery: _Delivery, headers: dict[str, str]) -> int | None:
+    """The status of one attempt; None when there was no answer in time."""
+    parts = urlsplit(delivery.url)
+    kind: Callable[..., HTTPConnection] = (
+        HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    )
+    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT)
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", target, delivery.body, headers)
+        return connection.getresponse().status
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _wants(registration: dict[str, Any], kind: str, record: dict[str, Any]) -> bool:
+    """Whether the registration's type and level cover this record."""
+    if str(registration.get("type", "")).lower() != kind:
+        return False
+    level = str(registration.get("level", "owner")).lower()
+    if level == "owner":
+        return True
+    found = record.get("id") if level == kind else _referred(record, level.removesuffix("id"))
+    return bool(found == registration.get("objectId"))
+
+
+def _referred(record: dict[str, Any], level: str) -> int | None:
+    """The id a record refers to under a level's name: `board` → `board.id` (or `boardId`)."""
+    for name, value in record.items():
+        if name.lower() == level and isinstance(value, dict):
+            found: int | None = value.get("id")
+            return found
+    return None
+
+
+def _with_id(url: str, record_id: int, action: str) -> str:
+    """The id goes to the very end of the URL, whatever stands there; so the guide warns."""
+    joint = "" if url.endswith("=") or "?" in url else "?"
+    return f"{url}{joint}{record_id}&action={action}"

@@ -1,0 +1,28 @@
+"""The request budget: so many requests in any minute, then 429."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+
+
+class Limit:
+    """A sliding window over real time. `per_window` None: no limit."""
+
+    def __init__(self, per_window: int | None, window: float = 60.0) -> None:
+        self.per_window = per_window
+        self.window = window
+        self._at: deque[float] = deque()
+
+    def wait(self) -> int:
+        """Counts a request and gives 0; or gives the whole seconds until one fits again."""
+        if self.per_window is None:
+            return 0
+        now = time.monotonic()
+        while self._at and self._at[0] <= now - self.window:
+            self._at.popleft()
+        if len(self._at) < self.per_window:
+            self._at.append(now)
+            return 0
+        return max(1, math.ceil(self._at[0] + self.window - now))

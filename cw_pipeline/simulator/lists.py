@@ -1,0 +1,195 @@
+"""Which records answer a question, and the page they make."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from cw_pipeline.simulator.answers import BadQuery
+from cw_pipeline.simulator.collection import NEVER, Collection
+from cw_pipeline.simulator.conditions import Compare, Logic, Node, Path, parse, paths, predicate
+from cw_pipeline.simulator.query import Question, ordered, pruned, reader
+from cw_pipeline.simulator.role import PLAIN, Quirk, Sees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Mend: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+_ID: Path = ("id",)
+_STAMPS: frozenset[Path] = frozenset({("lastupdated",), ("_info", "lastupdated")})
+_INDEXED = _STAMPS | {_ID}
+_SWEPT: frozenset[Path] = frozenset({_ID, ("_info", "lastupdated")})
+
+
+class _SweptInfo(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"last_updated": "lastUpdated"}
+):
+    last_updated: str | None = None
+
+
+class _Swept(msgspec.Struct, frozen=True, omit_defaults=True, rename={"info": "_info"}):
+    """A record of which only id and stamp are wanted, read without the rest."""
+
+    id: int
+    info: _SweptInfo = _SweptInfo()
+
+
+_swept = msgspec.json.Decoder(_Swept).decode
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A list as one caller sees it."""
+
+    collection: Collection
+    quirk: Quirk = PLAIN
+    sees: Sees | None = None
+    role_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The ids of one page, in order. `more` says whether records follow; `last` counts pages."""
+
+    ids: Sequence[int]
+    more: bool
+    last: int
+
+
+def matching(view: View, asked: Question) -> Sequence[int]:
+    """Every id that answers the question, in the order asked. Raises BadQuery."""
+    if view.quirk.refuses_conditions and any(asked.filters):
+        raise BadQuery("This endpoint does not support conditions.")
+    key = (asked.filters, asked.order_by, view.quirk, view.role_version)
+    found: Sequence[int] = view.collection.memo(key, lambda: _matching(view, asked))
+    return found
+
+
+def page(view: View, asked: Question) -> Page:
+    """One page of the answer. Raises BadQuery."""
+    found = matching(view, asked)
+    size = asked.page_size
+    start = bisect_right(found, asked.page_id) if asked.forward_only else (asked.page - 1) * size
+    ids = found[start : start + size + view.quirk.more_rows]
+    last = -(-len(found) // size)
+    return Page(ids, more=start + len(ids) < len(found), last=last)
+
+
+def body(
+    view: View, ids: Sequence[int], fields: tuple[Path, ...], mend: Mend | None = None
+) -> bytes:
+    """The page as JSON. `mend` changes records on their way out, for faults."""
+    if fields and set(fields) == _SWEPT and not (mend or view.quirk.no_info):
+        return msgspec.json.encode([_swept(view.collection.raw(each)) for each in ids])
+    if not (fields or mend or view.quirk.no_info):
+        return view.collection.joined(ids)
+    records = (outgoing(view, each, fields, mend) for each in ids)
+    return msgspec.json.encode(list(records))
+
+
+def outgoing(
+    view: View, record_id: int, fields: tuple[Path, ...], mend: Mend | None = None
+) -> dict[str, Any]:
+    """One record as it leaves. Raises KeyError."""
+    record = view.collection.get(record_id)
+    if view.quirk.no_info:
+        record.pop("_info", None)
+    if mend:
+        record = mend(record)
+    return pruned(record, fields) if fields else record
+
+
+def visible(view: View, record_id: int) -> bool:
+    """Whether this caller would find the record by its id."""
+    if record_id not in view.collection:
+        return False
+    return view.sees is None or view.sees(view.collection.get(record_id))
+
+
+def _matching(view: View, asked: Question) -> Sequence[int]:
+    tree = parse(asked.conditions) if asked.conditions else None
+    if tree and view.quirk.ignores_updated:
+        tree = _without_stamps(tree)
+    ids = _by_index(view.collection, tree)
+    tests = _record_tests(view, tree, asked)
+    if tests:
+        get = view.collection.get
+        ids = [each for each in ids if _passes(get(each), tests)]
+    if asked.order_by and asked.order_by.lower() not in {"id", "id asc"}:
+        ids = ordered([(each, view.collection.get(each)) for each in ids], asked.order_by)
+    return ids
+
+
+def _by_index(collection: Collection, tree: Node | None) -> Sequence[int]:
+    """Ids that pass the part of the condition that needs no record opened."""
+    indexed = [part for part in _conjuncts(tree) if paths(part) <= _INDEXED]
+    if not indexed:
+        return list(collection.ids)
+    test = predicate(indexed[0] if len(indexed) == 1 else Logic("and", tuple(indexed)), _column)
+    pairs = _candidates(collection, indexed)
+    return [pair[0] for pair in pairs if test(pair)]
+
+
+def _candidates(collection: Collection, parts: list[Node]) -> Iterable[tuple[int, int]]:
+    """(id, stamp) of every record, or only of those that an `id in (…)` names."""
+    for part in parts:
+        if isinstance(part, Compare) and (part.path, part.op) == (_ID, "in"):
+            return collection.index_of(each for each in part.value if isinstance(each, int))
+    return zip(collection.ids, collection.stamps, strict=True)
+
+
+def _column(path: Path) -> Callable[[tuple[int, int]], int | None]:
+    if path == _ID:
+        return lambda pair: pair[0]
+    return lambda pair: None if pair[1] == NEVER else pair[1]
+
+
+def _conjuncts(tree: Node | None) -> tuple[Node, ...]:
+    if tree is None:
+        return ()
+    return tree.parts if isinstance(tree, Logic) and tree.word == "and" else (tree,)
+
+
+def _record_tests(
+    view: View, tree: Node | None, asked: Question
+) -> list[Callable[[dict[str, Any]], bool | None]]:
+    """What is left to ask of each opened record."""
+    tests = [predicate(p, reader) for p in _conjuncts(tree) if not paths(p) <= _INDEXED]
+    if asked.child_conditions:
+        tests.append(_in_array(parse(asked.child_conditions)))
+    if asked.custom_field_conditions:
+        tests.append(_in_custom_fields(parse(asked.custom_field_conditions)))
+    if view.sees:
+        tests.append(view.sees)
+    return tests
+
+
+def _passes(record: dict[str, Any], tests: list[Callable[[dict[str, Any]], bool | None]]) -> bool:
+    return all(test(record) for test in tests)
+
+
+def _in_array(tree: Node) -> Callable[[dict[str, Any]], bool]:
+    """One and the same element of the array must answer the whole condition."""
+    arrays = {path[0] for path in paths(tree)}
+    if len(arrays) != 1:
+        raise BadQuery("childConditions may ask about one array only.", "childConditions")
+    array, test = arrays.pop(), predicate(tree, reader)
+    read = reader((array,))
+    return lambda record: any(test({array: each}) for each in read(record) or ())
+
+
+def _in_custom_fields(tree: Node) -> Callable[[dict[str, Any]], bool]:
+    test = predicate(tree, reader)
+    return lambda record: any(test(each) for each in record.get("customFields") or ())
+
+
+def _without_stamps(tree: Node) -> Node | None:
+    """The condition as a list that knows no lastUpdated hears it."""
+    if isinstance(tree, Compare):
+        return None if tree.path in _STAMPS else tree
+    parts = tuple(part for part in map(_without_stamps, tree.parts) if part)
+    return Logic(tree.word, parts) if parts else None

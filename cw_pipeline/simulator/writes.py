@@ -1,0 +1,65 @@
+"""POST, PUT, PATCH and DELETE on lists, so that other people's clients can be tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cw_pipeline.simulator.answers import (
+    Answer,
+    BadQuery,
+    Refusal,
+    as_json,
+    from_json,
+    no_record,
+    wrong_method,
+)
+
+if TYPE_CHECKING:
+    from cw_pipeline.simulator.routes import Target
+    from cw_pipeline.simulator.tenant import Tenant
+
+
+def write(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
+    """Does what was asked and answers as the guide says. Raises Refusal."""
+    match method, target.what:
+        case "POST", "list":
+            return as_json(tenant.put(target.path, _object(body)), 201)
+        case (("PUT" | "PATCH" | "DELETE"), "record"):
+            return _change(tenant, method, target, body)
+        case _:
+            raise Refusal(wrong_method("GET, POST" if target.what == "list" else "GET"))
+
+
+def _change(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
+    with tenant.lock:
+        if target.record_id not in tenant.collection(target.path):
+            raise Refusal(no_record(target.path, target.record_id))
+        if method == "DELETE":
+            tenant.delete(target.path, target.record_id)
+            return Answer(204, content_type="")
+        old = tenant.get(target.path, target.record_id)
+        new = _patched(old, from_json(body)) if method == "PATCH" else _object(body)
+        info = {**old.get("_info", {}), **new.get("_info", {})}
+        return as_json(tenant.put(target.path, {**new, "id": target.record_id, "_info": info}))
+
+
+def _patched(record: dict[str, Any], operations: Any) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(operations, list):
+        raise BadQuery("A patch is an array of operations.", "op")
+    new = dict(record)
+    for each in operations:
+        match each:
+            case {"op": "add" | "replace", "path": str(path), "value": value}:
+                new[path.strip("/")] = value
+            case {"op": "remove", "path": str(path)}:
+                new.pop(path.strip("/"), None)
+            case _:
+                raise BadQuery("Not a patch operation.", "op")
+    return {name: value for name, value in new.items() if value is not None}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    record = from_json(body)
+    if not isinstance(record, dict):
+        raise BadQuery("The body must be one JSON object.", "body")
+    return {name: value for name, value in record.items() if value is not None}
