@@ -1,4 +1,4 @@
-"""What is kept of the module company."""
+"""Companies, their contacts and sites, and the configurations under care."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENTITIES = (
     entity("/company/configurations/types/{grandparentId}/questions/{parentId}/values"),
     entity("/company/contactTypeAssociations", "Which contact has which types", core=True),
     entity("/company/contacts", "People at companies", core=True),
-    entity("/company/contacts/{parentId}/communications"),
+    entity("/company/contacts/{parentId}/communications"),  # contacts hold the main ones themselves
     entity("/company/contacts/departments", "Departments that contacts belong to", core=True),
     entity("/company/contacts/{parentId}/groups"),
     entity("/company/contacts/{parentId}/notes"),

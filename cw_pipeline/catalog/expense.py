@@ -1,4 +1,4 @@
-"""What is kept of the module expense."""
+"""Expenses and expense reports."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
-"""What is kept of the module finance."""
+"""Agreements, invoices and what accounting needs."""
 
 from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
+from cw_pipeline.model import Keeping
 
 _TYPES = "/finance/agreements/types"  # their children are under another path
 
 ENTITIES = (
     entity("/finance/accounting/batches"),
     entity("/finance/accounting/batches/{parentId}/entries"),
-    entity("/finance/accounting/unpostedexpenses"),
+    # What is unposted leaves these lists when it is posted: only a whole reading shows that.
+    entity("/finance/accounting/unpostedexpenses", keeping=Keeping.SNAPSHOT),
     entity("/finance/accounting/unpostedexpenses/{parentId}/taxableLevels"),
-    entity("/finance/accounting/unpostedinvoices"),
+    entity("/finance/accounting/unpostedinvoices", keeping=Keeping.SNAPSHOT),
     entity("/finance/accounting/unpostedinvoices/{parentId}/taxableLevels"),
-    entity("/finance/accounting/unpostedpayments"),
-    entity("/finance/accounting/unpostedprocurement"),
+    entity("/finance/accounting/unpostedpayments", keeping=Keeping.SNAPSHOT),
+    entity("/finance/accounting/unpostedprocurement", keeping=Keeping.SNAPSHOT),
     entity("/finance/accounting/unpostedprocurement/{parentId}/taxableLevels"),
     entity("/finance/accountingPackageSetup"),
     entity("/finance/accountingPackages"),
@@ -23,7 +25,7 @@ ENTITIES = (
     entity("/finance/agreementTypes/{parentId}/workTypeExclusions", parent=_TYPES),
     entity("/finance/agreementTypes/{parentId}/workroles", parent=_TYPES),
     entity("/finance/agreementTypes/{parentId}/worktypes", parent=_TYPES),
-    entity("/finance/agreementrecap/"),
+    entity("/finance/agreementrecap/", "What agreements used and have left; no history"),
     entity("/finance/agreements", "Contracts and what they cover", core=True),
     entity("/finance/agreements/{parentId}/additions", "Recurring lines of agreements", core=True),
     entity("/finance/agreements/{parentId}/adjustments", "Corrections of agreements", core=True),
@@ -52,6 +54,7 @@ ENTITIES = (
     entity("/finance/invoiceTemplateSetups"),
     entity("/finance/invoiceTemplates"),
     entity("/finance/invoices", "Invoices, with what is still unpaid", core=True),
+    # One request per invoice, so not core.
     entity("/finance/invoices/{parentId}/commissions"),
     entity("/finance/invoices/{parentId}/glEntries/"),
     entity("/finance/invoices/{parentId}/payments"),

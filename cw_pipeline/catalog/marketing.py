@@ -1,4 +1,4 @@
-"""What is kept of the module marketing."""
+"""Campaigns and marketing groups."""
 
 from __future__ import annotations
 

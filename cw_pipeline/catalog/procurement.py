@@ -1,4 +1,4 @@
-"""What is kept of the module procurement."""
+"""Products, purchasing, the catalog and the warehouses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of the module project."""
+"""Projects, their phases, teams and tickets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ ENTITIES = (
     entity("/project/statusIndicators"),
     entity("/project/statuses", "Project statuses", core=True),
     entity("/project/tickets", "Project tickets and issues; service tickets are apart", core=True),
-    entity("/project/tickets/{parentId}/allNotes"),
+    # One request per ticket, so not core.
+    entity("/project/tickets/{parentId}/allNotes", "Notes and notes of time entries together"),
     entity("/project/tickets/{parentId}/configurations"),
-    entity("/project/tickets/{parentId}/notes"),
+    entity("/project/tickets/{parentId}/notes", "Notes of project tickets"),
     entity("/project/tickets/{parentId}/tasks"),
 )

@@ -1,4 +1,4 @@
-"""What is kept of the module sales."""
+"""Opportunities, activities and sales orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of the module schedule."""
+"""Who is scheduled for what, and when nobody works."""
 
 from __future__ import annotations
 

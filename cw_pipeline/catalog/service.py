@@ -1,8 +1,9 @@
-"""What is kept of the module service."""
+"""The service desk: tickets, boards, SLAs, surveys, the knowledge base."""
 
 from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
+from cw_pipeline.model import Keeping
 
 ENTITIES = (
     entity("/service/SLAs", "Service level agreements", core=True),
@@ -43,10 +44,11 @@ ENTITIES = (
     entity("/service/ticketLinks"),
     entity("/service/ticketSyncs"),
     entity("/service/tickets", "Service desk tickets; project tickets are apart", core=True),
-    entity("/service/tickets/{parentId}/allNotes"),
     entity("/service/tickets/authstatus"),
-    entity("/service/tickets/changelogs"),
+    entity("/service/tickets/changelogs", keeping=Keeping.SNAPSHOT),  # a queue: rows leave it
+    # One request per ticket, so not core.
+    entity("/service/tickets/{parentId}/allNotes", "Notes and notes of time entries together"),
     entity("/service/tickets/{parentId}/configurations"),
-    entity("/service/tickets/{parentId}/notes"),
+    entity("/service/tickets/{parentId}/notes", "Notes of service tickets"),
     entity("/service/tickets/{parentId}/tasks"),
 )

@@ -1,4 +1,4 @@
-"""What is kept of the module system."""
+"""Members, locations, departments, and how the tenant is set up."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ ENTITIES = (
     entity("/system/quoteLinkSetup"),
     entity("/system/reportCards"),
     entity("/system/reportCards/{parentId}/details"),
-    entity("/system/reports"),
+    entity("/system/reports", "Names of the reports"),
     entity("/system/securityRoles/{parentId}/settings"),
     entity("/system/securityroles"),
     entity("/system/settings"),

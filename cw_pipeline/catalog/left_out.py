@@ -1,0 +1,58 @@
+"""The lists that are not synced, each with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BY_KIND: Mapping[str, str] = {
+    "info": "a light copy for drop-downs of a list that is kept whole",
+    "usages": "where one record is used: one request for each record there is",
+    "link": "references only; the records themselves, in their own list, name what they belong to",
+    "singleton": "one object, not a list",
+}
+
+_FLAT = "has a flat list of its own: one request instead of one per parent"
+_SAME = "the same records as another list that is kept"
+_ONE = "one record by its id, answered as a list"
+_ASKS = "answers only for one kind of record and one id, which a sync cannot enumerate"
+_ACTS = "an action rather than a list: asking for it does something"
+_READ_ELSEWHERE = "read with the reports, whose columns it describes"
+
+BY_PATH: Mapping[str, str] = {
+    "/company/companies/{parentId}/typeAssociations": _FLAT,
+    "/company/contacts/{parentId}/typeAssociations": _FLAT,
+    "/procurement/products/{grandparentId}/components/{parentId}": _ONE,
+    "/procurement/products/{grandparentId}/pickingShippingDetails/{parentId}": _ONE,
+    "/project/projectTemplates/{parentId}/projectTemplatePhases": _FLAT,
+    "/project/projectTemplates/{parentId}/projectTemplateTickets": _FLAT,
+    "/project/projectTemplates/{grandparentId}/projectTemplateTickets/{parentId}/tasks": _FLAT,
+    "/schedule/entries/{parentId}/details": _FLAT,
+    "/service/tickets/calculateSla": _SAME,  # with the SLA worked out while one waits
+    "/system/audittrail": _ASKS,
+    "/system/documents": _ASKS,
+    "/system/members/withSso": _SAME,
+    "/system/members/{parentId}/mycertifications": _SAME,
+    "/system/myAccount/{parentId}/delegations": _SAME,
+    "/system/myAccount/{parentId}/skills": _SAME,
+    "/system/office365/emailSetups/{parentId}/getEmails/": _ACTS,
+    "/system/reports/{parentId}/columns": _READ_ELSEWHERE,
+    "/system/workflowActions/{parentId}/automateParameters": _FLAT,
+    "/system/workflows/attachments/{parentId}": _ONE,
+    "/system/workflows/notifyTypes/{parentId}": _ONE,
+    "/system/workflows/{parentId}/attachments": _FLAT,
+    "/system/workflows/{parentId}/events": _FLAT,
+    "/system/workflows/{grandparentId}/events/{parentId}/actions": _FLAT,
+    "/system/workflows/{grandparentId}/events/{parentId}/test": _ACTS,
+    "/system/workflows/{parentId}/notifyTypes": _FLAT,
+    "/system/workflows/{parentId}/triggers": _FLAT,
+    "/system/workflows/{grandparentId}/triggers/{parentId}/options": _FLAT,
+    "/system/workflows/userdefinedfields/events/{grandparentId}/actions/{parentId}": _ONE,
+}
+
+
+def reason(path: str, kind: str) -> str | None:
+    """Why the list at `path` is not synced; None if nothing speaks against it."""
+    return BY_PATH.get(path) or BY_KIND.get(kind)
