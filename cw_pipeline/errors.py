@@ -31,7 +31,7 @@ class WarehouseError(PipelineError):
 
 
 class SourceError(PipelineError):
-    """ConnectWise did not give a good answer. `status` is the HTTP status, 0 when there was none."""
+    """ConnectWise did not give a good answer. `status` is the HTTP status, 0 without one."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)

@@ -6,12 +6,12 @@ Nothing here does I/O; every other module speaks in these types.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime, timedelta
 
 Row: TypeAlias = tuple[Any, ...]
 """Typed values, in the order of the table's columns."""

@@ -26,7 +26,9 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
 class Settings(BaseSettings):
     """The settings of one tenant and its warehouse. `Settings.read()` is how to get them."""
 
-    model_config = SettingsConfigDict(env_prefix="CW_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CW_", env_file=".env", extra="ignore", frozen=True
+    )
 
     site: Text = None
     company: Text = None
@@ -35,7 +37,9 @@ class Settings(BaseSettings):
     client_id: Secret = None
     api_version: str = "2025.1"
     warehouse_dsn: Secret = None
-    schema_: str = Field("connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$")
+    schema_: str = Field(
+        "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"
+    )
     entities: Text = None
     page_size: int = Field(1000, ge=1, le=1000)
     requests_per_minute: int = Field(900, ge=1)
@@ -70,8 +74,8 @@ class Settings(BaseSettings):
         missing = [f"CW_{name.upper()}" for name in needed if getattr(self, name) is None]
         if self.site is not None and missing:
             raise ConfigError(
-                f"{', '.join(missing)} not set. CW_SITE names a tenant, so its company id, API member"
-                " keys and clientId are needed too: set them in the environment or in .env"
+                f"{', '.join(missing)} not set. CW_SITE names a tenant, so its company id, API"
+                " member keys and clientId are needed too: set them in the environment or in .env"
                 " (see .env.example)"
             )
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ from cw_pipeline.passes.window import Unfilterable, WindowPass
 from cw_pipeline.passes.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from cw_pipeline.passes.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
 def _accounted(work: Work, plan: Plan) -> None:
     """Reads, and writes the run's row whatever comes of it."""
     report, tally = work.report, work.reader.tally
-    status, why = "failed", "interrupted"
+    status = "failed"
+    why: str | None = "interrupted"
     try:
         _read(work, plan)
         report.row_count = work.hold.row_count()

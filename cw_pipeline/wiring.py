@@ -42,7 +42,9 @@ def entities(settings: Settings) -> list[Entity]:
     return select(settings.entities)
 
 
-def source(settings: Settings, gate: Gate | None = None, policy: Policy = BACKGROUND) -> ConnectWise:
+def source(
+    settings: Settings, gate: Gate | None = None, policy: Policy = BACKGROUND
+) -> ConnectWise:
     """The tenant's API. Raises ConfigError if the settings do not name one."""
     settings.require_tenant()
     if settings.site is None:

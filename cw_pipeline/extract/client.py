@@ -172,7 +172,7 @@ class ConnectWise:
                 raise
             return ask(moved)
 
-    def _asked(  # noqa: PLR0913
+    def _asked(
         self,
         url: str,
         read: Callable[[bytes], T],
@@ -255,7 +255,7 @@ def _shown(url: str) -> str:
 def _why(error: httpx.TransportError) -> str:
     if isinstance(error, httpx.ConnectError):
         return f"cannot connect ({error}). Check CW_SITE, DNS and the firewall"
-    return f"the connection broke ({error or type(error).__name__})"
+    return f"the connection broke ({str(error) or type(error).__name__})"
 
 
 def _text(body: bytes) -> str:

@@ -18,7 +18,8 @@ _TAKE = """
 insert into cw_sync.request_budget as budget (tenant, next_free)
 values (%(tenant)s, clock_timestamp() + %(span)s::interval)
 on conflict (tenant) do update
-   set next_free = greatest(budget.next_free, clock_timestamp() - %(burst)s::interval) + %(span)s::interval
+   set next_free = %(span)s::interval
+                 + greatest(budget.next_free, clock_timestamp() - %(burst)s::interval)
  where not %(yielding)s or budget.next_free <= clock_timestamp()
 returning extract(epoch from next_free - %(span)s::interval - clock_timestamp()),
           extract(epoch from paused_until - clock_timestamp())

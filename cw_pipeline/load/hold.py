@@ -211,9 +211,7 @@ class Hold:
         return sql.Identifier(self._tenant, self._entity.table)
 
     def _move(self, connection: Connection[Any], reached: IdRange) -> None:
-        if not state.move_cursor(
-            connection, self._tenant, self._entity.name, reached, self.run_id
-        ):
+        if not state.move_cursor(connection, self._tenant, self._entity.name, reached, self.run_id):
             raise EntityBusy(f"{self._entity.name}: another run has taken this pass over")
 
     def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:

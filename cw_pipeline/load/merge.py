@@ -1,4 +1,4 @@
-"""The merge: newest wins, unchanged rows are not touched, and the order of arrival never matters."""
+"""The merge: newest wins, unchanged rows are not touched, order of arrival never matters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from typing_extensions import override
 
 from cw_pipeline.model import Column, Entity, Kind
 
@@ -52,7 +53,8 @@ class JsonBytesDumper(Dumper):
     format = Format.BINARY
     oid = 3802
 
-    def dump(self, obj: Any) -> bytes:  # noqa: ANN401 - psycopg's signature
+    @override
+    def dump(self, obj: Any) -> bytes:
         """The wire form: version 1, then the text."""
         return b"\x01" + bytes(obj)
 
@@ -117,7 +119,8 @@ def _stored(
 ) -> dict[int, _Stored]:
     stamp = "last_updated" if _stamped(entity) else None
     query = sql.SQL(
-        "select {key}, _row_hash, {stamp}, _deleted_at is not null from {table} where {key} = any(%s)"
+        "select {key}, _row_hash, {stamp}, _deleted_at is not null from {table}"
+        " where {key} = any(%s)"
     ).format(
         key=sql.Identifier(entity.key[-1]),
         stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),

@@ -78,8 +78,8 @@ def _connected(dsn: str) -> Iterator[Connection]:
             yield connection
     except OperationalError as error:
         raise WarehouseError(
-            f"the warehouse cannot be reached ({_said(error)}): check CW_WAREHOUSE_DSN, and that the"
-            " server runs and lets this machine in"
+            f"the warehouse cannot be reached ({_said(error)}): check CW_WAREHOUSE_DSN, and that"
+            " the server runs and lets this machine in"
         ) from error
     except DBAPIError as error:
         raise WarehouseError(f"the warehouse refused: {_said(error)}") from error

@@ -1,4 +1,4 @@
-"""The state beside the data: checkpoints, runs, dead letters, drift. Each in the caller's transaction."""
+"""The state beside the data, written in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_checkpoint(
 def move_cursor(
     connection: Connection[Any], tenant: str, entity: str, reached: IdRange, run_id: int
 ) -> bool:
-    """Moves a range's cursor; the tail's if it has no upper end. False: another run owns the pass."""
+    """Moves a range's cursor, or the tail's. False: another run owns the pass."""
     owned = connection.execute(
         "update cw_sync.checkpoint set cursor = case when %(tail)s then %(cursor)s else cursor end,"
         " updated_at = now()"
@@ -168,8 +168,8 @@ def bury(
         )
         connection.execute(
             "insert into cw_sync.dead_letter as letter"  # noqa: S608 - both parts are literals above
-            " (tenant, entity, record_id, parent_id, request, payload, reason, detail, run_id, retry_at)"
-            " values (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, now() + interval '5 minutes')"
+            " (tenant, entity, record_id, parent_id, request, payload, reason, detail, run_id,"
+            " retry_at) values (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, now() + interval '5 minutes')"
             f" on conflict {target} where resolved_at is null and {predicate}"
             " do update set attempts = letter.attempts + 1, last_seen = now(),"
             " payload = coalesce(excluded.payload, letter.payload), request = excluded.request,"
@@ -233,9 +233,7 @@ def row_count(connection: Connection[Any], tenant: str, table: str) -> int:
     return int(row[0])
 
 
-def remember(
-    connection: Connection[Any], tenant: str, entity: str, **seen: bool | None
-) -> None:
+def remember(connection: Connection[Any], tenant: str, entity: str, **seen: bool | None) -> None:
     """Stores what a list was seen to do (readable, count, filterable, forward_only, by_id)."""
     for name, value in seen.items():
         assert name in {"readable", "count", "filterable", "forward_only", "by_id"}, name

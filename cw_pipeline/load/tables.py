@@ -1,8 +1,8 @@
-"""The tables of the catalog: created when new, widened when the catalog has grown, never dropped."""
+"""The catalog's tables: created when new, widened when the catalog has grown, never dropped."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -15,7 +15,7 @@ from cw_pipeline.model import Column, Entity, Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_TYPES: Mapping[Kind, sa.types.TypeEngine[object]] = {
+_TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
     Kind.BIGINT: sa.BigInteger(),
     Kind.NUMERIC: sa.Numeric(),
     Kind.BOOLEAN: sa.Boolean(),
@@ -100,16 +100,19 @@ def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str
     return found
 
 
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
 def _widen(connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]) -> None:
     for column in table.columns:
-        wanted = column.type.compile(postgresql.dialect()).lower()
+        wanted = column.type.compile(_DIALECT).lower()
         if column.name not in existing:
-            definition = CreateColumn(column).compile(dialect=postgresql.dialect())
-            connection.execute(sa.text(f'alter table "{table.schema}"."{table.name}" add {definition}'))
+            definition = CreateColumn(column).compile(dialect=_DIALECT)
+            connection.execute(
+                sa.text(f'alter table "{table.schema}"."{table.name}" add {definition}')
+            )
         elif _NAMES.get(existing[column.name]) != _NAMES.get(wanted, wanted):
             raise WarehouseError(
                 f"{table.schema}.{table.name}.{column.name} is {existing[column.name]}, the catalog"
                 f" says {wanted}: alter the column's type by hand, or point CW_SCHEMA elsewhere"
             )
-
-

@@ -80,9 +80,7 @@ class Warehouse:
         return Budget(self._pool, self.tenant, per_minute, yielding=yielding)
 
     @contextmanager
-    def hold(
-        self, entity: Entity, kind: str, dagster_run_id: str | None = None
-    ) -> Iterator[Hold]:
+    def hold(self, entity: Entity, kind: str, dagster_run_id: str | None = None) -> Iterator[Hold]:
         """Sole use of an entity's pass, until the block or this process ends.
 
         A backfill and a reconcile hold an entity beside the live pass: `kind` is part of the key.
@@ -92,15 +90,15 @@ class Warehouse:
         key = f"{self.tenant}/{purpose}/{entity.name}"
         with self.connection() as connection:
             if not _locked(connection, key):
-                raise EntityBusy(f"{entity.name}: {_holder(connection, key)} holds it; let it finish")
+                raise EntityBusy(
+                    f"{entity.name}: {_holder(connection, key)} holds it; let it finish"
+                )
             try:
                 run_id = state.start_run(connection, self.tenant, entity.name, kind, dagster_run_id)
                 yield Hold(self, entity, run_id)
             finally:
                 if not connection.closed:
-                    connection.execute(
-                        "select pg_advisory_unlock(hashtextextended(%s, 0))", [key]
-                    )
+                    connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [key])
 
 
 def _locked(connection: Connection[Any], key: str) -> bool:

@@ -44,7 +44,7 @@ def mend(record: dict[str, Any], node: Node) -> Mended:
     return mended
 
 
-def strip(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same kind of value out
+def strip(value: Any) -> Any:
     """The value without NULs and half surrogates, which Postgres refuses in text and jsonb."""
     if isinstance(value, str):
         return value.replace("\x00", "").encode("utf-8", "replace").decode()
@@ -77,7 +77,7 @@ def _object(record: dict[str, Any], node: Node, path: Path, mended: Mended) -> d
     return clean
 
 
-def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: Mended) -> None:  # noqa: ANN401
+def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: Mended) -> None:
     try:
         held, whole = _CONVERT[kind](value)
     except (ValueError, InvalidOperation) as error:
@@ -89,14 +89,14 @@ def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: Men
         _spill(mended.spill, path, value)
 
 
-def _nested(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:  # noqa: ANN401
+def _nested(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
     if isinstance(value, dict):
         clean[path[-1]] = _object(value, node, path, mended)
     else:
         mended.faults.append((path, f"expected an object, got {_shown(value)}"))
 
 
-def _array(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:  # noqa: ANN401
+def _array(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         mended.faults.append((path, f"expected an array of objects, got {_shown(value)}"))
         return
@@ -111,7 +111,7 @@ def _array(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Me
         _spill(mended.spill, path, value)
 
 
-def _unknown(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:  # noqa: ANN401
+def _unknown(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
     key = path[-1]
     data = not (path[:-1] == ("_info",) and is_link(key))
     if key not in node.learned and data:
@@ -124,18 +124,18 @@ def _unknown(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: 
         _spill(mended.spill, path, value)
 
 
-def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:  # noqa: ANN401
+def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:
     for key in path[:-1]:
         spill = spill.setdefault(key, {})
     spill[path[-1]] = value
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401
+def _shown(value: Any) -> str:
     text = str(value)
     return f"{type(value).__name__} {text[:77] + '...' if len(text) > 80 else text}"  # noqa: PLR2004
 
 
-def _bigint(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+def _bigint(value: Any) -> tuple[Any, bool]:
     if isinstance(value, Decimal) and value == value.to_integral_value():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -145,7 +145,7 @@ def _bigint(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
     return value, True
 
 
-def _numeric(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+def _numeric(value: Any) -> tuple[Any, bool]:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise Unfit(f"expected a number, got {_shown(value)}")
     if value == "":
@@ -156,13 +156,13 @@ def _numeric(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
         raise Unfit(f"expected a number, got {_shown(value)}") from None
 
 
-def _boolean(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+def _boolean(value: Any) -> tuple[Any, bool]:
     if not isinstance(value, bool):
         raise Unfit(f"expected true or false, got {_shown(value)}")
     return value, True
 
 
-def _instant(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+def _instant(value: Any) -> tuple[Any, bool]:
     if value == "":
         return None, False
     if not isinstance(value, str):
@@ -174,7 +174,7 @@ def _instant(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC), True
 
 
-def _date(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+def _date(value: Any) -> tuple[Any, bool]:
     moment, whole = _instant(value)
     if moment is None:
         return None, whole
@@ -185,7 +185,7 @@ def _date(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
     return date(moment.year, moment.month, moment.day).isoformat(), midnight
 
 
-def _text(value: Any) -> tuple[Any, bool]:  # noqa: ANN401
+def _text(value: Any) -> tuple[Any, bool]:
     if isinstance(value, bool):
         return ("true" if value else "false"), True
     if isinstance(value, int | Decimal):

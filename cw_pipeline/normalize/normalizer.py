@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DATE_LENGTH = 10
+_NUL = b"\\u0000"
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
 _JSON = msgspec.json.Encoder(order="sorted", decimal_format="number")
@@ -53,8 +54,6 @@ class Normalizer:
         """
         outside = () if parent_id is None else (parent_id,)
         try:
-            if b"\\u0000" in body:
-                raise msgspec.ValidationError("a NUL, which Postgres does not take")
             shape = self._shape
             typed = [_Typed(struct, shape) for struct in shape.decode(body)]
             return self._finish(typed, len(typed), outside, start)
@@ -76,7 +75,7 @@ class Normalizer:
             drift += mended.drift if mended else []
         return self._finish(typed, len(records), outside, start, tuple(rejects), tuple(drift))
 
-    def _one(self, raw: Any) -> tuple[_Typed | Reject, Mended | None]:  # noqa: ANN401 - JSON
+    def _one(self, raw: Any) -> tuple[_Typed | Reject, Mended | None]:
         """A record as typed as it gets, and what had to be mended for it."""
         if isinstance(raw, msgspec.Raw):
             if (struct := self._shape.decode_one(bytes(raw))) is not None:
@@ -92,7 +91,7 @@ class Normalizer:
         struct = msgspec.convert(mended.clean, self._shape.struct)
         return _Typed(struct, self._shape, mended.spill or None), mended
 
-    def _finish(  # noqa: PLR0913 - the parts of one batch
+    def _finish(
         self,
         typed: list[_Typed],
         read: int,
@@ -115,7 +114,7 @@ class Normalizer:
             if own is None:
                 homeless.append(_homeless(record.struct))
                 continue
-            extra = shape.extra(record.struct, record.spill)
+            extra = shape.unknown(record.struct, record.spill)
             row_hash = _hash((*full, extra))
             ids.append(own)
             stamps.append(None if shape.stamp_at is None else values[shape.stamp_at])
@@ -157,6 +156,8 @@ class _Shape:
 
     def decode(self, body: bytes) -> Sequence[Any]:
         """A page's records. Raises msgspec.ValidationError if one does not conform."""
+        if _NUL in body:
+            raise msgspec.ValidationError("a NUL, which Postgres does not take")
         try:
             return self._page.decode(body)
         except msgspec.ValidationError:
@@ -164,10 +165,10 @@ class _Shape:
         except msgspec.DecodeError as error:
             raise msgspec.ValidationError(str(error)) from error
 
-    def decode_one(self, raw: bytes) -> Any:  # noqa: ANN401 - a struct made at run time
+    def decode_one(self, raw: bytes) -> Any:
         """The record, or None if it does not conform."""
         try:
-            if b"\\u0000" in raw:
+            if _NUL in raw:
                 return None
             struct = self._record.decode(raw)
             self.values(struct)
@@ -175,16 +176,16 @@ class _Shape:
             return None
         return struct
 
-    def values(self, struct: Any) -> tuple[Sequence[Any], tuple[Any, ...]]:  # noqa: ANN401
+    def values(self, struct: Any) -> tuple[Sequence[Any], tuple[Any, ...]]:
         """The columns' values as they are stored, and all that counts for the hash."""
         full = self._full(struct)
         return finished(full[: self._width], self._finishers), full
 
-    def extra(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:  # noqa: ANN401
+    def unknown(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
         """What `_extra` holds for this record, as JSON; None when nothing."""
         return self._extra.of(struct, spill)
 
-    def array_rows(self, parent_id: int, struct: Any) -> list[list[Row]]:  # noqa: ANN401
+    def array_rows(self, parent_id: int, struct: Any) -> list[list[Row]]:
         """The rows of each array of this record."""
         elements = self._full(struct)[self._width :]
         return [
@@ -202,7 +203,7 @@ class _ArrayShape:
         self._finishers = _finishers([column.kind for column in columns])
         self._extra = _Extra(node)
 
-    def row(self, parent_id: int, position: int, element: Any) -> Row:  # noqa: ANN401
+    def row(self, parent_id: int, position: int, element: Any) -> Row:
         values = finished(self._get(element), self._finishers)
         return (parent_id, position, *values, self._extra.of(element, None))
 
@@ -214,7 +215,7 @@ class _Extra:
         self._paths = node.unknown()
         self._get = getter(node, self._paths)
 
-    def of(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:  # noqa: ANN401
+    def of(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
         if not self._paths and not spill:
             return None
         extra: dict[str, Any] = {}
@@ -288,7 +289,7 @@ def _reject(record: dict[str, Any], mended: Mended) -> Reject:
     return Reject(known, _text(record), "does not convert", detail)
 
 
-def _homeless(struct: Any) -> Reject:  # noqa: ANN401
+def _homeless(struct: Any) -> Reject:
     return Reject(None, _JSON.encode(struct).decode(), "no id", "id: absent or null")
 
 
@@ -296,11 +297,11 @@ def _ids(rejects: tuple[Reject, ...]) -> list[int]:
     return [reject.record_id for reject in rejects if reject.record_id is not None]
 
 
-def _text(record: Any) -> str:  # noqa: ANN401
+def _text(record: Any) -> str:
     return _JSON.encode(strip(record)).decode()
 
 
-def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:  # noqa: ANN401
+def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         target = target.setdefault(key, {})
     target[path[-1]] = value

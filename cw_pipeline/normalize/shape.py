@@ -6,16 +6,18 @@ exist all the same are learned: the shape is made again with a place for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
 from cw_pipeline.model import Column, Entity, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -76,7 +78,7 @@ class Node:
             inner = node.struct(f"{name}.{key}")
             yield key, inner, inner()
         for key, node in self.arrays.items():
-            yield key, tuple[node.struct(f"{name}.{key}"), ...], ()
+            yield key, tuple[node.struct(f"{name}.{key}"), ...], ()  # type: ignore[misc] # made at run time
         for key in sorted(self.learned):
             yield key, Any, msgspec.UNSET
         if self.skips_info and "_info" not in self.nodes:

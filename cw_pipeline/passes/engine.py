@@ -54,7 +54,7 @@ class Engine:
 
 
 def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
-    """Does `work` on every part, `lanes` at a time. The first error stops the rest and is raised."""
+    """Does `work` on every part, `lanes` at a time. An error stops the rest and is raised."""
     stop = Event()
 
     def guarded(part: T) -> None:

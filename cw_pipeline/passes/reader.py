@@ -108,11 +108,12 @@ class Reader:
 
 def _check_order(query: Query, batch: Batch) -> None:
     if batch.cursor is None:
-        raise SourceBroken(f"{query.path}: no record on a page has an id, so the next page is unknown")
+        raise SourceBroken(
+            f"{query.path}: no record on a page has an id, so the next page is unknown"
+        )
     if batch.cursor <= query.cursor or min(batch.ids, default=batch.cursor) <= query.cursor:
         raise NotForward(f"{query.path}: asked for ids after {query.cursor}, got others")
 
 
 def _placeholders(path: str) -> list[str]:
     return [step for step in path.split("/") if step.startswith("{")]
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cw_pipeline.passes.work import Work
 
 
-class Unfilterable(Exception):  # noqa: N818 - a finding, not a failure
+class Unfilterable(Exception):
     """The list does not filter by lastUpdated, whatever its documentation says."""
 
 
@@ -125,7 +126,7 @@ class WindowPass:
 def split(after: int, upto: int, parts: int) -> tuple[IdRange, ...]:
     """The ids in `(after, upto]` as `parts` ranges of about the same width, the highest first."""
     bounds = [after + (upto - after) * part // parts for part in range(parts + 1)]
-    pairs = list(zip(bounds, bounds[1:], strict=False))
+    pairs = list(itertools.pairwise(bounds))
     return tuple(IdRange(low, high, low) for low, high in reversed(pairs) if low < high)
 
 
