@@ -44,20 +44,31 @@ NEEDED = (
     "psycopg",
     "psycopg_binary",
     "psycopg_pool",
+    "pydantic",
     "pydantic_settings",
     "rich",
     "sqlalchemy",
     "stamina",
-    "starlette",
+    "typing_extensions",
     "uvicorn",
 )
-NEEDED_BY_TEST = ("hypothesis", "importlinter", "mypy", "pytest", "pytest_timeout", "ruff")
+NEEDED_BY_TEST = (
+    "hypothesis",
+    "importlinter",
+    "mypy",
+    "packaging",
+    "pytest",
+    "pytest_timeout",
+    "ruff",
+)
 
 
 def missing(arguments: "list[str]") -> "list[str]":
-    """What this interpreter lacks to run the command: itself too old, or these modules."""
+    """What this interpreter lacks to run the command; mostly modules."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
-        return ["python"]
+        return ["a supported Python"]
+    if Path(sys.prefix) == VENV and STAMP.exists() and STAMP.read_text() != _wanted():
+        return ["what is locked"]
     needed = NEEDED + (NEEDED_BY_TEST if arguments[:1] == ["test"] else ())
     return [name for name in needed if importlib.util.find_spec(name) is None]
 
@@ -77,8 +88,10 @@ def rerun(arguments: "list[str]", lacking: "list[str]") -> int:
     if os.environ.get("CW_REEXECUTED"):
         _stop(f"{VENV} lacks {', '.join(lacking)}. Delete that folder and try again")
     try:
-        with _alone():
-            _set_up()
+        if not _is_set_up():
+            with _alone():
+                if not _is_set_up():  # nobody did it while we waited
+                    _set_up()
     except KeyboardInterrupt:
         _stop("set-up interrupted; the next command starts it afresh")
     except OSError as error:
@@ -91,16 +104,21 @@ def rerun(arguments: "list[str]", lacking: "list[str]") -> int:
     return os.execve(str(PYTHON), command, environment)
 
 
+def _is_set_up() -> bool:
+    """Whether `.venv` is in step with the lock, or was made by hand and is complete."""
+    if not STAMP.exists():
+        return _works(PYTHON, _check_for(NEEDED + NEEDED_BY_TEST))
+    return STAMP.read_text() == _wanted() and _works(PYTHON, "pass")
+
+
 def _set_up() -> None:
     """Brings `.venv` in step with the lock. One that was cut short is made anew."""
-    stamp = STAMP.read_text() if STAMP.exists() else None
-    if stamp == _wanted() and _works(PYTHON, "pass"):
-        return
-    if stamp is None and _works(PYTHON, _check_for(NEEDED + NEEDED_BY_TEST)):
-        return  # made by hand, and complete
-    _say(f"setting up {VENV} (about half a minute and 400 MB, once) ...")
-    if VENV.exists() and (stamp == UNFINISHED or not _works(PYTHON, "pass")):
+    cut_short = STAMP.exists() and STAMP.read_text() == UNFINISHED
+    if VENV.exists() and (cut_short or not _works(PYTHON, "pass")):
         shutil.rmtree(str(VENV))
+    if not VENV.exists():
+        _python()  # or there is nothing to announce
+    _say(f"setting up {VENV} (about half a minute and 400 MB, once) ...")
     if not (_install_with_uv() or _install_with_pip()):
         _stop("set-up failed, see above. The next command starts it afresh")
     STAMP.write_text(_wanted())
@@ -127,7 +145,7 @@ def _install_with_pip() -> bool:
             shutil.rmtree(str(VENV))
         _make_venv(_python())
     STAMP.write_text(UNFINISHED)
-    install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     # Hashes and all dependencies are in the lock, so pip neither resolves nor compiles anything.
     options = ["--no-compile", "--require-hashes", "--no-deps", "--requirement", str(LOCK)]
     return _ran(*install, *options)

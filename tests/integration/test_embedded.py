@@ -145,9 +145,8 @@ def test_nobody_gets_in_over_the_network_or_without_the_password(
 
 def test_dsn_names_the_driver_that_is_asked_for(postgres: EmbeddedPostgres) -> None:
     with postgres:
-        assert postgres.dsn("dagster", driver="postgresql+psycopg2").startswith(
-            "postgresql+psycopg2://cw_pipeline:"
-        )
+        url = postgres.dsn("dagster", driver="postgresql+psycopg2")
+    assert url.startswith("postgresql+psycopg2://cw_pipeline:")
 
 
 def test_dsn_before_the_first_start_says_that_there_is_none(fresh: EmbeddedPostgres) -> None:
@@ -272,13 +271,11 @@ def test_a_server_that_cannot_start_shows_its_log(fresh: EmbeddedPostgres) -> No
         fresh.ensure()
 
 
+@as_root
 def test_another_accounts_folder_is_refused(folder: Path) -> None:
     home = folder / "postgres"
     home.mkdir()
-    if os.geteuid() == 0:
-        os.chown(home, 12345, 12345)
-    else:
-        home = Path("/root/postgres")
+    os.chown(home, 12345, 12345)
     with pytest.raises(WarehouseError, match="CW_PG_HOME"):
         EmbeddedPostgres(home, durable=False).ensure()
 
