@@ -13,5 +13,8 @@ IS_CHECKOUT = (ROOT / "pyproject.toml").is_file() and (ROOT / "sql").is_dir()
 SQL = ROOT / "sql" if IS_CHECKOUT else PACKAGE / "sql"
 """Holds `migrations/` and `reporting/`. A wheel carries them inside the package."""
 
+DAGSTER_YAML = ROOT / "dagster_home" / "dagster.yaml" if IS_CHECKOUT else PACKAGE / "dagster.yaml"
+"""How Dagster is to run; belongs into the folder that DAGSTER_HOME names."""
+
 PROJECT = ROOT if IS_CHECKOUT else Path.cwd()
 """Holds `dagster_home/` and `workspace.yaml`. A wheel keeps no data among installed packages."""

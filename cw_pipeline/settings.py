@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cw_pipeline.errors import ConfigError
-
-ROOT = Path(__file__).resolve().parent.parent
+from cw_pipeline.paths import PROJECT
 
 
 def _no_blank(value: object) -> object:
@@ -92,4 +91,4 @@ def _complaints(error: ValidationError) -> str:
 
 def dagster_home() -> Path:
     """DAGSTER_HOME, or the project's own `dagster_home/`."""
-    return Path(os.environ.get("DAGSTER_HOME") or ROOT / "dagster_home")
+    return Path(os.environ.get("DAGSTER_HOME") or PROJECT / "dagster_home")
