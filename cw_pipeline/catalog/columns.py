@@ -10,8 +10,8 @@ site_ref_name), a plain field before its last word (a child's `parentId` → par
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
+from zlib import crc32
 
 from cw_pipeline.catalog.facts import decided, fields, info_fields
 from cw_pipeline.catalog.naming import snake
@@ -67,13 +67,13 @@ def is_array(word: str) -> bool:
 
 
 def fitted(name: str) -> str:
-    """The name, if Postgres can hold it: else its first 54 bytes and a hash of the whole.
+    """The name, if Postgres can hold it; else its first 54 bytes and a checksum of the whole.
 
     Postgres would cut it silently, and two long names might then be one.
     """
     if len(name) <= _LONGEST:
         return name
-    return f"{name[:54]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return f"{name[:54]}_{crc32(name.encode()):08x}"
 
 
 def _leaves(model: str, above: Path) -> Iterator[Leaf]:

@@ -79,9 +79,8 @@ def built(declared: Declared) -> Entity:
 
 
 def _parent(declared: Declared, fact: dict[str, str]) -> str | None:
-    if _PARENT not in declared.path:
-        return None
-    return entity_name(declared.parent or fact["parent"])
+    before, placeholder, _ = declared.path.rpartition(_PARENT)
+    return entity_name(declared.parent or fact.get("parent", before)) if placeholder else None
 
 
 def _keeping(columns: tuple[Column, ...], parent: str | None) -> Keeping:

@@ -29,7 +29,7 @@ def write_facts(source: Path, target: Path) -> Json:
     Returns what it wrote. The same document always makes the same bytes.
     """
     facts = build_facts(_document(source))
-    target.write_text(_written(facts), encoding="utf-8")
+    target.write_text(written(facts), encoding="utf-8")
     return facts
 
 
@@ -52,7 +52,10 @@ def build_facts(document: Json) -> Json:
             lists.setdefault(_addressed(path), fact)
     _add_parents(lists)
     kept = [fact for fact in lists.values() if fact["kind"] == "entity" and "model" in fact]
-    return {"lists": lists, "models": types.reachable([fact["model"] for fact in kept])}
+    return {
+        "lists": dict(sorted(lists.items())),
+        "models": types.reachable([fact["model"] for fact in kept]),
+    }
 
 
 class _Types:
@@ -221,10 +224,10 @@ def _document(source: Path) -> Json:
     return document
 
 
-def _written(facts: Json) -> str:
-    """JSON with one list or model to a line, so that a diff shows which of them changed."""
+def written(facts: Json) -> str:
+    """The facts as JSON, one list or model to a line: a diff shows which of them changed."""
     sections = []
     for section, members in facts.items():
-        lines = [f"{json.dumps(name)}: {json.dumps(fact)}" for name, fact in members.items()]
+        lines = (f"{json.dumps(name)}: {json.dumps(fact)}" for name, fact in members.items())
         sections.append(f'"{section}": {{\n' + ",\n".join(lines) + "\n}")
     return "{\n" + ",\n".join(sections) + "\n}\n"

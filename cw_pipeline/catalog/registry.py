@@ -7,8 +7,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
 from cw_pipeline.catalog import (
     company,
     expense,
@@ -26,8 +24,16 @@ from cw_pipeline.catalog.declare import built
 from cw_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from typing_extensions import override
+
     from cw_pipeline.catalog.declare import Declared
     from cw_pipeline.model import Entity
+else:
+
+    def override(method: object) -> object:
+        """`typing.override` comes with Python 3.12; its backport costs 20 ms of every start."""
+        return method
+
 
 DECLARED = (
     *company.ENTITIES,
