@@ -114,7 +114,7 @@ def test_custom_fields_keep_their_value_as_json() -> None:
     }
 
 
-def test_what_lies_deeper_than_two_references_is_kept_whole() -> None:
+def test_a_column_lies_two_references_deep_at_most() -> None:
     deep = [c for entity in CATALOG.values() for c in entity.columns if len(c.path) == 3]
     assert {c.kind for c in deep} > {Kind.BIGINT, Kind.TEXT}
     assert max(len(c.path) for entity in CATALOG.values() for c in entity.columns) == 3
