@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     public_key: Secret = None
     private_key: Secret = None
     client_id: Secret = None
+    auth: str = "keys"
+    impersonate: Text = None
+    user_type: str = Field("member", pattern="^(member|integrator)$")
     api_version: str = "2025.1"
     warehouse_dsn: Secret = None
     schema_: str = Field(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.extract import BACKGROUND, ConnectWise, Credentials, Gate, Policy, Site
+from cw_pipeline.extract import (
+    BACKGROUND,
+    ConnectWise,
+    Credentials,
+    Gate,
+    Policy,
+    Site,
+    refuse_cookies,
+)
 from cw_pipeline.load import Warehouse, migrate
 from cw_pipeline.passes.engine import Engine, Limits
 
@@ -46,6 +54,7 @@ def source(
     settings: Settings, gate: Gate | None = None, policy: Policy = BACKGROUND
 ) -> ConnectWise:
     """The tenant's API. Raises ConfigError if the settings do not name one."""
+    refuse_cookies(settings.auth)
     settings.require_tenant()
     if settings.site is None:
         raise ConfigError("CW_SITE is not set: no tenant to read")
@@ -54,6 +63,8 @@ def source(
         public_key=_revealed(settings.public_key),
         private_key=_revealed(settings.private_key),
         client_id=_revealed(settings.client_id),
+        impersonate=_impersonated(settings),
+        user_type=settings.user_type,
     )
     return ConnectWise(
         Site.of(settings.site),
@@ -96,6 +107,14 @@ def connected(
         api = stack.enter_context(source(settings, gate))
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id)
+
+
+def _impersonated(settings: Settings) -> str:
+    if settings.auth == "keys":
+        return ""
+    if settings.impersonate is None:
+        raise ConfigError("CW_AUTH=impersonation needs CW_IMPERSONATE: the member's identifier")
+    return settings.impersonate
 
 
 def _revealed(secret: SecretStr | None) -> str:

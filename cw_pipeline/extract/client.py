@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-import zlib
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
@@ -20,12 +18,17 @@ from cw_pipeline.errors import (
     SourceError,
     SourceMissing,
 )
+from cw_pipeline.extract.auth import Impersonation, basic
+from cw_pipeline.extract.breaker import Breaker
 from cw_pipeline.extract.gate import Gate
+from cw_pipeline.extract.pace import Pace
+from cw_pipeline.extract.question import Question, inflated, text, why
 from cw_pipeline.extract.response import check, http_date
-from cw_pipeline.extract.retry import BACKGROUND, Policy, retried
+from cw_pipeline.extract.retry import BACKGROUND, INTERACTIVE, Policy, RetryBudget, retried
+from cw_pipeline.extract.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
     from cw_pipeline.extract.query import Query
@@ -36,24 +39,6 @@ T = TypeVar("T")
 _UNKNOWN_PAUSE = 15.0  # seconds after a 429 that does not say how long
 _REDISCOVER = 60.0  # seconds in which a codebase that was just asked for is believed
 _NO_DATE_LAG = timedelta(minutes=5)
-_GZIP_OR_ZLIB = 47
-
-
-@dataclass(slots=True)
-class Tally:
-    """What asking has cost so far. Safe to share between threads."""
-
-    requests: int = 0
-    retries: int = 0
-    throttled_seconds: float = 0.0
-    _lock: Lock = field(default_factory=Lock, repr=False)
-
-    def add(self, *, requests: int = 0, retries: int = 0, throttled_seconds: float = 0.0) -> None:
-        """Adds to the counts."""
-        with self._lock:
-            self.requests += requests
-            self.retries += retries
-            self.throttled_seconds += throttled_seconds
 
 
 class ConnectWise:
@@ -74,14 +59,19 @@ class ConnectWise:
         self._company = credentials.company
         self._gate = gate or Gate()
         self._policy = policy
-        self._slots = BoundedSemaphore(max_concurrency)
+        self._pace = Pace(max_concurrency)
+        self._breaker = Breaker()
+        self._retry_budget = RetryBudget()
         self._lock = Lock()
         self._base = ""
         self._base_at = float("-inf")
         self._now: datetime | None = None
         self.tally = Tally()
-        user = f"{credentials.company}+{credentials.public_key}"
-        self._auth = httpx.BasicAuth(user, credentials.private_key)
+        self._auth: httpx.Auth = (
+            Impersonation(credentials, lambda: self._base)
+            if credentials.impersonate
+            else basic(credentials, credentials.public_key, credentials.private_key)
+        )
         self._http = httpx.Client(
             headers={
                 "Accept": f"application/vnd.connectwise.com+json; version={api_version}",
@@ -114,22 +104,39 @@ class ConnectWise:
             return datetime.now(UTC) - _NO_DATE_LAG
         return self._now
 
-    def ask(self, query: Query, read: Callable[[bytes], T], *tallies: Tally) -> T:
+    def ask(
+        self,
+        query: Query,
+        read: Callable[[bytes], T],
+        *tallies: Tally,
+        policy: Policy | None = None,
+    ) -> T:
         """What `read` makes of the answer. A body that it cannot read counts as broken.
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self.get(query.url(), read, *tallies, headers=query.headers())
+        question = Question(query.url(), query.headers(), query.body())
+        return self._anywhere(question, read, tallies, policy)
 
     def get(
         self,
         path: str,
         read: Callable[[bytes], T],
         *tallies: Tally,
-        headers: Mapping[str, str] | None = None,
+        policy: Policy | None = None,
     ) -> T:
         """What `read` makes of the answer to a GET below the API's base."""
-        return self._anywhere(lambda base: self._asked(f"{base}{path}", read, tallies, headers))
+        return self._anywhere(Question(path), read, tallies, policy)
+
+    def answers(self, *tallies: Tally) -> bool:
+        """Whether the API answers at all: a refusal is an answer, a server error is none."""
+        try:
+            self.get("/system/info", msgspec.json.decode, *tallies, policy=INTERACTIVE)
+        except (SourceBroken, SourceDown):
+            return False
+        except SourceError:
+            return True
+        return True
 
     def count(self, path: str, conditions: str, *tallies: Tally) -> int:
         """How many records the list's `/count` says there are."""
@@ -142,7 +149,8 @@ class ConnectWise:
         """Company info, from which the API's base URL follows (guide: "Calling Company Info")."""
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
-            info = self._asked(url, msgspec.json.decode, (), None, anonymous=True)
+            question = Question(url, anonymous=True)
+            info = self._asked(question, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
             raise ConfigError(f"CW_SITE: no ConnectWise answers there ({error})") from error
         if not isinstance(info, dict) or not info.get("Codebase"):
@@ -154,14 +162,20 @@ class ConnectWise:
         self._base_at = time.monotonic()
         return info
 
-    def _anywhere(self, ask: Callable[[str], T]) -> T:
+    def _anywhere(
+        self,
+        question: Question,
+        read: Callable[[bytes], T],
+        tallies: tuple[Tally, ...],
+        policy: Policy | None,
+    ) -> T:
         """Asks at the known base; on a 404 once more where company info now says it is."""
         with self._lock:
             if not self._base:
                 self.discover()
             base = self._base
         try:
-            return ask(base)
+            return self._asked(question.at(base), read, tallies, policy or self._policy)
         except SourceMissing:
             # The night of an upgrade moves the codebase: a 404 never means "empty".
             with self._lock:
@@ -170,41 +184,47 @@ class ConnectWise:
                 moved = self._base
             if moved == base:
                 raise
-            return ask(moved)
+            return self._asked(question.at(moved), read, tallies, policy or self._policy)
 
     def _asked(
         self,
-        url: str,
+        question: Question,
         read: Callable[[bytes], T],
         tallies: tuple[Tally, ...],
-        headers: Mapping[str, str] | None,
-        *,
-        anonymous: bool = False,
+        policy: Policy,
     ) -> T:
         counted = (self.tally, *tallies)
 
         def once() -> T:
-            body = self._patiently(url, headers or {}, counted, anonymous=anonymous)
+            body = self._patiently(question, counted, policy.patience)
             try:
                 return read(body)
             except msgspec.DecodeError as error:
-                raise SourceBroken(f"{_shown(url)}: {error}", 200, _text(body)) from error
+                raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
 
         def count_retry() -> None:
             for tally in counted:
                 tally.add(retries=1)
 
-        return retried(self._policy, once, count_retry)
+        self._breaker.check()
+        try:
+            answer = retried(policy, once, count_retry, self._retry_budget)
+        except (SourceBroken, SourceDown):
+            self._breaker.failed()
+            raise
+        except SourceError:
+            self._breaker.answered()
+            raise
+        self._breaker.answered()
+        return answer
 
-    def _patiently(
-        self, url: str, headers: Mapping[str, str], tallies: tuple[Tally, ...], *, anonymous: bool
-    ) -> bytes:
+    def _patiently(self, question: Question, tallies: tuple[Tally, ...], patience: float) -> bytes:
         """The body, after however many pauses ConnectWise asks for."""
-        patience = self._policy.patience
         while True:
             try:
-                return self._send(url, headers, tallies, anonymous=anonymous)
+                return self._send(question, tallies)
             except SourceBusy as error:
+                self._pace.refused()
                 pause = _UNKNOWN_PAUSE if error.retry_after is None else error.retry_after
                 patience -= pause + 1.0
                 if patience < 0:
@@ -213,53 +233,34 @@ class ConnectWise:
                 for tally in tallies:
                     tally.add(retries=1)
 
-    def _send(
-        self, url: str, headers: Mapping[str, str], tallies: tuple[Tally, ...], *, anonymous: bool
-    ) -> bytes:
-        auth = None if anonymous else self._auth
-        with self._slots:
+    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> bytes:
+        with self._pace.slot():
             waited = self._gate.enter()
             for tally in tallies:
                 tally.add(requests=1, throttled_seconds=waited)
-            try:
-                with self._http.stream("GET", url, headers=dict(headers), auth=auth) as response:
-                    raw = b"".join(response.iter_raw())
-            except httpx.TimeoutException as error:
-                raise SourceDown(f"{_shown(url)}: no answer in time", timed_out=True) from error
-            except httpx.TransportError as error:
-                raise SourceDown(f"{_shown(url)}: {_why(error)}") from error
+            started = time.monotonic()
+            response, raw = self._exchanged(question)
+            took = time.monotonic() - started
         self._now = http_date(response.headers.get("date", "")) or self._now
-        body = _inflated(raw, response.headers, url)
-        check(response.status_code, response.headers, body, _shown(url))
+        body = inflated(raw, response.headers, question)
+        check(response.status_code, response.headers, body, str(question))
+        self._pace.answered(took, len(raw))
         return body
 
-
-def _inflated(raw: bytes, headers: Mapping[str, str], url: str) -> bytes:
-    """The body as sent. By hand: httpx inflates piece by piece at twice the cost."""
-    if headers.get("content-encoding", "identity") == "identity" or not raw:
-        return raw
-    try:
-        return zlib.decompress(raw, _GZIP_OR_ZLIB)
-    except zlib.error as error:
-        raise SourceBroken(f"{_shown(url)}: a body that does not inflate ({error})", 200) from error
-
-
-def _shown(url: str) -> str:
-    """The request as people read it, in errors and dead letters."""
-    parts = httpx.URL(url)
-    query = f"?{parts.query.decode()}" if parts.query else ""
-    path = parts.path.split("/apis/3.0", 1)[-1]
-    return f"GET {path}{query}"
-
-
-def _why(error: httpx.TransportError) -> str:
-    if isinstance(error, httpx.ConnectError):
-        return f"cannot connect ({error}). Check CW_SITE, DNS and the firewall"
-    return f"the connection broke ({str(error) or type(error).__name__})"
-
-
-def _text(body: bytes) -> str:
-    return body[:2000].decode("utf-8", "replace")
-
-
-__all__ = ["ConnectWise", "SourceError", "Tally"]
+    def _exchanged(self, question: Question) -> tuple[httpx.Response, bytes]:
+        headers = dict(question.headers)
+        if question.body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            with self._http.stream(
+                question.method,
+                question.url,
+                headers=headers,
+                content=question.body,
+                auth=None if question.anonymous else self._auth,
+            ) as response:
+                return response, b"".join(response.iter_raw())
+        except httpx.TimeoutException as error:
+            raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
+        except httpx.TransportError as error:
+            raise SourceDown(f"{question}: {why(error)}") from error

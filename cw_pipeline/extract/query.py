@@ -8,8 +8,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
+import msgspec
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from cw_pipeline.model import IdRange, Window
+
+_URL = 1745  # characters; the guide's safe length, 2,000 less the longest host name
+_REST = 400  # what a question holds beside its ids: codebase, path, paging, fields
 
 
 class Paging(StrEnum):
@@ -32,6 +39,7 @@ class Query:
     cursor: int = 0
     page: int = 1
     order: str = ""
+    search: bool = False
 
     def after(self, cursor: int | None) -> Query:
         """The question for the page behind `cursor`."""
@@ -57,28 +65,62 @@ class Query:
         upto = () if ids.upto is None else (f"id <= {ids.upto}",)
         return replace(self, conditions=(*self.conditions, *upto), cursor=ids.cursor)
 
+    def about(self, ids: Sequence[int], *, search: bool = False) -> Iterator[Query]:
+        """Questions about just these ids, ascending, each short enough for a URL.
+
+        `search`: the list takes long conditions in the body of a POST to `/search`, so a page's
+        worth goes into one question (guide, "Using the /Search endpoints").
+        """
+        left = sorted(set(ids))
+        while left:
+            some = left[: self.page_size] if search else _fitting(left)
+            condition = f"id in ({','.join(map(str, some))})"
+            asked = replace(self, conditions=(*self.conditions, condition), cursor=0)
+            if search and len(asked.url()) > _URL:
+                # Nobody says that /search takes forward-only paging; few pages shift nothing.
+                asked = replace(asked, search=True, paging=Paging.OFFSET)
+            yield asked
+            left = left[len(some) :]
+
+    def body(self) -> bytes | None:
+        """What a search sends in its body; None for a plain question."""
+        return msgspec.json.encode({"conditions": self._conditions()}) if self.search else None
+
     def url(self) -> str:
         """Path and query string. Spaces as %20: a plus sign may be read as one."""
         params = {"pageSize": str(self.page_size)}
-        conditions = list(self.conditions)
         if self.paging is Paging.FORWARD:
             params["pageId"] = str(self.cursor)
         elif self.paging is Paging.KEYSET:
-            conditions.append(f"id > {self.cursor}")
             params["orderBy"] = "id asc"
         else:
             params["page"] = str(self.page)
         if self.order:
             params["orderBy"] = self.order
-        if conditions:
-            params["conditions"] = " and ".join(conditions)
+        if not self.search and (conditions := self._conditions()):
+            params["conditions"] = conditions
         if self.fields:
             params["fields"] = self.fields
-        return f"{self.path}?{urlencode(params, quote_via=quote)}"
+        path = f"{self.path.rstrip('/')}/search" if self.search else self.path
+        return f"{path}?{urlencode(params, quote_via=quote)}"
+
+    def _conditions(self) -> str:
+        keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
+        return " and ".join((*self.conditions, *keyset))
 
     def headers(self) -> dict[str, str]:
         """The headers this kind of paging takes."""
         return {"pagination-type": "forward-only"} if self.paging is Paging.FORWARD else {}
+
+
+def _fitting(ids: Sequence[int]) -> Sequence[int]:
+    """As many of the first ids as a URL has room for, with the rest of the question."""
+    room = _URL - _REST
+    for at, own in enumerate(ids):
+        room -= len(str(own)) + len("%2C")
+        if room < 0:
+            return ids[: max(1, at)]
+    return ids
 
 
 def instant(moment: datetime) -> str:

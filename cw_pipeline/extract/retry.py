@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 import stamina
@@ -30,16 +31,45 @@ T = TypeVar("T")
 
 BACKGROUND = Policy(attempts=8, wait_initial=0.5, wait_max=60, patience=900)
 INTERACTIVE = Policy(attempts=3, wait_initial=0.1, wait_max=5, patience=30)
+BRIEF = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900)  # finding what is poisoned
 
 
-def retried(policy: Policy, ask: Callable[[], T], on_retry: Callable[[], None]) -> T:
+class RetryBudget:
+    """How many retries a run may spend: a part of what it asks, so that a bad day ends.
+
+    The guide: "Consider retry budgets to limit the overall retry rate across your system".
+    """
+
+    def __init__(self, base: int = 200, share: float = 0.5) -> None:
+        self._left = float(base)
+        self._share = share
+        self._lock = Lock()
+
+    def earn(self) -> None:
+        """A question was asked."""
+        with self._lock:
+            self._left += self._share
+
+    def spend(self) -> bool:
+        """Takes one retry from the budget: whether there was one."""
+        with self._lock:
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
+def retried(
+    policy: Policy, ask: Callable[[], T], on_retry: Callable[[], None], budget: RetryBudget
+) -> T:
     """What `ask` returns, asked again after errors that pass by themselves.
 
-    `on_retry` is called before each further try. Raises the last error when the attempts are used
-    up, and any other error at once.
+    `on_retry` is called before each further try. Raises the last error when the attempts or the
+    run's budget are used up, and any other error at once.
     """
+    budget.earn()
     for attempt in stamina.retry_context(
-        on=(SourceBroken, SourceDown),
+        on=lambda error: isinstance(error, SourceBroken | SourceDown) and budget.spend(),
         attempts=policy.attempts,
         timeout=None,
         wait_initial=policy.wait_initial,

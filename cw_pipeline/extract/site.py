@@ -20,6 +20,8 @@ class Credentials:
     public_key: str = field(repr=False)
     private_key: str = field(repr=False)
     client_id: str = field(repr=False)
+    impersonate: str = ""
+    user_type: str = "member"
 
 
 @dataclass(frozen=True, slots=True)

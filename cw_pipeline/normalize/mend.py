@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.model import Drift, Kind
-from cw_pipeline.normalize.shape import Node, Path, is_link
+from cw_pipeline.normalize.tree import Node, Path, is_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable

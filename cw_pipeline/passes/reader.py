@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cw_pipeline.errors import PipelineError, SourceBroken
-from cw_pipeline.extract import Paging, Query, Tally
+from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown
+from cw_pipeline.extract import BRIEF, Paging, Query, Tally
 from cw_pipeline.normalize import Normalizer, id_of
+from cw_pipeline.passes.poison import is_timeout, isolate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.passes.engine import Engine
 
 
-_ASKED_AT_ONCE = 100  # keeps the URL below the guide's 2,000 characters for any 64-bit ids
+_GROWS_AFTER = 2  # good pages at a reduced size before a larger one is tried
 
 
 class NotForward(PipelineError):
@@ -31,8 +32,11 @@ class Reader:
         self._engine = engine
         self._entity = entity
         self._normalizer = Normalizer(entity)
+        self._good = 0
         self.tally = Tally()
         self.pages = 0
+        self.page_size = engine.limits.page_size
+        self.timed_out = False
         self.paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
 
     def query(self, parents: tuple[int, ...] = ()) -> Query:
@@ -43,27 +47,25 @@ class Reader:
         path = self._entity.path
         for placeholder, own in zip(_placeholders(path), parents, strict=True):
             path = path.replace(placeholder, str(own), 1)
-        return Query(path, page_size=self._engine.limits.page_size, paging=self.paging)
+        return Query(path, page_size=self.page_size, paging=self.paging)
 
     def walk(self, query: Query, parent_id: int | None = None) -> Iterator[Batch]:
         """Every batch of the list from the query's cursor on.
 
         Ends at an empty page and at nothing else: a short page may be a server's own limit, and
-        the link to a next page is always there (guide, "Forward-Only"). Raises NotForward.
+        the link to a next page is always there (guide, "Forward-Only"). A record that cannot be
+        read comes as a reject. Raises NotForward, and SourceError when the API is out.
         """
         start, before = 0, None
         pending = self._fetch(query, parent_id, start)
         try:
-            while (batch := pending.result()).read:
-                self.pages += 1
+            while (batch := self._settled(pending, query, parent_id, start)).read:
                 if query.paging is Paging.OFFSET:
                     if batch.hashes and batch.hashes == before:
                         return  # it does not page at all: this is the first page once more
                     before = list(batch.hashes)
-                else:
-                    _check_order(query, batch)
                 start += batch.read
-                query = query.after(batch.cursor)
+                query = replace(query.after(batch.cursor), page_size=self.page_size)
                 pending = self._fetch(query, parent_id, start)
                 yield batch
         finally:
@@ -71,11 +73,50 @@ class Reader:
 
     def first(self, query: Query, parent_id: int | None = None) -> Batch:
         """The first batch of what is asked for; an empty one at the end. Raises NotForward."""
-        batch = self._fetch(query, parent_id, 0).result()
+        return self._settled(self._fetch(query, parent_id, 0), query, parent_id, 0)
+
+    def _settled(
+        self, pending: Future[Batch], query: Query, parent_id: int | None, start: int
+    ) -> Batch:
+        """A page, or what can be read of it, in order."""
+        try:
+            batch = pending.result()
+            self._grow(query)
+        except (SourceBroken, SourceDown) as error:
+            self._good = 0
+            self.timed_out = self.timed_out or is_timeout(error)
+            if query.paging is Paging.OFFSET:
+                raise  # without ids there is no telling what is poisoned
+            batch = isolate(self, query, error, parent_id=parent_id, start=start)
         if batch.read:
             self.pages += 1
-            _check_order(query, batch)
+            if query.paging is not Paging.OFFSET:
+                _check_order(query, batch)
         return batch
+
+    def _grow(self, query: Query) -> None:
+        """After a few good pages at a reduced size, twice as many records are asked for."""
+        self._good += 1
+        most = self._engine.limits.page_size
+        if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
+            self.page_size = min(most, 2 * query.page_size)
+            self._good = 0
+
+    def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
+        """One page, asked for with little patience: for finding what is poisoned."""
+
+        def read(body: bytes) -> Batch:
+            return self._normalizer.batch(body, parent_id=parent_id, start=start)
+
+        return self._engine.source.ask(query, read, self.tally, policy=BRIEF)
+
+    def ids(self, query: Query) -> list[int]:
+        """The ids of one page, asked for with little patience."""
+        return self._engine.source.ask(replace(query, fields="id"), id_of, self.tally, policy=BRIEF)
+
+    def answers(self) -> bool:
+        """Whether the API answers at all."""
+        return self._engine.source.answers(self.tally)
 
     def highest_id(self) -> int | None:
         """The highest id in the list, or None if the list does not say."""
@@ -85,19 +126,27 @@ class Reader:
         ids = self._engine.source.ask(query, id_of, self.tally)
         return ids[0] if ids else None
 
-    def present(self, ids: list[int], parents: tuple[int, ...] = ()) -> set[int]:
-        """Which of these ids the list has. Asked in questions of at most 100 ids."""
+    def present(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
+        """Which of these ids the list has, asked with as few and as short questions as can be."""
         found: set[int] = set()
-        for at in range(0, len(ids), _ASKED_AT_ONCE):
-            some = ", ".join(str(own) for own in ids[at : at + _ASKED_AT_ONCE])
-            query = replace(
-                self.query(parents),
-                conditions=(f"id in ({some})",),
-                fields="id",
-                paging=Paging.OFFSET,
-            )
-            found.update(self._engine.source.ask(query, id_of, self.tally))
+        for query in self._about(ids, parents):
+            asked = replace(query, fields="id")
+            # To the empty page: a server's own page size must not make a record look deleted.
+            while some := self._engine.source.ask(asked, id_of, self.tally):
+                if found.issuperset(some):
+                    break
+                found.update(some)
+                asked = asked.after(max(some))
         return found
+
+    def records(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
+        """Batches of just these records, as far as the list has them."""
+        parent_id = parents[-1] if parents else None
+        for query in self._about(ids, parents):
+            yield from self.walk(query, parent_id)
+
+    def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
+        return self.query(parents).about(ids, search=self._entity.search and not parents)
 
     def _fetch(self, query: Query, parent_id: int | None, start: int) -> Future[Batch]:
         def read(body: bytes) -> Batch:

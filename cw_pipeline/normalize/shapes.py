@@ -1,0 +1,146 @@
+"""Decoders, getters and finishers made from a tree: everything the fast way runs on."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cw_pipeline.model import Entity, Kind, Row
+from cw_pipeline.normalize.tree import Node, getter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+JSON = msgspec.json.Encoder(order="sorted", decimal_format="number")
+_DATE_LENGTH = 10
+_NUL = b"\\u0000"
+
+
+class Shape:
+    """Decoder, getters and finishers of one tree, as it stood when this was made."""
+
+    def __init__(self, entity: Entity, node: Node) -> None:
+        columns = entity.columns
+        paths = [column.path for column in columns]
+        self.struct = node.struct(entity.table)
+        self._page = msgspec.json.Decoder(list[self.struct], float_hook=Decimal)  # type: ignore[name-defined]
+        self._record = msgspec.json.Decoder(self.struct, float_hook=Decimal)
+        self._full = getter(node, [*paths, *((array.field,) for array in entity.arrays)])
+        self._width = len(columns)
+        self._finishers = _finishers([column.kind for column in columns])
+        self.id_at = paths.index(("id",)) if ("id",) in paths else -1
+        stamp = ("_info", "lastUpdated")
+        self.stamp_at = paths.index(stamp) if stamp in paths else None
+        self._extra = _Extra(node)
+        self._arrays = [_ArrayShape(node, array.field, array.columns) for array in entity.arrays]
+
+    def decode(self, body: bytes) -> Sequence[Any]:
+        """A page's records. Raises msgspec.ValidationError if one does not conform."""
+        if _NUL in body:
+            raise msgspec.ValidationError("a NUL, which Postgres does not take")
+        try:
+            return self._page.decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError as error:
+            raise msgspec.ValidationError(str(error)) from error
+
+    def decode_one(self, raw: bytes) -> Any:
+        """The record, or None if it does not conform."""
+        try:
+            if _NUL in raw:
+                return None
+            struct = self._record.decode(raw)
+            self.values(struct)
+        except (msgspec.DecodeError, ValueError):
+            return None
+        return struct
+
+    def values(self, struct: Any) -> tuple[Sequence[Any], tuple[Any, ...]]:
+        """The columns' values as they are stored, and all that counts for the hash."""
+        full = self._full(struct)
+        return finished(full[: self._width], self._finishers), full
+
+    def unknown(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
+        """What `_extra` holds for this record, as JSON; None when nothing."""
+        return self._extra.of(struct, spill)
+
+    def array_rows(self, parent_id: int, struct: Any) -> list[list[Row]]:
+        """The rows of each array of this record."""
+        elements = self._full(struct)[self._width :]
+        return [
+            [array.row(parent_id, position, element) for position, element in enumerate(items)]
+            for array, items in zip(self._arrays, elements, strict=True)
+        ]
+
+
+class _ArrayShape:
+    """Getters and finishers of an array's elements."""
+
+    def __init__(self, root: Node, field: str, columns: Sequence[Any]) -> None:
+        node = root.arrays[field]
+        self._get = getter(node, [column.path for column in columns])
+        self._finishers = _finishers([column.kind for column in columns])
+        self._extra = _Extra(node)
+
+    def row(self, parent_id: int, position: int, element: Any) -> Row:
+        values = finished(self._get(element), self._finishers)
+        return (parent_id, position, *values, self._extra.of(element, None))
+
+
+class _Extra:
+    """Collects the values of fields that the catalog does not know."""
+
+    def __init__(self, node: Node) -> None:
+        self._paths = node.unknown()
+        self._get = getter(node, self._paths)
+
+    def of(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
+        if not self._paths and not spill:
+            return None
+        extra: dict[str, Any] = {}
+        for path, value in zip(self._paths, self._get(struct), strict=True):
+            if value is not msgspec.UNSET and value is not None:
+                _put(extra, path, value)
+        _merge(extra, spill or {})
+        return JSON.encode(extra) if extra else None
+
+
+def finished(values: tuple[Any, ...], finishers: list[tuple[int, Any]]) -> Sequence[Any]:
+    """The values with those made into what they are stored as that decoding left half done."""
+    if not finishers:
+        return values
+    row = list(values)
+    for position, finish in finishers:
+        if row[position] is not None:
+            row[position] = finish(row[position])
+    return row
+
+
+def _finishers(kinds: Sequence[Kind]) -> list[tuple[int, Callable[[Any], Any]]]:
+    made: dict[Kind, Callable[[Any], Any]] = {Kind.DATE: _day, Kind.JSONB: JSON.encode}
+    return [(at, made[kind]) for at, kind in enumerate(kinds) if kind in made]
+
+
+def _day(text: str) -> date:
+    """A business date. Raises ValueError for one with a time of day: the exact way keeps that."""
+    if len(text) > _DATE_LENGTH and text[_DATE_LENGTH:] != "T00:00:00Z":
+        raise ValueError(text)
+    return date.fromisoformat(text[:_DATE_LENGTH])
+
+
+def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        target = target.setdefault(key, {})
+    target[path[-1]] = value
+
+
+def _merge(target: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = value
