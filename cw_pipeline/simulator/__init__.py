@@ -10,7 +10,18 @@ from __future__ import annotations
 from cw_pipeline.simulator.app import Seen
 from cw_pipeline.simulator.faults import Fault
 from cw_pipeline.simulator.role import Quirk
+from cw_pipeline.simulator.seed import seed_tenant
 from cw_pipeline.simulator.server import CLIENT_ID, Simulator, serve
 from cw_pipeline.simulator.tenant import UNSTAMPED, Tenant
 
-__all__ = ["CLIENT_ID", "UNSTAMPED", "Fault", "Quirk", "Seen", "Simulator", "Tenant", "serve"]
+__all__ = [
+    "CLIENT_ID",
+    "UNSTAMPED",
+    "Fault",
+    "Quirk",
+    "Seen",
+    "Simulator",
+    "Tenant",
+    "seed_tenant",
+    "serve",
+]

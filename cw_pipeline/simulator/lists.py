@@ -11,7 +11,8 @@ import msgspec
 
 from cw_pipeline.simulator.answers import BadQuery
 from cw_pipeline.simulator.collection import NEVER, Collection
-from cw_pipeline.simulator.conditions import Compare, Logic, Node, Path, parse, paths, predicate
+from cw_pipeline.simulator.conditions import Compare, Logic, Node, Path, paths, predicate
+from cw_pipeline.simulator.grammar import parse
 from cw_pipeline.simulator.query import Question, ordered, pruned, reader
 from cw_pipeline.simulator.role import PLAIN, Quirk, Sees
 

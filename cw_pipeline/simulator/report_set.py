@@ -65,7 +65,6 @@ REPORTS: dict[str, tuple[str, str]] = {
         "/finance/agreements/{}/additions",
         (
             "Addition_RecId:Numeric:id AGR_RecID:Numeric:agreementId"
-            ""
             " Product_Description:Text:description Bill_Customer:Text:billCustomer"
             " Total_Quantity:Numeric:quantity Unit_Price:Numeric:unitPrice"
             " Unit_Cost:Numeric:unitCost"

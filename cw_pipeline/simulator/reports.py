@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cw_pipeline.simulator.answers import Answer, BadQuery, as_json, refused
-from cw_pipeline.simulator.conditions import parse, predicate
+from cw_pipeline.simulator.conditions import predicate
+from cw_pipeline.simulator.grammar import parse
 from cw_pipeline.simulator.query import ordered, page_links, question, reader
 from cw_pipeline.simulator.report_set import REPORTS, WITHOUT_ROWS
 

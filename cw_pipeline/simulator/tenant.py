@@ -135,6 +135,11 @@ class Tenant:
         with self.lock:
             return {record["id"]: record for record in self.collection(path)}
 
+    def paths(self) -> list[str]:
+        """Every list that holds, or ever held, a record."""
+        with self.lock:
+            return [each.path for each in self._collections.values()]
+
     def children(self, path: str) -> list[Collection]:
         """The lists of every parent, for a child path such as `/service/tickets/{id}/notes`."""
         self._settle()

@@ -1,0 +1,53 @@
+"""A tenant with a past: consistent records of an IT service provider, over four years."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+
+from cw_pipeline.simulator.seed import (
+    boards,
+    companies,
+    custom,
+    hours,
+    lookups,
+    money,
+    people,
+    projects,
+    sales,
+    stock,
+    surveys,
+)
+from cw_pipeline.simulator.seed import tickets as service
+from cw_pipeline.simulator.seed.world import HOUR, World
+from cw_pipeline.simulator.tenant import Tenant
+
+
+def seed_tenant(tickets: int = 2000, seed: int = 7, now: datetime | None = None) -> Tenant:
+    """A tenant with so many service tickets, everything else in proportion.
+
+    The same seed gives the same tenant for the same `now` (its clock; without one the present,
+    and the past ends with the last full hour).
+    """
+    tenant = Tenant(now)
+    moment = int((now or datetime.now(UTC)).timestamp()) // HOUR * HOUR
+    world = World(tenant, random.Random(seed), moment, tickets)  # noqa: S311
+    with tenant.lock:
+        lookups.make(world)
+        custom.make(world)
+        people.make(world)
+        made = boards.make(world)
+        stock.catalog(world)
+        companies.make(world)
+        money.agreements(world)
+        money.invoices(world)
+        service.make(world, made)
+        projects.make(world, made[-1])
+        hours.make(world)
+        hours.schedule(world)
+        hours.expenses(world)
+        stock.products(world)
+        stock.purchase_orders(world)
+        sales.make(world)
+        surveys.make(world)
+    return tenant
