@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cw_pipeline.simulator.seed.people import GHOST, MEMBERS
+from cw_pipeline.simulator.seed.people import GHOST, MEMBERS, UNITS
 from cw_pipeline.simulator.seed.words import NOTES
 from cw_pipeline.simulator.seed.world import (
     BASE,
@@ -89,7 +89,7 @@ def _entry(world: World, company: Company, ticket: Ticket | None) -> None:
         "businessUnitId": 1,
         "businessGroupDesc": "Services",
         "location": world.raw("/system/locations"),
-        "department": world.raw("/system/departments"),
+        "department": world.raw(UNITS),
         "workType": world.raw("/time/workTypes"),
         "workRole": world.raw("/time/workRoles"),
         "territory": "Tampa Office",
@@ -181,7 +181,7 @@ def _scheduled(world: World, object_id: int, name: str, begins: int, kind: str) 
         "reminder": {"id": 6, "name": "15 minutes"},
         "status": world.raw("/schedule/statuses"),
         "type": next(ref for ref in types if ref.name == kind).raw,
-        "span": {"id": 1, "identifier": "N", "name": "Normal"},
+        "span": {"id": 1, "identifier": "N"},
         "doneFlag": done,
         "acknowledgedFlag": True,
         "ownerFlag": True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.simulator.seed.people import UNITS
 from cw_pipeline.simulator.seed.words import listed
 from cw_pipeline.simulator.seed.world import DAY, HOUR, Company, Ref, day, iso, money, reference
 
@@ -184,7 +185,7 @@ def _invoice(world: World, company: Company, moment: int) -> None:
         "locationId": 1,
         "location": world.raw("/system/locations"),
         "departmentId": 1,
-        "department": world.raw("/system/departments"),
+        "department": world.raw(UNITS),
         "territoryId": 1,
         "territory": world.raw("/system/locations"),
         "topComment": "",

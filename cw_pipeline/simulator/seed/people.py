@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cw_pipeline.simulator.seed.words import FIRST, LAST
-from cw_pipeline.simulator.seed.world import BASE, DAY, Ref, day, iso
+from cw_pipeline.simulator.seed.world import BASE, DAY, Ref, day, iso, reference
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.seed.world import World
 
 MEMBERS = "/system/members"
+UNITS = "business units"
+"""Key of the departments where a reference shows only their name."""
 GHOST = "ghost"
 """Key of the member whom records name, but whom the list does not have."""
 _GHOST_ID = 150
@@ -25,6 +27,9 @@ def make(world: World) -> None:
     """A member for every 700 tickets, at least eight; one in six has left."""
     _currencies(world)
     _calendars(world)
+    departments = "/system/departments"
+    plain = [reference(departments, "department", r.id, r.name) for r in world.refs[departments]]
+    world.refs[UNITS] = plain
     wanted = max(8, world.tickets_wanted // 700)
     for number in range(wanted):
         _member(world, number, left=number % 6 == 1)
@@ -128,7 +133,7 @@ def _currencies(world: World) -> None:
             "rightAlign": False,
         }
         record_id = world.next_id(path, 7)
-        coded = {"id": record_id, "identifier": code, "name": name}
+        coded = {"id": record_id, "name": code}
         listed = {"id": record_id, "name": name, **shown, "currencyCode": coded}
         world.put(path, listed, world.start)
         world.refer(path, "currency", record_id, name, currencyCode=code, **shown)

@@ -112,7 +112,7 @@ def _team(world: World, project_id: int, began: int) -> None:
             "projectId": project_id,
             "hours": 40.0,
             "member": member.raw,
-            "projectRole": {"id": 1, "identifier": "Engineer", "name": "Engineer"},
+            "projectRole": {"id": 1, "identifier": "Engineer"},
             "workRole": world.raw("/time/workRoles"),
             "startDate": day(began),
             "endDate": day(began + 90 * DAY),

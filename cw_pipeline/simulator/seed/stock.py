@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cw_pipeline.simulator.seed.people import UNITS
 from cw_pipeline.simulator.seed.words import PRODUCTS
 from cw_pipeline.simulator.seed.world import DAY, Ref, day, iso, money
 
@@ -128,7 +129,7 @@ def _order(world: World) -> None:
     record = {
         "id": record_id,
         "businessUnitId": 1,
-        "businessUnit": world.raw("/system/departments"),
+        "businessUnit": world.raw(UNITS),
         "closedFlag": closed,
         "dateClosed": iso(placed + 20 * DAY) if closed else None,
         "dropShipCustomerFlag": False,

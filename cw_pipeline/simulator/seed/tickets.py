@@ -217,7 +217,7 @@ def notes(world: World, path: str, ticket_id: int, entered: int, last: int) -> N
     for _ in range(world.dice.randint(1, 3)):
         made = world.when(entered, last)
         kind = world.dice.choice(("detail", "internal", "resolution"))
-        record = {
+        record: dict[str, Any] = {
             "id": world.next_id("notes"),
             "ticketId": ticket_id,
             "text": world.dice.choice(NOTES),
@@ -228,9 +228,9 @@ def notes(world: World, path: str, ticket_id: int, entered: int, last: int) -> N
             "member": world.raw(MEMBERS),
             "customerUpdatedFlag": False,
             "processNotifications": True,
-            "dateCreated": iso(made),
-            "createdBy": world.by[-1],
             "internalFlag": kind == "internal",
             "externalFlag": kind != "internal",
         }
+        if path == TICKETS:
+            record |= {"dateCreated": iso(made), "createdBy": world.by[-1]}
         world.put(own, record, made)

@@ -20,6 +20,15 @@ HOUR = 3600
 DAY = 24 * HOUR
 YEARS = 4
 BASE = "https://api-na.myconnectwise.net/v2025_1//apis/3.0"
+_IDENTIFIED = {
+    "country": "countryCode",
+    "department": "identifier",
+    "scheduleType": "identifier",
+    "adjustmentType": "identifier",
+}
+"""The field that a kind of reference shows as its `identifier`."""
+_NAMELESS = frozenset({"ticket", "invoice", "catalog", "scheduleType", "adjustmentType"})
+"""Kinds of references that show something else than a `name`."""
 _BARE = frozenset({"/company/contacts", "/time/entries", "/finance/agreements"})
 """Lists whose `_info` does not say when and by whom a record was entered."""
 _encode = msgspec.json.Encoder().encode
@@ -134,7 +143,8 @@ class World:
         for row in rows:
             record = {"id": self.next_id(path), **row}
             name = str(row.get("name") or row.get("description") or row.get("identifier") or "")
-            extra = {"identifier": row["identifier"]} if "identifier" in row else {}
+            shown = row.get(_IDENTIFIED.get(kind, ""))
+            extra = {"identifier": shown} if shown else {}
             self.refer(path, kind, record["id"], name, **extra)
             self.put(path, record, self.start, self.start + self.dice.randrange(30 * DAY))
 
@@ -142,7 +152,8 @@ class World:
 def reference(path: str, kind: str, record_id: int, name: str, **more: Any) -> Ref:  # noqa: ANN401
     """A reference as the API writes it, its link in `_info`."""
     info = {f"{kind}_href": f"{BASE}{path}/{record_id}", **more.pop("info", {})}
-    value = {"id": record_id, **more, "name": name, "_info": info}
+    named = {} if kind in _NAMELESS else {"name": name}
+    value = {"id": record_id, **more, **named, "_info": info}
     return Ref(record_id, msgspec.Raw(_encode(value)), name)
 
 
