@@ -8,6 +8,7 @@ with Simulator(tenant) as sim:
 from __future__ import annotations
 
 from cw_pipeline.simulator.app import Seen
+from cw_pipeline.simulator.day import DayReport, working_day
 from cw_pipeline.simulator.faults import Fault
 from cw_pipeline.simulator.role import Quirk
 from cw_pipeline.simulator.seed import seed_tenant
@@ -17,6 +18,7 @@ from cw_pipeline.simulator.tenant import UNSTAMPED, Tenant
 __all__ = [
     "CLIENT_ID",
     "UNSTAMPED",
+    "DayReport",
     "Fault",
     "Quirk",
     "Seen",
@@ -24,4 +26,5 @@ __all__ = [
     "Tenant",
     "seed_tenant",
     "serve",
+    "working_day",
 ]

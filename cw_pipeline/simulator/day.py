@@ -1,0 +1,181 @@
+"""A working day: what people do to a tenant between two looks at it."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from cw_pipeline.simulator.tenant import iso
+
+if TYPE_CHECKING:
+    from cw_pipeline.simulator.tenant import Tenant
+
+TICKETS = "/service/tickets"
+TIME = "/time/entries"
+_TOUCHED = {
+    "/company/companies": "userDefinedField1",
+    "/company/contacts": "title",
+    "/company/configurations": "notes",
+    "/project/tickets": "summary",
+    "/project/projects": "description",
+    "/sales/opportunities": "notes",
+    "/finance/agreements": "customerPO",
+    "/finance/agreements/{}/additions": "serialNumber",
+    "/finance/invoices": "reference",
+}
+"""The text that somebody changes in one record of a hundred."""
+_STEPS = 20
+
+
+def _by_path() -> defaultdict[str, set[int]]:
+    return defaultdict(set)
+
+
+@dataclass(slots=True)
+class DayReport:
+    """The ids that were touched, by path. A record that was created is not among the edited."""
+
+    edited: dict[str, set[int]] = field(default_factory=_by_path)
+    created: dict[str, set[int]] = field(default_factory=_by_path)
+    deleted: dict[str, set[int]] = field(default_factory=_by_path)
+
+
+def working_day(tenant: Tenant, seed: int = 1, hours: float = 0) -> DayReport:
+    """Lives a day: about one ticket in fifty moves, and what hangs on it.
+
+    Tickets come in, change status, close and reopen, get notes and time; clients and deals are
+    edited; a little is deleted. The clock moves on by `hours` in all, evenly.
+    """
+    day = _Day(tenant, random.Random(seed))  # noqa: S311
+    moving = max(1, len(tenant.collection(TICKETS)) // 50)
+    for step in range(_STEPS):
+        share = moving * (step + 1) // _STEPS - moving * step // _STEPS
+        for _ in range(share):
+            day.ticket()
+        tenant.advance(hours * 3600 / _STEPS)
+    for path, name in _TOUCHED.items():
+        day.look_after(path, name)
+    day.tidy_up(moving)
+    return day.report
+
+
+class _Day:
+    def __init__(self, tenant: Tenant, dice: random.Random) -> None:
+        self._tenant, self._dice = tenant, dice
+        self.report = DayReport()
+
+    def ticket(self) -> None:
+        """One thing that happens to tickets."""
+        found = self._some(TICKETS)
+        if found is None:
+            return
+        what = self._dice.choices(
+            (self._arrives, self._moves, self._closes, self._reopens), (3, 4, 3, 1)
+        )[0]
+        ticket_id = what(found)
+        self._time(ticket_id)
+        if self._dice.random() < 1 / 3:
+            self._note(ticket_id)
+
+    def look_after(self, path: str, name: str) -> None:
+        """One record in a hundred of a list, at least one, gets another text."""
+        lists = [each for each in self._tenant.children(path) if len(each)]
+        for _ in range(max(1, sum(map(len, lists)) // 100) if lists else 0):
+            own = self._dice.choice(lists).path
+            if (found := self._some(own)) is not None:
+                self._edit(own, found, **{name: f"Seen {iso(self._tenant.now())}"})
+
+    def tidy_up(self, moving: int) -> None:
+        """Wrong time entries go, and now and then a ticket."""
+        for path, few in ((TIME, 1 + moving // 10), (TICKETS, 1 + moving // 100)):
+            for _ in range(few):
+                found = self._some(path)
+                if found is not None and found["id"] not in self.report.created[path]:
+                    self._delete(path, found["id"])
+
+    def _some(self, path: str) -> dict[str, Any] | None:
+        with self._tenant.lock:
+            ids = self._tenant.collection(path).ids
+            return self._tenant.get(path, self._dice.choice(ids)) if ids else None
+
+    def _arrives(self, like: dict[str, Any]) -> int:
+        """A new ticket, like an earlier one but untouched."""
+        gone = {"id", "_info", "closedDate", "closedBy", "dateResolved", "dateResponded"}
+        new = {name: value for name, value in like.items() if name not in gone}
+        new |= {"summary": f"New: {like.get('summary', '')}", "closedFlag": False}
+        new["status"] = {**like.get("status", {}), "name": "New", "id": 1}
+        return self._create(TICKETS, new)
+
+    def _moves(self, ticket: dict[str, Any]) -> int:
+        status = self._dice.choice(("Assigned", "In Progress", "Waiting Customer"))
+        return self._status(ticket, status, closed=False)
+
+    def _closes(self, ticket: dict[str, Any]) -> int:
+        return self._status(ticket, ">Closed", closed=True)
+
+    def _reopens(self, ticket: dict[str, Any]) -> int:
+        return self._status(ticket, "Re-opened", closed=False)
+
+    def _status(self, ticket: dict[str, Any], name: str, *, closed: bool) -> int:
+        known = self._statuses(ticket.get("board", {}).get("id"))
+        status = {**ticket.get("status", {}), "id": known.get(name, 1), "name": name}
+        when = iso(self._tenant.now()) if closed else None
+        who = "zadmin" if closed else None
+        fields = {"closedFlag": closed, "closedDate": when, "closedBy": who, "status": status}
+        self._edit(TICKETS, ticket, **fields)
+        return int(ticket["id"])
+
+    def _statuses(self, board: int | None) -> dict[str, int]:
+        rows = self._tenant.collection(f"/service/boards/{board}/statuses")
+        return {row["name"]: row["id"] for row in rows}
+
+    def _time(self, ticket_id: int) -> None:
+        """A quarter of an hour or more on the ticket, written down at once."""
+        like = self._some(TIME)
+        if like is None:
+            return
+        hours = self._dice.randint(1, 8) / 4
+        now = self._tenant.now()
+        ticket = self._tenant.get(TICKETS, ticket_id)
+        gone = {"id", "_info", "invoice", "project", "phase"}
+        new = {name: value for name, value in like.items() if name not in gone}
+        new |= {
+            "ticket": {"id": ticket_id, "summary": ticket.get("summary", "")},
+            "chargeToId": ticket_id,
+            "chargeToType": "ServiceTicket",
+            "timeStart": iso(now - timedelta(hours=hours)),
+            "timeEnd": iso(now),
+            "dateEntered": iso(now),
+            "actualHours": hours,
+            "invoiceFlag": False,
+        }
+        if "company" in ticket:
+            new["company"] = ticket["company"]
+        self._create(TIME, new)
+
+    def _note(self, ticket_id: int) -> None:
+        note = {
+            "ticketId": ticket_id,
+            "text": "Worked on it today.",
+            "detailDescriptionFlag": True,
+            "dateCreated": iso(self._tenant.now()),
+        }
+        self._create(f"{TICKETS}/{ticket_id}/notes", note)
+
+    def _create(self, path: str, record: dict[str, Any]) -> int:
+        made = int(self._tenant.put(path, record)["id"])
+        self.report.created[path].add(made)
+        return made
+
+    def _edit(self, path: str, record: dict[str, Any], **fields: Any) -> None:  # noqa: ANN401
+        self._tenant.edit(path, record["id"], **fields)
+        if record["id"] not in self.report.created[path]:
+            self.report.edited[path].add(record["id"])
+
+    def _delete(self, path: str, record_id: int) -> None:
+        self._tenant.delete(path, record_id)
+        self.report.edited[path].discard(record_id)
+        self.report.deleted[path].add(record_id)
