@@ -236,5 +236,30 @@ class Report:
     pages: int = 0
     watermark: datetime | None = None
     row_count: int | None = None
+    source_rows: int | None = None
     failure: Exception | None = None
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Audit:
+    """What one reconcile or re-read of one entity found.
+
+    `missing`, `stale` and `extra` were found by the sweep; `healed` and `deleted` is what was done
+    about them. `proven`: nothing was left over, so table and list held the same as of then.
+    `drift` counts rows that differed although `lastUpdated` had not moved.
+    """
+
+    entity: str
+    kind: str = "reconcile"
+    source_rows: int | None = None
+    warehouse_rows: int | None = None
+    missing: int = 0
+    stale: int = 0
+    extra: int = 0
+    healed: int = 0
+    deleted: int = 0
+    drift: int = 0
+    proven: bool = False
+    detail: str = ""
+    failure: Exception | None = None

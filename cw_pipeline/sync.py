@@ -12,6 +12,8 @@ from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
 from cw_pipeline.passes.children import ChildrenPass
+from cw_pipeline.passes.counting import count_source
+from cw_pipeline.passes.letters import retry_due
 from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.snapshot import snapshot
 from cw_pipeline.passes.window import Unfilterable, WindowPass
@@ -66,12 +68,13 @@ def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
 
 def _accounted(work: Work, plan: Plan) -> None:
     """Reads, and writes the run's row whatever comes of it."""
-    report, tally = work.report, work.reader.tally
     status = "failed"
     why: str | None = "interrupted"
     try:
         _read(work, plan)
-        report.row_count = work.hold.row_count()
+        work.report.row_count = _row_count(work)
+        _remember(work)
+        count_source(work)
         status, why = "done", None
     except Exception as error:
         why = str(error) or type(error).__name__
@@ -79,13 +82,35 @@ def _accounted(work: Work, plan: Plan) -> None:
             work.hold.remember(readable=False)
         raise
     finally:
-        report.requests, report.retries = tally.requests, tally.retries
-        report.throttled_seconds, report.pages = tally.throttled_seconds, work.reader.pages
-        work.hold.finish(report, status, why)
+        work.settle(status, why)
+
+
+def _row_count(work: Work) -> int:
+    """Live rows; counted only when they may have changed: a million rows take a while."""
+    report, ledger = work.report, work.hold.ledger
+    known = ledger.row_count()
+    if known is None or report.rows_inserted or report.rows_deleted or report.rows_updated:
+        known = work.hold.row_count()
+        ledger.remember_row_count(known)
+    return known
+
+
+def _remember(work: Work) -> None:
+    """Stores what this run has learned of the list, for the next one."""
+    if work.hold.capability()["readable"] is not True:
+        work.hold.remember(readable=True)
+    size = work.reader.page_size
+    learned = size if size < work.limits.page_size else None
+    if learned != work.hold.ledger.page_size():
+        work.hold.ledger.remember_page_size(learned)
 
 
 def _read(work: Work, plan: Plan) -> None:
     entity, seen = work.entity, work.hold.capability()
+    most = work.limits.page_size
+    work.reader.page_size = min(most, work.hold.ledger.page_size() or most)
+    if plan.window is None:
+        retry_due(work)
     if seen["forward_only"] is False and entity.has_id:
         work.reader.paging = Paging.KEYSET
     if entity.keeping is Keeping.CHILDREN:

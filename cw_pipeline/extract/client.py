@@ -17,6 +17,7 @@ from cw_pipeline.errors import (
     SourceDown,
     SourceError,
     SourceMissing,
+    SourceRefused,
 )
 from cw_pipeline.extract.auth import Impersonation, basic
 from cw_pipeline.extract.breaker import Breaker
@@ -142,8 +143,7 @@ class ConnectWise:
         """How many records the list's `/count` says there are."""
         query = {"conditions": conditions} if conditions else {}
         url = str(httpx.URL(f"{path.rstrip('/')}/count", params=query))
-        found = self.get(url, msgspec.json.decode, *tallies)
-        return int(found["count"])
+        return self.get(url, _count, *tallies)
 
     def discover(self) -> dict[str, Any]:
         """Company info, from which the API's base URL follows (guide: "Calling Company Info")."""
@@ -264,3 +264,11 @@ class ConnectWise:
             raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
         except httpx.TransportError as error:
             raise SourceDown(f"{question}: {why(error)}") from error
+
+
+def _count(body: bytes) -> int:
+    """The number in a `/count` answer. Raises SourceRefused if there is none: asked in vain."""
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict) or not isinstance(found.get("count"), int):
+        raise SourceRefused(f"no count in the answer: {text(body)[:100]}", 200)
+    return int(found["count"])

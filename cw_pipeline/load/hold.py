@@ -8,6 +8,7 @@ from psycopg import sql
 
 from cw_pipeline.errors import EntityBusy
 from cw_pipeline.load import state
+from cw_pipeline.load.ledger import Ledger
 from cw_pipeline.load.merge import Outcome, copy, merge
 from cw_pipeline.model import Column, Kind
 
@@ -29,6 +30,7 @@ class Hold:
         self._tenant = warehouse.tenant
         self._entity = entity
         self.run_id = run_id
+        self.ledger = Ledger(warehouse, entity.name)
 
     def checkpoint(self) -> Checkpoint:
         """How far the entity has come."""
@@ -59,7 +61,7 @@ class Hold:
         *,
         parent_id: int | None = None,
         alone: bool = True,
-        heals: bool = False,
+        read_after: datetime | None = None,
     ) -> Outcome:
         """Merges a batch and moves the cursor of its range: both, or neither.
 
@@ -69,7 +71,12 @@ class Hold:
         with self._warehouse.transaction() as connection:
             self._lock_merges(connection, shared=not alone)
             outcome = merge(
-                connection, self._tenant, self._entity, batch, parent_id=parent_id, heals=heals
+                connection,
+                self._tenant,
+                self._entity,
+                batch,
+                parent_id=parent_id,
+                read_after=read_after,
             )
             self._keep_account(connection, batch, parent_id)
             if reached is not None:
@@ -87,6 +94,17 @@ class Hold:
             state.bury(connection, self._tenant, self._entity.name, rejects, self.run_id)
             if reached is not None:
                 self._move(connection, reached)
+
+    def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
+        """The ids that a child's path names, outermost first."""
+        if parent.parent is None:
+            return (parent_id,)
+        query = sql.SQL("select parent_id from {} where id = %s").format(
+            sql.Identifier(self._tenant, parent.table)
+        )
+        with self._warehouse.connection() as connection:
+            row = connection.execute(query, [parent_id]).fetchone()
+        return (row[0], parent_id) if row else (parent_id,)
 
     def absent(self, seen: Iterable[int]) -> list[int]:
         """Ids of live rows that are not among `seen`."""
@@ -173,6 +191,11 @@ class Hold:
                 " do update set read_at = excluded.read_at",
                 [self._tenant, self._entity.name, parent_id, at],
             )
+
+    def live_parents(self, parent: Entity) -> int:
+        """How many parents there are."""
+        with self._warehouse.connection() as connection:
+            return state.row_count(connection, self._tenant, parent.table)
 
     def follow_parents(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""

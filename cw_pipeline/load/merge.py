@@ -33,11 +33,15 @@ _WIRE = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a merge did with the rows of a batch; the three sum up to them."""
+    """What a merge did with the rows of a batch; the first three sum up to them.
+
+    `drifted` of the updated ones differed although their `lastUpdated` had not moved.
+    """
 
     inserted: int
     updated: int
     unchanged: int
+    drifted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class _Stored:
     row_hash: int
     stamp: datetime | None
     deleted: bool
+    synced_at: datetime
 
 
 class JsonBytesDumper(Dumper):
@@ -66,12 +71,13 @@ def merge(
     batch: Batch,
     *,
     parent_id: int | None = None,
-    heals: bool = False,
+    read_after: datetime | None = None,
 ) -> Outcome:
     """Merges a batch in the caller's transaction, which holds the entity's merge lock.
 
-    A row replaces a stored one that differs and is not newer. `heals`: the batch was read later
-    than what is stored, so it replaces newer stamps too.
+    A row replaces a stored one that differs and is not newer. `read_after`: the batch was read
+    after this moment of the warehouse's clock, so it replaces what was stored before then even if
+    that has a newer stamp: a record restored or imported with an old date.
     """
     stored = _stored(connection, tenant, entity, batch, parent_id)
     inserted: list[int] = []
@@ -80,12 +86,13 @@ def merge(
         before = stored.get(batch.ids[at])
         if before is None:
             inserted.append(at)
-        elif _replaces(before, batch.hashes[at], batch.stamps[at], heals=heals):
+        elif _replaces(before, batch.hashes[at], batch.stamps[at], read_after):
             replaced.append(at)
     _delete(connection, tenant, entity, [batch.ids[at] for at in replaced], parent_id)
     _insert(connection, tenant, entity, batch, sorted(inserted + replaced))
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
-    return Outcome(len(inserted), len(replaced), unchanged)
+    drifted = sum(_drifted(stored[batch.ids[at]], batch.stamps[at]) for at in replaced)
+    return Outcome(len(inserted), len(replaced), unchanged, drifted)
 
 
 def _newest(batch: Batch) -> Iterable[int]:
@@ -98,12 +105,19 @@ def _newest(batch: Batch) -> Iterable[int]:
     return newest.values()
 
 
-def _replaces(before: _Stored, row_hash: int, stamp: datetime | None, *, heals: bool) -> bool:
+def _replaces(
+    before: _Stored, row_hash: int, stamp: datetime | None, read_after: datetime | None
+) -> bool:
     if before.deleted:
         return True  # it reappeared
     if before.row_hash == row_hash:
         return False
-    return heals or not _older(stamp, before.stamp)
+    later = read_after is not None and before.synced_at < read_after
+    return later or not _older(stamp, before.stamp)
+
+
+def _drifted(before: _Stored, stamp: datetime | None) -> bool:
+    return not before.deleted and stamp is not None and stamp == before.stamp
 
 
 def _older(stamp: datetime | None, than: datetime | None) -> bool:
@@ -119,7 +133,7 @@ def _stored(
 ) -> dict[int, _Stored]:
     stamp = "last_updated" if _stamped(entity) else None
     query = sql.SQL(
-        "select {key}, _row_hash, {stamp}, _deleted_at is not null from {table}"
+        "select {key}, _row_hash, {stamp}, _deleted_at is not null, _synced_at from {table}"
         " where {key} = any(%s)"
     ).format(
         key=sql.Identifier(entity.key[-1]),
@@ -131,7 +145,7 @@ def _stored(
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
     found = connection.execute(query, asked, binary=True).fetchall()
-    return {own: _Stored(row_hash, at, deleted) for own, row_hash, at, deleted in found}
+    return {own: _Stored(*rest) for own, *rest in found}
 
 
 def _stamped(entity: Entity) -> bool:

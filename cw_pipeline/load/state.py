@@ -169,7 +169,8 @@ def bury(
         connection.execute(
             "insert into cw_sync.dead_letter as letter"  # noqa: S608 - both parts are literals above
             " (tenant, entity, record_id, parent_id, request, payload, reason, detail, run_id,"
-            " retry_at) values (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, now() + interval '5 minutes')"
+            " retry_at) values (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s,"
+            " now() + interval '5 minutes')"
             f" on conflict {target} where resolved_at is null and {predicate}"
             " do update set attempts = letter.attempts + 1, last_seen = now(),"
             " payload = coalesce(excluded.payload, letter.payload), request = excluded.request,"

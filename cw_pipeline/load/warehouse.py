@@ -14,6 +14,7 @@ from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.load import state
 from cw_pipeline.load.budget import Budget
 from cw_pipeline.load.hold import Hold
+from cw_pipeline.load.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,21 @@ class Warehouse:
         """A connection inside a transaction: all of the block, or nothing of it."""
         with self.connection() as connection, connection.transaction():
             yield connection
+
+    def was_readable(self, entity: Entity) -> bool:
+        """Whether the entity's list could be read the last time it was tried."""
+        with self.connection() as connection:
+            return state.capability(connection, self.tenant, entity.name)["readable"] is True
+
+    @contextmanager
+    def sweep(self, entity: Entity) -> Iterator[Sweep]:
+        """A place for the ids and stamps of a sweep, on a connection of its own."""
+        with self.connection() as connection:
+            try:
+                yield Sweep(connection, self.tenant, entity)
+            finally:
+                if not connection.closed:
+                    connection.execute("drop table if exists pg_temp.swept")
 
     def budget(self, per_minute: int, *, yielding: bool = False) -> Budget:
         """The tenant's request budget, shared with its other processes."""

@@ -65,7 +65,9 @@ class Reader:
                         return  # it does not page at all: this is the first page once more
                     before = list(batch.hashes)
                 start += batch.read
-                query = replace(query.after(batch.cursor), page_size=self.page_size)
+                query = query.after(batch.cursor)
+                if query.paging is not Paging.OFFSET:  # another size would shift the offsets
+                    query = replace(query, page_size=self.page_size)
                 pending = self._fetch(query, parent_id, start)
                 yield batch
         finally:
@@ -118,6 +120,10 @@ class Reader:
         """Whether the API answers at all."""
         return self._engine.source.answers(self.tally)
 
+    def count(self) -> int:
+        """How many records the list says it has."""
+        return self._engine.source.count(self._entity.path, "", self.tally)
+
     def highest_id(self) -> int | None:
         """The highest id in the list, or None if the list does not say."""
         query = replace(
@@ -147,6 +153,10 @@ class Reader:
 
     def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
         return self.query(parents).about(ids, search=self._entity.search and not parents)
+
+    def typed(self, body: bytes, parent_id: int | None) -> Batch:
+        """The batch of a body that is at hand already."""
+        return self._normalizer.batch(body, parent_id=parent_id)
 
     def _fetch(self, query: Query, parent_id: int | None, start: int) -> Future[Batch]:
         def read(body: bytes) -> Batch:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import TooManyRejects
 
 if TYPE_CHECKING:
-    from cw_pipeline.load import Hold
+    from datetime import datetime
+
+    from cw_pipeline.load import Hold, Outcome
     from cw_pipeline.model import Batch, Entity, IdRange, Report
     from cw_pipeline.passes.engine import Engine, Limits
     from cw_pipeline.passes.reader import Reader
@@ -31,6 +33,13 @@ class Work:
         """The tenant's limits."""
         return self.engine.limits
 
+    def settle(self, status: str, error: str | None) -> None:
+        """Writes the run's row, with all that reading has cost."""
+        report, tally = self.report, self.reader.tally
+        report.requests, report.retries = tally.requests, tally.retries
+        report.throttled_seconds, report.pages = tally.throttled_seconds, self.reader.pages
+        self.hold.finish(report, status, error)
+
     def load(
         self,
         batch: Batch,
@@ -38,9 +47,16 @@ class Work:
         *,
         parent_id: int | None = None,
         alone: bool = True,
-    ) -> None:
-        """Loads a batch and counts it. Raises TooManyRejects when a healthy pass has fewer."""
-        outcome = self.hold.load(batch, reached, parent_id=parent_id, alone=alone)
+        read_after: datetime | None = None,
+        judged: bool = True,
+    ) -> Outcome:
+        """Loads a batch and counts it. Raises TooManyRejects when a healthy pass has fewer.
+
+        `judged=False` is for records that were rejected before.
+        """
+        outcome = self.hold.load(
+            batch, reached, parent_id=parent_id, alone=alone, read_after=read_after
+        )
         report, limits = self.report, self.limits
         with self._lock:
             report.rows_read += batch.read
@@ -49,8 +65,9 @@ class Work:
             report.rows_unchanged += outcome.unchanged
             report.dead_letters += len(batch.rejects)
             allowed = max(limits.min_rejects, limits.max_reject_fraction * report.rows_read)
-        if report.dead_letters > allowed:
+        if judged and report.dead_letters > allowed:
             raise TooManyRejects(
                 f"{self.entity.name}: {report.dead_letters} of {report.rows_read} records were"
                 " rejected, so the watermark stays. `dead-letters list` names the fields and why"
             )
+        return outcome

@@ -10,6 +10,7 @@ create table cw_sync.checkpoint (
     pass_until  timestamptz,
     cursor      bigint,
     page_size   integer,
+    row_count   bigint,
     run_id      bigint,
     updated_at  timestamptz not null default now(),
     primary key (tenant, entity)
@@ -91,6 +92,33 @@ create unique index dead_letter_open_record on cw_sync.dead_letter
 comment on table cw_sync.dead_letter is
     'What could not be loaded, whole, with its reason. Open until resolved_at is set';
 
+create table cw_sync.dead_letter_event (
+    id        bigint generated always as identity primary key,
+    letter_id bigint      not null references cw_sync.dead_letter on delete cascade,
+    at        timestamptz not null default now(),
+    what      text        not null,
+    detail    text        not null default ''
+);
+create index dead_letter_event_letter on cw_sync.dead_letter_event (letter_id);
+comment on table cw_sync.dead_letter_event is 'The history of each dead letter';
+
+-- A trigger, so that no way of changing a dead letter can forget its history.
+create function cw_sync.note_dead_letter() returns trigger language plpgsql as $$
+begin
+    insert into cw_sync.dead_letter_event (letter_id, what, detail)
+    values (
+        new.id,
+        case when tg_op = 'INSERT' then 'buried'
+             when new.resolved_at is not null and old.resolved_at is null then 'resolved'
+             else 'tried again' end,
+        case when new.resolved_at is not null then coalesce(new.resolution, '')
+             else new.reason || ': ' || new.detail end
+    );
+    return null;
+end $$;
+create trigger dead_letter_history after insert or update on cw_sync.dead_letter
+    for each row execute function cw_sync.note_dead_letter();
+
 create table cw_sync.capability (
     tenant       text        not null,
     entity       text        not null,
@@ -110,6 +138,7 @@ create table cw_sync.audit (
     id             bigint generated always as identity primary key,
     tenant         text        not null,
     entity         text        not null,
+    kind           text        not null default 'reconcile',
     at             timestamptz not null default now(),
     source_rows    bigint,
     warehouse_rows bigint,
@@ -123,6 +152,28 @@ create table cw_sync.audit (
     detail         text        not null default ''
 );
 create index audit_entity on cw_sync.audit (tenant, entity, at desc);
+comment on table cw_sync.audit is
+    'What each reconcile and each re-read found. proven: at that time the table held what the list held. drift: rows that differed although lastUpdated had not moved';
+
+create table cw_sync.reread (
+    tenant     text        not null,
+    entity     text        not null,
+    cursor     bigint      not null default 0,
+    updated_at timestamptz not null default now(),
+    primary key (tenant, entity)
+);
+comment on table cw_sync.reread is 'How far the rotating re-read of each entity has come';
+
+create table cw_sync.source_count (
+    tenant         text        not null,
+    entity         text        not null,
+    at             timestamptz not null default now(),
+    source_rows    bigint      not null,
+    warehouse_rows bigint      not null,
+    primary key (tenant, entity)
+);
+comment on table cw_sync.source_count is
+    'What /count last said beside the live rows of the table: a cheap alarm, never a proof';
 
 create table cw_sync.delete_candidate (
     tenant    text        not null,

@@ -1,0 +1,116 @@
+"""The dead-letter store, as people and replays see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+_COLUMNS = (
+    "id, entity, record_id, parent_id, request, payload::text, reason, detail, attempts,"
+    " first_seen, last_seen, retry_at, resolved_at, resolution, run_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter; open until `resolved_at` is set. `payload` is the record's JSON text."""
+
+    id: int
+    entity: str
+    record_id: int | None
+    parent_id: int | None
+    request: str
+    payload: str | None
+    reason: str
+    detail: str
+    attempts: int
+    first_seen: datetime
+    last_seen: datetime
+    retry_at: datetime | None
+    resolved_at: datetime | None
+    resolution: str | None
+    run_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a dead letter."""
+
+    at: datetime
+    what: str
+    detail: str
+
+
+def open_letters(
+    connection: Connection[Any], tenant: str, entity: str | None = None
+) -> list[Letter]:
+    """What is not in the warehouse, oldest first."""
+    rows = connection.execute(
+        f"select {_COLUMNS} from cw_sync.dead_letter"  # noqa: S608 - a constant
+        " where tenant = %s and resolved_at is null and (%s::text is null or entity = %s)"
+        " order by id",
+        [tenant, entity, entity],
+    )
+    return [Letter(*row) for row in rows]
+
+
+def due_letters(connection: Connection[Any], tenant: str, entity: str, limit: int) -> list[Letter]:
+    """Open dead letters of an entity whose time to be tried again has come."""
+    rows = connection.execute(
+        f"select {_COLUMNS} from cw_sync.dead_letter"  # noqa: S608 - a constant
+        " where tenant = %s and entity = %s and resolved_at is null and retry_at <= now()"
+        " order by retry_at limit %s",
+        [tenant, entity, limit],
+    )
+    return [Letter(*row) for row in rows]
+
+
+def letter(connection: Connection[Any], tenant: str, letter_id: int) -> Letter | None:
+    """One dead letter, open or not."""
+    row = connection.execute(
+        f"select {_COLUMNS} from cw_sync.dead_letter where tenant = %s and id = %s",  # noqa: S608
+        [tenant, letter_id],
+    ).fetchone()
+    return Letter(*row) if row else None
+
+
+def events(connection: Connection[Any], letter_id: int) -> list[Event]:
+    """Everything that happened to a dead letter, in order."""
+    rows = connection.execute(
+        "select at, what, detail from cw_sync.dead_letter_event where letter_id = %s order by id",
+        [letter_id],
+    )
+    return [Event(*row) for row in rows]
+
+
+def discard(connection: Connection[Any], tenant: str, letter_id: int, why: str) -> bool:
+    """Closes an open dead letter for good: whether there was one."""
+    return close(connection, tenant, [letter_id], f"discarded: {why}") == 1
+
+
+def close(
+    connection: Connection[Any], tenant: str, letter_ids: Sequence[int], resolution: str
+) -> int:
+    """Closes open dead letters: how many."""
+    return connection.execute(
+        "update cw_sync.dead_letter set resolved_at = now(), resolution = %s"
+        " where tenant = %s and id = any(%s) and resolved_at is null",
+        [resolution, tenant, list(letter_ids)],
+    ).rowcount
+
+
+def postpone(connection: Connection[Any], tenant: str, letter_ids: Sequence[int]) -> None:
+    """Counts a try that brought nothing new, and doubles the time to the next."""
+    connection.execute(
+        "update cw_sync.dead_letter set attempts = attempts + 1, last_seen = now(),"
+        " retry_at = now() + least(interval '1 day',"
+        " interval '5 minutes' * power(2, least(attempts, 20)))"
+        " where tenant = %s and id = any(%s) and resolved_at is null",
+        [tenant, list(letter_ids)],
+    )
