@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
+_INT64 = range(-(2**63), 2**63)
 _PACK = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+class _Id(msgspec.Struct, gc=False):
+    id: int
+
+
+_IDS = msgspec.json.Decoder(list[_Id])
 
 
 @dataclass(slots=True)
@@ -77,7 +85,7 @@ class Normalizer:
         if isinstance(raw, msgspec.Raw):
             if (struct := self._shape.decode_one(bytes(raw))) is not None:
                 return _Typed(struct, self._shape), None
-            raw = _ANY.decode(raw)
+            raw = _decoded(raw)
         if not isinstance(raw, dict):
             return Reject(None, _text(raw), "not a record", "expected an object"), None
         mended = mend(raw, self._tree)
@@ -134,10 +142,21 @@ class Normalizer:
 
 
 def id_of(body: bytes) -> list[int]:
-    """The ids of a page's records, in order; what is no id is left out."""
-    found = _ANY.decode(body)
-    records = found if isinstance(found, list) else []
-    return [record["id"] for record in records if isinstance(record.get("id"), int)]
+    """The ids of a page's records, in order. Raises SourceBroken if a record shows none.
+
+    An answer that is no list of ids must not pass for an empty one: its records would be deleted.
+    """
+    try:
+        return [record.id for record in _IDS.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceBroken(f"expected ids: {error}", 200, _head(body)) from error
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    try:
+        return _ANY.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceBroken(f"the body is not JSON: {error}", 200, _head(bytes(raw))) from error
 
 
 def _records(body: bytes) -> list[Any]:
@@ -169,7 +188,7 @@ def _hash(values: tuple[Any, ...]) -> int:
 def _reject(record: dict[str, Any], mended: Mended) -> Reject:
     detail = "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.faults)
     own = record.get("id")
-    known = own if isinstance(own, int) and not isinstance(own, bool) else None
+    known = own if type(own) is int and own in _INT64 else None
     return Reject(known, _text(record), "does not convert", detail)
 
 

@@ -36,6 +36,7 @@ class Shape:
         self.stamp_at = paths.index(stamp) if stamp in paths else None
         self._extra = _Extra(node)
         self._arrays = [_ArrayShape(node, array.field, array.columns) for array in entity.arrays]
+        self._dated = [at for at, array in enumerate(self._arrays, self._width) if array.dated]
 
     def decode(self, body: bytes) -> Sequence[Any]:
         """A page's records. Raises msgspec.ValidationError if one does not conform."""
@@ -60,8 +61,14 @@ class Shape:
         return struct
 
     def values(self, struct: Any) -> tuple[Sequence[Any], tuple[Any, ...]]:
-        """The columns' values as they are stored, and all that counts for the hash."""
+        """The columns' values as they are stored, and all that counts for the hash.
+
+        Raises ValueError for a day with a time of day, in an array too.
+        """
         full = self._full(struct)
+        for at in self._dated:
+            for element in full[at]:
+                self._arrays[at - self._width].values(element)
         return finished(full[: self._width], self._finishers), full
 
     def unknown(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
@@ -85,10 +92,13 @@ class _ArrayShape:
         self._get = getter(node, [column.path for column in columns])
         self._finishers = _finishers([column.kind for column in columns])
         self._extra = _Extra(node)
+        self.dated = any(column.kind is Kind.DATE for column in columns)
+
+    def values(self, element: Any) -> Sequence[Any]:
+        return finished(self._get(element), self._finishers)
 
     def row(self, parent_id: int, position: int, element: Any) -> Row:
-        values = finished(self._get(element), self._finishers)
-        return (parent_id, position, *values, self._extra.of(element, None))
+        return (parent_id, position, *self.values(element), self._extra.of(element, None))
 
 
 class _Extra:

@@ -90,10 +90,11 @@ class Node:
         here = slot(keys.index(path[0]))
         return here if len(path) == 1 else f"{here}.{self.nodes[path[0]].attribute(path[1:])}"
 
-    def unknown(self) -> list[Path]:
+    def unknown(self, above: Path = ()) -> list[Path]:
         """Every learned field that is data, as a path."""
-        own = [(key,) for key in sorted(self.learned) if not is_link(key)]
-        return own + [(k, *path) for k, node in self.nodes.items() for path in node.unknown()]
+        own = [(key,) for key in sorted(self.learned) if not is_link((*above, key))]
+        below = self.nodes.items()
+        return own + [(k, *path) for k, node in below for path in node.unknown((*above, k))]
 
     def at(self, path: Path) -> Node:
         """The object that holds the field at `path`."""
@@ -105,9 +106,14 @@ def slot(position: int) -> str:
     return f"f{position}"
 
 
-def is_link(key: str) -> bool:
-    """Whether a key of `_info` is a link. Links change with every upgrade and are no data."""
-    return key.lower().endswith("href")
+def is_link(path: Path) -> bool:
+    """Whether a field is a link of `_info`. Those change with every upgrade and are no data."""
+    return path[:-1] == ("_info",) and path[-1].lower().endswith("href")
+
+
+def learnable(key: str) -> bool:
+    """Whether a struct can have a field of this name."""
+    return key.isprintable() and not {'"', "\\"} & {*key}
 
 
 def tree(entity: Entity) -> Node:

@@ -1,0 +1,407 @@
+"""Every record of a page becomes a row or a reject, and which way it was read never shows."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import SourceBroken
+from cw_pipeline.model import Kind
+from cw_pipeline.normalize import Normalizer, id_of
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Batch, Column
+
+ENTITIES = (
+    "service/tickets",
+    "company/contacts",
+    "finance/agreements",
+    "time/entries",
+    "sales/opportunities/forecast",
+)
+BIG = 2**63 - 1
+JUNK = "not a record of anything"
+
+
+class Number(str):
+    """A JSON number by its digits, as a server writes it."""
+
+    __slots__ = ()
+
+
+def text_of(value: Any) -> str:
+    """JSON as a server may write it: numbers by their digits, half surrogates escaped."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, dict):
+        inner = (f"{json.dumps(key)}: {text_of(each)}" for key, each in value.items())
+        return "{" + ", ".join(inner) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(text_of, value)) + "]"
+    return json.dumps(value)
+
+
+def page_of(*records: Any) -> bytes:
+    return text_of(list(records)).encode()
+
+
+def batch_of(entity: str, *records: Any, normalizer: Normalizer | None = None) -> Batch:
+    entity_ = CATALOG[entity]
+    return (normalizer or Normalizer(entity_)).batch(page_of(*records), **outside(entity))
+
+
+def outside(entity: str) -> dict[str, int]:
+    return {"parent_id": 7} if CATALOG[entity].parent else {}
+
+
+def row_of(entity: str, record: Any, normalizer: Normalizer | None = None) -> dict[str, Any]:
+    batch = batch_of(entity, record, normalizer=normalizer)
+    assert batch.rejects == ()
+    names = [column.name for column in CATALOG[entity].row_columns]
+    return dict(zip(names, batch.rows[0], strict=True))
+
+
+def extra_of(entity: str, record: Any) -> Any:
+    extra = row_of(entity, record)["_extra"]
+    return None if extra is None else json.loads(extra, parse_float=Decimal)
+
+
+# What a server may send, good and bad, by what the column holds.
+
+instants = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)).map(  # noqa: DTZ001
+    lambda moment: moment.replace(microsecond=0).isoformat() + "Z"
+)
+days = st.dates(date(1950, 1, 1), date(2099, 12, 31)).map(date.isoformat)
+decimals = st.decimals(-(10**20), 10**20, allow_nan=False, places=4).map(lambda d: Number(f"{d:f}"))
+integers = st.integers(-(2**63), BIG).map(Number)
+texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
+json_values = st.recursive(
+    st.none() | st.booleans() | integers | decimals | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+GOOD: dict[Kind, st.SearchStrategy[Any]] = {
+    Kind.BIGINT: integers,
+    Kind.NUMERIC: decimals | integers | decimals.map(str),
+    Kind.BOOLEAN: st.booleans(),
+    Kind.TIMESTAMPTZ: instants,
+    Kind.DATE: days | days.map(lambda day: f"{day}T00:00:00Z"),
+    Kind.TEXT: texts,
+    Kind.JSONB: json_values.filter(lambda value: value is not None),
+}
+odd = (
+    st.sampled_from(
+        [
+            "", "a\x00b", "half \ud800", True, False, [], {}, [None], [{}], [[1]], {"id": None},
+            "2025-02-30", "2025-01-01T04:00:00Z", "2025-01-01T10:00:00+02:00", "2025-01-01",
+            "2025-01-01T00:00:00.1234567Z", "2025-01-01 00:00:00", "9999-12-31T23:59:59Z",
+            "0001-01-01T00:00:00Z", "1_000", " 5 ", "0.00", "twelve",
+            Number("1.50"), Number("3.0"), Number("-0"), Number("1e3"), Number("1E-7"),
+            Number(str(2**63)), Number(str(-(2**63) - 1)), Number("123456789012345678901234567890"),
+        ]
+    )
+    | json_values
+)  # fmt: skip
+unknown_keys = st.sampled_from(
+    ["futureField", "Sort", "href", "logo_href", "x\x00y", "_info", "ø", "", 'a "b" \\']
+)
+
+
+def put(record: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        inner = record.get(key)
+        if not isinstance(inner, dict):
+            inner = record[key] = {}
+        record = inner
+    record[path[-1]] = value
+
+
+@st.composite
+def objects(draw: st.DrawFn, columns: tuple[Column, ...], *, odds: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for column in draw(st.lists(st.sampled_from(columns), max_size=6)):
+        values = GOOD[column.kind]
+        put(made, column.path, draw(st.none() | values | odd if odds else st.none() | values))
+    return made
+
+
+@st.composite
+def records(draw: st.DrawFn, entity: str, *, odds: bool) -> dict[str, Any]:
+    shape = CATALOG[entity]
+    made: dict[str, Any] = {"id": Number(draw(st.integers(1, 10**6)))}
+    made |= {k: v for k, v in draw(objects(shape.columns, odds=odds)).items() if k != "id"}
+    for array in shape.arrays:
+        if draw(st.integers(0, 3)) == 0:
+            made[array.field] = draw(st.lists(objects(array.columns, odds=odds), max_size=2))
+    if odds:
+        for _ in range(draw(st.integers(0, 2))):
+            places = [(), ("board",), ("_info",), ("company",), ("type",)]
+            places += [("site", "_info"), ("phase",)]
+            where = draw(st.sampled_from(places))
+            put(made, (*where, draw(unknown_keys)), draw(odd))
+        if draw(st.integers(0, 9)) == 0:
+            made["id"] = draw(odd)
+    return made
+
+
+@st.composite
+def pages(draw: st.DrawFn, *, odds: bool) -> tuple[str, list[dict[str, Any]]]:
+    entity = draw(st.sampled_from(ENTITIES))
+    return entity, draw(st.lists(records(entity, odds=odds), min_size=1, max_size=4))
+
+
+def outcome(batch: Batch, at: int) -> tuple[Any, ...]:
+    return batch.ids[at], batch.stamps[at], batch.hashes[at], batch.rows[at], batch.array_rows(at)
+
+
+def one_by_one(entity: str, some: list[Any], normalizer: Normalizer) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    for record in some:
+        batch = batch_of(entity, record, normalizer=normalizer)
+        rejected = [(reject.reason, reject.detail, reject.record) for reject in batch.rejects]
+        found.append(outcome(batch, 0) if batch.rows else tuple(rejected))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(pages(odds=False))
+def test_the_fast_and_the_exact_way_make_the_same_row_of_a_good_record(
+    page: tuple[str, list[dict[str, Any]]],
+) -> None:
+    entity, some = page
+    fast = batch_of(entity, *some)
+    assert not fast.rejects
+    exact = batch_of(entity, *some, JUNK)  # one record out of line sends the page the exact way
+    assert len(exact.rejects) == 1
+    lenient = batch_of(entity, *some, {"id": 0, "summary": "\ud800"})
+    for at in range(len(some)):
+        assert outcome(fast, at) == outcome(exact, at) == outcome(lenient, at)
+
+
+@settings(max_examples=120, deadline=None)
+@given(pages(odds=True))
+def test_a_records_row_does_not_depend_on_the_page_it_came_in(
+    page: tuple[str, list[dict[str, Any]]],
+) -> None:
+    entity, some = page
+    together = batch_of(entity, *some)
+    assert together.read == len(some) == len(together.rows) + len(together.rejects)
+    shared, again = Normalizer(CATALOG[entity]), Normalizer(CATALOG[entity])
+    alone = one_by_one(entity, some, shared)
+    assert alone == one_by_one(entity, some, shared)  # by now every field is learned
+    assert alone == list(reversed(one_by_one(entity, some[::-1], again)))
+    rows = [outcome(together, at) for at in range(len(together.rows))]
+    assert rows == [each for each in alone if len(each) == 5]
+
+
+@settings(max_examples=50, deadline=None)
+@given(pages(odds=False), st.sampled_from(ENTITIES).flatmap(lambda e: records(e, odds=True)))
+def test_what_was_learned_never_changes_the_hash_of_a_record_without_it(
+    page: tuple[str, list[dict[str, Any]]], odd_one: dict[str, Any]
+) -> None:
+    entity, some = page
+    normalizer = Normalizer(CATALOG[entity])
+    before = batch_of(entity, *some, normalizer=normalizer)
+    batch_of(entity, odd_one, normalizer=normalizer)
+    after = batch_of(entity, *some, normalizer=normalizer)
+    assert list(before.hashes) == list(after.hashes)
+    assert list(before.rows) == list(after.rows)
+
+
+@settings(max_examples=50, deadline=None)
+@given(decimals)
+@example(Number("10.50"))
+@example(Number("1234567890123456.78"))
+@example(Number("0.00"))
+def test_a_number_keeps_every_digit(digits: Number) -> None:
+    row = row_of("time/entries", {"id": 1, "actualHours": digits})
+    assert str(row["actual_hours"]) == str(Decimal(digits))
+
+
+@pytest.mark.parametrize("own", [1, 2**53 + 1, BIG])
+def test_ids_are_exact_up_to_64_bits(own: int) -> None:
+    assert row_of("service/tickets", {"id": own})["id"] == own
+
+
+@pytest.mark.parametrize("own", [2**63, -(2**63) - 1, 10**30])
+def test_an_id_beyond_64_bits_is_a_reject_that_the_warehouse_can_store(own: int) -> None:
+    batch = batch_of("service/tickets", {"id": own}, {"id": 5})
+    assert [reject.record_id for reject in batch.rejects] == [None]
+    assert batch.cursor == 5
+    assert str(own) in (batch.rejects[0].record or "")
+
+
+@pytest.mark.parametrize("own", [None, "5", True, 1.5, {}, []])
+def test_a_record_without_a_usable_id_is_kept_whole_as_a_reject(own: Any) -> None:
+    batch = batch_of("service/tickets", {"id": own, "summary": "still here"})
+    assert not batch.rows
+    assert "still here" in (batch.rejects[0].record or "")
+    assert batch.cursor is None
+
+
+@pytest.mark.parametrize("spelling", ["2025-03-01", "2025-03-01T00:00:00Z"])
+def test_a_business_date_stays_that_day(spelling: str) -> None:
+    row = row_of("finance/agreements", {"id": 1, "startDate": spelling})
+    assert row["start_date"] == date(2025, 3, 1)
+    assert row["_extra"] is None
+
+
+def test_a_time_of_day_on_a_business_date_is_kept_beside_the_day() -> None:
+    record = {"id": 1, "startDate": "2025-03-01T04:00:00Z"}
+    assert row_of("finance/agreements", record)["start_date"] == date(2025, 3, 1)
+    assert extra_of("finance/agreements", record) == {"startDate": "2025-03-01T04:00:00Z"}
+
+
+def test_a_date_with_an_offset_is_not_moved_to_another_day() -> None:
+    row = row_of("finance/agreements", {"id": 1, "startDate": "2025-03-01T00:00:00+10:00"})
+    assert row["start_date"] == date(2025, 3, 1)
+
+
+def test_a_time_of_day_inside_an_array_does_not_break_the_load() -> None:
+    item = {"id": 5, "recurringDateStart": "2025-03-01T04:00:00Z"}
+    batch = batch_of("sales/opportunities/forecast", {"id": 1, "forecastItems": [item]})
+    (names,) = [
+        [column.name for column in array.row_columns]
+        for array in CATALOG["sales/opportunities/forecast"].arrays
+        if array.field == "forecastItems"
+    ]
+    rows = next(rows for rows in batch.array_rows(0) if rows)
+    assert dict(zip(names, rows[0], strict=True))["recurring_date_start"] == date(2025, 3, 1)
+
+
+def test_an_instant_without_a_zone_is_read_as_utc() -> None:
+    row = row_of("service/tickets", {"id": 1, "_info": {"lastUpdated": "2025-03-01T10:00:00"}})
+    assert row["last_updated"] == datetime(2025, 3, 1, 10, tzinfo=UTC)
+
+
+def test_an_explicit_null_is_the_same_as_an_absent_field() -> None:
+    bare = {"id": 1, "summary": "a"}
+    nulls = {**bare, "board": None, "futureField": None, "customFields": None, "_info": None}
+    nulls["company"] = {"id": None, "name": None, "newKey": None}
+    nulls["requiredDate"] = None
+    first, second = batch_of("service/tickets", bare), batch_of("service/tickets", nulls)
+    assert outcome(first, 0) == outcome(second, 0)
+
+
+def test_an_empty_reference_is_one_whose_fields_are_null() -> None:
+    row = row_of("service/tickets", {"id": 1, "board": {}, "company": {}})
+    assert row["board_id"] is None
+    assert row["company_name"] is None
+    assert row["_extra"] is None
+
+
+@pytest.mark.parametrize(
+    ("record", "kept"),
+    [
+        ({"futureField": Number("1.50")}, {"futureField": Decimal("1.50")}),
+        ({"logoHref": "https://a/b.png"}, {"logoHref": "https://a/b.png"}),
+        ({"status": {"id": 1, "Colour": "red"}}, {"status": {"Colour": "red"}}),
+        ({"status": {"id": 1, "iconHref": "/i"}}, {"status": {"iconHref": "/i"}}),
+        ({"_info": {"origin": "portal"}}, {"_info": {"origin": "portal"}}),
+        ({"futureObject": {"a": [{"b": 1}]}}, {"futureObject": {"a": [{"b": 1}]}}),
+        ({"futureArray": [1, None]}, {"futureArray": [1, None]}),
+    ],
+)
+def test_a_field_that_the_catalog_does_not_know_is_in_extra(
+    record: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    assert extra_of("service/tickets", {"id": 1, **record}) == kept
+
+
+def test_an_unknown_field_inside_an_array_is_in_the_extra_of_its_row() -> None:
+    field = {"id": 1, "caption": "a", "futureKey": {"deep": True}, "iconHref": "/i"}
+    batch = batch_of("service/tickets", {"id": 1, "customFields": [field]})
+    rows = next(rows for rows in batch.array_rows(0) if rows)
+    assert json.loads(rows[0][-1]) == {"futureKey": {"deep": True}, "iconHref": "/i"}
+
+
+def test_links_of_info_are_no_data_and_no_change() -> None:
+    def linked(host: str) -> dict[str, Any]:
+        board = {"id": 1, "_info": {"board_href": f"https://{host}/boards/1"}}
+        info = {"notes_href": f"https://{host}/notes", "image_href": f"https://{host}/i?lm=1"}
+        return {"id": 1, "board": board, "_info": info}
+
+    old, new = linked("a/v2025_1"), linked("b/v2025_2")
+    normalizer = Normalizer(CATALOG["service/tickets"])
+    first = batch_of("service/tickets", old, normalizer=normalizer)
+    second = batch_of("service/tickets", new, normalizer=normalizer)
+    assert outcome(first, 0) == outcome(second, 0)
+    assert row_of("service/tickets", old)["_extra"] is None
+
+
+def test_nuls_and_half_surrogates_are_taken_out_and_noted() -> None:
+    record = {"id": 1, "summary": "a\x00b", "fut\x00ure": "c\x00", "contactName": "d\ud800"}
+    batch = batch_of("service/tickets", record)
+    row = row_of("service/tickets", record)
+    assert row["summary"] == "ab"
+    assert row["contact_name"].startswith("d")
+    assert json.loads(row["_extra"]) == {"future": "c"}
+    assert "summary" in {drift.column for drift in batch.drift if "stripped" in drift.change}
+    assert not any("\x00" in f"{drift}" for drift in batch.drift)
+
+
+def test_backslash_u0000_written_out_is_text_and_stays() -> None:
+    assert row_of("service/tickets", {"id": 1, "summary": r"\u0000"})["summary"] == r"\u0000"
+
+
+def test_fields_without_end_do_not_fill_the_memory_and_are_not_lost() -> None:
+    normalizer = Normalizer(CATALOG["service/tickets"])
+    for at in range(400):
+        batch_of("service/tickets", {"id": 1, f"field{at}": at}, normalizer=normalizer)
+    wide = {f"field{at}": at for at in range(400)}
+    row = row_of("service/tickets", {"id": 1, **wide}, normalizer)
+    assert json.loads(row["_extra"]) == wide
+    assert len(normalizer._tree.learned) <= 200
+
+
+def test_drift_is_told_once_for_each_new_field_of_a_page() -> None:
+    some = [{"id": own, "futureField": own} for own in range(1, 50)]
+    batch = batch_of("service/tickets", *some)
+    assert [(d.column, d.change) for d in batch.drift] == [("futureField", "unknown field")]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'[{"id": 1}', b"<html>", b"null", b'[{"id": 1}] x', b"\xff\xfe"]
+)
+def test_a_body_that_is_no_list_is_broken_and_never_empty(body: bytes) -> None:
+    with pytest.raises(SourceBroken):
+        Normalizer(CATALOG["service/tickets"]).batch(body)
+    with pytest.raises((SourceBroken, ValueError)):
+        id_of(body)
+
+
+def test_bytes_that_are_no_utf8_make_the_page_broken() -> None:
+    with pytest.raises(SourceBroken):
+        Normalizer(CATALOG["service/tickets"]).batch(b'[{"id": 1, "summary": "\xff"}]')
+
+
+def test_ids_that_are_asked_for_are_all_there_or_the_answer_is_broken() -> None:
+    assert id_of(b'[{"id": 2}, {"id": 1, "_info": {}}]') == [2, 1]
+    for body in (b'{"message": "busy"}', b'[{"name": "a"}]', b'[{"id": null}]', b"[5]"):
+        with pytest.raises(SourceBroken):
+            id_of(body)
+
+
+def test_one_bad_value_costs_its_record_only_and_names_the_field() -> None:
+    good = {"id": 1, "summary": "a"}
+    bad = {"id": 2, "board": {"id": "seven"}, "summary": ["x"]}
+    batch = batch_of("service/tickets", good, bad)
+    assert list(batch.ids) == [1]
+    (reject,) = batch.rejects
+    assert reject.record_id == 2
+    assert "board.id" in reject.detail
+    assert "summary" in reject.detail
+    assert json.loads(reject.record or "") == bad
+    assert batch.cursor == 2
+
+
+def test_an_absurd_exponent_is_refused_at_once() -> None:
+    batch = batch_of("service/tickets", {"id": 1, "board": {"id": Number("1e999999999")}})
+    assert len(batch.rejects) == 1
