@@ -49,7 +49,7 @@ def _company(world: World, number: int) -> None:
     contacts = [_contact(world, ref, sites[0], at) for at in range(dice.randint(1, 5))]
     company = Company(ref, sites[0], contacts, identifier, billable=number % 11 != 0)
     # A deleted company stays in the list; nothing new refers to it.
-    deleted = number > 0 and number % 25 == 0
+    deleted = number % 9 == 1
     record = _fields(world, company, mobile, entered)
     if deleted:
         record |= {

@@ -30,6 +30,7 @@ _LINKS = listed(
     "expenseEntries"
 )
 _OPEN = ("New", "Assigned", "In Progress", "Waiting Customer", "Re-opened")
+_MONTH = 30 * DAY
 _LEVELS = ("Low", "Medium", "High")
 
 
@@ -50,8 +51,9 @@ def _ticket(world: World, board: Board, at: int, entered: int) -> None:
     done = _done(world, entered)
     status = dice.choice(("Completed", ">Closed")) if done else _open_status(world, at)
     last = done or world.when(entered, min(world.now, entered + 30 * DAY))
-    if done and world.chance(0.1):
-        last = world.when(done, min(world.now, done + 60 * DAY))
+    if done and world.chance(0.3):
+        # The monthly run over everything that was closed: one second for many tickets.
+        last = min(world.now, (done // _MONTH + 1) * _MONTH)
     record = {
         "id": record_id,
         "summary": summary,

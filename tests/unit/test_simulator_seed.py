@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.model import Kind
+from cw_pipeline.simulator import Tenant, seed_tenant, working_day
+from cw_pipeline.simulator.tenant import template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+TICKETS = "/service/tickets"
+_TYPES: dict[Kind, tuple[type, ...]] = {
+    Kind.BIGINT: (int,),
+    Kind.NUMERIC: (int, float),
+    Kind.BOOLEAN: (bool,),
+    Kind.TEXT: (str,),
+    Kind.TIMESTAMPTZ: (str,),
+    Kind.DATE: (str,),
+    Kind.JSONB: (object,),
+}
+
+
+@pytest.fixture(scope="module")
+def tenant() -> Tenant:
+    return seed_tenant(tickets=600, seed=3, now=NOW)
+
+
+def _all(tenant: Tenant) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in tenant.paths():
+        for record in tenant.records(path).values():
+            yield path, record
+
+
+def test_the_same_seed_gives_the_same_tenant(tenant: Tenant) -> None:
+    assert list(_all(seed_tenant(tickets=600, seed=3, now=NOW))) == list(_all(tenant))
+
+
+def test_another_seed_gives_another_tenant(tenant: Tenant) -> None:
+    other = seed_tenant(tickets=600, seed=4, now=NOW)
+    assert other.records(TICKETS) != tenant.records(TICKETS)
+
+
+def test_there_are_as_many_tickets_as_wanted_and_two_time_entries_for_each(tenant: Tenant) -> None:
+    assert len(tenant.records(TICKETS)) == 600
+    assert len(tenant.records("/time/entries")) == 1200
+
+
+def test_every_core_entity_has_records(tenant: Tenant) -> None:
+    seeded = {template(path) for path in tenant.paths()}
+    assert [e.path for e in CATALOG.values() if e.core and template(e.path) not in seeded] == []
+
+
+def test_nothing_was_changed_in_the_future_and_stamps_are_whole_seconds_with_ties(
+    tenant: Tenant,
+) -> None:
+    stamps = [r["_info"]["lastUpdated"] for r in tenant.records(TICKETS).values()]
+    assert all(len(stamp) == len("2026-03-01T09:00:00Z") for stamp in stamps)
+    assert max(stamps) <= "2026-03-01T09:00:00Z"
+    assert len(set(stamps)) < len(stamps)
+
+
+def test_ids_have_gaps(tenant: Tenant) -> None:
+    ids = list(tenant.records(TICKETS))
+    assert ids == sorted(ids)
+    assert ids[-1] - ids[0] > len(ids)
+
+
+def test_records_hold_what_the_catalog_declares(tenant: Tenant) -> None:
+    entities = {template(entity.path): entity for entity in CATALOG.values()}
+    wrong = set()
+    for path, record in _all(tenant):
+        entity = entities[template(path)]
+        kinds = {column.path: column.kind for column in entity.columns}
+        arrays = {array.field for array in entity.arrays}
+        for place, value in _leaves(record):
+            kind = kinds.get(place, kinds.get(place[:1]))
+            if place[0] in arrays or "_info" in place or _fits(kind, value):
+                continue
+            wrong.add((path, place, kind))
+    assert wrong == set()
+
+
+def _fits(kind: Kind | None, value: Any) -> bool:
+    if kind is None:
+        return False
+    if kind is Kind.NUMERIC and isinstance(value, str):
+        return float(value) >= 0
+    return isinstance(value, _TYPES[kind]) and (
+        not isinstance(value, bool) or kind in {Kind.BOOLEAN, Kind.JSONB}
+    )
+
+
+def _leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not isinstance(value, dict):
+        yield place, value
+        return
+    for name, each in value.items():
+        yield from _leaves(each, (*place, name))
+
+
+@pytest.mark.parametrize(
+    ("path", "reference", "target"),
+    [
+        (TICKETS, "company", "/company/companies"),
+        (TICKETS, "contact", "/company/contacts"),
+        (TICKETS, "board", "/service/boards"),
+        (TICKETS, "agreement", "/finance/agreements"),
+        ("/time/entries", "invoice", "/finance/invoices"),
+        ("/project/tickets", "project", "/project/projects"),
+        ("/finance/invoices", "company", "/company/companies"),
+        ("/sales/orders", "opportunity", "/sales/opportunities"),
+        ("/procurement/products", "ticket", None),
+        ("/time/entries", "ticket", None),
+    ],
+)
+def test_references_lead_to_records(
+    tenant: Tenant, path: str, reference: str, target: str | None
+) -> None:
+    either = [target] if target else [TICKETS, "/project/tickets"]
+    known = {record_id for each in either for record_id in tenant.records(each)}
+    held = [r[reference] for r in tenant.records(path).values() if r.get(reference)]
+    assert held
+    assert {each["id"] for each in held} <= known
+
+
+def test_a_tickets_status_is_one_of_its_boards(tenant: Tenant) -> None:
+    for ticket in tenant.records(TICKETS).values():
+        statuses = tenant.records(f"/service/boards/{ticket['board']['id']}/statuses")
+        assert statuses[ticket["status"]["id"]]["closedStatus"] == ticket["closedFlag"]
+
+
+def test_the_awkward_cases_are_there(tenant: Tenant) -> None:
+    tickets = tenant.records(TICKETS).values()
+    members = tenant.records("/system/members")
+    time = tenant.records("/time/entries").values()
+    assert any("mergedParentTicket" in each for each in tickets)
+    assert any("parentTicketId" in each for each in tickets)
+    assert any(each["status"]["name"] == "Re-opened" and "dateResolved" in each for each in tickets)
+    assert any(each["member"]["id"] not in members for each in time)
+    assert any(each["inactiveFlag"] for each in members.values())
+    assert any(each["timeStart"][:10] != each["timeEnd"][:10] for each in time)
+    assert any(each["cancelledFlag"] for each in tenant.records("/finance/agreements").values())
+    assert any(each["total"] < 0 for each in tenant.records("/finance/invoices").values())
+    assert any(each["deletedFlag"] for each in tenant.records("/company/companies").values())
+    assert not any("_info" in each for each in tenant.records("/company/entityTypes").values())
+    assert any(
+        each.get("lastName") is None for each in tenant.records("/company/contacts").values()
+    )
+
+
+def test_every_user_defined_field_is_listed_and_empty_ones_have_no_value(tenant: Tenant) -> None:
+    defined = {r["id"] for r in tenant.records("/system/userDefinedFields").values()}
+    empty = 0
+    for ticket in tenant.records(TICKETS).values():
+        assert len(ticket["customFields"]) == 5
+        assert {each["id"] for each in ticket["customFields"]} <= defined
+        empty += sum("value" not in each for each in ticket["customFields"])
+    assert empty
+
+
+def test_a_working_day_reports_exactly_what_changed() -> None:
+    tenant = seed_tenant(tickets=600, seed=3, now=NOW)
+    before = {path: tenant.records(path) for path in tenant.paths()}
+    report = working_day(tenant, seed=5)
+    for path in tenant.paths():
+        was, now = before.get(path, {}), tenant.records(path)
+        assert report.created.get(path, set()) == now.keys() - was.keys(), path
+        assert report.deleted.get(path, set()) == was.keys() - now.keys(), path
+        edited = {each for each in was.keys() & now.keys() if was[each] != now[each]}
+        assert report.edited.get(path, set()) == edited, path
+    assert report.created[TICKETS]
+    assert report.edited[TICKETS]
+    assert report.deleted["/time/entries"]
+
+
+def test_what_a_day_changes_is_stamped_after_it_began() -> None:
+    tenant = seed_tenant(tickets=600, seed=3, now=NOW)
+    report = working_day(tenant, seed=5, hours=8)
+    stamps = [
+        tenant.get(TICKETS, each)["_info"]["lastUpdated"]
+        for each in report.edited[TICKETS] | report.created[TICKETS]
+    ]
+    assert min(stamps) >= "2026-03-01T09:30:00Z"
+    assert max(stamps) > "2026-03-01T15:00:00Z"

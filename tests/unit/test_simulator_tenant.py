@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cw_pipeline.simulator import UNSTAMPED, Tenant
+from cw_pipeline.simulator.lists import View, matching, page
+from cw_pipeline.simulator.query import Question, ordered, page_links, pruned, question
+
+TICKETS = "/service/tickets"
+NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+
+def test_a_record_is_stamped_with_the_tenants_time() -> None:
+    tenant = Tenant(NOON)
+    tenant.advance(3600)
+    made = tenant.put(TICKETS, {"summary": "new"})
+    assert made["id"] == 1
+    assert made["_info"]["lastUpdated"] == "2025-06-01T13:00:00Z"
+
+
+def test_an_edit_without_touch_leaves_the_stamp() -> None:
+    tenant = Tenant(NOON)
+    tenant.put(TICKETS, {"id": 4, "summary": "old", "poNumber": "1"})
+    tenant.advance(60)
+    tenant.edit(TICKETS, 4, summary="new", poNumber=None, touch=False)
+    record = tenant.get(TICKETS, 4)
+    assert (record["summary"], record["_info"]["lastUpdated"]) == ("new", "2025-06-01T12:00:00Z")
+    assert "poNumber" not in record
+
+
+def test_a_record_can_carry_no_stamp() -> None:
+    tenant = Tenant()
+    assert "_info" not in tenant.put(TICKETS, {"id": 1}, stamp=UNSTAMPED)
+
+
+def test_a_late_commit_is_stamped_now_and_seen_later() -> None:
+    tenant = Tenant(NOON)
+    tenant.put(TICKETS, {"id": 1}, visible_after=30)
+    assert tenant.records(TICKETS) == {}
+    tenant.advance(31)
+    assert tenant.get(TICKETS, 1)["_info"]["lastUpdated"] == "2025-06-01T12:00:00Z"
+
+
+def test_an_edit_that_is_committed_late_shows_the_old_record_until_then() -> None:
+    tenant = Tenant(NOON)
+    tenant.put(TICKETS, {"id": 1, "summary": "old"})
+    tenant.edit(TICKETS, 1, summary="new", visible_after=30)
+    assert tenant.get(TICKETS, 1)["summary"] == "old"
+    tenant.advance(31)
+    assert tenant.get(TICKETS, 1)["summary"] == "new"
+
+
+def test_a_hidden_record_comes_back_unchanged() -> None:
+    tenant = Tenant(NOON)
+    before = tenant.put(TICKETS, {"id": 1, "summary": "x"})
+    tenant.hide(TICKETS, 1, until=NOON + timedelta(minutes=5))
+    assert tenant.records(TICKETS) == {}
+    tenant.advance(301)
+    assert tenant.records(TICKETS) == {1: before}
+
+
+def test_a_deleted_record_is_gone() -> None:
+    tenant = Tenant()
+    tenant.put(TICKETS, {"id": 1})
+    tenant.delete(TICKETS, 1)
+    with pytest.raises(KeyError):
+        tenant.get(TICKETS, 1)
+
+
+def test_paths_are_the_same_whatever_their_case_and_trailing_slash() -> None:
+    tenant = Tenant()
+    tenant.put("/procurement/subCategories/", {"id": 1})
+    assert tenant.records("/procurement/subcategories").keys() == {1}
+
+
+def _tenant(stamps: list[int | None]) -> Tenant:
+    tenant = Tenant(NOON)
+    for at, stamp in enumerate(stamps, start=1):
+        when = UNSTAMPED if stamp is None else NOON + timedelta(seconds=stamp)
+        tenant.put(TICKETS, {"id": at * 2, "board": {"id": at % 3}}, stamp=when)
+    return tenant
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 20)), max_size=30),
+    st.integers(0, 20),
+    st.integers(0, 60),
+)
+def test_a_filter_finds_exactly_what_a_look_at_every_record_finds(
+    stamps: list[int | None], since: int, after: int
+) -> None:
+    tenant = _tenant(stamps)
+    when = (NOON + timedelta(seconds=since)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = f"lastUpdated >= [{when}] and id > {after} and board/id != 1"
+    found = matching(View(tenant.collection(TICKETS)), Question(conditions=text))
+    assert list(found) == [
+        at * 2
+        for at, stamp in enumerate(stamps, start=1)
+        if stamp is not None and stamp >= since and at * 2 > after and at % 3 != 1
+    ]
+
+
+@given(st.sets(st.integers(1, 300), max_size=60), st.integers(1, 9))
+def test_a_forward_only_walk_meets_every_record_once(ids: set[int], size: int) -> None:
+    tenant = Tenant(NOON)
+    for each in ids:
+        tenant.put(TICKETS, {"id": each})
+    view, met, cursor = View(tenant.collection(TICKETS)), [], 0
+    while True:
+        got = page(view, Question(page_size=size, page_id=cursor, forward_only=True)).ids
+        if not got:
+            break
+        met += got
+        cursor = got[-1]
+    assert met == sorted(ids)
+
+
+def test_several_sort_keys_apply_in_order_and_missing_values_come_first() -> None:
+    records = [
+        (1, {"name": "b", "board": {"name": "X"}}),
+        (2, {"name": "a", "board": {"name": "Y"}}),
+        (3, {"name": "A", "board": {"name": "X"}}),
+        (4, {"board": {"name": "x"}}),
+    ]
+    assert ordered(records, "board/name, name desc") == [1, 3, 4, 2]
+
+
+def test_fields_keep_nested_paths_and_every_element_of_an_array() -> None:
+    record = {
+        "id": 1,
+        "name": "n",
+        "status": {"id": 2, "name": "s"},
+        "items": [{"id": 5, "value": "x"}, {"id": 6}],
+    }
+    fields = question({"fields": "ID,Status/Id,items/value,nothing"}).fields
+    assert pruned(record, fields) == {"id": 1, "status": {"id": 2}, "items": [{"value": "x"}, {}]}
+
+
+@pytest.mark.parametrize(
+    ("at", "rels"),
+    [
+        (1, ["next", "last"]),
+        (2, ["next", "last", "first", "prev"]),
+        (3, ["last", "first", "prev"]),
+    ],
+)
+def test_a_page_links_to_its_neighbours_only(at: int, rels: list[str]) -> None:
+    link = page_links("http://x/list", {"pageSize": "5", "page": str(at)}, at, 3)
+    assert [part.split('rel="')[1].rstrip('"') for part in link.split(", ")] == rels
+
+
+def test_a_single_page_has_no_links() -> None:
+    assert page_links("http://x/list", {}, 1, 1) == ""
