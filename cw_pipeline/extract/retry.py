@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 import stamina
+from stamina import instrumentation
 
 from cw_pipeline.errors import SourceBroken, SourceDown
 
@@ -28,6 +30,7 @@ class Policy:
 
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 BACKGROUND = Policy(attempts=8, wait_initial=0.5, wait_max=60, patience=900)
 INTERACTIVE = Policy(attempts=3, wait_initial=0.1, wait_max=5, patience=30)
@@ -81,3 +84,12 @@ def retried(
                 on_retry()
             return ask()
     raise AssertionError("stamina always returns or raises")
+
+
+def _log_retry(details: instrumentation.RetryDetails) -> None:
+    """The guide: log every failure that causes a retry."""
+    log.info("asked again in %.1f s: %s", details.wait_for, details.caused_by)
+
+
+# stamina's own hook prints through structlog, which Dagster brings, to standard output.
+instrumentation.set_on_retry_hooks([_log_retry])

@@ -88,8 +88,11 @@ def merge(
             inserted.append(at)
         elif _replaces(before, batch.hashes[at], batch.stamps[at], read_after):
             replaced.append(at)
+    chosen = sorted(inserted + replaced)
     _delete(connection, tenant, entity, [batch.ids[at] for at in replaced], parent_id)
-    _insert(connection, tenant, entity, batch, sorted(inserted + replaced))
+    # Of inserted records too: a row that somebody took out by hand leaves its arrays behind.
+    _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
+    _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
     drifted = sum(_drifted(stored[batch.ids[at]], batch.stamps[at]) for at in replaced)
     return Outcome(len(inserted), len(replaced), unchanged, drifted)
@@ -110,8 +113,8 @@ def _replaces(
 ) -> bool:
     if before.deleted:
         return True  # it reappeared
-    if before.row_hash == row_hash:
-        return False
+    if before.row_hash == row_hash and before.stamp == stamp:
+        return False  # the stamp is in the hash: where they disagree, somebody wrote by hand
     later = read_after is not None and before.synced_at < read_after
     return later or not _older(stamp, before.stamp)
 
@@ -170,7 +173,12 @@ def _delete(
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
     connection.execute(query, asked)
-    for array in entity.arrays:
+
+
+def _delete_arrays(
+    connection: Connection[Any], tenant: str, entity: Entity, ids: Sequence[int]
+) -> None:
+    for array in entity.arrays if ids else ():
         connection.execute(
             sql.SQL("delete from {} where parent_id = any(%s)").format(
                 sql.Identifier(tenant, array.table)

@@ -11,7 +11,7 @@ from cw_pipeline.normalize import Normalizer, id_of
 from cw_pipeline.passes.poison import is_timeout, isolate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
     from cw_pipeline.model import Batch, Entity
@@ -106,10 +106,7 @@ class Reader:
 
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
-
-        def read(body: bytes) -> Batch:
-            return self._normalizer.batch(body, parent_id=parent_id, start=start)
-
+        read = self._read(query, parent_id, start)
         return self._engine.source.ask(query, read, self.tally, policy=BRIEF)
 
     def ids(self, query: Query) -> list[int]:
@@ -159,10 +156,19 @@ class Reader:
         return self._normalizer.batch(body, parent_id=parent_id)
 
     def _fetch(self, query: Query, parent_id: int | None, start: int) -> Future[Batch]:
-        def read(body: bytes) -> Batch:
-            return self._normalizer.batch(body, parent_id=parent_id, start=start)
-
+        read = self._read(query, parent_id, start)
         return self._engine.fetchers.submit(self._engine.source.ask, query, read, self.tally)
+
+    def _read(self, query: Query, parent_id: int | None, start: int) -> Callable[[bytes], Batch]:
+        def read(body: bytes) -> Batch:
+            batch = self._normalizer.batch(body, parent_id=parent_id, start=start)
+            if not batch.rejects:
+                return batch
+            asked = f"GET {query.url()}"
+            rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
+            return replace(batch, rejects=rejects)
+
+        return read
 
 
 def _check_order(query: Query, batch: Batch) -> None:
