@@ -26,6 +26,7 @@ from cw_pipeline.simulator.wire import Connections
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from cw_pipeline.simulator.answers import Answer
     from cw_pipeline.simulator.query import Question
     from cw_pipeline.simulator.tenant import Tenant
 
@@ -46,7 +47,7 @@ class Simulator:
     `page_cache` keeps every page as bytes (gzip too, for who asks), for benchmarks.
     `forward_only_ending` is what the Link header of the last forward-only page is: a link to an
     empty page, an empty header, or none. `rate_window` shortens the minute of
-    `requests_per_minute`.
+    `requests_per_minute`. `desk` answers for the simulator itself, by method and path.
     """
 
     def __init__(  # noqa: PLR0913
@@ -86,6 +87,7 @@ class Simulator:
         self.codebase = codebase
         self.reports = Reports(tenant)
         self.requests: list[Seen] = []
+        self.desk: dict[tuple[str, str], Callable[[], Answer]] = {}
         self.connections = Connections()
         self.routes = _routes(tenant, paths)
         self._retry_after_as_date = retry_after_as_date

@@ -1,0 +1,176 @@
+"""A tenant that outlives its process, and the process that serves it.
+
+A folder holds how the tenant was made and every change since, so each start brings back exactly
+the same records and stamps: what was synced before is still up to date.
+
+    origin.json      seed, tickets, when it was born, how many working days it has lived
+    changes.jsonl    each change since, one to a line
+    serving          locked by the process that serves it; holds its port
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+
+from cw_pipeline.simulator.answers import Answer, as_json
+from cw_pipeline.simulator.day import working_day
+from cw_pipeline.simulator.seed import seed_tenant
+from cw_pipeline.simulator.server import Simulator
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from cw_pipeline.simulator.tenant import Change, Tenant
+
+STATUS, DAY, STOP = "/simulator", "/simulator/day", "/simulator/stop"
+"""What the process answers beside the API: GET the first, POST the others."""
+
+PORTS = range(18650, 18700)
+"""Below those that systems give to outgoing connections."""
+
+REMEMBERED = 10_000
+"""Requests. The process may run for weeks, and nobody looks at them."""
+
+OCCUPIED = 3
+"""The exit code when another process serves the folder already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a tenant was made: enough to make it again."""
+
+    tickets: int
+    seed: int
+    born: datetime
+    days: int = 0
+
+
+class Home:
+    """One tenant's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def origin(self) -> Origin | None:
+        """How its tenant was made; None while it has none."""
+        try:
+            return msgspec.json.decode((self._folder / "origin.json").read_bytes(), type=Origin)
+        except FileNotFoundError:
+            return None
+
+    def keep(self, origin: Origin) -> None:
+        """Stores that. In one step: a half-written file would be no tenant at all."""
+        unfinished = self._folder / f"origin-{os.getpid()}"
+        unfinished.write_bytes(msgspec.json.encode(asdict(origin)))
+        unfinished.replace(self._folder / "origin.json")
+
+    def tenant(self, tickets: int, seed: int) -> Tenant:
+        """The folder's tenant as it last was; one of this size is made if there is none."""
+        origin = self.origin or Origin(tickets, seed, datetime.now(UTC).replace(microsecond=0))
+        tenant = seed_tenant(origin.tickets, origin.seed, origin.born)
+        tenant.advance((datetime.now(UTC) - tenant.now()).total_seconds())
+        self._relive(tenant)
+        tenant.watchers.append(partial(_write_down, self._journal()))
+        self.keep(origin)
+        return tenant
+
+    def live_a_day(self, tenant: Tenant) -> dict[str, dict[str, int]]:
+        """Lives the next working day: how many records were created, edited, deleted, by path."""
+        origin = self.origin
+        assert origin is not None
+        lived = working_day(tenant, seed=origin.seed + origin.days + 1)
+        self.keep(replace(origin, days=origin.days + 1))
+        return {
+            what: {path: len(ids) for path, ids in getattr(lived, what).items() if ids}
+            for what in ("created", "edited", "deleted")
+        }
+
+    def _journal(self) -> TextIO:
+        return (self._folder / "changes.jsonl").open("a", buffering=1)
+
+    def _relive(self, tenant: Tenant) -> None:
+        path = self._folder / "changes.jsonl"
+        if not path.exists():
+            return
+        whole, _, cut = path.read_bytes().rpartition(b"\n")
+        if cut:  # the process was killed in the middle of a line
+            path.write_bytes(whole + b"\n" if whole else b"")
+        for line in whole.splitlines():
+            change: dict[str, Any] = msgspec.json.decode(line)
+            kept, record = tenant.kept(change["path"]), change["record"]
+            if change["action"] != "deleted":
+                kept.put(record)
+            elif record["id"] in kept:
+                kept.delete(record["id"])
+
+
+def _write_down(journal: TextIO, change: Change) -> None:
+    line = {"action": change.action, "path": change.path, "record": change.record}
+    journal.write(msgspec.json.encode(line).decode() + "\n")
+
+
+def main(folder: str, tickets: str, seed: str) -> int:
+    """Serves a folder's tenant until told to stop. Returns the exit code."""
+    home = Path(folder)
+    descriptor = os.open(home / "serving", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return OCCUPIED
+    kept = Home(home)
+    port = _port(os.pread(descriptor, 16, 0))
+    os.truncate(descriptor, 0)  # nobody shall ask there before we answer
+    tenant = kept.tenant(int(tickets), int(seed))
+    simulator = Simulator(tenant, port=port)
+    simulator.before_page(lambda *_: _forget(simulator))
+    simulator.desk = {
+        ("GET", STATUS): lambda: as_json(_status(kept)),
+        ("POST", DAY): lambda: as_json(kept.live_a_day(tenant)),
+        ("POST", STOP): _stopped,
+    }
+    os.pwrite(descriptor, simulator.url.rpartition(":")[2].encode(), 0)
+    simulator.run()
+    return 0
+
+
+def _status(home: Home) -> dict[str, Any]:
+    origin = home.origin
+    return {"pid": os.getpid(), **(asdict(origin) if origin else {})}
+
+
+def _stopped() -> Answer:
+    signal.raise_signal(signal.SIGTERM)  # the server finishes this answer first
+    return as_json({})
+
+
+def _port(last: bytes) -> int:
+    """The port of last time, if it is free: whoever was told of it may still ask there."""
+    candidates: list[int] = [int(last)] if last.isdigit() else []
+    for port in [*candidates, *PORTS]:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    return 0
+
+
+def _forget(simulator: Simulator) -> None:
+    if len(simulator.requests) > REMEMBERED:
+        simulator.requests.clear()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
