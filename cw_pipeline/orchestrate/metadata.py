@@ -1,0 +1,70 @@
+"""What the UI shows and plots of an entity's run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from cw_pipeline.load.standing import preview
+from cw_pipeline.orchestrate.specs import column_schema
+
+if TYPE_CHECKING:
+    from cw_pipeline.load import Warehouse
+    from cw_pipeline.model import Entity, Report
+
+_COUNTS = (
+    "rows_read",
+    "rows_inserted",
+    "rows_updated",
+    "rows_unchanged",
+    "rows_deleted",
+    "rows_healed",
+    "dead_letters",
+    "requests",
+    "retries",
+    "pages",
+)
+
+
+def of_report(report: Report, entity: Entity, warehouse: Warehouse, *, whole: bool) -> dict[str, Any]:
+    """The metadata of a materialization. `whole`: the pass read everything.
+
+    The columns go along only with a whole pass: they are in the asset's definition anyhow, and
+    would make up most of what a refresh every quarter of an hour leaves in Dagster's storage.
+    """
+    told: dict[str, Any] = counts(report)
+    told["dagster/table_name"] = f"{warehouse.tenant}.{entity.table}"
+    if report.row_count is not None:
+        told["dagster/row_count"] = report.row_count
+    if report.watermark is not None:
+        told["data_complete_through"] = dg.MetadataValue.timestamp(report.watermark)
+        told["lag_seconds"] = round((datetime.now(UTC) - report.watermark).total_seconds(), 1)
+    if report.warnings:
+        told["warnings"] = dg.MetadataValue.md("\n".join(f"- {each}" for each in report.warnings))
+    if whole:
+        told["dagster/column_schema"] = column_schema(entity)
+    told["preview"] = dg.MetadataValue.md(_preview(warehouse, entity))
+    return told
+
+
+def counts(report: Report) -> dict[str, Any]:
+    """What the run did, as numbers."""
+    told: dict[str, Any] = {name: getattr(report, name) for name in _COUNTS}
+    told["throttled_seconds"] = round(report.throttled_seconds, 3)
+    told["kind"] = report.kind
+    return told
+
+
+def _preview(warehouse: Warehouse, entity: Entity) -> str:
+    """The rows that changed last as a table: keys and stamps alone, nothing personal."""
+    names, rows = preview(warehouse, entity)
+    lines = [names, ["---"] * len(names), *([_shown(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else str(value)

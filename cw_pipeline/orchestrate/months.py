@@ -1,0 +1,52 @@
+"""The windows that the UI shows and backfills: the months in which records last changed.
+
+Months and not days, because Dagster writes an event for each window of each entity: ten years of
+days would take hours to report. What is finer than a month is asked for by `since` and `until`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from cw_pipeline.model import Window
+
+
+def months_from(start: date) -> dg.MonthlyPartitionsDefinition:
+    """The months from `start`'s on, the current one included."""
+    return dg.MonthlyPartitionsDefinition(start_date=start.replace(day=1).isoformat(), end_offset=1)
+
+
+def month_of(moment: datetime) -> str:
+    """The month that a moment lies in, as the UI names it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-01")
+
+
+def span(first: str, last: str) -> Window:
+    """The window from the start of a month to the end of another."""
+    return Window(_start(first), _next(_start(last)))
+
+
+def within(
+    months: dg.PartitionsDefinition[str], window: Window, now: datetime | None = None
+) -> list[str]:
+    """The months that lie whole in a window; the one that has not ended if it goes up to `now`."""
+    now = now or datetime.now(UTC)
+    keys = months.get_partition_keys(current_time=now)
+    return [key for key in keys if _holds(window, _start(key), now)]
+
+
+def _holds(window: Window, start: datetime, now: datetime) -> bool:
+    if window.since is not None and start < window.since:
+        return False
+    end = _next(start)
+    return end <= window.until or (start <= now < end and now <= window.until)
+
+
+def _start(month: str) -> datetime:
+    return datetime.fromisoformat(month).replace(tzinfo=UTC)
+
+
+def _next(start: datetime) -> datetime:
+    return (start + timedelta(days=32)).replace(day=1)

@@ -1,0 +1,147 @@
+"""A sync that is asked for in this process, recorded in Dagster like a scheduled one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import make_new_run_id
+
+from cw_pipeline.model import Keeping
+from cw_pipeline.orchestrate.assets import by_module, op_name
+from cw_pipeline.orchestrate.code_location import definitions
+from cw_pipeline.orchestrate.config import config_of
+from cw_pipeline.orchestrate.jobs import REFRESH, TRIGGER
+from cw_pipeline.orchestrate.months import month_of
+from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.orchestrate.tenant_run import CALLERS, Caller
+from cw_pipeline.settings import dagster_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.settings import Settings
+    from cw_pipeline.sync import Plan
+
+LOCATION = "cw_pipeline"  # as workspace.yaml calls it
+COMMAND = "command"
+_PROCESS = "cw/process"
+
+
+def recorded_sync(
+    settings: Settings, entities: Sequence[Entity], plan: Plan, on_report: Callable[[Report], None]
+) -> list[Report]:
+    """The report of each entity, told to `on_report` as it finishes, in the order they finish.
+
+    The run, its materializations and its checks are in Dagster's UI like those of the schedule;
+    it runs here, without a daemon. Raises the PipelineError that kept all entities from being read
+    (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
+    """
+    reports: list[Report] = []
+
+    def heard(report: Report) -> None:
+        reports.append(report)
+        on_report(report)
+
+    caller = Caller(settings, heard)
+    with _instance() as instance:
+        _bury_the_dead(instance)
+        _execute(instance, caller, entities, plan)
+    if caller.fatal is not None:
+        raise caller.fatal
+    return reports
+
+
+def _execute(
+    instance: dg.DagsterInstance, caller: Caller, entities: Sequence[Entity], plan: Plan
+) -> None:
+    job = definitions(caller.settings, entities).resolve_job_def(REFRESH)
+    run_id = make_new_run_id()
+    CALLERS[run_id] = caller
+    try:
+        run = instance.create_run_for_job(
+            job,
+            run_id=run_id,
+            run_config=_run_config(entities, plan),
+            tags={**job.run_tags, **_tags(entities, plan)},
+            asset_selection={
+                asset_key(caller.settings.schema_, entity.table) for entity in entities
+            },
+            remote_job_origin=_origin(),
+        )
+        for _ in execute_run_iterator(InMemoryJob(job), run, instance):
+            pass
+    finally:
+        del CALLERS[run_id]
+
+
+def _run_config(entities: Sequence[Entity], plan: Plan) -> Mapping[str, Any]:
+    told = {"config": config_of(plan)}
+    return {
+        "ops": {op_name(module): told for module in by_module(entities)},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},  # the caller has its own
+    }
+
+
+def _tags(entities: Sequence[Entity], plan: Plan) -> dict[str, str]:
+    """Who runs it and where; the month it brings up to date. Nobody retries it behind his back."""
+    tags = {TRIGGER: COMMAND, _PROCESS: _this_process(), "dagster/max_retries": "0"}
+    if plan.window is None and any(entity.keeping is Keeping.WINDOW for entity in entities):
+        tags["dagster/partition"] = month_of(datetime.now(UTC))
+    return tags
+
+
+def _origin() -> RemoteJobOrigin:
+    """Where the UI finds the job, so that it can execute what failed again."""
+    target = LoadableTargetOrigin(
+        module_name="cw_pipeline.orchestrate.definitions", working_directory=str(Path.cwd())
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), REFRESH)
+
+
+@contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance, that of the UI."""
+    os.environ.setdefault("DAGSTER_HOME", str(dagster_home().resolve()))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _bury_the_dead(instance: dg.DagsterInstance) -> None:
+    """Ends the runs of commands that were killed: nobody else would, and they would show for ever."""
+    ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(ours):
+        host, _, pid = run.tags.get(_PROCESS, "").rpartition(":")
+        if host == socket.gethostname() and not _lives(int(pid)):
+            instance.report_run_failed(run, f"its process {pid} is gone")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

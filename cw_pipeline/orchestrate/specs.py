@@ -1,0 +1,131 @@
+"""What the UI says about an entity before anything ran: its asset's key, text, links and columns."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.extract import Site
+from cw_pipeline.model import Column, Keeping, Kind
+from cw_pipeline.paths import PACKAGE
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+
+OWNER = "team:connectwise"
+KINDS = {"connectwise", "postgres"}
+SYNC_OK = "sync_ok"
+
+_HOW = {
+    Keeping.WINDOW: "Each pass asks for what changed since the watermark.",
+    Keeping.SNAPSHOT: "The list shows no changes, so each pass reads it whole.",
+    Keeping.CHILDREN: (
+        "Read parent by parent: parents that changed, and the rest in rotation. A backfill of"
+        " months brings it up to date; it has no months of its own."
+    ),
+}
+_SYSTEM = {
+    "_synced_at": "When the row was last written.",
+    "_deleted_at": "When the record was found to be gone; null while it lives.",
+    "_row_hash": "Tells whether the record changed.",
+    "_extra": "Fields that the catalog does not know, whole.",
+}
+
+
+def asset_key(schema: str, table: str) -> dg.AssetKey:
+    """The key of a table's asset."""
+    return dg.AssetKey([schema, table])
+
+
+def asset_spec(
+    settings: Settings,
+    entity: Entity,
+    months: dg.PartitionsDefinition[str],
+    parent: Entity | None = None,
+) -> dg.AssetSpec:
+    """The asset of an entity; `parent` is given when it is an asset too."""
+    return dg.AssetSpec(
+        asset_key(settings.schema_, entity.table),
+        deps=[asset_key(settings.schema_, parent.table)] if parent else [],
+        description=f"{entity.description}.\n\n{_HOW[entity.keeping]}",
+        skippable=True,
+        group_name=entity.module,
+        owners=[OWNER],
+        kinds=KINDS,
+        tags={"cw/keeping": entity.keeping.value, "cw/core": str(entity.core).lower()},
+        partitions_def=months if entity.keeping is Keeping.WINDOW else None,
+        freshness_policy=_freshness(settings, entity),
+        metadata=_metadata(settings, entity),
+    )
+
+
+def column_schema(entity: Entity) -> dg.TableSchema:
+    """The table's columns, keys first marked as such."""
+    stamps = [Column(name, (), Kind.TIMESTAMPTZ) for name in ("_synced_at", "_deleted_at")]
+    return dg.TableSchema(
+        columns=[_column(entity, column) for column in (*entity.row_columns, *stamps)]
+    )
+
+
+def _column(entity: Entity, column: Column) -> dg.TableColumn:
+    return dg.TableColumn(
+        column.name,
+        column.kind.value,
+        description=_SYSTEM.get(column.name) or "/".join(column.path) or None,
+        constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
+        tags={"key": ""} if column.name in entity.key else None,
+    )
+
+
+def _freshness(settings: Settings, entity: Entity) -> dg.FreshnessPolicy:
+    """A pass within the promise; `fresh` says whether it also caught up."""
+    promise = timedelta(minutes=settings.fresh_minutes)
+    if entity.keeping is Keeping.SNAPSHOT:
+        promise += timedelta(days=1)
+    return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
+
+
+def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
+    return {
+        "dagster/table_name": f"{settings.schema_}.{entity.table}",
+        "dagster/storage_kind": "postgres",
+        "dagster/column_schema": column_schema(entity),
+        "dagster/code_references": _declared_at(entity),
+        "API": _api(settings, entity),
+        "entity": entity.name,
+        **({"arrays": dg.MetadataValue.md(_arrays(settings, entity))} if entity.arrays else {}),
+    }
+
+
+def _api(settings: Settings, entity: Entity) -> dg.MetadataValue[Any]:
+    """Where a signed-in browser sees the list; its bare path if no tenant is set."""
+    try:
+        site = Site.of(settings.site) if settings.site else None
+    except ConfigError:
+        site = None  # the run says what is wrong with it
+    if site is None or "{" in entity.path:
+        return dg.MetadataValue.text(f"GET {entity.path}")
+    return dg.MetadataValue.url(f"{site.info}/v4_6_release/apis/3.0{entity.path}")
+
+
+def _arrays(settings: Settings, entity: Entity) -> str:
+    return "\n".join(f"- `{settings.schema_}.{array.table}`" for array in entity.arrays)
+
+
+def _declared_at(entity: Entity) -> dg.CodeReferencesMetadataValue:
+    """The line of the catalog that declares the entity."""
+    file = PACKAGE / "catalog" / f"{entity.module}.py"
+    lines = (n for n, line in enumerate(_lines(entity.module), 1) if f'"{entity.path}"' in line)
+    line = next(lines, 1)
+    declared = dg.LocalFileCodeReference(file_path=str(file), line_number=line, label="catalog")
+    return dg.CodeReferencesMetadataValue(code_references=[declared])
+
+
+@cache
+def _lines(module: str) -> list[str]:
+    return (PACKAGE / "catalog" / f"{module}.py").read_text("utf-8").splitlines()

@@ -1,0 +1,166 @@
+"""One step of a run: the entities of a module, synced, and each one's outcome told as it comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import dagster as dg
+
+from cw_pipeline.errors import EntityBusy, PipelineError
+from cw_pipeline.load.standing import standings
+from cw_pipeline.model import Keeping, Window
+from cw_pipeline.orchestrate import metadata
+from cw_pipeline.orchestrate.config import plan_of
+from cw_pipeline.orchestrate.months import span, within
+from cw_pipeline.orchestrate.specs import SYNC_OK
+from cw_pipeline.orchestrate.stamps import stamp
+from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG, RETRY_TAG
+from cw_pipeline.sync import sync_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cw_pipeline.load import Warehouse
+    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.orchestrate.config import SyncConfig
+    from cw_pipeline.orchestrate.tenant_run import TenantRun
+    from cw_pipeline.sync import Plan
+
+Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
+
+
+@dataclass(slots=True)
+class Step:
+    """The sync of some entities, by asset key, as a step of a Dagster run."""
+
+    context: dg.AssetExecutionContext
+    run: TenantRun
+    months: dg.TimeWindowPartitionsDefinition
+    entities: Mapping[dg.AssetKey, Entity]
+    failures: dict[str, Exception] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+
+    def results(self, config: SyncConfig) -> Iterator[Result]:
+        """The outcome of each selected entity as it finishes. Raises dg.Failure if some failed.
+
+        What succeeded is kept and shown as such; a re-execution from failure runs the rest.
+        """
+        try:
+            yield from self._synced(config)
+        except PipelineError as error:
+            # The keys were refused, the warehouse is away, the config makes no sense: nothing more
+            # can come of this run.
+            self.run.give_up(error)
+            for key, entity in self._selected().items():
+                if entity.name not in self.told:
+                    yield from self._failed(key, entity, error)
+        except Exception as error:
+            self.run.give_up(error)  # a fault of ours: Dagster shows where
+            raise
+        if self.failures:
+            raise self._failure()
+
+    def _synced(self, config: SyncConfig) -> Iterator[Result]:
+        plan = self._plan(config)
+        engine = self.run.engine()
+        before = standings(engine.warehouse)
+        keys = {entity.name: key for key, entity in self._selected().items()}
+        for report in sync_all(self._selected().values(), engine, plan):
+            key = keys[report.entity]
+            entity = self.entities[key]
+            self.run.tell(report)
+            if report.failure is not None:
+                yield from self._failed(key, entity, report.failure)
+                continue
+            self.told.add(entity.name)
+            since = before[entity.name].watermark if entity.name in before else None
+            self._stamp(key, entity, _covered(report, plan, since))
+            whole = plan.full or (plan.window is None and since is None)
+            yield from self._succeeded(key, report, engine.warehouse, whole=whole)
+
+    def _plan(self, config: SyncConfig) -> Plan:
+        months = self._months()
+        plan = plan_of(config, span(months[0], months[-1]) if months else None, datetime.now(UTC))
+        if plan.window is None and BACKFILL_TAG in self.context.run.tags and months:
+            raise dg.Failure(
+                f"mode {config.mode} does not read the months that were selected. Leave it at auto"
+                " in a backfill; to read everything, launch the job `refresh` once with mode full",
+                allow_retries=False,
+            )
+        return plan
+
+    def _months(self) -> list[str]:
+        """The months that this run was launched for."""
+        context = self.context
+        if context.has_partition_key:
+            return [context.partition_key]
+        if not context.has_partition_key_range:
+            return []
+        asked = context.partition_key_range
+        return list(self.months.get_partition_keys_in_range(asked))
+
+    def _selected(self) -> dict[dg.AssetKey, Entity]:
+        """What is to be synced. A check that is run alone means its asset's sync, too."""
+        checked = {check.asset_key for check in self.context.selected_asset_check_keys}
+        wanted = self.context.selected_asset_keys | checked
+        return {key: entity for key, entity in self.entities.items() if key in wanted}
+
+    def _succeeded(
+        self, key: dg.AssetKey, report: Report, warehouse: Warehouse, *, whole: bool
+    ) -> Iterator[Result]:
+        for warning in report.warnings:
+            self.context.log.warning(f"{report.entity}: {warning}")
+        passed = self._check(key, passed=True)
+        if key not in self.context.selected_asset_keys:
+            yield from passed
+            return
+        told = metadata.of_report(report, self.entities[key], warehouse, whole=whole)
+        yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
+
+    def _failed(self, key: dg.AssetKey, entity: Entity, error: Exception) -> Iterator[Result]:
+        self.told.add(entity.name)
+        busy = isinstance(error, EntityBusy)
+        if not busy:  # whoever holds the entity brings it up to date
+            self.failures[entity.name] = error
+            self.run.failures.append(error)
+        yield from self._check(
+            key,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
+            description=str(error),
+            metadata={"error": type(error).__name__, "entity": entity.name},
+        )
+
+    def _check(self, key: dg.AssetKey, **result: Any) -> list[dg.AssetCheckResult]:
+        if dg.AssetCheckKey(key, SYNC_OK) not in self.context.selected_asset_check_keys:
+            return []
+        return [dg.AssetCheckResult(asset_key=key, check_name=SYNC_OK, **result)]
+
+    def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
+        """Shows the months that this pass covered, beside those it was launched for, as loaded."""
+        if entity.keeping is not Keeping.WINDOW or key not in self.context.selected_asset_keys:
+            return
+        mine = set(self._months())
+        months = [month for month in within(self.months, covered) if month not in mine]
+        stamp(self.context.instance, key, months, self.context.run.run_id)
+
+    def _failure(self) -> dg.Failure:
+        told = "; ".join(f"{name}: {error}" for name, error in self.failures.items())
+        # A run is one, its steps are many: what one step may retry, another must not forbid.
+        retry = str(self.run.retryable).lower()
+        self.context.instance.add_run_tags(self.context.run.run_id, {RETRY_TAG: retry})
+        return dg.Failure(
+            f"{len(self.failures)} of {len(self._selected())} entities failed. {told}",
+            metadata={name: str(error) for name, error in self.failures.items()},
+            allow_retries=False,  # by the step; the run's retry takes only what failed
+        )
+
+
+def _covered(report: Report, plan: Plan, watermark: datetime | None) -> Window:
+    """The span of source time that the pass read."""
+    now = datetime.now(UTC)
+    if plan.window is not None:
+        return plan.window if plan.closed else Window(plan.window.since, now)
+    return Window(None if plan.full else watermark, report.watermark and now or now)

@@ -1,0 +1,113 @@
+"""What the steps of one Dagster run share: the tenant, connected once, and what failed so far."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import dagster as dg
+
+from cw_pipeline import wiring
+from cw_pipeline.errors import (
+    ConfigError,
+    PipelineError,
+    SourceDenied,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+)
+from cw_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cw_pipeline.model import Report
+    from cw_pipeline.passes.engine import Engine
+
+BACKFILL_TAG = "dagster/backfill"
+RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
+
+PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMissing)
+"""What fails again however often it is tried."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """A caller in this very process: its settings, and who hears of each report.
+
+    `fatal` is what ended the run before its entities were read, if anything did.
+    """
+
+    settings: Settings
+    on_report: Callable[[Report], None]
+    fatal: Exception | None = None
+
+
+CALLERS: dict[str, Caller] = {}
+"""By run id. What the environment cannot tell a run that is executed where it was asked for."""
+
+
+@dataclass(slots=True)
+class TenantRun:
+    """The tenant for the length of a run: connected by the first step that needs it."""
+
+    run_id: str
+    yielding: bool
+    caller: Caller | None = None
+    failures: list[Exception] = field(default_factory=list)
+    _engine: Engine | None = None
+    _fatal: Exception | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def engine(self) -> Engine:
+        """The connected tenant. Raises the error that made an earlier step give up."""
+        if self._fatal is not None:
+            raise self._fatal
+        if self._engine is None:
+            try:
+                self._engine = self._stack.enter_context(
+                    wiring.connected(
+                        self.settings(), yielding=self.yielding, dagster_run_id=self.run_id
+                    )
+                )
+            except PipelineError as error:
+                self.give_up(error)
+                raise
+        return self._engine
+
+    def settings(self) -> Settings:
+        """The settings that this run goes by, with the embedded parts put in."""
+        return self.caller.settings if self.caller else Settings.read()
+
+    def give_up(self, error: Exception) -> None:
+        """Spares the steps to come what cannot succeed: the keys were refused, say."""
+        self._fatal = error
+        if self.caller is not None:
+            self.caller.fatal = error
+
+    def tell(self, report: Report) -> None:
+        """Tells the caller, if there is one."""
+        if self.caller is not None:
+            self.caller.on_report(report)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying the failed ones again could help any of them."""
+        return not all(isinstance(error, PERMANENT) for error in self.failures)
+
+    def close(self) -> None:
+        """Lets the tenant go."""
+        self._stack.close()
+
+
+@dg.resource(description="The ConnectWise tenant and its warehouse, as the settings name them")
+def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
+    """One for each run. Connects nothing before a step asks."""
+    run = context.run
+    assert run is not None
+    made = TenantRun(run.run_id, BACKFILL_TAG in run.tags, CALLERS.get(run.run_id))
+    try:
+        yield made
+    finally:
+        made.close()
