@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -55,6 +56,9 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(60, gt=0)
     pg_home: Text = None
     dagster_pg_url: Secret = None
+    backfill_start: date = date(2015, 1, 1)
+    fresh_minutes: int = Field(120, ge=1)
+    max_open_dead_letters: int = Field(100, ge=0)
 
     @classmethod
     def read(cls) -> Self:
