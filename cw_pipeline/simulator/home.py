@@ -158,7 +158,8 @@ def _stopped() -> Answer:
 def _port(last: bytes) -> int:
     """The port of last time, if it is free: whoever was told of it may still ask there."""
     candidates: list[int] = [int(last)] if last.isdigit() else []
-    for port in [*candidates, *PORTS]:
+    candidates += PORTS
+    for port in candidates:
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:

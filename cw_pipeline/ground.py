@@ -1,0 +1,168 @@
+"""What stands under a command when nothing is configured: a PostgreSQL and a ConnectWise.
+
+`CW_WAREHOUSE_DSN` and `CW_SITE` name real ones. Where one is not set, the embedded one takes its
+place. Both are shared by all processes of the project, and child processes inherit where they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event, Lock
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from cw_pipeline.embedded import EmbeddedPostgres
+from cw_pipeline.embedded.simulator import (
+    CLIENT_ID,
+    COMPANY,
+    HOST,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    EmbeddedSimulator,
+)
+from cw_pipeline.paths import DAGSTER_YAML
+from cw_pipeline.settings import dagster_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cw_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNHURRIED = 60_000
+"""Requests a minute to a simulated tenant: there is nobody else to leave room for."""
+
+_servers: dict[Path, EmbeddedPostgres] = {}
+_simulators: dict[Path, EmbeddedSimulator] = {}
+_lock = Lock()
+_told = Event()
+
+
+def postgres(settings: Settings) -> EmbeddedPostgres:
+    """The project's own PostgreSQL; not started."""
+    return EmbeddedPostgres(Path(settings.pg_home or dagster_home() / "postgres"))
+
+
+def simulator() -> EmbeddedSimulator:
+    """The project's own ConnectWise; not started."""
+    return EmbeddedSimulator(dagster_home() / "simulator")
+
+
+@contextmanager
+def grounded(settings: Settings, tenant: EmbeddedSimulator | None = None) -> Iterator[Settings]:
+    """The settings with a warehouse and a ConnectWise to use, inside the block.
+
+    Embedded parts are stopped on the way out unless another process uses them. `tenant` is the
+    simulator to use instead of the project's own. Raises ConfigError, WarehouseError or
+    PipelineError that says what to do.
+    """
+    with _environment_kept(), ExitStack() as stack:
+        stand_in = server = None
+        if settings.simulated:
+            stand_in = stack.enter_context(tenant or simulator())  # starts beside the server
+        if settings.warehouse_dsn is None:
+            server = stack.enter_context(postgres(settings))
+        yield _filled(settings, server, stand_in)
+
+
+@contextmanager
+def warehoused(settings: Settings) -> Iterator[Settings]:
+    """The settings with a warehouse to look at, inside the block. No ConnectWise is started."""
+    with _environment_kept(), ExitStack() as stack:
+        server = None
+        if settings.warehouse_dsn is None:
+            server = stack.enter_context(postgres(settings))
+        yield _filled(settings, server, None)
+
+
+def ensured(settings: Settings) -> Settings:
+    """The settings with a warehouse and a ConnectWise to use, until somebody stops them.
+
+    For a code location that Dagster loads by itself: there is no block to stop them at the end of.
+    Called again it finds them running.
+    """
+    with _lock:
+        stand_in = server = None
+        if settings.simulated:
+            stand_in = simulator()
+            stand_in = _simulators.setdefault(stand_in.home, stand_in)
+            stand_in.begin()
+        if settings.warehouse_dsn is None:
+            server = postgres(settings)
+            server = _servers.setdefault(server.home, server)
+            server.ensure()
+        filled = _filled(settings, server, stand_in)
+        if (stand_in or server) and not _told.is_set():
+            _told.set()
+            log.warning("The embedded parts are left running: `cw-pipeline down` stops them")
+        return filled
+
+
+def down(settings: Settings) -> list[str]:
+    """Stops the embedded parts, whoever uses them: which were running."""
+    stopped = {
+        "simulator": simulator().stop(),
+        "PostgreSQL": settings.warehouse_dsn is None and postgres(settings).stop(),
+    }
+    return [name for name, was_running in stopped.items() if was_running]
+
+
+def prepared_home() -> Path:
+    """The folder that DAGSTER_HOME names, with a dagster.yaml in it, and named for children."""
+    home = dagster_home().absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(DAGSTER_YAML, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def _filled(
+    settings: Settings, server: EmbeddedPostgres | None, stand_in: EmbeddedSimulator | None
+) -> Settings:
+    """The settings with what was started put in, here and in the environment."""
+    prepared_home()
+    found: dict[str, str | int] = {}
+    if server is not None:
+        found["warehouse_dsn"] = server.dsn()
+    if stand_in is not None:
+        found |= {
+            "site": stand_in.url(),
+            "company": COMPANY,
+            "public_key": PUBLIC_KEY,
+            "private_key": PRIVATE_KEY,
+            "client_id": CLIENT_ID,
+            "auth": "keys",
+        }
+        if "requests_per_minute" not in settings.model_fields_set:
+            found["requests_per_minute"] = UNHURRIED
+        _spare_the_proxy()
+    os.environ.update({f"CW_{name.upper()}": str(value) for name, value in found.items()})
+    secret = {"warehouse_dsn", "public_key", "private_key", "client_id"}
+    return settings.model_copy(
+        update={n: SecretStr(str(v)) if n in secret else v for n, v in found.items()}
+    )
+
+
+def _spare_the_proxy() -> None:
+    """A proxy that is set for the Internet cannot reach this machine's own address."""
+    for name in ("NO_PROXY", "no_proxy"):
+        spared = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*spared, HOST]))
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)

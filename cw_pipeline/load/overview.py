@@ -1,0 +1,141 @@
+"""How the warehouse stands, entity by entity: what `status` shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from psycopg import Connection
+
+_QUERY = """
+with touched as (
+    select entity from cw_sync.checkpoint where tenant = %(tenant)s
+    union select entity from cw_sync.run where tenant = %(tenant)s
+    union select entity from cw_sync.dead_letter where tenant = %(tenant)s and resolved_at is null
+),
+letters as (
+    select entity, count(*) as open from cw_sync.dead_letter
+    where tenant = %(tenant)s and resolved_at is null group by entity
+),
+drift as (
+    select entity, count(*) filter (where change = 'unknown field') as unknown, count(*) as all
+    from cw_sync.column_drift where tenant = %(tenant)s group by entity
+),
+kept as (
+    select entity, count(*) as rows from cw_sync.delete_candidate
+    where tenant = %(tenant)s group by entity
+),
+parents as (
+    select entity, min(read_at) as oldest from cw_sync.parent_read
+    where tenant = %(tenant)s group by entity
+)
+select t.entity, c.watermark, now() - c.watermark, c.row_count, c.pass_until is not null,
+       coalesce(l.open, 0), coalesce(d.all, 0), coalesce(k.rows, 0), p.oldest,
+       a.at, a.proven, can.readable,
+       r.kind, r.status, r.started_at, r.finished_at, r.requests,
+       r.rows_read, r.rows_inserted, r.rows_updated, r.rows_deleted, r.error
+from touched t
+left join cw_sync.checkpoint c on c.tenant = %(tenant)s and c.entity = t.entity
+left join letters l on l.entity = t.entity
+left join drift d on d.entity = t.entity
+left join kept k on k.entity = t.entity
+left join parents p on p.entity = t.entity
+left join cw_sync.capability can on can.tenant = %(tenant)s and can.entity = t.entity
+left join lateral (
+    select at, proven from cw_sync.audit
+    where tenant = %(tenant)s and entity = t.entity and kind = 'reconcile'
+    order by at desc limit 1
+) a on true
+left join lateral (
+    select * from cw_sync.run where tenant = %(tenant)s and entity = t.entity
+    order by run_id desc limit 1
+) r on true
+order by t.entity
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """What was last done to an entity."""
+
+    kind: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    requests: int
+    rows_read: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStatus:
+    """How one entity stands. None: not known, or not yet.
+
+    Every change up to `complete_through` is in the warehouse, which was `age` ago. `rows` are the
+    live ones, as of the last run. `quarantined` rows are no longer listed at the source but were
+    kept by the delete guard. `oldest_parent`: when the children that were read longest ago were.
+    """
+
+    entity: str
+    complete_through: datetime | None
+    age: timedelta | None
+    rows: int | None
+    pass_open: bool
+    dead_letters: int
+    drift: int
+    quarantined: int
+    oldest_parent: datetime | None
+    audited_at: datetime | None
+    proven: bool | None
+    readable: bool | None
+    last_run: LastRun | None
+
+
+def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
+    """Every entity that was ever touched, by name, in one round trip; none before `migrate`."""
+    row = connection.execute("select to_regclass('cw_sync.checkpoint')").fetchone()
+    if row is None or row[0] is None:
+        return []
+    rows = connection.execute(_QUERY, {"tenant": tenant}).fetchall()
+    return [_status(*row) for row in rows]
+
+
+def _status(*row: Any) -> EntityStatus:  # noqa: ANN401 - a row of the query above
+    own, run = row[:-10], row[-10:]
+    return EntityStatus(*own, last_run=None if run[0] is None else LastRun(*run))
+
+
+_WRITTEN = """
+select relname, n_tup_ins + n_tup_upd from pg_stat_user_tables where schemaname = %(tenant)s
+"""
+_RUNNING = """
+select entity from cw_sync.run where tenant = %(tenant)s and status = 'started' and run_id > %(after)s
+order by run_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being done now: which entities are being read, and rows written so far by table."""
+
+    running: list[str]
+    written: dict[str, int]
+
+
+def last_run(connection: Connection[Any]) -> int:
+    """The id of the newest run; 0 before the first."""
+    row = connection.execute("select coalesce(max(run_id), 0) from cw_sync.run").fetchone()
+    return int(row[0]) if row else 0
+
+
+def progress(connection: Connection[Any], tenant: str, after: int) -> Progress:
+    """How the runs after run `after` come along, whichever process they run in."""
+    running = connection.execute(_RUNNING, {"tenant": tenant, "after": after}).fetchall()
+    written = connection.execute(_WRITTEN, {"tenant": tenant}).fetchall()
+    return Progress([row[0] for row in running], dict(written))
