@@ -80,6 +80,13 @@ def _member(world: World, number: int, *, left: bool) -> None:
         "adminFlag": number == 0,
         "enableMobileFlag": False,
         "excludedServiceBoardIds": [],
+        "defaultEmail": "Office",
+        "defaultPhone": "Office",
+        "companyActivityTabFormat": "SummaryList",
+        "invoiceTimeTabFormat": "SummaryList",
+        "invoiceScreenDefaultTabFormat": "ShowInvoicingTab",
+        "invoicingDisplayOptions": "RemainOnInvoicingScreen",
+        "agreementInvoicingDisplayOptions": "RemainOnInvoicingScreen",
     }
     # Stubs of people who left lack what a working member has.
     if not left:
