@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cw_pipeline.simulator.conditions import seconds
+from cw_pipeline.simulator.packing import Packer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 NEVER = -(2**62)
 """The stamp of a record that carries no `_info.lastUpdated`."""
 _KEPT_ANSWERS = 64
+_PACKED_FROM = 50_000
+_SAMPLE = 6
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -34,6 +37,7 @@ class Collection:
         self.ids = array("q")
         self.stamps = array("q")
         self._raw: dict[int, bytes] = {}
+        self._packer: Packer | None = None
         self._memo: dict[Any, Any] = {}
         self._memo_version = 0
 
@@ -44,7 +48,7 @@ class Collection:
         return record_id in self._raw
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (_decode(self._raw[each]) for each in self.ids)
+        return (_decode(self.raw(each)) for each in self.ids)
 
     def put(self, record: dict[str, Any]) -> None:
         """Adds or replaces a record by its `id`."""
@@ -60,17 +64,25 @@ class Collection:
         else:
             self.ids.insert(at, record_id)
             self.stamps.insert(at, stamp)
-        self._raw[record_id] = raw
+        self._raw[record_id] = self._packer.packed(raw) if self._packer else raw
         self.version += 1
+        if self._packer is None and len(self.ids) >= _PACKED_FROM:
+            self._pack()
+
+    def _pack(self) -> None:
+        packer = Packer(self._raw[each] for each in self.ids[:_SAMPLE])
+        self._raw = {record_id: packer.packed(raw) for record_id, raw in self._raw.items()}
+        self._packer = packer
 
     def get(self, record_id: int) -> dict[str, Any]:
         """The record. Raises KeyError."""
-        record: dict[str, Any] = _decode(self._raw[record_id])
+        record: dict[str, Any] = _decode(self.raw(record_id))
         return record
 
     def raw(self, record_id: int) -> bytes:
         """The record as JSON. Raises KeyError."""
-        return self._raw[record_id]
+        kept = self._raw[record_id]
+        return self._packer.unpacked(kept) if self._packer else kept
 
     def index_of(self, ids: Iterable[int]) -> list[tuple[int, int]]:
         """(id, stamp) of those of these ids that exist, in id order."""
@@ -79,7 +91,8 @@ class Collection:
 
     def delete(self, record_id: int) -> dict[str, Any]:
         """Takes the record out and returns it. Raises KeyError."""
-        record: dict[str, Any] = _decode(self._raw.pop(record_id))
+        record = self.get(record_id)
+        del self._raw[record_id]
         at = bisect_left(self.ids, record_id)
         del self.ids[at], self.stamps[at]
         self.version += 1
@@ -91,8 +104,7 @@ class Collection:
 
     def joined(self, ids: Sequence[int]) -> bytes:
         """The JSON array of these records."""
-        raw = self._raw
-        return b"[" + b",".join([raw[each] for each in ids]) + b"]"
+        return b"[" + b",".join([self.raw(each) for each in ids]) + b"]"
 
     def memo(self, key: Any, make: Callable[[], Any]) -> Any:  # noqa: ANN401
         """What `make` gave for this key, as long as the list has not changed since."""

@@ -155,3 +155,14 @@ def test_a_page_links_to_its_neighbours_only(at: int, rels: list[str]) -> None:
 
 def test_a_single_page_has_no_links() -> None:
     assert page_links("http://x/list", {}, 1, 1) == ""
+
+
+def test_a_big_list_is_packed_and_nobody_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cw_pipeline.simulator.collection._PACKED_FROM", 20)
+    tenant = Tenant(NOON)
+    put = {at: tenant.put(TICKETS, {"id": at, "summary": f"Ticket {at} ü"}) for at in range(1, 41)}
+    assert tenant.records(TICKETS) == put
+    tenant.edit(TICKETS, 3, summary="edited")
+    assert tenant.get(TICKETS, 3)["summary"] == "edited"
+    assert tenant.delete(TICKETS, 40) == put[40]
+    assert tenant.collection(TICKETS).joined([1, 2]).startswith(b'[{"id":1,')

@@ -99,8 +99,6 @@ def _place(world: World, board: Board, company: Company, status: str) -> dict[st
     return {
         "board": board.ref.raw,
         "status": board.statuses[status].raw,
-        "workRole": world.raw("/time/workRoles"),
-        "workType": world.raw("/time/workTypes"),
         "company": company.ref.raw,
         "site": company.site.raw,
         "siteName": "Main",
