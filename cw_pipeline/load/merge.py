@@ -10,6 +10,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from typing_extensions import override
 
+from cw_pipeline.load import history
 from cw_pipeline.model import Column, Entity, Kind
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def merge(
         elif _replaces(before, batch.hashes[at], batch.stamps[at], read_after):
             replaced.append(at)
     chosen = sorted(inserted + replaced)
+    successors = {batch.ids[at]: batch.rows[at] for at in replaced}
+    history.record(connection, tenant, entity, successors, parent_id)
     _delete(connection, tenant, entity, [batch.ids[at] for at in replaced], parent_id)
     # Of inserted records too: a row that somebody took out by hand leaves its arrays behind.
     _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])

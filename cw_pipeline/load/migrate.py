@@ -13,6 +13,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from cw_pipeline.errors import WarehouseError
+from cw_pipeline.load.history import track, tracked
 from cw_pipeline.load.tables import create_tables
 from cw_pipeline.paths import SQL
 
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
 _LOCK = 7_239_001  # any number that nothing else here uses
 
 
-def migrate(dsn: str, tenant: str, entities: Iterable[Entity]) -> None:
+def migrate(
+    dsn: str, tenant: str, entities: Iterable[Entity], history_columns: str | None = None
+) -> None:
     """Brings the state schema and the entities' tables up to this version. Drops nothing.
 
-    Raises WarehouseError if the warehouse cannot be reached, is newer, or refuses.
+    `history_columns` are those of CW_HISTORY_COLUMNS, whose changes are kept beside the usual ones.
+    Raises ConfigError if one of them is unknown, WarehouseError if the warehouse cannot be reached,
+    is newer, or refuses.
     """
+    columns = tracked(history_columns)
     with _connected(dsn) as connection:
         # Two processes starting at once must not both create.
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -41,6 +47,7 @@ def migrate(dsn: str, tenant: str, entities: Iterable[Entity]) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         create_tables(connection, tenant, entities)
+        track(connection, tenant, columns)
 
 
 def version_fault(dsn: str) -> str | None:

@@ -1,0 +1,209 @@
+"""What records used to say: closed ranges of validity, written with the merge that ends them.
+
+Only what is over is stored. The present value is in the entity's own table, so a first load and an
+unchanged record cost nothing.
+
+    New ──────────► Assigned ──────────► (now: Closed)
+        valid_to 1          valid_to 2    service_tickets.status_id
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from psycopg import Connection
+
+    from cw_pipeline.model import Entity, Row
+
+_TICKET = ("status_id", "board_id", "owner_id", "priority_id", "company_id")
+_CLOSING = ("closed_flag", "closed_date")
+TRACKED: Mapping[str, tuple[str, ...]] = {
+    "service/tickets": (*_TICKET, *_CLOSING),
+    "project/tickets": (*_TICKET, *_CLOSING),
+    "finance/agreements": ("bill_amount", "agreement_status", "cancelled_flag"),
+    "finance/agreements/additions": ("quantity", "ext_price"),
+    "finance/invoices": ("balance", "status_id"),
+    "sales/opportunities": ("stage_id", "status_id", "expected_close_date"),
+    # Not for people: reports that sum time up must know where an entry was before.
+    "time/entries": ("ticket_id", "member_id"),
+}
+"""Columns whose changes are always kept, by entity."""
+
+
+def tracked(setting: str | None) -> dict[str, tuple[str, ...]]:
+    """`TRACKED`, and what a comma list such as `service/tickets.severity` adds to it.
+
+    Raises ConfigError for an entity or a column that the catalog does not know.
+    """
+    columns = {name: list(own) for name, own in TRACKED.items()}
+    for word in (setting or "").split(","):
+        if not word.strip():
+            continue
+        name, _, column = word.strip().rpartition(".")
+        entity = _entity(name, word.strip())
+        plain = {own.name for own in entity.columns if own.kind is not Kind.JSONB}
+        if column not in plain:
+            raise ConfigError(f"CW_HISTORY_COLUMNS: {entity.name} has no plain column {column!r}")
+        columns.setdefault(entity.name, []).append(column)
+    return {name: tuple(dict.fromkeys(own)) for name, own in columns.items()}
+
+
+def _entity(name: str, word: str) -> Entity:
+    for own in CATALOG:
+        if name in {own, CATALOG.declared[own].table}:
+            return CATALOG[own]
+    raise ConfigError(
+        f"CW_HISTORY_COLUMNS: {word!r} names no entity; write entity.column, for example"
+        " service/tickets.severity"
+    )
+
+
+def track(connection: sa.Connection, tenant: str, columns: Mapping[str, Iterable[str]]) -> None:
+    """Says which columns' changes are kept from now on; what was kept so far stays."""
+    wanted = [(name, column) for name, own in columns.items() for column in own]
+    asked = {
+        "tenant": tenant,
+        "entities": [name for name, _ in wanted],
+        "columns": [column for _, column in wanted],
+    }
+    connection.execute(
+        sa.text(
+            "insert into cw_sync.history_column (tenant, entity, column_name)"
+            " select :tenant, * from unnest(cast(:entities as text[]), cast(:columns as text[]))"
+            " on conflict do nothing"
+        ),
+        asked,
+    )
+    connection.execute(
+        sa.text(
+            "delete from cw_sync.history_column where tenant = :tenant and (entity, column_name)"
+            " not in (select * from unnest(cast(:entities as text[]), cast(:columns as text[])))"
+        ),
+        asked,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    record_id: int
+    column: str
+    value: str | None
+    at: datetime
+
+
+def record(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    rows: Mapping[int, Row],
+    parent_id: int | None = None,
+) -> int:
+    """Keeps the tracked values that `rows`, by id, are about to replace: how many.
+
+    Call it in the merge's transaction, before the stored rows go. A value ended when the new row
+    was last updated; now, if its stamp did not move.
+    """
+    if not rows:
+        return 0
+    columns = _columns(connection, tenant, entity)
+    if not columns:
+        return 0
+    stored = _stored(connection, tenant, entity, columns, (list(rows), parent_id))
+    ended = list(_ended(entity, columns, stored, rows))
+    if ended:
+        _insert(connection, tenant, entity, ended, parent_id or 0)
+    return len(ended)
+
+
+def _columns(connection: Connection[Any], tenant: str, entity: Entity) -> list[str]:
+    found = connection.execute(
+        "select column_name from cw_sync.history_column where tenant = %s and entity = %s",
+        [tenant, entity.name],
+    )
+    known = {column.name for column in entity.columns}
+    return [row[0] for row in found if row[0] in known]
+
+
+def _stored(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    columns: Iterable[str],
+    wanted: tuple[list[int], int | None],
+) -> list[tuple[Any, ...]]:
+    """Id, stamp and the tracked values of the rows as they still are."""
+    ids, parent_id = wanted
+    stamped = any(column.name == "last_updated" for column in entity.columns)
+    query = sql.SQL("select {key}, {stamp}, {columns} from {table} where {key} = any(%s)").format(
+        key=sql.Identifier(entity.key[-1]),
+        stamp=sql.Identifier("last_updated") if stamped else sql.SQL("null::timestamptz"),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        table=sql.Identifier(tenant, entity.table),
+    )
+    if parent_id is None:
+        return connection.execute(query, [ids], binary=True).fetchall()
+    query += sql.SQL(" and parent_id = %s")
+    return connection.execute(query, [ids, parent_id], binary=True).fetchall()
+
+
+def _ended(
+    entity: Entity,
+    columns: Iterable[str],
+    stored: Iterable[tuple[Any, ...]],
+    rows: Mapping[int, Row],
+) -> Iterator[_Ended]:
+    place = {column.name: at for at, column in enumerate(entity.row_columns)}
+    now = datetime.now(UTC)
+    for own, before, *values in stored:
+        row = rows[own]
+        stamp = row[place["last_updated"]] if "last_updated" in place else None
+        at = stamp if stamp is not None and (before is None or stamp > before) else now
+        for column, value in zip(columns, values, strict=True):
+            if value != row[place[column]]:
+                yield _Ended(own, column, _text(value), at)
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _insert(
+    connection: Connection[Any], tenant: str, entity: Entity, ended: list[_Ended], parent_id: int
+) -> None:
+    connection.execute(
+        "insert into cw_sync.history"
+        " (tenant, entity, record_id, parent_id, column_name, value, valid_from, valid_to)"
+        " select %(tenant)s, %(entity)s, e.record_id, %(parent)s, e.column_name, e.value,"
+        " past.valid_to, greatest(e.at, past.valid_to)"
+        " from unnest(%(ids)s::bigint[], %(columns)s::text[], %(values)s::text[],"
+        " %(ends)s::timestamptz[]) as e (record_id, column_name, value, at)"
+        " left join lateral (select h.valid_to from cw_sync.history h"
+        " where h.tenant = %(tenant)s and h.entity = %(entity)s and h.record_id = e.record_id"
+        " and h.column_name = e.column_name and h.parent_id = %(parent)s"
+        " order by h.valid_to desc limit 1) past on true",
+        {
+            "tenant": tenant,
+            "entity": entity.name,
+            "parent": parent_id,
+            "ids": [one.record_id for one in ended],
+            "columns": [one.column for one in ended],
+            "values": [one.value for one in ended],
+            "ends": [one.at for one in ended],
+        },
+    )
