@@ -6,8 +6,9 @@ import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cw_pipeline.errors import ConfigError
@@ -17,6 +18,14 @@ from cw_pipeline.paths import PROJECT
 def _no_blank(value: object) -> object:
     """An empty line in `.env` (`CW_SITE=`) means "not set"."""
     return None if value == "" else value
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("an IANA time zone is needed, for example America/New_York") from error
+    return name
 
 
 Text = Annotated[str | None, BeforeValidator(_no_blank)]
@@ -54,6 +63,8 @@ class Settings(BaseSettings):
     children_max_age_hours: float = Field(24, gt=0)
     children_share: float = Field(0.2, gt=0, le=1)
     timeout_seconds: float = Field(60, gt=0)
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    history_columns: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
     backfill_start: date = date(2015, 1, 1)
