@@ -1,0 +1,161 @@
+"""Bringing the tables up to date: only the rows that a change since the last time concerns."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.publish.database import transaction
+from cw_pipeline.publish.script import Place, scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from cw_pipeline.publish.script import Script
+
+_CHANGED = "pg_temp.changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh did to one table. `whole`: it was filled from nothing."""
+
+    name: str
+    rows: int
+    whole: bool
+    seconds: float
+
+
+def refresh(
+    dsn: str, tenant: str, names: Iterable[str] | None = None, *, time_zone: str = "UTC"
+) -> list[Refreshed]:
+    """Brings tables of the reporting schema up to date, each in its own transaction.
+
+    `names` are tables or views: the tables they stand on are refreshed, in their order; without
+    names all of them. Readers see a table as it was until its refresh is done. Raises
+    WarehouseError.
+    """
+    place = Place(tenant, time_zone)
+    wanted = None if names is None else _behind(names)
+    return [
+        _refreshed(dsn, place, script)
+        for script in scripts()
+        if script.changed is not None and (wanted is None or script.name in wanted)
+    ]
+
+
+def _behind(names: Iterable[str]) -> set[str]:
+    by_name = {script.name: script for script in scripts()}
+    found: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += by_name[name].needs
+    return found
+
+
+def _refreshed(dsn: str, place: Place, script: Script) -> Refreshed:
+    started = time.monotonic()
+    with transaction(dsn) as connection:
+        connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 2))",
+            [f"{place.tenant}/{script.name}"],
+        )
+        row = connection.execute(
+            "select changed_through from cw_sync.publication where tenant = %s and name = %s",
+            [place.tenant, script.name],
+        ).fetchone()
+        since = row[0] if row else None
+        if since is None:
+            rows = fill(connection, place, script)
+        else:
+            rows = _replace(connection, place, script, since)
+    return Refreshed(script.name, rows, since is None, time.monotonic() - started)
+
+
+def fill(connection: Connection[Any], place: Place, script: Script) -> int:
+    """Fills an empty table: how many rows."""
+    marks = _marks(connection, place, script)
+    own = sql.Identifier(place.schema, script.name)
+    rows = _insert(connection, place, script)
+    connection.execute(sql.SQL("analyze {}").format(own))
+    _remember(connection, place, script, marks)
+    return rows
+
+
+def _replace(connection: Connection[Any], place: Place, script: Script, since: datetime) -> int:
+    """Takes out and computes anew the rows whose keys a change concerns: how many there are now."""
+    assert script.changed is not None
+    marks = _marks(connection, place, script)
+    query = place.fill(script.changed, since=since.isoformat())
+    connection.execute(f"create temp table changed on commit drop as {query}".encode())
+    connection.execute("analyze pg_temp.changed")
+    columns = [
+        column.name
+        for column in connection.execute("table pg_temp.changed limit 0").description or ()
+    ]
+    same = sql.SQL(" and ").join(
+        sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in columns
+    )
+    connection.execute(
+        sql.SQL("delete from {} own using pg_temp.changed where {}").format(
+            sql.Identifier(place.schema, script.name), same
+        )
+    )
+    rows = _insert(connection, place, script, _CHANGED)
+    _remember(connection, place, script, marks)
+    return rows
+
+
+def _insert(
+    connection: Connection[Any], place: Place, script: Script, only: str | None = None
+) -> int:
+    into = sql.SQL("insert into {}\n").format(sql.Identifier(place.schema, script.name))
+    query = into.as_string(connection) + script.filled(place, only)
+    return connection.execute(query.encode()).rowcount
+
+
+def _marks(
+    connection: Connection[Any], place: Place, script: Script
+) -> tuple[datetime, datetime | None]:
+    """Up to where this refresh sees: rows synced, and changes in ConnectWise.
+
+    A merge that has not committed yet stamped its rows when it began, so the oldest of the
+    pipeline's transactions still open bounds the first. A table can be no
+    further than the tables it reads.
+    """
+    row = connection.execute(
+        "select least(min(a.xact_start), now(), (select min(t.changed_through) from"
+        " cw_sync.publication t where t.tenant = %(tenant)s and t.name = any(p.tables))),"
+        " least((select min(f.data_complete_through) from cw_sync.freshness f"
+        " where f.tenant = %(tenant)s and f.entity = any(p.entities)),"
+        " (select min(t.complete_through) from cw_sync.publication t"
+        " where t.tenant = %(tenant)s and t.name = any(p.tables)))"
+        " from cw_sync.publication p left join pg_stat_activity a"
+        " on a.datname = current_database() and a.application_name like 'cw_pipeline%%'"
+        " where p.tenant = %(tenant)s and p.name = %(name)s group by p.tables, p.entities",
+        {"tenant": place.tenant, "name": script.name},
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _remember(
+    connection: Connection[Any],
+    place: Place,
+    script: Script,
+    marks: tuple[datetime, datetime | None],
+) -> None:
+    connection.execute(
+        "update cw_sync.publication set refreshed_at = now(), changed_through = %s,"
+        " complete_through = %s where tenant = %s and name = %s",
+        [*marks, place.tenant, script.name],
+    )

@@ -1,0 +1,180 @@
+"""What the SQL files say: one file, one view or table, its comments the ones BI authors see.
+
+The comment that opens a file describes the view. A comment behind a column of the last `select`
+describes the column. `{{source}}` is the schema of the entities, `{{reporting}}` the one of the
+views; naming a view there is what makes it a dependency.
+
+A view with a `<name>.changed.sql` beside it is kept as a table. That query gives the keys of the
+rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
+file is where it is narrowed to them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.paths import SQL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cw_pipeline.model import Entity
+
+_FOLDER = SQL / "reporting"
+_CHANGED = ".changed.sql"
+_HEAD = re.compile(r"(?:--.*\n)+")
+_COLUMN = re.compile(r"^ {4}(?:.*[ .])?(\w+),? -- (.+)$", re.MULTILINE)
+_READS = re.compile(r"\{\{(source|reporting)\}\}\.(\w+)")
+_INDEX = re.compile(r"^-- index: (.+)$", re.MULTILINE)
+_ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A view, or a table if `changed` tells what to compute anew."""
+
+    name: str
+    query: str
+    changed: str | None = None
+
+    @property
+    def comment(self) -> str:
+        """What the view is, with its grain and its sources."""
+        head = _HEAD.match(self.query)
+        lines = head.group().splitlines() if head else []
+        return " ".join(line.removeprefix("--").strip() for line in lines)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What each column is, in the view's order."""
+        described: dict[str, str] = {}
+        for name, text in _COLUMN.findall(self.query):
+            described.setdefault(name, text)
+        return described
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Tables of entities that it reads itself."""
+        return frozenset(name for schema, name in _READS.findall(self.query) if schema == "source")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Views that it reads."""
+        read = {name for schema, name in _READS.findall(self.query) if schema == "reporting"}
+        return frozenset(read - {self.name})
+
+    @property
+    def indexes(self) -> list[str]:
+        """The columns of each index of a table."""
+        return _INDEX.findall(self.changed or "")
+
+    def filled(self, place: Place, only: str | None = None) -> str:
+        """The query as it runs there: for every row, or for the keys in the table `only`."""
+        narrowed = "true" if only is None else rf"(\1) in (table {only})"
+        return place.fill(_ONLY.sub(narrowed, self.query))
+
+    def digest(self, place: Place) -> str:
+        """Changes whenever the view must be made anew."""
+        text = "\n".join([self.filled(place), self.changed or "", self.query])
+        return sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where views go: the tenant, which is the schema of its entities, and its time zone."""
+
+    tenant: str
+    time_zone: str = "UTC"
+
+    @property
+    def schema(self) -> str:
+        """The schema of the views."""
+        return reporting_schema(self.tenant)
+
+    def fill(self, text: str, **more: str) -> str:
+        """The text with names and literals where it has placeholders."""
+        values = {
+            "source": f'"{self.tenant}"',
+            "reporting": f'"{self.schema}"',
+            "tenant": _literal(self.tenant),
+            "time_zone": _literal(self.time_zone),
+            **{name: _literal(value) for name, value in more.items()},
+        }
+        for name, value in values.items():
+            text = text.replace(f"{{{{{name}}}}}", value)
+        return text
+
+
+def reporting_schema(tenant: str) -> str:
+    """`reporting` for the default tenant, `<schema>_reporting` for another one."""
+    return "reporting" if tenant == "connectwise" else f"{tenant}_reporting"
+
+
+@cache
+def scripts() -> tuple[Script, ...]:
+    """Every view, each after those it reads."""
+    made = {}
+    for path in sorted(_FOLDER.glob("*.sql")):
+        if not path.name.endswith(_CHANGED):
+            changed = path.with_name(path.stem + _CHANGED)
+            told = changed.read_text("utf-8") if changed.exists() else None
+            made[path.stem] = Script(path.stem, path.read_text("utf-8"), told)
+    return in_order(made.values())
+
+
+def in_order(made: Iterable[Script]) -> tuple[Script, ...]:
+    """The scripts, each after those it reads."""
+    named = {script.name: script for script in made}
+    order = TopologicalSorter({name: sorted(own.needs) for name, own in named.items()})
+    return tuple(named[name] for name in order.static_order())
+
+
+def lineage() -> dict[str, list[str]]:
+    """What each view reads: names of views, and names of entities, which have a slash."""
+    return {
+        script.name: sorted({*script.needs, *(_entity(table).name for table in script.sources)})
+        for script in scripts()
+    }
+
+
+def entities() -> list[Entity]:
+    """The entities whose tables the views read, which must be there whether synced or not."""
+    read = {table for own in scripts() for table in own.sources}
+    found = {entity.name: entity for entity in map(_entity, read)}
+    return [found[name] for name in sorted(found)]
+
+
+def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What a view's age follows from: entities that it reads through views alone, and tables."""
+    by_name = {script.name: script for script in scripts()}
+    own = by_name[name]
+    found = {_entity(table).name for table in own.sources}
+    kept: set[str] = set()
+    for need in own.needs:
+        if by_name[need].changed is not None:
+            kept.add(need)
+        else:
+            through, behind = roots(need)
+            found |= through
+            kept |= behind
+    return frozenset(found), frozenset(kept)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _entity(table: str) -> Entity:
+    """The entity that a table belongs to, be it the one of an array."""
+    return CATALOG[_names()[table.partition("__")[0]]]
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    return {declared.table: name for name, declared in CATALOG.declared.items()}

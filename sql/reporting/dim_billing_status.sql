@@ -1,0 +1,11 @@
+-- One row per invoice status. Source: finance/billingStatuses.
+select
+    id as billing_status_id, -- ConnectWise id; -1 is the unknown member
+    name as billing_status_name, -- name
+    coalesce(closed_flag, false) as is_closed, -- invoices in it are settled
+    coalesce(sent_flag, false) as is_sent, -- invoices in it were sent
+    sort_order as sort_order, -- order in ConnectWise
+    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+from {{source}}.finance_billing_statuses
+union all
+select -1, 'Unknown', false, false, 9999, false

@@ -1,0 +1,13 @@
+-- One row per ticket item of a board. Source: service/boards/items.
+(
+select distinct on (id)
+    id as item_id, -- ConnectWise id; -1 is the unknown member
+    name as item_name, -- name; boards may share names
+    coalesce(parent_id, -1) as board_id, -- the board it belongs to
+    coalesce(inactive_flag, false) as is_inactive, -- set inactive in ConnectWise
+    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+from {{source}}.service_boards_items
+order by id, _deleted_at desc nulls first
+)
+union all
+select -1, 'Unknown', -1, false, false

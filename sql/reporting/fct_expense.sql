@@ -1,0 +1,28 @@
+-- One row per live expense entry. Sources: expense/entries.
+select
+    e.id as expense_id, -- ConnectWise id
+    coalesce(company.id, -1) as company_id, -- client
+    coalesce(member.id, -1) as member_id, -- who spent it
+    coalesce(agreement.id, -1) as agreement_id, -- agreement
+    coalesce(project.id, -1) as project_id, -- project
+    coalesce(currency.id, -1) as currency_id, -- currency of the amounts
+    e.ticket_id as ticket_id, -- ticket
+    e.invoice_id as invoice_id, -- invoice it is on
+    e.type_name as expense_type, -- type
+    e.classification_name as classification, -- who paid: Personal or Company
+    e.date as date, -- day it was spent
+    coalesce(to_char(e.date, 'YYYYMMDD')::int, -1) as date_id, -- the same, in dim_date
+    e.billable_option as billable_option, -- Billable, DoNotBill, NoCharge or NoDefault
+    coalesce(e.billable_option = 'Billable', false) as is_billable, -- billable_option is Billable
+    coalesce(e.amount, 0) as cost, -- what it cost us
+    case when e.billable_option = 'Billable' then coalesce(e.invoice_amount, 0) else 0 end as revenue, -- amount billed for it beside agreements
+    coalesce(e.agreement_amount, 0) as agreement_amount, -- amount an agreement covered
+    e.invoice_id is not null as is_invoiced, -- on an invoice
+    e.status as status -- Open, Billed, …
+from {{source}}.expense_entries e
+left join {{source}}.company_companies company on company.id = e.company_id
+left join {{source}}.system_members member on member.id = e.member_id
+left join {{source}}.finance_agreements agreement on agreement.id = e.agreement_id
+left join {{source}}.project_projects project on project.id = e.project_id
+left join {{source}}.finance_currencies currency on currency.id = e.currency_id
+where e._deleted_at is null

@@ -1,0 +1,15 @@
+-- index: member_id, work_date
+-- index: ticket_id
+-- index: agreement_id
+select e.id as time_entry_id from {{source}}.time_entries e where e._synced_at >= {{since}}
+union
+-- costs and utilization come from these
+select e.id
+from {{source}}.time_entries e
+join {{source}}.system_members m on m.id = e.member_id
+where m._synced_at >= {{since}}
+union
+select e.id
+from {{source}}.time_entries e
+join {{source}}.time_work_types t on t.id = e.work_type_id
+where t._synced_at >= {{since}}

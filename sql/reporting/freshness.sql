@@ -1,0 +1,20 @@
+-- One row per view of this schema: how old the oldest of what it shows is. Source: the checkpoints of
+-- the entities it reads, and of the tables on the way, the time they were last refreshed.
+select
+    p.name as name, -- view or table
+    p.is_table as is_table, -- kept as a table, and so as of its latest refresh
+    case when p.is_table then p.complete_through else least(min(f.data_complete_through), p.through_tables) end as data_complete_through, -- every change in ConnectWise up to then is in it; empty: nothing it reads was ever synced
+    now() - case when p.is_table then p.complete_through else least(min(f.data_complete_through), p.through_tables) end as age, -- since then
+    p.refreshed_at as refreshed_at, -- latest refresh, of tables
+    array_agg(f.entity order by f.entity) filter (where f.data_complete_through is not null) as entities, -- what it reads in ConnectWise
+    array_agg(e.entity order by e.entity) filter (where f.data_complete_through is null and e.entity is not null) as missing_entities -- of what it reads, never synced: these parts are empty
+from (
+    select
+        o.*,
+        (select min(t.complete_through) from cw_sync.publication t where t.tenant = o.tenant and t.name = any(o.tables)) as through_tables
+    from cw_sync.publication o
+    where o.tenant = {{tenant}}
+) p
+left join lateral unnest(p.entities) e(entity) on true
+left join cw_sync.freshness f on f.tenant = p.tenant and f.entity = e.entity
+group by p.name, p.is_table, p.complete_through, p.through_tables, p.refreshed_at

@@ -1,0 +1,22 @@
+-- One row per agreement and calendar month: is it worth it? Revenue by invoice date less the cost of
+-- its additions, of hours worked (billed or not), of expenses and products. Source: fct_agreement_month.
+select
+    agreement_id, -- agreement
+    company_id, -- client
+    currency_id, -- currency of the agreement
+    month, -- first day of the month
+    month_id, -- the same, in dim_date
+    is_running, -- ran on at least one day of the month
+    revenue_billed, -- before tax, by invoice date
+    additions_cost, -- cost of additions, by day
+    labour_cost, -- cost of hours worked
+    expense_cost + product_cost as other_cost, -- expenses and products
+    revenue_billed - additions_cost - labour_cost - expense_cost - product_cost as profit, -- revenue less all cost
+    (revenue_billed - additions_cost - labour_cost - expense_cost - product_cost) / nullif(revenue_billed, 0) as margin, -- profit / revenue; empty without revenue
+    hours_actual, -- hours worked
+    hours_billed, -- hours billed, rounded
+    hours_agreement, -- hours the agreement covered
+    (revenue_billed - additions_cost) / nullif(hours_actual, 0) as effective_rate_actual, -- (revenue less additions' cost) an hour worked
+    (revenue_billed - additions_cost) / nullif(hours_billed + hours_agreement, 0) as effective_rate_billed, -- the same an hour billed or covered
+    (revenue_billed - additions_cost - labour_cost - expense_cost - product_cost) / nullif(hours_actual, 0) as contribution_rate -- profit an hour worked
+from {{reporting}}.fct_agreement_month

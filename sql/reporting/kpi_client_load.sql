@@ -1,0 +1,28 @@
+-- One row per client: service tickets of the last 365 local days a contact and a configuration.
+-- Sources: fct_ticket_all, company/contacts, company/configurations.
+select
+    c.id as company_id, -- client
+    coalesce(t.tickets, 0) as tickets, -- service tickets that came in, merged ones left out
+    coalesce(p.contacts, 0) as contacts, -- active contacts
+    coalesce(d.configurations, 0) as configurations, -- active configurations
+    t.tickets::numeric / p.contacts as tickets_per_contact, -- tickets / active contacts
+    t.tickets::numeric / d.configurations as tickets_per_configuration -- tickets / active configurations
+from {{source}}.company_companies c
+left join (
+    select company_id, count(*) as tickets
+    from {{reporting}}.fct_ticket_all
+    where entered_date > (now() at time zone {{time_zone}})::date - 365
+      and record_type = 'ServiceTicket' and not is_merged and not is_deleted
+    group by 1
+) t on t.company_id = c.id
+left join (
+    select company_id, count(*) as contacts from {{source}}.company_contacts
+    where _deleted_at is null and not coalesce(inactive_flag, false)
+    group by 1
+) p on p.company_id = c.id
+left join (
+    select company_id, count(*) as configurations from {{source}}.company_configurations
+    where _deleted_at is null and coalesce(active_flag, false)
+    group by 1
+) d on d.company_id = c.id
+where c._deleted_at is null and not coalesce(c.deleted_flag, false)

@@ -1,0 +1,52 @@
+-- One row per client, currency and calendar month: all revenue less all cost. Revenue by invoice date;
+-- hours by local day of work; expenses by date; products by invoice date, else by day bought; additions
+-- by day. Cost counts in the client's own currency. Sources: fct_invoice, fct_time_entry_all,
+-- fct_expense, fct_product, fct_agreement_month, company/companies.
+with parts as (
+    select company_id, currency_id, date_trunc('month', date)::date as month, sum(subtotal) as revenue,
+        0::numeric as labour, 0::numeric as expenses, 0::numeric as products, 0::numeric as additions, 0::numeric as hours
+    from {{reporting}}.fct_invoice where date is not null
+    group by 1, 2, 3
+    union all
+    select coalesce(c.id, -1), coalesce(c.currency_id, -1), e.month, 0, e.cost, 0, 0, 0, e.hours
+    from (
+        select company_id, date_trunc('month', work_date)::date as month, sum(labour_cost) as cost, sum(hours_actual) as hours
+        from {{reporting}}.fct_time_entry_all where not is_deleted and charge_code_id is null
+        group by 1, 2
+    ) e
+    left join {{source}}.company_companies c on c.id = e.company_id
+    where e.month is not null
+    union all
+    select e.company_id, coalesce(c.currency_id, -1), date_trunc('month', e.date)::date, 0, 0, sum(e.cost), 0, 0, 0
+    from {{reporting}}.fct_expense e
+    left join {{source}}.company_companies c on c.id = e.company_id
+    where e.date is not null
+    group by 1, 2, 3
+    union all
+    select p.company_id, coalesce(c.currency_id, -1), date_trunc('month', coalesce(p.invoice_date, p.purchase_date))::date, 0, 0, 0, sum(p.cost), 0, 0
+    from {{reporting}}.fct_product p
+    left join {{source}}.company_companies c on c.id = p.company_id
+    where coalesce(p.invoice_date, p.purchase_date) is not null
+    group by 1, 2, 3
+    union all
+    select a.company_id, coalesce(c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
+    from {{reporting}}.fct_agreement_month a
+    left join {{source}}.company_companies c on c.id = a.company_id
+    group by 1, 2, 3
+)
+select
+    company_id, -- client
+    currency_id, -- currency: revenue by the invoice's, cost by the client's
+    month, -- first day of the month
+    to_char(month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
+    sum(revenue) as revenue, -- invoices less credits, before tax
+    sum(labour) as labour_cost, -- cost of hours worked, charge codes left out
+    sum(expenses) as expense_cost, -- expenses
+    sum(products) as product_cost, -- products
+    sum(additions) as additions_cost, -- additions to agreements
+    sum(revenue) - sum(labour) - sum(expenses) - sum(products) - sum(additions) as profit, -- revenue less all cost
+    (sum(revenue) - sum(labour) - sum(expenses) - sum(products) - sum(additions)) / nullif(sum(revenue), 0) as margin, -- profit / revenue; empty without revenue
+    sum(hours) as hours_actual, -- hours worked
+    sum(revenue) / nullif(sum(hours), 0) as revenue_per_hour -- revenue an hour worked
+from parts
+group by 1, 2, 3, 4

@@ -1,0 +1,13 @@
+-- One row per board and status: how long service and project tickets stay in it, around the clock, of
+-- the stays that ended and whose begin is known. Source: the history of changes.
+select
+    board_id, -- board the tickets are on now
+    status_id, -- status
+    count(*) as stays, -- times a ticket left it
+    count(distinct ticket_id) as tickets, -- different tickets
+    sum(calendar_minutes) as calendar_minutes, -- minutes of all stays
+    avg(calendar_minutes) as average_calendar_minutes, -- of one stay
+    percentile_cont(0.5) within group (order by calendar_minutes) as median_calendar_minutes -- half of the stays were shorter
+from {{reporting}}.fct_ticket_status_span
+where ended_at is not null and began_at is not null
+group by 1, 2

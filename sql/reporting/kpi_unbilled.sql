@@ -1,0 +1,27 @@
+-- One row per client, kind and age: billable work that is on no invoice and that no agreement covers
+-- (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry,
+-- fct_expense, fct_product.
+with work as (
+    select company_id, 'time' as kind, work_date as date, hours_actual as hours, revenue
+    from {{reporting}}.fct_time_entry where is_billable and not is_invoiced
+    union all
+    select company_id, 'expense', date, 0, revenue
+    from {{reporting}}.fct_expense where is_billable and not is_invoiced
+    union all
+    select company_id, 'product', purchase_date, 0, revenue
+    from {{reporting}}.fct_product where is_billable and not is_invoiced
+)
+select
+    company_id, -- client
+    kind, -- time, expense or product
+    case
+        when (now() at time zone {{time_zone}})::date - date <= 30 then '0-30'
+        when (now() at time zone {{time_zone}})::date - date <= 60 then '31-60'
+        when (now() at time zone {{time_zone}})::date - date <= 90 then '61-90'
+        else '91+'
+    end as age_bucket, -- days since: 0-30, 31-60, 61-90 or 91+, also without a date
+    count(*) as items, -- time entries, expenses or product lines
+    sum(hours) as hours_actual, -- hours worked
+    sum(revenue) as revenue -- what they would bring
+from work
+group by 1, 2, 3
