@@ -21,8 +21,8 @@ letters as (
     where tenant = %(tenant)s and resolved_at is null group by entity
 ),
 drift as (
-    select entity, count(*) filter (where change = 'unknown field') as unknown, count(*) as all
-    from cw_sync.column_drift where tenant = %(tenant)s group by entity
+    select entity, count(*) as columns from cw_sync.column_drift
+    where tenant = %(tenant)s group by entity
 ),
 kept as (
     select entity, count(*) as rows from cw_sync.delete_candidate
@@ -33,7 +33,7 @@ parents as (
     where tenant = %(tenant)s group by entity
 )
 select t.entity, c.watermark, now() - c.watermark, c.row_count, c.pass_until is not null,
-       coalesce(l.open, 0), coalesce(d.all, 0), coalesce(k.rows, 0), p.oldest,
+       coalesce(l.open, 0), coalesce(d.columns, 0), coalesce(k.rows, 0), p.oldest,
        a.at, a.proven, can.readable,
        r.kind, r.status, r.started_at, r.finished_at, r.requests,
        r.rows_read, r.rows_inserted, r.rows_updated, r.rows_deleted, r.error
@@ -99,24 +99,28 @@ class EntityStatus:
 
 def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
     """Every entity that was ever touched, by name, in one round trip; none before `migrate`."""
-    row = connection.execute("select to_regclass('cw_sync.checkpoint')").fetchone()
-    if row is None or row[0] is None:
+    if not _is_migrated(connection):
         return []
     rows = connection.execute(_QUERY, {"tenant": tenant}).fetchall()
     return [_status(*row) for row in rows]
 
 
+def _is_migrated(connection: Connection[Any]) -> bool:
+    row = connection.execute("select to_regclass('cw_sync.run')").fetchone()
+    return row is not None and row[0] is not None
+
+
 def _status(*row: Any) -> EntityStatus:  # noqa: ANN401 - a row of the query above
     own, run = row[:-10], row[-10:]
-    return EntityStatus(*own, last_run=None if run[0] is None else LastRun(*run))
+    return EntityStatus(*[*own, None if run[0] is None else LastRun(*run)])
 
 
 _WRITTEN = """
 select relname, n_tup_ins + n_tup_upd from pg_stat_user_tables where schemaname = %(tenant)s
 """
 _RUNNING = """
-select entity from cw_sync.run where tenant = %(tenant)s and status = 'started' and run_id > %(after)s
-order by run_id
+select entity from cw_sync.run
+where tenant = %(tenant)s and status = 'started' and run_id > %(after)s order by run_id
 """
 
 
@@ -129,13 +133,17 @@ class Progress:
 
 
 def last_run(connection: Connection[Any]) -> int:
-    """The id of the newest run; 0 before the first."""
+    """The id of the newest run; 0 before the first, and before `migrate`."""
+    if not _is_migrated(connection):
+        return 0
     row = connection.execute("select coalesce(max(run_id), 0) from cw_sync.run").fetchone()
     return int(row[0]) if row else 0
 
 
 def progress(connection: Connection[Any], tenant: str, after: int) -> Progress:
     """How the runs after run `after` come along, whichever process they run in."""
+    if not _is_migrated(connection):
+        return Progress([], {})
     running = connection.execute(_RUNNING, {"tenant": tenant, "after": after}).fetchall()
     written = connection.execute(_WRITTEN, {"tenant": tenant}).fetchall()
     return Progress([row[0] for row in running], dict(written))

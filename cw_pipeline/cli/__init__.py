@@ -1,0 +1,52 @@
+"""The command line: `cw-pipeline …`, or `python3 -m cw_pipeline …`.
+
+Each command imports what it needs when it runs: `--help` must not wait for Dagster and pandas.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from cw_pipeline.cli.app import cli
+from cw_pipeline.errors import ConfigError, PipelineError, SourceDenied, WarehouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: all went well; something failed; usage or settings; stopped by the user."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command. Returns its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    # What goes wrong is told by the commands; without this, Python's last resort says it again.
+    logging.getLogger("cw_pipeline").addHandler(logging.NullHandler())
+    try:
+        code = cli.main(arguments, prog_name="cw-pipeline", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return UNUSABLE
+    except (click.Abort, KeyboardInterrupt):
+        return _said("interrupted: what was read until now is kept", INTERRUPTED)
+    except (ConfigError, WarehouseError, SourceDenied) as error:
+        return _said(str(error), UNUSABLE)
+    except PipelineError as error:
+        return _said(str(error), FAILED)
+    except BrokenPipeError:
+        return FAILED  # whoever read our output went away, as `| head` does
+    return code if isinstance(code, int) else DONE
+
+
+def _said(message: str, code: int) -> int:
+    click.echo(f"cw-pipeline: {message}", err=True)
+    return code
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """A plain kill leaves as Ctrl-C does: embedded parts are stopped, what was read is kept."""
+    raise KeyboardInterrupt

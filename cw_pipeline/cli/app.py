@@ -1,0 +1,62 @@
+"""The group of all commands. What each does is in the module that its line names."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+from typing_extensions import override
+
+COMMANDS = {
+    "demo": ("demo", "See it work: a warehouse and a made-up tenant, in under a minute"),
+    "sync": ("sync", "Bring the warehouse up to date"),
+    "status": ("status", "How complete each table is, and what went wrong"),
+    "check": ("check", "Find out what keeps it from working, and how to mend it"),
+    "reconcile": ("reconcile", "Prove that warehouse and tenant hold the same, and mend it"),
+    "backfill": ("sync", "Read a span of time again"),
+    "dead-letters": ("letters", "Records that could not be loaded: look, retry, discard"),
+    "up": ("parts", "Dagster's UI and daemon: schedules, runs, backfills"),
+    "down": ("parts", "Stop the embedded parts that were left running"),
+    "simulate": ("parts", "A made-up ConnectWise tenant alone, on a port"),
+    "migrate": ("project", "Create and upgrade the schemas"),
+    "catalog": ("catalog", "What can be synced, and where those facts come from"),
+    "test": ("project", "Run the tests"),
+}
+"""Module and one line for each command, so that `--help` need not import them."""
+
+
+class Commands(click.Group):
+    """Imports a command's module when that command is called."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"cw_pipeline.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cw-pipeline", message="%(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Show the log on stderr.")
+def cli(*, verbose: bool) -> None:
+    """Keep a Postgres warehouse in step with a ConnectWise PSA tenant.
+
+    Settings come from the environment and from .env (see .env.example). Without a tenant in CW_SITE
+    a made-up one is used, without a server in CW_WAREHOUSE_DSN one of the project's own: start with
+    `demo`.
+    """
+    if verbose:
+        import logging  # noqa: PLC0415 - rarely asked for
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

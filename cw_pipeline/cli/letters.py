@@ -1,0 +1,144 @@
+"""`dead-letters`: records that could not be loaded."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from cw_pipeline.cli import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cw_pipeline.load import Warehouse
+    from cw_pipeline.load.letters import Event, Letter
+
+BROUGHT_BACK = ("loaded", "gone at the source")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def dead_letters() -> None:
+    """Records that could not be loaded: look, retry, discard.
+
+    Each is kept whole, with the request and the reason. Later syncs try them again by themselves,
+    at growing intervals, and one closes by itself when a good copy arrives.
+    """
+
+
+@dead_letters.command("list")
+@click.option("--entity", help="Of this entity only.")
+@show.as_json
+def list_(entity: str | None, *, json_: bool) -> None:
+    """What is not in the warehouse, and why."""
+    from cw_pipeline.load.letters import open_letters  # noqa: PLC0415 - see cli/__init__.py
+
+    with _warehouse() as warehouse, warehouse.connection() as connection:
+        letters = open_letters(connection, warehouse.tenant, entity)
+    if json_:
+        show.print_json(letters)
+    elif not letters:
+        click.echo("No open dead letters.")
+    else:
+        heads = ("id", "entity ", "record", "reason ", "tries", "since ", "next try ")
+        show.table(heads, [_row(letter) for letter in letters])
+        click.echo(f"\n{show.count(len(letters), 'open dead letter')}. `dead-letters show ID`")
+
+
+@dead_letters.command("show")
+@click.argument("letter_id", type=int, metavar="ID")
+@show.as_json
+def show_(letter_id: int, *, json_: bool) -> int:
+    """One dead letter: its reason, its history and the record as it came."""
+    from cw_pipeline.load.letters import events, letter  # noqa: PLC0415
+
+    with _warehouse() as warehouse, warehouse.connection() as connection:
+        found = letter(connection, warehouse.tenant, letter_id)
+        history = events(connection, letter_id) if found else []
+    if found is None:
+        click.echo(f"There is no dead letter {letter_id}.", err=True)
+        return 1
+    if json_:
+        show.print_json({"letter": found, "events": history})
+    else:
+        _print(found, history)
+    return 0
+
+
+@dead_letters.command()
+@click.argument("letter_ids", type=int, nargs=-1, metavar="[ID]...")
+def replay(letter_ids: tuple[int, ...]) -> int:
+    """Read the records again and load what is good now; all open ones without an ID."""
+    from cw_pipeline import ground, wiring  # noqa: PLC0415
+    from cw_pipeline.replay import replay as tried  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.read().require_tenant()
+    outcomes = []
+    with ground.grounded(settings) as settings, wiring.connected(settings) as engine:
+        for letter_id, outcome in tried(engine, letter_ids or None):
+            click.echo(f"{letter_id}: {outcome}")
+            outcomes.append(outcome)
+    if not outcomes:
+        click.echo("No open dead letters.")
+    return 0 if all(outcome in BROUGHT_BACK for outcome in outcomes) else 1
+
+
+@dead_letters.command()
+@click.argument("letter_id", type=int, metavar="ID")
+@click.option("--why", default="by hand", show_default=True, help="Kept in its history.")
+def discard(letter_id: int, *, why: str) -> int:
+    """Give one up for good: it is not tried again, and stays in the store."""
+    from cw_pipeline.load.letters import discard as close  # noqa: PLC0415
+
+    with _warehouse() as warehouse, warehouse.connection() as connection:
+        closed = close(connection, warehouse.tenant, letter_id, why)
+    click.echo(
+        f"Dead letter {letter_id} discarded." if closed else f"No open dead letter {letter_id}.",
+        err=not closed,
+    )
+    return 0 if closed else 1
+
+
+@contextmanager
+def _warehouse() -> Iterator[Warehouse]:
+    """The warehouse, migrated: it must have a dead-letter store to look into."""
+    from cw_pipeline import ground, wiring  # noqa: PLC0415
+    from cw_pipeline.load import migrate  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    with ground.warehoused(Settings.read()) as settings:
+        migrate(wiring.dsn(settings), settings.schema_, [])
+        with wiring.warehouse(settings) as warehouse:
+            yield warehouse
+
+
+def _row(letter: Letter) -> tuple[str, ...]:
+    record = "" if letter.record_id is None else str(letter.record_id)
+    return (
+        str(letter.id),
+        letter.entity,
+        record if letter.parent_id is None else f"{letter.parent_id}/{record}",
+        letter.reason,
+        str(letter.attempts),
+        show.moment(letter.first_seen),
+        show.moment(letter.retry_at),
+    )
+
+
+def _print(letter: Letter, history: list[Event]) -> None:
+    record = "without an id" if letter.record_id is None else str(letter.record_id)
+    below = "" if letter.parent_id is None else f" below {letter.parent_id}"
+    closed = show.moment(letter.resolved_at)
+    state = f"closed {closed}: {letter.resolution}" if closed else "open"
+    click.echo(f"{letter.entity} {record}{below}, {state}")
+    click.echo(f"{letter.reason}: {letter.detail}")
+    if letter.request:
+        click.echo(letter.request)
+    click.echo()
+    for event in history:
+        click.echo(f"{show.moment(event.at)}  {event.what}  {event.detail}")
+    if letter.payload:
+        click.echo(f"\n{json.dumps(json.loads(letter.payload), indent=2, ensure_ascii=False)}")

@@ -1,0 +1,95 @@
+"""How things are shown: tables and lines for people, JSON for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+WIDE = 200
+"""Columns where there is no terminal: a log line is better long than broken in two."""
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")
+
+
+def stdout() -> Console:
+    """Where results go."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """Where progress goes."""
+    return _console(stderr=True)
+
+
+def lively() -> bool:
+    """Whether somebody watches: a terminal, and neither CI nor NO_COLOR says otherwise."""
+    return sys.stderr.isatty() and not os.environ.get("CI") and "NO_COLOR" not in os.environ
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows in columns. A head that ends in a space stands over text, others over figures."""
+    from rich.table import Table  # noqa: PLC0415 - takes a tenth of a second
+
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for head in heads:
+        shown.add_column(head.strip(), justify="left" if head.endswith(" ") else "right")
+    for row in rows:
+        shown.add_row(*row)
+    stdout().print(shown)
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON: dataclasses as objects, times as ISO text, spans in seconds."""
+    click.echo(json.dumps(value, default=_plain, indent=2))
+
+
+def count(number: int | None, one: str, many: str | None = None) -> str:
+    """`1 row`, `12,000 rows`."""
+    word = one if number == 1 else many or f"{one}s"
+    return f"{number or 0:,} {word}"
+
+
+def age(span: timedelta | None) -> str:
+    """`40 s`, `12 min`, `5 h`, `3 d`: the largest unit that gives a number worth reading."""
+    if span is None:
+        return ""
+    seconds = max(0, int(span.total_seconds()))
+    for size, unit in ((172_800, "d"), (7200, "h"), (120, "min")):
+        if seconds >= size:
+            return f"{seconds // {'d': 86_400, 'h': 3600, 'min': 60}[unit]} {unit}"
+    return f"{seconds} s"
+
+
+def moment(at: datetime | None) -> str:
+    """`2026-11-24 03:51 UTC`."""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console  # noqa: PLC0415 - takes a tenth of a second
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever json could not encode
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.value if isinstance(value, Enum) else str(value)

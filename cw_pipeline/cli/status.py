@@ -1,0 +1,120 @@
+"""`status`: how the warehouse stands. Asks nobody else, so it works while the tenant is out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cw_pipeline.cli import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cw_pipeline.load.overview import EntityStatus
+    from cw_pipeline.settings import Settings
+
+
+@click.command()
+@show.as_json
+def status(*, json_: bool) -> None:
+    """How complete each table is, and what went wrong.
+
+    "Complete through" is a promise: every change made at the source until then is in the warehouse.
+    For lists that are read below a parent it is the parent whose turn was longest ago.
+    """
+    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.read()
+    with ground.warehoused(settings) as settings:
+        entities = read(settings)
+    if json_:
+        show.print_json({"schema": settings.schema_, "entities": entities})
+    elif not entities:
+        click.echo("Nothing has been synced yet: `sync` does, `demo` shows it on made-up data.")
+    else:
+        _print(settings, entities)
+
+
+def read(settings: Settings) -> list[EntityStatus]:
+    """Every entity that was ever touched. Raises WarehouseError."""
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.load.overview import overview  # noqa: PLC0415
+
+    with wiring.warehouse(settings) as warehouse, warehouse.connection() as connection:
+        return overview(connection, warehouse.tenant)
+
+
+def _print(settings: Settings, entities: Sequence[EntityStatus]) -> None:
+    heads = ("entity ", "complete through ", "age", "rows", "last run ", "dead letters", "drift")
+    show.table(heads, [_row(entity) for entity in entities])
+    click.echo()
+    click.echo(totals(entities))
+    for note in (*_notes(entities), *_unsynced(settings, entities)):
+        click.echo(note)
+
+
+def _row(entity: EntityStatus) -> tuple[str, ...]:
+    return (
+        entity.entity,
+        show.moment(entity.complete_through) or "never",
+        show.age(entity.age),
+        "" if entity.rows is None else f"{entity.rows:,}",
+        _last(entity),
+        f"{entity.dead_letters:,}" if entity.dead_letters else "",
+        f"{entity.drift:,}" if entity.drift else "",
+    )
+
+
+def _last(entity: EntityStatus) -> str:
+    run = entity.last_run
+    if run is None:
+        return ""
+    parts = [f"{run.rows_read:,} read"]
+    parts += [f"{run.rows_inserted:,} new"] if run.rows_inserted else []
+    parts += [f"{run.rows_updated:,} changed"] if run.rows_updated else []
+    return f"{run.kind} {run.status} {run.started_at:%H:%M}, {', '.join(parts)}"
+
+
+def totals(entities: Sequence[EntityStatus]) -> str:
+    """All entities in a line."""
+    through = [entity.complete_through for entity in entities if entity.complete_through]
+    oldest = f", complete through {show.moment(min(through))}" if through else ""
+    rows = sum(entity.rows or 0 for entity in entities)
+    letters = sum(entity.dead_letters for entity in entities)
+    return (
+        f"{show.count(len(entities), 'entity', 'entities')}, {show.count(rows, 'row')}{oldest};"
+        f" {show.count(letters, 'open dead letter')}"
+    )
+
+
+def _notes(entities: Sequence[EntityStatus]) -> list[str]:
+    """What somebody should look at, one line each."""
+    notes = []
+    for entity in entities:
+        run = entity.last_run
+        if run is not None and run.status == "failed":
+            notes.append(f"✗ {entity.entity}: {run.error}")
+        if run is not None and run.status == "started":
+            notes.append(f"… {entity.entity}: {run.kind} since {show.moment(run.started_at)}")
+        if entity.quarantined:
+            kept = show.count(entity.quarantined, "row")
+            notes.append(
+                f"! {entity.entity}: {kept} no longer listed at the source were kept by the guard."
+                " `reconcile --apply-deletes` deletes them if they are really gone"
+            )
+        if entity.proven is False:
+            notes.append(f"! {entity.entity}: the last reconcile could not prove it equal")
+    return notes
+
+
+def _unsynced(settings: Settings, entities: Sequence[EntityStatus]) -> list[str]:
+    from cw_pipeline.catalog import select  # noqa: PLC0415
+
+    touched = {entity.entity for entity in entities}
+    missing = [entity.name for entity in select(settings.entities) if entity.name not in touched]
+    if not missing:
+        return []
+    some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
+    return [f"{show.count(len(missing), 'entity', 'entities')} never synced: {some}"]

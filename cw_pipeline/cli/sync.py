@@ -1,0 +1,212 @@
+"""`sync` and `backfill`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from typing_extensions import override
+
+from cw_pipeline.cli import show
+from cw_pipeline.model import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.settings import Settings
+    from cw_pipeline.sync import Plan
+
+
+class Moment(click.ParamType[datetime]):
+    """A date or a date-time in ISO form; UTC unless it says otherwise."""
+
+    name = "time"
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-11-01 or 2026-11-01T08:00:00Z", param, ctx)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+MOMENT = Moment()
+
+
+@click.command()
+@click.argument("entities", nargs=-1, metavar="[ENTITY]...")
+@click.option("--full", is_flag=True, help="Read everything again, whatever is known already.")
+@click.option("--since", type=MOMENT, help="Read what changed from then on again (a backfill).")
+@click.option("--until", type=MOMENT, help="And only what changed before then.")
+@show.as_json
+def sync(
+    entities: tuple[str, ...],
+    *,
+    full: bool,
+    since: datetime | None,
+    until: datetime | None,
+    json_: bool,
+) -> int:
+    """Bring the warehouse up to date.
+
+    ENTITY is a name (service/tickets), a glob ('service/*') or a table (service_tickets); without
+    one, what CW_ENTITIES says. The first sync of an entity reads all of it, later ones only what
+    changed since. Each run shows in Dagster's UI like a scheduled one.
+
+    Exits 0 if all entities are up to date, 1 if one failed (the others are kept), 2 if settings or
+    usage are wrong.
+    """
+    if until is not None and since is None:
+        raise click.UsageError("--until needs --since")
+    if full and since is not None:
+        raise click.UsageError("--full reads everything; --since reads a span of time: choose one")
+    return run(entities, full=full, window=_window(since, until), closed=bool(until), json_=json_)
+
+
+@click.command()
+@click.argument("entities", nargs=-1, required=True, metavar="ENTITY...")
+@click.option("--since", type=MOMENT, required=True, help="From then on, inclusive.")
+@click.option("--until", type=MOMENT, required=True, help="Before then, exclusive.")
+@show.as_json
+def backfill(entities: tuple[str, ...], *, since: datetime, until: datetime, json_: bool) -> int:
+    """Read again what changed in a span of time.
+
+    What a backfill from Dagster's UI does. Rows that are newer in the warehouse stay; the watermark
+    stays where it is, so this may run at any time, beside a sync too.
+    """
+    window = _window(since, until)
+    return run(entities, window=window, closed=True, json_=json_)
+
+
+def run(
+    names: Sequence[str],
+    *,
+    full: bool = False,
+    window: Window | None = None,
+    closed: bool = False,
+    json_: bool = False,
+) -> int:
+    """Syncs and shows what came of it. Returns the exit code."""
+    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+    from cw_pipeline.sync import Plan  # noqa: PLC0415
+
+    settings = Settings.read().require_tenant()
+    chosen = choose(settings, names)
+    with ground.grounded(settings) as settings:
+        started = time.monotonic()
+        reports = recorded(settings, chosen, Plan(full, window, closed), silent=json_)
+    return tell(reports, time.monotonic() - started, json_=json_)
+
+
+def choose(settings: Settings, names: Sequence[str]) -> list[Entity]:
+    """The entities that names, globs and tables mean; without any, those of CW_ENTITIES."""
+    from cw_pipeline.catalog import select  # noqa: PLC0415
+    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
+
+    if not names:
+        return select(settings.entities)
+    try:
+        return select(",".join(names))
+    except ConfigError as error:
+        raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
+
+
+def with_tables(settings: Settings, chosen: Sequence[Entity]) -> Settings:
+    """The settings, for a migration that makes these entities' tables and their parents'."""
+    from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
+
+    names = {entity.name for entity in chosen}
+    for entity in chosen:
+        parent = entity.parent
+        while parent is not None:
+            names.add(parent)
+            parent = CATALOG[parent].parent
+    return settings.model_copy(update={"entities": ",".join(sorted(names))})
+
+
+def recorded(
+    settings: Settings, chosen: Sequence[Entity], plan: Plan, *, silent: bool = False
+) -> list[Report]:
+    """Syncs under the eyes of whoever sits there. Raises what kept all entities from being read."""
+    from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
+    from cw_pipeline.orchestrate.record import recorded_sync  # noqa: PLC0415
+
+    settings = with_tables(settings, chosen)
+    with Watch(settings, chosen, silent=silent) as watch:
+        return recorded_sync(
+            settings, chosen, plan, lambda report: watch.finished(report.entity, line(report))
+        )
+
+
+def line(report: Report) -> str:
+    """What one entity's run did, in a line; empty if nothing changed."""
+    if report.failure is not None:
+        return f"✗ {report.entity}: {report.failure}"
+    done = {
+        "new": report.rows_inserted,
+        "changed": report.rows_updated,
+        "deleted": report.rows_deleted,
+        "dead letters": report.dead_letters,
+    }
+    parts = [f"{number:,} {what}" for what, number in done.items() if number]
+    parts += [f"warning: {warning}" for warning in report.warnings]
+    return f"✓ {report.entity}: {', '.join(parts)}" if parts else ""
+
+
+def tell(reports: Sequence[Report], seconds: float, *, json_: bool = False) -> int:
+    """Prints what a sync came to. Returns the exit code."""
+    failed = [report for report in reports if report.failure is not None]
+    if json_:
+        show.print_json({"seconds": round(seconds, 3), "entities": reports})
+        return 1 if failed else 0
+    click.echo(summary(reports, seconds))
+    for report in failed:
+        click.echo(f"✗ {report.entity}: {needs(report)}")
+    if any(report.dead_letters for report in reports):
+        click.echo("`dead-letters list` shows what could not be loaded, and why.")
+    return 1 if failed else 0
+
+
+def summary(reports: Sequence[Report], seconds: float) -> str:
+    """The figures of a sync in a line."""
+    good = [report for report in reports if report.failure is None]
+    total = {
+        name: sum(getattr(report, name) for report in reports)
+        for name in ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "requests")
+    }
+    of = "" if len(good) == len(reports) else f" of {len(reports)}"
+    return (
+        f"{len(good):,}{of} entities up to date in {seconds:.1f} s: {total['rows_read']:,} read,"
+        f" {total['rows_inserted']:,} new, {total['rows_updated']:,} changed,"
+        f" {total['rows_deleted']:,} deleted; {show.count(total['requests'], 'request')}"
+    )
+
+
+def needs(report: Report) -> str:
+    """Why an entity failed, and what it needs."""
+    from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
+    from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
+    from cw_pipeline.probe import right  # noqa: PLC0415
+
+    if isinstance(report.failure, SourceForbidden):
+        where = right(CATALOG[report.entity])
+        return f"the API member's security role needs {where}, Inquire: All (403)"
+    return str(report.failure)
+
+
+def _window(since: datetime | None, until: datetime | None) -> Window | None:
+    if since is None:
+        return None
+    end = until or datetime.now(UTC)
+    if since >= end:
+        raise click.UsageError("--since must lie before --until, and before now")
+    return Window(since, end)

@@ -1,0 +1,137 @@
+"""Watching a sync: bars on a terminal, a line now and then elsewhere. All of it on stderr.
+
+Progress is read from the warehouse, so it shows the same whichever process does the work.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Self
+
+from cw_pipeline import wiring
+from cw_pipeline.cli import show
+from cw_pipeline.errors import PipelineError
+from cw_pipeline.load.overview import Progress, last_run, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+
+GLANCE = 0.25  # seconds between looks when somebody watches
+HEARTBEAT = 15.0  # seconds between lines when nobody does
+_AT_MOST = 8  # bars at a time
+
+
+class Watch:
+    """Shows how many entities are done, and rows so far of those being read. A context manager."""
+
+    def __init__(self, settings: Settings, entities: Sequence[Entity], *, silent: bool) -> None:
+        self._settings = settings
+        self._tables = {entity.name: entity.table for entity in entities}
+        self._left = set(self._tables)
+        self._silent = silent
+        self._done = Event()
+        self._thread = Thread(target=self._look, name="watch", daemon=True)
+        self._stack = ExitStack()
+        self._bars: Bars | None = None
+        self._overall: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._before: Mapping[str, int] = {}
+
+    def __enter__(self) -> Self:
+        if self._silent:
+            return self
+        if show.lively():
+            self._bars = self._stack.enter_context(_bars())
+            self._overall = self._bars.add_task("entities", total=len(self._left), rows="")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        if not self._silent:
+            self._thread.join(timeout=5)
+        self._stack.close()
+
+    def finished(self, entity: str, line: str) -> None:
+        """Notes that an entity is done, and says so in a line unless it is empty."""
+        self._left.discard(entity)
+        if self._bars is not None:
+            assert self._overall is not None
+            self._bars.update(self._overall, completed=len(self._tables) - len(self._left))
+        if self._silent or not line:
+            return
+        if self._bars is not None:
+            self._bars.console.print(line, markup=False, highlight=False)
+        else:
+            show.stderr().print(line, markup=False)
+
+    def _look(self) -> None:
+        """Looks at the warehouse until all is done. What it cannot see is not worth a failure."""
+        spacing = GLANCE if self._bars is not None else HEARTBEAT
+        try:
+            with wiring.warehouse(self._settings) as warehouse:
+                with warehouse.connection() as connection:
+                    after = last_run(connection)
+                    self._before = progress(connection, warehouse.tenant, after).written
+                while not self._done.wait(spacing):
+                    with warehouse.connection() as connection:
+                        self._show(progress(connection, warehouse.tenant, after))
+        except PipelineError:
+            return
+
+    def _show(self, now: Progress) -> None:
+        running = {name: self._rows(name, now) for name in now.running if name in self._left}
+        if self._bars is not None:
+            self._draw(self._bars, running)
+        elif running:
+            parts = [f"{name} {rows:,} rows" for name, rows in running.items()]
+            done = len(self._tables) - len(self._left)
+            at = time.strftime("%H:%M:%S")
+            show.stderr().print(f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}")
+
+    def _draw(self, bars: Bars, running: dict[str, int]) -> None:
+        for name in self._tasks.keys() - running.keys():
+            bars.remove_task(self._tasks.pop(name))
+        for name, rows in running.items():
+            if name not in self._tasks and len(self._tasks) < _AT_MOST:
+                self._tasks[name] = bars.add_task(name, total=None, rows="")
+            if name in self._tasks:
+                bars.update(self._tasks[name], rows=f"{rows:,} rows" if rows else "")
+
+    def _rows(self, entity: str, now: Progress) -> int:
+        table = self._tables[entity]
+        return now.written.get(table, 0) - self._before.get(table, 0)
+
+
+def _bars() -> Bars:
+    from rich.progress import (  # noqa: PLC0415 - takes a tenth of a second
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rows]}", justify="right"),
+        TimeElapsedColumn(),
+        console=show.stderr(),
+        transient=True,
+    )
