@@ -216,6 +216,12 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     drift: tuple[Drift, ...] = ()
 
+    @property
+    def every_id(self) -> list[int]:
+        """The ids that the page showed: rejects are at the source too, if not in form."""
+        rejected = (reject.record_id for reject in self.rejects)
+        return [*self.ids, *(own for own in rejected if own is not None)]
+
 
 @dataclass(slots=True)
 class Report:

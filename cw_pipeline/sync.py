@@ -131,9 +131,9 @@ def _refresh(work: Work, *, full: bool) -> None:
     except Unfilterable as finding:
         log.warning("%s is read whole from now on: %s", work.entity.name, finding)
         work.report.warnings.append(f"read whole from now on: {finding}")
-        work.hold.remember(filterable=False)
         work.hold.save(Checkpoint(watermark))
         snapshot(work)
+        work.hold.remember(filterable=False)  # now that reading it whole is known to work
 
 
 def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[Report]:

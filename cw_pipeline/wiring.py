@@ -92,7 +92,11 @@ def warehouse(settings: Settings) -> Warehouse:
 
 @contextmanager
 def connected(
-    settings: Settings, *, yielding: bool = False, dagster_run_id: str | None = None
+    settings: Settings,
+    *,
+    yielding: bool = False,
+    dagster_run_id: str | None = None,
+    policy: Policy = BACKGROUND,
 ) -> Iterator[Engine]:
     """A migrated warehouse and a source that shares the tenant's request budget.
 
@@ -104,7 +108,7 @@ def connected(
         store = stack.enter_context(warehouse(settings))
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
         gate = Gate(budget.lease, budget.announce)
-        api = stack.enter_context(source(settings, gate))
+        api = stack.enter_context(source(settings, gate, policy))
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.model import Lease
 
 if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from psycopg import Connection
+
+    Connect = Callable[[], AbstractContextManager[Connection[Any]]]
 
 _BURST = 5.0  # seconds' worth that may go at once after a rest: 900 + 75 a minute stays below 1,000
 _LEASED = 0.5  # seconds' worth taken at a time: a pause reaches other processes within that
@@ -34,9 +39,9 @@ class Budget:
     """
 
     def __init__(
-        self, pool: ConnectionPool, tenant: str, per_minute: int, *, yielding: bool = False
+        self, connect: Connect, tenant: str, per_minute: int, *, yielding: bool = False
     ) -> None:
-        self._pool = pool
+        self._connect = connect
         self._requests = max(1, int(per_minute * _LEASED / 60))
         self._asked = {
             "tenant": tenant,
@@ -48,7 +53,7 @@ class Budget:
     def lease(self) -> Lease:
         """Leave for the next few requests; a yielding process waits here for its turn."""
         while True:
-            with self._pool.connection() as connection:
+            with self._connect() as connection:
                 taken = connection.execute(_TAKE, self._asked).fetchone()
             if taken is not None:
                 return Lease(self._requests, max(0.0, *(float(seconds) for seconds in taken)))
@@ -56,7 +61,7 @@ class Budget:
 
     def announce(self, seconds: float) -> None:
         """Tells every process of the tenant that ConnectWise asked for a pause."""
-        with self._pool.connection() as connection:
+        with self._connect() as connection:
             connection.execute(
                 "update cw_sync.request_budget set paused_until ="
                 " greatest(paused_until, clock_timestamp() + make_interval(secs => %s))"

@@ -70,6 +70,8 @@ class Hold:
         """
         with self._warehouse.transaction() as connection:
             self._lock_merges(connection, shared=not alone)
+            if parent_id is not None:  # a backfill may read the same parent's children
+                _lock(connection, f"{self._tenant}/{self._entity.name}/{parent_id}")
             outcome = merge(
                 connection,
                 self._tenant,
@@ -136,15 +138,24 @@ class Hold:
                 ).format(self._table, sql.Identifier(self._entity.key[-1]), _of_parent(parent_id)),
                 [list(ids)],
             ).rowcount
-            for array in self._entity.arrays:
-                connection.execute(
-                    sql.SQL(
-                        "update {} set _deleted_at = now()"
-                        " where parent_id = any(%s) and _deleted_at is null"
-                    ).format(sql.Identifier(self._tenant, array.table)),
-                    [list(ids)],
-                )
+            self._delete_arrays(connection, ids)
         return gone
+
+    def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
+        """Not those of a child that lives on below another parent."""
+        for array in self._entity.arrays:
+            connection.execute(
+                sql.SQL(
+                    "update {} a set _deleted_at = now()"
+                    " where parent_id = any(%s) and _deleted_at is null and not exists"
+                    " (select from {} t where t.{} = a.parent_id and t._deleted_at is null)"
+                ).format(
+                    sql.Identifier(self._tenant, array.table),
+                    self._table,
+                    sql.Identifier(self._entity.key[-1]),
+                ),
+                [list(ids)],
+            )
 
     def parents_due(
         self, parent: Entity, max_age: timedelta, limit: int
@@ -200,11 +211,23 @@ class Hold:
     def follow_parents(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
         with self._warehouse.transaction() as connection:
+            above = sql.Identifier(self._tenant, parent.table)
+            # Forgotten, or the entity would seem as old as the last time they were read.
+            connection.execute(
+                sql.SQL(
+                    "delete from cw_sync.parent_read r using {} p where r.tenant = %s"
+                    " and r.entity = %s and r.parent_id = p.id and p._deleted_at is not null"
+                ).format(above),
+                [self._tenant, self._entity.name],
+            )
             query = sql.SQL(
                 "update {child} c set _deleted_at = now(), _synced_at = now() from {parent} p"
                 " where p.id = c.parent_id and p._deleted_at is not null and c._deleted_at is null"
-            ).format(child=self._table, parent=sql.Identifier(self._tenant, parent.table))
-            return connection.execute(query).rowcount
+                " returning c.{key}"
+            ).format(child=self._table, parent=above, key=sql.Identifier(self._entity.key[-1]))
+            gone = [row[0] for row in connection.execute(query)]
+            self._delete_arrays(connection, gone)
+            return len(gone)
 
     def clock(self) -> datetime:
         """The warehouse's clock."""
@@ -239,11 +262,7 @@ class Hold:
 
     def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:
         """Two runs must not look a row up and then both insert it."""
-        how = "_shared" if shared else ""
-        connection.execute(
-            f"select pg_advisory_xact_lock{how}(hashtextextended(%s, 1))",
-            [f"{self._tenant}/{self._entity.name}"],
-        )
+        _lock(connection, f"{self._tenant}/{self._entity.name}", shared=shared)
 
     def _keep_account(
         self, connection: Connection[Any], batch: Batch, parent_id: int | None
@@ -254,6 +273,11 @@ class Hold:
         if batch.drift:
             state.note_drift(connection, self._tenant, name, batch.drift)
         state.resolve(connection, self._tenant, name, batch.ids, parent_id)
+
+
+def _lock(connection: Connection[Any], key: str, *, shared: bool = False) -> None:
+    how = "_shared" if shared else ""
+    connection.execute(f"select pg_advisory_xact_lock{how}(hashtextextended(%s, 1))", [key])
 
 
 def _of_parent(parent_id: int | None) -> sql.Composable:

@@ -217,7 +217,8 @@ def note_drift(
             'insert into cw_sync.column_drift as drift (tenant, entity, "column", change, sample)'
             ' values (%s, %s, %s, %s, %s) on conflict (tenant, entity, "column", change)'
             " do update set last_seen = now()",
-            [(tenant, entity, d.column, d.change, d.sample) for d in seen.values()],
+            # In one order: ranges that load side by side would lock each other out otherwise.
+            [(tenant, entity, *key, seen[key].sample) for key in sorted(seen)],
         )
 
 

@@ -93,7 +93,7 @@ class Warehouse:
 
     def budget(self, per_minute: int, *, yielding: bool = False) -> Budget:
         """The tenant's request budget, shared with its other processes."""
-        return Budget(self._pool, self.tenant, per_minute, yielding=yielding)
+        return Budget(self.connection, self.tenant, per_minute, yielding=yielding)
 
     @contextmanager
     def hold(self, entity: Entity, kind: str, dagster_run_id: str | None = None) -> Iterator[Hold]:

@@ -10,10 +10,12 @@ from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.passes.engine import side_by_side
-from cw_pipeline.passes.reader import NotForward
+from cw_pipeline.passes.reader import NotForward, Reader
 from cw_pipeline.passes.retire import allowance
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cw_pipeline.model import Entity
     from cw_pipeline.passes.work import Work
 
@@ -27,6 +29,7 @@ class ChildrenPass:
     allowed: int = 0
     forbidden: int = 0
     withheld: int = 0
+    missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def run(self, *, whole: bool = False) -> None:
@@ -37,13 +40,19 @@ class ChildrenPass:
         changed, rest = work.hold.parents_due(self.parent, age, share)
         due = changed + rest
         self.allowed = allowance(work, work.hold.row_count())
+        started = work.hold.clock()
         side_by_side(self._read, due, limits.lanes)
+        self._settle_missing(started, everyone=len(self.missing) == len(due))
         work.report.rows_deleted += work.hold.follow_parents(self.parent)
         if due and self.forbidden == len(due):
             raise SourceForbidden(
                 f"{work.entity.name}: 403 for every parent. The API member's security role may not"
                 " inquire it",
                 403,
+            )
+        if self.forbidden:
+            work.report.warnings.append(
+                f"403 for {self.forbidden} of {len(due)} parents: their children are not read"
             )
         if self.withheld:
             work.report.warnings.append(
@@ -55,12 +64,27 @@ class ChildrenPass:
             work.hold.save(Checkpoint(watermark=oldest))
         work.report.watermark = oldest
 
+    def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
+        """Parents that are gone are none to wait for; if they are there, the list itself is not.
+
+        Raises SourceMissing: a 404 is never "no children".
+        """
+        if not self.missing:
+            return
+        *above, own = self.missing[0]
+        if everyone and Reader(self.work.engine, self.parent).present([own], tuple(above)):
+            raise SourceMissing(f"{self.work.entity.name}: 404 for every parent", 404)
+        for parents in self.missing:
+            self.work.hold.parent_read(parents[-1], at)
+
     def _read(self, parents: tuple[int, ...]) -> None:
         started = self.work.hold.clock()
         try:
             seen = self._read_either_way(parents)
         except SourceMissing:
-            return  # the parent went since it was read; the parent's own pass finds that out
+            with self._lock:
+                self.missing.append(parents)
+            return
         except SourceForbidden:
             with self._lock:
                 self.forbidden += 1
@@ -69,10 +93,11 @@ class ChildrenPass:
         self.work.hold.parent_read(parents[-1], started)
 
     def _read_either_way(self, parents: tuple[int, ...]) -> set[int]:
+        paging = self.work.reader.paging  # another thread may find out at the same time
         try:
             return self._read_one(parents)
         except NotForward:
-            if self.work.reader.paging is not Paging.FORWARD:
+            if paging is not Paging.FORWARD:
                 raise
             self.work.hold.remember(forward_only=False)
             self.work.reader.paging = Paging.KEYSET
@@ -82,8 +107,7 @@ class ChildrenPass:
         seen: set[int] = set()
         reader, parent_id = self.work.reader, parents[-1]
         for batch in reader.walk(reader.query(parents), parent_id):
-            seen.update(batch.ids)
-            seen.update(r.record_id for r in batch.rejects if r.record_id is not None)
+            seen.update(batch.every_id)
             self.work.load(batch, parent_id=parent_id, alone=False)
         return seen
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cw_pipeline.errors import SourceError
+from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
 from cw_pipeline.model import Keeping
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def count_source(work: Work) -> None:
     try:
         report.source_rows = work.reader.count()
     except SourceError as error:
-        work.hold.remember(count=False)
+        if isinstance(error, SourceMissing | SourceRefused):
+            work.hold.remember(count=False)  # anything else may pass
         report.warnings.append(f"no count: {error}")
         return
     work.hold.ledger.counted(report.source_rows, report.row_count or 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown
+from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
 from cw_pipeline.extract import BRIEF, Paging, Query, Tally
 from cw_pipeline.normalize import Normalizer, id_of
 from cw_pipeline.passes.poison import is_timeout, isolate
@@ -126,11 +127,21 @@ class Reader:
         query = replace(
             self.query(), page_size=1, fields="id", order="id desc", paging=Paging.OFFSET
         )
-        ids = self._engine.source.ask(query, id_of, self.tally)
+        try:
+            ids = self._engine.source.ask(query, id_of, self.tally)
+        except SourceRefused:
+            return None  # it takes no such order; reading it in one piece works all the same
         return ids[0] if ids else None
 
     def present(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
         """Which of these ids the list has, asked with as few and as short questions as can be."""
+        try:
+            return self._confirmed(ids, parents)
+        except SourceRefused:  # it takes no conditions: all of it is the answer
+            query, parent_id = self.query(parents), parents[-1] if parents else None
+            return {own for batch in self.walk(query, parent_id) for own in batch.every_id}
+
+    def _confirmed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
         found: set[int] = set()
         for query in self._about(ids, parents):
             asked = replace(query, fields="id")
@@ -176,7 +187,8 @@ def _check_order(query: Query, batch: Batch) -> None:
         raise SourceBroken(
             f"{query.path}: no record on a page has an id, so the next page is unknown"
         )
-    if batch.cursor <= query.cursor or min(batch.ids, default=batch.cursor) <= query.cursor:
+    rising = all(before <= own for before, own in pairwise([query.cursor + 1, *batch.ids]))
+    if batch.cursor <= query.cursor or not rising:
         raise NotForward(f"{query.path}: asked for ids after {query.cursor}, got others")
 
 

@@ -33,7 +33,6 @@ def _read(work: Work) -> list[int]:
     """Every id or position the list showed, rejects included: they are there, if not in form."""
     seen: list[int] = []
     for batch in work.reader.walk(work.reader.query()):
-        seen += batch.ids
-        seen += [r.record_id for r in batch.rejects if r.record_id is not None]
+        seen += batch.every_id
         work.load(batch)
     return seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import SourceRefused, TooManyRejects
@@ -28,6 +29,7 @@ class WindowPass:
     """One pass of one entity. What reads everything reads ranges of ids side by side."""
 
     work: Work
+    loaded: bool = False
     stamped: bool = False
 
     def refresh(self, *, whole: bool = False) -> None:
@@ -71,10 +73,13 @@ class WindowPass:
                 raise
             self.work.hold.remember(forward_only=False)
             self.work.reader.paging = Paging.KEYSET
-            self._read(self.work.hold.checkpoint(), window)
+            # From the start: pages that were in another order than by id left ids out on the way.
+            anew = Checkpoint(checkpoint.watermark, window)
+            self.work.hold.save(anew)
+            self._read(anew, window)
         except SourceRefused as error:
-            if window.since is None:
-                raise
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise  # only a 400 is about the conditions
             raise Unfilterable(str(error)) from error
 
     def _read(self, checkpoint: Checkpoint, window: Window) -> None:
@@ -115,11 +120,12 @@ class WindowPass:
             self.work.hold.finish_range(ids)
 
     def _load(self, batch: Batch, reached: IdRange, *, alone: bool) -> None:
+        self.loaded = self.loaded or bool(batch.ids)
         self.stamped = self.stamped or any(batch.stamps)
         self.work.load(batch, reached, alone=alone)
 
     def _check_stamps(self, window: Window) -> None:
-        if window.since is None and self.work.report.rows_read and not self.stamped:
+        if window.since is None and self.loaded and not self.stamped:
             raise Unfilterable("no record carries lastUpdated")
 
 

@@ -26,6 +26,7 @@ class Work:
     reader: Reader
     hold: Hold
     report: Report
+    judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -64,10 +65,11 @@ class Work:
             report.rows_updated += outcome.updated
             report.rows_unchanged += outcome.unchanged
             report.dead_letters += len(batch.rejects)
+            self.judged_rejects += len(batch.rejects) if judged else 0
             allowed = max(limits.min_rejects, limits.max_reject_fraction * report.rows_read)
-        if judged and report.dead_letters > allowed:
+        if self.judged_rejects > allowed:
             raise TooManyRejects(
-                f"{self.entity.name}: {report.dead_letters} of {report.rows_read} records were"
+                f"{self.entity.name}: {self.judged_rejects} of {report.rows_read} records were"
                 " rejected, so the watermark stays. `dead-letters list` names the fields and why"
             )
         return outcome

@@ -1,0 +1,93 @@
+"""A whole pipeline for a story: a tenant, the simulator that serves it, and a warehouse."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from cw_pipeline import wiring
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.extract import Policy
+from cw_pipeline.settings import Settings
+from cw_pipeline.simulator import CLIENT_ID
+from cw_pipeline.sync import Plan, sync_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cw_pipeline.model import Report
+    from cw_pipeline.passes.engine import Engine
+    from cw_pipeline.simulator import Simulator, Tenant
+
+HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
+PRIVATE_KEY = "private"
+
+
+@dataclass
+class Story:
+    """A tenant, its simulator and its warehouse; `sync` connects anew, as a new process would."""
+
+    dsn: str
+    simulator: Simulator
+    tenant: Tenant
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self, **options: Any) -> Settings:
+        """Settings for this simulator and warehouse."""
+        return Settings(
+            site=self.simulator.url,
+            company="demo",
+            public_key="public",
+            private_key=PRIVATE_KEY,
+            client_id=CLIENT_ID,
+            warehouse_dsn=self.dsn,
+            requests_per_minute=1_000_000,
+            **{"timeout_seconds": 5, **self.options, **options},
+        )
+
+    @contextmanager
+    def engine(self, **options: Any) -> Iterator[Engine]:
+        """A connected engine that does not wait long between tries."""
+        with wiring.connected(self.settings(**options), policy=HASTY) as engine:
+            yield engine
+
+    def sync(self, *names: str, plan: Plan | None = None, **options: Any) -> dict[str, Report]:
+        """The reports of syncing these entities once, by entity."""
+        with self.engine(entities=",".join(names), **options) as engine:
+            entities = [CATALOG[name] for name in names]
+            return {r.entity: r for r in sync_all(entities, engine, plan or Plan())}
+
+    def one(self, name: str, plan: Plan | None = None, **options: Any) -> Report:
+        """The report of syncing one entity, which must not fail."""
+        report = self.sync(name, plan=plan, **options)[name]
+        if report.failure is not None:
+            raise report.failure
+        return report
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """What the warehouse answers to a query."""
+        with psycopg.connect(self.dsn, row_factory=dict_row) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def table(self, name: str, *, deleted: bool = False) -> dict[int, dict[str, Any]]:
+        """The entity's live rows by id; the deleted ones too, if asked for."""
+        where = "" if deleted else " where _deleted_at is null"
+        table = CATALOG[name].table
+        found = self.rows(f"select * from connectwise.{table}{where}")  # noqa: S608
+        return {row["id"]: row for row in found}
+
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        """The entity's checkpoint, as stored."""
+        (found,) = self.rows("select * from cw_sync.checkpoint where entity = %s", name)
+        return found
+
+
+@pytest.fixture
+def story(dsn: str, simulator: Simulator, tenant: Tenant) -> Story:
+    """An empty tenant and an empty warehouse."""
+    return Story(dsn, simulator, tenant)
