@@ -269,3 +269,28 @@ class Audit:
     proven: bool = False
     detail: str = ""
     failure: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportColumn:
+    """A column of one of the tenant's reports, as the reporting API declares it.
+
+    `position` counts from 1. `nullable` is None where it is not said.
+    """
+
+    report: str
+    column: str
+    type: str
+    nullable: bool | None
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDrift:
+    """How a report differs from what it was: `change` is added, removed or retyped."""
+
+    report: str
+    column: str
+    change: str
+    was: str
+    now: str

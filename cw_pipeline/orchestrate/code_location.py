@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.orchestrate.assets import entity_assets
-from cw_pipeline.orchestrate.jobs import refresh_job
+from cw_pipeline.orchestrate.jobs import jobs
 from cw_pipeline.orchestrate.months import months_from
+from cw_pipeline.orchestrate.promises import promises
+from cw_pipeline.orchestrate.proof import proof_assets
+from cw_pipeline.orchestrate.reports import report_asset
+from cw_pipeline.orchestrate.schedules import schedules
 from cw_pipeline.orchestrate.tenant_run import tenant_run
 
 if TYPE_CHECKING:
@@ -19,11 +23,17 @@ if TYPE_CHECKING:
 
 
 def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definitions:
-    """Assets, jobs, schedules and checks of these entities."""
-    months = months_from(settings.backfill_start)
+    """Assets, checks, jobs and schedules of these entities. Connects to nothing."""
+    made = jobs(settings, entities)
     return dg.Definitions(
-        assets=entity_assets(settings, entities, months),
-        jobs=[refresh_job(settings, entities)],
+        assets=[
+            *entity_assets(settings, entities, months_from(settings.backfill_start)),
+            *proof_assets(settings, entities),
+            report_asset(settings),
+        ],
+        asset_checks=[promises(settings, entities)],
+        jobs=made.values(),
+        schedules=schedules(settings, entities, made),
         resources={"tenant_run": tenant_run},
         executor=dg.in_process_executor,
     )

@@ -1,4 +1,4 @@
-"""The jobs: what runs together."""
+"""The jobs: what runs together, and how a run that failed is tried again."""
 
 from __future__ import annotations
 
@@ -6,37 +6,83 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cw_pipeline.orchestrate.promises import DEAD_LETTERS, FRESH, PROVEN, promise_selection
+from cw_pipeline.orchestrate.proof import audit_key, reread_key
+from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
 from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key
+from cw_pipeline.orchestrate.tenant_run import YIELDING_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
+
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
-REFRESH = "refresh"
+REFRESH, PROMISES, RECONCILE, REREAD, REPORTS = (
+    "refresh", "promises", "reconcile", "reread", "report_columns",
+)  # fmt: skip
 TRIGGER = "cw/trigger"
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
-"""A failed run is tried once more, with the entities that failed. Set by job, read by the daemon."""
+_BEHIND = {YIELDING_TAG: "true"}
 
 
-def refresh_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
-    """Brings entities up to date."""
+def jobs(
+    settings: Settings, entities: Sequence[Entity]
+) -> dict[str, UnresolvedAssetJobDefinition]:
+    """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
     keys = [asset_key(settings.schema_, entity.table) for entity in entities]
-    return dg.define_asset_job(
-        REFRESH,
-        description=(
+    proven = promise_selection(settings, entities, PROVEN)
+    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN)
+    made = (
+        _job(
+            REFRESH,
             "Reads what changed since each entity's watermark. The schedule launches it; launched"
-            " by hand with a month, it reads that month again."
+            " by hand for a month, it reads that month again.",
+            with_checks(keys, SYNC_OK),
+            _RETRIES,
         ),
-        selection=synced(keys),
-        tags=_RETRIES,
+        _job(PROMISES, "Looks in the warehouse whether what is promised holds.", watched, {}),
+        _job(
+            RECONCILE,
+            "Compares every list with its table, mends the difference, and says what is proven.",
+            with_checks([audit_key(settings)]) | proven,
+            _RETRIES | _BEHIND,
+        ),
+        _job(
+            REREAD,
+            "Reads the next part of every list again, whatever its stamps say.",
+            with_checks([reread_key(settings)]),
+            _RETRIES | _BEHIND,
+        ),
+        _job(
+            REPORTS,
+            "Snapshots the columns of the tenant's reports and tells what changed.",
+            with_checks([report_key(settings)], SYNC_OK, UNCHANGED),
+            _RETRIES | _BEHIND,
+        ),
+    )
+    return {job.name: job for job in made}
+
+
+def with_checks(keys: Sequence[dg.AssetKey], *names: str) -> dg.AssetSelection:
+    """The assets with just these checks."""
+    checks = [dg.AssetCheckKey(key, name) for key in keys for name in names]
+    selected = dg.AssetSelection.assets(*keys).without_checks()
+    return selected | dg.AssetSelection.checks(*checks) if checks else selected
+
+
+def _job(
+    name: str, description: str, selection: dg.AssetSelection, tags: dict[str, str]
+) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        description=description,
+        selection=selection,
+        tags=tags,
         executor_def=dg.in_process_executor,
     )
-
-
-def synced(keys: Sequence[dg.AssetKey]) -> dg.AssetSelection:
-    """The assets with the check that their own step makes, and no other's."""
-    checks = [dg.AssetCheckKey(key, SYNC_OK) for key in keys]
-    return dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cw_pipeline.load.standing import preview
+from cw_pipeline.load.preview import preview
 from cw_pipeline.orchestrate.specs import column_schema
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def counts(report: Report) -> dict[str, Any]:
 
 def _preview(warehouse: Warehouse, entity: Entity) -> str:
     """The rows that changed last as a table: keys and stamps alone, nothing personal."""
-    names, rows = preview(warehouse, entity)
+    with warehouse.connection() as connection:
+        names, rows = preview(connection, warehouse.tenant, entity)
     lines = [names, ["---"] * len(names), *([_shown(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

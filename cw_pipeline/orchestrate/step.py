@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from cw_pipeline.errors import EntityBusy, PipelineError
-from cw_pipeline.load.standing import standings
 from cw_pipeline.model import Keeping, Window
 from cw_pipeline.orchestrate import metadata
 from cw_pipeline.orchestrate.config import plan_of
@@ -65,7 +64,7 @@ class Step:
     def _synced(self, config: SyncConfig) -> Iterator[Result]:
         plan = self._plan(config)
         engine = self.run.engine()
-        before = standings(engine.warehouse)
+        before = self.run.standings()
         keys = {entity.name: key for key, entity in self._selected().items()}
         for report in sync_all(self._selected().values(), engine, plan):
             key = keys[report.entity]
@@ -75,7 +74,7 @@ class Step:
                 yield from self._failed(key, entity, report.failure)
                 continue
             self.told.add(entity.name)
-            since = before[entity.name].watermark if entity.name in before else None
+            since = before[entity.name].complete_through if entity.name in before else None
             self._stamp(key, entity, _covered(report, plan, since))
             whole = plan.full or (plan.window is None and since is None)
             yield from self._succeeded(key, report, engine.warehouse, whole=whole)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
-from cw_pipeline import wiring
+from cw_pipeline import ground, wiring
 from cw_pipeline.errors import (
     ConfigError,
     PipelineError,
@@ -17,6 +17,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
+from cw_pipeline.load.overview import EntityStatus, overview
 from cw_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cw_pipeline.passes.engine import Engine
 
 BACKFILL_TAG = "dagster/backfill"
+YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first
 RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
 
 PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMissing)
@@ -78,7 +80,17 @@ class TenantRun:
 
     def settings(self) -> Settings:
         """The settings that this run goes by, with the embedded parts put in."""
-        return self.caller.settings if self.caller else Settings.read()
+        return self.caller.settings if self.caller else ground.ensured(Settings.read())
+
+    def standings(self) -> dict[str, EntityStatus]:
+        """How every entity stands in the warehouse now; needs no tenant."""
+        with ExitStack() as stack:
+            if self._engine is None:
+                warehouse = stack.enter_context(wiring.warehouse(self.settings()))
+            else:
+                warehouse = self._engine.warehouse
+            connection = stack.enter_context(warehouse.connection())
+            return {each.entity: each for each in overview(connection, warehouse.tenant)}
 
     def give_up(self, error: Exception) -> None:
         """Spares the steps to come what cannot succeed: the keys were refused, say."""
@@ -106,7 +118,11 @@ def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
     """One for each run. Connects nothing before a step asks."""
     run = context.run
     assert run is not None
-    made = TenantRun(run.run_id, BACKFILL_TAG in run.tags, CALLERS.get(run.run_id))
+    made = TenantRun(
+        run.run_id,
+        yielding=not {BACKFILL_TAG, YIELDING_TAG}.isdisjoint(run.tags),
+        caller=CALLERS.get(run.run_id),
+    )
     try:
         yield made
     finally:

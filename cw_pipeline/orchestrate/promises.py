@@ -1,0 +1,135 @@
+"""What is promised of every entity, as asset checks: fresh, nothing left out, proven.
+
+They look at the warehouse alone, so they also tell when nothing ran at all.
+Without postponed annotations: Dagster reads a step's as objects.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from cw_pipeline.load.overview import EntityStatus
+from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.orchestrate.proof import audit_key
+from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.orchestrate.tenant_run import TenantRun
+from cw_pipeline.settings import Settings
+
+PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
+FRESH, DEAD_LETTERS, PROVEN = "fresh", "dead_letters", "proven"
+
+_TOLD = {
+    FRESH: "Its data is complete up to a time that is as near as promised",
+    DEAD_LETTERS: "No record of it is kept out of the warehouse",
+    PROVEN: "The last reconcile found the table and the list to be the same, lately",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a promise is kept, and in words."""
+
+    passed: bool
+    told: str
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+
+
+def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDefinition:
+    """The checks of these entities, evaluated together."""
+    by_key = {asset_key(settings.schema_, entity.table): entity for entity in entities}
+
+    @dg.multi_asset_check(
+        name="judge_promises",
+        description="Looks in the warehouse whether what is promised of each entity holds.",
+        specs=list(_specs(settings, by_key)),
+        can_subset=True,
+    )
+    def kept(
+        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+    ) -> Iterator[dg.AssetCheckResult]:
+        standings = tenant_run.standings()
+        for check in sorted(context.selected_asset_check_keys):
+            entity = by_key[check.asset_key]
+            verdict = judged(check.name, entity, standings.get(entity.name), settings)
+            yield dg.AssetCheckResult(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=verdict.passed,
+                severity=verdict.severity,
+                description=verdict.told,
+            )
+
+    return kept
+
+
+def promise_selection(
+    settings: Settings, entities: Sequence[Entity], *names: str
+) -> dg.AssetSelection:
+    """The checks of these names on the entities."""
+    keys = [asset_key(settings.schema_, entity.table) for entity in entities]
+    return dg.AssetSelection.checks(*(dg.AssetCheckKey(k, name) for k in keys for name in names))
+
+
+def judged(
+    name: str, entity: Entity, standing: EntityStatus | None, settings: Settings
+) -> Verdict:
+    """Whether a promise is kept by an entity that stands so. None: it was never touched."""
+    if standing is None or standing.complete_through is None:
+        never = standing is None or name != DEAD_LETTERS
+        if never:
+            return Verdict(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
+    assert standing is not None
+    if name == FRESH:
+        return _fresh(entity, standing, settings)
+    if name == DEAD_LETTERS:
+        return _dead_letters(standing, settings.max_open_dead_letters)
+    return _proven(standing)
+
+
+def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdict:
+    assert standing.complete_through is not None
+    late = datetime.now(UTC) - standing.complete_through
+    promised = timedelta(minutes=settings.fresh_minutes)
+    if entity.keeping is Keeping.SNAPSHOT:
+        promised += timedelta(days=1)
+    if entity.keeping is Keeping.CHILDREN:
+        # The rotation reads each parent's children once in this time; its oldest is its watermark.
+        promised += timedelta(hours=settings.children_max_age_hours)
+    told = f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
+    return Verdict(late <= promised, f"{told}; promised: {_long(promised)}")
+
+
+def _dead_letters(standing: EntityStatus, most: int) -> Verdict:
+    count = standing.dead_letters
+    severity = dg.AssetCheckSeverity.ERROR if count > most else dg.AssetCheckSeverity.WARN
+    told = f"{count} records are kept out: `cw-pipeline dead-letters list` says why"
+    return Verdict(count == 0, told if count else "none", severity)
+
+
+def _proven(standing: EntityStatus) -> Verdict:
+    if standing.audited_at is None:
+        return Verdict(False, "never reconciled", dg.AssetCheckSeverity.WARN)
+    when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
+    if not standing.proven:
+        kept = f"; {standing.quarantined} rows the source no longer lists were kept by the guard"
+        return Verdict(False, f"not the same at {when}{kept if standing.quarantined else ''}")
+    late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN
+    return Verdict(not late, f"the same at {when}")
+
+
+def _specs(
+    settings: Settings, entities: Mapping[dg.AssetKey, Entity]
+) -> Iterator[dg.AssetCheckSpec]:
+    for key in entities:
+        for name, told in _TOLD.items():
+            # So that `proven` waits for a reconcile in the same run.
+            deps = [audit_key(settings)] if name == PROVEN else []
+            yield dg.AssetCheckSpec(name, asset=key, description=told, additional_deps=deps)
+
+
+def _long(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -1,0 +1,131 @@
+"""Reconcile and the rotating re-read as assets: the history of what they found, entity by entity.
+
+Without postponed annotations: Dagster reads a step's as objects.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import dagster as dg
+from pydantic import Field
+
+from cw_pipeline.errors import EntityBusy, PipelineError
+from cw_pipeline.model import Audit, Entity
+from cw_pipeline.orchestrate.assets import POOL
+from cw_pipeline.orchestrate.specs import OWNER, asset_key
+from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
+from cw_pipeline.reconcile import reconcile_all, reread_all
+from cw_pipeline.settings import Settings
+
+GROUP = "proof"
+_COUNTS = ("missing", "stale", "extra", "healed", "deleted", "drift")
+Audits: TypeAlias = Iterable[Audit]
+
+
+class ReconcileConfig(dg.Config):
+    """What a reconcile may do."""
+
+    apply_deletes: bool = Field(
+        False, description="Lifts the guard once: deletes all that the source no longer lists."
+    )
+
+
+def audit_key(settings: Settings) -> dg.AssetKey:
+    """The asset of what reconcile found."""
+    return asset_key(settings.schema_, "audit")
+
+
+def reread_key(settings: Settings) -> dg.AssetKey:
+    """The asset of what the re-read found."""
+    return asset_key(settings.schema_, "reread")
+
+
+def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.AssetsDefinition]:
+    """The two assets over these entities."""
+    by_name = {entity.name: entity for entity in entities}
+    shared = {"group_name": GROUP, "owners": [OWNER], "kinds": {"connectwise", "postgres"}}
+
+    @dg.asset(
+        key=audit_key(settings),
+        description=(
+            "Compares every entity's list with its table, id by id, and mends the difference:"
+            " table cw_sync.audit. What it found of an entity is plotted with the entity."
+        ),
+        metadata={"dagster/table_name": "cw_sync.audit"},
+        pool=POOL,
+        **shared,
+    )
+    def reconcile(
+        context: dg.AssetExecutionContext,
+        config: ReconcileConfig,
+        tenant_run: dg.ResourceParam[TenantRun],
+    ) -> dg.MaterializeResult[None]:
+        def ask() -> Audits:
+            deletes = config.apply_deletes
+            return reconcile_all(entities, tenant_run.engine(), apply_deletes=deletes)
+
+        return _audited(context, tenant_run, settings, by_name, ask)
+
+    @dg.asset(
+        key=reread_key(settings),
+        description=(
+            "Reads a part of every list again, each night the next, to find what changed although"
+            " lastUpdated did not: `drift`."
+        ),
+        metadata={"dagster/table_name": "cw_sync.audit"},
+        pool=POOL,
+        **shared,
+    )
+    def reread(
+        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+    ) -> dg.MaterializeResult[None]:
+        def ask() -> Audits:
+            return reread_all(entities, tenant_run.engine())
+
+        return _audited(context, tenant_run, settings, by_name, ask)
+
+    return [reconcile, reread]
+
+
+def _audited(
+    context: dg.AssetExecutionContext,
+    run: TenantRun,
+    settings: Settings,
+    entities: dict[str, Entity],
+    ask: Callable[[], Audits],
+) -> dg.MaterializeResult[None]:
+    """Tells each audit as it comes, as an observation of its entity's asset; then the sum."""
+    audits: list[Audit] = []
+    try:
+        for audit in ask():
+            audits.append(audit)
+            if audit.failure is None:
+                key = asset_key(settings.schema_, entities[audit.entity].table)
+                context.log_event(dg.AssetObservation(key, metadata=_told(audit)))
+    except PipelineError as error:
+        raise _failure(context, run, {"all entities": error}) from error
+    failed = {a.entity: a.failure for a in audits if a.failure is not None}
+    failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
+    if failed:
+        raise _failure(context, run, failed)
+    sums = {name: sum(getattr(audit, name) for audit in audits) for name in _COUNTS}
+    proven = sum(audit.proven for audit in audits)
+    return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})
+
+
+def _told(audit: Audit) -> dict[str, int | bool | str]:
+    told: dict[str, int | bool | str] = {name: getattr(audit, name) for name in _COUNTS}
+    told |= {"proven": audit.proven, "kind": audit.kind}
+    if audit.detail:
+        told["detail"] = audit.detail
+    return told
+
+
+def _failure(
+    context: dg.AssetExecutionContext, run: TenantRun, failed: dict[str, Exception]
+) -> dg.Failure:
+    run.failures.extend(failed.values())
+    retry = str(run.retryable).lower()
+    context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: retry})
+    told = "; ".join(f"{name}: {error}" for name, error in failed.items())
+    return dg.Failure(f"{len(failed)} failed. {told}", allow_retries=False)

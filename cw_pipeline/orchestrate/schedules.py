@@ -1,0 +1,119 @@
+"""When what runs. All are on from the start, and off by a click.
+
+On, because a warehouse that nobody remembered to switch on is stale, and a first look at the UI
+should see it work. None of them can do harm: they read within the tenant's request budget, a pass
+repeats itself freely, and deletes stand under a guard. A run that is still going makes the next one
+skip; what was skipped is read by the one after, which goes on from the watermark.
+
+Without postponed annotations: Dagster reads a schedule's as objects.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.orchestrate.assets import by_module, op_name
+from cw_pipeline.orchestrate.jobs import (
+    PROMISES,
+    RECONCILE,
+    REFRESH,
+    REPORTS,
+    REREAD,
+    TRIGGER,
+)
+from cw_pipeline.orchestrate.months import month_of
+from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.settings import Settings
+
+REFERENCE = "reference"
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_URGENT = {"dagster/priority": "10"}  # before a backfill that waits in the queue
+
+
+def schedules(
+    settings: Settings,
+    entities: Sequence[Entity],
+    jobs: Mapping[str, UnresolvedAssetJobDefinition],
+) -> list[dg.ScheduleDefinition]:
+    """The schedules over these entities."""
+    whole = [entity for entity in entities if entity.keeping is Keeping.SNAPSHOT]
+    changing = [entity for entity in entities if entity.keeping is not Keeping.SNAPSHOT]
+    made = [
+        _plain("promises", "8 * * * *", jobs[PROMISES]),
+        _plain("reconcile", "17 2 * * *", jobs[RECONCILE]),
+        _plain("reread", "17 3 * * *", jobs[REREAD]),
+        _plain("report_columns", "47 4 * * *", jobs[REPORTS]),
+    ]
+    refresh = jobs[REFRESH]
+    if changing:
+        made.append(_refresh("refresh", "*/15 * * * *", refresh, settings, changing))
+    if whole:  # lists that show no changes; many, if all of them are chosen
+        made.append(_refresh(REFERENCE, "27 5 * * *", refresh, settings, whole))
+    return made
+
+
+def _plain(
+    name: str, cron: str, job: UnresolvedAssetJobDefinition
+) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        description=job.description,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if _going(context, name):
+            return dg.SkipReason(f"the last {name} is still going")
+        return dg.RunRequest(tags={TRIGGER: name})
+
+    return tick
+
+
+def _refresh(
+    name: str,
+    cron: str,
+    job: UnresolvedAssetJobDefinition,
+    settings: Settings,
+    entities: Sequence[Entity],
+) -> dg.ScheduleDefinition:
+    """A refresh of some entities: what changed since each one's watermark.
+
+    It is launched for the current month, which it brings up to date; further months that it finds
+    changed, after an outage or in a first load, it reports itself.
+    """
+    keys = [asset_key(settings.schema_, entity.table) for entity in entities]
+    dated = any(entity.keeping is Keeping.WINDOW for entity in entities)
+    config = {op_name(each): {"config": {"mode": "incremental"}} for each in by_module(entities)}
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        description="Reads what changed since each entity's watermark.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if _going(context, name):
+            return dg.SkipReason(f"the last {name} is still going")
+        return dg.RunRequest(
+            run_config={"ops": config},
+            asset_selection=keys,
+            partition_key=month_of(context.scheduled_execution_time) if dated else None,
+            tags={TRIGGER: name, **_URGENT},
+        )
+
+    return tick
+
+
+def _going(context: dg.ScheduleEvaluationContext, name: str) -> bool:
+    going = dg.RunsFilter(tags={TRIGGER: name}, statuses=_UNFINISHED)
+    return context.instance.get_runs_count(going) > 0
