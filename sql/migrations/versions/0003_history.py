@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0003"
-down_revision = "0002" if list(Path(__file__).parent.glob("0002*.py")) else "0001"
+down_revision = "0002"
 
 
 def upgrade() -> None:
