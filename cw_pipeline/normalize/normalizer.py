@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from hashlib import blake2b
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.model import Batch, Drift, Entity, Reject, Row
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
 _INT64 = range(-(2**63), 2**63)
+_HALF = 2**63  # bigint is signed
 _PACK = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -182,7 +183,7 @@ def _head(body: bytes) -> str:
 
 
 def _hash(values: tuple[Any, ...]) -> int:
-    return int.from_bytes(blake2b(_PACK(values), digest_size=8).digest(), "big", signed=True)
+    return xxh3_64_intdigest(_PACK(values)) - _HALF
 
 
 def _reject(record: dict[str, Any], mended: Mended) -> Reject:
