@@ -29,7 +29,9 @@ def isolate(
         if not reader.answers():
             raise error
         if size == 1:
-            return _poisoned(reader, query, error)
+            # Nobody to blame: what broke the page went away meanwhile.
+            blamed = _poisoned(reader, query, error)
+            return blamed or reader.ask(replace(query, page_size=1), parent_id, start)
         size //= 2
         try:
             batch = reader.ask(replace(query, page_size=size), parent_id, start)
@@ -49,8 +51,11 @@ def is_timeout(error: SourceError) -> bool:
     )
 
 
-def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch:
-    own = _next_id(reader, query)
+def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch | None:
+    """The batch that blames the first record behind the cursor; None if there is none any more."""
+    own = _next_id(reader, replace(query, page_size=1))
+    if own is None:
+        return None
     answer = getattr(error, "answer", "")
     reject = Reject(
         record_id=own,
@@ -72,34 +77,43 @@ def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch:
     )
 
 
-def _next_id(reader: Reader, query: Query) -> int:
+def _next_id(reader: Reader, one: Query) -> int | None:
     """The id of the first record behind the cursor, which cannot be read whole."""
-    one = replace(query, page_size=1)
     try:
         ids = reader.ids(one)
     except (SourceBroken, SourceDown):
-        return _stepped(reader, one)
-    return ids[0] if ids else _stepped(reader, one)
+        return _closed_in(reader, one)
+    return ids[0] if ids else None
 
 
-def _stepped(reader: Reader, one: Query) -> int:
-    """The same, where even `fields=id` fails: the least cursor behind which a page can be read."""
+def _closed_in(reader: Reader, one: Query) -> int:
+    """The same, where even `fields=id` fails: the least upper end at which the answer breaks.
+
+    Not the least cursor behind which it does not: good records between two poisoned ones would be
+    jumped. Raises SourceError if the whole list breaks, with no record in it or with any.
+    """
+    reader.ids(_upto(one, one.cursor))
     low, high = one.cursor, one.cursor + 1
-    while not _readable(reader, replace(one, cursor=high)):
+    while _readable(reader, _upto(one, high)):
         low, high = high, one.cursor + 2 * (high - one.cursor)
         if high - one.cursor > _FARTHEST:
-            raise SourceBroken(f"{one.path}: nothing can be read behind id {one.cursor}")
+            raise SourceBroken(f"{one.path}: breaks behind id {one.cursor}, but at no record")
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if _readable(reader, replace(one, cursor=middle)) else (middle, high)
-        )
+        low, high = (middle, high) if _readable(reader, _upto(one, middle)) else (low, middle)
     return high
 
 
+def _upto(one: Query, last: int) -> Query:
+    return replace(one, conditions=(*one.conditions, f"id <= {last}"))
+
+
 def _readable(reader: Reader, query: Query) -> bool:
+    """Whether the ids can be read. Raises SourceError if nothing at all can be: an outage."""
     try:
         reader.ids(query)
     except (SourceBroken, SourceDown):
+        if not reader.answers():
+            raise
         return False
     return True

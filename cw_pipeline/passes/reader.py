@@ -129,8 +129,9 @@ class Reader:
         )
         try:
             ids = self._engine.source.ask(query, id_of, self.tally)
-        except SourceRefused:
-            return None  # it takes no such order; reading it in one piece works all the same
+        except (SourceRefused, SourceBroken):
+            # No such order, or a last record that cannot be read; one piece works all the same.
+            return None
         return ids[0] if ids else None
 
     def present(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
