@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import ConfigError
@@ -19,6 +20,7 @@ from cw_pipeline.extract import (
     refuse_cookies,
 )
 from cw_pipeline.load import Warehouse, migrate
+from cw_pipeline.load.owner import claim
 from cw_pipeline.passes.engine import Engine, Limits
 
 if TYPE_CHECKING:
@@ -77,6 +79,12 @@ def source(
     )
 
 
+def tenant(settings: Settings) -> str:
+    """Which tenant it is, `company@host`: what its schema is marked with."""
+    host = urlsplit(Site.of(settings.site or "").info).hostname
+    return f"{settings.company}@{host}".lower()
+
+
 def dsn(settings: Settings) -> str:
     """The warehouse's address. Raises ConfigError if there is none."""
     if settings.warehouse_dsn is None:
@@ -109,6 +117,8 @@ def connected(
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
         gate = Gate(budget.lease, budget.announce)
         api = stack.enter_context(source(settings, gate, policy))
+        with store.connection() as connection:
+            claim(connection, store.tenant, tenant(settings))
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id)
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "reconcile": ("reconcile", "Prove that warehouse and tenant hold the same, and mend it"),
     "backfill": ("sync", "Read a span of time again"),
     "dead-letters": ("letters", "Records that could not be loaded: look, retry, discard"),
+    "columns": ("columns", "Fields that ConnectWise has added, and how they become columns"),
     "up": ("parts", "Dagster's UI and daemon: schedules, runs, backfills"),
     "down": ("parts", "Stop the embedded parts that were left running"),
     "simulate": ("parts", "A made-up ConnectWise tenant alone, on a port"),

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import show, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cw_pipeline.load import Warehouse
     from cw_pipeline.load.letters import Event, Letter
 
 BROUGHT_BACK = ("loaded", "gone at the source")
@@ -35,7 +31,7 @@ def list_(entity: str | None, *, json_: bool) -> None:
     """What is not in the warehouse, and why."""
     from cw_pipeline.load.letters import open_letters  # noqa: PLC0415 - see cli/__init__.py
 
-    with _warehouse() as warehouse, warehouse.connection() as connection:
+    with store.warehouse() as warehouse, warehouse.connection() as connection:
         letters = open_letters(connection, warehouse.tenant, entity)
     if json_:
         show.print_json(letters)
@@ -54,7 +50,7 @@ def show_(letter_id: int, *, json_: bool) -> int:
     """One dead letter: its reason, its history and the record as it came."""
     from cw_pipeline.load.letters import events, letter  # noqa: PLC0415
 
-    with _warehouse() as warehouse, warehouse.connection() as connection:
+    with store.warehouse() as warehouse, warehouse.connection() as connection:
         found = letter(connection, warehouse.tenant, letter_id)
         history = events(connection, letter_id) if found else []
     if found is None:
@@ -93,26 +89,13 @@ def discard(letter_id: int, *, why: str) -> int:
     """Give one up for good: it is not tried again, and stays in the store."""
     from cw_pipeline.load.letters import discard as close  # noqa: PLC0415
 
-    with _warehouse() as warehouse, warehouse.connection() as connection:
+    with store.warehouse() as warehouse, warehouse.connection() as connection:
         closed = close(connection, warehouse.tenant, letter_id, why)
     click.echo(
         f"Dead letter {letter_id} discarded." if closed else f"No open dead letter {letter_id}.",
         err=not closed,
     )
     return 0 if closed else 1
-
-
-@contextmanager
-def _warehouse() -> Iterator[Warehouse]:
-    """The warehouse, migrated: it must have a dead-letter store to look into."""
-    from cw_pipeline import ground, wiring  # noqa: PLC0415
-    from cw_pipeline.load import migrate  # noqa: PLC0415
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
-
-    with ground.warehoused(Settings.read()) as settings:
-        migrate(wiring.dsn(settings), settings.schema_, [])
-        with wiring.warehouse(settings) as warehouse:
-            yield warehouse
 
 
 def _row(letter: Letter) -> tuple[str, ...]:

@@ -46,9 +46,17 @@ def reconcile(entities: tuple[str, ...], *, apply_deletes: bool, json_: bool) ->
 
 
 def run(
-    settings: Settings, chosen: Sequence[Entity], *, apply_deletes: bool = False, silent: bool
+    settings: Settings,
+    chosen: Sequence[Entity],
+    *,
+    apply_deletes: bool = False,
+    silent: bool = False,
+    quietly: bool = False,
 ) -> list[Audit]:
-    """Reconciles under the eyes of whoever sits there: the audits as they were written down."""
+    """Reconciles under the eyes of whoever sits there: the audits as they were written down.
+
+    `silent` shows nothing, `quietly` only what moves on a terminal.
+    """
     from cw_pipeline import wiring  # noqa: PLC0415
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
     from cw_pipeline.reconcile import reconcile_all  # noqa: PLC0415
@@ -57,10 +65,10 @@ def run(
     audits = []
     with (
         wiring.connected(settings) as engine,
-        Watch(settings, chosen, silent=silent) as watch,
+        Watch(settings, chosen, silent=silent or (quietly and not show.lively())) as watch,
     ):
         for audit in reconcile_all(chosen, engine, apply_deletes=apply_deletes):
-            watch.finished(audit.entity, line(audit))
+            watch.finished(audit.entity, "" if quietly else line(audit))
             audits.append(audit)
     return audits
 

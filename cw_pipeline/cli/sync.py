@@ -134,17 +134,27 @@ def with_tables(settings: Settings, chosen: Sequence[Entity]) -> Settings:
 
 
 def recorded(
-    settings: Settings, chosen: Sequence[Entity], plan: Plan, *, silent: bool = False
+    settings: Settings,
+    chosen: Sequence[Entity],
+    plan: Plan,
+    *,
+    silent: bool = False,
+    quietly: bool = False,
 ) -> list[Report]:
-    """Syncs under the eyes of whoever sits there. Raises what kept all entities from being read."""
+    """Syncs under the eyes of whoever sits there. Raises what kept all entities from being read.
+
+    `silent` shows nothing, `quietly` only what moves on a terminal.
+    """
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
     from cw_pipeline.orchestrate.record import recorded_sync  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
-    with Watch(settings, chosen, silent=silent) as watch:
-        return recorded_sync(
-            settings, chosen, plan, lambda report: watch.finished(report.entity, line(report))
-        )
+    with Watch(settings, chosen, silent=silent or (quietly and not show.lively())) as watch:
+
+        def heard(report: Report) -> None:
+            watch.finished(report.entity, "" if quietly else line(report))
+
+        return recorded_sync(settings, chosen, plan, heard)
 
 
 def line(report: Report) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from cw_pipeline.simulator.answers import Answer, as_json
-from cw_pipeline.simulator.day import working_day
+from cw_pipeline.simulator.day import TICKETS, TIME, working_day
 from cw_pipeline.simulator.seed import seed_tenant
 from cw_pipeline.simulator.server import Simulator
 
@@ -136,7 +136,7 @@ def main(folder: str, tickets: str, seed: str) -> int:
     simulator = Simulator(tenant, port=port)
     simulator.before_page(lambda *_: _forget(simulator))
     simulator.desk = {
-        ("GET", STATUS): lambda: as_json(_status(kept)),
+        ("GET", STATUS): lambda: as_json(_status(kept, tenant)),
         ("POST", DAY): lambda: as_json(kept.live_a_day(tenant)),
         ("POST", STOP): _stopped,
     }
@@ -145,9 +145,16 @@ def main(folder: str, tickets: str, seed: str) -> int:
     return 0
 
 
-def _status(home: Home) -> dict[str, Any]:
+def _status(home: Home, tenant: Tenant) -> dict[str, Any]:
     origin = home.origin
-    return {"pid": os.getpid(), **(asdict(origin) if origin else {})}
+    with tenant.lock:
+        told = {
+            "pid": os.getpid(),
+            "records": sum(len(tenant.collection(path)) for path in tenant.paths()),
+            "service_tickets": len(tenant.collection(TICKETS)),
+            "time_entries": len(tenant.collection(TIME)),
+        }
+    return told | (asdict(origin) if origin else {})
 
 
 def _stopped() -> Answer:

@@ -1,0 +1,92 @@
+"""`columns`: fields that ConnectWise has added, and how they become columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cw_pipeline.cli import show, store
+
+if TYPE_CHECKING:
+    from cw_pipeline.load.promotions import Drifted
+    from cw_pipeline.model import Entity
+
+KINDS = ("text", "bigint", "numeric", "boolean", "timestamptz", "date", "jsonb")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def columns() -> None:
+    """Fields that came back and that no column holds.
+
+    Their values are kept in `_extra` from the first record on.
+    """
+
+
+@columns.command("list")
+@click.option("--entity", help="Of this entity only.")
+@show.as_json
+def list_(entity: str | None, *, json_: bool) -> None:
+    """What came back and is not as the catalog says."""
+    from cw_pipeline.promote import drift  # noqa: PLC0415 - see cli/__init__.py
+
+    with store.warehouse() as warehouse:
+        found = [one for one in drift(warehouse) if entity in (None, one.entity)]
+    if json_:
+        show.print_json(found)
+    elif not found:
+        click.echo("Everything that came back has its column.")
+    else:
+        heads = ("entity ", "field ", "what ", "since ", "last seen ", "for example ")
+        show.table(heads, [_row(one) for one in found])
+        click.echo("\n`columns promote ENTITY FIELD` makes a column of an unknown field.")
+
+
+@columns.command()
+@click.argument("entity")
+@click.argument("field")
+@click.option("--type", "kind", type=click.Choice(KINDS), help="Instead of the one that fits all.")
+@show.as_json
+def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
+    """Make FIELD a column, filled with every value that is stored.
+
+    The API is not asked. FIELD is the record's, with dots: `newField`, `status.sort`. The type is
+    the narrowest that holds all stored values exactly; an object gives a column for each value in
+    it. A promoted column gets a wider type by promoting it again with --type.
+    """
+    from cw_pipeline.model import Kind  # noqa: PLC0415
+    from cw_pipeline.promote import promote as made  # noqa: PLC0415
+
+    chosen = _entity(entity)
+    with store.warehouse() as warehouse:
+        promotions = made(warehouse, chosen, field, Kind(kind) if kind else None)
+    if json_:
+        show.print_json(promotions)
+        return
+    for one in promotions:
+        told = f"{one.table}.{one.column} ({one.kind}): {show.count(one.rows, 'row')} filled"
+        click.echo(told)
+
+
+def _entity(name: str) -> Entity:
+    from cw_pipeline.catalog import select  # noqa: PLC0415
+    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
+
+    try:
+        (chosen,) = select(name)
+    except ConfigError as error:
+        raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
+    except ValueError as error:
+        raise click.UsageError(f"{name}: name one entity") from error
+    return chosen
+
+
+def _row(one: Drifted) -> tuple[str, ...]:
+    return (
+        one.entity,
+        one.field,
+        one.change,
+        show.moment(one.first_seen),
+        show.moment(one.last_seen),
+        one.sample,
+    )

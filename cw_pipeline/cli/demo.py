@@ -1,0 +1,224 @@
+"""`demo`: the whole of it, on made-up data, on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cw_pipeline.cli import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cw_pipeline.embedded.simulator import EmbeddedSimulator
+    from cw_pipeline.model import Audit, Entity, Report
+    from cw_pipeline.settings import Settings
+
+OURS = (
+    "CW_SITE",
+    "CW_COMPANY",
+    "CW_PUBLIC_KEY",
+    "CW_PRIVATE_KEY",
+    "CW_CLIENT_ID",
+    "CW_AUTH",
+    "CW_WAREHOUSE_DSN",
+    "CW_ENTITIES",
+    "CW_PG_HOME",
+    "CW_SCHEMA",
+    "CW_REQUESTS_PER_MINUTE",
+)
+"""What a demo decides for itself: it must touch nobody's tenant and nobody's warehouse."""
+
+
+@click.command()
+@click.option("--tickets", default=20_000, show_default=True, help="How large a tenant to make.")
+@click.option("--seed", default=7, show_default=True, help="The same seed makes the same tenant.")
+def demo(*, tickets: int, seed: int) -> int:
+    """See it work: a warehouse and a made-up tenant, in under a minute.
+
+    Starts a PostgreSQL server of its own and a simulated ConnectWise, loads all of it, lives a
+    working day, and shows what the next sync and the proof cost. Nothing leaves this machine, and
+    whatever CW_SITE and CW_WAREHOUSE_DSN name is left alone. Run it again: it goes on from there.
+    """
+    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.embedded.simulator import EmbeddedSimulator  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    started = time.monotonic()
+    with _own_settings() as elsewhere:
+        tenant = EmbeddedSimulator(ground.simulator().home, tickets=tickets, seed=seed)
+        click.echo("A made-up ConnectWise tenant and a warehouse, both on this machine.\n")
+        with ground.grounded(Settings.read(), tenant) as settings:
+            well = _Tour(settings, tenant).walk()
+        _farewell(time.monotonic() - started, elsewhere=elsewhere)
+    return 0 if well else 1
+
+
+class _Tour:
+    """The stations of the demo, each with a line of what it came to."""
+
+    def __init__(self, settings: Settings, tenant: EmbeddedSimulator) -> None:
+        from cw_pipeline.catalog import select  # noqa: PLC0415
+
+        self._settings = settings
+        self._tenant = tenant
+        self._chosen: list[Entity] = select(None)
+        self._well = True
+        self._since = time.monotonic()
+
+    def walk(self) -> bool:
+        """Whether everything went well."""
+        loaded = bool(self._status())
+        self._say("Tenant", _told(self._tenant.status() or {}))
+        if loaded:
+            self._say("Warehouse", "already loaded: nothing to load but what changed")
+        first = self._sync("Sync" if loaded else "First load", first=not loaded)
+        self._say("Working day", _lived(self._tenant.live_a_day()))
+        second = self._sync("Sync again", first=False)
+        if not loaded:
+            self._compare(first, second)
+        self._prove()
+        self._publish()
+        self._show()
+        return self._well
+
+    def _sync(self, name: str, *, first: bool) -> list[Report]:
+        from cw_pipeline.cli.sync import needs, recorded  # noqa: PLC0415
+        from cw_pipeline.sync import Plan  # noqa: PLC0415
+
+        reports = recorded(self._settings, self._chosen, Plan(), quietly=True)
+        self._say(name, _loaded(reports) if first else _brought(reports))
+        for report in reports:
+            if report.failure is not None:
+                self._well = False
+                click.echo(f"  ✗ {report.entity}: {needs(report)}")
+        return reports
+
+    def _compare(self, first: Sequence[Report], second: Sequence[Report]) -> None:
+        flat = {entity.name for entity in self._chosen if entity.parent is None}
+        asked = [
+            sum(each.requests for each in run if each.entity in flat) for run in (first, second)
+        ]
+        self._say("", f"{asked[1]} requests for {len(flat)} lists, {asked[0]} the first time")
+
+    def _prove(self) -> None:
+        from cw_pipeline.cli import reconcile  # noqa: PLC0415
+
+        flat = [entity for entity in self._chosen if entity.parent is None]
+        audits = reconcile.run(self._settings, flat, quietly=True)
+        self._say("Reconcile", _proven(audits))
+        for audit in audits:
+            if not audit.proven:
+                self._well = False
+                click.echo(f"  ✗ {audit.entity}: {audit.detail}")
+
+    def _publish(self) -> None:
+        from cw_pipeline import wiring  # noqa: PLC0415
+        from cw_pipeline.load import migrate  # noqa: PLC0415
+        from cw_pipeline.publish import entities, publish, refresh  # noqa: PLC0415
+
+        dsn, schema = wiring.dsn(self._settings), self._settings.schema_
+        migrate(dsn, schema, entities())
+        made = publish(dsn, schema)
+        refreshed = refresh(dsn, schema)
+        rows = sum(table.rows for table in refreshed)
+        self._say(
+            "Reporting", f"{show.count(len(made), 'view')} made, {rows:,} rows brought up to date"
+        )
+
+    def _show(self) -> None:
+        """The largest tables, as `status` shows them."""
+        from cw_pipeline.cli.status import totals  # noqa: PLC0415
+
+        entities = self._status()
+        largest = sorted(entities, key=lambda entity: -(entity.rows or 0))[:6]
+        rows = [(e.entity, f"{e.rows or 0:,}", show.moment(e.complete_through)) for e in largest]
+        click.echo()
+        show.table(("largest tables ", "rows", "complete through "), rows)
+        click.echo(f"\n{totals(entities)}")
+
+    def _status(self) -> list[Any]:
+        from cw_pipeline.cli.status import read  # noqa: PLC0415
+
+        return list(read(self._settings))
+
+    def _say(self, station: str, came_to: str) -> None:
+        """A line, with the seconds since the last one."""
+        now = time.monotonic()
+        click.echo(f"{station:<12} {came_to:<76} {now - self._since:>5.1f} s")
+        self._since = now
+
+
+@contextmanager
+def _own_settings() -> Iterator[bool]:
+    """The demo's own settings inside the block: whether it has a folder of its own.
+
+    A tenant or a warehouse is configured: then everything, Dagster's runs too, goes elsewhere.
+    """
+    from cw_pipeline.settings import Settings, dagster_home  # noqa: PLC0415
+
+    real = Settings.read()
+    elsewhere = real.site is not None or real.warehouse_dsn is not None
+    before = dict(os.environ)
+    # Blank rather than taken away: a blank wins over a line in `.env`.
+    os.environ.update(dict.fromkeys(OURS, ""))
+    os.environ.update(CW_AUTH="keys", CW_SCHEMA="connectwise", CW_REQUESTS_PER_MINUTE="60000")
+    if elsewhere:
+        os.environ["DAGSTER_HOME"] = str(dagster_home().absolute() / "demo")
+    elif real.pg_home:
+        os.environ["CW_PG_HOME"] = real.pg_home
+    try:
+        yield elsewhere
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _told(tenant: dict[str, Any]) -> str:
+    return (
+        f"{tenant['service_tickets']:,} tickets, {tenant['time_entries']:,} time entries,"
+        f" {tenant['records']:,} records in all"
+    )
+
+
+def _lived(changed: dict[str, dict[str, int]]) -> str:
+    return ", ".join(f"{sum(by_path.values()):,} {what}" for what, by_path in changed.items())
+
+
+def _loaded(reports: Sequence[Report]) -> str:
+    rows, requests = (sum(getattr(r, n) for r in reports) for n in ("rows_inserted", "requests"))
+    return f"{rows:,} rows of {len(reports)} entities, {requests:,} requests"
+
+
+def _brought(reports: Sequence[Report]) -> str:
+    new, changed, gone, requests = (
+        sum(getattr(report, name) for report in reports)
+        for name in ("rows_inserted", "rows_updated", "rows_deleted", "requests")
+    )
+    deleted = f", {gone:,} deleted" if gone else ""
+    return f"{new:,} new, {changed:,} changed{deleted}, {requests:,} requests"
+
+
+def _proven(audits: Sequence[Audit]) -> str:
+    proven = sum(audit.proven for audit in audits)
+    rows = sum(audit.warehouse_rows or 0 for audit in audits if audit.proven)
+    deleted = sum(audit.deleted for audit in audits)
+    return (
+        f"{deleted:,} deletions found; {proven} of {len(audits)} lists proven equal, {rows:,} rows"
+    )
+
+
+def _farewell(seconds: float, *, elsewhere: bool) -> None:
+    click.echo(f"\nDone in {seconds:.0f} s. Next:")
+    if elsewhere:
+        click.echo("  CW_SITE and CW_WAREHOUSE_DSN are set, and were left alone.")
+        click.echo("  python3 -m cw_pipeline check      whether they are what they should be")
+        return
+    click.echo("  python3 -m cw_pipeline up         Dagster's UI: runs, schedules, backfills")
+    click.echo("  python3 -m cw_pipeline status     how complete each table is")
+    click.echo("  README.md                         pointing it at a tenant")
