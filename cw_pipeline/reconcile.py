@@ -76,7 +76,7 @@ def _examined(entity: Entity, engine: Engine, kind: str, examine: Callable[[Work
     report = Report(entity.name, kind)
     try:
         with engine.warehouse.hold(entity, kind, engine.dagster_run_id) as hold:
-            work = Work(engine, entity, Reader(engine, entity), hold, report)
+            work = Work.of(engine, hold, report)
             if hold.capability()["forward_only"] is False and entity.has_id:
                 work.reader.paging = Paging.KEYSET
             return _accounted(work, examine)

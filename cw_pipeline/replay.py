@@ -9,7 +9,6 @@ from cw_pipeline.errors import EntityBusy, PipelineError, SourceDenied
 from cw_pipeline.load.letters import open_letters
 from cw_pipeline.model import Report
 from cw_pipeline.passes.letters import retry
-from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.work import Work
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def _replayed(engine: Engine, name: str, letters: list[Letter]) -> Iterator[tupl
     try:
         with engine.warehouse.hold(entity, "replay", engine.dagster_run_id) as hold:
             report = Report(name, "replay")
-            work = Work(engine, entity, Reader(engine, entity), hold, report)
+            work = Work.of(engine, hold, report)
             status, why = "failed", "interrupted"
             try:
                 outcomes = retry(work, letters)

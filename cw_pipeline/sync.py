@@ -14,7 +14,6 @@ from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
 from cw_pipeline.passes.children import ChildrenPass
 from cw_pipeline.passes.counting import count_source
 from cw_pipeline.passes.letters import retry_due
-from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.snapshot import snapshot
 from cw_pipeline.passes.window import Unfilterable, WindowPass
 from cw_pipeline.passes.work import Work
@@ -57,7 +56,7 @@ def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
     report = Report(entity.name, plan.kind)
     try:
         with engine.warehouse.hold(entity, plan.kind, engine.dagster_run_id) as hold:
-            _accounted(Work(engine, entity, Reader(engine, entity), hold, report), plan)
+            _accounted(Work.of(engine, hold, report), plan)
     except SourceDenied:
         raise
     except PipelineError as error:

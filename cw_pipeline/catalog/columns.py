@@ -97,14 +97,15 @@ def _named(leaves: Iterable[Leaf], taken: set[str]) -> tuple[Column, ...]:
     kinds = dict(leaves)
     names: dict[Path, str] = {}
     for path in sorted(kinds, key=len):
-        name = next((name for name in _names(path) if name not in taken), None)
+        name = next((name for name in names_of(path) if name not in taken), None)
         if name:  # a field that finds no name is kept in _extra, like one that nobody declared
             taken.add(name)
             names[path] = name
     return tuple(Column(names[path], path, kind) for path, kind in kinds.items() if path in names)
 
 
-def _names(path: Path) -> tuple[str, str]:
+def names_of(path: Path) -> tuple[str, str]:
+    """The names that the field at `path` may have, the one to try first at the front."""
     words = [snake(step) for step in path]
     above, last = words[:-1], words[-1]
     if not above:

@@ -28,31 +28,31 @@ class Hold:
     def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
         self._warehouse = warehouse
         self._tenant = warehouse.tenant
-        self._entity = entity
+        self.entity = entity
         self.run_id = run_id
         self.ledger = Ledger(warehouse, entity.name)
 
     def checkpoint(self) -> Checkpoint:
         """How far the entity has come."""
         with self._warehouse.connection() as connection:
-            return state.read_checkpoint(connection, self._tenant, self._entity.name)
+            return state.read_checkpoint(connection, self._tenant, self.entity.name)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Stores a checkpoint: a pass opened, split or completed."""
         with self._warehouse.transaction() as connection:
             state.write_checkpoint(
-                connection, self._tenant, self._entity.name, checkpoint, self.run_id
+                connection, self._tenant, self.entity.name, checkpoint, self.run_id
             )
 
     def capability(self) -> dict[str, bool | None]:
         """What the list was seen to do."""
         with self._warehouse.connection() as connection:
-            return state.capability(connection, self._tenant, self._entity.name)
+            return state.capability(connection, self._tenant, self.entity.name)
 
     def remember(self, **seen: bool | None) -> None:
         """Stores what the list was seen to do."""
         with self._warehouse.connection() as connection:
-            state.remember(connection, self._tenant, self._entity.name, **seen)
+            state.remember(connection, self._tenant, self.entity.name, **seen)
 
     def load(
         self,
@@ -71,11 +71,11 @@ class Hold:
         with self._warehouse.transaction() as connection:
             self._lock_merges(connection, shared=not alone)
             if parent_id is not None:  # a backfill may read the same parent's children
-                _lock(connection, f"{self._tenant}/{self._entity.name}/{parent_id}")
+                _lock(connection, f"{self._tenant}/{self.entity.name}/{parent_id}")
             outcome = merge(
                 connection,
                 self._tenant,
-                self._entity,
+                self.entity,
                 batch,
                 parent_id=parent_id,
                 read_after=read_after,
@@ -88,12 +88,12 @@ class Hold:
     def finish_range(self, read: IdRange) -> None:
         """Forgets a closed range that has been read to its end."""
         with self._warehouse.connection() as connection:
-            state.finish_range(connection, self._tenant, self._entity.name, read)
+            state.finish_range(connection, self._tenant, self.entity.name, read)
 
     def bury(self, rejects: Sequence[Reject], reached: IdRange | None = None) -> None:
         """Puts what cannot be read into the dead-letter store, and goes on behind it."""
         with self._warehouse.transaction() as connection:
-            state.bury(connection, self._tenant, self._entity.name, rejects, self.run_id)
+            state.bury(connection, self._tenant, self.entity.name, rejects, self.run_id)
             if reached is not None:
                 self._move(connection, reached)
 
@@ -122,7 +122,7 @@ class Hold:
             query = sql.SQL(
                 "select {key} from {table} where _deleted_at is null"
                 " and not exists (select from seen where seen.id = {table}.{key}) order by 1"
-            ).format(key=sql.Identifier(self._entity.key[-1]), table=self._table)
+            ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
             return [row[0] for row in connection.execute(query)]
 
     def delete(self, ids: Sequence[int], parent_id: int | None = None) -> int:
@@ -135,7 +135,7 @@ class Hold:
                 sql.SQL(
                     "update {} set _deleted_at = now(), _synced_at = now()"
                     " where {} = any(%s) and {} and _deleted_at is null"
-                ).format(self._table, sql.Identifier(self._entity.key[-1]), _of_parent(parent_id)),
+                ).format(self._table, sql.Identifier(self.entity.key[-1]), _of_parent(parent_id)),
                 [list(ids)],
             ).rowcount
             self._delete_arrays(connection, ids)
@@ -143,7 +143,7 @@ class Hold:
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
         """Not those of a child that lives on below another parent."""
-        for array in self._entity.arrays:
+        for array in self.entity.arrays:
             connection.execute(
                 sql.SQL(
                     "update {} a set _deleted_at = now()"
@@ -152,7 +152,7 @@ class Hold:
                 ).format(
                     sql.Identifier(self._tenant, array.table),
                     self._table,
-                    sql.Identifier(self._entity.key[-1]),
+                    sql.Identifier(self.entity.key[-1]),
                 ),
                 [list(ids)],
             )
@@ -174,7 +174,7 @@ class Hold:
             " on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id"
             " where p._deleted_at is null order by r.read_at nulls first, p.id"
         ).format(outer=outer, parent=sql.Identifier(self._tenant, parent.table))
-        asked = {"age": max_age, "tenant": self._tenant, "entity": self._entity.name}
+        asked = {"age": max_age, "tenant": self._tenant, "entity": self.entity.name}
         with self._warehouse.connection() as connection:
             rows = connection.execute(query, asked).fetchall()
         parents = [
@@ -188,7 +188,7 @@ class Hold:
     def children_of(self, parent_id: int) -> list[int]:
         """Ids of a parent's live children."""
         query = sql.SQL("select {} from {} where parent_id = %s and _deleted_at is null").format(
-            sql.Identifier(self._entity.key[-1]), self._table
+            sql.Identifier(self.entity.key[-1]), self._table
         )
         with self._warehouse.connection() as connection:
             return [row[0] for row in connection.execute(query, [parent_id])]
@@ -200,7 +200,7 @@ class Hold:
                 "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
                 " values (%s, %s, %s, %s) on conflict (tenant, entity, parent_id)"
                 " do update set read_at = excluded.read_at",
-                [self._tenant, self._entity.name, parent_id, at],
+                [self._tenant, self.entity.name, parent_id, at],
             )
 
     def live_parents(self, parent: Entity) -> int:
@@ -218,13 +218,13 @@ class Hold:
                     "delete from cw_sync.parent_read r using {} p where r.tenant = %s"
                     " and r.entity = %s and r.parent_id = p.id and p._deleted_at is not null"
                 ).format(above),
-                [self._tenant, self._entity.name],
+                [self._tenant, self.entity.name],
             )
             query = sql.SQL(
                 "update {child} c set _deleted_at = now(), _synced_at = now() from {parent} p"
                 " where p.id = c.parent_id and p._deleted_at is not null and c._deleted_at is null"
                 " returning c.{key}"
-            ).format(child=self._table, parent=above, key=sql.Identifier(self._entity.key[-1]))
+            ).format(child=self._table, parent=above, key=sql.Identifier(self.entity.key[-1]))
             gone = [row[0] for row in connection.execute(query)]
             self._delete_arrays(connection, gone)
             return len(gone)
@@ -240,12 +240,12 @@ class Hold:
     def oldest_parent(self) -> datetime | None:
         """When the children that were read longest ago were read."""
         with self._warehouse.connection() as connection:
-            return state.oldest(connection, self._tenant, self._entity.name)
+            return state.oldest(connection, self._tenant, self.entity.name)
 
     def row_count(self) -> int:
         """Live rows of the entity's table."""
         with self._warehouse.connection() as connection:
-            return state.row_count(connection, self._tenant, self._entity.table)
+            return state.row_count(connection, self._tenant, self.entity.table)
 
     def finish(self, report: Report, status: str, error: str | None) -> None:
         """Writes the run's row: `status` is done or failed."""
@@ -254,20 +254,20 @@ class Hold:
 
     @property
     def _table(self) -> sql.Identifier:
-        return sql.Identifier(self._tenant, self._entity.table)
+        return sql.Identifier(self._tenant, self.entity.table)
 
     def _move(self, connection: Connection[Any], reached: IdRange) -> None:
-        if not state.move_cursor(connection, self._tenant, self._entity.name, reached, self.run_id):
-            raise EntityBusy(f"{self._entity.name}: another run has taken this pass over")
+        if not state.move_cursor(connection, self._tenant, self.entity.name, reached, self.run_id):
+            raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
 
     def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:
         """Two runs must not look a row up and then both insert it."""
-        _lock(connection, f"{self._tenant}/{self._entity.name}", shared=shared)
+        _lock(connection, f"{self._tenant}/{self.entity.name}", shared=shared)
 
     def _keep_account(
         self, connection: Connection[Any], batch: Batch, parent_id: int | None
     ) -> None:
-        name = self._entity.name
+        name = self.entity.name
         if batch.rejects:
             state.bury(connection, self._tenant, name, batch.rejects, self.run_id, parent_id)
         if batch.drift:

@@ -9,11 +9,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from cw_pipeline.catalog import indexes
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.load.extra import fill
+from cw_pipeline.load.promotions import entities_with_promotions
+from cw_pipeline.load.retype import retype
 from cw_pipeline.model import Column, Entity, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from psycopg import Connection
 
 _TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
     Kind.BIGINT: sa.BigInteger(),
@@ -38,13 +42,19 @@ _NAMES = {
 def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Entity]) -> None:
     """Creates what is missing of the entities' tables and adds columns they have gained.
 
-    Raises WarehouseError if a column is there with another type than the catalog's.
+    A column that is new gets its values out of `_extra`, one whose type grew is altered in place.
+    Raises WarehouseError if a type can only be had by losing something.
     """
     connection.execute(sa.text(f'create schema if not exists "{tenant}"'))
     existing = _existing(connection, tenant)
-    for table in _tables(tenant, entities):
+    driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    grown = entities_with_promotions(driver, tenant, entities)
+    catalog = {(table, column.name): column for table, column in _columns(grown)}
+    for table in _tables(tenant, grown):
         if table.name in existing:
-            _widen(connection, table, existing[table.name])
+            for name in _widen(connection, table, existing[table.name]):
+                if column := catalog.get((table.name, name)):
+                    fill(driver, tenant, table.name, column)
         else:
             connection.execute(CreateTable(table))
             for index in table.indexes:
@@ -103,7 +113,10 @@ def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-def _widen(connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]) -> None:
+def _widen(
+    connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]
+) -> Iterator[str]:
+    """Adds columns and alters types: the names of those added."""
     for column in table.columns:
         wanted = column.type.compile(_DIALECT).lower()
         if column.name not in existing:
@@ -111,8 +124,16 @@ def _widen(connection: sa.Connection, table: sa.Table, existing: Mapping[str, st
             connection.execute(
                 sa.text(f'alter table "{table.schema}"."{table.name}" add {definition}')
             )
+            yield column.name
         elif _NAMES.get(existing[column.name]) != _NAMES.get(wanted, wanted):
-            raise WarehouseError(
-                f"{table.schema}.{table.name}.{column.name} is {existing[column.name]}, the catalog"
-                f" says {wanted}: alter the column's type by hand, or point CW_SCHEMA elsewhere"
-            )
+            driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+            schema = str(table.schema)
+            retype(driver, (schema, table.name), column.name, Kind(_NAMES.get(wanted, wanted)))
+
+
+def _columns(entities: Iterable[Entity]) -> Iterator[tuple[str, Column]]:
+    """Every column that holds a field, with its table."""
+    for entity in entities:
+        yield from ((entity.table, column) for column in entity.columns)
+        for array in entity.arrays:
+            yield from ((array.table, column) for column in array.columns)

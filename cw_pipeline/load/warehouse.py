@@ -13,7 +13,9 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.load import state
 from cw_pipeline.load.budget import Budget
+from cw_pipeline.load.fields import Fields
 from cw_pipeline.load.hold import Hold
+from cw_pipeline.load.promotions import entities_with_promotions
 from cw_pipeline.load.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
+
+_BESIDE = ("backfill", "reconcile", "reread", "replay")  # held beside the live pass
 
 
 class Warehouse:
@@ -100,28 +104,39 @@ class Warehouse:
         """Sole use of an entity's pass, until the block or this process ends.
 
         A backfill and a reconcile hold an entity beside the live pass: `kind` is part of the key.
+        The hold's entity has the columns promoted until now, which stay until the hold ends.
         Raises EntityBusy, naming who holds it.
         """
-        purpose = kind if kind in ("backfill", "reconcile", "reread", "replay") else "pass"
+        purpose = kind if kind in _BESIDE else "pass"
         key = f"{self.tenant}/{purpose}/{entity.name}"
         with self.connection() as connection:
-            if not _locked(connection, key):
-                raise EntityBusy(
-                    f"{entity.name}: {_holder(connection, key)} holds it; let it finish"
-                )
+            _take(connection, key, entity)
             try:
+                (own,) = entities_with_promotions(connection, self.tenant, [entity])
                 run_id = state.start_run(connection, self.tenant, entity.name, kind, dagster_run_id)
-                yield Hold(self, entity, run_id)
+                yield Hold(self, own, run_id)
             finally:
                 if not connection.closed:
                     connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [key])
 
+    @contextmanager
+    def alone(self, entity: Entity) -> Iterator[Fields]:
+        """The entity's fields, in a transaction during which nobody reads it in, in any way.
 
-def _locked(connection: Connection[Any], key: str) -> bool:
+        Raises EntityBusy, naming who does.
+        """
+        with self.transaction() as connection:
+            for purpose in ("pass", *_BESIDE):
+                _take(connection, f"{self.tenant}/{purpose}/{entity.name}", entity, "_xact")
+            yield Fields(connection, self.tenant, entity)
+
+
+def _take(connection: Connection[Any], key: str, entity: Entity, scope: str = "") -> None:
     row = connection.execute(
-        "select pg_try_advisory_lock(hashtextextended(%s, 0))", [key]
+        f"select pg_try_advisory{scope}_lock(hashtextextended(%s, 0))", [key]
     ).fetchone()
-    return bool(row and row[0])
+    if not (row and row[0]):
+        raise EntityBusy(f"{entity.name}: {_holder(connection, key)} holds it; let it finish")
 
 
 def _holder(connection: Connection[Any], key: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cw_pipeline.errors import TooManyRejects
+from cw_pipeline.passes.reader import Reader
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from cw_pipeline.load import Hold, Outcome
     from cw_pipeline.model import Batch, Entity, IdRange, Report
     from cw_pipeline.passes.engine import Engine, Limits
-    from cw_pipeline.passes.reader import Reader
 
 
 @dataclass(slots=True)
@@ -28,6 +28,11 @@ class Work:
     report: Report
     judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def of(cls, engine: Engine, hold: Hold, report: Report) -> Self:
+        """The work on the entity that `hold` holds, with the columns that it has there."""
+        return cls(engine, hold.entity, Reader(engine, hold.entity), hold, report)
 
     @property
     def limits(self) -> Limits:

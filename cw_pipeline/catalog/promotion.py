@@ -1,0 +1,89 @@
+"""Fields that the catalog does not know and that became columns of one warehouse all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cw_pipeline.catalog.columns import names_of
+from cw_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cw_pipeline.model import Array, Column, Entity
+
+_SYSTEM = ("_synced_at", "_deleted_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a field of a record is kept: the entity's own table, or one of its arrays'.
+
+    `path` leads to the field within a row of that table; `columns` are those the table has.
+    """
+
+    table: str
+    path: tuple[str, ...]
+    columns: tuple[Column, ...]
+    taken: frozenset[str]
+
+    @property
+    def column(self) -> Column | None:
+        """The column that holds the field already."""
+        return next((own for own in self.columns if own.path == self.path), None)
+
+    def named(self) -> str:
+        """A column name for the field, by the catalog's rule. Raises ConfigError without one."""
+        for own in self.columns:
+            shorter = min(len(own.path), len(self.path))
+            if own.path[:shorter] == self.path[:shorter]:
+                raise ConfigError(
+                    f"{'.'.join(self.path)}: column {own.name} of {self.table} already holds"
+                    f" {'.'.join(own.path)}"
+                )
+        for name in names_of(self.path):
+            if name not in self.taken:
+                return name
+        raise ConfigError(f"{'.'.join(self.path)}: no column name is left for it in {self.table}")
+
+
+def place(entity: Entity, path: tuple[str, ...]) -> Place:
+    """Where a field of the entity's records belongs. Raises ConfigError for an array as a whole."""
+    if len(path) == 1 and any(array.field == path[0] for array in entity.arrays):
+        raise ConfigError(f"{path[0]}: an array, which has a table of its own already")
+    array = _array(entity, path)
+    if array is None:
+        return Place(entity.table, path, entity.columns, _names(entity.row_columns))
+    return Place(array.table, path[1:], array.columns, _names(array.row_columns))
+
+
+def promoted(entity: Entity, columns: Iterable[Column]) -> Entity:
+    """The entity with these columns too; one that the catalog has by now keeps its stored kind."""
+    for column in columns:
+        entity = _with(entity, column)
+    return entity
+
+
+def _with(entity: Entity, column: Column) -> Entity:
+    array = _array(entity, column.path)
+    if array is None:
+        return replace(entity, columns=_added(entity.columns, column))
+    inner = _added(array.columns, replace(column, path=column.path[1:]))
+    changed = replace(array, columns=inner)
+    return replace(entity, arrays=tuple(changed if a == array else a for a in entity.arrays))
+
+
+def _added(columns: tuple[Column, ...], column: Column) -> tuple[Column, ...]:
+    if any(own.path == column.path for own in columns):
+        return tuple(column if own.path == column.path else own for own in columns)
+    return (*columns, column)
+
+
+def _array(entity: Entity, path: tuple[str, ...]) -> Array | None:
+    found = (array for array in entity.arrays if len(path) > 1 and array.field == path[0])
+    return next(found, None)
+
+
+def _names(columns: Iterable[Column]) -> frozenset[str]:
+    return frozenset((*(column.name for column in columns), *_SYSTEM))
