@@ -199,7 +199,7 @@ class ConnectWise:
             body = self._patiently(question, counted, policy.patience)
             try:
                 return read(body)
-            except (msgspec.DecodeError, SourceBroken) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
 
         def count_retry() -> None:

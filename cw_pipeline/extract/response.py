@@ -66,7 +66,7 @@ def _error(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait as the server said, in seconds or as an HTTP date; None if it did not."""
     value = headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdigit():
+    if value.replace(".", "", 1).isdecimal():
         return float(value)
     until = http_date(value)
     now = http_date(headers.get("date", "")) or datetime.now(UTC)
@@ -77,7 +77,7 @@ def http_date(value: str) -> datetime | None:
     """An HTTP date in UTC, or None if it is none."""
     try:
         return parsedate_to_datetime(value).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -85,13 +85,17 @@ def _said(body: bytes) -> str:
     """The vendor's own words, from either shape of error body."""
     try:
         found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     if not isinstance(found, dict):
         return ""
     parts = [str(found.get("message") or found.get("error") or "")]
-    parts += [str(e.get("message", "")) for e in found.get("errors") or [] if isinstance(e, dict)]
+    parts += [str(e.get("message", "")) for e in _list(found.get("errors")) if isinstance(e, dict)]
     return "; ".join(dict.fromkeys(part for part in parts if part))[:_SHOWN]
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _head(body: bytes) -> str:

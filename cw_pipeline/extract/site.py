@@ -36,8 +36,11 @@ class Site:
     def of(cls, text: str) -> Site:
         """The site `CW_SITE` names. Raises ConfigError when it cannot be one."""
         fixed = "://" in text
-        parts = urlsplit(text if fixed else f"https://{text}")
-        host = (parts.hostname or "").lower()
+        try:
+            parts = urlsplit(text if fixed else f"https://{text}")
+            host, port_number = (parts.hostname or "").lower(), parts.port
+        except ValueError as error:
+            raise ConfigError(f"CW_SITE={_without_secret(text)!r} is no site: {error}") from None
         if not host or parts.scheme not in ("http", "https") or parts.username:
             raise ConfigError(
                 f"CW_SITE={_without_secret(text)!r} is no site. Give a host such as"
@@ -48,7 +51,7 @@ class Site:
                 f"CW_SITE asks for plain http to {host}: the API keys would cross the network in"
                 " clear text, and ConnectWise refuses it. Use https"
             )
-        port = f":{parts.port}" if parts.port else ""
+        port = f":{port_number}" if port_number else ""
         name = host.removeprefix("sandbox-") if _is_cloud(host) else host
         plain = name.removeprefix("api-") if _is_cloud(host) else name
         api = f"api-{plain}" if _is_cloud(host) else name

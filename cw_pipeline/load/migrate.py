@@ -9,10 +9,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import NullPool, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.load.history import track, tracked
 from cw_pipeline.load.tables import create_tables
 from cw_pipeline.paths import SQL
@@ -78,7 +78,7 @@ def _config() -> Config:
 
 @contextmanager
 def _connected(dsn: str) -> Iterator[Connection]:
-    url = make_url(dsn).set(drivername="postgresql+psycopg")
+    url = _url(dsn)
     engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
     try:
         with engine.begin() as connection:
@@ -90,6 +90,16 @@ def _connected(dsn: str) -> Iterator[Connection]:
         ) from error
     except DBAPIError as error:
         raise WarehouseError(f"the warehouse refused: {_said(error)}") from error
+
+
+def _url(dsn: str) -> URL:
+    try:
+        return make_url(dsn).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):
+        # Without `from None` the trace would print the address, and its password with it.
+        raise ConfigError(
+            "CW_WAREHOUSE_DSN is no address of a database: postgresql://user:password@host:5432/name"
+        ) from None
 
 
 def _said(error: DBAPIError) -> str:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
 
 HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
-PRIVATE_KEY = "private"
 
 
 @dataclass
@@ -39,16 +38,17 @@ class Story:
 
     def settings(self, **options: Any) -> Settings:
         """Settings for this simulator and warehouse."""
-        return Settings(
-            site=self.simulator.url,
-            company="demo",
-            public_key="public",
-            private_key=PRIVATE_KEY,
-            client_id=CLIENT_ID,
-            warehouse_dsn=self.dsn,
-            requests_per_minute=1_000_000,
-            **{"timeout_seconds": 5, **self.options, **options},
-        )
+        usual = {
+            "site": self.simulator.url,
+            "company": "demo",
+            "public_key": "public",
+            "private_key": "private",
+            "client_id": CLIENT_ID,
+            "warehouse_dsn": self.dsn,
+            "requests_per_minute": 1_000_000,
+            "timeout_seconds": 5,
+        }
+        return Settings(**{**usual, **self.options, **options})
 
     @contextmanager
     def engine(self, **options: Any) -> Iterator[Engine]:

@@ -1,0 +1,253 @@
+"""Lists below parents: read where something changed, in rotation elsewhere, and never by halves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cw_pipeline.errors import SourceForbidden, SourceMissing
+from cw_pipeline.simulator import Quirk, Simulator, Tenant
+from cw_pipeline.sync import Plan
+from tests.story.conftest import Story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BOARDS, STATUSES = "service/boards", "service/boards/statuses"
+SITES = "company/companies/sites"
+
+
+def fill(tenant: Tenant, boards: Iterable[int], statuses: int = 3) -> None:
+    past = tenant.now() - timedelta(hours=1)
+    for board in boards:
+        tenant.put("/service/boards", {"id": board, "name": f"board {board}"}, stamp=past)
+        for own in range(1, statuses + 1):
+            record = {"id": 100 * board + own, "name": f"status {own}"}
+            tenant.put(f"/service/boards/{board}/statuses", record, stamp=past)
+
+
+def found(story: Story, name: str = STATUSES) -> dict[tuple[int, int], Any]:
+    return {(row["parent_id"], own): row["name"] for own, row in story.table(name).items()}
+
+
+def truth(tenant: Tenant) -> dict[tuple[int, int], Any]:
+    lists = tenant.children("/service/boards/{id}/statuses")
+    return {(int(one.path.split("/")[3]), r["id"]): r["name"] for one in lists for r in one}
+
+
+def asked(story: Story) -> set[int]:
+    """The boards whose statuses were asked for."""
+    paths = [path.split("/") for path in story.simulator.count_by_path()]
+    return {int(steps[3]) for steps in paths if steps[-1] == "statuses"}
+
+
+def both(story: Story, plan: Plan | None = None, **options: Any) -> Any:
+    story.simulator.requests.clear()
+    reports = story.sync(BOARDS, STATUSES, plan=plan, **options)
+    for report in reports.values():
+        if report.failure:
+            raise report.failure
+    return reports[STATUSES]
+
+
+def test_every_parents_children_are_in_after_the_first_sync(story: Story, tenant: Tenant) -> None:
+    fill(tenant, range(1, 13))
+    both(story, page_size=2)
+    assert found(story) == truth(tenant)
+
+
+def test_a_parent_that_changed_has_its_children_read_again(story: Story, tenant: Tenant) -> None:
+    fill(tenant, range(1, 13))
+    both(story)
+    tenant.advance(3600)
+    tenant.edit("/service/boards", 7, name="renamed")
+    tenant.edit("/service/boards/7/statuses", 702, name="renamed too")
+    tenant.put("/service/boards/7/statuses", {"id": 709, "name": "new"})
+    report = both(story)
+    assert found(story) == truth(tenant)
+    assert (report.rows_updated, report.rows_inserted) == (1, 1)
+    assert 7 in asked(story)
+    assert len(asked(story)) == 2  # and the one whose turn it is
+
+
+def test_nothing_new_costs_two_requests_for_all_the_children(story: Story, tenant: Tenant) -> None:
+    fill(tenant, range(1, 13))
+    both(story)
+    tenant.advance(3600)
+    assert both(story).requests == 2
+
+
+def test_a_child_that_changed_alone_is_found_when_its_parents_turn_comes(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 6))
+    both(story)
+    tenant.edit("/service/boards/4/statuses", 401, name="alone")
+    turns: set[int] = set()
+    for _ in range(5):
+        both(story)
+        turns |= asked(story)
+    assert turns == {1, 2, 3, 4, 5}
+    assert found(story) == truth(tenant)
+
+
+def test_children_older_than_the_set_age_are_all_read_again(story: Story, tenant: Tenant) -> None:
+    fill(tenant, range(1, 6))
+    both(story)
+    tenant.edit("/service/boards/5/statuses", 501, name="alone")
+    both(story, children_max_age_hours=0.000001)
+    assert found(story) == truth(tenant)
+
+
+def test_a_child_that_was_deleted_goes_and_one_that_reappears_returns(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 6))
+    both(story)
+    gone = tenant.delete("/service/boards/3/statuses", 302)
+    both(story, plan=Plan(full=True))
+    assert found(story) == truth(tenant)
+    assert story.table(STATUSES, deleted=True)[302]["_deleted_at"] is not None
+    tenant.put("/service/boards/3/statuses", gone)
+    both(story, plan=Plan(full=True))
+    assert found(story) == truth(tenant)
+
+
+def test_children_that_vanish_in_numbers_are_kept_and_told(story: Story, tenant: Tenant) -> None:
+    fill(tenant, range(1, 6), statuses=10)
+    both(story)
+    before = found(story)
+    story.simulator.role.narrow("/service/boards/*/statuses", lambda record: record["id"] % 2 == 0)
+    report = both(story, plan=Plan(full=True))
+    assert len(found(story)) >= len(before) - 2  # the guard's 5 %
+    assert any("CW_MAX_DELETE_FRACTION" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("quirk", [Quirk(no_forward_only=True), Quirk(refuses_conditions=True)])
+def test_children_of_lists_that_page_or_filter_their_own_way_are_all_read(
+    story: Story, tenant: Tenant, quirk: Quirk
+) -> None:
+    story.simulator.quirks["/service/boards/*/statuses"] = quirk
+    fill(tenant, range(1, 20), statuses=5)
+    both(story, page_size=2)
+    assert found(story) == truth(tenant)
+    tenant.delete("/service/boards/3/statuses", 302)
+    both(story, plan=Plan(full=True), page_size=2)
+    assert found(story) == truth(tenant)
+
+
+def test_children_of_a_parent_that_is_gone_go_with_it_arrays_included(
+    story: Story, tenant: Tenant
+) -> None:
+    for company in (1, 2):
+        tenant.put("/company/companies", {"id": company, "name": f"company {company}"})
+        field = {"id": 1, "caption": "Rack", "value": "a"}
+        site = {"id": 10 * company, "name": "Main", "customFields": [field]}
+        tenant.put(f"/company/companies/{company}/sites", site)
+    story.sync("company/companies", SITES)
+    tenant.delete("/company/companies", 1)
+    story.rows(
+        "update connectwise.company_companies set _deleted_at = now() where id = 1 returning id"
+    )  # as reconcile does
+    report = story.one(SITES)
+    assert report.failure is None
+    assert set(found(story, SITES)) == {(2, 20)}
+    live = story.rows(
+        "select parent_id from connectwise.company_companies_sites__custom_fields"
+        " where _deleted_at is null"
+    )
+    assert [row["parent_id"] for row in live] == [20]
+
+
+def test_a_deleted_parent_does_not_make_the_children_look_old_for_ever(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 4))
+    both(story)
+    first = story.checkpoint(STATUSES)["watermark"]
+    tenant.delete("/service/boards", 1)
+    story.rows(
+        "update connectwise.service_boards set _deleted_at = now() where id = 1 returning id"
+    )
+    for _ in range(3):
+        both(story)
+    assert story.checkpoint(STATUSES)["watermark"] > first
+
+
+def test_a_child_that_moves_to_another_parent_takes_its_arrays_along(
+    story: Story, tenant: Tenant
+) -> None:
+    for company in (1, 2):
+        tenant.put("/company/companies", {"id": company, "name": f"company {company}"})
+    site = {"id": 10, "name": "Main", "customFields": [{"id": 1, "value": "a"}]}
+    tenant.put("/company/companies/1/sites", site)
+    tenant.put("/company/companies/2/sites", {"id": 11, "name": "Other"})
+    story.sync("company/companies", SITES)
+    tenant.put("/company/companies/2/sites", tenant.delete("/company/companies/1/sites", 10))
+    for _ in range(2):
+        story.one(SITES, Plan(full=True))
+    assert set(found(story, SITES)) == {(2, 10), (2, 11)}
+    live = story.rows(
+        "select * from connectwise.company_companies_sites__custom_fields where _deleted_at is null"
+    )
+    assert [row["value"] for row in live] == ["a"]
+
+
+def test_grandchildren_are_asked_for_by_both_their_parents(story: Story, tenant: Tenant) -> None:
+    items, links = "service/boards/items", "service/boards/items/associations"
+    fill(tenant, (1, 2))
+    for board in (1, 2):
+        tenant.put(f"/service/boards/{board}/items", {"id": 10 * board, "name": "item"})
+        path = f"/service/boards/{board}/items/{10 * board}/associations"
+        tenant.put(path, {"id": 100 * board, "type": {"id": 1, "name": "type"}})
+    reports = story.sync(BOARDS, items, links)
+    assert [report.failure for report in reports.values()] == [None] * 3
+    assert {(row["parent_id"], own) for own, row in story.table(links).items()} == {
+        (10, 100),
+        (20, 200),
+    }
+
+
+def test_parents_that_are_forbidden_are_told_and_the_others_are_read(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 4))
+    story.simulator.role.forbid("/service/boards/2/statuses")
+    report = both(story)
+    assert {board for board, _ in found(story)} == {1, 3}
+    assert any("403" in warning for warning in report.warnings)
+    story.simulator.role.allow("/service/boards/2/statuses")
+    both(story)
+    assert found(story) == truth(tenant)
+
+
+def test_children_that_are_forbidden_everywhere_fail_their_list_alone(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 4))
+    story.simulator.role.forbid("/service/boards/*/statuses")
+    reports = story.sync(BOARDS, STATUSES)
+    assert reports[BOARDS].failure is None
+    assert isinstance(reports[STATUSES].failure, SourceForbidden)
+
+
+def test_a_child_list_that_is_not_there_is_never_taken_for_empty(dsn: str) -> None:
+    tenant = Tenant()
+    for board in (1, 2):
+        tenant.put("/service/boards", {"id": board, "name": "board"})
+    with Simulator(tenant, paths=["/service/boards"]) as simulator:
+        report = Story(dsn, simulator, tenant).sync(BOARDS, STATUSES)[STATUSES]
+    assert isinstance(report.failure, SourceMissing)
+
+
+def test_one_parent_that_was_deleted_meanwhile_does_not_fail_the_others(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, (1, 2))
+    story.one(BOARDS)
+    tenant.delete("/service/boards", 1)
+    tenant.children("/service/boards/{id}/statuses")
+    story.one(STATUSES)
+    assert {board for board, _ in found(story)} >= {2}

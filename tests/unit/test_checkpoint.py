@@ -1,0 +1,68 @@
+"""Progress only ever goes forward, and a resumed pass is the pass that was cut short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cw_pipeline.model import Checkpoint, IdRange
+from cw_pipeline.passes.window import split
+
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+overlaps = st.timedeltas(timedelta(0), timedelta(days=1))
+
+
+@given(st.none() | moments, moments, overlaps)
+def test_the_watermark_never_moves_back_and_never_ahead_of_the_source(
+    watermark: datetime | None, now: datetime, overlap: timedelta
+) -> None:
+    done = Checkpoint(watermark).opened(now, overlap).completed()
+    assert done.watermark is not None
+    assert done.watermark <= max(now, watermark or now)
+    assert watermark is None or done.watermark >= watermark
+    assert (done.window, done.ranges, done.tail.cursor) == (None, (), 0)
+
+
+@given(moments, moments, overlaps)
+def test_a_pass_begins_the_overlap_before_the_watermark(
+    watermark: datetime, now: datetime, overlap: timedelta
+) -> None:
+    window = Checkpoint(watermark).opened(now, overlap).window
+    assert window is not None
+    assert window.since == watermark - overlap
+
+
+@given(moments, moments, overlaps, st.booleans())
+def test_a_pass_that_was_cut_short_is_resumed_as_it_was(
+    first: datetime,
+    later: datetime,
+    overlap: timedelta,
+    whole: bool,  # noqa: FBT001
+) -> None:
+    started = Checkpoint(None).opened(first, overlap)
+    started = replace(started, tail=IdRange(0, None, 500))
+    assert started.opened(later, overlap, whole=whole) is started
+
+
+def test_nothing_completes_that_was_not_open() -> None:
+    with pytest.raises(ValueError, match="no pass"):
+        Checkpoint(datetime(2025, 1, 1, tzinfo=UTC)).completed()
+
+
+@pytest.mark.parametrize("cursor", [4, 5])
+def test_a_cursor_that_stands_or_goes_back_is_an_error(cursor: int) -> None:
+    with pytest.raises(ValueError, match="advance"):
+        IdRange(0, None, 5).reached(cursor)
+
+
+@given(st.integers(0, 2**40), st.integers(1, 2**40), st.integers(1, 32))
+def test_ranges_cover_every_id_once(after: int, width: int, parts: int) -> None:
+    ranges = sorted(split(after, after + width, parts), key=lambda one: one.after)
+    assert (ranges[0].after, ranges[-1].upto) == (after, after + width)
+    assert all(one.upto == two.after for one, two in pairwise(ranges))
+    assert all(one.cursor == one.after for one in ranges)

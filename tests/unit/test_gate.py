@@ -1,0 +1,57 @@
+"""The gate: no request goes before its time, and a pause holds all of them."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from cw_pipeline.extract import Gate
+from cw_pipeline.model import Lease
+
+
+def test_without_a_budget_nothing_waits() -> None:
+    assert Gate().enter() < 0.1
+
+
+def test_a_pause_holds_every_thread_and_is_announced() -> None:
+    told: list[float] = []
+    gate = Gate(announce=told.append)
+    gate.pause(0.2)
+    started = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        waits = list(pool.map(lambda _: gate.enter(), range(4)))
+    assert time.monotonic() - started >= 0.19
+    assert min(waits) > 0.1
+    assert told == [0.2]
+
+
+def test_a_lease_is_used_up_before_the_next_is_asked_for() -> None:
+    leases: list[Lease] = []
+
+    def lease() -> Lease:
+        leases.append(Lease(3, 0.0))
+        return leases[-1]
+
+    gate = Gate(lease)
+    for _ in range(7):
+        gate.enter()
+    assert len(leases) == 3
+
+
+def test_leave_that_was_granted_before_a_pause_is_void_after_it() -> None:
+    asked: list[int] = []
+
+    def lease() -> Lease:
+        asked.append(1)
+        return Lease(100, 0.0)
+
+    gate = Gate(lease)
+    gate.enter()
+    gate.pause(0.0)
+    gate.enter()
+    assert len(asked) == 2
+
+
+def test_a_lease_says_when_its_first_request_may_go() -> None:
+    gate = Gate(lambda: Lease(2, 0.15))
+    assert gate.enter() >= 0.14

@@ -1,0 +1,82 @@
+"""What an answer means: every status and every odd body has one meaning, and none is "empty"."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cw_pipeline.errors import (
+    SourceBroken,
+    SourceBusy,
+    SourceDenied,
+    SourceError,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+)
+from cw_pipeline.extract.response import check, http_date, retry_after
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (429, SourceBusy), (408, SourceBroken), (500, SourceBroken), (502, SourceBroken),
+        (503, SourceBroken), (504, SourceBroken), (599, SourceBroken), (401, SourceDenied),
+        (403, SourceForbidden), (404, SourceMissing), (400, SourceRefused), (405, SourceRefused),
+        (409, SourceRefused), (415, SourceRefused), (301, SourceRefused), (204, SourceRefused),
+    ],
+)  # fmt: skip
+def test_each_status_has_one_meaning(status: int, meaning: type[SourceError]) -> None:
+    with pytest.raises(SourceError) as caught:
+        check(status, JSON, b'{"code": "X", "message": "said so"}', "GET /x")
+    assert type(caught.value) is meaning
+    assert caught.value.status == status
+    assert "GET /x" in str(caught.value)
+    assert "said so" in str(caught.value)
+
+
+def test_a_good_answer_passes() -> None:
+    check(200, {"content-type": "application/json; charset=utf-8"}, b"[]", "GET /x")
+    check(200, {"content-type": "application/vnd.connectwise.com+json"}, b"[]", "GET /x")
+
+
+def test_html_in_place_of_json_is_broken_whatever_the_status_says() -> None:
+    with pytest.raises(SourceBroken):
+        check(200, {"content-type": "text/html"}, b"<html>Please sign in</html>", "GET /x")
+
+
+@given(
+    st.integers(201, 599),
+    st.binary(max_size=30)
+    | st.sampled_from([b'{"errors": 5}', b'{"errors": [1]}', b'{"message": {}}', b"[]", b"null"]),
+    st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text(max_size=30)),
+)
+def test_no_body_and_no_header_is_so_odd_that_the_meaning_is_lost(
+    status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    with pytest.raises(SourceError):
+        check(status, headers, body, "GET /x")
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("30", 30.0), ("0", 0.0), ("1.5", 1.5), ("", None)])
+def test_retry_after_in_seconds_is_taken_as_said(said: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": said}) == seconds
+
+
+def test_retry_after_as_a_date_counts_by_the_servers_clock() -> None:
+    now, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, 0, 0, 40, tzinfo=UTC)
+    headers = {"date": format_datetime(now, usegmt=True)}
+    headers["retry-after"] = format_datetime(until, usegmt=True)
+    assert retry_after(headers) == 40
+
+
+@given(st.text(max_size=40))
+def test_a_date_that_is_none_is_none(text: str) -> None:
+    found = http_date(text)
+    assert found is None or found.tzinfo is UTC

@@ -1,0 +1,65 @@
+"""Where a tenant lives, from what CW_SITE says."""
+
+from __future__ import annotations
+
+import pytest
+
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.extract import Credentials, Site
+
+
+@pytest.mark.parametrize(
+    ("said", "info", "base"),
+    [
+        ("na.myconnectwise.net", "na", "api-na"),
+        ("api-na.myconnectwise.net", "na", "api-na"),
+        ("sandbox-na.myconnectwise.net", "na", "api-na"),
+        ("NA.MyConnectWise.net", "na", "api-na"),
+    ],
+)
+def test_a_cloud_host_gets_its_prefix_once(said: str, info: str, base: str) -> None:
+    site = Site.of(said)
+    assert site.info == f"https://{info}.myconnectwise.net"
+    expected = f"https://{base}.myconnectwise.net/v2025_1/apis/3.0"
+    assert site.base("v2025_1/") == expected
+
+
+def test_a_host_of_ones_own_is_asked_as_it_is() -> None:
+    site = Site.of("psa.example.com")
+    assert site.info == "https://psa.example.com"
+    assert site.base("v4_6_release/") == "https://psa.example.com/v4_6_release/apis/3.0"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"])
+def test_plain_http_is_for_loopback(host: str) -> None:
+    if host.startswith("["):
+        assert Site.of(f"http://{host}").info.startswith("http://")
+    else:
+        assert Site.of(f"http://{host}").info == f"http://{host}"
+
+
+def test_plain_http_across_a_network_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigError, match="clear text"):
+        Site.of("http://psa.example.com")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "ftp://x",
+        "https://",
+        "https://me:hidden-word@host",
+        "host:port",
+        "http://[::1",
+        "https://h:99999",
+    ],
+)
+def test_what_is_no_site_is_named_without_its_secrets(said: str) -> None:
+    with pytest.raises(ConfigError, match="CW_SITE") as caught:
+        Site.of(said)
+    assert "hidden-word" not in str(caught.value)
+
+
+def test_keys_do_not_show() -> None:
+    assert "secret" not in repr(Credentials("acme", "secret-1", "secret-2", "secret-3"))
