@@ -43,17 +43,16 @@ class DayReport:
     deleted: dict[str, set[int]] = field(default_factory=_by_path)
 
 
-def working_day(tenant: Tenant, seed: int = 1, hours: float = 0) -> DayReport:
-    """Lives a day: about one ticket in fifty moves, and what hangs on it.
+def working_day(tenant: Tenant, seed: int = 1, hours: float = 0, share: float = 0.02) -> DayReport:
+    """Lives a day: that share of the tickets moves, and what hangs on it.
 
     Tickets come in, change status, close and reopen, get notes and time; clients and deals are
     edited; a little is deleted. The clock moves on by `hours` in all, evenly.
     """
     day = _Day(tenant, random.Random(seed))  # noqa: S311
-    moving = max(1, len(tenant.collection(TICKETS)) // 50)
+    moving = max(1, int(len(tenant.collection(TICKETS)) * share))
     for step in range(_STEPS):
-        share = moving * (step + 1) // _STEPS - moving * step // _STEPS
-        for _ in range(share):
+        for _ in range(moving * (step + 1) // _STEPS - moving * step // _STEPS):
             day.ticket()
         tenant.advance(hours * 3600 / _STEPS)
     for path, name in _TOUCHED.items():
@@ -91,10 +90,10 @@ class _Day:
     def tidy_up(self, moving: int) -> None:
         """Wrong time entries go, and now and then a ticket."""
         for path, few in ((TIME, 1 + moving // 10), (TICKETS, 1 + moving // 100)):
-            for _ in range(few):
-                found = self._some(path)
-                if found is not None and found["id"] not in self.report.created[path]:
-                    self._delete(path, found["id"])
+            today = self.report.created[path]
+            older = [each for each in self._tenant.collection(path).ids if each not in today]
+            for each in self._dice.sample(older, min(few, len(older))):
+                self._delete(path, each)
 
     def _some(self, path: str) -> dict[str, Any] | None:
         with self._tenant.lock:

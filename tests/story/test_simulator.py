@@ -173,6 +173,25 @@ def test_counts_single_records_and_search_agree_with_the_list() -> None:
         assert missing.json() == {"code": "NotFound", "message": "Service Ticket 404 not found"}
 
 
+def test_the_same_question_has_a_new_answer_after_a_change() -> None:
+    tenant = tickets()
+    with serving(tenant) as (_, http):
+        asked = {"conditions": "board/id = 1", "fields": "id"}
+        assert ids(http.get(LIST, params=asked)) == [1, 4, 7, 10]
+        tenant.edit(LIST, 4, board={"id": 2})
+        tenant.delete(LIST, 7)
+        tenant.put(LIST, {"id": 13, "board": {"id": 1}})
+        assert ids(http.get(LIST, params=asked)) == [1, 10, 13]
+        assert len(ids(http.get(LIST))) == 10
+
+
+def test_who_entered_a_record_survives_its_replacement() -> None:
+    tenant = Tenant()
+    tenant.put(LIST, {"id": 1, "_info": {"enteredBy": "ann"}})
+    with serving(tenant) as (_, http):
+        assert http.put(f"{LIST}/1", json={}).json()["_info"]["enteredBy"] == "ann"
+
+
 def test_children_belong_to_their_parent() -> None:
     tenant = Tenant()
     for board in (3, 4):
