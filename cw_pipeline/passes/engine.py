@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Event
+from threading import Event, Semaphore
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cw_pipeline.load import Warehouse
 
 T = TypeVar("T")
+
+_DESK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Engine:
     limits: Limits
     fetchers: Executor
     dagster_run_id: str | None = None
+    # Pages typed and loaded at a time: they take ten times the memory of their bodies, and more
+    # of them than cores would only wait for each other.
+    desk: Semaphore = field(default_factory=lambda: Semaphore(_DESK))
 
 
 def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from cw_pipeline.normalize import Normalizer, id_of
 from cw_pipeline.passes.poison import is_timeout, isolate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
     from cw_pipeline.model import Batch, Entity
@@ -50,40 +51,20 @@ class Reader:
             path = path.replace(placeholder, str(own), 1)
         return Query(path, page_size=self.page_size, paging=self.paging)
 
-    def walk(self, query: Query, parent_id: int | None = None) -> Iterator[Batch]:
-        """Every batch of the list from the query's cursor on.
+    def walk(self, query: Query, parent_id: int | None = None) -> Walk:
+        """Every batch of the list from the query's cursor on."""
+        return Walk(self, query, parent_id)
 
-        Ends at an empty page and at nothing else: a short page may be a server's own limit, and
-        the link to a next page is always there (guide, "Forward-Only"). A record that cannot be
-        read comes as a reject. Raises NotForward, and SourceError when the API is out.
-        """
-        start, before = 0, None
-        pending = self._fetch(query, parent_id, start)
-        try:
-            while (batch := self._settled(pending, query, parent_id, start)).read:
-                if query.paging is Paging.OFFSET:
-                    if batch.hashes and batch.hashes == before:
-                        return  # it does not page at all: this is the first page once more
-                    before = list(batch.hashes)
-                start += batch.read
-                query = query.after(batch.cursor)
-                if query.paging is not Paging.OFFSET:  # another size would shift the offsets
-                    query = replace(query, page_size=self.page_size)
-                pending = self._fetch(query, parent_id, start)
-                yield batch
-        finally:
-            pending.cancel()
-
-    def first(self, query: Query, parent_id: int | None = None) -> Batch:
+    def first(self, query: Query) -> Batch:
         """The first batch of what is asked for; an empty one at the end. Raises NotForward."""
-        return self._settled(self._fetch(query, parent_id, 0), query, parent_id, 0)
+        return self.settled(self.fetch(query), query, None, 0)
 
-    def _settled(
-        self, pending: Future[Batch], query: Query, parent_id: int | None, start: int
+    def settled(
+        self, pending: Future[bytes], query: Query, parent_id: int | None, start: int
     ) -> Batch:
         """A page, or what can be read of it, in order."""
         try:
-            batch = pending.result()
+            batch = self._typed(pending.result(), query, parent_id, start)
             self._grow(query)
         except (SourceBroken, SourceDown) as error:
             self._good = 0
@@ -107,8 +88,8 @@ class Reader:
 
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
-        read = self._read(query, parent_id, start)
-        return self._engine.source.ask(query, read, self.tally, policy=BRIEF)
+        body = self._engine.source.ask(query, _sound, self.tally, policy=BRIEF)
+        return self._typed(body, query, parent_id, start)
 
     def ids(self, query: Query) -> list[int]:
         """The ids of one page, asked for with little patience."""
@@ -167,20 +148,69 @@ class Reader:
         """The batch of a body that is at hand already."""
         return self._normalizer.batch(body, parent_id=parent_id)
 
-    def _fetch(self, query: Query, parent_id: int | None, start: int) -> Future[Batch]:
-        read = self._read(query, parent_id, start)
-        return self._engine.fetchers.submit(self._engine.source.ask, query, read, self.tally)
+    def fetch(self, query: Query) -> Future[bytes]:
+        """A page's body, on its way."""
+        return self._engine.fetchers.submit(self._engine.source.ask, query, _sound, self.tally)
 
-    def _read(self, query: Query, parent_id: int | None, start: int) -> Callable[[bytes], Batch]:
-        def read(body: bytes) -> Batch:
-            batch = self._normalizer.batch(body, parent_id=parent_id, start=start)
-            if not batch.rejects:
-                return batch
-            asked = f"GET {query.url()}"
-            rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
-            return replace(batch, rejects=rejects)
+    def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
+        batch = self._normalizer.batch(body, parent_id=parent_id, start=start)
+        if not batch.rejects:
+            return batch
+        asked = f"GET {query.url()}"
+        rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
+        return replace(batch, rejects=rejects)
 
-        return read
+
+class Walk:
+    """A walk over a list in order, the next page on its way while one is worked on.
+
+    Ends at an empty page and at nothing else: a short page may be a server's own limit, and the
+    link to a next page is always there (guide, "Forward-Only"). A record that cannot be read
+    comes as a reject. Raises NotForward, and SourceError when the API is out.
+    """
+
+    def __init__(self, reader: Reader, query: Query, parent_id: int | None) -> None:
+        self._reader = reader
+        self._query = query
+        self._parent_id = parent_id
+        self._start = 0
+        self._before: list[int] | None = None
+        self._pending = reader.fetch(query)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            while (batch := self.next()) is not None:
+                yield batch
+        finally:
+            self._pending.cancel()
+
+    def wait(self) -> None:
+        """Returns when the next page has arrived, so that `next` will not have to wait."""
+        wait([self._pending])
+
+    def next(self) -> Batch | None:
+        """The next batch, or None at the end."""
+        query = self._query
+        batch = self._reader.settled(self._pending, query, self._parent_id, self._start)
+        if not batch.read:
+            return None
+        if query.paging is Paging.OFFSET:
+            if batch.hashes and batch.hashes == self._before:
+                return None  # it does not page at all: this is the first page once more
+            self._before = list(batch.hashes)
+        self._start += batch.read
+        self._query = query.after(batch.cursor)
+        if query.paging is not Paging.OFFSET:  # another size would shift the offsets
+            self._query = replace(self._query, page_size=self._reader.page_size)
+        self._pending = self._reader.fetch(self._query)
+        return batch
+
+
+def _sound(body: bytes) -> bytes:
+    """The body, if it is a whole array: typing it comes later, where memory is kept in bounds."""
+    if not body.lstrip()[:1] == b"[" or not body.rstrip()[-1:] == b"]":
+        raise SourceBroken("the body is no JSON array", 200, body[:2000].decode("utf-8", "replace"))
+    return body
 
 
 def _check_order(query: Query, batch: Batch) -> None:

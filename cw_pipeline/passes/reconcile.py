@@ -14,7 +14,7 @@ from cw_pipeline.passes.retire import allowance
 from cw_pipeline.passes.snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from cw_pipeline.load import Difference, Sweep
     from cw_pipeline.model import Batch
@@ -157,7 +157,7 @@ def _fill(work: Work, sweep: Sweep) -> None:
             return
 
 
-def _pages(slim: Reader, fields: str) -> Iterator[Batch]:
+def _pages(slim: Reader, fields: str) -> Iterable[Batch]:
     return slim.walk(replace(slim.query(), fields=fields))
 
 

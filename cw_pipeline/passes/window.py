@@ -109,13 +109,19 @@ class WindowPass:
         return [tail, *ranges]
 
     def _read_range(self, ids: IdRange, window: Window, *, alone: bool) -> None:
-        reader = self.work.reader
-        for batch in reader.walk(reader.query().within(window).among(ids)):
-            if window.since is not None:
-                _check_filter(batch, window.since)
-            assert batch.cursor is not None
-            ids = ids.reached(batch.cursor)
-            self._load(batch, ids, alone=alone)
+        reader, desk = self.work.reader, self.work.engine.desk
+        walk = reader.walk(reader.query().within(window).among(ids))
+        while True:
+            walk.wait()
+            with desk:
+                batch = walk.next()
+                if batch is None:
+                    break
+                if window.since is not None:
+                    _check_filter(batch, window.since)
+                assert batch.cursor is not None
+                ids = ids.reached(batch.cursor)
+                self._load(batch, ids, alone=alone)
         if ids.upto is not None:
             self.work.hold.finish_range(ids)
 
