@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.publish.database import transaction
-from cw_pipeline.publish.refresh import fill
+from cw_pipeline.publish.tables import fill
 from cw_pipeline.publish.script import Place, roots, scripts
 
 if TYPE_CHECKING:

@@ -1,0 +1,259 @@
+"""A seeded tenant, synced once for all of these stories, with the cases that reports get wrong.
+
+What reports must show is worked out here from the tenant's own records, by other means than SQL.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from cw_pipeline import wiring
+from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.publish import publish, refresh
+from cw_pipeline.reconcile import reconcile_all
+from cw_pipeline.settings import Settings
+from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
+from cw_pipeline.simulator.seed import seed_tenant
+from cw_pipeline.sync import Plan, sync_all
+from tests.conftest import _database as database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.conftest import Owner, Server
+
+ZONE = "America/New_York"
+TICKETS, TIME = "/service/tickets", "/time/entries"
+AGREEMENTS, INVOICES = "/finance/agreements", "/finance/invoices"
+_CHANGED = (
+    "service/tickets",
+    "time/entries",
+    "finance/agreements",
+    "finance/invoices",
+    "system/members",
+    "company/companies",
+)
+
+
+@dataclass
+class Books:
+    """The warehouse and the truth it must agree with. `watched` is when the first sync was done."""
+
+    dsn: str
+    tenant: Tenant
+    watched: datetime
+    reopened: int = 0
+    moved: dict[str, int] = field(default_factory=dict)
+    raised: tuple[int, Decimal] = (0, Decimal())
+    deleted: dict[str, int] = field(default_factory=dict)
+
+    def view(self, name: str, where: str = "") -> list[dict[str, Any]]:
+        """The rows of a view."""
+        return self.ask(f"select * from reporting.{name} {where}")  # noqa: S608 - ours
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """What the warehouse answers."""
+        with psycopg.connect(
+            self.dsn, row_factory=dict_row, options="-c timezone=UTC"
+        ) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def records(self, path: str) -> list[dict[str, Any]]:
+        """The truth: every record of a list, of all parents where it is a child's."""
+        if "{" in path:
+            return [record for each in self.tenant.children(path) for record in each]
+        return list(self.tenant.records(path).values())
+
+    def today(self) -> date:
+        """The local day it is."""
+        return datetime.now(UTC).astimezone(ZoneInfo(ZONE)).date()
+
+    def service(self) -> list[dict[str, Any]]:
+        """Service tickets that count: merged ones do not."""
+        return [one for one in self.records(TICKETS) if "mergedParentTicket" not in one]
+
+    def entries_by_ticket(self) -> dict[int, list[dict[str, Any]]]:
+        """Time entries by the ticket they are on."""
+        found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for entry in self.records(TIME):
+            if "ticket" in entry:
+                found[entry["ticket"]["id"]].append(entry)
+        return found
+
+
+def local(text: str) -> date:
+    """The local day of an instant."""
+    return datetime.fromisoformat(text).astimezone(ZoneInfo(ZONE)).date()
+
+
+def day(text: str | None) -> date | None:
+    """A business date, which is the same day everywhere."""
+    return date.fromisoformat(text[:10]) if text else None
+
+
+def money(value: Any) -> Decimal:
+    """An exact amount."""
+    return Decimal(str(value or 0))
+
+
+def ref(record: dict[str, Any], name: str) -> int:
+    """The id of a reference, -1 where there is none."""
+    own: int = record.get(name, {}).get("id", -1)
+    return own
+
+
+def month(of: date) -> date:
+    """The first day of its month."""
+    return of.replace(day=1)
+
+
+def following(first: date) -> date:
+    """The first day of the month after."""
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def signed(invoice: dict[str, Any], name: str) -> Decimal:
+    """An amount of an invoice: a credit memo's is negative, whichever way it was written."""
+    amount = money(invoice[name])
+    return -abs(amount) if invoice["type"] == "CreditMemo" else amount
+
+
+def summed(
+    records: Iterable[dict[str, Any]],
+    key: Callable[[dict[str, Any]], Any],
+    amount: Callable[[dict[str, Any]], Decimal],
+) -> defaultdict[Any, Decimal]:
+    """Amounts by key."""
+    found: defaultdict[Any, Decimal] = defaultdict(Decimal)
+    for record in records:
+        found[key(record)] += amount(record)
+    return found
+
+
+def labour(entry: dict[str, Any]) -> Decimal:
+    """What the hours of a time entry cost: they always name their cost here."""
+    return money(entry["actualHours"]) * money(entry["hourlyCost"])
+
+
+def near(shown: Any, true: Decimal | float, tolerance: str = "0.000001") -> bool:
+    """Whether two amounts are the same but for the last digits of a division."""
+    return shown is not None and abs(Decimal(shown) - Decimal(true)) < Decimal(tolerance)
+
+
+def ratio(shown: Any, over: Decimal, under: Decimal) -> bool:
+    """Whether a view shows one amount over another, and nothing if that is zero."""
+    return near(shown, over / under) if under else shown is None
+
+
+@pytest.fixture(scope="package")
+def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
+    """A tenant of 400 tickets after a first sync, a day of changes, and a second one."""
+    tenant = seed_tenant(tickets=400, seed=11)
+    holidays = next(iter(tenant.records("/schedule/holidayLists").values()))
+    for calendar in tenant.records("/schedule/calendars"):
+        tenant.edit("/schedule/calendars", calendar, holidayList=holidays)
+    _write_a_credit_the_other_way_round(tenant)
+    with database(server, owner, template) as dsn, Simulator(tenant) as simulator:
+        settings = Settings(
+            site=simulator.url,
+            company="demo",
+            public_key="public",
+            private_key="private",
+            client_id=CLIENT_ID,
+            warehouse_dsn=dsn,
+            requests_per_minute=1_000_000,
+        )
+        with wiring.connected(settings) as engine:
+            _done(sync_all(select(None), engine, Plan()))
+            publish(dsn, "connectwise", ZONE)
+            told = Books(dsn, tenant, datetime.now(UTC))
+            _live_a_day(told)
+            changed = [CATALOG[name] for name in _CHANGED]
+            _done(sync_all(changed, engine, Plan()))
+            _done(reconcile_all(changed, engine, apply_deletes=True))
+            _close_again(told)
+            _done(sync_all([CATALOG["service/tickets"]], engine, Plan()))
+        refresh(dsn, "connectwise", time_zone=ZONE)
+        yield told
+
+
+def _done(reports: Iterator[Any]) -> None:
+    for report in reports:
+        assert report.failure is None, report
+
+
+def _write_a_credit_the_other_way_round(tenant: Tenant) -> None:
+    """Some versions have credit memos with positive amounts."""
+    memos = [one for one in tenant.records(INVOICES).values() if one["type"] == "CreditMemo"]
+    fields = ("subtotal", "salesTax", "total", "balance", "agreementAmount", "serviceTotal")
+    tenant.edit(INVOICES, memos[-1]["id"], **{name: abs(memos[-1][name]) for name in fields})
+
+
+def _live_a_day(books: Books) -> None:
+    """A ticket reopened, one moved, an agreement raised; a ticket, time and an invoice deleted."""
+    tenant = books.tenant
+    tenant.advance(1)
+    closed = [one for one in books.service() if one["closedFlag"]]
+    still_open = [one for one in books.service() if not one["closedFlag"]]
+    reopened, gone = closed[0], closed[1]
+    states = {
+        one["name"]: one
+        for one in books.records(f"/service/boards/{ref(reopened, 'board')}/statuses")
+    }
+    status = states["Re-opened"]
+    tenant.edit(
+        TICKETS,
+        reopened["id"],
+        closedFlag=False,
+        closedDate=None,
+        status={"id": status["id"], "name": status["name"]},
+    )
+    books.reopened = reopened["id"]
+    moved = still_open[0]
+    books.moved = {"id": moved["id"], "board": ref(moved, "board"), "owner": ref(moved, "owner")}
+    tenant.edit(TICKETS, moved["id"], board={"id": 5, "name": "Accounts"}, owner=None)
+    agreement = next(one for one in books.records(AGREEMENTS) if not one["cancelledFlag"])
+    books.raised = (agreement["id"], money(agreement["billAmount"]))
+    tenant.edit(AGREEMENTS, agreement["id"], billAmount=agreement["billAmount"] + 1000)
+    entry = next(
+        one for one in books.records(TIME) if one.get("ticket", {}).get("id") == gone["id"]
+    )
+    invoice = next(one for one in books.records(INVOICES) if one["balance"] > 0)
+    for path, own in (
+        (TIME, entry["id"]),
+        (TICKETS, gone["id"]),
+        (INVOICES, invoice["id"]),
+    ):
+        tenant.delete(path, own)
+        books.deleted[path] = own
+    other = next(one for one in books.records(TIME) if "ticket" in one)
+    # Written down on the wrong ticket, and put right.
+    tenant.edit(TIME, other["id"], ticket={"id": moved["id"], "name": moved["summary"]})
+
+
+def _close_again(books: Books) -> None:
+    """The reopened ticket is closed for good."""
+    tenant = books.tenant
+    tenant.advance(2)
+    ticket = tenant.get(TICKETS, books.reopened)
+    states = {
+        one["name"]: one
+        for one in books.records(f"/service/boards/{ref(ticket, 'board')}/statuses")
+    }
+    status = states["Completed"]
+    tenant.edit(
+        TICKETS,
+        books.reopened,
+        closedFlag=True,
+        closedDate=tenant.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        status={"id": status["id"], "name": status["name"]},
+    )

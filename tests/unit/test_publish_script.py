@@ -1,0 +1,101 @@
+"""What the SQL files of the reporting schema promise before any database sees them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.publish import entities, lineage, reporting_schema
+from cw_pipeline.publish.script import Place, Script, in_order, roots, scripts
+
+HERE = Place("connectwise", "Europe/Zurich")
+
+
+@pytest.mark.parametrize("script", scripts(), ids=lambda script: script.name)
+def test_every_view_says_its_grain_and_its_source(script: Script) -> None:
+    assert re.match(r"One row (per|for) ", script.comment), script.comment
+    assert re.search(r"Sources?: ", script.comment), script.comment
+    assert script.columns
+
+
+def test_a_view_comes_after_what_it_reads() -> None:
+    seen: set[str] = set()
+    for script in scripts():
+        assert script.needs <= seen, script.name
+        seen.add(script.name)
+
+
+def test_lineage_names_views_and_the_entities_of_the_catalog() -> None:
+    found = lineage()
+    assert set(found) == {script.name for script in scripts()}
+    for name, sources in found.items():
+        for source in sources:
+            assert source in CATALOG if "/" in source else source in found, (name, source)
+    assert found["kpi_member_week"] == ["fct_member_day"]
+    assert "time/entries" in found["fct_time_entry_all"]
+    assert found["fct_opportunity_forecast"].count("sales/opportunities/forecast") == 1
+
+
+def test_an_array_of_an_entity_leads_to_the_entity() -> None:
+    assert "sales/opportunities/forecast" in {entity.name for entity in entities()}
+
+
+def test_the_age_of_a_view_follows_from_entities_and_from_tables_on_the_way() -> None:
+    assert roots("dim_board") == ({"service/boards"}, frozenset())
+    through, kept = roots("kpi_member_week")
+    assert (through, kept) == (frozenset(), {"fct_member_day"})
+    through, kept = roots("kpi_client_month")
+    assert "fct_time_entry_all" in kept
+    assert {"finance/invoices", "company/companies"} <= through
+    assert "time/entries" not in through
+
+
+def test_no_placeholder_is_left_when_a_script_is_filled() -> None:
+    for script in scripts():
+        assert "{{" not in script.filled(HERE), script.name
+        assert "{{" not in HERE.fill(script.changed or "", since="2025-01-31"), script.name
+
+
+def test_a_table_can_be_narrowed_to_the_rows_that_changed() -> None:
+    for script in scripts():
+        narrowed = "in (table pg_temp.changed)" in script.filled(HERE, "pg_temp.changed")
+        assert narrowed == (script.changed is not None), script.name
+
+
+def test_comments_behind_the_columns_describe_them() -> None:
+    script = Script(
+        "fct_thing",
+        "-- One row per thing,\n-- whole. Source: a/b.\n"
+        "select\n    t.id as thing_id, -- its id\n    t.name, -- what it is called\n"
+        "    case when t.a then 1\n        else 2 end as number -- which one\n"
+        "from {{source}}.t t -- not a column\n",
+    )
+    assert script.comment == "One row per thing, whole. Source: a/b."
+    assert script.columns == {
+        "thing_id": "its id",
+        "name": "what it is called",
+        "number": "which one",
+    }
+
+
+def test_views_that_read_each_other_are_refused() -> None:
+    one = Script("one", "select * from {{reporting}}.two")
+    two = Script("two", "select * from {{reporting}}.one")
+    with pytest.raises(ValueError, match="cycle"):
+        in_order([one, two])
+
+
+def test_another_tenant_has_a_reporting_schema_of_its_own() -> None:
+    assert reporting_schema("connectwise") == "reporting"
+    assert reporting_schema("acme") == "acme_reporting"
+    filled = Place("acme").fill("{{source}}.a {{reporting}}.b {{tenant}}")
+    assert filled == '"acme".a "acme_reporting".b \'acme\''
+
+
+def test_a_new_time_zone_makes_the_views_that_know_local_days_anew() -> None:
+    by_name = {script.name: script for script in scripts()}
+    elsewhere = Place("connectwise", "Asia/Tokyo")
+    assert by_name["fct_ticket_all"].digest(HERE) != by_name["fct_ticket_all"].digest(elsewhere)
+    assert by_name["dim_board"].digest(HERE) == by_name["dim_board"].digest(elsewhere)
