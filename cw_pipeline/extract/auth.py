@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
 from typing_extensions import override
 
-from cw_pipeline.errors import ConfigError, SourceDenied
+from cw_pipeline.errors import ConfigError, SourceBroken, SourceBusy, SourceDenied, SourceError
+from cw_pipeline.extract.response import check, http_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,20 +28,27 @@ def basic(credentials: Credentials, public_key: str, private_key: str) -> httpx.
     return httpx.BasicAuth(f"{credentials.company}+{public_key}", private_key)
 
 
+class _Made(msgspec.Struct, rename="camel"):
+    """The answer to a question for keys."""
+
+    public_key: str
+    private_key: str
+    expiration: datetime
+
+
 class Impersonation(httpx.Auth):
     """Asks with keys made for a member, and makes new ones before they expire (after 4 hours).
 
-    Raises SourceDenied if no keys are made.
+    Keys that are refused all the same are made anew once. Raises SourceDenied if no keys are made,
+    and what any question raises when ConnectWise is busy or down.
     """
-
-    requires_response_body = True
 
     def __init__(self, credentials: Credentials, base: Callable[[], str]) -> None:
         self._credentials = credentials
         self._base = base
         self._lock = Lock()
-        self._keys: httpx.BasicAuth | None = None
-        self._expires = datetime.min.replace(tzinfo=UTC)
+        self._keys = basic(credentials, "", "")  # none yet: the time to renew them has come
+        self._renew_at = float("-inf")
 
     @override
     def sync_auth_flow(
@@ -46,11 +56,17 @@ class Impersonation(httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Signs the request, with fresh keys when the old ones are about to expire."""
         with self._lock:  # many requests at once must not each make keys
-            if self._keys is None or datetime.now(UTC) > self._expires - _RENEWED_BEFORE:
+            if time.monotonic() > self._renew_at:
                 self._take((yield self._asking(request)))
             keys = self._keys
-        assert keys is not None
-        yield from keys.sync_auth_flow(request)
+        response = yield next(keys.sync_auth_flow(request))
+        if response.status_code != HTTPStatus.UNAUTHORIZED:
+            return
+        with self._lock:
+            if keys is self._keys:
+                self._take((yield self._asking(request)))
+            keys = self._keys
+        yield next(keys.sync_auth_flow(request))
 
     def _asking(self, request: httpx.Request) -> httpx.Request:
         own, member = self._credentials, self._credentials.impersonate
@@ -68,17 +84,29 @@ class Impersonation(httpx.Auth):
         return next(basic(own, own.public_key, own.private_key).sync_auth_flow(asking))
 
     def _take(self, response: httpx.Response) -> None:
-        response.read()
-        if not response.is_success:
+        body, asked = (
+            response.read(),
+            f"POST /system/members/{self._credentials.impersonate}/tokens",
+        )
+        try:
+            check(response.status_code, response.headers, body, asked)
+            made = msgspec.json.decode(body, type=_Made)
+        except (SourceBusy, SourceBroken):
+            raise
+        except msgspec.DecodeError as error:
+            raise SourceBroken(f"{asked}: {error}", response.status_code) from error
+        except SourceError as error:
             raise SourceDenied(
                 f"{response.status_code}: no keys for member {self._credentials.impersonate!r}."
                 " Check CW_IMPERSONATE, CW_USER_TYPE (member or integrator), and that"
                 " CW_PUBLIC_KEY/CW_PRIVATE_KEY may use the Member API",
                 response.status_code,
-            )
-        made: dict[str, Any] = msgspec.json.decode(response.content)
-        self._keys = basic(self._credentials, made["publicKey"], made["privateKey"])
-        self._expires = datetime.fromisoformat(made["expiration"]).astimezone(UTC)
+            ) from error
+        self._keys = basic(self._credentials, made.public_key, made.private_key)
+        # By the server's own clock: ours may be off by more than what is kept in hand.
+        now = http_date(response.headers.get("date", "")) or datetime.now(UTC)
+        left = made.expiration.astimezone(UTC) - now - _RENEWED_BEFORE
+        self._renew_at = time.monotonic() + left.total_seconds()
 
 
 def refuse_cookies(auth: str) -> None:
