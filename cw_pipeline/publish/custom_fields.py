@@ -132,8 +132,7 @@ def refresh_custom_views(dsn: str, tenant: str) -> list[str]:
     """
     with transaction(dsn) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-        made = [name for own in _places(connection, tenant) for name in _refreshed(connection, own)]
-    return made
+        return [name for own in _places(connection, tenant) for name in _refreshed(connection, own)]
 
 
 def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
@@ -144,10 +143,10 @@ def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
     there = {row[0] for row in found}
     if CATALOG["system/userDefinedFields"].table not in there:
         return
-    for entity in CATALOG.values():
-        for array in entity.arrays:
-            if array.field == "customFields" and {array.table, entity.table} <= there:
-                yield _Place(tenant, entity.name, entity.key[-1], entity.table, array.table)
+    for name, declared in CATALOG.declared.items():
+        rows = fitted(f"{declared.table}__custom_fields")
+        if {declared.table, rows} <= there:
+            yield _Place(tenant, name, CATALOG[name].key[-1], declared.table, rows)
 
 
 def _refreshed(connection: Connection[Any], own: _Place) -> list[str]:
@@ -245,8 +244,7 @@ def _create(connection: Connection[Any], own: _Place, fields: list[_Field]) -> l
             view=wide,
             rows=rows,
             names=_cases((f.id, sql.Literal(f.column)) for f in fields),
-            fits=_cases((f.id, _FITS[f.kind]) for f in fields if f.id not in whole)
-            or sql.SQL("when null then true"),
+            fits=_cases((f.id, _FITS[f.kind]) for f in fields if f.id not in whole),
             columns=sql.SQL(", ").join(_column(field) for field in fields),
         )
     )
@@ -271,10 +269,8 @@ def _column(field: _Field) -> sql.Composed:
 
 def _cases(pairs: Iterable[tuple[int, sql.Composable]]) -> sql.Composed:
     """`when 12 then …`, once for each field: of several columns the latest says."""
-    cases = (
-        sql.SQL("when {} then {}").format(sql.Literal(i), then) for i, then in dict(pairs).items()
-    )
-    return sql.SQL(" ").join(cases)
+    cases = {own: sql.SQL("when {} then {}").format(sql.Literal(own), then) for own, then in pairs}
+    return sql.SQL(" ").join(cases.values() or [sql.SQL("when null then true")])
 
 
 def _comment(connection: Connection[Any], what: str, on: sql.Identifier, text: str) -> None:
@@ -285,4 +281,4 @@ def _comment(connection: Connection[Any], what: str, on: sql.Identifier, text: s
 
 
 def _said(query: str, **parts: sql.Composable) -> sql.Composed:
-    return sql.SQL(query).format(**parts)  # type: ignore[arg-type] # literals above
+    return sql.SQL(query).format(**parts)

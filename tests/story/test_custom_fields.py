@@ -1,0 +1,196 @@
+"""Custom fields as a report wants them: typed, one column each, under names that stay."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from cw_pipeline.publish.custom_fields import refresh_custom_views
+
+if TYPE_CHECKING:
+    from cw_pipeline.simulator import Tenant
+    from tests.story.conftest import Story
+
+TICKETS = "service/tickets"
+DEFINITIONS = "system/userDefinedFields"
+WARRANTY, SEATS, VIP, REGION = 12, 13, 14, 15
+CAPTIONS = {
+    WARRANTY: ("Warranty End", "Date"),
+    SEATS: ("Seats", "Number"),
+    VIP: ("VIP?", "Checkbox"),
+    REGION: ("Région", "Text"),
+}
+
+
+@pytest.fixture
+def story(story: Story, tenant: Tenant) -> Story:
+    for own, (caption, type_) in CAPTIONS.items():
+        define(tenant, own, caption, type_)
+    return story
+
+
+def define(tenant: Tenant, own: int, caption: str, type_: str, pod: int = 1) -> None:
+    told = {"screenId": "service_tickets_custom_fields", "podId": pod}
+    record = {"id": own, "caption": caption, "fieldTypeIdentifier": type_, **told}
+    tenant.put("/system/userDefinedFields", record)
+
+
+def ticket(tenant: Tenant, own: int, values: dict[int, Any], **named: tuple[str, str]) -> None:
+    """A ticket that lists these fields; None: listed without a value."""
+    captions = CAPTIONS | {int(key[1:]): told for key, told in named.items()}
+    fields = []
+    for field, value in values.items():
+        caption, type_ = captions[field]
+        empty = {"id": field, "caption": caption, "type": type_, "entryMethod": "EntryField"}
+        fields.append(empty if value is None else {**empty, "value": value})
+    record = {"id": own, "summary": f"ticket {own}", "customFields": fields}
+    tenant.put("/service/tickets", record)
+
+
+def refreshed(story: Story) -> list[str]:
+    story.sync(TICKETS, DEFINITIONS)
+    made = refresh_custom_views(story.dsn, "connectwise")
+    return [name for name in made if name.startswith("service_tickets")]
+
+
+def wide(story: Story) -> dict[int, dict[str, Any]]:
+    rows = story.rows("select * from connectwise.service_tickets__custom order by id")
+    return {row.pop("id"): row for row in rows}
+
+
+def test_each_field_is_a_typed_column_named_from_id_and_caption(
+    story: Story, tenant: Tenant
+) -> None:
+    day = "2026-03-31T00:00:00Z"
+    ticket(tenant, 1, {WARRANTY: day, SEATS: 2.5, VIP: True, REGION: "Nord"})
+    ticket(tenant, 2, {WARRANTY: None, SEATS: None, VIP: False, REGION: ""})
+    assert refreshed(story) == ["service_tickets__custom_fields_typed", "service_tickets__custom"]
+    assert wide(story) == {
+        1: {
+            "unfit_values": None,
+            "cf_12_warranty_end": date(2026, 3, 31),
+            "cf_13_seats": Decimal("2.5"),
+            "cf_14_vip": True,
+            "cf_15_region": "Nord",
+        },
+        2: {
+            "unfit_values": None,
+            "cf_12_warranty_end": None,
+            "cf_13_seats": None,
+            "cf_14_vip": False,
+            "cf_15_region": "",
+        },
+    }
+
+
+def test_values_that_are_not_of_their_fields_type_are_shown_as_they_came(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {WARRANTY: "soon", SEATS: "12", VIP: "false", REGION: 7})
+    ticket(tenant, 2, {WARRANTY: "2026-02-30T00:00:00Z", SEATS: "many", VIP: "maybe"})
+    ticket(tenant, 3, {WARRANTY: "2026-03-31T23:00:00Z", SEATS: ""})
+    refreshed(story)
+    rows = wide(story)
+    assert rows[1]["unfit_values"] == {"cf_12_warranty_end": "soon"}
+    assert (rows[1]["cf_13_seats"], rows[1]["cf_14_vip"], rows[1]["cf_15_region"]) == (
+        12,
+        False,
+        "7",
+    )
+    assert rows[2]["unfit_values"] == {
+        "cf_12_warranty_end": "2026-02-30T00:00:00Z",
+        "cf_13_seats": "many",
+        "cf_14_vip": "maybe",
+    }
+    assert rows[3]["cf_12_warranty_end"] == date(2026, 3, 31)
+    assert rows[3]["unfit_values"] == {"cf_12_warranty_end": "2026-03-31T23:00:00Z"}
+    typed = story.rows(
+        "select value_text, value_number, value_date, value_flag"
+        " from connectwise.service_tickets__custom_fields_typed"
+        " where parent_id = 1 order by field_id"
+    )
+    assert [tuple(row.values()) for row in typed] == [
+        ("soon", None, None, None),
+        ("12", Decimal(12), None, None),
+        ("false", None, None, False),
+        ("7", None, None, None),
+    ]
+
+
+def test_a_renamed_caption_changes_the_comment_and_no_column(story: Story, tenant: Tenant) -> None:
+    ticket(tenant, 1, {WARRANTY: "2026-03-31T00:00:00Z"})
+    refreshed(story)
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute(
+            "create view public.mine as"
+            " select id, cf_12_warranty_end from connectwise.service_tickets__custom"
+        )
+    define(tenant, WARRANTY, "Covered until", "Date")
+    assert "service_tickets__custom" in refreshed(story)
+    (row,) = story.rows(
+        "select col_description(attrelid, attnum) as said from pg_attribute"
+        " where attrelid = 'connectwise.service_tickets__custom'::regclass"
+        " and attname = 'cf_12_warranty_end'"
+    )
+    assert row["said"] == "Covered until (Date)"
+    assert story.rows("select * from public.mine")[0]["cf_12_warranty_end"] == date(2026, 3, 31)
+
+
+def test_a_field_without_a_definition_or_without_a_value_yet_has_its_column(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {VIP: True, 99: "x"}, f99=("Only here", "Text"))
+    define(tenant, 16, "Nobody Has It", "Text")
+    define(tenant, 17, "Of Another Screen", "Text", pod=2)
+    refreshed(story)
+    (row,) = wide(story).values()
+    assert row["cf_99_only_here"] == "x"
+    assert row["cf_16_nobody_has_it"] is None
+    assert "cf_17_of_another_screen" not in row
+
+
+def test_a_field_whose_type_changes_gets_a_second_column_and_the_first_stays(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {REGION: "7"})
+    refreshed(story)
+    define(tenant, REGION, "Région", "Number")
+    ticket(tenant, 2, {REGION: 8})
+    refreshed(story)
+    rows = wide(story)
+    assert [(r["cf_15_region"], r["cf_15_region_number"]) for r in rows.values()] == [
+        ("7", Decimal(7)),
+        ("8", Decimal(8)),
+    ]
+    assert [r["unfit_values"] for r in rows.values()] == [None, None]
+
+
+def test_views_are_looked_at_again_only_when_something_was_written(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {VIP: True})
+    refreshed(story)
+    scans = "select scanned_at from cw_sync.custom_field_scan where entity = 'service/tickets'"
+    before = story.rows(scans)
+    tenant.advance(3600)
+    assert refreshed(story) == []
+    assert story.rows(scans) == before
+    ticket(tenant, 2, {VIP: True, 77: 5}, f77=("New", "Number"))
+    assert refreshed(story) == ["service_tickets__custom_fields_typed", "service_tickets__custom"]
+    assert wide(story)[2]["cf_77_new"] == 5
+
+
+def test_rows_of_a_deleted_record_are_not_shown(story: Story, tenant: Tenant) -> None:
+    ticket(tenant, 1, {VIP: True})
+    ticket(tenant, 2, {VIP: True})
+    refreshed(story)
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute(
+            "update connectwise.service_tickets__custom_fields set _deleted_at = now()"
+            " where parent_id = 2"
+        )
+    assert list(wide(story)) == [1]
