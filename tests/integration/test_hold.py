@@ -1,0 +1,62 @@
+"""One runner an entity: the second says who holds it, and a dead one lets go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import EntityBusy, WarehouseError
+from cw_pipeline.load import Warehouse
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+TICKETS, BOARDS = CATALOG["service/tickets"], CATALOG["service/boards"]
+
+
+def test_a_second_runner_is_told_who_holds_the_entity(dsn: str, warehouse: Warehouse) -> None:
+    with Warehouse(dsn, "connectwise") as other, warehouse.hold(TICKETS, "refresh"):
+        with pytest.raises(EntityBusy, match="cw_pipeline"), other.hold(TICKETS, "full"):
+            pass
+        with other.hold(BOARDS, "refresh"), other.hold(TICKETS, "backfill"):
+            pass
+    with warehouse.hold(TICKETS, "refresh"):
+        pass
+
+
+def test_an_error_inside_lets_go(warehouse: Warehouse) -> None:
+    with pytest.raises(ZeroDivisionError), warehouse.hold(TICKETS, "refresh"):
+        raise ZeroDivisionError
+    with warehouse.hold(TICKETS, "refresh"):
+        pass
+
+
+def test_a_runner_whose_connection_is_gone_lets_go(
+    dsn: str, warehouse: Warehouse, connection: Connection[Any]
+) -> None:
+    def interrupted() -> None:
+        with warehouse.hold(TICKETS, "refresh"):
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+                " and database = (select oid from pg_database where datname = current_database())"
+            )
+            with Warehouse(dsn, "connectwise") as other, other.hold(TICKETS, "refresh"):
+                pass
+
+    with pytest.raises(WarehouseError):
+        interrupted()
+
+
+def test_tenants_in_one_database_do_not_hold_each_other_up(dsn: str, warehouse: Warehouse) -> None:
+    second = Warehouse(dsn, "second")
+    with second, warehouse.hold(TICKETS, "refresh"), second.hold(TICKETS, "refresh"):
+        pass
+
+
+def test_what_the_database_says_comes_out_as_a_warehouse_error(warehouse: Warehouse) -> None:
+    with pytest.raises(WarehouseError) as caught, warehouse.connection() as connection:
+        connection.execute("select * from nowhere")
+    assert isinstance(caught.value.__cause__, psycopg.Error)

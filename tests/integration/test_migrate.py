@@ -1,0 +1,74 @@
+"""Migration: as often as one likes, by several at once, and nothing is ever dropped."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.load import migrate, version_fault
+
+SOME = [CATALOG["service/boards"], CATALOG["service/boards/statuses"]]
+
+
+def asked(dsn: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def columns(dsn: str) -> set[tuple[Any, ...]]:
+    return set(
+        asked(
+            dsn,
+            "select table_schema, table_name, column_name, data_type"
+            " from information_schema.columns where table_schema in ('connectwise', 'cw_sync')",
+        )
+    )
+
+
+def test_a_second_migration_changes_nothing(empty_dsn: str) -> None:
+    migrate(empty_dsn, "connectwise", SOME)
+    before = columns(empty_dsn)
+    migrate(empty_dsn, "connectwise", SOME)
+    assert columns(empty_dsn) == before
+    assert version_fault(empty_dsn) is None
+
+
+def test_two_processes_that_migrate_at_once_both_succeed(empty_dsn: str) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: migrate(empty_dsn, "connectwise", SOME), range(3)))
+    assert version_fault(empty_dsn) is None
+
+
+def test_a_column_the_catalog_has_gained_is_added_and_rows_stay(empty_dsn: str) -> None:
+    migrate(empty_dsn, "connectwise", SOME)
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute("insert into connectwise.service_boards (id, name) values (1, 'a')")
+        connection.execute("alter table connectwise.service_boards drop column location_id")
+        connection.execute("alter table connectwise.service_boards add own_note text")
+    migrate(empty_dsn, "connectwise", SOME)
+    found = asked(
+        empty_dsn, "select id, name, location_id, own_note from connectwise.service_boards"
+    )
+    assert found == [(1, "a", None, None)]
+
+
+def test_a_newer_warehouse_is_named_and_left_alone(empty_dsn: str) -> None:
+    migrate(empty_dsn, "connectwise", SOME)
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute("update cw_sync.migration set version_num = '9999_later'")
+    before = columns(empty_dsn)
+    with pytest.raises(WarehouseError, match="9999_later"):
+        migrate(empty_dsn, "connectwise", list(CATALOG.values())[:3])
+    assert columns(empty_dsn) == before
+
+
+def test_several_tenants_share_a_warehouse(empty_dsn: str) -> None:
+    for tenant in ("connectwise", "second"):
+        migrate(empty_dsn, tenant, SOME)
+    tables = asked(empty_dsn, "select schemaname from pg_tables where tablename = 'service_boards'")
+    assert sorted(tables) == [("connectwise",), ("second",)]
