@@ -98,8 +98,9 @@ class ConnectWise:
 
     def now(self) -> datetime:
         """The source's clock: the `Date` of its latest answer. Asks, if it never answered."""
-        if self._now is None:
-            self.discover()
+        with self._lock:  # the entities that start together ask once
+            if self._now is None:
+                self.discover()
         if self._now is None:
             # A server without `Date`: our clock, kept well behind, is all there is.
             return datetime.now(UTC) - _NO_DATE_LAG
