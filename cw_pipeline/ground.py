@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 
 UNHURRIED = 60_000
 """Requests a minute to a simulated tenant: there is nobody else to leave room for."""
+
+PAST = timedelta(days=4 * 366)
+"""How far back a simulated tenant's records go, at most."""
 
 _servers: dict[Path, EmbeddedPostgres] = {}
 _simulators: dict[Path, EmbeddedSimulator] = {}
@@ -128,7 +132,7 @@ def _filled(
 ) -> Settings:
     """The settings with what was started put in, here and in the environment."""
     prepared_home()
-    found: dict[str, str | int] = {}
+    found: dict[str, str | int | date] = {}
     if server is not None:
         found["warehouse_dsn"] = server.dsn()
     if stand_in is not None:
@@ -140,14 +144,23 @@ def _filled(
             "client_id": CLIENT_ID,
             "auth": "keys",
         }
-        if "requests_per_minute" not in settings.model_fields_set:
-            found["requests_per_minute"] = UNHURRIED
+        unset: dict[str, int | date] = {
+            "requests_per_minute": UNHURRIED,
+            "backfill_start": _birth(stand_in),
+        }
+        found |= {n: v for n, v in unset.items() if n not in settings.model_fields_set}
         _spare_the_proxy()
     os.environ.update({f"CW_{name.upper()}": str(value) for name, value in found.items()})
     secret = {"warehouse_dsn", "public_key", "private_key", "client_id"}
     return settings.model_copy(
         update={n: SecretStr(str(v)) if n in secret else v for n, v in found.items()}
     )
+
+
+def _birth(stand_in: EmbeddedSimulator) -> date:
+    """The month in which a simulated tenant's past begins: before it there is nothing to read."""
+    born = datetime.fromisoformat((stand_in.status() or {})["born"])
+    return (born - PAST).date().replace(day=1)
 
 
 def _spare_the_proxy() -> None:

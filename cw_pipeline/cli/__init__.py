@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
+import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -25,7 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     # What goes wrong is told by the commands; without this, Python's last resort says it again.
-    logging.getLogger("cw_pipeline").addHandler(logging.NullHandler())
+    for name in ("cw_pipeline", "psycopg.pool"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # they speak to developers, and would break into the bars
     try:
         code = cli.main(arguments, prog_name="cw-pipeline", standalone_mode=False)
     except click.ClickException as error:

@@ -47,8 +47,32 @@ class Commands(click.Group):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001
+    """Prints the version: the installed package's, or that of the checkout it runs from."""
+    if not asked:
+        return
+    import tomllib  # noqa: PLC0415 - rarely asked for
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from cw_pipeline.paths import IS_CHECKOUT, ROOT  # noqa: PLC0415
+
+    if IS_CHECKOUT:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        click.echo(project["version"])
+    else:
+        click.echo(version("cw-pipeline"))
+    ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="cw-pipeline", message="%(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show the log on stderr.")
 def cli(*, verbose: bool) -> None:
     """Keep a Postgres warehouse in step with a ConnectWise PSA tenant.

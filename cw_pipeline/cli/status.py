@@ -42,8 +42,22 @@ def read(settings: Settings) -> list[EntityStatus]:
     from cw_pipeline import wiring  # noqa: PLC0415
     from cw_pipeline.load.overview import overview  # noqa: PLC0415
 
+    check_warehouse(settings)
     with wiring.warehouse(settings) as warehouse, warehouse.connection() as connection:
         return overview(connection, warehouse.tenant)
+
+
+def check_warehouse(settings: Settings) -> None:
+    """Raises WarehouseError that says what is wrong with the warehouse, if anything is.
+
+    At once, where a connection pool would go on trying for a minute.
+    """
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.errors import WarehouseError  # noqa: PLC0415
+    from cw_pipeline.load import version_fault  # noqa: PLC0415
+
+    if fault := version_fault(wiring.dsn(settings)):
+        raise WarehouseError(fault)
 
 
 def _print(settings: Settings, entities: Sequence[EntityStatus]) -> None:

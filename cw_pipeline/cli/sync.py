@@ -10,6 +10,7 @@ import click
 from typing_extensions import override
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.model import Window
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def run(
     settings = Settings.read().require_tenant()
     chosen = choose(settings, names)
     with ground.grounded(settings) as settings:
+        check_warehouse(settings)
         started = time.monotonic()
         reports = recorded(settings, chosen, Plan(full, window, closed), silent=json_)
     return tell(reports, time.monotonic() - started, json_=json_)

@@ -51,7 +51,7 @@ class Watch:
             return self
         if show.lively():
             self._bars = self._stack.enter_context(_bars())
-            self._overall = self._bars.add_task("entities", total=len(self._left), rows="")
+            self._overall = self._bars.add_task("entities", total=len(self._left), done="")
         self._thread.start()
         return self
 
@@ -63,7 +63,7 @@ class Watch:
     ) -> None:
         self._done.set()
         if not self._silent:
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=1)
         self._stack.close()
 
     def finished(self, entity: str, line: str) -> None:
@@ -71,7 +71,8 @@ class Watch:
         self._left.discard(entity)
         if self._bars is not None:
             assert self._overall is not None
-            self._bars.update(self._overall, completed=len(self._tables) - len(self._left))
+            done, of = len(self._tables) - len(self._left), len(self._tables)
+            self._bars.update(self._overall, completed=done, done=f"{done} of {of}")
         if self._silent or not line:
             return
         if self._bars is not None:
@@ -98,7 +99,7 @@ class Watch:
         if self._bars is not None:
             self._draw(self._bars, running)
         elif running:
-            parts = [f"{name} {rows:,} rows" for name, rows in running.items()]
+            parts = [f"{name} {rows:,} rows" if rows else name for name, rows in running.items()]
             done = len(self._tables) - len(self._left)
             at = time.strftime("%H:%M:%S")
             show.stderr().print(f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}")
@@ -108,9 +109,9 @@ class Watch:
             bars.remove_task(self._tasks.pop(name))
         for name, rows in running.items():
             if name not in self._tasks and len(self._tasks) < _AT_MOST:
-                self._tasks[name] = bars.add_task(name, total=None, rows="")
+                self._tasks[name] = bars.add_task(name, total=None, done="")
             if name in self._tasks:
-                bars.update(self._tasks[name], rows=f"{rows:,} rows" if rows else "")
+                bars.update(self._tasks[name], done=f"{rows:,} rows" if rows else "")
 
     def _rows(self, entity: str, now: Progress) -> int:
         table = self._tables[entity]
@@ -120,7 +121,6 @@ class Watch:
 def _bars() -> Bars:
     from rich.progress import (  # noqa: PLC0415 - takes a tenth of a second
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeElapsedColumn,
@@ -129,8 +129,7 @@ def _bars() -> Bars:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rows]}", justify="right"),
+        TextColumn("{task.fields[done]}", justify="right"),
         TimeElapsedColumn(),
         console=show.stderr(),
         transient=True,
