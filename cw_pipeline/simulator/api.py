@@ -106,7 +106,7 @@ class Api:
         self._sim.tell_page(target.path, asked)
         packed = self._sim.page_cache and "gzip" in request.headers.get("accept-encoding", "")
         view = self._view(target.path)
-        if not self._sim.page_cache:
+        if not self._sim.page_cache or self._sim.faults.all:
             return self._made(request, target, asked, view)
         key = (target.path, asked, packed, self._sim.codebase)
         state = (view.collection.version, view.quirk, view.role_version)

@@ -151,13 +151,12 @@ def _invoice(world: World, company: Company, moment: int) -> None:
     credit = world.chance(0.04)
     agreed = company.agreement is not None and world.chance(0.7)
     total = -money(dice, 20, 400) if credit else money(dice, 150, 9000)
-    tax = round(total * 0.06, 2)
     paid = moment < world.now - 45 * DAY and world.chance(0.9)
     due = moment + 30 * DAY
     record_id = world.next_id(INVOICES, 90)
     number = f"INV{record_id:06d}"
-    statuses = world.refs["/finance/billingStatuses"]
-    gross = round(total + tax, 2)
+    terms, statuses = world.refs["/finance/billingTerms"], world.refs["/finance/billingStatuses"]
+    amounts = _amounts(total, agreed=agreed, paid=paid)
     record: dict[str, Any] = {
         "id": record_id,
         "invoiceNumber": number,
@@ -175,7 +174,7 @@ def _invoice(world: World, company: Company, moment: int) -> None:
         "applyToId": company.agreement.id if agreed and company.agreement else None,
         "attention": company.contacts[0].name,
         "billingSite": company.site.raw,
-        "billingTerms": {"id": 3, "name": "Net 30"},
+        "billingTerms": next(t.raw for t in terms if t.name == "Net 30"),
         "reference": "",
         "templateSetupId": 1,
         "addToBatchEmailList": False,
@@ -193,6 +192,25 @@ def _invoice(world: World, company: Company, moment: int) -> None:
         "taxableFlag": True,
         "taxCode": world.raw("/finance/taxCodes"),
         "downpaymentPreviouslyTaxedFlag": False,
+        **amounts,
+        "specialInvoiceFlag": False,
+        "currency": world.refs["/finance/currencies"][0].raw,
+        "agreement": company.agreement.raw if agreed and company.agreement else None,
+    }
+    entered = moment + 9 * HOUR
+    settled = min(due + dice.randrange(20) * DAY, world.now) if paid else entered
+    world.put(INVOICES, record, entered, settled)
+    made = reference(INVOICES, "invoice", record_id, number, identifier=number)
+    world.refs.setdefault(INVOICES, []).append(made)
+    if paid and not credit:
+        _payment(world, made, amounts["total"], settled)
+
+
+def _amounts(total: float, *, agreed: bool, paid: bool) -> dict[str, float]:
+    """The totals of an invoice, which add up."""
+    tax = round(total * 0.06, 2)
+    gross = round(total + tax, 2)
+    return {
         "serviceTotal": 0.0 if agreed else total,
         "expenseTotal": 0.0,
         "productTotal": 0.0,
@@ -205,24 +223,18 @@ def _invoice(world: World, company: Company, moment: int) -> None:
         "payments": gross if paid else 0.0,
         "credits": 0.0,
         "balance": 0.0 if paid else gross,
-        "specialInvoiceFlag": False,
-        "currency": world.refs["/finance/currencies"][0].raw,
-        "agreement": company.agreement.raw if agreed and company.agreement else None,
     }
-    entered = moment + 9 * HOUR
-    settled = min(due + dice.randrange(20) * DAY, world.now) if paid else entered
-    world.put(INVOICES, record, entered, settled)
-    made = reference(INVOICES, "invoice", record_id, number, identifier=number)
-    world.refs.setdefault(INVOICES, []).append(made)
-    if paid and not credit:
-        payment = {
-            "id": world.next_id("payments"),
-            "type": "Check",
-            "source": "Default",
-            "invoice": made.raw,
-            "amount": gross,
-            "balance": 0.0,
-            "paymentDate": day(settled),
-            "appliedBy": world.by[0],
-        }
-        world.put(f"{INVOICES}/{record_id}/payments", payment, settled)
+
+
+def _payment(world: World, invoice: Ref, amount: float, settled: int) -> None:
+    record = {
+        "id": world.next_id("payments"),
+        "type": "Check",
+        "source": "Default",
+        "invoice": invoice.raw,
+        "amount": amount,
+        "balance": 0.0,
+        "paymentDate": day(settled),
+        "appliedBy": world.by[0],
+    }
+    world.put(f"{INVOICES}/{invoice.id}/payments", record, settled)
