@@ -7,8 +7,8 @@ sql/reporting/*.sql ──script──► Script ──apply──► views and 
 from cw_pipeline.publish.apply import publish as publish
 from cw_pipeline.publish.reader import READER as READER
 from cw_pipeline.publish.reader import grant_reader as grant_reader
-from cw_pipeline.publish.tables import Refreshed as Refreshed
-from cw_pipeline.publish.tables import refresh as refresh
 from cw_pipeline.publish.script import entities as entities
 from cw_pipeline.publish.script import lineage as lineage
 from cw_pipeline.publish.script import reporting_schema as reporting_schema
+from cw_pipeline.publish.tables import Refreshed as Refreshed
+from cw_pipeline.publish.tables import refresh as refresh

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.publish.database import transaction
-from cw_pipeline.publish.tables import fill
 from cw_pipeline.publish.script import Place, roots, scripts
+from cw_pipeline.publish.tables import fill
 
 if TYPE_CHECKING:
     from psycopg import Connection

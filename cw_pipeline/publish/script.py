@@ -6,7 +6,8 @@ views; naming a view there is what makes it a dependency.
 
 A view with a `<name>.changed.sql` beside it is kept as a table. That query gives the keys of the
 rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
-file is where it is narrowed to them.
+file is where it is narrowed to them. A query of rows without columns (`select from …`) says only
+whether anything changed: then the whole table is computed anew.
 """
 
 from __future__ import annotations

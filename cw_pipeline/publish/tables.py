@@ -96,23 +96,27 @@ def _replace(connection: Connection[Any], place: Place, script: Script, since: d
     assert script.changed is not None
     marks = _marks(connection, place, script)
     query = place.fill(script.changed, since=since.isoformat())
-    connection.execute(f"create temp table changed on commit drop as {query}".encode())
-    connection.execute("analyze pg_temp.changed")
-    columns = [
-        column.name
-        for column in connection.execute("table pg_temp.changed limit 0").description or ()
-    ]
-    same = sql.SQL(" and ").join(
-        sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in columns
-    )
-    connection.execute(
-        sql.SQL("delete from {} own using pg_temp.changed where {}").format(
-            sql.Identifier(place.schema, script.name), same
-        )
-    )
-    rows = _insert(connection, place, script, _CHANGED)
+    found = connection.execute(f"create temp table changed on commit drop as {query}".encode())
+    rows = 0
+    if found.rowcount:
+        connection.execute("analyze pg_temp.changed")
+        described = connection.execute("table pg_temp.changed limit 0").description or ()
+        keys = [column.name for column in described]
+        _delete(connection, place, script, keys)
+        rows = _insert(connection, place, script, _CHANGED if keys else None)
     _remember(connection, place, script, marks)
     return rows
+
+
+def _delete(connection: Connection[Any], place: Place, script: Script, keys: list[str]) -> None:
+    same = [sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in keys]
+    connection.execute(
+        sql.SQL("delete from {} own using pg_temp.changed where {}").format(
+            sql.Identifier(place.schema, script.name), sql.SQL(" and ").join(same)
+        )
+        if keys
+        else sql.SQL("delete from {}").format(sql.Identifier(place.schema, script.name))
+    )
 
 
 def _insert(

@@ -1,0 +1,11 @@
+-- index: company_id
+select where
+    (select max(month) from {{reporting}}.fct_agreement_month) > (select max(month) from {{reporting}}.kpi_client_month)
+    or exists (select from {{reporting}}.fct_time_entry_all where synced_at >= {{since}})
+    or exists (select from {{source}}.finance_agreements where _synced_at >= {{since}})
+    or exists (select from {{source}}.finance_agreements_additions where _synced_at >= {{since}})
+    or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
+    or exists (select from {{source}}.finance_invoices where _synced_at >= {{since}})
+    or exists (select from {{source}}.expense_entries where _synced_at >= {{since}})
+    or exists (select from {{source}}.procurement_products where _synced_at >= {{since}})
+    or exists (select from {{source}}.company_companies where _synced_at >= {{since}})

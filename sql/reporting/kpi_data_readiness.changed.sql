@@ -1,0 +1,2 @@
+-- Some checks depend on what day it is: always anew.
+select

@@ -1,0 +1,254 @@
+"""The reporting schema in a real warehouse: made once, changed in place, refreshed by changes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+from cw_pipeline.catalog import select
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.load import migrate
+from cw_pipeline.publish import READER, entities, grant_reader, publish, refresh
+from cw_pipeline.publish.script import scripts
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+ZONE = "America/New_York"
+NOW = datetime.now(UTC).replace(microsecond=0)
+KEPT = (
+    "fct_ticket_all",
+    "fct_time_entry_all",
+    "fct_ticket_daily",
+    "fct_member_day",
+    "kpi_client_month",
+    "kpi_data_readiness",
+)
+
+
+@pytest.fixture
+def published(dsn: str) -> str:
+    """A warehouse with its reporting schema, and nothing in it."""
+    publish(dsn, "connectwise", ZONE)
+    return dsn
+
+
+def add(connection: psycopg.Connection, table: str, **values: Any) -> None:
+    """Puts a row into an entity's table as a merge would: what was there goes first."""
+    own = sql.Identifier("connectwise", table)
+    connection.execute(sql.SQL("delete from {} where id = %s").format(own), [values["id"]])
+    columns = {"_row_hash": 0, **values}
+    connection.execute(
+        sql.SQL("insert into {} ({}) values ({})").format(
+            own,
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+        ),
+        list(columns.values()),
+    )
+
+
+def ticket(connection: psycopg.Connection, own: int, **values: Any) -> None:
+    entered = NOW - timedelta(days=3)
+    given: dict[str, Any] = {"id": own, "board_id": 1, "record_type": "ServiceTicket"}
+    stamps = {"closed_flag": False, "date_entered": entered, "last_updated": NOW}
+    add(connection, "service_tickets", **{**given, **stamps, **values})
+
+
+def entry(connection: psycopg.Connection, own: int, **values: Any) -> None:
+    given: dict[str, Any] = {"id": own, "time_start": NOW, "member_id": 1, "actual_hours": 2}
+    add(connection, "time_entries", **{**given, **values})
+
+
+def everything(name: str) -> sql.Composed:
+    """A query for all of a table or view."""
+    return sql.SQL("select * from {}").format(sql.Identifier(*name.split(".")))
+
+
+def content(dsn: str, name: str) -> list[Any]:
+    with psycopg.connect(dsn) as connection:
+        return sorted(map(repr, connection.execute(everything(f"reporting.{name}"))))
+
+
+def test_publishing_again_changes_nothing(published: str) -> None:
+    assert publish(published, "connectwise", ZONE) == []
+
+
+def test_every_column_of_every_view_is_described(published: str) -> None:
+    with psycopg.connect(published) as connection:
+        silent = connection.execute(
+            "select c.relname, a.attname from pg_class c"
+            " join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+            " where c.relnamespace = 'reporting'::regnamespace and c.relkind in ('r', 'v')"
+            " and (col_description(c.oid, a.attnum) is null or obj_description(c.oid) is null)"
+        ).fetchall()
+    assert silent == []
+
+
+def test_a_view_that_somebody_dropped_comes_back_with_what_stands_on_it(published: str) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute("drop view reporting.fct_invoice cascade")
+    made = publish(published, "connectwise", ZONE)
+    assert {"fct_invoice", "fct_ar", "kpi_ar_aging"} <= set(made)
+    assert "fct_ticket_all" not in made
+
+
+def test_a_view_of_somebody_else_is_never_dropped(published: str) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute("create view public.mine as select * from reporting.kpi_service_daily")
+    with pytest.raises(WarehouseError, match=r"mine.*your own"):
+        publish(published, "connectwise", "Asia/Tokyo")
+    assert publish(published, "connectwise", ZONE) == [], "nothing of it was kept"
+
+
+def test_what_this_version_no_longer_knows_goes(published: str) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute("create view reporting.fct_old as select 1 as one")
+        connection.execute(
+            "insert into cw_sync.publication (tenant, name, digest, is_table, entities, tables)"
+            " values ('connectwise', 'fct_old', '', false, '{}', '{}')"
+        )
+    publish(published, "connectwise", ZONE)
+    with psycopg.connect(published) as connection:
+        assert connection.execute("select to_regclass('reporting.fct_old')").fetchone() == (None,)
+
+
+def test_views_exist_whatever_is_synced(empty_dsn: str) -> None:
+    migrate(empty_dsn, "acme", {*select("service/boards"), *entities()})
+    publish(empty_dsn, "acme")
+    with psycopg.connect(empty_dsn) as connection:
+        for script in scripts():
+            connection.execute(everything(f"acme_reporting.{script.name}"))
+
+
+def test_without_the_tables_it_says_what_to_do(empty_dsn: str) -> None:
+    migrate(empty_dsn, "connectwise", select("service/boards"))
+    with pytest.raises(WarehouseError, match="Run `migrate`"):
+        publish(empty_dsn, "connectwise")
+
+
+def test_a_refresh_by_changes_equals_one_from_nothing(
+    published: str, connection: psycopg.Connection
+) -> None:
+    for own in range(1, 8):
+        ticket(connection, own)
+        entry(connection, own, ticket_id=own)
+    add(connection, "system_members", id=1, identifier="a", daily_capacity=8, hourly_cost=30)
+    connection.commit()
+    refresh(published, "connectwise", time_zone=ZONE)
+    closed = NOW - timedelta(days=1)
+    ticket(connection, 1, closed_flag=True, closed_date=closed)
+    ticket(connection, 2, merged_parent_ticket_id=1)
+    ticket(connection, 8)
+    ticket(connection, 3, board_id=2)
+    entry(connection, 4, ticket_id=5)
+    connection.execute(
+        "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
+        " values ('connectwise', 'time/entries', 4, 'ticket_id', '4', now()),"
+        " ('connectwise', 'service/tickets', 3, 'board_id', '1', now())"
+    )
+    entry(connection, 9, ticket_id=1, billable_option="Billable")
+    connection.execute(
+        "update connectwise.time_entries set _deleted_at = now(), _synced_at = now() where id = 6"
+    )
+    add(connection, "system_members", id=1, identifier="a", daily_capacity=4, hourly_cost=50)
+    connection.commit()
+    done = refresh(published, "connectwise", time_zone=ZONE)
+    assert not any(each.whole for each in done)
+    assert {each.name for each in done} >= set(KEPT)
+    changed = {name: content(published, name) for name in KEPT}
+    connection.execute("update cw_sync.publication set digest = ''")
+    connection.commit()
+    publish(published, "connectwise", ZONE)
+    for name, rows in changed.items():
+        assert rows, name
+        assert rows == content(published, name), name
+
+
+def test_a_refresh_leaves_rows_alone_that_nothing_changed(
+    published: str, connection: psycopg.Connection
+) -> None:
+    for own in range(1, 50):
+        ticket(connection, own)
+    connection.commit()
+    refresh(published, "connectwise", time_zone=ZONE)
+    ticket(connection, 7, closed_flag=True, closed_date=NOW)
+    connection.commit()
+    done = {each.name: each for each in refresh(published, "connectwise", time_zone=ZONE)}
+    assert done["fct_ticket_all"].rows == 1
+    assert done["fct_time_entry_all"].rows == 0
+
+
+def test_a_merge_that_commits_after_a_refresh_is_in_the_next_one(published: str) -> None:
+    """Its rows are stamped with the time its transaction began, which is before the refresh."""
+    name = "cw_pipeline test"
+    with psycopg.connect(published, application_name=name) as slow:
+        ticket(slow, 1)
+        refresh(published, "connectwise", time_zone=ZONE)
+        assert content(published, "fct_ticket_all") == []
+    refresh(published, "connectwise", time_zone=ZONE)
+    assert len(content(published, "fct_ticket_all")) == 1
+
+
+def test_refreshing_a_view_refreshes_what_it_stands_on_and_no_more(published: str) -> None:
+    done = [each.name for each in refresh(published, "connectwise", ["kpi_backlog_daily"])]
+    assert done == ["fct_ticket_all", "fct_ticket_daily"]
+
+
+def test_a_table_is_no_further_than_the_tables_it_reads(
+    published: str, connection: psycopg.Connection
+) -> None:
+    ticket(connection, 1)
+    connection.commit()
+    connection.execute(
+        "update cw_sync.publication set changed_through = now() - interval '1 hour'"
+        " where name = 'fct_ticket_all'"
+    )
+    connection.commit()
+    refresh(published, "connectwise", time_zone=ZONE)
+    marks = connection.execute(
+        "select min(changed_through) filter (where name = 'fct_ticket_daily')"
+        " <= min(changed_through) filter (where name = 'fct_ticket_all') from cw_sync.publication"
+    ).fetchone()
+    assert marks == (True,)
+
+
+def test_the_reader_sees_the_reports_and_nothing_else(
+    published: str, server: Server, connection: psycopg.Connection
+) -> None:
+    try:
+        grant_reader(published, "connectwise")
+    except WarehouseError as error:
+        # The tests' owner may not create roles, as in many a production.
+        assert f"create role {READER} nologin" in str(error)  # noqa: PT017
+        server.execute("create role {} nologin", READER)
+    server.execute("grant {} to {} with set true", READER, connection.info.user)
+    try:
+        grant_reader(published, "connectwise")
+        grant_reader(published, "connectwise")
+        publish(published, "connectwise", "Asia/Tokyo")
+        connection.execute(sql.SQL("set role {}").format(sql.Identifier(READER)))
+        for script in scripts():
+            connection.execute(everything(f"reporting.{script.name}"))
+        for table in ("connectwise.service_tickets", "cw_sync.checkpoint"):
+            connection.commit()
+            connection.execute(sql.SQL("set role {}").format(sql.Identifier(READER)))
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute(everything(table))
+            connection.rollback()
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute(
+                sql.SQL("set role {}; delete from reporting.fct_ticket_all").format(
+                    sql.Identifier(READER)
+                )
+            )
+    finally:
+        connection.rollback()
+        connection.execute("reset role")
+        connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(READER)))
+        connection.commit()
+        server.execute("drop role if exists {}", READER)
