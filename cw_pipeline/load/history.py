@@ -70,8 +70,17 @@ def _entity(name: str, word: str) -> Entity:
     )
 
 
-def track(connection: sa.Connection, tenant: str, columns: Mapping[str, Iterable[str]]) -> None:
-    """Says which columns' changes are kept from now on; what was kept so far stays."""
+def track(
+    connection: sa.Connection,
+    tenant: str,
+    columns: Mapping[str, Iterable[str]],
+    *,
+    and_before: bool = False,
+) -> None:
+    """Says which columns' changes are kept from now on, `and_before`: beside those kept before.
+
+    What history holds stays.
+    """
     wanted = [(name, column) for name, own in columns.items() for column in own]
     asked = {
         "tenant": tenant,
@@ -86,6 +95,8 @@ def track(connection: sa.Connection, tenant: str, columns: Mapping[str, Iterable
         ),
         asked,
     )
+    if and_before:
+        return
     connection.execute(
         sa.text(
             "delete from cw_sync.history_column where tenant = :tenant and (entity, column_name)"

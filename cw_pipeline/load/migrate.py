@@ -32,11 +32,12 @@ def migrate(
 ) -> None:
     """Brings the state schema and the entities' tables up to this version. Drops nothing.
 
-    `history_columns` are those of CW_HISTORY_COLUMNS, whose changes are kept beside the usual ones.
-    Raises ConfigError if one of them is unknown, WarehouseError if the warehouse cannot be reached,
-    is newer, or refuses.
+    `history_columns` are those of CW_HISTORY_COLUMNS, whose changes are kept beside the usual ones;
+    None leaves what is chosen as it is. Raises ConfigError if one of them is unknown,
+    WarehouseError if the warehouse cannot be reached, is newer, or refuses.
     """
     columns = tracked(history_columns)
+    kept = history_columns is None
     with _connected(dsn) as connection:
         # Two processes starting at once must not both create.
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -47,7 +48,7 @@ def migrate(
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         create_tables(connection, tenant, entities)
-        track(connection, tenant, columns)
+        track(connection, tenant, columns, and_before=kept)
 
 
 def version_fault(dsn: str) -> str | None:
