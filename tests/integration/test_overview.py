@@ -1,0 +1,104 @@
+"""What `status` shows is what the state tables say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from cw_pipeline.load.overview import last_run, overview, progress
+
+if TYPE_CHECKING:
+    from cw_pipeline.load.overview import EntityStatus
+
+THEN = datetime(2026, 11, 24, 3, tzinfo=UTC)
+
+
+def status_of(connection: psycopg.Connection, entity: str) -> EntityStatus:
+    found = {each.entity: each for each in overview(connection, "connectwise")}
+    return found[entity]
+
+
+def test_before_the_first_migration_there_is_nothing_to_show(empty_dsn: str) -> None:
+    with psycopg.connect(empty_dsn) as connection:
+        assert overview(connection, "connectwise") == []
+        assert last_run(connection) == 0
+        assert progress(connection, "connectwise", 0).running == []
+
+
+def test_an_entity_shows_how_complete_it_is_and_what_was_last_done(
+    connection: psycopg.Connection,
+) -> None:
+    connection.execute(
+        "insert into cw_sync.checkpoint (tenant, entity, watermark, row_count)"
+        " values ('connectwise', 'time/entries', %s, 42)",
+        [THEN],
+    )
+    connection.execute(
+        "insert into cw_sync.run (tenant, entity, kind, status, rows_read, error) values"
+        " ('connectwise', 'time/entries', 'refresh', 'done', 7, null),"
+        " ('connectwise', 'time/entries', 'backfill', 'failed', 3, 'no answer')"
+    )
+    status = status_of(connection, "time/entries")
+    assert status.complete_through == THEN
+    assert status.rows == 42
+    assert status.age is not None
+    assert status.last_run is not None
+    assert (status.last_run.kind, status.last_run.status) == ("backfill", "failed")
+    assert (status.last_run.rows_read, status.last_run.error) == (3, "no answer")
+
+
+def test_what_somebody_must_look_at_is_counted(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "insert into cw_sync.dead_letter (tenant, entity, record_id, reason, resolved_at) values"
+        " ('connectwise', 'time/entries', 1, 'cannot be read', null),"
+        " ('connectwise', 'time/entries', 2, 'cannot be read', now()),"
+        " ('other', 'time/entries', 3, 'cannot be read', null)"
+    )
+    connection.execute(
+        "insert into cw_sync.delete_candidate (tenant, entity, record_id, reason)"
+        " values ('connectwise', 'time/entries', 1, 'too many')"
+    )
+    connection.execute(
+        'insert into cw_sync.column_drift (tenant, entity, "column", change)'
+        " values ('connectwise', 'time/entries', 'new_field', 'unknown')"
+    )
+    connection.execute(
+        "insert into cw_sync.audit (tenant, entity, proven) values"
+        " ('connectwise', 'time/entries', false)"
+    )
+    status = status_of(connection, "time/entries")
+    assert (status.dead_letters, status.quarantined, status.drift) == (1, 1, 1)
+    assert status.proven is False
+    assert status.last_run is None
+
+
+def test_lists_below_a_parent_show_the_parent_read_longest_ago(
+    connection: psycopg.Connection,
+) -> None:
+    connection.execute(
+        "insert into cw_sync.checkpoint (tenant, entity) values ('connectwise', 'a/b')"
+    )
+    connection.execute(
+        "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at) values"
+        " ('connectwise', 'a/b', 1, now()), ('connectwise', 'a/b', 2, %s)",
+        [THEN],
+    )
+    assert status_of(connection, "a/b").oldest_parent == THEN
+
+
+def test_progress_names_what_runs_now_and_not_what_ran_before(
+    connection: psycopg.Connection,
+) -> None:
+    insert = (
+        "insert into cw_sync.run (tenant, entity, kind, status)"
+        " values ('connectwise', %s, 'refresh', %s)"
+    )
+    connection.execute(insert, ["left/behind", "started"])
+    before = last_run(connection)
+    connection.execute(insert, ["time/entries", "started"])
+    connection.execute(insert, ["service/tickets", "done"])
+    now = progress(connection, "connectwise", before)
+    assert now.running == ["time/entries"]
+    assert now.written["service_tickets"] == 0
