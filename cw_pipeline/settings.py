@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(60, gt=0)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     history_columns: Text = None
+    hash_columns: Text = None
+    hash_key: Secret = None
+    drop_columns: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
     backfill_start: date = date(2015, 1, 1)

@@ -21,7 +21,9 @@ from cw_pipeline.extract import (
 )
 from cw_pipeline.load import Warehouse, migrate
 from cw_pipeline.load.owner import claim
+from cw_pipeline.normalize.private import Privacy
 from cw_pipeline.passes.engine import Engine, Limits
+from cw_pipeline.passes.private import hide_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +47,12 @@ def limits(settings: Settings) -> Limits:
         children_max_age=timedelta(hours=settings.children_max_age_hours),
         children_share=settings.children_share,
     )
+
+
+def privacy(settings: Settings) -> Privacy | None:
+    """What CW_HASH_COLUMNS and CW_DROP_COLUMNS hide, if anything. Raises ConfigError."""
+    key = settings.hash_key.get_secret_value() if settings.hash_key else None
+    return Privacy.of(settings.hash_columns, settings.drop_columns, key)
 
 
 def entities(settings: Settings) -> list[Entity]:
@@ -111,6 +119,7 @@ def connected(
     `yielding`: the live refresh of another process goes first. Raises ConfigError or
     WarehouseError before anything is read.
     """
+    hidden = privacy(settings)
     migrate(dsn(settings), settings.schema_, entities(settings))
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings))
@@ -119,8 +128,9 @@ def connected(
         api = stack.enter_context(source(settings, gate, policy))
         with store.connection() as connection:
             claim(connection, store.tenant, tenant(settings))
+        hide_stored(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
-        yield Engine(api, store, limits(settings), fetchers, dagster_run_id)
+        yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
 
 
 def _impersonated(settings: Settings) -> str:

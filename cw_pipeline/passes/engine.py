@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.extract import ConnectWise
     from cw_pipeline.load import Warehouse
+    from cw_pipeline.normalize.private import Privacy
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class Engine:
     limits: Limits
     fetchers: Executor
     dagster_run_id: str | None = None
+    privacy: Privacy | None = None
     # Pages typed and loaded at a time: they take ten times the memory of their bodies, and more
     # of them than cores would only wait for each other.
     desk: Semaphore = field(default_factory=lambda: Semaphore(_DESK))

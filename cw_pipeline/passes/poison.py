@@ -56,7 +56,7 @@ def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch | None:
     own = _next_id(reader, replace(query, page_size=1))
     if own is None:
         return None
-    answer = getattr(error, "answer", "")
+    answer = reader.quotable(error)
     reject = Reject(
         record_id=own,
         record=None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
+    from cw_pipeline.errors import SourceError
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.passes.engine import Engine
 
@@ -34,6 +35,7 @@ class Reader:
         self._engine = engine
         self._entity = entity
         self._normalizer = Normalizer(entity)
+        self._veil = engine.privacy.veil(entity) if engine.privacy else None
         self._good = 0
         self.tally = Tally()
         self.pages = 0
@@ -145,14 +147,20 @@ class Reader:
         return self.query(parents).about(ids, search=self._entity.search and not parents)
 
     def typed(self, body: bytes, parent_id: int | None) -> Batch:
-        """The batch of a body that is at hand already."""
+        """The batch of a body that was kept: what is private in it is hidden already."""
         return self._normalizer.batch(body, parent_id=parent_id)
+
+    def quotable(self, error: SourceError) -> str:
+        """What of a broken answer may be kept: nothing, if it may say what is private."""
+        return "" if self._veil else str(getattr(error, "answer", ""))
 
     def fetch(self, query: Query) -> Future[bytes]:
         """A page's body, on its way."""
         return self._engine.fetchers.submit(self._engine.source.ask, query, _sound, self.tally)
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
+        if self._veil is not None:
+            body = self._veil.body(body)
         batch = self._normalizer.batch(body, parent_id=parent_id, start=start)
         if not batch.rejects:
             return batch

@@ -1,0 +1,158 @@
+"""Columns that are hashed or dropped: which, since when, and what was stored before that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from psycopg import Connection
+
+Place: TypeAlias = tuple[str, str]
+Hide: TypeAlias = "Callable[[str], str]"
+"""From JSON text to what may be stored in its place."""
+
+_TOLD = {
+    "hashed": "Hashed (HMAC-SHA256) before it is stored",
+    "dropped": "Never stored: CW_DROP_COLUMNS",
+}
+_HASH = "^[0-9a-f]{64}$"  # hidden already
+
+
+def private_columns(connection: Connection[Any], tenant: str) -> dict[Place, str]:
+    """How each private column is kept, by table and column."""
+    rows = connection.execute(
+        "select table_name, column_name, how from cw_sync.private_column where tenant = %s",
+        [tenant],
+    )
+    return {(table, column): how for table, column, how in rows}
+
+
+class Hiding:
+    """Makes private what is stored already, in one transaction."""
+
+    def __init__(self, connection: Connection[Any], tenant: str) -> None:
+        self._connection = connection
+        self._tenant = tenant
+
+    def record(self, wanted: Mapping[Place, str], before: Mapping[Place, str]) -> None:
+        """Stores which columns are private from now on, and says so in their comments."""
+        for table, column in before.keys() - wanted.keys():
+            self._connection.execute(
+                "delete from cw_sync.private_column"
+                " where tenant = %s and table_name = %s and column_name = %s",
+                [self._tenant, table, column],
+            )
+            self._comment(table, column, None)
+        for (table, column), how in wanted.items() - before.items():
+            self._connection.execute(
+                "insert into cw_sync.private_column (tenant, table_name, column_name, how)"
+                " values (%s, %s, %s, %s) on conflict (tenant, table_name, column_name)"
+                " do update set how = excluded.how, since = now()",
+                [self._tenant, table, column, how],
+            )
+            self._comment(table, column, _TOLD[how])
+
+    def drop(self, place: Place, entity: str) -> None:
+        """Empties a column, and what history kept of it."""
+        column = sql.Identifier(place[1])
+        self._connection.execute(
+            sql.SQL("update {} set {} = null where {} is not null").format(
+                self._table(place[0]), column, column
+            )
+        )
+        self._forget(place[1], entity)
+
+    def hash(self, place: Place, entity: str, hide: Hide) -> None:
+        """Replaces a column's values by what `hide` makes of them."""
+        column, table = sql.Identifier(place[1]), self._table(place[0])
+        rows = self._connection.execute(
+            sql.SQL(
+                "select distinct to_jsonb({0})::text from {1}"
+                " where to_jsonb({0}) #>> '{{}}' not in ('') and to_jsonb({0}) #>> '{{}}' !~ %s"
+            ).format(column, table),
+            [_HASH],
+        ).fetchall()
+        self._connection.execute("create temp table clear (was jsonb, hidden text) on commit drop")
+        with self._connection.cursor() as cursor, cursor.copy("copy clear from stdin") as stream:
+            for (text,) in rows:
+                stream.write_row((text, hide(text)))
+        kind = sql.SQL("to_jsonb(hidden)") if self._is_json(place) else sql.SQL("hidden")
+        self._connection.execute(
+            sql.SQL("update {1} set {0} = {2} from clear where to_jsonb({0}) = was").format(
+                column, table, kind
+            )
+        )
+        self._connection.execute("drop table clear")
+        self._forget(place[1], entity)
+
+    def rewrite_extra(self, table: str, hide: Hide) -> None:
+        """Replaces what `_extra` holds by what `hide` makes of it."""
+        found = self._connection.execute(
+            sql.SQL("select ctid::text, _extra::text from {} where _extra is not null").format(
+                self._table(table)
+            )
+        ).fetchall()
+        query = sql.SQL(
+            "update {} set _extra = nullif(%(new)s::jsonb, '{{}}')"
+            " where ctid = %(at)s::tid and _extra <> %(new)s::jsonb"
+        )
+        with self._connection.cursor() as cursor:
+            cursor.executemany(
+                query.format(self._table(table)),
+                [{"new": hide(text), "at": at} for at, text in found],
+            )
+
+    def rewrite_letters(self, entity: str, hide: Hide) -> None:
+        """Replaces the records in dead letters, and blanks details, which may quote them."""
+        found = self._connection.execute(
+            "select id, payload::text from cw_sync.dead_letter where tenant = %s and entity = %s",
+            [self._tenant, entity],
+        ).fetchall()
+        hidden = [(text and hide(text), own) for own, text in found]
+        with self._connection.cursor() as cursor:
+            cursor.executemany(
+                "update cw_sync.dead_letter set payload = %s::jsonb, detail = '' where id = %s",
+                hidden,
+            )
+            cursor.executemany(
+                "update cw_sync.dead_letter_event set detail = '' where letter_id = %s",
+                [(own,) for _, own in hidden],
+            )
+        self._connection.execute(
+            "update cw_sync.column_drift set sample = '' where tenant = %s and entity = %s",
+            [self._tenant, entity],
+        )
+
+    def _forget(self, column: str, entity: str) -> None:
+        self._connection.execute(
+            "update cw_sync.history set value = null"
+            " where tenant = %s and entity = %s and column_name = %s",
+            [self._tenant, entity, column],
+        )
+
+    def _comment(self, table: str, column: str, text: str | None) -> None:
+        row = self._connection.execute(
+            "select 1 from pg_attribute where attrelid = to_regclass(%s) and attname = %s",
+            [self._table(table).as_string(self._connection), column],
+        ).fetchone()
+        if row:
+            self._connection.execute(
+                sql.SQL("comment on column {} is {}").format(
+                    sql.Identifier(self._tenant, table, column), sql.Literal(text)
+                )
+            )
+
+    def _is_json(self, place: Place) -> bool:
+        row = self._connection.execute(
+            "select atttypid = 'jsonb'::regtype from pg_attribute"
+            " where attrelid = to_regclass(%s) and attname = %s",
+            [self._table(place[0]).as_string(self._connection), place[1]],
+        ).fetchone()
+        return bool(row and row[0])
+
+    def _table(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._tenant, name)
