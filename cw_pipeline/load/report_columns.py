@@ -92,7 +92,7 @@ class ReportStore:
         self._connection.execute(comment)
 
     def _said(self, query: str) -> sql.Composed:
-        return sql.SQL(query).format(table=self._table)  # type: ignore[arg-type] - literals above
+        return sql.SQL(query).format(table=self._table)
 
 
 @contextmanager

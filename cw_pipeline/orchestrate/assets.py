@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from cw_pipeline.catalog import CATALOG
 from cw_pipeline.model import Entity
 from cw_pipeline.orchestrate.config import SyncConfig
 from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key, asset_spec
@@ -38,18 +37,13 @@ def entity_assets(
     months: dg.TimeWindowPartitionsDefinition,
 ) -> list[dg.AssetsDefinition]:
     """The assets of the entities, one definition for each module."""
-    names = {entity.name for entity in entities}
-    return [
-        _module(settings, module, own, names, months)
-        for module, own in by_module(entities).items()
-    ]
+    return [_module(settings, module, own, months) for module, own in by_module(entities).items()]
 
 
 def _module(
     settings: Settings,
     module: str,
     entities: list[Entity],
-    names: set[str],
     months: dg.TimeWindowPartitionsDefinition,
 ) -> dg.AssetsDefinition:
     keys = {entity.name: asset_key(settings.schema_, entity.table) for entity in entities}
@@ -57,15 +51,7 @@ def _module(
     @dg.multi_asset(
         name=op_name(module),
         description=f"Brings the entities of the {module} module up to date, several at a time.",
-        specs=[
-            asset_spec(
-                settings,
-                entity,
-                months,
-                CATALOG[entity.parent] if entity.parent in names and entity.parent else None,
-            )
-            for entity in entities
-        ],
+        specs=[asset_spec(settings, entity, months) for entity in entities],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="The last run could read and load it")
             for key in keys.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -11,9 +11,6 @@ from pydantic import Field
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import Window
 from cw_pipeline.sync import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Mode = Literal["auto", "incremental", "window", "full"]
 
@@ -55,10 +52,11 @@ def _window(config: SyncConfig, selected: Window | None, now: datetime) -> Plan:
     since = _instant("since", config.since) or (selected.since if selected else None)
     if since is None:
         raise ConfigError("mode window: select months, or give `since`")
-    until = _instant("until", config.until) or (selected.until if selected else now)
-    if since >= until:
-        raise ConfigError(f"an empty window: since {since} is not before until {until}")
-    return Plan(window=Window(since, min(until, now)), closed=until <= now)
+    until = _instant("until", config.until) or (selected.until if selected else None)
+    if since >= (until or now):
+        raise ConfigError(f"an empty window: since {since} is not before until {until or now}")
+    closed = until is not None and until <= now
+    return Plan(window=Window(since, until if closed and until else now), closed=closed)
 
 
 def _instant(name: str, text: str | None) -> datetime | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 
 
-class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):  # type: ignore[misc] - see below
+class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):
     """SQLite in DAGSTER_HOME, or the Postgres database that `CW_DAGSTER_PG_URL` names.
 
     dagster.yaml knows no conditions, so the choice is made here. Dagster asks for an instance and
@@ -34,7 +34,7 @@ class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):  # type: ignore[mis
 
     @classmethod
     @override
-    def from_config_value(  # type: ignore[override] - Dagster types it as an instance of the class
+    def from_config_value(  # type: ignore[override] # another class by design, see above
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> DagsterStorage:
         url = os.environ.get("CW_DAGSTER_PG_URL")
@@ -43,7 +43,9 @@ class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):  # type: ignore[mis
         # Imported here: it takes a third of a second, and SQLite needs none of it.
         from dagster_postgres import DagsterPostgresStorage  # noqa: PLC0415
 
-        return DagsterPostgresStorage.from_config_value(inst_data, {"postgres_url": with_driver(url)})
+        return DagsterPostgresStorage.from_config_value(
+            inst_data, {"postgres_url": with_driver(url)}
+        )
 
 
 def with_driver(url: str) -> str:

@@ -31,9 +31,7 @@ _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FA
 _BEHIND = {YIELDING_TAG: "true"}
 
 
-def jobs(
-    settings: Settings, entities: Sequence[Entity]
-) -> dict[str, UnresolvedAssetJobDefinition]:
+def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
     """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
     keys = [asset_key(settings.schema_, entity.table) for entity in entities]
     proven = promise_selection(settings, entities, PROVEN)

@@ -28,7 +28,9 @@ _COUNTS = (
 )
 
 
-def of_report(report: Report, entity: Entity, warehouse: Warehouse, *, whole: bool) -> dict[str, Any]:
+def of_report(
+    report: Report, entity: Entity, warehouse: Warehouse, *, whole: bool
+) -> dict[str, Any]:
     """The metadata of a materialization. `whole`: the pass read everything.
 
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and

@@ -72,20 +72,13 @@ def promise_selection(
     return dg.AssetSelection.checks(*(dg.AssetCheckKey(k, name) for k in keys for name in names))
 
 
-def judged(
-    name: str, entity: Entity, standing: EntityStatus | None, settings: Settings
-) -> Verdict:
+def judged(name: str, entity: Entity, standing: EntityStatus | None, settings: Settings) -> Verdict:
     """Whether a promise is kept by an entity that stands so. None: it was never touched."""
-    if standing is None or standing.complete_through is None:
-        never = standing is None or name != DEAD_LETTERS
-        if never:
-            return Verdict(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
-    assert standing is not None
-    if name == FRESH:
-        return _fresh(entity, standing, settings)
-    if name == DEAD_LETTERS:
+    if standing is not None and name == DEAD_LETTERS:
         return _dead_letters(standing, settings.max_open_dead_letters)
-    return _proven(standing)
+    if standing is None or standing.complete_through is None:
+        return Verdict(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
+    return _fresh(entity, standing, settings) if name == FRESH else _proven(standing)
 
 
 def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdict:
@@ -110,11 +103,12 @@ def _dead_letters(standing: EntityStatus, most: int) -> Verdict:
 
 def _proven(standing: EntityStatus) -> Verdict:
     if standing.audited_at is None:
-        return Verdict(False, "never reconciled", dg.AssetCheckSeverity.WARN)
+        return Verdict(passed=False, told="never reconciled", severity=dg.AssetCheckSeverity.WARN)
     when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
     if not standing.proven:
         kept = f"; {standing.quarantined} rows the source no longer lists were kept by the guard"
-        return Verdict(False, f"not the same at {when}{kept if standing.quarantined else ''}")
+        told = f"not the same at {when}{kept if standing.quarantined else ''}"
+        return Verdict(passed=False, told=told)
     late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN
     return Verdict(not late, f"the same at {when}")
 

@@ -3,7 +3,7 @@
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import dagster as dg
@@ -12,7 +12,7 @@ from pydantic import Field
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Audit, Entity
 from cw_pipeline.orchestrate.assets import POOL
-from cw_pipeline.orchestrate.specs import OWNER, asset_key
+from cw_pipeline.orchestrate.specs import KINDS, OWNER, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
 from cw_pipeline.reconcile import reconcile_all, reread_all
 from cw_pipeline.settings import Settings
@@ -26,7 +26,16 @@ class ReconcileConfig(dg.Config):
     """What a reconcile may do."""
 
     apply_deletes: bool = Field(
-        False, description="Lifts the guard once: deletes all that the source no longer lists."
+        default=False,
+        description="Lifts the guard once: deletes all that the source no longer lists.",
+    )
+
+
+class RereadConfig(dg.Config):
+    """How fast a re-read goes round."""
+
+    nights: int = Field(
+        default=14, ge=1, description="The whole list is read again in so many nights."
     )
 
 
@@ -43,7 +52,6 @@ def reread_key(settings: Settings) -> dg.AssetKey:
 def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.AssetsDefinition]:
     """The two assets over these entities."""
     by_name = {entity.name: entity for entity in entities}
-    shared = {"group_name": GROUP, "owners": [OWNER], "kinds": {"connectwise", "postgres"}}
 
     @dg.asset(
         key=audit_key(settings),
@@ -52,8 +60,10 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
             " table cw_sync.audit. What it found of an entity is plotted with the entity."
         ),
         metadata={"dagster/table_name": "cw_sync.audit"},
+        group_name=GROUP,
+        owners=[OWNER],
+        kinds=KINDS,
         pool=POOL,
-        **shared,
     )
     def reconcile(
         context: dg.AssetExecutionContext,
@@ -73,14 +83,18 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
             " lastUpdated did not: `drift`."
         ),
         metadata={"dagster/table_name": "cw_sync.audit"},
+        group_name=GROUP,
+        owners=[OWNER],
+        kinds=KINDS,
         pool=POOL,
-        **shared,
     )
     def reread(
-        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+        context: dg.AssetExecutionContext,
+        config: RereadConfig,
+        tenant_run: dg.ResourceParam[TenantRun],
     ) -> dg.MaterializeResult[None]:
         def ask() -> Audits:
-            return reread_all(entities, tenant_run.engine())
+            return reread_all(entities, tenant_run.engine(), nights=config.nights)
 
         return _audited(context, tenant_run, settings, by_name, ask)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 
+from cw_pipeline import ground
 from cw_pipeline.model import Keeping
 from cw_pipeline.orchestrate.assets import by_module, op_name
 from cw_pipeline.orchestrate.code_location import definitions
@@ -30,7 +30,6 @@ from cw_pipeline.orchestrate.jobs import REFRESH, TRIGGER
 from cw_pipeline.orchestrate.months import month_of
 from cw_pipeline.orchestrate.specs import asset_key
 from cw_pipeline.orchestrate.tenant_run import CALLERS, Caller
-from cw_pipeline.settings import dagster_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +51,7 @@ def recorded_sync(
     The run, its materializations and its checks are in Dagster's UI like those of the schedule;
     it runs here, without a daemon. Raises the PipelineError that kept all entities from being read
     (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
+    Raises KeyboardInterrupt after Ctrl-C, once what was read is committed.
     """
     reports: list[Report] = []
 
@@ -87,6 +87,10 @@ def _execute(
         )
         for _ in execute_run_iterator(InMemoryJob(job), run, instance):
             pass
+        # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
+        ended = instance.get_run_by_id(run_id)
+        if ended is not None and ended.status is dg.DagsterRunStatus.CANCELED:
+            raise KeyboardInterrupt
     finally:
         del CALLERS[run_id]
 
@@ -119,7 +123,7 @@ def _origin() -> RemoteJobOrigin:
 @contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
     """Dagster's instance, that of the UI."""
-    os.environ.setdefault("DAGSTER_HOME", str(dagster_home().resolve()))
+    ground.prepared_home()
     with dg.DagsterInstance.get() as instance:
         yield instance
 
@@ -129,7 +133,7 @@ def _this_process() -> str:
 
 
 def _bury_the_dead(instance: dg.DagsterInstance) -> None:
-    """Ends the runs of commands that were killed: nobody else would, and they would show for ever."""
+    """Ends the runs of commands that were killed: nobody else would ever."""
     ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=[dg.DagsterRunStatus.STARTED])
     for run in instance.get_runs(ours):
         host, _, pid = run.tags.get(_PROCESS, "").rpartition(":")

@@ -4,11 +4,13 @@ Without postponed annotations: Dagster reads a step's as objects.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 
 import dagster as dg
 
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.load.report_columns import TABLE
+from cw_pipeline.model import ReportDrift
 from cw_pipeline.orchestrate.assets import POOL
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
@@ -65,7 +67,9 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
             )
             raise dg.Failure(str(error), allow_retries=False) from error
         yield dg.MaterializeResult(
-            asset_key=key, metadata=_metadata(found), check_results=[_read(key, found), _same(key, found)]
+            asset_key=key,
+            metadata=_metadata(found),
+            check_results=[_read(key, found), _same(key, found)],
         )
 
     return snapshot_report_columns
@@ -123,12 +127,9 @@ def _read(key: dg.AssetKey, found: ReportSnapshot) -> dg.AssetCheckResult:
 
 
 def _same(key: dg.AssetKey, found: ReportSnapshot) -> dg.AssetCheckResult:
-    rows = [
-        dg.TableRecord({"report": d.report, "column": d.column, "change": d.change, "was": d.was, "now": d.now})
-        for d in found.drift
-    ]
-    fields = [dg.TableColumn(name) for name in ("report", "column", "change", "was", "now")]
-    table = dg.MetadataValue.table(rows, dg.TableSchema(columns=fields))
+    rows = [dg.TableRecord(asdict(drift)) for drift in found.drift]
+    shown = dg.TableSchema(columns=[dg.TableColumn(each.name) for each in fields(ReportDrift)])
+    table = dg.MetadataValue.table(rows, shown)
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=UNCHANGED,

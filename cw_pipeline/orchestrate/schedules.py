@@ -8,7 +8,7 @@ skip; what was skipped is read by the one after, which goes on from the watermar
 Without postponed annotations: Dagster reads a schedule's as objects.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -54,15 +54,13 @@ def schedules(
     ]
     refresh = jobs[REFRESH]
     if changing:
-        made.append(_refresh("refresh", "*/15 * * * *", refresh, settings, changing))
+        made.append(_refresh("refresh", settings.refresh_cron, refresh, settings, changing))
     if whole:  # lists that show no changes; many, if all of them are chosen
         made.append(_refresh(REFERENCE, "27 5 * * *", refresh, settings, whole))
     return made
 
 
-def _plain(
-    name: str, cron: str, job: UnresolvedAssetJobDefinition
-) -> dg.ScheduleDefinition:
+def _plain(name: str, cron: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=name,
         job=job,

@@ -1,4 +1,4 @@
-"""What the UI says about an entity before anything ran: its asset's key, text, links and columns."""
+"""What the UI says of an entity before anything ran: its key, what it is, where it is declared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.extract import Site
 from cw_pipeline.model import Column, Keeping, Kind
@@ -43,15 +44,15 @@ def asset_key(schema: str, table: str) -> dg.AssetKey:
 
 
 def asset_spec(
-    settings: Settings,
-    entity: Entity,
-    months: dg.PartitionsDefinition[str],
-    parent: Entity | None = None,
+    settings: Settings, entity: Entity, months: dg.PartitionsDefinition[str]
 ) -> dg.AssetSpec:
-    """The asset of an entity; `parent` is given when it is an asset too."""
+    """The asset of an entity.
+
+    A child links to its parent, but does not depend on it: Dagster would then look up the parent's
+    months for a run that has none, and fail.
+    """
     return dg.AssetSpec(
         asset_key(settings.schema_, entity.table),
-        deps=[asset_key(settings.schema_, parent.table)] if parent else [],
         description=f"{entity.description}.\n\n{_HOW[entity.keeping]}",
         skippable=True,
         group_name=entity.module,
@@ -91,15 +92,21 @@ def _freshness(settings: Settings, entity: Entity) -> dg.FreshnessPolicy:
 
 
 def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
-    return {
+    told: dict[str, Any] = {
         "dagster/table_name": f"{settings.schema_}.{entity.table}",
         "dagster/storage_kind": "postgres",
         "dagster/column_schema": column_schema(entity),
         "dagster/code_references": _declared_at(entity),
         "API": _api(settings, entity),
         "entity": entity.name,
-        **({"arrays": dg.MetadataValue.md(_arrays(settings, entity))} if entity.arrays else {}),
     }
+    if entity.parent:
+        parent = asset_key(settings.schema_, CATALOG[entity.parent].table)
+        told["parent"] = dg.MetadataValue.asset(parent)
+    if entity.arrays:
+        tables = [f"- `{settings.schema_}.{array.table}`" for array in entity.arrays]
+        told["arrays"] = dg.MetadataValue.md("\n".join(tables))
+    return told
 
 
 def _api(settings: Settings, entity: Entity) -> dg.MetadataValue[Any]:
@@ -111,10 +118,6 @@ def _api(settings: Settings, entity: Entity) -> dg.MetadataValue[Any]:
     if site is None or "{" in entity.path:
         return dg.MetadataValue.text(f"GET {entity.path}")
     return dg.MetadataValue.url(f"{site.info}/v4_6_release/apis/3.0{entity.path}")
-
-
-def _arrays(settings: Settings, entity: Entity) -> str:
-    return "\n".join(f"- `{settings.schema_}.{array.table}`" for array in entity.arrays)
 
 
 def _declared_at(entity: Entity) -> dg.CodeReferencesMetadataValue:

@@ -39,7 +39,7 @@ def _event(key: dg.AssetKey, month: str, run_id: str) -> dg.EventLogEntry:
         description="read as part of all that changed",
         metadata={"loaded_by": dg.MetadataValue.dagster_run(run_id)},
     )
-    return dg.EventLogEntry(
+    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None,
         level=logging.INFO,
         user_message="",

@@ -75,7 +75,7 @@ class Step:
                 continue
             self.told.add(entity.name)
             since = before[entity.name].complete_through if entity.name in before else None
-            self._stamp(key, entity, _covered(report, plan, since))
+            self._stamp(key, entity, _covered(plan, since))
             whole = plan.full or (plan.window is None and since is None)
             yield from self._succeeded(key, report, engine.warehouse, whole=whole)
 
@@ -110,8 +110,8 @@ class Step:
         self, key: dg.AssetKey, report: Report, warehouse: Warehouse, *, whole: bool
     ) -> Iterator[Result]:
         for warning in report.warnings:
-            self.context.log.warning(f"{report.entity}: {warning}")
-        passed = self._check(key, passed=True)
+            self.context.log.warning("%s: %s", report.entity, warning)
+        passed = self._check(key)
         if key not in self.context.selected_asset_keys:
             yield from passed
             return
@@ -120,22 +120,27 @@ class Step:
 
     def _failed(self, key: dg.AssetKey, entity: Entity, error: Exception) -> Iterator[Result]:
         self.told.add(entity.name)
-        busy = isinstance(error, EntityBusy)
-        if not busy:  # whoever holds the entity brings it up to date
+        if not isinstance(error, EntityBusy):  # whoever holds the entity brings it up to date
             self.failures[entity.name] = error
             self.run.failures.append(error)
-        yield from self._check(
-            key,
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
-            description=str(error),
-            metadata={"error": type(error).__name__, "entity": entity.name},
-        )
+        yield from self._check(key, error)
 
-    def _check(self, key: dg.AssetKey, **result: Any) -> list[dg.AssetCheckResult]:
-        if dg.AssetCheckKey(key, SYNC_OK) not in self.context.selected_asset_check_keys:
-            return []
-        return [dg.AssetCheckResult(asset_key=key, check_name=SYNC_OK, **result)]
+    def _check(self, key: dg.AssetKey, error: Exception | None = None) -> list[dg.AssetCheckResult]:
+        """The check `sync_ok` of an entity.
+
+        Also where it was not selected: an execution of what failed leaves out the checks that were
+        evaluated, and the entity would stay red for ever.
+        """
+        busy = isinstance(error, EntityBusy)
+        result = dg.AssetCheckResult(
+            asset_key=key,
+            check_name=SYNC_OK,
+            passed=error is None,
+            severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
+            description=str(error) if error else None,
+            metadata={"error": type(error).__name__} if error else {},
+        )
+        return [result]
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""
@@ -157,9 +162,9 @@ class Step:
         )
 
 
-def _covered(report: Report, plan: Plan, watermark: datetime | None) -> Window:
+def _covered(plan: Plan, watermark: datetime | None) -> Window:
     """The span of source time that the pass read."""
     now = datetime.now(UTC)
     if plan.window is not None:
         return plan.window if plan.closed else Window(plan.window.since, now)
-    return Window(None if plan.full else watermark, report.watermark and now or now)
+    return Window(None if plan.full else watermark, now)

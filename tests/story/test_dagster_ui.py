@@ -1,0 +1,217 @@
+"""Dagster's own webserver and daemon on the project, driven as the UI drives them: by GraphQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from cw_pipeline.paths import DAGSTER_YAML, ROOT
+from cw_pipeline.simulator import CLIENT_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cw_pipeline.simulator import Simulator, Tenant
+
+TICKETS, COMPANIES = ["connectwise", "service_tickets"], ["connectwise", "company_companies"]
+MONTHS = ["2026-05-01", "2026-06-01", "2026-07-01"]
+
+RUNS = """
+query Runs($tag: String!, $value: String!) {
+  runsOrError(filter: {tags: [{key: $tag, value: $value}]}) {
+    ... on Runs { results { id status tags { key value } assetSelection { path }
+                            assetMaterializations { assetKey { path } partition } } } } }
+"""
+BACKFILL = """
+mutation Backfill($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }
+"""
+REEXECUTE = """
+mutation Again($params: ReexecutionParams!) {
+  launchPipelineReexecution(reexecutionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { id } } ... on PythonError { message } } }
+"""
+PARTITIONS = """
+query Months($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode { assetPartitionStatuses {
+      ... on TimePartitionStatuses { ranges { status startKey endKey } } } } } }
+"""
+LOADED = "query { workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
+CHECKS = """
+query Checks($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) { ... on AssetNode { assetChecksOrError {
+    ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } } }
+"""
+SWITCHED = """
+query { schedulesOrError(repositorySelector: {repositoryName: "__repository__",
+                                              repositoryLocationName: "cw_pipeline"}) {
+  ... on Schedules { results { name scheduleState { id status } } } } }
+"""
+OFF = """
+mutation Off($id: String!) { stopRunningSchedule(id: $id) { __typename } }
+"""
+
+
+@dataclass
+class Dagster:
+    """A running `dagster dev`."""
+
+    url: str
+    log: Path
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """The answer to a GraphQL question."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        (told,) = answer["data"].values()
+        return told
+
+    def runs(self, tag: str, value: str) -> list[dict[str, Any]]:
+        """The runs with a tag, latest first."""
+        found: list[dict[str, Any]] = self.ask(RUNS, tag=tag, value=value)["results"]
+        return found
+
+    def finished(self, tag: str, value: str) -> dict[str, Any] | None:
+        """The first run with a tag, once it has ended."""
+        runs = self.runs(tag, value)
+        return runs[-1] if runs and runs[-1]["status"] in ("SUCCESS", "FAILURE") else None
+
+    def eventually(self, look: Callable[[], Any], seconds: float = 100) -> Any:
+        """What `look` finds, as soon as it finds something."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with suppress(OSError):
+                if found := look():
+                    return found
+            time.sleep(0.3)
+        pytest.fail(f"nothing came of it in {seconds} s:\n{self.log.read_text()[-4000:]}")
+
+
+@contextmanager
+def dagster(home: Path, **settings: str) -> Iterator[Dagster]:
+    """`dagster dev` on the project's workspace, as a user starts it."""
+    config = yaml.safe_load(DAGSTER_YAML.read_text("utf-8"))
+    config["run_queue"] = {"dequeue_interval_seconds": 1, **config.pop("run_queue", {})}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = home / "dagster.log"
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev"]
+    environment = {f"CW_{name.upper()}": value for name, value in settings.items()}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, "-w", "workspace.yaml", "-p", str(port), "-h", "127.0.0.1"],
+            cwd=ROOT,
+            env={**os.environ, **environment, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        yield Dagster(f"http://127.0.0.1:{port}", log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def running(simulator: Simulator, tenant: Tenant, dsn: str, tmp_path: Path) -> Iterator[Dagster]:
+    """Dagster over a small tenant that lets nobody read companies."""
+    june = datetime(2026, 6, 10, tzinfo=UTC)
+    for own in range(1, 6):
+        tenant.put("/service/tickets", {"id": own, "summary": f"{own}"}, stamp=june)
+    tenant.put("/company/companies", {"id": 1, "name": "Acme"}, stamp=june)
+    simulator.role.forbid("/company/companies")
+    settings = {
+        "site": simulator.url,
+        "company": "demo",
+        "public_key": "public",
+        "private_key": "private",
+        "client_id": CLIENT_ID,
+        "warehouse_dsn": dsn,
+        "entities": "service/tickets,company/companies",
+        "refresh_cron": "* * * * *",
+    }
+    with dagster(tmp_path, **settings) as server:
+        yield server
+
+
+@pytest.mark.timeout(300)
+def test_a_tick_a_backfill_and_what_failed_executed_again(
+    running: Dagster, simulator: Simulator, dsn: str
+) -> None:
+    running.eventually(lambda: running.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED")
+    asked = {
+        "assetSelection": [{"path": TICKETS}, {"path": COMPANIES}],
+        "partitionNames": MONTHS,
+        "fromFailure": False,
+    }
+    backfill = running.ask(BACKFILL, params=asked)
+    assert backfill["__typename"] == "LaunchBackfillSuccess", backfill
+
+    # The schedule is on by itself; its run keeps what succeeded and shows what failed.
+    refresh = running.eventually(lambda: running.finished("cw/trigger", "refresh"))
+    for schedule in running.ask(SWITCHED)["results"]:
+        assert schedule["scheduleState"]["status"] == "RUNNING"
+        if schedule["name"] == "refresh":
+            running.ask(OFF, id=schedule["scheduleState"]["id"])
+    assert refresh["status"] == "FAILURE"
+    assert _tables(refresh) == {"service_tickets"}
+    assert _checks(running, COMPANIES)["sync_ok"] == "FAILED"
+    assert _checks(running, TICKETS)["sync_ok"] == "SUCCEEDED"
+
+    # One run for three months, that tells them apart.
+    read = running.eventually(
+        lambda: running.finished("dagster/backfill", backfill["backfillId"])
+    )
+    months = {m["partition"] for m in read["assetMaterializations"]}
+    assert (_tables(read), months) == ({"service_tickets"}, set(MONTHS))
+    shown = running.ask(PARTITIONS, key={"path": COMPANIES})["assetPartitionStatuses"]["ranges"]
+    assert {each["status"] for each in shown} == {"FAILED"}
+
+    # What failed is executed again, and nothing else.
+    simulator.role.allow("/company/companies")
+    params = {"parentRunId": refresh["id"], "strategy": "FROM_ASSET_FAILURE"}
+    again = running.ask(REEXECUTE, params=params)
+    assert again["__typename"] == "LaunchRunSuccess", again
+    repeated = running.eventually(lambda: running.finished("dagster/parent_run_id", refresh["id"]))
+    assert repeated["status"] == "SUCCESS", running.log.read_text()[-4000:]
+    assert _tables(repeated) == {"company_companies"}
+    assert _checks(running, COMPANIES)["sync_ok"] == "SUCCEEDED"
+
+
+def _tables(run: dict[str, Any]) -> set[str]:
+    return {each["assetKey"]["path"][-1] for each in run["assetMaterializations"]}
+
+
+def _checks(running: Dagster, path: list[str]) -> dict[str, str]:
+    node = running.ask(CHECKS, key={"path": path})
+    return {
+        check["name"]: (check["executionForLatestMaterialization"] or {}).get("status", "")
+        for check in node["assetChecksOrError"]["checks"]
+    }
