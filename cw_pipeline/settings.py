@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     drop_columns: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
+    refresh_cron: str = "*/15 * * * *"
     backfill_start: date = date(2015, 1, 1)
     fresh_minutes: int = Field(120, ge=1)
     max_open_dead_letters: int = Field(100, ge=0)
