@@ -90,13 +90,20 @@ def test_a_run_whose_pass_was_taken_over_stores_neither_rows_nor_cursor(
     assert row_count(connection) == 0
 
 
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "select from cw_sync.checkpoint for update",
+        "lock table connectwise.service_tickets in share mode",
+    ],
+)
 def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Warehouse, connection: Connection[Any], lock: str
 ) -> None:
     with warehouse.hold(TICKETS, "refresh") as hold:
         hold.save(OPEN)
-        # The load has merged its rows and waits for the checkpoint when its connection is cut.
-        connection.execute("select from cw_sync.checkpoint for update")
+        # The load waits for the checkpoint, or to insert its rows, when its connection is cut.
+        connection.execute(lock.encode())
         failures: list[Exception] = []
 
         def loading() -> None:

@@ -15,6 +15,8 @@ from tests.story.conftest import Story
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cw_pipeline.simulator.query import Question
+
 BOARDS, STATUSES = "service/boards", "service/boards/statuses"
 SITES = "company/companies/sites"
 
@@ -123,6 +125,24 @@ def test_children_that_vanish_in_numbers_are_kept_and_told(story: Story, tenant:
     report = both(story, plan=Plan(full=True))
     assert len(found(story)) >= len(before) - 2  # the guard's 5 %
     assert any("CW_MAX_DELETE_FRACTION" in warning for warning in report.warnings)
+
+
+def test_a_child_that_a_page_left_out_is_asked_for_again_before_it_is_deleted(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 6))
+    both(story)
+
+    def flicker(_path: str, question: Question) -> None:
+        asked_for_it = "id in" in (question.conditions or "")
+        story.simulator.role.narrow(
+            "/service/boards/3/statuses", lambda record: asked_for_it or record["id"] != 302
+        )
+
+    story.simulator.before_page(flicker)
+    report = both(story, plan=Plan(full=True))
+    assert report.rows_deleted == 0
+    assert found(story) == truth(tenant)
 
 
 @pytest.mark.parametrize("quirk", [Quirk(no_forward_only=True), Quirk(refuses_conditions=True)])
