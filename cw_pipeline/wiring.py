@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cw_pipeline import publish
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.extract import (
@@ -106,6 +107,25 @@ def warehouse(settings: Settings) -> Warehouse:
     return Warehouse(dsn(settings), settings.schema_, max_connections=connections)
 
 
+def migrated(settings: Settings) -> None:
+    """Brings the warehouse up to this version: its state, and the tables of the entities.
+
+    Raises ConfigError or WarehouseError.
+    """
+    kept = settings.history_columns or ""
+    migrate(dsn(settings), settings.schema_, entities(settings), kept)
+
+
+def published(settings: Settings) -> list[str]:
+    """Brings the reporting schema up to this version: the views made anew.
+
+    The tables it reads are made too, synced or not. Raises WarehouseError.
+    """
+    address, tenant = dsn(settings), settings.schema_
+    migrate(address, tenant, publish.entities())
+    return publish.publish(address, tenant, settings.time_zone)
+
+
 @contextmanager
 def connected(
     settings: Settings,
@@ -120,7 +140,7 @@ def connected(
     WarehouseError before anything is read.
     """
     hidden = privacy(settings)
-    migrate(dsn(settings), settings.schema_, entities(settings))
+    migrated(settings)
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings))
         budget = store.budget(settings.requests_per_minute, yielding=yielding)

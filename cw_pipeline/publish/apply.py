@@ -37,6 +37,11 @@ def publish(dsn: str, tenant: str, time_zone: str = "UTC") -> list[str]:
         made = [script for script in scripts() if script.name in stale]
         for script in made:
             _create(connection, place, script)
+        if made:
+            connection.execute(
+                "update cw_sync.publication set time_zone = %s where tenant = %s",
+                [time_zone, tenant],
+            )
     return [script.name for script in made]
 
 
@@ -89,12 +94,13 @@ def _create(connection: Connection[Any], place: Place, script: Script) -> None:
     _describe(connection, script, kind, own)
     entities, tables = roots(script.name)
     connection.execute(
-        "insert into cw_sync.publication (tenant, name, digest, is_table, entities, tables)"
-        " values (%s, %s, %s, %s, %s, %s)",
+        "insert into cw_sync.publication (tenant, name, digest, time_zone, is_table, entities,"
+        " tables) values (%s, %s, %s, %s, %s, %s, %s)",
         [
             place.tenant,
             script.name,
             script.digest(place),
+            place.time_zone,
             script.changed is not None,
             sorted(entities),
             sorted(tables),

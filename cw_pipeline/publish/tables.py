@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from cw_pipeline.errors import WarehouseError
 from cw_pipeline.publish.database import transaction
 from cw_pipeline.publish.script import Place, scripts
 
@@ -32,22 +33,31 @@ class Refreshed:
     seconds: float
 
 
-def refresh(
-    dsn: str, tenant: str, names: Iterable[str] | None = None, *, time_zone: str = "UTC"
-) -> list[Refreshed]:
+def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[Refreshed]:
     """Brings tables of the reporting schema up to date, each in its own transaction.
 
     `names` are tables or views: the tables they stand on are refreshed, in their order; without
     names all of them. Readers see a table as it was until its refresh is done. Raises
     WarehouseError.
     """
-    place = Place(tenant, time_zone)
+    place = _published(dsn, tenant)
     wanted = None if names is None else _behind(names)
     return [
         _refreshed(dsn, place, script)
         for script in scripts()
         if script.changed is not None and (wanted is None or script.name in wanted)
     ]
+
+
+def _published(dsn: str, tenant: str) -> Place:
+    """Where the tenant's views are, with the time zone they were published with."""
+    with transaction(dsn) as connection:
+        row = connection.execute(
+            "select max(time_zone) from cw_sync.publication where tenant = %s", [tenant]
+        ).fetchone()
+    if row is None or row[0] is None:
+        raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
+    return Place(tenant, row[0])
 
 
 def _behind(names: Iterable[str]) -> set[str]:

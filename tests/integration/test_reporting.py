@@ -139,7 +139,7 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
         entry(connection, own, ticket_id=own)
     add(connection, "system_members", id=1, identifier="a", daily_capacity=8, hourly_cost=30)
     connection.commit()
-    refresh(published, "connectwise", time_zone=ZONE)
+    refresh(published, "connectwise")
     closed = NOW - timedelta(days=1)
     ticket(connection, 1, closed_flag=True, closed_date=closed)
     ticket(connection, 2, merged_parent_ticket_id=1)
@@ -157,7 +157,7 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     )
     add(connection, "system_members", id=1, identifier="a", daily_capacity=4, hourly_cost=50)
     connection.commit()
-    done = refresh(published, "connectwise", time_zone=ZONE)
+    done = refresh(published, "connectwise")
     assert not any(each.whole for each in done)
     assert {each.name for each in done} >= set(KEPT)
     changed = {name: content(published, name) for name in KEPT}
@@ -175,10 +175,10 @@ def test_a_refresh_leaves_rows_alone_that_nothing_changed(
     for own in range(1, 50):
         ticket(connection, own)
     connection.commit()
-    refresh(published, "connectwise", time_zone=ZONE)
+    refresh(published, "connectwise")
     ticket(connection, 7, closed_flag=True, closed_date=NOW)
     connection.commit()
-    done = {each.name: each for each in refresh(published, "connectwise", time_zone=ZONE)}
+    done = {each.name: each for each in refresh(published, "connectwise")}
     assert done["fct_ticket_all"].rows == 1
     assert done["fct_time_entry_all"].rows == 0
 
@@ -188,9 +188,9 @@ def test_a_merge_that_commits_after_a_refresh_is_in_the_next_one(published: str)
     name = "cw_pipeline test"
     with psycopg.connect(published, application_name=name) as slow:
         ticket(slow, 1)
-        refresh(published, "connectwise", time_zone=ZONE)
+        refresh(published, "connectwise")
         assert content(published, "fct_ticket_all") == []
-    refresh(published, "connectwise", time_zone=ZONE)
+    refresh(published, "connectwise")
     assert len(content(published, "fct_ticket_all")) == 1
 
 
@@ -209,7 +209,7 @@ def test_a_table_is_no_further_than_the_tables_it_reads(
         " where name = 'fct_ticket_all'"
     )
     connection.commit()
-    refresh(published, "connectwise", time_zone=ZONE)
+    refresh(published, "connectwise")
     marks = connection.execute(
         "select min(changed_through) filter (where name = 'fct_ticket_daily')"
         " <= min(changed_through) filter (where name = 'fct_ticket_all') from cw_sync.publication"

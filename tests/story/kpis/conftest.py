@@ -162,6 +162,7 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
     for calendar in tenant.records("/schedule/calendars"):
         tenant.edit("/schedule/calendars", calendar, holidayList=holidays)
     _write_a_credit_the_other_way_round(tenant)
+    _forget_an_addition(tenant)
     with database(server, owner, template) as dsn, Simulator(tenant) as simulator:
         settings = Settings(
             site=simulator.url,
@@ -182,7 +183,7 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
             _done(reconcile_all(changed, engine, apply_deletes=True))
             _close_again(told)
             _done(sync_all([CATALOG["service/tickets"]], engine, Plan()))
-        refresh(dsn, "connectwise", time_zone=ZONE)
+        refresh(dsn, "connectwise")
         yield told
 
 
@@ -196,6 +197,22 @@ def _write_a_credit_the_other_way_round(tenant: Tenant) -> None:
     memos = [one for one in tenant.records(INVOICES).values() if one["type"] == "CreditMemo"]
     fields = ("subtotal", "salesTax", "total", "balance", "agreementAmount", "serviceTotal")
     tenant.edit(INVOICES, memos[-1]["id"], **{name: abs(memos[-1][name]) for name in fields})
+
+
+def _forget_an_addition(tenant: Tenant) -> None:
+    """An agreement is cancelled, what was added to it is not: it ends all the same."""
+    agreements = tenant.records(AGREEMENTS).values()
+    cancelled = next(one for one in agreements if one["cancelledFlag"])
+    addition = {
+        "agreementId": cancelled["id"],
+        "quantity": 3.0,
+        "unitPrice": 40.0,
+        "extPrice": 120.0,
+        "extCost": 62.0,
+        "billCustomer": "Billable",
+        "effectiveDate": cancelled["startDate"],
+    }
+    tenant.put(f"{AGREEMENTS}/{cancelled['id']}/additions", {"id": 99_999, **addition})
 
 
 def _live_a_day(books: Books) -> None:

@@ -1,0 +1,2 @@
+-- Refreshing a table must use the time zone that it was published with.
+alter table cw_sync.publication add column time_zone text not null default 'UTC';
