@@ -11,16 +11,16 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import PipelineError, SourceDenied, SourceError, SourceForbidden
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Audit, Entity, Keeping, Report
-from cw_pipeline.normalize import id_of
+from cw_pipeline.passes.engine import generations
 from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.reconcile import (
-    Guard,
     keeps_window,
     reconcile_children,
     reconcile_snapshot,
     reconcile_window,
     reread,
 )
+from cw_pipeline.passes.retire import Guard
 from cw_pipeline.passes.work import Work
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def reread_all(entities: Iterable[Entity], engine: Engine, *, nights: int = 14) 
 
 def _reconciled(work: Work, guard: Guard) -> Audit:
     if work.entity.parent is not None:
-        return reconcile_children(work, CATALOG[work.entity.parent])
+        return reconcile_children(work, CATALOG[work.entity.parent], guard)
     if not keeps_window(work):
-        return reconcile_snapshot(work)
+        return reconcile_snapshot(work, guard)
     return reconcile_window(work, guard)
 
 
@@ -62,14 +62,15 @@ def _each(
     entities: list[Entity], engine: Engine, kind: str, examine: Callable[[Work], Audit]
 ) -> Iterator[Audit]:
     workers = max(1, engine.limits.concurrency // 2)
-    with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(_examined, entity, engine, kind, examine) for entity in entities]
-        try:
-            for finished in as_completed(running):
-                yield finished.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    for generation in generations(entities):  # children follow parents that this run deletes
+        with ThreadPoolExecutor(workers) as pool:
+            running = [pool.submit(_examined, one, engine, kind, examine) for one in generation]
+            try:
+                for finished in as_completed(running):
+                    yield finished.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
 
 def _examined(entity: Entity, engine: Engine, kind: str, examine: Callable[[Work], Audit]) -> Audit:
@@ -119,7 +120,7 @@ def _shrunk(entities: list[Entity], engine: Engine) -> str:
 def _lost(entity: Entity, engine: Engine) -> bool:
     reader = Reader(engine, entity)
     try:
-        engine.source.ask(replace(reader.query(), page_size=1, fields="id"), id_of, reader.tally)
+        reader.ask(replace(reader.query(), page_size=1))
     except SourceForbidden:
         return engine.warehouse.was_readable(entity)
     except SourceDenied:

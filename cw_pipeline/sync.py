@@ -13,6 +13,7 @@ from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
 from cw_pipeline.passes.children import ChildrenPass
 from cw_pipeline.passes.counting import count_source
+from cw_pipeline.passes.engine import generations
 from cw_pipeline.passes.letters import retry_due
 from cw_pipeline.passes.snapshot import snapshot
 from cw_pipeline.passes.window import Unfilterable, WindowPass
@@ -142,7 +143,7 @@ def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator
     SourceDenied as soon as the keys are refused.
     """
     workers = max(1, engine.limits.concurrency // 2)
-    for generation in _generations(entities):
+    for generation in generations(entities):
         with ThreadPoolExecutor(workers) as pool:
             running = [pool.submit(sync, entity, engine, plan) for entity in generation]
             try:
@@ -151,15 +152,3 @@ def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-
-
-def _generations(entities: Iterable[Entity]) -> list[list[Entity]]:
-    """Entities by how many parents stand above them: children find their parents' rows there."""
-    generations: dict[int, list[Entity]] = {}
-    for entity in entities:
-        generations.setdefault(_depth(entity), []).append(entity)
-    return [generations[depth] for depth in sorted(generations)]
-
-
-def _depth(entity: Entity) -> int:
-    return 0 if entity.parent is None else 1 + _depth(CATALOG[entity.parent])

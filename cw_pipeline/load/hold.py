@@ -125,8 +125,11 @@ class Hold:
             ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
             return [row[0] for row in connection.execute(query)]
 
-    def delete(self, ids: Sequence[int], parent_id: int | None = None) -> int:
-        """Soft-deletes rows and the rows of their arrays: how many."""
+    def delete(self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime) -> int:
+        """Soft-deletes rows and the rows of their arrays: how many.
+
+        Not those written since `before`, on the warehouse's clock: another run has just read them.
+        """
         if not ids:
             return 0
         with self._warehouse.transaction() as connection:
@@ -135,8 +138,9 @@ class Hold:
                 sql.SQL(
                     "update {} set _deleted_at = now(), _synced_at = now()"
                     " where {} = any(%s) and {} and _deleted_at is null"
+                    " and _synced_at < coalesce(%s, 'infinity'::timestamptz)"
                 ).format(self._table, sql.Identifier(self.entity.key[-1]), _of_parent(parent_id)),
-                [list(ids)],
+                [list(ids), before],
             ).rowcount
             self._delete_arrays(connection, ids)
         return gone

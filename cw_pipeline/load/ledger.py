@@ -68,16 +68,29 @@ class Ledger:
             warehouse_rows,
         )
 
-    def quarantine(self, ids: Sequence[int], reason: str) -> None:
-        """Lists the records that the source no longer lists but the guard kept; [] for none."""
+    def quarantine(
+        self,
+        rows: Sequence[tuple[int, int]],
+        reason: str,
+        *,
+        parents: Sequence[int] | None = None,
+    ) -> None:
+        """Lists (parent, id) of rows that the source no longer lists but the guard kept.
+
+        Replaces what was listed before; of `parents` only, if they are given. A list without
+        parents has 0 for them.
+        """
         with self._warehouse.transaction() as connection:
             connection.execute(
-                "delete from cw_sync.delete_candidate where tenant = %s and entity = %s", self._key
+                "delete from cw_sync.delete_candidate where tenant = %s and entity = %s"
+                " and (%s::bigint[] is null or parent_id = any(%s))",
+                [*self._key, parents, parents],
             )
             connection.execute(
-                "insert into cw_sync.delete_candidate (tenant, entity, record_id, reason)"
-                " select %s, %s, unnest(%s::bigint[]), %s",
-                [*self._key, list(ids), reason],
+                "insert into cw_sync.delete_candidate"
+                " (tenant, entity, parent_id, record_id, reason)"
+                " select %s, %s, row.*, %s from unnest(%s::bigint[], %s::bigint[]) as row",
+                [*self._key, reason, [own for own, _ in rows], [own for _, own in rows]],
             )
 
     def reread_cursor(self) -> int:

@@ -258,6 +258,19 @@ def capability(connection: Connection[Any], tenant: str, entity: str) -> dict[st
     return dict(zip(names, row or (None,) * len(names), strict=True))
 
 
+def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
+    """Whether the last reconcile, or else any sync, read the entity's list to its end."""
+    row = connection.execute(
+        "select coalesce((select source_rows is not null from cw_sync.audit"
+        " where tenant = %(tenant)s and entity = %(entity)s and kind = 'reconcile'"
+        " order by at desc limit 1), (select watermark is not null from cw_sync.checkpoint"
+        " where tenant = %(tenant)s and entity = %(entity)s), false)",
+        {"tenant": tenant, "entity": entity},
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 def oldest(connection: Connection[Any], tenant: str, entity: str) -> datetime | None:
     """When the parent whose children were read longest ago had them read."""
     row = connection.execute(

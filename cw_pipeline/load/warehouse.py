@@ -81,9 +81,12 @@ class Warehouse:
             yield connection
 
     def was_readable(self, entity: Entity) -> bool:
-        """Whether the entity's list could be read the last time it was tried."""
+        """Whether the last reconcile could read the entity's list; without one, whether a sync did.
+
+        Not what a sync saw since: it would have forgotten by tonight what the role lost today.
+        """
         with self.connection() as connection:
-            return state.capability(connection, self.tenant, entity.name)["readable"] is True
+            return state.was_readable(connection, self.tenant, entity.name)
 
     @contextmanager
     def sweep(self, entity: Entity) -> Iterator[Sweep]:

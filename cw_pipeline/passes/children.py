@@ -11,7 +11,7 @@ from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.passes.engine import side_by_side
 from cw_pipeline.passes.reader import NotForward, Reader
-from cw_pipeline.passes.retire import allowance
+from cw_pipeline.passes.retire import Guard, allowance, kept, some
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from cw_pipeline.passes.work import Work
 
 
+_GUARDED = Guard()
+
+
 @dataclass(slots=True)
 class ChildrenPass:
     """Reads the children of every parent that is due, side by side."""
 
     work: Work
     parent: Entity
+    guard: Guard = _GUARDED
     allowed: int = 0
     forbidden: int = 0
-    withheld: int = 0
+    kept: list[tuple[int, int]] = field(default_factory=list)
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -39,7 +43,7 @@ class ChildrenPass:
         age = limits.children_max_age * (0 if whole else 1)
         changed, rest = work.hold.parents_due(self.parent, age, share)
         due = changed + rest
-        self.allowed = allowance(work, work.hold.row_count())
+        self.allowed = self._allowed(work.hold.row_count())
         started = work.hold.clock()
         side_by_side(self._read, due, limits.lanes)
         self._settle_missing(started, everyone=len(self.missing) == len(due))
@@ -54,15 +58,24 @@ class ChildrenPass:
             work.report.warnings.append(
                 f"403 for {self.forbidden} of {len(due)} parents: their children are not read"
             )
-        if self.withheld:
-            work.report.warnings.append(
-                f"{self.withheld} children are no longer listed, more than CW_MAX_DELETE_FRACTION"
-                " allows: they were not deleted"
-            )
+        self._quarantine([parents[-1] for parents in due])
         oldest = work.hold.oldest_parent()
         if oldest is not None:
             work.hold.save(Checkpoint(watermark=oldest))
         work.report.watermark = oldest
+
+    def _allowed(self, live: int) -> int:
+        """How many children may be deleted in this pass."""
+        if self.guard.lifted:
+            return live
+        return 0 if self.guard.withheld else allowance(self.work, live)
+
+    def _quarantine(self, parents: list[int]) -> None:
+        """Lists the children that were kept, in place of what was listed of these parents."""
+        why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
+        self.work.hold.ledger.quarantine(self.kept, why, parents=parents)
+        if self.kept:
+            self.work.report.warnings.append(kept([own for _, own in self.kept], why))
 
     def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
         """Parents that are gone are none to wait for; if they are there, the list itself is not.
@@ -74,6 +87,8 @@ class ChildrenPass:
         *above, own = self.missing[0]
         if everyone and Reader(self.work.engine, self.parent).present([own], tuple(above)):
             raise SourceMissing(f"{self.work.entity.name}: 404 for every parent", 404)
+        gone = some([parents[-1] for parents in self.missing])
+        self.work.report.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:
             self.work.hold.parent_read(parents[-1], at)
 
@@ -89,7 +104,7 @@ class ChildrenPass:
             with self._lock:
                 self.forbidden += 1
             return
-        self._retire(parents, seen)
+        self._retire(parents, seen, started)
         self.work.hold.parent_read(parents[-1], started)
 
     def _read_either_way(self, parents: tuple[int, ...]) -> set[int]:
@@ -111,7 +126,7 @@ class ChildrenPass:
             self.work.load(batch, parent_id=parent_id, alone=False)
         return seen
 
-    def _retire(self, parents: tuple[int, ...], seen: set[int]) -> None:
+    def _retire(self, parents: tuple[int, ...], seen: set[int], before: datetime) -> None:
         """Deletes what the parent no longer lists, if a second question says the same."""
         gone = [own for own in self.work.hold.children_of(parents[-1]) if own not in seen]
         if not gone:
@@ -121,9 +136,9 @@ class ChildrenPass:
             gone = [own for own in gone if own not in still]
         with self._lock:
             if len(gone) > self.allowed:
-                self.withheld += len(gone)
+                self.kept += [(parents[-1], own) for own in gone]
                 return
             self.allowed -= len(gone)
-        deleted = self.work.hold.delete(gone, parents[-1])
+        deleted = self.work.hold.delete(gone, parents[-1], before=before)
         with self._lock:
             self.work.report.rows_deleted += deleted

@@ -8,11 +8,14 @@ from datetime import timedelta
 from threading import Event, Semaphore
 from typing import TYPE_CHECKING, TypeVar
 
+from cw_pipeline.catalog import CATALOG
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cw_pipeline.extract import ConnectWise
     from cw_pipeline.load import Warehouse
+    from cw_pipeline.model import Entity
     from cw_pipeline.normalize.private import Privacy
 
 T = TypeVar("T")
@@ -77,3 +80,15 @@ def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> N
         running: list[Future[None]] = [pool.submit(guarded, part) for part in parts]
     for finished in running:
         finished.result()
+
+
+def generations(entities: Iterable[Entity]) -> list[list[Entity]]:
+    """Entities by how many parents stand above them: children find their parents' rows there."""
+    by_depth: dict[int, list[Entity]] = {}
+    for entity in entities:
+        by_depth.setdefault(_depth(entity), []).append(entity)
+    return [by_depth[depth] for depth in sorted(by_depth)]
+
+
+def _depth(entity: Entity) -> int:
+    return 0 if entity.parent is None else 1 + _depth(CATALOG[entity.parent])

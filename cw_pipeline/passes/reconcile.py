@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cw_pipeline.errors import SourceError, SourceRefused
+from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Array, Audit, Entity, Keeping
 from cw_pipeline.passes.children import ChildrenPass
 from cw_pipeline.passes.reader import NotForward, Reader
-from cw_pipeline.passes.retire import allowance
+from cw_pipeline.passes.retire import Guard, confirmed, retire, some
 from cw_pipeline.passes.snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cw_pipeline.load import Difference, Sweep
     from cw_pipeline.model import Batch
     from cw_pipeline.passes.work import Work
 
 _STAMP = ("_info", "lastUpdated")
-_SHOWN = 20
-
-
-@dataclass(slots=True)
-class Guard:
-    """What keeps a reconcile from deleting. `lifted` by the operator, once."""
-
-    withheld: str = ""
-    lifted: bool = False
 
 
 def reconcile_window(work: Work, guard: Guard) -> Audit:
@@ -39,20 +30,24 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     with work.engine.warehouse.sweep(work.entity) as sweep:
         _fill(work, sweep)
         difference = sweep.difference()
+        began = sweep.began
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
     audit.extra = len(difference.extra)
-    left = _heal(work, audit, [*difference.missing, *difference.stale])
-    withheld = _retire(work, audit, difference, guard, counted)
-    audit.detail = "; ".join(part for part in (left, withheld) if part)
+    left = [*_heal(work, audit, difference)]
+    gone = confirmed(work, difference.extra)
+    why = _objection(work, difference, gone, guard, counted)
+    kept = retire(work, gone, why, began)
+    audit.deleted = work.report.rows_deleted
+    audit.detail = "; ".join(part for part in (*left, kept) if part)
     audit.proven = not audit.detail
     return audit
 
 
-def reconcile_snapshot(work: Work) -> Audit:
+def reconcile_snapshot(work: Work, guard: Guard) -> Audit:
     """A list that is read whole anyway: its pass is the comparison."""
     report = work.report
-    snapshot(work)
+    snapshot(work, guard)
     live = work.hold.row_count()
     detail = [*report.warnings]
     if report.dead_letters:
@@ -71,11 +66,11 @@ def reconcile_snapshot(work: Work) -> Audit:
     )
 
 
-def reconcile_children(work: Work, parent: Entity) -> Audit:
+def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
     """A list below parents: every parent's children, or as many as the request share allows."""
     report = work.report
     began = work.hold.clock()
-    ChildrenPass(work, parent).run(whole=work.hold.live_parents(parent) <= work.limits.sweep)
+    ChildrenPass(work, parent, guard).run(whole=work.hold.live_parents(parent) <= work.limits.sweep)
     oldest = work.hold.oldest_parent()
     whole = oldest is None or oldest >= began
     detail = [*report.warnings]
@@ -100,17 +95,16 @@ def reconcile_children(work: Work, parent: Entity) -> Audit:
 def reread(work: Work, nights: int) -> Audit:
     """Reads the next slice of a list in full, a `nights`-th of it: finds what no stamp betrays."""
     audit = Audit(work.entity.name, kind="reread", warehouse_rows=work.hold.row_count())
-    ledger, size = work.hold.ledger, work.reader.page_size
-    pages = -(-max(1, audit.warehouse_rows or 0) // (nights * size))
+    ledger = work.hold.ledger
+    wanted = -(-max(1, audit.warehouse_rows or 0) // nights)
     cursor = ledger.reread_cursor()
     began = work.hold.clock()
-    batches = work.reader.walk(replace(work.reader.query(), cursor=cursor))
-    for page, batch in enumerate(batches, 1):
+    for batch in work.reader.walk(replace(work.reader.query(), cursor=cursor)):
         outcome = work.load(batch, read_after=began)
         audit.drift += outcome.drifted
         audit.healed += outcome.inserted + outcome.updated
         cursor = batch.cursor or 0
-        if page == pages:
+        if work.report.rows_read >= wanted:
             break
     else:
         cursor = 0  # the end of the list: begin anew next time
@@ -124,8 +118,9 @@ def _count(work: Work) -> int | None:
         return None
     try:
         return work.reader.count()
-    except SourceError:
-        work.hold.remember(count=False)
+    except SourceError as error:
+        if isinstance(error, SourceMissing | SourceRefused):
+            work.hold.remember(count=False)  # anything else may pass
         return None
 
 
@@ -168,67 +163,35 @@ def _slim(entity: Entity) -> Entity:
     return replace(entity, columns=kept, arrays=arrays)
 
 
-def _heal(work: Work, audit: Audit, ids: Sequence[int]) -> str:
-    """Reads records again and merges them: what could not be mended, in words."""
+def _heal(work: Work, audit: Audit, difference: Difference) -> Iterator[str]:
+    """Reads what is missing or stale again and merges it: what could not be mended, in words."""
     began = work.hold.clock()
+    found: set[int] = set()
     rejected: list[int] = []
+    ids = [*difference.missing, *difference.stale]
     for batch in work.reader.records(ids) if ids else ():
         outcome = work.load(batch, read_after=began, judged=False)
         audit.healed += outcome.inserted + outcome.updated
         rejected += [r.record_id for r in batch.rejects if r.record_id is not None]
+        found.update(batch.every_id)
     work.report.rows_healed += audit.healed
-    if not rejected:
-        return ""
-    return f"{len(rejected)} records are dead letters: {_some(rejected)}"
-
-
-def _retire(
-    work: Work, audit: Audit, difference: Difference, guard: Guard, counted: int | None
-) -> str:
-    """Deletes what is gone, confirmed by a second question: why not, in words, if it did not."""
-    gone = difference.extra
-    if gone:
-        still = work.reader.present(gone)
-        gone = [own for own in gone if own not in still]
-    why = "" if guard.lifted else _objection(work, difference, gone, guard, counted)
-    if why:
-        work.hold.ledger.quarantine(gone, why)
-        return (
-            f"{len(gone)} rows are no longer listed and were kept, because {why}: {_some(gone)}."
-            " If they are really gone, `reconcile --apply-deletes` deletes them"
-        )
-    work.hold.ledger.quarantine([], "")
-    audit.deleted = work.hold.delete(gone)
-    work.report.rows_deleted += audit.deleted
-    return ""
+    if rejected:
+        yield f"{len(rejected)} records are dead letters: {some(rejected)}"
+    if went := [own for own in difference.stale if own not in found]:
+        yield f"{len(went)} records went while they were compared: {some(went)}"
 
 
 def _objection(
     work: Work, difference: Difference, gone: Sequence[int], guard: Guard, counted: int | None
 ) -> str:
     """Why nothing may be deleted; empty if it may."""
-    if not gone:
-        return ""
-    if guard.withheld:
-        return guard.withheld
-    if difference.source_rows == 0:
-        return "the list suddenly answers empty"
-    if counted is not None and counted != difference.source_rows:
-        again = _count(work)
-        low, high = sorted((counted, counted if again is None else again))
-        if not low <= difference.source_rows <= high:
-            return f"/count says {counted} and the sweep saw {difference.source_rows}"
-    if len(gone) > allowance(work, difference.warehouse_rows):
-        return (
-            f"{len(gone)} of {difference.warehouse_rows} is more than CW_MAX_DELETE_FRACTION"
-            f" ({work.limits.max_delete_fraction}): a narrowed security role looks like that"
-        )
-    return ""
-
-
-def _some(ids: Sequence[int]) -> str:
-    shown = ", ".join(map(str, ids[:_SHOWN]))
-    return shown if len(ids) <= _SHOWN else f"{shown}, ..."
+    listed = difference.source_rows
+    why = guard.objection(work, len(gone), listed, difference.warehouse_rows)
+    if why or guard.lifted or not gone or counted is None or counted == listed:
+        return why
+    again = _count(work)
+    low, high = sorted((counted, counted if again is None else again))
+    return "" if low <= listed <= high else f"/count says {counted} and the sweep saw {listed}"
 
 
 def keeps_window(work: Work) -> bool:

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.passes.reader import NotForward
-from cw_pipeline.passes.retire import retire
+from cw_pipeline.passes.retire import Guard, confirmed, retire
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from cw_pipeline.passes.work import Work
 
+_GUARDED = Guard()
 
-def snapshot(work: Work) -> None:
+
+def snapshot(work: Work, guard: Guard = _GUARDED) -> None:
     """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
     until = work.engine.source.now().replace(microsecond=0)
+    began = work.hold.clock()
     try:
         seen = _read(work)
     except NotForward:
@@ -24,7 +30,7 @@ def snapshot(work: Work) -> None:
         work.hold.remember(forward_only=False)
         work.reader.paging = Paging.KEYSET
         seen = _read(work)
-    retire(work, work.hold.absent(seen))
+    _retire(work, guard, seen, began)
     work.hold.save(Checkpoint(watermark=until))
     work.report.watermark = until
 
@@ -36,3 +42,11 @@ def _read(work: Work) -> list[int]:
         seen += batch.every_id
         work.load(batch)
     return seen
+
+
+def _retire(work: Work, guard: Guard, seen: Sequence[int], began: datetime) -> None:
+    gone = work.hold.absent(seen)
+    live = work.hold.row_count() if gone else 0
+    why = guard.objection(work, len(gone), len(seen), live)
+    if told := retire(work, gone if why else confirmed(work, gone), why, began):
+        work.report.warnings.append(told)
