@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     hash_columns: Text = None
     hash_key: Secret = None
     drop_columns: Text = None
+    reports: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
     refresh_cron: str = "*/15 * * * *"

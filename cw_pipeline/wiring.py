@@ -56,6 +56,12 @@ def privacy(settings: Settings) -> Privacy | None:
     return Privacy.of(settings.hash_columns, settings.drop_columns, key)
 
 
+def reports(settings: Settings) -> list[str]:
+    """The reports that CW_REPORTS chooses to keep as tables."""
+    names = (word.strip() for word in (settings.reports or "").split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def entities(settings: Settings) -> list[Entity]:
     """The entities that `CW_ENTITIES` names. Raises ConfigError for an unknown one."""
     return select(settings.entities)

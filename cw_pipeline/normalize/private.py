@@ -99,6 +99,12 @@ class Privacy:
         text = value.encode() if isinstance(value, str) else JSON.encode(value)
         return hmac.new(self.key, text, hashlib.sha256).hexdigest()
 
+    def shown(self, how: How | None, value: Any) -> Any:
+        """What may be stored in place of a value."""
+        if how is None or value in (None, ""):
+            return value
+        return None if how == "dropped" else self.hidden(value)
+
     def _how(self, tables: tuple[str, ...], name: str, column: Column | None) -> How | None:
         if column and column.path in _NEVER:
             return None
@@ -172,8 +178,8 @@ class Veil:
             how = self._verdict(table, path)
             if how == "dropped":
                 continue
-            if how == "hashed" and inner not in (None, "") and key not in self._arrays:
-                shown[key] = self._privacy.hidden(inner)
+            if how == "hashed" and key not in self._arrays:
+                shown[key] = self._privacy.shown(how, inner)
             elif isinstance(inner, dict) and (table, path) not in self._columns:
                 shown[key] = self._object(table, inner, path)
             else:
@@ -195,14 +201,21 @@ def _patterns(how: How, setting: str | None) -> Iterable[Pattern]:
         if not word:
             continue
         table, dot, column = word.rpartition(".")
-        known = CATALOG.declared.values()
-        base = table.partition("__")[0]
-        if not dot or not any(fnmatchcase(one.table, base) or one.name == table for one in known):
+        if not dot or not _is_known(table):
             raise ConfigError(
                 f"CW_{'HASH' if how == 'hashed' else 'DROP'}_COLUMNS: {word!r} names no table and"
                 " column; write table.column, for example company_contacts.email"
             )
         yield Pattern(table, column, how)
+
+
+def _is_known(table: str) -> bool:
+    """Whether there can be a table of this name: an entity's, an array's or a report's."""
+    base = table.partition("__")[0]
+    known = CATALOG.declared.values()
+    return base.startswith("report_") or any(
+        fnmatchcase(one.table, base) or one.name == table for one in known
+    )
 
 
 def _name(entity: Entity, table: str) -> tuple[str, ...]:

@@ -1,0 +1,188 @@
+"""The table of one report: made as its columns are, filled by what differs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.load.merge import copy
+from cw_pipeline.load.retype import add_column, kind_of, retype
+from cw_pipeline.model import Column, Entity, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from cw_pipeline.load.warehouse import Warehouse
+    from cw_pipeline.model import Row
+
+_EXTRA = Column("_extra", (), Kind.JSONB)
+_CREATE = """
+create table if not exists {table} (
+    _row_hash bigint not null, _extra jsonb, _synced_at timestamptz not null default now()
+)
+"""
+# Rows are told apart by what they hold; of equal ones by how many there are.
+_MERGE = """
+with old as (
+    select ctid as at, _row_hash, row_number() over (partition by _row_hash) as n
+    from {table} where {concerned}
+), new as (
+    select s.*, row_number() over (partition by _row_hash) as n
+    from (select {columns}, hashtextextended(r::text, 0) as _row_hash from {staged} r) s
+), gone as (
+    delete from {table} t using old where t.ctid = old.at and not exists
+        (select from new where new._row_hash = old._row_hash and new.n = old.n)
+    returning {key} as key
+), added as (
+    insert into {table} ({columns}, _row_hash)
+    select {columns}, _row_hash from new where not exists
+        (select from old where new._row_hash = old._row_hash and new.n = old.n)
+    returning {key} as key
+)
+select (select count(*) from added), (select count(*) from gone),
+    (select count(*) from added where key in (select key from gone))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportState:
+    """What is known of a report: its key column, and when it was last read whole."""
+
+    key: str | None = None
+    read_whole_at: datetime | None = None
+
+
+class ReportTable:
+    """One report's table, and a place beside it for what is being read. Made by `report_table`."""
+
+    def __init__(self, connection: Connection[Any], tenant: str, report: str) -> None:
+        self._connection = connection
+        self._tenant = tenant
+        self._report = report
+        self._staged = sql.Identifier("pg_temp", "staged")
+
+    def state(self) -> ReportState:
+        """What the last whole read found."""
+        row = self._connection.execute(
+            "select key_column, read_whole_at from cw_sync.report_table"
+            " where tenant = %s and report = %s",
+            [self._tenant, self._report],
+        ).fetchone()
+        return ReportState(*row) if row else ReportState()
+
+    def fitted(self, entity: Entity) -> Entity:
+        """Makes the table have the entity's columns: the entity with the kinds they have there.
+
+        A column that was retyped becomes text, which holds both.
+        """
+        table = (self._tenant, entity.table)
+        self._connection.execute(_said(_CREATE, table=sql.Identifier(*table)))
+        columns = []
+        for column in entity.columns:
+            stored = kind_of(self._connection, table, column.name)
+            if stored is None:
+                add_column(self._connection, table, column.name, column.kind)
+            elif stored is not column.kind:
+                column = replace(column, kind=Kind.TEXT)  # noqa: PLW2901
+                retype(self._connection, table, column.name, Kind.TEXT)
+            columns.append(column)
+        comment = sql.SQL("comment on table {} is {}").format(
+            sql.Identifier(*table), sql.Literal(entity.description)
+        )
+        self._connection.execute(comment)
+        return replace(entity, columns=tuple(columns))
+
+    def clear(self, entity: Entity) -> None:
+        """Makes room for rows that are being read."""
+        self._connection.execute("drop table if exists pg_temp.staged")
+        self._connection.execute(
+            _said(
+                "create temp table staged as select {columns} from {table} limit 0",
+                columns=_names(entity),
+                table=sql.Identifier(self._tenant, entity.table),
+            )
+        )
+
+    def stage(self, entity: Entity, rows: Sequence[Row]) -> None:
+        """Puts rows beside the table: the columns' values, and `_extra`."""
+        copy(self._connection, "pg_temp", "staged", (*entity.columns, _EXTRA), rows)
+
+    def tells_apart(self, column: str) -> bool:
+        """Whether each staged row has a value of its own there."""
+        query = "select count(*) = count(distinct {own}) from {staged}"
+        row = self._connection.execute(
+            _said(query, own=sql.Identifier(column), staged=self._staged)
+        ).fetchone()
+        return bool(row and row[0])
+
+    def rows(self, entity: Entity) -> tuple[int, int]:
+        """How many rows the table has, and how many are staged."""
+        row = self._connection.execute(
+            _said(
+                "select (select count(*) from {table}), (select count(*) from {staged})",
+                table=sql.Identifier(self._tenant, entity.table),
+                staged=self._staged,
+            )
+        ).fetchone()
+        return row or (0, 0)
+
+    def merge(self, entity: Entity, key: str | None, *, whole: bool) -> tuple[int, int, int]:
+        """Makes the table what is staged: rows added, rows gone, and how many of both are one.
+
+        Not `whole`: only rows with the staged keys are replaced.
+        """
+        concerned: sql.Composable = sql.SQL("true")
+        own: sql.Composable = sql.SQL("null::numeric")
+        if key is not None:
+            own = sql.Identifier(key)
+        if not whole:
+            concerned = sql.SQL("{} in (select {} from {})").format(own, own, self._staged)
+        with self._connection.transaction():
+            row = self._connection.execute(
+                _said(
+                    _MERGE,
+                    table=sql.Identifier(self._tenant, entity.table),
+                    columns=_names(entity),
+                    staged=self._staged,
+                    concerned=concerned,
+                    key=own,
+                )
+            ).fetchone()
+            if whole:
+                self._remember(key)
+        added, gone, both = row or (0, 0, 0)
+        return added, gone, both
+
+    def _remember(self, key: str | None) -> None:
+        self._connection.execute(
+            "insert into cw_sync.report_table (tenant, report, key_column, read_whole_at)"
+            " values (%s, %s, %s, now()) on conflict (tenant, report) do update set"
+            " key_column = excluded.key_column, read_whole_at = excluded.read_whole_at",
+            [self._tenant, self._report, key],
+        )
+
+
+@contextmanager
+def report_table(warehouse: Warehouse, report: str) -> Iterator[ReportTable]:
+    """A report's table, on a connection of its own."""
+    with warehouse.connection() as connection:
+        try:
+            yield ReportTable(connection, warehouse.tenant, report)
+        finally:
+            if not connection.closed:
+                connection.execute("drop table if exists pg_temp.staged")
+
+
+def _names(entity: Entity) -> sql.Composed:
+    names = [*(column.name for column in entity.columns), "_extra"]
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _said(query: str, **parts: sql.Composable) -> sql.Composed:
+    return sql.SQL(query).format(**parts)

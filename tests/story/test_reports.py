@@ -1,0 +1,167 @@
+"""A report is a table: typed as it says of itself, brought up to date with what changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from cw_pipeline.errors import ConfigError, SourceForbidden
+from cw_pipeline.normalize.report_rows import report_entity, report_page
+from cw_pipeline.passes.reports import sync_report
+from cw_pipeline.publish.reports import typed
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Report
+    from cw_pipeline.simulator import Tenant
+    from tests.story.conftest import Story
+
+TICKETS = "/service/tickets"
+ONCALL = "/schedule/oncall"
+
+
+def put(tenant: Tenant, own: int, **fields: Any) -> None:
+    tenant.put(TICKETS, {"id": own, "summary": f"ticket {own}", "actualHours": 1.5, **fields})
+
+
+def read(story: Story, name: str = "Service", *, full: bool = False, **options: Any) -> Report:
+    with story.engine(entities=TICKETS.strip("/"), **options) as engine:
+        report = sync_report(engine, name, full=full)
+    if report.failure:
+        raise report.failure
+    return report
+
+
+def rows(story: Story, table: str = "report_service") -> list[dict[str, Any]]:
+    return story.rows(f"select * from connectwise.{table} order by 1, 2, 3")  # noqa: S608
+
+
+def test_a_report_becomes_a_table_of_its_columns_types(story: Story, tenant: Tenant) -> None:
+    put(tenant, 1, closedFlag=True, requiredDate="2026-01-31T00:00:00Z")
+    report = read(story)
+    assert (report.rows_read, report.rows_inserted, report.row_count) == (1, 1, 1)
+    (row,) = rows(story)
+    assert (row["sr_service_rec_id"], row["summary"], row["closed_flag"]) == (1, "ticket 1", True)
+    assert row["hours_actual"] == Decimal("1.5")
+    assert row["date_required"] == datetime(2026, 1, 31, tzinfo=UTC)
+    assert row["_extra"] is None
+    (run,) = story.rows("select * from cw_sync.run where entity = 'system/reports/Service'")
+    assert (run["status"], run["rows_read"]) == ("done", 1)
+
+
+def test_only_what_changed_is_read_and_only_that_is_rewritten(story: Story, tenant: Tenant) -> None:
+    for own in range(1, 8):
+        put(tenant, own)
+    tenant.advance(3600)
+    assert read(story, page_size=3).rows_inserted == 7
+    places = {row["summary"]: row["_synced_at"] for row in rows(story)}
+    tenant.edit(TICKETS, 2, summary="edited")
+    put(tenant, 8)
+    report = read(story, page_size=3)
+    assert (report.rows_read, report.rows_inserted, report.rows_updated) == (2, 1, 1)
+    assert (report.rows_deleted, report.row_count) == (0, 8)
+    now = {row["summary"]: row["_synced_at"] for row in rows(story)}
+    assert {name for name in places if now.get(name) == places[name]} == {*places} - {"ticket 2"}
+    again = read(story, page_size=3)
+    assert (again.rows_updated, again.rows_inserted, again.rows_deleted) == (0, 0, 0)
+
+
+def test_a_whole_read_takes_out_what_is_gone_but_never_much_at_once(
+    story: Story, tenant: Tenant
+) -> None:
+    for own in range(1, 31):
+        put(tenant, own)
+    read(story)
+    tenant.delete(TICKETS, 3)
+    report = read(story, full=True)
+    assert (report.rows_deleted, report.rows_unchanged, report.row_count) == (1, 29, 29)
+    for own in range(10, 20):
+        tenant.delete(TICKETS, own)
+    report = read(story, full=True)
+    assert report.rows_deleted == 0
+    assert "CW_MAX_DELETE_FRACTION" in report.warnings[0]
+    assert len(rows(story)) == 29
+
+
+def test_a_name_that_comes_twice_is_two_columns_and_no_rows_are_no_error(
+    story: Story, tenant: Tenant
+) -> None:
+    tenant.put("/sales/activities", {"id": 1, "name": "Call"})
+    assert read(story, "Activity").rows_read == 1
+    (row,) = rows(story, "report_activity")
+    assert isinstance(row["last_update"], datetime)
+    assert "last_update_2" in row
+    assert read(story, "OnCall").rows_read == 0
+    tenant.put(ONCALL, {"id": 1, "dateStart": "2026-01-01T10:00:00Z"})
+    assert read(story, "OnCall").rows_inserted == 1
+    assert read(story, "OnCall").rows_unchanged == 1
+
+
+def test_a_column_that_is_added_removed_or_retyped_loses_nothing(
+    story: Story, tenant: Tenant
+) -> None:
+    put(tenant, 1)
+    read(story)
+    reports = story.simulator.reports
+    reports.add_column("Service", "Board_RecID", "Numeric", "board/id")
+    reports.retype_column("Service", "Hours_Actual", "Text")
+    reports.remove_column("Service", "Severity")
+    put(tenant, 2, board={"id": 7, "name": "B"})
+    read(story)
+    before, after = rows(story)
+    assert (before["hours_actual"], after["hours_actual"]) == ("1.5", "1.5")
+    assert (after["board_rec_id"], after["severity"]) == (7, None)
+    reports.retype_column("Service", "Hours_Actual", "Numeric")
+    tenant.edit(TICKETS, 2, summary="again")
+    assert read(story).failure is None
+    assert {row["hours_actual"] for row in rows(story)} == {"1.5"}
+
+
+def test_values_that_are_not_of_their_type_are_kept_beside_the_row() -> None:
+    body = (
+        b'{"column_definitions": [{"N": {"type": "Numeric"}}, {"D": {"type": "DateTime"}},'
+        b' {"B": {"type": "Boolean"}}, {"T": {"type": "Text"}}], "row_values": ['
+        b'[10.50, "9999-12-31T00:00:00", "True", 7], ["many", "soon", "maybe", null],'
+        b' [null, "", false, "a\\u0000b"]]}'
+    )
+    page = report_page(body, "Odd")
+    columns = report_entity("Odd", page.columns).columns
+    assert typed(columns, page.rows) == [
+        (Decimal("10.50"), datetime(9999, 12, 31, tzinfo=UTC), True, "7", None),
+        (None, None, None, None, b'{"n": "many", "d": "soon", "b": "maybe"}'),
+        (None, None, False, "ab", None),
+    ]
+
+
+def test_reports_that_the_role_may_not_read_fail_with_the_right_that_is_missing(
+    story: Story,
+) -> None:
+    story.simulator.role.forbid("/system/reports*")
+    with pytest.raises(SourceForbidden, match="API Reports"):
+        read(story)
+    (run,) = story.rows("select status, error from cw_sync.run")
+    assert run["status"] == "failed"
+
+
+def test_private_columns_of_reports_are_hidden_too(story: Story, tenant: Tenant) -> None:
+    put(tenant, 1, board={"id": 1, "name": "Secret"})
+    private = {
+        "hash_columns": "report_service.summary",
+        "drop_columns": "report_service.board_*",
+        "hash_key": "k",
+    }
+    read(story, **private)
+    (row,) = rows(story)
+    assert (len(row["summary"]), row["board_name"]) == (64, None)
+    with psycopg.connect(story.dsn) as connection:
+        (said,) = connection.execute(
+            "select col_description('connectwise.report_service'::regclass, attnum)"
+            " from pg_attribute where attrelid = 'connectwise.report_service'::regclass"
+            " and attname = 'summary'"
+        ).fetchone() or ("",)
+    assert said.startswith("Hashed")
+    with pytest.raises(ConfigError, match="is numeric, which holds no hash"):
+        read(story, hash_columns="report_service.hours_actual", hash_key="k")
