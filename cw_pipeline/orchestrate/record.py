@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import RunFailureReason
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
 LOCATION = "cw_pipeline"  # as workspace.yaml calls it
 COMMAND = "command"
 _PROCESS = "cw/process"
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 
 
 def recorded_sync(
@@ -85,14 +92,18 @@ def _execute(
             },
             remote_job_origin=_origin(),
         )
-        for _ in execute_run_iterator(InMemoryJob(job), run, instance):
-            pass
-        # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
-        ended = instance.get_run_by_id(run_id)
-        if ended is not None and ended.status is dg.DagsterRunStatus.CANCELED:
-            raise KeyboardInterrupt
+        events = list(execute_run_iterator(InMemoryJob(job), run, instance))
     finally:
         del CALLERS[run_id]
+    # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
+    if any(_interrupted(event) for event in events):
+        raise KeyboardInterrupt
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    if event.event_type is not dg.DagsterEventType.RUN_FAILURE:
+        return event.event_type is dg.DagsterEventType.RUN_CANCELED
+    return event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
 
 
 def _run_config(entities: Sequence[Entity], plan: Plan) -> Mapping[str, Any]:
@@ -134,7 +145,7 @@ def _this_process() -> str:
 
 def _bury_the_dead(instance: dg.DagsterInstance) -> None:
     """Ends the runs of commands that were killed: nobody else would ever."""
-    ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=[dg.DagsterRunStatus.STARTED])
+    ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=_UNFINISHED)
     for run in instance.get_runs(ours):
         host, _, pid = run.tags.get(_PROCESS, "").rpartition(":")
         if host == socket.gethostname() and not _lives(int(pid)):
