@@ -12,7 +12,8 @@ PipelineError
 │  ├─ SourceMissing     not there; on a list never "empty" (404)
 │  └─ SourceRefused     do not ask again (400, 405, 409, 415, a redirect)
 ├─ EntityBusy           another runner holds this entity; let it finish
-└─ TooManyRejects       look at the dead letters before the watermark moves
+├─ TooManyRejects       look at the dead letters before the watermark moves
+└─ Interrupted          run it again: it goes on from there
 """
 
 from __future__ import annotations
@@ -84,3 +85,7 @@ class EntityBusy(PipelineError):
 
 class TooManyRejects(PipelineError):
     """More of a pass was rejected than a healthy pass ever rejects."""
+
+
+class Interrupted(PipelineError):
+    """Whoever asked wants no more. What was read until then is kept."""

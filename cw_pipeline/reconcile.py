@@ -69,6 +69,7 @@ def _each(
                 for finished in as_completed(running):
                     yield finished.result()
             except BaseException:
+                engine.stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 

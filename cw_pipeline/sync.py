@@ -150,5 +150,6 @@ def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator
                 for finished in as_completed(running):
                     yield finished.result()
             except BaseException:
+                engine.stopping.set()  # or we would wait for hours of reading
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise

@@ -9,6 +9,7 @@ from threading import Event, Semaphore
 from typing import TYPE_CHECKING, TypeVar
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,6 +62,12 @@ class Engine:
     # Pages typed and loaded at a time: they take ten times the memory of their bodies, and more
     # of them than cores would only wait for each other.
     desk: Semaphore = field(default_factory=lambda: Semaphore(_DESK))
+    stopping: Event = field(default_factory=Event)
+
+    def check(self) -> None:
+        """Raises Interrupted when `stopping` is set: passes end between two pages."""
+        if self.stopping.is_set():
+            raise Interrupted("interrupted")
 
 
 def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:

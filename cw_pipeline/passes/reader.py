@@ -155,7 +155,8 @@ class Reader:
         return "" if self._veil else str(getattr(error, "answer", ""))
 
     def fetch(self, query: Query) -> Future[bytes]:
-        """A page's body, on its way."""
+        """A page's body, on its way. Raises Interrupted when the run is to end."""
+        self._engine.check()
         return self._engine.fetchers.submit(self._engine.source.ask, query, _sound, self.tally)
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
