@@ -19,6 +19,7 @@ COMMANDS = {
     "up": ("parts", "Dagster's UI and daemon: schedules, runs, backfills"),
     "down": ("parts", "Stop the embedded parts that were left running"),
     "simulate": ("parts", "A made-up ConnectWise tenant alone, on a port"),
+    "report": ("report", "The KPIs as one HTML page"),
     "migrate": ("project", "Create and upgrade the schemas"),
     "catalog": ("catalog", "What can be synced, and where those facts come from"),
     "test": ("project", "Run the tests"),

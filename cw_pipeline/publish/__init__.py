@@ -5,6 +5,7 @@ sql/reporting/*.sql ──script──► Script ──apply──► views and 
 """
 
 from cw_pipeline.publish.apply import publish as publish
+from cw_pipeline.publish.page import page as page
 from cw_pipeline.publish.reader import READER as READER
 from cw_pipeline.publish.reader import grant_reader as grant_reader
 from cw_pipeline.publish.script import entities as entities

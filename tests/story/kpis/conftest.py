@@ -163,6 +163,10 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
         tenant.edit("/schedule/calendars", calendar, holidayList=holidays)
     _write_a_credit_the_other_way_round(tenant)
     _forget_an_addition(tenant)
+    _bill_an_expense(tenant)
+    product = next(iter(tenant.records("/procurement/products")))
+    tenant.edit("/procurement/products", product, cancelledFlag=True)
+    _let_invoices_be_due_at_the_edges(tenant)
     with database(server, owner, template) as dsn, Simulator(tenant) as simulator:
         settings = Settings(
             site=simulator.url,
@@ -213,6 +217,22 @@ def _forget_an_addition(tenant: Tenant) -> None:
         "effectiveDate": cancelled["startDate"],
     }
     tenant.put(f"{AGREEMENTS}/{cancelled['id']}/additions", {"id": 99_999, **addition})
+
+
+def _bill_an_expense(tenant: Tenant) -> None:
+    expenses = tenant.records("/expense/entries").values()
+    billable = next(one for one in expenses if one["billableOption"] == "Billable")
+    invoice = {"id": next(iter(tenant.records(INVOICES)))}
+    tenant.edit("/expense/entries", billable["id"], invoice=invoice)
+
+
+def _let_invoices_be_due_at_the_edges(tenant: Tenant) -> None:
+    """Where one bucket of ages ends and the next begins."""
+    owed = [one for one in tenant.records(INVOICES).values() if one["balance"] > 0]
+    today = datetime.now(UTC).astimezone(ZoneInfo(ZONE)).date()
+    for invoice, late in zip(owed[1:], (0, 1, 30, 31, 60, 61, 90, 91), strict=False):
+        due = today - timedelta(days=late)
+        tenant.edit(INVOICES, invoice["id"], dueDate=f"{due}T00:00:00Z")
 
 
 def _live_a_day(books: Books) -> None:

@@ -1,0 +1,39 @@
+"""`report`: the KPIs as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="Where to write the page.",
+)
+def report(output: Path) -> None:
+    """Write the KPIs as one HTML page, to be opened in a browser or sent by mail.
+
+    It needs no network and no BI tool. The figures are brought up to date first, from what was
+    synced; it asks ConnectWise nothing.
+    """
+    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.publish import page, refresh  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    with ground.warehoused(Settings.read()) as settings:
+        wiring.migrated(settings)
+        wiring.published(settings)
+        dsn, tenant = wiring.dsn(settings), settings.schema_
+        refresh(dsn, tenant)
+        text = page(dsn, tenant)
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
+    click.echo(f"Wrote {output} ({len(text) / 1e6:.1f} MB): open it in a browser.")

@@ -1,0 +1,59 @@
+"""The page: everything in one file, and a browser draws it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cw_pipeline.publish import page, publish
+from cw_pipeline.publish.charts import CHARTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.story.kpis.conftest import Books
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+
+
+def test_the_page_needs_nothing_but_itself(books: Books) -> None:
+    text = page(books.dsn, "connectwise")
+    assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=", text)
+    for chart in CHARTS:
+        assert f"<h2>{chart.title.replace('&', '&amp;')}</h2>" in text
+    assert "What makes these numbers wrong" in text
+    assert "time entries of members that are not listed" in text
+    assert "Every change is in up to 20" in text
+
+
+def test_an_empty_warehouse_has_a_page_too(dsn: str) -> None:
+    publish(dsn, "connectwise")
+    text = page(dsn, "connectwise")
+    assert "never: nothing was synced yet" in text
+    assert "Nothing to show yet" in text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_draws_every_chart(books: Books, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page(books.dsn, "connectwise"), "utf-8")
+    # No network inside: a page that asked for anything would lack it.
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--proxy-server=127.0.0.1:9",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+        (tmp_path / "report.html").as_uri(),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    places = re.findall(r"class=\"chart[^\"]*\"", shown)
+    assert len(places) == len(CHARTS)
+    assert shown.count("js-plotly-plot") >= len(CHARTS)
+    assert shown.count('class="main-svg"') >= len(CHARTS)
