@@ -118,13 +118,10 @@ class _Tour:
 
     def _publish(self) -> None:
         from cw_pipeline import wiring  # noqa: PLC0415
-        from cw_pipeline.load import migrate  # noqa: PLC0415
-        from cw_pipeline.publish import entities, publish, refresh  # noqa: PLC0415
+        from cw_pipeline.publish import refresh  # noqa: PLC0415
 
-        dsn, schema = wiring.dsn(self._settings), self._settings.schema_
-        migrate(dsn, schema, entities())
-        made = publish(dsn, schema)
-        refreshed = refresh(dsn, schema)
+        made = wiring.published(self._settings)
+        refreshed = refresh(wiring.dsn(self._settings), self._settings.schema_)
         rows = sum(table.rows for table in refreshed)
         self._say(
             "Reporting", f"{show.count(len(made), 'view')} made, {rows:,} rows brought up to date"

@@ -12,17 +12,26 @@ from cw_pipeline.cli import show
 
 
 @click.command()
-def migrate() -> None:
-    """Create and upgrade the schemas. Every sync does this too; nothing is ever dropped."""
+@click.option("--reader", is_flag=True, help="Let the role reporting_reader read the reports.")
+def migrate(*, reader: bool) -> None:
+    """Create and upgrade the schemas: state, tables, and the reports' views.
+
+    Every sync brings state and tables up to date too. Nothing that was synced is ever dropped.
+    """
     from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.load import migrate as bring_up  # noqa: PLC0415
+    from cw_pipeline.publish import grant_reader, reporting_schema  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     with ground.warehoused(Settings.read()) as settings:
-        entities = wiring.entities(settings)
-        bring_up(wiring.dsn(settings), settings.schema_, entities)
-    tables = show.count(len(entities), "entity", "entities")
+        wiring.migrated(settings)
+        made = wiring.published(settings)
+        role = grant_reader(wiring.dsn(settings), settings.schema_) if reader else None
+        tables = show.count(len(wiring.entities(settings)), "entity", "entities")
+    schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
+    click.echo(f"Schema {schema} is up to date: {show.count(len(made), 'view')} made anew.")
+    if role:
+        click.echo(f"Role {role} may read {schema}: grant it to the users of your BI tools.")
 
 
 @click.command(
