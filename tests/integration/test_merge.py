@@ -126,8 +126,9 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
 ) -> None:
     load(warehouse, record(1, 3), record(2, 3))
     with warehouse.hold(TICKETS, "reconcile") as hold:
-        assert hold.delete([1]) == 1
-        assert hold.delete([1]) == 0
+        assert hold.delete([1], before=NOON) == 0  # written since: another run has just read it
+        assert hold.delete([1], before=hold.clock()) == 1
+        assert hold.delete([1], before=hold.clock()) == 0
     assert rows(connection)[1]["_deleted_at"] is not None
     assert set(arrays(connection)) == {2}
     load(warehouse, record(1, 3))
@@ -187,7 +188,7 @@ def test_a_child_is_known_by_its_parent_too(
         for parent in (1, 2):
             site = {"id": 5, "name": f"of {parent}"}
             hold.load(batch(site, entity=SITES, parent_id=parent), parent_id=parent, alone=False)
-        assert hold.delete([5], 1) == 1
+        assert hold.delete([5], 1, before=hold.clock()) == 1
     found = connection.execute(
         "select parent_id, name from connectwise.company_companies_sites where _deleted_at is null"
     )

@@ -185,7 +185,7 @@ def test_the_fast_and_the_exact_way_make_the_same_row_of_a_good_record(
         assert outcome(fast, at) == outcome(exact, at) == outcome(lenient, at)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(pages(odds=True))
 def test_a_records_row_does_not_depend_on_the_page_it_came_in(
     page: tuple[str, list[dict[str, Any]]],
@@ -201,7 +201,7 @@ def test_a_records_row_does_not_depend_on_the_page_it_came_in(
     assert rows == [each for each in alone if len(each) == 5]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(pages(odds=False), st.sampled_from(ENTITIES).flatmap(lambda e: records(e, odds=True)))
 def test_what_was_learned_never_changes_the_hash_of_a_record_without_it(
     page: tuple[str, list[dict[str, Any]]], odd_one: dict[str, Any]
@@ -215,7 +215,7 @@ def test_what_was_learned_never_changes_the_hash_of_a_record_without_it(
     assert list(before.rows) == list(after.rows)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(decimals)
 @example(Number("10.50"))
 @example(Number("1234567890123456.78"))
