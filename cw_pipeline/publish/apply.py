@@ -107,10 +107,25 @@ def _create(connection: Connection[Any], place: Place, script: Script) -> None:
         ],
     )
     if script.changed is not None:
-        for columns in script.indexes:
-            names = sql.SQL(", ").join(map(sql.Identifier, columns.split(", ")))
-            connection.execute(sql.SQL("create index on {} ({})").format(own, names))
+        _index(connection, place, script)
         fill(connection, place, script)
+
+
+def _index(connection: Connection[Any], place: Place, script: Script) -> None:
+    """The table's indexes, and those that find what was synced lately without reading it all."""
+    for columns in script.indexes:
+        connection.execute(
+            sql.SQL("create index on {} ({})").format(
+                sql.Identifier(place.schema, script.name),
+                sql.SQL(", ").join(map(sql.Identifier, columns.split(", "))),
+            )
+        )
+    for table in script.watched:
+        connection.execute(
+            sql.SQL("create index if not exists {} on {} (_synced_at)").format(
+                sql.Identifier(f"{table}__synced_at"), sql.Identifier(place.tenant, table)
+            )
+        )
 
 
 def _describe(

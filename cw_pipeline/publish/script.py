@@ -71,6 +71,12 @@ class Script:
         return frozenset(read - {self.name})
 
     @property
+    def watched(self) -> list[str]:
+        """Tables of entities that a table asks what was synced to them lately."""
+        read = _READS.findall(self.changed or "")
+        return sorted({name for schema, name in read if schema == "source"})
+
+    @property
     def indexes(self) -> list[str]:
         """The columns of each index of a table."""
         return _INDEX.findall(self.changed or "")

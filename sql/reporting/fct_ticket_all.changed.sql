@@ -1,6 +1,7 @@
 -- index: closed_date
 -- index: entered_date
 -- index: company_id
+-- index: synced_at
 select id as ticket_id from {{source}}.service_tickets where _synced_at >= {{since}}
 union
 select id from {{source}}.project_tickets where _synced_at >= {{since}}
