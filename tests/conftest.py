@@ -30,6 +30,23 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
 
 
+CHAOS = 5
+"""Histories of the chaos suite in a run that does not say how many."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest tests/chaos --histories 500 --first-seed 1000`."""
+    parser.addoption("--histories", type=int, default=CHAOS, help="histories of the chaos suite")
+    parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that wants `chaos_seed` runs once for each history."""
+    if "chaos_seed" in metafunc.fixturenames:
+        first, count = (metafunc.config.getoption(f"--{n}") for n in ("first-seed", "histories"))
+        metafunc.parametrize("chaos_seed", range(first, first + count))
+
+
 NOT_SET = ("SITE", "COMPANY", "PUBLIC_KEY", "PRIVATE_KEY", "CLIENT_ID", "WAREHOUSE_DSN", "ENTITIES")
 
 

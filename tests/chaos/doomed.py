@@ -1,0 +1,72 @@
+"""A worker process that dies in the middle of its work, as by `kill -9`."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import stamina
+
+from cw_pipeline import wiring
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.extract import Gate, Policy
+from cw_pipeline.passes.engine import Engine
+from cw_pipeline.settings import Settings
+from cw_pipeline.sync import Plan, sync_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__])
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Engine]:
+    """An engine on a warehouse that is migrated already."""
+    with (
+        wiring.warehouse(settings) as store,
+        ThreadPoolExecutor(settings.max_concurrency) as fetchers,
+    ):
+        budget = store.budget(settings.requests_per_minute)
+        gate = Gate(budget.lease, budget.announce)
+        with wiring.source(settings, gate, HASTY) as source:
+            yield Engine(source, store, wiring.limits(settings), fetchers)
+
+
+def sync_and_die(options: dict[str, Any], names: Sequence[str], statement: int) -> int:
+    """Syncs in a process that is killed before it sends its n-th statement; its exit code.
+
+    Minus 9 when it was killed; 0 when it had done all it had to before.
+    """
+    worker = _PROCESSES.Process(target=_work, args=(options, list(names), statement))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode is not None, "the worker hangs"
+    return worker.exitcode
+
+
+def _work(options: dict[str, Any], names: Sequence[str], statement: int) -> None:
+    _die_before(statement)
+    with stamina.set_testing(True, attempts=4, cap=True), connected(Settings(**options)) as engine:
+        for _ in sync_all([CATALOG[name] for name in names], engine, Plan()):
+            pass
+
+
+def _die_before(statement: int) -> None:
+    sent = itertools.count(1)
+    execute = psycopg.Cursor.execute
+
+    def counted(*args: Any, **options: Any) -> Any:
+        if next(sent) == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute(*args, **options)
+
+    psycopg.Cursor.execute = counted  # type: ignore[method-assign,assignment]

@@ -1,0 +1,19 @@
+"""One history after another, each from its seed: `--histories 500` for a long soak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chaos.histories import history
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from cw_pipeline.embedded import EmbeddedPostgres
+
+
+def test_after_any_history_one_quiet_pass_and_a_reconcile_leave_no_difference(
+    ground: EmbeddedPostgres, chaos_seed: int, toll: Counter[str]
+) -> None:
+    toll["histories"] += 1
+    toll.update(history(ground, chaos_seed))
