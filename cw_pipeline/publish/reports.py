@@ -48,8 +48,8 @@ def _numbers(values: pd.Series[Any]) -> list[Any]:
 
 
 def _decimal(value: Any) -> Decimal | None:  # noqa: ANN401
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
-        return None
+    if type(value) not in (int, Decimal, str):
+        return None  # a flag is no number
     try:
         number = Decimal(value)
     except InvalidOperation:
@@ -62,8 +62,8 @@ def _instants(values: pd.Series[Any]) -> list[Any]:
     stamps = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
     # Years that pandas cannot count to, such as 9999, are Python's.
     return [
-        _instant(value) if pd.isna(stamp) else stamp.to_pydatetime()
-        for value, stamp in zip(text, stamps, strict=True)
+        _instant(value) if beyond else stamp.to_pydatetime()
+        for value, stamp, beyond in zip(text, stamps, stamps.isna(), strict=True)
     ]
 
 
