@@ -7,10 +7,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import SourceForbidden, SourceMissing
-from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.passes.engine import side_by_side
-from cw_pipeline.passes.reader import NotForward, Reader
+from cw_pipeline.passes.paging import any_way
+from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.retire import Guard, allowance, kept, some
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class ChildrenPass:
     def _read(self, parents: tuple[int, ...]) -> None:
         started = self.work.hold.clock()
         try:
-            seen = self._read_either_way(parents)
+            seen = any_way(self.work, lambda: self._read_one(parents))
         except SourceMissing:
             with self._lock:
                 self.missing.append(parents)
@@ -106,17 +106,6 @@ class ChildrenPass:
             return
         self._retire(parents, seen, started)
         self.work.hold.parent_read(parents[-1], started)
-
-    def _read_either_way(self, parents: tuple[int, ...]) -> set[int]:
-        paging = self.work.reader.paging  # another thread may find out at the same time
-        try:
-            return self._read_one(parents)
-        except NotForward:
-            if paging is not Paging.FORWARD:
-                raise
-            self.work.hold.remember(forward_only=False)
-            self.work.reader.paging = Paging.KEYSET
-            return self._read_one(parents)
 
     def _read_one(self, parents: tuple[int, ...]) -> set[int]:
         seen: set[int] = set()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint
-from cw_pipeline.passes.reader import NotForward
+from cw_pipeline.passes.paging import any_way
 from cw_pipeline.passes.retire import Guard, confirmed, retire
 
 if TYPE_CHECKING:
@@ -22,14 +21,7 @@ def snapshot(work: Work, guard: Guard = _GUARDED) -> None:
     """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
     until = work.engine.source.now().replace(microsecond=0)
     began = work.hold.clock()
-    try:
-        seen = _read(work)
-    except NotForward:
-        if work.reader.paging is not Paging.FORWARD:
-            raise
-        work.hold.remember(forward_only=False)
-        work.reader.paging = Paging.KEYSET
-        seen = _read(work)
+    seen = any_way(work, lambda: _read(work))
     _retire(work, guard, seen, began)
     work.hold.save(Checkpoint(watermark=until))
     work.report.watermark = until

@@ -66,20 +66,21 @@ class WindowPass:
         self.work.report.watermark = done.watermark
 
     def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
+        work = self.work
         try:
             self._read(checkpoint, window)
-        except NotForward:
-            if self.work.reader.paging is not Paging.FORWARD:
-                raise
-            self.work.hold.remember(forward_only=False)
-            self.work.reader.paging = Paging.KEYSET
+        except NotForward as finding:
+            if work.reader.paging is not Paging.FORWARD:
+                raise Unfilterable(str(finding)) from finding
+            work.hold.remember(forward_only=False)
+            work.reader.paging = Paging.KEYSET
             # From the start: pages that were in another order than by id left ids out on the way.
             anew = Checkpoint(checkpoint.watermark, window)
-            self.work.hold.save(anew)
-            self._read(anew, window)
+            work.hold.save(anew)
+            self._read_either_way(anew, window)
         except SourceRefused as error:
             if error.status != HTTPStatus.BAD_REQUEST:
-                raise  # only a 400 is about the conditions
+                raise  # only a 400 is about the conditions, or the order
             raise Unfilterable(str(error)) from error
 
     def _read(self, checkpoint: Checkpoint, window: Window) -> None:
@@ -120,6 +121,9 @@ class WindowPass:
                 if window.since is not None:
                     _check_filter(batch, window.since)
                 assert batch.cursor is not None
+                if ids.upto is not None and batch.cursor > ids.upto:
+                    # Another range loads those; two at once would collide.
+                    raise Unfilterable(f"ids beyond {ids.upto} came back")
                 ids = ids.reached(batch.cursor)
                 self._load(batch, ids, alone=alone)
         if ids.upto is not None:

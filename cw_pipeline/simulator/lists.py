@@ -65,6 +65,8 @@ def matching(view: View, asked: Question) -> Sequence[int]:
     """Every id that answers the question, in the order asked. Raises BadQuery."""
     if view.quirk.refuses_conditions and any(asked.filters):
         raise BadQuery("This endpoint does not support conditions.")
+    if view.quirk.refuses_order and asked.order_by:
+        raise BadQuery("This endpoint does not support orderBy.", "orderBy")
     key = (asked.filters, asked.order_by, view.quirk, view.role_version)
     found: Sequence[int] = view.collection.memo(key, lambda: _matching(view, asked))
     return found
@@ -84,6 +86,7 @@ def body(
     view: View, ids: Sequence[int], fields: tuple[Path, ...], mend: Mend | None = None
 ) -> bytes:
     """The page as JSON. `mend` changes records on their way out, for faults."""
+    fields = () if view.quirk.ignores_fields else fields
     if fields and set(fields) == _SWEPT and not (mend or view.quirk.no_info):
         return msgspec.json.encode([_swept(view.collection.raw(each)) for each in ids])
     if not (fields or mend or view.quirk.no_info):
@@ -114,7 +117,9 @@ def visible(view: View, record_id: int) -> bool:
 def _matching(view: View, asked: Question) -> Sequence[int]:
     tree = parse(asked.conditions) if asked.conditions else None
     if tree and view.quirk.ignores_updated:
-        tree = _without_stamps(tree)
+        tree = _without(tree, _STAMPS)
+    if tree and view.quirk.ignores_ids:
+        tree = _without(tree, frozenset({_ID}))
     ids = _by_index(view.collection, tree)
     tests = _record_tests(view, tree, asked)
     if tests:
@@ -188,9 +193,9 @@ def _in_custom_fields(tree: Node) -> Callable[[dict[str, Any]], bool]:
     return lambda record: any(test(each) for each in record.get("customFields") or ())
 
 
-def _without_stamps(tree: Node) -> Node | None:
-    """The condition as a list that knows no lastUpdated hears it."""
+def _without(tree: Node, dropped: frozenset[Path]) -> Node | None:
+    """The condition as a list hears it that does not know these fields."""
     if isinstance(tree, Compare):
-        return None if tree.path in _STAMPS else tree
-    parts = tuple(part for part in map(_without_stamps, tree.parts) if part)
+        return None if tree.path in dropped else tree
+    parts = tuple(part for each in tree.parts if (part := _without(each, dropped)))
     return Logic(tree.word, parts) if parts else None

@@ -18,6 +18,9 @@ class Quirk:
 
     ignores_updated: bool = False  # a condition on lastUpdated is dropped in silence
     refuses_conditions: bool = False  # any condition: 400
+    ignores_ids: bool = False  # a condition on id is dropped in silence
+    ignores_fields: bool = False  # records come whole, whatever `fields` asks for
+    refuses_order: bool = False  # any orderBy: 400
     no_forward_only: bool = False  # the header and pageId mean nothing
     no_count: bool = False  # no `/count` twin
     no_info: bool = False  # records come without `_info`
