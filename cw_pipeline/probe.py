@@ -172,7 +172,7 @@ class Prober:
 
     def _count(self, entity: Entity, parents: tuple[int, ...], found: Finding) -> None:
         try:
-            found.records = self.source.count(path(entity, parents), "")
+            found.records = self.source.count(entity.at(parents), "")
             found.count = True
         except SourceError as error:
             found.count = False
@@ -188,7 +188,7 @@ class Prober:
             """That it answers is all that counts."""
 
         try:
-            self.source.get(f"{path(entity, parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE)
+            self.source.get(f"{entity.at(parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE)
         except (SourceMissing, SourceRefused):
             return False
         return True
@@ -209,13 +209,6 @@ def right(entity: Entity) -> str:
     return RIGHTS[max(fitting, key=len)] if fitting else f"the module {entity.module}"
 
 
-def path(entity: Entity, parents: tuple[int, ...]) -> str:
-    """The list's path with the parents' ids in their places."""
-    ids = iter(parents)
-    steps = entity.path.split("/")
-    return "/".join(str(next(ids)) if step.startswith("{") else step for step in steps)
-
-
 def _first(entity: Entity, parents: tuple[int, ...]) -> Query:
     paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
-    return Query(path(entity, parents), page_size=_SAMPLE, paging=paging)
+    return Query(entity.at(parents), page_size=_SAMPLE, paging=paging)

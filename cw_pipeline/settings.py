@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"
     )
     entities: Text = None
+    audit_trail: Text = None
+    documents: Text = None
     page_size: int = Field(1000, ge=1, le=1000)
     requests_per_minute: int = Field(900, ge=1)
     max_concurrency: int = Field(8, ge=1, le=64)

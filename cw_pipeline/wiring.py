@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cw_pipeline import publish
-from cw_pipeline.catalog import select
+from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.catalog.attached import AUDITED, DOCUMENTED, audit_trail, documents
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.extract import (
     BACKGROUND,
@@ -27,10 +28,11 @@ from cw_pipeline.passes.engine import Engine, Limits
 from cw_pipeline.passes.private import hide_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pydantic import SecretStr
 
+    from cw_pipeline.catalog.declare import Declared
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
@@ -63,8 +65,30 @@ def reports(settings: Settings) -> list[str]:
 
 
 def entities(settings: Settings) -> list[Entity]:
-    """The entities that `CW_ENTITIES` names. Raises ConfigError for an unknown one."""
-    return select(settings.entities)
+    """The entities that `CW_ENTITIES` names, and what CW_AUDIT_TRAIL and CW_DOCUMENTS attach.
+
+    Raises ConfigError for an unknown one.
+    """
+    chosen = select(settings.entities)
+    known = {entity.name for entity in chosen}
+    attached = (
+        *_attached("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail),
+        *_attached("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
+    )
+    return [*chosen, *(CATALOG[name] for name in attached if name not in known)]
+
+
+def _attached(
+    setting: str, value: str | None, kinds: Mapping[str, str], declared: Callable[[str], Declared]
+) -> Iterator[str]:
+    """The names of what hangs on records of the kinds that a setting lists."""
+    spelled = {kind.lower(): kind for kind in kinds}
+    for word in (value or "").split(","):
+        if not word.strip():
+            continue
+        if word.strip().lower() not in spelled:
+            raise ConfigError(f"{setting}: {word.strip()!r} is none of {', '.join(kinds)}")
+        yield declared(spelled[word.strip().lower()]).name
 
 
 def source(

@@ -23,16 +23,20 @@ class Declared:
     keeping: Keeping | None
     parent: str | None
     columns: tuple[Column, ...] | None
+    step: str = ""
 
     @property
     def name(self) -> str:
-        """What settings and commands call it: the path without slashes around it and ids in it."""
-        return entity_name(self.path)
+        """What settings and commands call it: the path without slashes around it and ids in it.
+
+        A list that is asked by query is named after its parent and a step of its own.
+        """
+        return entity_name(f"{self.parent}/{self.step}" if self.step else self.path)
 
     @property
     def table(self) -> str:
         """The table's name."""
-        return fitted(table_name(self.path))
+        return fitted(table_name(self.name))
 
 
 def entity(
@@ -55,7 +59,8 @@ def entity(
 
 def built(declared: Declared) -> Entity:
     """The entity with its columns."""
-    fact = list_fact(declared.path)
+    path, asked, _ = declared.path.partition("?")
+    fact = list_fact(path)
     model = fact.get("model", "")
     parent = _parent(declared, fact)
     keys = ("parent_id",) if parent else ()
@@ -64,15 +69,15 @@ def built(declared: Declared) -> Entity:
         name=declared.name,
         path=declared.path,
         table=declared.table,
-        module=declared.path.split("/")[1],
+        module=declared.name.split("/")[0],
         keeping=declared.keeping or _keeping(columns, parent),
         columns=columns,
         arrays=arrays_of(model, declared.table) if declared.columns is None else (),
         parent=parent,
         has_id=any(column.path == ("id",) for column in columns),
-        count=fact.get("count", False),
+        count=fact.get("count", False) and not asked,
         search=fact.get("search", False),
-        by_id=fact.get("byId", False),
+        by_id=fact.get("byId", False) and not asked,
         core=declared.core,
         description=declared.about or _about(declared.path),
     )
@@ -80,7 +85,9 @@ def built(declared: Declared) -> Entity:
 
 def _parent(declared: Declared, fact: dict[str, str]) -> str | None:
     before, placeholder, _ = declared.path.rpartition(_PARENT)
-    return entity_name(declared.parent or fact.get("parent", before)) if placeholder else None
+    if not (placeholder or declared.step):
+        return None
+    return entity_name(declared.parent or fact.get("parent", before))
 
 
 def _keeping(columns: tuple[Column, ...], parent: str | None) -> Keeping:

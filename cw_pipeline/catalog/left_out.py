@@ -17,7 +17,7 @@ BY_KIND: Mapping[str, str] = {
 _FLAT = "has a flat list of its own: one request instead of one per parent"
 _SAME = "the same records as another list that is kept"
 _ONE = "one record by its id, answered as a list"
-_ASKS = "answers only for one kind of record and one id, which a sync cannot enumerate"
+_ASKS = "answers for one kind of record and one id: read below the records that are chosen for it"
 _ACTS = "an action rather than a list: asking for it does something"
 _READ_ELSEWHERE = "read with the reports, whose columns it describes"
 

@@ -20,6 +20,7 @@ from cw_pipeline.catalog import (
     system,
     time,
 )
+from cw_pipeline.catalog.attached import ATTACHED
 from cw_pipeline.catalog.declare import built
 from cw_pipeline.errors import ConfigError
 
@@ -63,16 +64,21 @@ _JOINED = (
 
 
 class Catalog(Mapping[str, "Entity"]):
-    """Entities by name, each built when it is first asked for."""
+    """Entities by name, each built when it is first asked for.
 
-    def __init__(self, declared: tuple[Declared, ...]) -> None:
+    `attached` are found by name and never listed.
+    """
+
+    def __init__(self, declared: tuple[Declared, ...], attached: tuple[Declared, ...] = ()) -> None:
         self.declared = {one.name: one for one in declared}
+        self.attached = {one.name: one for one in attached}
         self._built: dict[str, Entity] = {}
 
     @override
     def __getitem__(self, name: str) -> Entity:
         if name not in self._built:
-            self._built[name] = built(self.declared[name])
+            own = self.declared.get(name) or self.attached[name]
+            self._built[name] = built(own)
         return self._built[name]
 
     @override
@@ -84,7 +90,7 @@ class Catalog(Mapping[str, "Entity"]):
         return len(self.declared)
 
 
-CATALOG = Catalog(DECLARED)
+CATALOG = Catalog(DECLARED, ATTACHED)
 
 
 def select(patterns: str | None, catalog: Catalog = CATALOG) -> list[Entity]:
@@ -95,7 +101,8 @@ def select(patterns: str | None, catalog: Catalog = CATALOG) -> list[Entity]:
     """
     wanted = [word.strip() for word in (patterns or "core").split(",") if word.strip()]
     chosen = {name for word in wanted or ["core"] for name in _meant(word, catalog)}
-    return sorted((catalog[name] for name in catalog if name in chosen), key=_depth)
+    listed = [*catalog, *catalog.attached]
+    return sorted((catalog[name] for name in listed if name in chosen), key=_depth)
 
 
 def indexes(entity: Entity) -> tuple[str, ...]:
@@ -107,6 +114,8 @@ def indexes(entity: Entity) -> tuple[str, ...]:
 def _meant(word: str, catalog: Catalog) -> list[str]:
     if word == "all":
         return list(catalog)
+    if word in catalog:
+        return [word]  # a long list of names must not try each as a pattern
     declared = catalog.declared.values()
     if word == "core":
         return [one.name for one in declared if one.core]
@@ -115,6 +124,10 @@ def _meant(word: str, catalog: Catalog) -> list[str]:
         one.name
         for one in declared
         if fnmatchcase(one.name.lower(), glob) or fnmatchcase(one.table, glob)
+    ]
+    # Of what is attached to records only a name is meant: it takes a request for each record.
+    found += [
+        one.name for one in catalog.attached.values() if glob in {one.name.lower(), one.table}
     ]
     if not found:
         raise ConfigError(f"CW_ENTITIES: no entity is called {word!r}{_suggestion(word, catalog)}")

@@ -102,7 +102,7 @@ class Query:
         if self.fields:
             params["fields"] = self.fields
         path = f"{self.path.rstrip('/')}/search" if self.search else self.path
-        return f"{path}?{urlencode(params, quote_via=quote)}"
+        return f"{path}{'&' if '?' in path else '?'}{urlencode(params, quote_via=quote)}"
 
     def _conditions(self) -> str:
         keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()

@@ -48,9 +48,7 @@ class Reader:
 
         `parents` are the ids that the path names, outermost first.
         """
-        path = self._entity.path
-        for placeholder, own in zip(_placeholders(path), parents, strict=True):
-            path = path.replace(placeholder, str(own), 1)
+        path = self._entity.at(parents)
         return Query(path, page_size=self.page_size, paging=self.paging)
 
     def walk(self, query: Query, parent_id: int | None = None) -> Walk:
@@ -230,7 +228,3 @@ def _check_order(query: Query, batch: Batch) -> None:
     rising = all(before <= own for before, own in pairwise([query.cursor + 1, *batch.ids]))
     if batch.cursor <= query.cursor or not rising:
         raise NotForward(f"{query.path}: asked for ids after {query.cursor}, got others")
-
-
-def _placeholders(path: str) -> list[str]:
-    return [step for step in path.split("/") if step.startswith("{")]

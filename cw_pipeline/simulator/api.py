@@ -11,12 +11,12 @@ from cw_pipeline.simulator import answers, lists, system
 from cw_pipeline.simulator.answers import Answer, as_json
 from cw_pipeline.simulator.query import forward_link, page_links, question
 from cw_pipeline.simulator.role import PLAIN, Quirk, covers
+from cw_pipeline.simulator.routes import Target
 from cw_pipeline.simulator.tenant import canonical
 from cw_pipeline.simulator.writes import write
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.query import Question
-    from cw_pipeline.simulator.routes import Target
     from cw_pipeline.simulator.server import Simulator
     from cw_pipeline.simulator.wire import Request
 
@@ -58,6 +58,9 @@ class Api:
         if place.startswith("/system/audittrail"):
             found = system.audit_trail(self._sim.tenant, self._url(request), request.query, asked)
             return as_json({"count": found[1]}) if place.endswith("/count") else found[0]
+        if place == "/system/documents":
+            list_of = system.documents(request.query)
+            return self._page(request, Target("list", list_of), asked)
         if match := _REPORTS.match(unquote(path)):
             return self._sim.reports.answer(match[1], match[2], self._url(request), request.query)
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.answers import Answer, BadQuery, as_json
 from cw_pipeline.simulator.query import page_links
+from cw_pipeline.simulator.tenant import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +65,18 @@ def info(codebase: str) -> Answer:
             "maxWorkFlowRecordsAllowed": 1000,
         }
     )
+
+
+def documents(query: Mapping[str, str]) -> str:
+    """The list that holds the documents of one record: `/system/documents/ticket/5`.
+
+    `recordType` and `recordId` must name it. Raises BadQuery.
+    """
+    given = {name.lower(): value for name, value in query.items()}
+    kind, text = given.get("recordtype", ""), given.get("recordid", "")
+    if not kind or not text.isdecimal():
+        raise BadQuery("Documents need a recordType and a recordId.", "recordId")
+    return canonical(f"/system/documents/{kind}/{text}")
 
 
 def audit_trail(
