@@ -25,8 +25,16 @@ OURS = (
     "CW_PRIVATE_KEY",
     "CW_CLIENT_ID",
     "CW_AUTH",
+    "CW_IMPERSONATE",
     "CW_WAREHOUSE_DSN",
+    "CW_DAGSTER_PG_URL",
     "CW_ENTITIES",
+    "CW_AUDIT_TRAIL",
+    "CW_DOCUMENTS",
+    "CW_REPORTS",
+    "CW_HISTORY_COLUMNS",
+    "CW_HASH_COLUMNS",
+    "CW_DROP_COLUMNS",
     "CW_PG_HOME",
     "CW_SCHEMA",
     "CW_REQUESTS_PER_MINUTE",
@@ -121,11 +129,10 @@ class _Tour:
         from cw_pipeline.publish import refresh  # noqa: PLC0415
 
         made = wiring.published(self._settings)
-        refreshed = refresh(wiring.dsn(self._settings), self._settings.schema_)
-        rows = sum(table.rows for table in refreshed)
-        self._say(
-            "Reporting", f"{show.count(len(made), 'view')} made, {rows:,} rows brought up to date"
-        )
+        dsn, schema = wiring.dsn(self._settings), self._settings.schema_
+        rows = sum(table.rows for table in refresh(dsn, schema))
+        came_to = f"{show.count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
+        self._say("Reporting", came_to)
 
     def _show(self) -> None:
         """The largest tables, as `status` shows them."""

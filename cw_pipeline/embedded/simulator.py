@@ -34,6 +34,10 @@ PATIENCE = 300.0
 """Seconds for a start: a tenant of a million records takes minutes to make."""
 
 
+_outliving: list[subprocess.Popen[bytes]] = []
+"""Servers this process started and may leave running, which Python would complain about."""
+
+
 class EmbeddedSimulator:
     """A simulated tenant that lives in the folder `home`, shared by all who name that folder.
 
@@ -98,6 +102,7 @@ class EmbeddedSimulator:
 
     def live_a_day(self) -> dict[str, dict[str, int]]:
         """Changes the tenant as a working day does: how many records, by what was done and path."""
+        self.url()
         changed = self._ask("POST", "/simulator/day", timeout=60)
         if changed is None:
             raise PipelineError(f"the simulator does not answer: see {self.log}")
@@ -117,7 +122,7 @@ class EmbeddedSimulator:
         paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "cw_pipeline.simulator.home", str(self.home), *self._asked]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=self.home,
                 env={**os.environ, "PYTHONPATH": paths},
@@ -126,6 +131,8 @@ class EmbeddedSimulator:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us; it stops when the last one leaves
             )
+        _outliving.append(process)
+        return process
 
     def _check(self, deadline: float) -> None:
         """Raises PipelineError if waiting any longer is of no use."""

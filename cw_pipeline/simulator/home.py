@@ -133,7 +133,7 @@ def main(folder: str, tickets: str, seed: str) -> int:
     port = _port(os.pread(descriptor, 16, 0))
     os.truncate(descriptor, 0)  # nobody shall ask there before we answer
     tenant = kept.tenant(int(tickets), int(seed))
-    simulator = Simulator(tenant, port=port)
+    simulator = _simulator(tenant, port)
     simulator.before_page(lambda *_: _forget(simulator))
     simulator.desk = {
         ("GET", STATUS): lambda: as_json(_status(kept, tenant)),
@@ -173,6 +173,14 @@ def _port(last: bytes) -> int:
             continue
         return port
     return 0
+
+
+def _simulator(tenant: Tenant, port: int) -> Simulator:
+    """On this port, unless somebody took it while the tenant was made."""
+    try:
+        return Simulator(tenant, port=port)
+    except OSError:
+        return Simulator(tenant)
 
 
 def _forget(simulator: Simulator) -> None:

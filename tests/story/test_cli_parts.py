@@ -1,0 +1,137 @@
+"""The embedded ConnectWise: one process for all of the project, and records that outlive it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from cw_pipeline.cli import main
+from cw_pipeline.embedded.simulator import (
+    CLIENT_ID,
+    COMPANY,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    EmbeddedSimulator,
+)
+from cw_pipeline.ground import ensured, grounded
+from cw_pipeline.settings import Settings
+from tests.story.simulated import ACCEPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[], EmbeddedSimulator]:
+    """Makes the simulator of one folder, as each process of a project does."""
+    return lambda: EmbeddedSimulator(tmp_path / "simulator", tickets=60)
+
+
+def read(url: str, path: str) -> str:
+    """A list as the simulator gives it, to the last byte."""
+    answer = httpx.get(
+        f"{url}/v2025_1/apis/3.0{path}",
+        params={"pageSize": "1000"},
+        auth=(f"{COMPANY}+{PUBLIC_KEY}", PRIVATE_KEY),
+        headers={"clientId": CLIENT_ID, "Accept": ACCEPT},
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_its_records_and_stamps_are_the_same_after_a_restart(
+    make: Callable[[], EmbeddedSimulator],
+) -> None:
+    with make() as first:
+        first.live_a_day()
+        first.live_a_day()
+        before = [read(first.url(), path) for path in ("/service/tickets", "/time/entries")]
+        url = first.url()
+    with make() as second:
+        assert [
+            read(second.url(), path) for path in ("/service/tickets", "/time/entries")
+        ] == before
+        assert second.url() == url
+        assert (second.status() or {})["days"] == 2
+
+
+def test_a_change_that_was_cut_off_in_the_middle_is_forgotten(
+    make: Callable[[], EmbeddedSimulator],
+) -> None:
+    with make() as first:
+        first.live_a_day()
+        before = read(first.url(), "/service/tickets")
+        journal = first.home / "changes.jsonl"
+    with journal.open("a") as file:
+        file.write('{"action":"added","path":"/service/tickets","rec')
+    with make() as second:
+        assert read(second.url(), "/service/tickets") == before
+        second.live_a_day()
+    with make() as third:
+        assert third.status() is None or third.url()
+
+
+def test_two_users_share_it_and_the_last_one_out_stops_it(
+    make: Callable[[], EmbeddedSimulator],
+) -> None:
+    first, second = make(), make()
+    with second:
+        with first:
+            first.url()
+            pid = (first.status() or {})["pid"]
+            second.begin()
+            assert (second.status() or {})["pid"] == pid
+        assert (second.status() or {})["pid"] == pid
+    assert second.status() is None
+
+
+def test_a_killed_one_is_started_again(make: Callable[[], EmbeddedSimulator]) -> None:
+    with make() as first:
+        first.url()
+        os.kill((first.status() or {})["pid"], signal.SIGKILL)
+        with make() as second:
+            assert second.url()
+
+
+def test_nothing_is_started_beside_a_configured_tenant_and_warehouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    settings = Settings(site="na.myconnectwise.net", warehouse_dsn="postgresql://elsewhere/dw")
+    with grounded(settings) as used:
+        assert used == settings
+    assert ensured(settings) == settings
+    assert {path.name for path in tmp_path.iterdir()} == {"dagster.yaml"}
+
+
+def test_processes_started_below_inherit_what_stands_in(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    EmbeddedSimulator(tmp_path / "simulator", tickets=60).begin()
+    with grounded(Settings(warehouse_dsn=dsn)) as used:
+        inherited = Settings.read()
+        assert inherited.site == used.site
+        assert inherited.require_tenant().requests_per_minute == 60_000
+        assert not inherited.simulated
+    assert Settings.read().simulated
+
+
+def test_down_stops_what_was_left_running(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("CW_WAREHOUSE_DSN", dsn)
+    left = EmbeddedSimulator(tmp_path / "simulator", tickets=60)
+    left.begin()
+    left.url()
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "Stopped: simulator.\n"
+    assert left.status() is None
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "Nothing was running.\n"

@@ -1,0 +1,294 @@
+"""A day with the command line: real exit codes, real PostgreSQL, a ConnectWise that misbehaves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from cw_pipeline.cli import main
+from cw_pipeline.simulator import CLIENT_ID, Fault, Quirk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cw_pipeline.simulator import Simulator, Tenant
+
+TICKETS, BOARDS, TYPES = "service/tickets", "service/boards", "service/boards/types"
+
+
+@dataclass
+class Shell:
+    """A shell in which the settings name a simulated tenant and a warehouse of the test's own."""
+
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    dsn: str
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a command."""
+        self.capsys.readouterr()
+        code = main(arguments)
+        said = self.capsys.readouterr()
+        return code, said.out, said.err
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        return json.loads(self.run(*arguments, "--json")[1])
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command in a process of its own."""
+        command = [sys.executable, "-m", "cw_pipeline", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query to the warehouse."""
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def shell(
+    simulator: Simulator,
+    dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
+    settings = {
+        "CW_SITE": simulator.url,
+        "CW_COMPANY": "demo",
+        "CW_PUBLIC_KEY": "public",
+        "CW_PRIVATE_KEY": "private",
+        "CW_CLIENT_ID": CLIENT_ID,
+        "CW_WAREHOUSE_DSN": dsn,
+        "CW_ENTITIES": f"{TICKETS},{BOARDS},{TYPES}",
+        "CW_REQUESTS_PER_MINUTE": "100000",
+        "DAGSTER_HOME": str(tmp_path),
+        "CI": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return Shell(capsys, monkeypatch, dsn)
+
+
+@pytest.fixture(autouse=True)
+def _records(tenant: Tenant) -> None:
+    for at in range(1, 31):
+        tenant.put("/service/tickets", {"id": at, "summary": f"Ticket {at}"})
+    tenant.put("/service/boards", {"id": 1, "name": "Help Desk"})
+    tenant.put("/service/boards/1/types", {"id": 1, "name": "Incident"})
+
+
+def test_a_sync_says_what_it_did_and_the_next_one_only_what_changed(
+    shell: Shell, tenant: Tenant
+) -> None:
+    code, out, err = shell.run("sync")
+    assert code == 0
+    assert "✓ service/tickets: 30 new" in err
+    assert "3 entities up to date" in out
+    assert "32 read, 32 new, 0 changed, 0 deleted" in out
+    tenant.edit("/service/tickets", 7, summary="Now it is another")
+    code, out, err = shell.run("sync")
+    assert code == 0
+    assert "✓ service/tickets: 1 changed" in err
+    assert "service/boards" not in err
+
+
+def test_entities_may_be_named_by_glob_and_by_table(shell: Shell) -> None:
+    found = shell.json("sync", "service/board*s", "service_tickets")
+    named = {each["entity"] for each in found["entities"]}
+    assert {TICKETS, BOARDS} <= named
+    assert all(each["failure"] is None for each in found["entities"])
+
+
+def test_a_child_may_be_synced_before_its_parent(shell: Shell) -> None:
+    assert shell.run("sync", "time/entries", "company/companies/notes")[0] == 0
+
+
+def test_a_forbidden_list_is_named_with_the_right_it_needs_and_the_others_are_kept(
+    shell: Shell, simulator: Simulator
+) -> None:
+    simulator.role.forbid("/service/tickets")
+    code, out, _ = shell.run("sync")
+    assert code == 1
+    assert "2 of 3 entities up to date" in out
+    assert "✗ service/tickets: the API member's security role needs Service Desk" in out
+    assert shell.rows("select name from connectwise.service_boards") == [("Help Desk",)]
+
+
+def test_refused_keys_stop_everything_at_once_and_name_the_settings(
+    shell: Shell, simulator: Simulator
+) -> None:
+    shell.monkeypatch.setenv("CW_PRIVATE_KEY", "of-another-member")
+    code, _, err = shell.run("sync")
+    assert code == 2
+    assert "CW_PRIVATE_KEY" in err
+    assert "of-another-member" not in err
+    assert "Traceback" not in err
+    assert len([seen for seen in simulator.requests if seen.status == 401]) <= 3
+
+
+def test_another_tenants_rows_never_get_into_the_same_schema(
+    shell: Shell, simulator: Simulator
+) -> None:
+    assert shell.run("sync")[0] == 0
+    simulator.keys.company = "rival"
+    shell.monkeypatch.setenv("CW_COMPANY", "rival")
+    code, _, err = shell.run("sync")
+    assert code == 2
+    assert "holds the ConnectWise tenant demo@127.0.0.1" in err
+    assert "CW_SCHEMA" in err
+
+
+def test_a_backfill_reads_a_span_again_and_leaves_the_watermark(
+    shell: Shell, tenant: Tenant
+) -> None:
+    shell.run("sync")
+    before = shell.rows("select watermark from cw_sync.checkpoint where entity = 'service/tickets'")
+    tenant.put("/service/tickets", {"id": 99, "summary": "Old"}, stamp="2025-06-05T00:00:00Z")
+    span = ("--since", "2025-06-01", "--until", "2025-07-01")
+    code, out, _ = shell.run("backfill", TICKETS, *span)
+    assert (code, "1 read, 1 new" in out) == (0, True)
+    after = shell.rows("select watermark from cw_sync.checkpoint where entity = 'service/tickets'")
+    assert after == before
+
+
+def test_status_answers_while_the_tenant_is_out(shell: Shell) -> None:
+    shell.run("sync")
+    shell.monkeypatch.setenv("CW_SITE", "http://127.0.0.1:9")
+    code, out, _ = shell.run("status")
+    assert code == 0
+    assert "service/tickets" in out
+    assert "3 entities, 32 rows, complete through" in out
+    entities = {each["entity"]: each for each in shell.json("status")["entities"]}
+    assert entities[TICKETS]["rows"] == 30
+    assert entities[TICKETS]["last_run"]["status"] == "done"
+    assert entities[TICKETS]["age"] < 60
+
+
+def test_status_waits_for_neither_dagster_nor_pandas(shell: Shell) -> None:
+    shell.run("migrate")
+    program = (
+        "import sys; from cw_pipeline.cli import main; code = main(['status']);"
+        " sys.exit(code or bool({'dagster', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dead_letter_is_listed_shown_tried_again_and_closed(
+    shell: Shell, simulator: Simulator
+) -> None:
+    wrong = Fault("wrong_type", "/service/tickets", ids=(7, 8), field="estimatedStartDate")
+    simulator.faults.all.append(wrong)
+    code, out, _ = shell.run("sync", TICKETS)
+    assert code == 0
+    assert "dead-letters list" in out
+    letters = shell.json("dead-letters", "list")
+    assert [letter["record_id"] for letter in letters] == [7, 8]
+    first, second = (str(letter["id"]) for letter in letters)
+    code, out, _ = shell.run("dead-letters", "show", first)
+    assert code == 0
+    assert "Ticket 7" in out
+    assert shell.run("dead-letters", "replay", first)[0] == 1
+    simulator.faults.all.clear()
+    assert shell.run("dead-letters", "discard", second, "--why", "a test")[0] == 0
+    assert shell.run("dead-letters", "replay")[:2] == (0, f"{first}: loaded\n")
+    assert shell.run("dead-letters", "list")[1] == "No open dead letters.\n"
+    assert shell.rows("select count(*) from connectwise.service_tickets") == [(29,)]
+    assert shell.run("dead-letters", "show", "12345")[0] == 1
+
+
+def test_check_tells_what_each_list_can_and_remembers_it(
+    shell: Shell, simulator: Simulator
+) -> None:
+    simulator.role.forbid("/service/boards")
+    simulator.quirks["/service/tickets"] = Quirk(ignores_updated=True)
+    code, out, _ = shell.run("check", "--deep")
+    assert code == 1
+    assert "✓ keys and clientId: accepted" in out
+    assert "✗ service/boards: 403: the API member's role needs Service Desk" in out
+    known = "select entity, readable, filterable, forward_only, by_id from cw_sync.capability"
+    assert (TICKETS, True, False, True, True) in shell.rows(known)
+    assert (BOARDS, False, None, None, None) in shell.rows(known)
+
+
+def test_check_costs_two_requests_a_list(shell: Shell, simulator: Simulator) -> None:
+    assert shell.run("check")[0] == 0
+    asked = [seen for seen in simulator.requests if seen.path.startswith("/service/tickets")]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CW_SITE", "http://psa.example.com", "plain http"),
+        ("CW_SITE", "http://127.0.0.1:9", "cannot connect"),
+        ("CW_COMPANY", "dmeo", "is not known"),
+        ("CW_PUBLIC_KEY", "pubic", "CW_PUBLIC_KEY"),
+        ("CW_CLIENT_ID", "none", "CW_CLIENT_ID"),
+        ("CW_WAREHOUSE_DSN", "postgresql://nobody@127.0.0.1:9/none", "CW_WAREHOUSE_DSN"),
+    ],
+)
+def test_check_names_the_setting_to_mend(shell: Shell, name: str, value: str, said: str) -> None:
+    shell.monkeypatch.setenv(name, value)
+    code, out, _ = shell.run("check")
+    assert code == 1
+    assert [line for line in out.splitlines() if line.startswith("✗") and said in line], out
+
+
+def test_reconcile_proves_and_marks_what_is_gone(shell: Shell, tenant: Tenant) -> None:
+    shell.run("sync")
+    tenant.delete("/service/tickets", 7)
+    code, out, err = shell.run("reconcile")
+    assert code == 0
+    assert "✓ service/tickets: 1 no longer listed, 1 deleted" in err
+    assert "3 of 3 entities proven equal" in out
+
+
+def test_reconcile_fails_rather_than_delete_a_lot_until_it_is_told_to(
+    shell: Shell, tenant: Tenant
+) -> None:
+    shell.run("sync")
+    for at in range(1, 11):
+        tenant.delete("/service/tickets", at)
+    assert shell.run("reconcile", TICKETS)[0] == 1
+    assert "were kept by the guard" in shell.run("status")[1]
+    assert shell.run("reconcile", TICKETS, "--apply-deletes")[0] == 0
+    live = "select count(*) from connectwise.service_tickets where _deleted_at is null"
+    assert shell.rows(live) == [(20,)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sync_keeps_what_was_read_and_the_next_one_goes_on(
+    shell: Shell, simulator: Simulator, how: signal.Signals
+) -> None:
+    shell.monkeypatch.setenv("CW_PAGE_SIZE", "5")
+    simulator.latency = 0.5
+    running = shell.start("sync", TICKETS)
+    deadline = time.monotonic() + 60
+    while not _loaded(shell) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(how)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "what was read until now is kept" in err
+    assert "Traceback" not in err
+    simulator.latency = 0
+    read = 30 - len(_loaded(shell))
+    code, out, _ = shell.run("sync", TICKETS)
+    assert code == 0
+    assert f"{read} new" in out
+    assert len(_loaded(shell)) == 30
+
+
+def _loaded(shell: Shell) -> list[tuple[Any, ...]]:
+    return shell.rows("select id from connectwise.service_tickets")
