@@ -33,17 +33,10 @@ _BEHIND = {YIELDING_TAG: "true"}
 
 def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
     """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
-    keys = [asset_key(settings.schema_, entity.table) for entity in entities]
     proven = promise_selection(settings, entities, PROVEN)
     watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN)
     made = (
-        _job(
-            REFRESH,
-            "Reads what changed since each entity's watermark. The schedule launches it; launched"
-            " by hand for a month, it reads that month again.",
-            with_checks(keys, SYNC_OK),
-            _RETRIES,
-        ),
+        refresh_job(settings, entities),
         _job(PROMISES, "Looks in the warehouse whether what is promised holds.", watched, {}),
         _job(
             RECONCILE,
@@ -65,6 +58,17 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
         ),
     )
     return {job.name: job for job in made}
+
+
+def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAssetJobDefinition:
+    """The job that brings entities up to date."""
+    return _job(
+        REFRESH,
+        "Reads what changed since each entity's watermark. The schedule launches it; launched"
+        " by hand for a month, it reads that month again.",
+        with_checks([asset_key(settings.schema_, entity.table) for entity in entities], SYNC_OK),
+        _RETRIES,
+    )
 
 
 def with_checks(keys: Sequence[dg.AssetKey], *names: str) -> dg.AssetSelection:

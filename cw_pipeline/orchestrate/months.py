@@ -7,10 +7,14 @@ days would take hours to report. What is finer than a month is asked for by `sin
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cw_pipeline.model import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def months_from(start: date) -> dg.MonthlyPartitionsDefinition:
@@ -28,13 +32,9 @@ def span(first: str, last: str) -> Window:
     return Window(_start(first), _next(_start(last)))
 
 
-def within(
-    months: dg.PartitionsDefinition[str], window: Window, now: datetime | None = None
-) -> list[str]:
-    """The months that lie whole in a window; the one that has not ended if it goes up to `now`."""
-    now = now or datetime.now(UTC)
-    keys = months.get_partition_keys(current_time=now)
-    return [key for key in keys if _holds(window, _start(key), now)]
+def within(months: Iterable[str], window: Window, now: datetime) -> list[str]:
+    """Those months that lie whole in a window; the current one if the window goes up to `now`."""
+    return [month for month in months if _holds(window, _start(month), now)]
 
 
 def _holds(window: Window, start: datetime, now: datetime) -> bool:

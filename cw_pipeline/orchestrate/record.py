@@ -24,13 +24,12 @@ from dagster._core.utils import make_new_run_id
 
 from cw_pipeline import ground
 from cw_pipeline.model import Keeping
-from cw_pipeline.orchestrate.assets import by_module, op_name
-from cw_pipeline.orchestrate.code_location import definitions
+from cw_pipeline.orchestrate.assets import by_module, entity_assets, op_name
 from cw_pipeline.orchestrate.config import config_of
-from cw_pipeline.orchestrate.jobs import REFRESH, TRIGGER
-from cw_pipeline.orchestrate.months import month_of
+from cw_pipeline.orchestrate.jobs import REFRESH, TRIGGER, refresh_job
+from cw_pipeline.orchestrate.months import month_of, months_from
 from cw_pipeline.orchestrate.specs import asset_key
-from cw_pipeline.orchestrate.tenant_run import CALLERS, Caller
+from cw_pipeline.orchestrate.tenant_run import CALLERS, Caller, tenant_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,7 +76,7 @@ def recorded_sync(
 def _execute(
     instance: dg.DagsterInstance, caller: Caller, entities: Sequence[Entity], plan: Plan
 ) -> None:
-    job = definitions(caller.settings, entities).resolve_job_def(REFRESH)
+    job = _job(caller.settings, entities)
     run_id = make_new_run_id()
     CALLERS[run_id] = caller
     try:
@@ -103,6 +102,19 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
     if event.event_type is not dg.DagsterEventType.RUN_FAILURE:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
     return event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
+
+
+def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
+    """The code location's job, over just these entities and without what else it knows of them.
+
+    A run that names its assets would take the checks of other steps along.
+    """
+    made = dg.Definitions(
+        assets=entity_assets(settings, entities, months_from(settings.backfill_start)),
+        jobs=[refresh_job(settings, entities)],
+        resources={"tenant_run": tenant_run},
+    )
+    return made.resolve_job_def(REFRESH)
 
 
 def _run_config(entities: Sequence[Entity], plan: Plan) -> Mapping[str, Any]:

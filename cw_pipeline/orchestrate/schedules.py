@@ -24,7 +24,7 @@ from cw_pipeline.orchestrate.jobs import (
     TRIGGER,
 )
 from cw_pipeline.orchestrate.months import month_of
-from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key
 from cw_pipeline.settings import Settings
 
 REFERENCE = "reference"
@@ -105,6 +105,7 @@ def _refresh(
         return dg.RunRequest(
             run_config={"ops": config},
             asset_selection=keys,
+            asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
             partition_key=month_of(context.scheduled_execution_time) if dated else None,
             tags={TRIGGER: name, **_URGENT},
         )

@@ -17,6 +17,7 @@ from dagster import DagsterEventType
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
@@ -87,12 +88,32 @@ class BatchingSqliteEvents(SqliteEventLogStorage):
         return self._engines[shard]
 
 
+class OpenSqliteRuns(SqliteRunStorage):
+    """Dagster's runs in an SQLite file that stays open."""
+
+    _engine: Engine | None = None
+
+    @contextmanager
+    @override
+    def connect(self) -> Iterator[Connection]:
+        if self._engine is None:
+            self._engine = create_engine(self._conn_string)
+        with self._engine.begin() as connection:
+            yield connection
+
+    @override
+    def dispose(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+        super().dispose()
+
+
 class BatchingSqliteStorage(DagsterSqliteStorage):
-    """Dagster's SQLite storage with `BatchingSqliteEvents` in it."""
+    """Dagster's SQLite storage with both of these in it."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         Path(base_dir).mkdir(parents=True, exist_ok=True)
         super().__init__(base_dir, inst_data)
-        self._event_log_storage = BatchingSqliteEvents(
-            str(Path(base_dir, "history", "runs")), inst_data
-        )
+        history = Path(base_dir, "history")
+        self._run_storage = OpenSqliteRuns.from_local(str(history), inst_data)
+        self._event_log_storage = BatchingSqliteEvents(str(history / "runs"), inst_data)

@@ -40,6 +40,7 @@ class Step:
     entities: Mapping[dg.AssetKey, Entity]
     failures: dict[str, Exception] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    every_month: list[str] = field(default_factory=list)
 
     def results(self, config: SyncConfig) -> Iterator[Result]:
         """The outcome of each selected entity as it finishes. Raises dg.Failure if some failed.
@@ -146,8 +147,11 @@ class Step:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""
         if entity.keeping is not Keeping.WINDOW or key not in self.context.selected_asset_keys:
             return
+        now = datetime.now(UTC)
+        if not self.every_month:  # costs as much as a request, so once for all entities
+            self.every_month += self.months.get_partition_keys(current_time=now)
         mine = set(self._months())
-        months = [month for month in within(self.months, covered) if month not in mine]
+        months = [each for each in within(self.every_month, covered, now) if each not in mine]
         stamp(self.context.instance, key, months, self.context.run.run_id)
 
     def _failure(self) -> dg.Failure:

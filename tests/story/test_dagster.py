@@ -95,7 +95,7 @@ def stage(
         "CLIENT_ID": "00000000-0000-4000-8000-000000000000",
         "WAREHOUSE_DSN": story.dsn,
         "REQUESTS_PER_MINUTE": "1000000",
-        "ENTITIES": ",".join((TICKETS, BOARDS, TYPES, COMPANIES)),
+        "ENTITIES": f"{TICKETS},{BOARDS},{TYPES},{COMPANIES}",
     }
     for name, value in told.items():
         monkeypatch.setenv(f"CW_{name}", value)
@@ -403,6 +403,10 @@ class TestACommand:
             assert run.remote_job_origin is not None  # or the UI could not execute it again
             assert len(instance.get_materialized_partitions(key(TICKETS))) > 100
             (latest,) = instance.fetch_materializations(key(TICKETS), limit=1).records
+            evaluated = instance.all_logs(
+                run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            )
+        assert len(evaluated) == len(stage.names)  # its own check, not those of other steps
         assert latest.run_id == run.run_id
         assert latest.partition_key == _this_month()
 
@@ -472,3 +476,16 @@ def _retried(stage: Stage, result: dg.ExecuteInProcessResult) -> str | None:
 def _why(result: dg.ExecuteInProcessResult, op: str) -> str:
     failure = result.failure_data_for_node(op)
     return json.dumps(str(failure))
+
+
+def test_dagster_keeps_its_runs_on_postgres_when_told_to(
+    stage: Stage, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CW_DAGSTER_PG_URL", empty_dsn)
+    recorded_sync(stage.story.settings(), stage.entities, Plan(), lambda _: None)
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
+        (run,) = instance.get_runs()
+        loaded = instance.get_materialized_partitions(key(TICKETS))
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert len(loaded) > 100

@@ -186,9 +186,7 @@ def test_a_tick_a_backfill_and_what_failed_executed_again(
     assert _checks(running, TICKETS)["sync_ok"] == "SUCCEEDED"
 
     # One run for three months, that tells them apart.
-    read = running.eventually(
-        lambda: running.finished("dagster/backfill", backfill["backfillId"])
-    )
+    read = running.eventually(lambda: running.finished("dagster/backfill", backfill["backfillId"]))
     months = {m["partition"] for m in read["assetMaterializations"]}
     assert (_tables(read), months) == ({"service_tickets"}, set(MONTHS))
     shown = running.ask(PARTITIONS, key={"path": COMPANIES})["assetPartitionStatuses"]["ranges"]

@@ -99,11 +99,10 @@ class TestPlan:
 
 
 class TestMonths:
-    months = months_from(date(2026, 4, 15))
+    months = months_from(date(2026, 4, 15)).get_partition_keys(current_time=NOW)
 
     def test_they_start_with_the_whole_month_and_end_with_the_current_one(self) -> None:
-        keys = self.months.get_partition_keys(current_time=NOW)
-        assert (keys[0], keys[-1]) == ("2026-04-01", "2026-11-01")
+        assert (self.months[0], self.months[-1]) == ("2026-04-01", "2026-11-01")
 
     def test_a_first_load_covers_them_all(self) -> None:
         assert len(within(self.months, Window(None, NOW), NOW)) == 8
