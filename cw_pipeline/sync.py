@@ -63,6 +63,10 @@ def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
     except PipelineError as error:
         log.error("%s: %s", entity.name, error)  # noqa: TRY400 - expected and named: no trace
         report.failure = error
+    except Exception as error:
+        # A fault of ours in one entity must not take the others down; it keeps its trace.
+        log.exception("%s: unexpected", entity.name)
+        report.failure = error
     return report
 
 

@@ -138,10 +138,9 @@ def _newest(batch: Batch) -> Iterable[int]:
 def _replaces(
     before: _Stored, row_hash: int, stamp: datetime | None, read_after: datetime | None
 ) -> bool:
-    if before.deleted:
-        return True  # it reappeared
-    if before.row_hash == row_hash and before.stamp == stamp:
+    if not before.deleted and before.row_hash == row_hash and before.stamp == stamp:
         return False  # the stamp is in the hash: where they disagree, somebody wrote by hand
+    # A deleted row that reappears is one that differs; an older copy of it is only a late answer.
     later = read_after is not None and before.synced_at < read_after
     return later or not _older(stamp, before.stamp)
 

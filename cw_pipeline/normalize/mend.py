@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cw_pipeline.model import Drift, Kind
+from cw_pipeline.normalize.numbers import FARTHEST
 from cw_pipeline.normalize.tree import Node, Path, is_link, learnable
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ def _numeric(value: Any) -> tuple[Any, bool]:
         made = Decimal(value)
     except InvalidOperation:
         raise Unfit(f"expected a number, got {_shown(value)}") from None
-    if not made.is_finite():
-        raise Unfit(f"expected a finite number, got {_shown(value)}")
+    if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
+        raise Unfit(f"expected a number that Postgres holds, got {_shown(value)}")
     return msgspec.Raw(str(value).encode()), True
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 _MOST = 100_000
+FARTHEST = 16_000  # digits from the point; Postgres holds 16,383 behind it
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -25,8 +26,8 @@ class Numbers(dict[bytes, Decimal | None]):
             made = Decimal(text)
         except InvalidOperation:
             raise ValueError(f"no number: {text[:80]}") from None
-        if not made.is_finite():
-            raise ValueError(f"no finite number: {text[:80]}")
+        if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
+            raise ValueError(f"no number that Postgres holds: {text[:80]}")
         if len(self) > _MOST:
             self.clear()
         self[spelling] = made

@@ -136,6 +136,16 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
     assert arrays(connection)[1] == ["3", "3", "3"]
 
 
+def test_an_older_copy_that_arrives_late_does_not_bring_a_deleted_record_back(
+    warehouse: Warehouse, connection: Connection[Any]
+) -> None:
+    load(warehouse, record(1, 3))
+    with warehouse.hold(TICKETS, "reconcile") as hold:
+        assert hold.delete([1], before=hold.clock()) == 1
+    assert load(warehouse, record(1, 2)).unchanged == 1
+    assert rows(connection)[1]["_deleted_at"] is not None
+
+
 def test_what_was_read_later_heals_a_row_with_a_newer_stamp(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:

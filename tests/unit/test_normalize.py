@@ -276,6 +276,13 @@ def test_a_time_of_day_inside_an_array_does_not_break_the_load() -> None:
     assert dict(zip(names, rows[0], strict=True))["recurring_date_start"] == date(2025, 3, 1)
 
 
+@pytest.mark.parametrize("sent", ["1e200000", "1e-200000", '"NaN"', '"Infinity"'])
+def test_a_number_that_postgres_does_not_hold_rejects_its_record_and_no_other(sent: str) -> None:
+    body = f'[{{"id": 1, "actualHours": {sent}}}, {{"id": 2, "actualHours": 1.50}}]'
+    batch = Normalizer(CATALOG["service/tickets"]).batch(body.encode())
+    assert (list(batch.ids), [reject.record_id for reject in batch.rejects]) == ([2], [1])
+
+
 def test_an_instant_without_a_zone_is_read_as_utc() -> None:
     row = row_of("service/tickets", {"id": 1, "_info": {"lastUpdated": "2025-03-01T10:00:00"}})
     assert row["last_updated"] == datetime(2025, 3, 1, 10, tzinfo=UTC)
