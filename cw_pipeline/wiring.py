@@ -26,6 +26,7 @@ from cw_pipeline.load.owner import claim
 from cw_pipeline.normalize.private import Privacy
 from cw_pipeline.passes.engine import Engine, Limits
 from cw_pipeline.passes.private import hide_stored
+from cw_pipeline.publish.custom_fields import refresh_custom_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -153,6 +154,7 @@ def published(settings: Settings) -> list[str]:
     """
     address, tenant = dsn(settings), settings.schema_
     migrate(address, tenant, publish.entities())
+    refresh_custom_views(address, tenant)
     return publish.publish(address, tenant, settings.time_zone)
 
 
@@ -166,8 +168,8 @@ def connected(
 ) -> Iterator[Engine]:
     """A migrated warehouse and a source that shares the tenant's request budget.
 
-    `yielding`: the live refresh of another process goes first. Raises ConfigError or
-    WarehouseError before anything is read.
+    `yielding`: the live refresh of another process goes first. At the end of the block the views of
+    custom fields follow what was read. Raises ConfigError or WarehouseError before anything is.
     """
     hidden = privacy(settings)
     migrated(settings)
@@ -181,6 +183,7 @@ def connected(
         hide_stored(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
+        refresh_custom_views(dsn(settings), settings.schema_)
 
 
 def _impersonated(settings: Settings) -> str:

@@ -49,11 +49,11 @@ _FITS: Mapping[Kind, sql.SQL] = {
     Kind.TEXT: sql.SQL("true"),
 }
 _DUE = """
-select s.scanned_at is null or to_regclass(%(view)s) is null
+select exists (select from {rows}) and (s.scanned_at is null or to_regclass(%(view)s) is null
     or exists (select from cw_sync.run r where r.tenant = %(tenant)s and r.entity = %(entity)s
         and (r.finished_at >= s.scanned_at and r.rows_inserted + r.rows_updated + r.rows_healed > 0
              or r.finished_at is null and r.started_at >= s.scanned_at))
-    or exists (select from {definitions} where _synced_at >= s.scanned_at),
+    or exists (select from {definitions} where _synced_at >= s.scanned_at)),
     s.scanned_at
 from (select) one left join cw_sync.custom_field_scan s
     on s.tenant = %(tenant)s and s.entity = %(entity)s
@@ -152,7 +152,7 @@ def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
 def _refreshed(connection: Connection[Any], own: _Place) -> list[str]:
     definitions = own.named(CATALOG["system/userDefinedFields"].table)
     due, since = connection.execute(
-        _said(_DUE, definitions=definitions),
+        _said(_DUE, definitions=definitions, rows=own.named(own.rows)),
         {
             "view": own.named(own.typed).as_string(connection),
             "tenant": own.tenant,
