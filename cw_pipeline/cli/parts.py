@@ -86,7 +86,7 @@ def _run(command: list[str]) -> int:
         # every way of stopping it but the hard one, which leaves its own children behind.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         start_new_session=True,  # or Ctrl-C would reach it twice
-        env=os.environ,
+        env={"PYTHONWARNINGS": "ignore", **os.environ},  # they speak to developers
     )
     with _forwarded(child):
         code = child.wait()
