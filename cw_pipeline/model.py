@@ -5,7 +5,6 @@ Nothing here does I/O; every other module speaks in these types.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -93,17 +92,6 @@ class Entity:
         """The primary key. A child's id is trusted only within its parent."""
         own = "id" if self.has_id else "_position"
         return ("parent_id", own) if self.parent else (own,)
-
-    def at(self, parents: Sequence[int] = ()) -> str:
-        """The path with its parents' ids, outermost first, in the places for them.
-
-        Raises ValueError if there are too few.
-        """
-        first, *rest = re.split(r"\{\w+\}", self.path)
-        if len(parents) < len(rest):
-            raise ValueError(f"{self.path}: no parent's id for every place")
-        inner = parents[len(parents) - len(rest) :]
-        return first + "".join(f"{own}{step}" for own, step in zip(inner, rest, strict=True))
 
     @property
     def row_columns(self) -> tuple[Column, ...]:

@@ -16,7 +16,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
-from cw_pipeline.extract import INTERACTIVE, ConnectWise, Paging, Query
+from cw_pipeline.extract import INTERACTIVE, ConnectWise, Paging, Query, address
 from cw_pipeline.load import state
 from cw_pipeline.model import Entity, Keeping, Window
 from cw_pipeline.normalize import Normalizer
@@ -172,7 +172,7 @@ class Prober:
 
     def _count(self, entity: Entity, parents: tuple[int, ...], found: Finding) -> None:
         try:
-            found.records = self.source.count(entity.at(parents), "")
+            found.records = self.source.count(address(entity.path, parents), "")
             found.count = True
         except SourceError as error:
             found.count = False
@@ -188,7 +188,9 @@ class Prober:
             """That it answers is all that counts."""
 
         try:
-            self.source.get(f"{entity.at(parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE)
+            self.source.get(
+                f"{address(entity.path, parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE
+            )
         except (SourceMissing, SourceRefused):
             return False
         return True
@@ -211,4 +213,4 @@ def right(entity: Entity) -> str:
 
 def _first(entity: Entity, parents: tuple[int, ...]) -> Query:
     paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
-    return Query(entity.at(parents), page_size=_SAMPLE, paging=paging)
+    return Query(address(entity.path, parents), page_size=_SAMPLE, paging=paging)

@@ -5,6 +5,7 @@ from cw_pipeline.extract.client import ConnectWise as ConnectWise
 from cw_pipeline.extract.gate import Gate as Gate
 from cw_pipeline.extract.query import Paging as Paging
 from cw_pipeline.extract.query import Query as Query
+from cw_pipeline.extract.query import address as address
 from cw_pipeline.extract.query import instant as instant
 from cw_pipeline.extract.retry import BACKGROUND as BACKGROUND
 from cw_pipeline.extract.retry import BRIEF as BRIEF

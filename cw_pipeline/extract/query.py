@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -121,6 +122,16 @@ def _fitting(ids: Sequence[int]) -> Sequence[int]:
         if room < 0:
             return ids[: max(1, at)]
     return ids
+
+
+def address(path: str, parents: Sequence[int] = ()) -> str:
+    """A list's path with its parents' ids, outermost first, in the places for them.
+
+    Where only the innermost is asked for, the others are left out. Raises ValueError for too few.
+    """
+    first, *rest = re.split(r"\{\w+\}", path)
+    inner = parents[len(parents) - len(rest) :]
+    return first + "".join(f"{own}{step}" for own, step in zip(inner, rest, strict=True))
 
 
 def instant(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
-from cw_pipeline.extract import BRIEF, Paging, Query, Tally
+from cw_pipeline.extract import BRIEF, Paging, Query, Tally, address
 from cw_pipeline.normalize import Normalizer, id_of
 from cw_pipeline.passes.poison import is_timeout, isolate
 
@@ -48,7 +48,7 @@ class Reader:
 
         `parents` are the ids that the path names, outermost first.
         """
-        path = self._entity.at(parents)
+        path = address(self._entity.path, parents)
         return Query(path, page_size=self.page_size, paging=self.paging)
 
     def walk(self, query: Query, parent_id: int | None = None) -> Walk:
