@@ -42,6 +42,7 @@ NEEDED = (
     "isal",
     "msgspec",
     "pandas",
+    "plotly",
     "psycopg",
     "psycopg_binary",
     "psycopg_pool",
