@@ -22,6 +22,7 @@ COMMANDS = {
     "report": ("report", "The KPIs as one HTML page"),
     "migrate": ("project", "Create and upgrade the schemas"),
     "catalog": ("catalog", "What can be synced, and where those facts come from"),
+    "bench": ("bench", "How fast it is on this machine, beside what is promised"),
     "test": ("project", "Run the tests"),
 }
 """Module and one line for each command, so that `--help` need not import them."""

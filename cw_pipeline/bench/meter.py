@@ -1,0 +1,127 @@
+"""What a span of work has cost: wall, CPU of client, PostgreSQL and server, and WAL."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_PROC = Path("/proc")
+_OWN, _WITH_GONE = slice(11, 13), slice(11, 15)  # user and system; those of ended children too
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds and bytes. None where this system does not tell."""
+
+    wall: float
+    client: float
+    postgres: float | None
+    server: float | None
+    wal: int
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+class Meter:
+    """Reads the counters of this process, of PostgreSQL and of the page server."""
+
+    def __init__(self, connection: Connection[Any], server: int | None) -> None:
+        self._connection = connection
+        self._server = server
+        self._postmaster = _postmaster(connection)
+        self._start = self._read()
+
+    def restart(self) -> None:
+        """Counts from now on."""
+        self._start = self._read()
+
+    def spent(self) -> Spent:
+        """What it cost since the start."""
+        now = self._read()
+        return Spent(
+            now.wall - self._start.wall,
+            now.client - self._start.client,
+            _less(now.postgres, self._start.postgres),
+            _less(now.server, self._start.server),
+            now.wal - self._start.wal,
+        )
+
+    def _read(self) -> Spent:
+        return Spent(
+            time.monotonic(),
+            time.process_time(),
+            _of_all(self._postmaster) if self._postmaster else None,
+            _seconds(self._server, _OWN) if self._server and _PROC.exists() else None,
+            _wal(self._connection),
+        )
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    status = _PROC / "self/status"
+    if status.exists():  # what getrusage says there may be the parent's, from before the exec
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _postmaster(connection: Connection[Any]) -> int | None:
+    """The server's first process, if it runs on this machine and the system shows it."""
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    assert row is not None
+    try:
+        name, fields = _stat(row[0])
+    except OSError:
+        return None
+    return int(fields[1]) if name.startswith("postgres") else None
+
+
+def _of_all(postmaster: int) -> float:
+    """The CPU seconds of all its processes, of those that have ended too."""
+    total = _seconds(postmaster, _WITH_GONE)
+    for folder in _PROC.iterdir():
+        if folder.name.isdigit():
+            try:
+                _, fields = _stat(int(folder.name))
+            except OSError:
+                continue
+            if int(fields[1]) == postmaster:
+                total += _ticks(fields[_OWN])
+    return total
+
+
+def _seconds(pid: int, which: slice) -> float:
+    return _ticks(_stat(pid)[1][which])
+
+
+def _ticks(fields: list[str]) -> float:
+    return sum(map(int, fields)) / float(os.sysconf("SC_CLK_TCK"))
+
+
+def _stat(pid: int) -> tuple[str, list[str]]:
+    """The process's name, and the fields from its state on. Raises OSError if it is gone."""
+    name, _, rest = (_PROC / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
+    return name, rest.split()
+
+
+def _wal(connection: Connection[Any]) -> int:
+    row = connection.execute(
+        "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _less(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else now - before
