@@ -269,8 +269,10 @@ def test_reconcile_fails_rather_than_delete_a_lot_until_it_is_told_to(
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sync_keeps_what_was_read_and_the_next_one_goes_on(
-    shell: Shell, simulator: Simulator, how: signal.Signals
+    shell: Shell, simulator: Simulator, tenant: Tenant, how: signal.Signals
 ) -> None:
+    for at in range(31, 301):
+        tenant.put("/service/tickets", {"id": at})
     shell.monkeypatch.setenv("CW_PAGE_SIZE", "5")
     simulator.latency = 0.5
     running = shell.start("sync", TICKETS)
@@ -282,12 +284,13 @@ def test_an_interrupted_sync_keeps_what_was_read_and_the_next_one_goes_on(
     assert running.returncode == 130, err
     assert "what was read until now is kept" in err
     assert "Traceback" not in err
+    kept = len(_loaded(shell))
+    assert 0 < kept < 200  # it did not read on to the end
     simulator.latency = 0
-    read = 30 - len(_loaded(shell))
     code, out, _ = shell.run("sync", TICKETS)
     assert code == 0
-    assert f"{read} new" in out
-    assert len(_loaded(shell)) == 30
+    assert f"{300 - kept} new" in out
+    assert len(_loaded(shell)) == 300
 
 
 def _loaded(shell: Shell) -> list[tuple[Any, ...]]:
