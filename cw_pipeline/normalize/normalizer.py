@@ -111,7 +111,7 @@ class Normalizer:
         stamps: list[datetime | None] = []
         hashes: list[int] = []
         rows: list[Row] = []
-        kept: list[_Typed] = []
+        arrays: list[list[list[Row]]] = []
         homeless: list[Reject] = []
         for position, record in enumerate(typed, start):
             shape = record.shape
@@ -121,13 +121,14 @@ class Normalizer:
                 homeless.append(_homeless(record.struct))
                 continue
             extra = shape.unknown(record.struct, record.spill)
-            row_hash = _hash((values, shape.arrays(record.struct), extra))
+            own_arrays = shape.array_rows(own, record.struct)
+            row_hash = _hash((values, own_arrays, extra))
             ids.append(own)
             stamps.append(None if shape.stamp_at is None else values[shape.stamp_at])
             hashes.append(row_hash)
             keys = outside if has_id else (*outside, position)
             rows.append((*keys, *values, row_hash, extra))
-            kept.append(record)
+            arrays.append(own_arrays)
         cursor = max((*ids, *_ids(rejects)), default=None) if has_id else None
         return Batch(
             read=read,
@@ -136,7 +137,7 @@ class Normalizer:
             stamps=stamps,
             hashes=hashes,
             rows=rows,
-            array_rows=lambda at: kept[at].shape.array_rows(ids[at], kept[at].struct),
+            array_rows=arrays.__getitem__,
             rejects=(*rejects, *homeless),
             drift=drift,
         )

@@ -31,22 +31,11 @@ class Shape:
         self._record = msgspec.json.Decoder(self.struct, float_hook=Decimal)
         self._extra = _Extra(node)
         self._made = [_ArrayShape(node, array) for array in entity.arrays]
-        self._dated = [at for at, made in enumerate(self._made) if made.dated]
-        self._values = reader(node, columns, _FINISH)
-        self.arrays = getter(node, [(array.field,) for array in entity.arrays])
+        self._arrays = getter(node, [(array.field,) for array in entity.arrays])
+        self.values = reader(node, columns, _FINISH)
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
         stamp = ("_info", "lastUpdated")
         self.stamp_at = paths.index(stamp) if stamp in paths else None
-
-    def values(self, struct: Any) -> tuple[Any, ...]:
-        """The columns' values as they are stored.
-
-        Raises ValueError for a day with a time of day, in an array too.
-        """
-        for at in self._dated:
-            for element in self.arrays(struct)[at]:
-                self._made[at].values(element)
-        return self._values(struct)
 
     def decode(self, body: bytes) -> Sequence[Any]:
         """A page's records. Raises msgspec.ValidationError if one does not conform."""
@@ -66,6 +55,7 @@ class Shape:
                 return None
             struct = self._record.decode(raw)
             self.values(struct)
+            self.array_rows(0, struct)
         except (msgspec.DecodeError, ValueError):
             return None
         return struct
@@ -75,10 +65,13 @@ class Shape:
         return self._extra.of(struct, spill)
 
     def array_rows(self, parent_id: int, struct: Any) -> list[list[Row]]:
-        """The rows of each array of this record."""
+        """The rows of each array of this record.
+
+        Raises ValueError, as `values` does, for a day with a time of day.
+        """
         return [
             made.rows(parent_id, elements)
-            for made, elements in zip(self._made, self.arrays(struct), strict=True)
+            for made, elements in zip(self._made, self._arrays(struct), strict=True)
         ]
 
 
@@ -88,7 +81,6 @@ class _ArrayShape:
     def __init__(self, root: Node, array: Array) -> None:
         node = root.arrays[array.field]
         self.values = reader(node, array.columns, _FINISH)
-        self.dated = any(column.kind is Kind.DATE for column in array.columns)
         self._extra = _Extra(node)
 
     def rows(self, parent_id: int, elements: Sequence[Any]) -> list[Row]:
