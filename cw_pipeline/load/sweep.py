@@ -23,13 +23,17 @@ _COLUMNS = (Column("id", (), Kind.BIGINT), Column("stamp", (), Kind.TIMESTAMPTZ)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How list and table differ, by id. Rows written since the sweep began are left out."""
+    """How list and table differ, by id. Rows written since the sweep began are left out.
+
+    `stamped`: some record of the list, or some row of the table, carries lastUpdated.
+    """
 
     source_rows: int
     warehouse_rows: int
     missing: list[int]
     stale: list[int]
     extra: list[int]
+    stamped: bool
 
 
 class Sweep:
@@ -69,6 +73,12 @@ class Sweep:
             self._ids(
                 "select t.id from {table} t where t._deleted_at is null and t._synced_at < {began}"
                 " and not exists (select from swept s where s.id = t.id)"
+            ),
+            bool(
+                self._number(
+                    "select (exists (select from swept where stamp is not null)"
+                    " or exists (select from {table} t where {stamp} is not null))::int"
+                )
             ),
         )
 

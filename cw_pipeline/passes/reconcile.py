@@ -34,6 +34,9 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
     audit.extra = len(difference.extra)
+    if difference.source_rows and difference.warehouse_rows and not difference.stamped:
+        # It was empty at its first pass and could not show it then: no window finds its changes.
+        work.hold.remember(filterable=False)
     left = [*_heal(work, audit, difference)]
     gone = confirmed(work, difference.extra)
     why = _objection(work, difference, gone, guard, counted)

@@ -14,7 +14,7 @@ import stamina
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceError
 from cw_pipeline.reconcile import reconcile_all
-from cw_pipeline.simulator import Fault, Quirk
+from cw_pipeline.simulator import UNSTAMPED, Fault, Quirk
 from cw_pipeline.simulator.answers import Refusal, as_json
 
 if TYPE_CHECKING:
@@ -384,3 +384,28 @@ def test_a_list_that_is_no_list_is_never_taken_for_empty(story: Story, tenant: T
     story.simulator.before_page(odd)
     assert reconciled(story).failure is not None
     assert len(summaries(story)) == 40
+
+
+def test_records_that_never_got_a_stamp_are_found_though_no_window_shows_them(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant)
+    story.one(TICKETS)
+    tenant.put(PATH, {"id": 90, "summary": "imported"}, stamp=UNSTAMPED)
+    assert story.one(TICKETS).rows_read == 0
+    assert reconciled(story).missing == 1
+    assert summaries(story) == truth(tenant)
+    (seen,) = story.rows("select filterable from cw_sync.capability")
+    assert seen["filterable"] is not False  # the others do have one
+
+
+def test_a_list_that_was_empty_at_first_and_has_no_stamps_is_read_whole_from_then_on(
+    story: Story, tenant: Tenant
+) -> None:
+    story.one(TICKETS)
+    tenant.put(PATH, {"id": 1, "summary": "unstamped"}, stamp=UNSTAMPED)
+    assert reconciled(story).missing == 1
+    reconciled(story)  # a night later
+    tenant.edit(PATH, 1, touch=False, summary="edited")
+    assert story.one(TICKETS).rows_updated == 1
+    assert summaries(story) == truth(tenant)
