@@ -1,7 +1,7 @@
 """dlt on the same server and PostgreSQL, in a virtual environment of its own.
 
 Run by that environment's Python, which knows nothing of cw_pipeline, as ours knows nothing of what
-is imported here: `peer_dlt.py WAY URL DSN COLUMNS`, where COLUMNS is a JSON file of [name, path, kind].
+is imported here: `peer_dlt.py WAY URL DSN COLUMNS`. COLUMNS is a JSON file of [name, path, kind].
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _TUNED = {
 }
 _FORMATS = {"default": "insert_values", "tuned": "csv", "arrow": "parquet"}
 _UPSERT = {"disposition": "merge", "strategy": "upsert"}
+_AS_TEXT = {"value": {"name": "value", "data_type": "text"}}
 _BEGIN = "1970-01-01T00:00:00Z"
 
 
@@ -87,7 +88,11 @@ def _rest(url: str, *, tuned: bool) -> Any:  # noqa: ANN401
         tickets["columns"] = {"customFields": {"data_type": "json"}}
     client = {"base_url": url, "headers": {"Accept-Encoding": "gzip"}}
     rest = import_module("dlt.sources.rest_api")
-    return rest.rest_api_source({"client": client, "resources": [tickets]}, name="cw")
+    source = rest.rest_api_source({"client": client, "resources": [tickets]}, name="cw")
+    if not tuned:
+        # It takes a custom field's date for the type of all of them, and fails at the next text.
+        source.tickets.apply_hints(nested_hints={"customFields": {"columns": _AS_TEXT}})
+    return source
 
 
 def _slim(record: dict[str, Any]) -> dict[str, Any]:
