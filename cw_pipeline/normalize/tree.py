@@ -6,7 +6,7 @@ exist all the same are learned: the shape is made again with a place for them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -46,6 +46,7 @@ class Node:
     arrays: dict[str, Node]
     learned: set[str]
     skips_info: bool
+    declared: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, columns: Iterable[Column], arrays: Mapping[str, Node], *, info: bool) -> Node:
@@ -54,9 +55,12 @@ class Node:
         for column in columns:
             node = root
             for key in column.path[:-1]:
+                node.declared[key] = None
                 node = node.nodes.setdefault(key, cls({}, {}, {}, set(), key != "_info"))
+            node.declared[column.path[-1]] = None
             node.leaves[column.path[-1]] = column.kind
         if info:
+            root.declared["_info"] = None
             root.nodes.setdefault("_info", cls({}, {}, {}, set(), skips_info=False))
         return root
 
@@ -72,11 +76,13 @@ class Node:
         )
 
     def _members(self, name: str) -> Iterable[tuple[str, Any, Any]]:
-        for key, kind in self.leaves.items():
-            yield key, _TYPES[kind], None
-        for key, node in self.nodes.items():
-            inner = node.struct(f"{name}.{key}")
-            yield key, inner, inner()
+        # In the vendor's own order: msgspec looks for a key where the one before it was found.
+        for key in self.declared:
+            if key in self.leaves:
+                yield key, _TYPES[self.leaves[key]], None
+            else:
+                inner = self.nodes[key].struct(f"{name}.{key}")
+                yield key, inner, inner()
         for key, node in self.arrays.items():
             yield key, tuple[node.struct(f"{name}.{key}"), ...], ()  # type: ignore[misc] # made at run time
         for key in sorted(self.learned):
@@ -86,7 +92,7 @@ class Node:
 
     def attribute(self, path: Path) -> str:
         """Where the value at `path` sits in the struct, as attrgetter takes it."""
-        keys = [*self.leaves, *self.nodes, *self.arrays, *sorted(self.learned)]
+        keys = [*self.declared, *self.arrays, *sorted(self.learned)]
         here = slot(keys.index(path[0]))
         return here if len(path) == 1 else f"{here}.{self.nodes[path[0]].attribute(path[1:])}"
 
