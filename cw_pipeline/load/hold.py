@@ -125,7 +125,9 @@ class Hold:
             ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
             return [row[0] for row in connection.execute(query)]
 
-    def delete(self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime) -> int:
+    def delete(
+        self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime | None = None
+    ) -> int:
         """Soft-deletes rows and the rows of their arrays: how many.
 
         Not those written since `before`, on the warehouse's clock: another run has just read them.
