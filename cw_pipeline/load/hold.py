@@ -125,9 +125,7 @@ class Hold:
             ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
             return [row[0] for row in connection.execute(query)]
 
-    def delete(
-        self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime | None = None
-    ) -> int:
+    def delete(self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime) -> int:
         """Soft-deletes rows and the rows of their arrays: how many.
 
         Not those written since `before`, on the warehouse's clock: another run has just read them.
@@ -140,7 +138,7 @@ class Hold:
                 sql.SQL(
                     "update {} set _deleted_at = now(), _synced_at = now()"
                     " where {} = any(%s) and {} and _deleted_at is null"
-                    " and _synced_at < coalesce(%s, 'infinity'::timestamptz)"
+                    " and _synced_at < %s"
                 ).format(self._table, sql.Identifier(self.entity.key[-1]), _of_parent(parent_id)),
                 [list(ids), before],
             ).rowcount
