@@ -36,13 +36,12 @@ def of_report(
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and
     would make up most of what a refresh every quarter of an hour leaves in Dagster's storage.
     """
-    told: dict[str, Any] = counts(report)
+    told: dict[str, Any] = {**numbers(report), "kind": report.kind}
     told["dagster/table_name"] = f"{warehouse.tenant}.{entity.table}"
     if report.row_count is not None:
         told["dagster/row_count"] = report.row_count
     if report.watermark is not None:
         told["data_complete_through"] = dg.MetadataValue.timestamp(report.watermark)
-        told["lag_seconds"] = round((datetime.now(UTC) - report.watermark).total_seconds(), 1)
     if report.warnings:
         told["warnings"] = dg.MetadataValue.md("\n".join(f"- {each}" for each in report.warnings))
     if whole:
@@ -51,11 +50,16 @@ def of_report(
     return told
 
 
-def counts(report: Report) -> dict[str, Any]:
-    """What the run did, as numbers."""
-    told: dict[str, Any] = {name: getattr(report, name) for name in _COUNTS}
+def numbers(report: Report) -> dict[str, int | float]:
+    """What the run did, in figures.
+
+    Given to the check `sync_ok` too: of an asset with months the UI plots one figure a month, of a
+    check one figure a run.
+    """
+    told: dict[str, int | float] = {name: getattr(report, name) for name in _COUNTS}
     told["throttled_seconds"] = round(report.throttled_seconds, 3)
-    told["kind"] = report.kind
+    if report.watermark is not None:
+        told["lag_seconds"] = round((datetime.now(UTC) - report.watermark).total_seconds(), 1)
     return told
 
 

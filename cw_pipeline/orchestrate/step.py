@@ -55,7 +55,7 @@ class Step:
             self.run.give_up(error)
             for key, entity in self._selected().items():
                 if entity.name not in self.told:
-                    yield from self._failed(key, entity, error)
+                    yield from self._failed(key, error)
         except Exception as error:
             self.run.give_up(error)  # a fault of ours: Dagster shows where
             raise
@@ -72,7 +72,7 @@ class Step:
             entity = self.entities[key]
             self.run.tell(report)
             if report.failure is not None:
-                yield from self._failed(key, entity, report.failure)
+                yield from self._failed(key, report.failure, report)
                 continue
             self.told.add(entity.name)
             since = before[entity.name].complete_through if entity.name in before else None
@@ -112,36 +112,41 @@ class Step:
     ) -> Iterator[Result]:
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
-        passed = self._check(key)
+        passed = [self._check(key, report)]
         if key not in self.context.selected_asset_keys:
             yield from passed
             return
         told = metadata.of_report(report, self.entities[key], warehouse, whole=whole)
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
-    def _failed(self, key: dg.AssetKey, entity: Entity, error: Exception) -> Iterator[Result]:
+    def _failed(
+        self, key: dg.AssetKey, error: Exception, report: Report | None = None
+    ) -> Iterator[Result]:
+        entity = self.entities[key]
         self.told.add(entity.name)
         if not isinstance(error, EntityBusy):  # whoever holds the entity brings it up to date
             self.failures[entity.name] = error
             self.run.failures.append(error)
-        yield from self._check(key, error)
+        yield self._check(key, report, error)
 
-    def _check(self, key: dg.AssetKey, error: Exception | None = None) -> list[dg.AssetCheckResult]:
+    def _check(
+        self, key: dg.AssetKey, report: Report | None, error: Exception | None = None
+    ) -> dg.AssetCheckResult:
         """The check `sync_ok` of an entity.
 
         Also where it was not selected: an execution of what failed leaves out the checks that were
         evaluated, and the entity would stay red for ever.
         """
         busy = isinstance(error, EntityBusy)
-        result = dg.AssetCheckResult(
+        told: dict[str, Any] = metadata.numbers(report) if report else {}
+        return dg.AssetCheckResult(
             asset_key=key,
             check_name=SYNC_OK,
             passed=error is None,
             severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
             description=str(error) if error else None,
-            metadata={"error": type(error).__name__} if error else {},
+            metadata=told | ({"error": type(error).__name__} if error else {}),
         )
-        return [result]
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""

@@ -12,8 +12,7 @@ import time
 import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +23,7 @@ from cw_pipeline.simulator import CLIENT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cw_pipeline.simulator import Simulator, Tenant
 
@@ -163,7 +163,7 @@ def running(simulator: Simulator, tenant: Tenant, dsn: str, tmp_path: Path) -> I
 
 @pytest.mark.timeout(300)
 def test_a_tick_a_backfill_and_what_failed_executed_again(
-    running: Dagster, simulator: Simulator, dsn: str
+    running: Dagster, simulator: Simulator
 ) -> None:
     running.eventually(lambda: running.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED")
     asked = {
