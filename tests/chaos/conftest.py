@@ -18,6 +18,8 @@ from tests.chaos.world import EVERYTHING, entities
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TOLL = pytest.StashKey[Counter[str]]()
+
 
 @pytest.fixture(scope="session")
 def ground() -> Iterator[EmbeddedPostgres]:
@@ -37,11 +39,15 @@ def ground() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
-def toll(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """What struck in the soak, by kind, told at the end."""
-    struck: Counter[str] = Counter()
-    yield struck
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    if reporter is not None:
-        told = ", ".join(f"{count} x {kind}" for kind, count in struck.most_common() if count)
-        reporter.write_line(f"chaos: {told}")
+def toll(request: pytest.FixtureRequest) -> Counter[str]:
+    """What struck in the soak, by kind; told at the end."""
+    return request.config.stash.setdefault(TOLL, Counter())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Says how many histories there were, and what struck in them."""
+    struck = config.stash.get(TOLL, Counter[str]()).most_common()
+    if told := ", ".join(f"{count} x {kind}" for kind, count in struck if count):
+        terminalreporter.write_line(f"chaos: {told}")

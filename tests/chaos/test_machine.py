@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,8 +20,6 @@ from tests.chaos.histories import new_world
 from tests.chaos.proof import check_always, check_when_quiet
 
 if TYPE_CHECKING:
-    import pytest
-
     from cw_pipeline.embedded import EmbeddedPostgres
     from tests.chaos.world import World
 
@@ -138,6 +137,7 @@ class Life(RuleBasedStateMachine):
                 check_when_quiet(self.world)
 
 
+@pytest.mark.timeout(0)  # as long as so many histories take
 def test_whatever_happens_nothing_is_lost(
     ground: EmbeddedPostgres, request: pytest.FixtureRequest
 ) -> None:
