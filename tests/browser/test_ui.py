@@ -1,0 +1,163 @@
+"""The walk of a data engineer through the UI, in a browser; it takes the README's screenshots.
+
+Opt-in: it runs where Playwright (the extra `ui`) and Chromium are installed, and is skipped
+elsewhere. `SCREENSHOTS=1` writes the pictures; without it they go to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cw_pipeline import ground, wiring
+from cw_pipeline.orchestrate.record import recorded_sync
+from cw_pipeline.settings import Settings
+from cw_pipeline.simulator import CLIENT_ID, Simulator, seed_tenant, working_day
+from cw_pipeline.sync import Plan
+from tests.story.test_dagster_ui import LOADED, Dagster, dagster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cw_pipeline.simulator import Tenant
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the extra `ui` is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.timeout(600),
+]
+BACKFILLS = """
+query { partitionBackfillsOrError { ... on PartitionBackfills { results { id status } } } }
+"""
+SIZE = {"width": 1440, "height": 900}
+QUIET = ["--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"]
+
+
+@pytest.fixture
+def told(dsn: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The settings of a seeded tenant, as the environment gives them."""
+    tenant = seed_tenant(tickets=1000)
+    with Simulator(tenant) as simulator:
+        settings = {
+            "site": simulator.url,
+            "company": "demo",
+            "public_key": "public",
+            "private_key": "private",
+            "client_id": CLIENT_ID,
+            "warehouse_dsn": dsn,
+            "requests_per_minute": "60000",
+            "backfill_start": "2024-01-01",
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(f"CW_{name.upper()}", value)
+            patch.setenv("DAGSTER_HOME", str(tmp_path))
+            _history(tenant)
+            yield settings
+
+
+def _history(tenant: Tenant) -> None:
+    """A first load and a few refreshes, for the UI to plot."""
+    ground.prepared_home()
+    settings = Settings.read()
+    for day in range(4):
+        recorded_sync(settings, wiring.entities(settings), Plan(), lambda _: None)
+        working_day(tenant, seed=day)
+
+
+@pytest.fixture
+def ui(told: dict[str, str], tmp_path: Path) -> Iterator[Dagster]:
+    """Dagster on that tenant."""
+    with dagster(tmp_path, **told) as running:
+        running.eventually(
+            lambda: running.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED"
+        )
+        yield running
+
+
+@pytest.fixture
+def page(ui: Dagster) -> Iterator[Any]:
+    """A browser's page that starts at the UI."""
+    playwright.expect.set_options(timeout=60_000)
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        page = browser.new_page(viewport=SIZE, base_url=ui.url)
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+class Album:
+    """Where the pictures go."""
+
+    def __init__(self, page: Any, folder: Path) -> None:
+        self.page, self.folder = page, folder
+
+    def take(self, name: str) -> None:
+        """Takes a picture of what is shown, when it has come to rest."""
+        self.page.wait_for_timeout(1500)
+        path = self.folder / f"{name}.png"
+        self.page.screenshot(path=path)
+        assert path.stat().st_size < 300_000
+
+
+@pytest.fixture
+def album(page: Any, tmp_path: Path) -> Album:
+    """The README's pictures if they are asked for, else some that are thrown away."""
+    kept = Path(__file__).parent / "screenshots"
+    return Album(page, kept if os.environ.get("SCREENSHOTS") else tmp_path)
+
+
+def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
+    page: Any, ui: Dagster, album: Album
+) -> None:
+    see = playwright.expect
+
+    page.goto("/assets")
+    see(page.get_by_text("35 partitions").first).to_be_visible()
+    album.take("assets")
+
+    page.goto("/assets/connectwise/service_tickets")
+    see(page.get_by_text("Service desk tickets").first).to_be_visible()
+    see(page.get_by_text("Row count").first).to_be_visible()
+    album.take("asset")
+    page.goto("/assets/connectwise/service_tickets?view=checks")
+    page.get_by_text("sync_ok").first.click()
+    see(page.get_by_text("rows_updated").first).to_be_visible()
+    see(page.get_by_text("rows_updated")).to_have_count(2)  # in the table, and over its plot
+    page.mouse.move(900, 700)
+    page.mouse.wheel(0, 1450)
+    album.take("plots")
+
+    page.goto("/assets/connectwise/service_tickets?view=partitions")
+    see(page.get_by_text("Materialized (35)")).to_be_visible()
+    page.get_by_role("button", name=re.compile("Materialize")).first.click()
+    page.get_by_text("Show all partitions").click()
+    page.get_by_role("button", name="All", exact=True).last.click()
+    see(page.get_by_text("35 partitions", exact=True)).to_be_visible()
+    album.take("backfill")
+
+    page.get_by_role("button", name="Launch backfill").click()
+    backfill = ui.eventually(lambda: ui.ask(BACKFILLS)["results"])[0]
+    runs = ui.eventually(lambda: _all_done(ui.runs("dagster/backfill", backfill["id"])), 300)
+    assert {run["status"] for run in runs} == {"SUCCESS"}
+    page.goto(f"/runs/{runs[0]['id']}")
+    see(page.get_by_text("sync_service").first).to_be_visible()
+    album.take("run")
+
+    page.goto("/automation")
+    see(page.get_by_text("reconcile").first).to_be_visible()
+    album.take("automation")
+
+
+def _all_done(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of three years at twelve months each, once all have ended."""
+    done = [run for run in runs if run["status"] in ("SUCCESS", "FAILURE")]
+    return done if len(done) == 3 else []
