@@ -62,6 +62,7 @@ NEEDED_BY_TEST = (
     "packaging",
     "pytest",
     "pytest_timeout",
+    "xdist",
     "ruff",
 )
 

@@ -14,17 +14,18 @@ import pytest
 from cw_pipeline.embedded import EmbeddedPostgres
 from cw_pipeline.load import migrate
 from tests.chaos.world import EVERYTHING, entities
+from tests.conftest import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TOLL = pytest.StashKey[Counter[str]]()
+STRUCK = "struck"
 
 
 @pytest.fixture(scope="session")
 def ground() -> Iterator[EmbeddedPostgres]:
     """The server, with a migrated database called `chaos` to make others from."""
-    folder = Path(tempfile.mkdtemp(prefix="cw-chaos-"))
+    folder = Path(tempfile.mkdtemp(prefix="cw-chaos-", dir=memory()))
     folder.chmod(0o711)  # the server's account passes through here
     server = EmbeddedPostgres(folder / "postgres")
     try:
@@ -38,16 +39,11 @@ def ground() -> Iterator[EmbeddedPostgres]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def toll(request: pytest.FixtureRequest) -> Counter[str]:
-    """What struck in the soak, by kind; told at the end."""
-    return request.config.stash.setdefault(TOLL, Counter())
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Says how many histories there were, and what struck in them."""
-    struck = config.stash.get(TOLL, Counter[str]()).most_common()
-    if told := ", ".join(f"{count} x {kind}" for kind, count in struck if count):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many histories there were, and what struck in them, whichever process ran them."""
+    toll = Counter[str]()
+    for report in terminalreporter.getreports("passed"):
+        for name, struck in report.user_properties:
+            toll.update(struck if name == STRUCK else {})
+    if told := ", ".join(f"{count} x {kind}" for kind, count in toll.most_common() if count):
         terminalreporter.write_line(f"chaos: {told}")

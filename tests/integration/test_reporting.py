@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load import migrate
 from cw_pipeline.publish import READER, entities, grant_reader, publish, refresh
 from cw_pipeline.publish.script import scripts
+from tests.conftest import _database as database
 
 if TYPE_CHECKING:
-    from tests.conftest import Server
+    from collections.abc import Iterator
+
+    from tests.conftest import Owner, Server
 
 ZONE = "America/New_York"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -30,10 +34,25 @@ KEPT = (
 )
 
 
+@pytest.fixture(scope="session")
+def publication(server: Server, owner: Owner, template: str) -> Iterator[str]:
+    """The name of a database with a reporting schema, to make others from: that takes a while."""
+    with database(server, owner, template) as url:
+        migrate(url, "connectwise", entities())
+        publish(url, "connectwise", ZONE)
+        yield str(conninfo_to_dict(url)["dbname"])
+
+
+@pytest.fixture
+def dsn(server: Server, owner: Owner, publication: str) -> Iterator[str]:
+    """A warehouse with its reporting schema, and nothing in it."""
+    with database(server, owner, publication) as url:
+        yield url
+
+
 @pytest.fixture
 def published(dsn: str) -> str:
-    """A warehouse with its reporting schema, and nothing in it."""
-    publish(dsn, "connectwise", ZONE)
+    """The same, called what it is."""
     return dsn
 
 

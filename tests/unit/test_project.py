@@ -113,6 +113,7 @@ def test_the_code_is_formatted() -> None:
     passes("ruff", "format", "--check", "--quiet", ".")
 
 
+@pytest.mark.timeout(300)  # nothing is cached on a clean checkout
 def test_the_types_hold() -> None:
     passes("mypy")
 
