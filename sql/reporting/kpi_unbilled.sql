@@ -1,12 +1,12 @@
--- One row per client, kind and age: billable work that is on no invoice and that no agreement covers
--- (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry,
+-- One row per client, kind and age: billable work that is on no invoice, was not written off and that no
+-- agreement covers (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry,
 -- fct_expense, fct_product.
 with work as (
     select company_id, 'time' as kind, work_date as date, hours_actual as hours, revenue
-    from {{reporting}}.fct_time_entry where is_billable and not is_invoiced
+    from {{reporting}}.fct_time_entry where is_unbilled
     union all
     select company_id, 'expense', date, 0, revenue
-    from {{reporting}}.fct_expense where is_billable and not is_invoiced
+    from {{reporting}}.fct_expense where is_unbilled
     union all
     select company_id, 'product', purchase_date, 0, revenue
     from {{reporting}}.fct_product where is_billable and not is_invoiced
