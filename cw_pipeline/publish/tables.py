@@ -109,9 +109,7 @@ def _refreshed(dsn: str, place: Place, script: Script) -> Refreshed:
     return Refreshed(script.name, rows, since is None, time.monotonic() - started, through)
 
 
-def _complete_through(
-    connection: Connection[Any], place: Place, script: Script
-) -> datetime | None:
+def _complete_through(connection: Connection[Any], place: Place, script: Script) -> datetime | None:
     row = connection.execute(
         "select complete_through from cw_sync.publication where tenant = %s and name = %s",
         [place.tenant, script.name],
