@@ -60,8 +60,8 @@ def sync(
 
     ENTITY is a name (service/tickets), a glob ('service/*') or a table (service_tickets); without
     one, what CW_ENTITIES says. The first sync of an entity reads all of it, later ones only what
-    changed since. Each run shows in Dagster's UI like a scheduled one. Once `migrate` has published the
-    reports, their tables follow.
+    changed since. Each run shows in Dagster's UI like a scheduled one. Once `migrate` has published
+    the reports, their tables follow.
 
     Exits 0 if all entities are up to date, 1 if one failed (the others are kept), 2 if settings or
     usage are wrong.

@@ -1,9 +1,10 @@
-"""The reporting schema as assets: its tables brought up to date after each refresh, its views shown.
+"""The reporting schema as assets: tables brought up to date after each refresh, and views.
 
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -60,7 +61,7 @@ def _refreshed(
         key = asset_key(schema, table.name)
         if key not in wanted:
             continue  # what it stands on was refreshed, too
-        told: dict[str, object] = {
+        told: dict[str, Any] = {
             "rows_computed": table.rows,
             "seconds": round(table.seconds, 3),
         }

@@ -13,9 +13,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from cw_pipeline.publish.charts import CHARTS
-from cw_pipeline.publish.tiles import TILES
 from cw_pipeline.publish.database import transaction
 from cw_pipeline.publish.script import reporting_schema
+from cw_pipeline.publish.tiles import TILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

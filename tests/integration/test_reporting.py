@@ -27,6 +27,7 @@ KEPT = (
     "fct_ticket_daily",
     "fct_member_day",
     "kpi_service_daily",
+    "kpi_technician_month",
     "kpi_client_month",
     "kpi_data_readiness",
 )
@@ -207,9 +208,8 @@ def test_a_merge_that_commits_after_a_refresh_is_in_the_next_one(published: str)
     assert len(content(published, "fct_ticket_all")) == 1
 
 
-def test_receivables_of_a_past_month_are_as_they_were_then(
-    published: str, connection: psycopg.Connection
-) -> None:
+@pytest.mark.usefixtures("published")
+def test_receivables_of_a_past_month_are_as_they_were_then(connection: psycopg.Connection) -> None:
     connection.execute(
         "update cw_sync.history_column set since = now() - interval '70 days'"
         " where entity = 'finance/invoices'"

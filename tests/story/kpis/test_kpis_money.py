@@ -386,16 +386,20 @@ def test_sales_are_won_over_won_and_lost_by_local_month(books: Books) -> None:
 
 def test_projects_against_their_budget(books: Books) -> None:
     hours, cost, revenue = amounts(), amounts(), amounts()
-    billed, rounded = amounts(), amounts()
-    for one in books.records(INVOICES):
-        billed[ref(one, "project")] += signed(one, "subtotal")
+    billed = summed(
+        books.records(INVOICES),
+        lambda one: ref(one, "project"),
+        lambda one: signed(one, "subtotal"),
+    )
+    rounded = summed(
+        books.records(TIME), lambda one: ref(one, "project"), lambda one: money(one["hoursBilled"])
+    )
     for one in books.records(TIME):
         if "project" in one:
             hours[ref(one, "project")] += money(one["actualHours"])
             cost[ref(one, "project")] += labour(one)
             if one["billableOption"] == "Billable":
                 revenue[ref(one, "project")] += money(one["extendedInvoiceAmount"])
-                rounded[ref(one, "project")] += money(one["hoursBilled"])
     for one in books.records(EXPENSES):
         if "project" in one:
             cost[ref(one, "project")] += money(one["amount"])
