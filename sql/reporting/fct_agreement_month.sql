@@ -45,7 +45,7 @@ additions as (
 worked as (
     select
         agreement_id,
-        date_trunc('month', work_date)::date as month,
+        date_trunc('month', work_date::timestamp)::date as month,
         sum(hours_actual) as actual,
         sum(hours_billed) as billed,
         sum(hours_rounded) as rounded,

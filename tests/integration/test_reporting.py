@@ -120,12 +120,22 @@ def test_what_this_version_no_longer_knows_goes(published: str) -> None:
         assert connection.execute("select to_regclass('reporting.fct_old')").fetchone() == (None,)
 
 
-def test_views_exist_whatever_is_synced(empty_dsn: str) -> None:
-    migrate(empty_dsn, "acme", {*select("service/boards"), *entities()})
-    publish(empty_dsn, "acme")
-    with psycopg.connect(empty_dsn) as connection:
-        for script in scripts():
-            connection.execute(everything(f"acme_reporting.{script.name}"))
+def test_views_of_another_tenant_exist_whatever_is_synced_and_show_its_rows_alone(
+    published: str, connection: psycopg.Connection
+) -> None:
+    migrate(published, "acme", {*select("service/boards"), *entities()})
+    publish(published, "acme")
+    ticket(connection, 1)
+    add(connection, "service_boards", id=1, name="Help")
+    connection.commit()
+    for tenant in ("connectwise", "acme"):
+        refresh(published, tenant)
+    for script in scripts():
+        connection.execute(everything(f"acme_reporting.{script.name}"))
+    for name in ("fct_ticket_all", "dim_board"):
+        ours = connection.execute(everything(f"reporting.{name}")).fetchall()
+        theirs = connection.execute(everything(f"acme_reporting.{name}")).fetchall()
+        assert len(ours) == len(theirs) + 1
 
 
 def test_without_the_tables_it_says_what_to_do(empty_dsn: str) -> None:
