@@ -28,6 +28,16 @@ def _zone(name: str) -> str:
     return name
 
 
+def _not_taken(schema: str) -> str:
+    """Tables of a tenant must not land among the pipeline's state or another tenant's reports."""
+    if schema == "cw_sync" or schema.startswith("pg_") or schema.endswith("reporting"):
+        raise ValueError(
+            f"{schema!r} is kept for the pipeline's state, reports, or PostgreSQL itself; another"
+            " name is needed"
+        )
+    return schema
+
+
 Text = Annotated[str | None, BeforeValidator(_no_blank)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
 
@@ -49,7 +59,7 @@ class Settings(BaseSettings):
     user_type: str = Field("member", pattern="^(member|integrator)$")
     api_version: str = "2025.1"
     warehouse_dsn: Secret = None
-    schema_: str = Field(
+    schema_: Annotated[str, AfterValidator(_not_taken)] = Field(
         "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"
     )
     entities: Text = None

@@ -60,7 +60,8 @@ def sync(
 
     ENTITY is a name (service/tickets), a glob ('service/*') or a table (service_tickets); without
     one, what CW_ENTITIES says. The first sync of an entity reads all of it, later ones only what
-    changed since. Each run shows in Dagster's UI like a scheduled one.
+    changed since. Each run shows in Dagster's UI like a scheduled one. Once `migrate` has published
+    the reports, their tables follow.
 
     Exits 0 if all entities are up to date, 1 if one failed (the others are kept), 2 if settings or
     usage are wrong.
@@ -96,7 +97,8 @@ def run(
     json_: bool = False,
 ) -> int:
     """Syncs and shows what came of it. Returns the exit code."""
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.publish import refresh_showing  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
     from cw_pipeline.sync import Plan  # noqa: PLC0415
 
@@ -106,6 +108,8 @@ def run(
         check_warehouse(settings)
         started = time.monotonic()
         reports = recorded(settings, chosen, Plan(full, window, closed), silent=json_)
+        # The daemon does so after each refresh; here there may be none.
+        refresh_showing(wiring.dsn(settings), settings.schema_, [each.entity for each in reports])
     return tell(reports, time.monotonic() - started, json_=json_)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.orchestrate.assets import entity_assets
-from cw_pipeline.orchestrate.jobs import jobs
+from cw_pipeline.orchestrate.jobs import REFRESH, REPORTING, jobs
 from cw_pipeline.orchestrate.months import months_from
 from cw_pipeline.orchestrate.promises import promises
 from cw_pipeline.orchestrate.proof import proof_assets
+from cw_pipeline.orchestrate.reporting import reporting_assets, reporting_sensors
 from cw_pipeline.orchestrate.reports import report_asset
 from cw_pipeline.orchestrate.schedules import schedules
 from cw_pipeline.orchestrate.tenant_run import tenant_run
@@ -30,10 +31,12 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
             *entity_assets(settings, entities, months_from(settings.backfill_start)),
             *proof_assets(settings, entities),
             report_asset(settings),
+            *reporting_assets(settings, entities),
         ],
         asset_checks=[promises(settings, entities)],
         jobs=made.values(),
         schedules=schedules(settings, entities, made),
+        sensors=reporting_sensors(made[REFRESH], made[REPORTING]),
         resources={"tenant_run": tenant_run},
         executor=dg.in_process_executor,
     )

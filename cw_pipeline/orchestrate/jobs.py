@@ -9,7 +9,7 @@ import dagster as dg
 from cw_pipeline.orchestrate.promises import DEAD_LETTERS, FRESH, PROVEN, promise_selection
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
 from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
-from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key
+from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key, report_keys
 from cw_pipeline.orchestrate.tenant_run import YIELDING_TAG
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
-REFRESH, PROMISES, RECONCILE, REREAD, REPORTS = (
-    "refresh", "promises", "reconcile", "reread", "report_columns",
+REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING = (
+    "refresh", "promises", "reconcile", "reread", "report_columns", "reporting",
 )  # fmt: skip
 TRIGGER = "cw/trigger"
 
@@ -55,6 +55,12 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
             "Snapshots the columns of the tenant's reports and tells what changed.",
             with_checks([report_key(settings)], SYNC_OK, UNCHANGED),
             _RETRIES | _BEHIND,
+        ),
+        _job(
+            REPORTING,
+            "Brings the tables of the reporting schema up to date with what was synced.",
+            dg.AssetSelection.assets(*report_keys(settings)),
+            _RETRIES,
         ),
     )
     return {job.name: job for job in made}

@@ -13,6 +13,7 @@ from cw_pipeline.errors import ConfigError
 from cw_pipeline.extract import Site
 from cw_pipeline.model import Column, Keeping, Kind
 from cw_pipeline.paths import PACKAGE
+from cw_pipeline.publish.script import reporting_schema, scripts
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity
@@ -43,6 +44,12 @@ def asset_key(schema: str, table: str) -> dg.AssetKey:
     return dg.AssetKey([schema, table])
 
 
+def report_keys(settings: Settings) -> list[dg.AssetKey]:
+    """The assets of the reporting schema's tables."""
+    schema = reporting_schema(settings.schema_)
+    return [asset_key(schema, own.name) for own in scripts() if own.changed is not None]
+
+
 def asset_spec(
     settings: Settings, entity: Entity, months: dg.PartitionsDefinition[str]
 ) -> dg.AssetSpec:
@@ -60,7 +67,7 @@ def asset_spec(
         kinds=KINDS,
         tags={"cw/keeping": entity.keeping.value, "cw/core": str(entity.core).lower()},
         partitions_def=months if entity.keeping is Keeping.WINDOW else None,
-        freshness_policy=_freshness(settings, entity),
+        freshness_policy=promised(settings, daily=entity.keeping is Keeping.SNAPSHOT),
         metadata=_metadata(settings, entity),
     )
 
@@ -83,11 +90,9 @@ def _column(entity: Entity, column: Column) -> dg.TableColumn:
     )
 
 
-def _freshness(settings: Settings, entity: Entity) -> dg.FreshnessPolicy:
-    """A pass within the promise; `fresh` says whether it also caught up."""
-    promise = timedelta(minutes=settings.fresh_minutes)
-    if entity.keeping is Keeping.SNAPSHOT:
-        promise += timedelta(days=1)
+def promised(settings: Settings, *, daily: bool = False) -> dg.FreshnessPolicy:
+    """A pass within the promise, `daily` once a day; `fresh` says whether it also caught up."""
+    promise = timedelta(minutes=settings.fresh_minutes, days=1 if daily else 0)
     return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
 
 

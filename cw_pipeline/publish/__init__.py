@@ -13,3 +13,4 @@ from cw_pipeline.publish.script import lineage as lineage
 from cw_pipeline.publish.script import reporting_schema as reporting_schema
 from cw_pipeline.publish.tables import Refreshed as Refreshed
 from cw_pipeline.publish.tables import refresh as refresh
+from cw_pipeline.publish.tables import refresh_showing as refresh_showing

@@ -174,6 +174,14 @@ def test_status_answers_while_the_tenant_is_out(shell: Shell) -> None:
     assert entities[TICKETS]["age"] < 60
 
 
+def test_reports_that_are_published_follow_a_sync(shell: Shell) -> None:
+    shell.run("migrate")
+    shown = "select count(*) from reporting.fct_ticket"
+    assert shell.rows(shown) == [(0,)]
+    shell.run("sync", TICKETS)
+    assert shell.rows(shown) == [(30,)]
+
+
 def test_status_waits_for_neither_dagster_nor_pandas(shell: Shell) -> None:
     shell.run("migrate")
     program = (
