@@ -36,7 +36,7 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
         asset_checks=[promises(settings, entities)],
         jobs=made.values(),
         schedules=schedules(settings, entities, made),
-        sensors=reporting_sensors(made[REFRESH], made[REPORTING]),
+        sensors=reporting_sensors(settings, made[REFRESH], made[REPORTING]),
         resources={"tenant_run": tenant_run},
         executor=dg.in_process_executor,
     )
