@@ -10,6 +10,7 @@ from cw_pipeline.orchestrate.alerts import alert_sensor
 from cw_pipeline.orchestrate.assets import entity_assets
 from cw_pipeline.orchestrate.executors import executor
 from cw_pipeline.orchestrate.jobs import REFRESH, REPORTING, jobs
+from cw_pipeline.orchestrate.keys import key_checks
 from cw_pipeline.orchestrate.maintenance import maintenance_job
 from cw_pipeline.orchestrate.months import months_from
 from cw_pipeline.orchestrate.promises import promises
@@ -37,7 +38,7 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
             report_asset(settings),
             *reporting_assets(settings, entities),
         ],
-        asset_checks=[promises(settings, entities)],
+        asset_checks=[promises(settings, entities), key_checks(settings)],
         jobs=[*made.values(), upkeep],
         schedules=schedules(settings, entities, {**made, upkeep.name: upkeep}),
         sensors=[

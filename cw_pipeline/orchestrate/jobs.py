@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.orchestrate.executors import executor
+from cw_pipeline.orchestrate.keys import key_selection
 from cw_pipeline.orchestrate.promises import DEAD_LETTERS, FRESH, PROVEN, promise_selection
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
 from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
+REPORTING_KEYS = "reporting_keys"
 REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING, MAINTENANCE = (
     "refresh", "promises", "reconcile", "reread", "report_columns", "reporting", "maintenance",
 )  # fmt: skip
@@ -59,6 +61,12 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
             "Snapshots the columns of the tenant's reports and tells what changed.",
             with_checks([report_key(settings)], SYNC_OK, UNCHANGED),
             _RETRIES | _BEHIND,
+        ),
+        _job(
+            settings,
+            REPORTING_KEYS,
+            "Looks in the reporting schema whether every key has its row.",
+            key_selection(settings),
         ),
         _job(
             settings,

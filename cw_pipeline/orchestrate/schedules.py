@@ -21,6 +21,7 @@ from cw_pipeline.orchestrate.jobs import (
     PROMISES,
     RECONCILE,
     REFRESH,
+    REPORTING_KEYS,
     REPORTS,
     REREAD,
     tenant_tag,
@@ -56,6 +57,7 @@ def schedules(
         _plain(settings, "reconcile", "17 2 * * *", jobs[RECONCILE]),
         _plain(settings, "reread", "17 3 * * *", jobs[REREAD]),
         _plain(settings, "report_columns", "47 4 * * *", jobs[REPORTS]),
+        _plain(settings, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
         _plain(settings, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
     ]
     refresh = jobs[REFRESH]

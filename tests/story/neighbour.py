@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import yaml
@@ -26,7 +27,8 @@ NAME = "globex"
 def neighbour(dsn: str, home: Path) -> Iterator[Path]:
     """The workspace file of a tenant with one company, served as dagster_home/deploy describes."""
     tenant = Tenant()
-    tenant.put("/company/companies", {"id": 1, "name": NAME, "identifier": NAME})
+    company = {"id": 1, "name": NAME, "identifier": NAME}
+    tenant.put("/company/companies", company, stamp=datetime(2026, 5, 10, tzinfo=UTC))
     with Simulator(tenant) as simulator:
         simulator.keys = simulator.keys.__class__(NAME, "public", "private", CLIENT_ID)
         settings = {
