@@ -1,7 +1,7 @@
 """What is wrong now: steps that failed, checks that say so, data older than promised.
 
 found: "refresh, step sync_service" ─► Trouble    it is wrong
-       "service/tickets is fresh"   ─► None       it is well
+       "freshness of time/entries"  ─► None       it is well
        (not there)                                nobody knows: being looked at, long ago
 """
 
@@ -171,5 +171,5 @@ def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
             continue  # its first load is to come
         kept = judged(FRESH, entity, standing, settings)
         late = None if kept.passed else Trouble(standing.complete_through, kept.told, _LATE)
-        found[f"{entity.name} as fresh as promised"] = late
+        found[f"freshness of {entity.name}"] = late
     return found

@@ -61,6 +61,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[None]
             process.wait(timeout=20)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)
 
 
 @pytest.fixture

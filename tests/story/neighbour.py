@@ -74,3 +74,4 @@ def _code_server(environment: dict[str, str], home: Path) -> Iterator[int]:
             process.wait(timeout=20)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)

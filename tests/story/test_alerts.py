@@ -157,7 +157,7 @@ def test_data_that_is_older_than_promised_is_told_though_nothing_ran(watch: Watc
         TICKETS,
     )
     (text,) = watch.tick()
-    assert f"{TICKETS} as fresh as promised" in text
+    assert f"WRONG: freshness of {TICKETS}, since" in text
     assert "promised: 2 h" in text
     assert "cw-pipeline status" in text
 

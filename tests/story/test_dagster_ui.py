@@ -145,6 +145,7 @@ def dagster(
             process.wait(timeout=20)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)
 
 
 @pytest.fixture
