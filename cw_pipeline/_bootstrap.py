@@ -33,6 +33,7 @@ UNFINISHED = "unfinished"
 
 NEEDED = (
     "alembic",
+    "apprise",
     "click",
     "dagster",
     "dagster_postgres",

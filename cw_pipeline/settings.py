@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     reports: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
+    dagster_url: Text = None
+    code_location: str = "cw_pipeline"
+    executor: Literal["in_process", "celery", "k8s"] = "in_process"
+    keep_runs_days: int = Field(90, ge=1)
+    alert_urls: Secret = None
     refresh_cron: str = "*/15 * * * *"
     backfill_start: date = date(2015, 1, 1)
     fresh_minutes: int = Field(120, ge=1)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cw_pipeline.orchestrate.executors import executor
+from cw_pipeline.orchestrate.keys import key_selection
 from cw_pipeline.orchestrate.promises import DEAD_LETTERS, FRESH, PROVEN, promise_selection
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
 from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
 from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key, report_keys
+from cw_pipeline.orchestrate.tags import TENANT
 from cw_pipeline.orchestrate.tenant_run import YIELDING_TAG
 
 if TYPE_CHECKING:
@@ -22,10 +25,10 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
-REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING = (
-    "refresh", "promises", "reconcile", "reread", "report_columns", "reporting",
+REPORTING_KEYS = "reporting_keys"
+REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING, MAINTENANCE = (
+    "refresh", "promises", "reconcile", "reread", "report_columns", "reporting", "maintenance",
 )  # fmt: skip
-TRIGGER = "cw/trigger"
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
 _BEHIND = {YIELDING_TAG: "true"}
@@ -37,26 +40,36 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
     watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN)
     made = (
         refresh_job(settings, entities),
-        _job(PROMISES, "Looks in the warehouse whether what is promised holds.", watched, {}),
+        _job(settings, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
         _job(
+            settings,
             RECONCILE,
             "Compares every list with its table, mends the difference, and says what is proven.",
             with_checks([audit_key(settings)]) | proven,
             _RETRIES | _BEHIND,
         ),
         _job(
+            settings,
             REREAD,
             "Reads the next part of every list again, whatever its stamps say.",
             with_checks([reread_key(settings)]),
             _RETRIES | _BEHIND,
         ),
         _job(
+            settings,
             REPORTS,
             "Snapshots the columns of the tenant's reports and tells what changed.",
             with_checks([report_key(settings)], SYNC_OK, UNCHANGED),
             _RETRIES | _BEHIND,
         ),
         _job(
+            settings,
+            REPORTING_KEYS,
+            "Looks in the reporting schema whether every key has its row.",
+            key_selection(settings),
+        ),
+        _job(
+            settings,
             REPORTING,
             "Brings the tables of the reporting schema up to date with what was synced.",
             dg.AssetSelection.assets(*report_keys(settings)),
@@ -66,9 +79,15 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
     return {job.name: job for job in made}
 
 
+def tenant_tag(settings: Settings) -> dict[str, str]:
+    """The tag that every run of the tenant's jobs has."""
+    return {TENANT: settings.schema_}
+
+
 def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAssetJobDefinition:
     """The job that brings entities up to date."""
     return _job(
+        settings,
         REFRESH,
         "Reads what changed since each entity's watermark. The schedule launches it; launched"
         " by hand for a month, it reads that month again.",
@@ -85,12 +104,16 @@ def with_checks(keys: Sequence[dg.AssetKey], *names: str) -> dg.AssetSelection:
 
 
 def _job(
-    name: str, description: str, selection: dg.AssetSelection, tags: dict[str, str]
+    settings: Settings,
+    name: str,
+    description: str,
+    selection: dg.AssetSelection,
+    tags: dict[str, str] | None = None,
 ) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         name,
         description=description,
         selection=selection,
-        tags=tags,
-        executor_def=dg.in_process_executor,
+        tags=tenant_tag(settings) | (tags or {}),
+        executor_def=executor(settings),
     )

@@ -59,7 +59,8 @@ def numbers(report: Report) -> dict[str, int | float]:
     told: dict[str, int | float] = {name: getattr(report, name) for name in _COUNTS}
     told["throttled_seconds"] = round(report.throttled_seconds, 3)
     if report.watermark is not None:
-        told["lag_seconds"] = round((datetime.now(UTC) - report.watermark).total_seconds(), 1)
+        late = (datetime.now(UTC) - report.watermark).total_seconds()
+        told["lag_seconds"] = round(max(late, 0), 1)  # the source's clock may be ahead of ours
     return told
 
 

@@ -12,6 +12,7 @@ import dagster as dg
 
 from cw_pipeline.load.overview import EntityStatus
 from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.proof import audit_key
 from cw_pipeline.orchestrate.specs import asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
@@ -45,6 +46,7 @@ def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDe
         description="Looks in the warehouse whether what is promised of each entity holds.",
         specs=list(_specs(settings, by_key)),
         can_subset=True,
+        op_tags=step_tags(settings),
     )
     def kept(
         context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[TenantRun]

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Audit, Entity
-from cw_pipeline.orchestrate.assets import POOL
+from cw_pipeline.orchestrate.assets import pool
+from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
 from cw_pipeline.reconcile import reconcile_all, reread_all
@@ -63,7 +64,8 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         group_name=GROUP,
         owners=[OWNER],
         kinds=KINDS,
-        pool=POOL,
+        pool=pool(settings),
+        op_tags=step_tags(settings),
     )
     def reconcile(
         context: dg.AssetExecutionContext,
@@ -86,7 +88,8 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         group_name=GROUP,
         owners=[OWNER],
         kinds=KINDS,
-        pool=POOL,
+        pool=pool(settings),
+        op_tags=step_tags(settings),
     )
     def reread(
         context: dg.AssetExecutionContext,

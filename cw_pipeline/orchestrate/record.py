@@ -26,9 +26,10 @@ from cw_pipeline import ground
 from cw_pipeline.model import Keeping
 from cw_pipeline.orchestrate.assets import by_module, entity_assets, op_name
 from cw_pipeline.orchestrate.config import config_of
-from cw_pipeline.orchestrate.jobs import REFRESH, TRIGGER, refresh_job
+from cw_pipeline.orchestrate.jobs import REFRESH, refresh_job
 from cw_pipeline.orchestrate.months import month_of, months_from
 from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.orchestrate.tags import COMMAND, TRIGGER
 from cw_pipeline.orchestrate.tenant_run import CALLERS, Caller, tenant_run
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync import Plan
 
-LOCATION = "cw_pipeline"  # as workspace.yaml calls it
-COMMAND = "command"
 _PROCESS = "cw/process"
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -88,7 +87,7 @@ def _execute(
             asset_selection={
                 asset_key(caller.settings.schema_, entity.table) for entity in entities
             },
-            remote_job_origin=_origin(),
+            remote_job_origin=_origin(caller.settings),
         )
         events = list(execute_run_iterator(InMemoryJob(job), run, instance))
     finally:
@@ -109,6 +108,7 @@ def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
 
     A run that names its assets would take the checks of other steps along.
     """
+    settings = settings.model_copy(update={"executor": "in_process"})
     made = dg.Definitions(
         assets=entity_assets(settings, entities, months_from(settings.backfill_start)),
         jobs=[refresh_job(settings, entities)],
@@ -133,12 +133,12 @@ def _tags(entities: Sequence[Entity], plan: Plan) -> dict[str, str]:
     return tags
 
 
-def _origin() -> RemoteJobOrigin:
+def _origin(settings: Settings) -> RemoteJobOrigin:
     """Where the UI finds the job, so that it can execute what failed again."""
     target = LoadableTargetOrigin(
         module_name="cw_pipeline.orchestrate.definitions", working_directory=str(Path.cwd())
     )
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, settings.code_location)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), REFRESH)
 
 

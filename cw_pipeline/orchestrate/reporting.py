@@ -12,8 +12,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from cw_pipeline import wiring
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity
-from cw_pipeline.orchestrate.jobs import REPORTING, TRIGGER
+from cw_pipeline.orchestrate.executors import step_tags
+from cw_pipeline.orchestrate.jobs import REPORTING, tenant_tag
 from cw_pipeline.orchestrate.specs import OWNER, asset_key, promised, report_keys
+from cw_pipeline.orchestrate.tags import TRIGGER
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
 from cw_pipeline.publish import lineage, refresh, reporting_schema
 from cw_pipeline.publish.script import Script, scripts
@@ -36,6 +38,7 @@ def reporting_assets(
         description="Brings the tables of the reporting schema up to date, row by changed row.",
         specs=[spec for spec in specs if spec.key in kept],
         can_subset=True,
+        op_tags=step_tags(settings),
     )
     def refresh_reporting(
         context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
@@ -95,17 +98,20 @@ def _spec(settings: Settings, own: Script, tables: dict[str, str]) -> dg.AssetSp
 
 
 def reporting_sensors(
-    refreshing: UnresolvedAssetJobDefinition, reporting: UnresolvedAssetJobDefinition
+    settings: Settings,
+    refreshing: UnresolvedAssetJobDefinition,
+    reporting: UnresolvedAssetJobDefinition,
 ) -> list[dg.SensorDefinition]:
     """Whatever came of a refresh, what it did bring is brought into the reports.
 
     Sensors and no later step of the refresh: that would be skipped whenever one list failed.
     """
     ends = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
-    return [_after(end, refreshing, reporting) for end in ends]
+    return [_after(settings, end, refreshing, reporting) for end in ends]
 
 
 def _after(
+    settings: Settings,
     end: dg.DagsterRunStatus,
     refreshing: UnresolvedAssetJobDefinition,
     reporting: UnresolvedAssetJobDefinition,
@@ -119,7 +125,7 @@ def _after(
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def ended(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-        waiting = dg.RunsFilter(job_name=REPORTING, statuses=_WAITING)
+        waiting = dg.RunsFilter(job_name=REPORTING, statuses=_WAITING, tags=tenant_tag(settings))
         if context.instance.get_runs_count(waiting):
             return dg.SkipReason("a run that will see the same is about to start")
         return dg.RunRequest(tags={TRIGGER: REPORTING})

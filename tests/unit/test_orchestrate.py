@@ -219,7 +219,15 @@ class TestDefinitions:
         self, core: dg.Definitions
     ) -> None:
         made = {each.name: each for each in core.schedules or []}
-        assert set(made) == {"refresh", "promises", "reconcile", "reread", "report_columns"}
+        assert set(made) == {
+            "refresh",
+            "promises",
+            "reconcile",
+            "reread",
+            "report_columns",
+            "reporting_keys",
+            "maintenance",
+        }
         assert {each.default_status.value for each in made.values()} == {"RUNNING"}
 
     def test_lists_that_are_read_whole_are_read_daily(
@@ -244,15 +252,21 @@ class TestDefinitions:
         assert request.run_config["ops"]["sync_service"] == {"config": {"mode": "incremental"}}
         assert len(request.asset_selection) == len(select(None))
 
-    def test_a_refresh_that_is_still_going_makes_the_next_one_skip(
+    def test_a_refresh_that_is_still_going_makes_the_next_one_skip_but_not_another_tenants(
         self, core: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with _instance(tmp_path, monkeypatch) as instance:
-            instance.create_run_for_job(
-                core.resolve_job_def("refresh"),
-                status=dg.DagsterRunStatus.STARTED,
-                tags={"cw/trigger": "refresh", "dagster/partition": "2026-11-01"},
-            )
+            for tenant in ("acme", "connectwise"):
+                assert _tick(core, instance).run_requests
+                instance.create_run_for_job(
+                    core.resolve_job_def("refresh"),
+                    status=dg.DagsterRunStatus.STARTED,
+                    tags={
+                        "cw/trigger": "refresh",
+                        "cw/tenant": tenant,
+                        "dagster/partition": "2026-11-01",
+                    },
+                )
             skipped = _tick(core, instance)
         assert skipped.run_requests == []
         assert "still going" in skipped.skip_message
