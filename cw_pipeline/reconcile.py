@@ -115,7 +115,10 @@ def _shrunk(entities: list[Entity], engine: Engine) -> str:
     lost = [entity.name for entity in entities if entity.parent is None and _lost(entity, engine)]
     if not lost:
         return ""
-    return f"the API member may no longer read {', '.join(lost)}: its security role has shrunk"
+    return (
+        f"the API member may no longer read {', '.join(lost)}: its security role has shrunk (what"
+        " it shall not read any more, take out of CW_ENTITIES)"
+    )
 
 
 def _lost(entity: Entity, engine: Engine) -> bool:
