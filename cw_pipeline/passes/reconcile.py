@@ -41,6 +41,8 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     gone = confirmed(work, difference.extra)
     why = _objection(work, difference, gone, guard, counted)
     kept = retire(work, gone, why, began)
+    if counted is not None:
+        work.hold.ledger.counted(counted, work.row_count())
     audit.deleted = work.report.rows_deleted
     audit.detail = "; ".join(part for part in (*left, kept) if part)
     audit.proven = not audit.detail
