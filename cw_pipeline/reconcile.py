@@ -44,10 +44,16 @@ def reconcile_all(
     yield from _each(chosen, engine, "reconcile", lambda work: _reconciled(work, guard))
 
 
-def reread_all(entities: Iterable[Entity], engine: Engine, *, nights: int = 14) -> Iterator[Audit]:
-    """The re-read of the next slice of each entity that has stamps: its audit, with the drift."""
+def reread_all(
+    entities: Iterable[Entity], engine: Engine, *, nights: int | None = None
+) -> Iterator[Audit]:
+    """The re-read of the next slice of each entity that has stamps: its audit, with the drift.
+
+    A slice is a `nights`-th of the list; of as many as CW_REREAD_NIGHTS says, if not given.
+    """
     stamped = [entity for entity in entities if entity.keeping is Keeping.WINDOW]
-    yield from _each(stamped, engine, "reread", lambda work: reread(work, nights))
+    slices = nights or engine.limits.reread_nights
+    yield from _each(stamped, engine, "reread", lambda work: reread(work, slices))
 
 
 def _reconciled(work: Work, guard: Guard) -> Audit:
