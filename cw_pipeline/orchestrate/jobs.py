@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.orchestrate.promises import DEAD_LETTERS, FRESH, PROVEN, promise_selection
+from cw_pipeline.orchestrate.promises import DEAD_LETTERS, DRIFT, FRESH, PROVEN, promise_selection
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
 from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
-from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key
+from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import YIELDING_TAG
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ _BEHIND = {YIELDING_TAG: "true"}
 def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
     """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
     proven = promise_selection(settings, entities, PROVEN)
-    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN)
+    drift = promise_selection(settings, entities, DRIFT)
+    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
     made = (
         refresh_job(settings, entities),
         _job(PROMISES, "Looks in the warehouse whether what is promised holds.", watched, {}),
@@ -47,7 +48,7 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
         _job(
             REREAD,
             "Reads the next part of every list again, whatever its stamps say.",
-            with_checks([reread_key(settings)]),
+            with_checks([reread_key(settings)]) | drift,
             _RETRIES | _BEHIND,
         ),
         _job(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OWNER = "team:connectwise"
 KINDS = {"connectwise", "postgres"}
 SYNC_OK = "sync_ok"
+COUNT = "count"
 
 _HOW = {
     Keeping.WINDOW: "Each pass asks for what changed since the watermark.",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from cw_pipeline.errors import EntityBusy, PipelineError
+from cw_pipeline.load.advice import miscounted
 from cw_pipeline.model import Keeping, Window
 from cw_pipeline.orchestrate import metadata
 from cw_pipeline.orchestrate.config import plan_of
 from cw_pipeline.orchestrate.months import span, within
-from cw_pipeline.orchestrate.specs import SYNC_OK
+from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK
 from cw_pipeline.orchestrate.stamps import stamp
 from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG, RETRY_TAG
 from cw_pipeline.sync import sync_all
@@ -67,6 +68,7 @@ class Step:
         engine = self.run.engine()
         before = self.run.standings()
         keys = {entity.name: key for key, entity in self._selected().items()}
+        counted: list[dg.AssetKey] = []
         for report in sync_all(self._selected().values(), engine, plan):
             key = keys[report.entity]
             entity = self.entities[key]
@@ -78,7 +80,9 @@ class Step:
             since = before[entity.name].complete_through if entity.name in before else None
             self._stamp(key, entity, _covered(plan, since))
             whole = plan.full or (plan.window is None and since is None)
+            counted += [key] if report.source_rows is not None else []
             yield from self._succeeded(key, report, engine.warehouse, whole=whole)
+        self._tell_counts(counted)
 
     def _plan(self, config: SyncConfig) -> Plan:
         months = self._months()
@@ -147,6 +151,25 @@ class Step:
             description=str(error) if error else None,
             metadata=told | ({"error": type(error).__name__} if error else {}),
         )
+
+    def _tell_counts(self, counted: list[dg.AssetKey]) -> None:
+        """Evaluates the check `count` of the lists whose count this run has asked."""
+        standings = self.run.standings() if counted else {}
+        for key in counted:
+            standing = standings[self.entities[key].name]
+            self.context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=COUNT,
+                    passed=not standing.miscounted,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=miscounted(standing),
+                    metadata={
+                        "source_rows": standing.source_rows or 0,
+                        "rows": standing.counted_rows or 0,
+                    },
+                )
+            )
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""

@@ -130,11 +130,16 @@ class TestPromises:
             pass_open=False,
             dead_letters=letters,
             drift=0,
+            reread=0,
+            column_drift=0,
             quarantined=0,
             oldest_parent=None,
             audited_at=None if audited is None else now - audited,
             proven=audited is not None,
             readable=True,
+            counted_at=None,
+            source_rows=None,
+            counted_rows=None,
             last_run=None,
         )
 
