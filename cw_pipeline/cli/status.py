@@ -132,10 +132,12 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
 
 
 def _unsynced(settings: Settings, entities: Sequence[EntityStatus]) -> list[str]:
-    from cw_pipeline.catalog import select  # noqa: PLC0415
+    from cw_pipeline import wiring  # noqa: PLC0415
 
     touched = {entity.entity for entity in entities}
-    missing = [entity.name for entity in select(settings.entities) if entity.name not in touched]
+    wanted = [entity.name for entity in wiring.entities(settings)]
+    wanted += [f"system/reports/{name}" for name in wiring.reports(settings)]
+    missing = [name for name in wanted if name not in touched]
     if not missing:
         return []
     some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004

@@ -11,6 +11,7 @@ from cw_pipeline.orchestrate.jobs import jobs
 from cw_pipeline.orchestrate.months import months_from
 from cw_pipeline.orchestrate.promises import promises
 from cw_pipeline.orchestrate.proof import proof_assets
+from cw_pipeline.orchestrate.report_tables import report_table_assets
 from cw_pipeline.orchestrate.reports import report_asset
 from cw_pipeline.orchestrate.schedules import schedules
 from cw_pipeline.orchestrate.tenant_run import tenant_run
@@ -30,6 +31,7 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
             *entity_assets(settings, entities, months_from(settings.backfill_start)),
             *proof_assets(settings, entities),
             report_asset(settings),
+            *report_table_assets(settings),
         ],
         asset_checks=[promises(settings, entities)],
         jobs=made.values(),

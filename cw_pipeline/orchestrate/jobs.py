@@ -8,6 +8,7 @@ import dagster as dg
 
 from cw_pipeline.orchestrate.promises import DEAD_LETTERS, DRIFT, FRESH, PROVEN, promise_selection
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
+from cw_pipeline.orchestrate.report_tables import report_table_keys
 from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
 from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import YIELDING_TAG
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 REFRESH, PROMISES, RECONCILE, REREAD, REPORTS = (
     "refresh", "promises", "reconcile", "reread", "report_columns",
 )  # fmt: skip
+REPORT_TABLES = "report_tables"
 TRIGGER = "cw/trigger"
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
@@ -58,7 +60,8 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
             _RETRIES | _BEHIND,
         ),
     )
-    return {job.name: job for job in made}
+    tables = [report_tables_job(settings)] if report_table_keys(settings) else []
+    return {job.name: job for job in (*made, *tables)}
 
 
 def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAssetJobDefinition:
@@ -69,6 +72,16 @@ def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAss
         " by hand for a month, it reads that month again.",
         with_checks([asset_key(settings.schema_, entity.table) for entity in entities], SYNC_OK),
         _RETRIES,
+    )
+
+
+def report_tables_job(settings: Settings) -> UnresolvedAssetJobDefinition:
+    """The job that brings the tables of the chosen reports up to date."""
+    return _job(
+        REPORT_TABLES,
+        "Reads what changed in the reports that CW_REPORTS chooses.",
+        with_checks(list(report_table_keys(settings)), SYNC_OK),
+        _RETRIES | _BEHIND,
     )
 
 

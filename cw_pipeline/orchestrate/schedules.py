@@ -19,6 +19,7 @@ from cw_pipeline.orchestrate.jobs import (
     PROMISES,
     RECONCILE,
     REFRESH,
+    REPORT_TABLES,
     REPORTS,
     REREAD,
     TRIGGER,
@@ -52,6 +53,8 @@ def schedules(
         _plain("reread", "17 3 * * *", jobs[REREAD]),
         _plain("report_columns", "47 4 * * *", jobs[REPORTS]),
     ]
+    if REPORT_TABLES in jobs:
+        made.append(_plain(REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
     refresh = jobs[REFRESH]
     if changing:
         made.append(_refresh("refresh", settings.refresh_cron, refresh, settings, changing))

@@ -109,6 +109,28 @@ def test_entities_may_be_named_by_glob_and_by_table(shell: Shell) -> None:
     assert all(each["failure"] is None for each in found["entities"])
 
 
+def test_chosen_reports_and_what_is_attached_are_synced_along(
+    shell: Shell, simulator: Simulator, tenant: Tenant
+) -> None:
+    shell.monkeypatch.setenv("CW_ENTITIES", BOARDS)
+    shell.monkeypatch.setenv("CW_REPORTS", "Service")
+    shell.monkeypatch.setenv("CW_DOCUMENTS", "Company")
+    code, out, err = shell.run("sync")
+    assert (code, out[:23]) == (0, "3 entities up to date i")
+    assert "✓ system/reports/Service: 30 new" in err
+    told = {each["entity"] for each in shell.json("status")["entities"]}
+    assert told >= {BOARDS, "company/companies/attachedDocuments", "system/reports/Service"}
+    tenant.edit("/service/tickets", 3, summary="told by the report")
+    assert "1 changed" in shell.run("sync", "system/reports/Service")[2]
+    told = shell.rows("select summary from connectwise.report_service where sr_service_rec_id = 3")
+    assert told == [("told by the report",)]
+    simulator.role.forbid("/system/reports/Service")
+    code, out, _ = shell.run("sync")
+    assert code == 1
+    assert "2 of 3 entities up to date" in out
+    assert "System > API Reports" in out
+
+
 def test_a_child_may_be_synced_before_its_parent(shell: Shell) -> None:
     assert shell.run("sync", "time/entries", "company/companies/notes")[0] == 0
 
@@ -219,6 +241,12 @@ def test_check_tells_what_each_list_can_and_remembers_it(
     known = "select entity, readable, filterable, forward_only, by_id from cw_sync.capability"
     assert (TICKETS, True, False, True, True) in shell.rows(known)
     assert (BOARDS, False, None, None, None) in shell.rows(known)
+
+
+def test_check_finds_no_fault_with_a_list_that_has_no_parent_yet(shell: Shell) -> None:
+    code, out, _ = shell.run("check", "service/templates", "service/templates/tasks")
+    assert code == 0
+    assert "! service/templates/tasks: no parent to ask it of" in out
 
 
 def test_check_costs_two_requests_a_list(shell: Shell, simulator: Simulator) -> None:

@@ -203,6 +203,14 @@ class TestDefinitions:
         with open(declared.file_path, encoding="utf-8") as file:  # noqa: PTH123
             assert '"/service/tickets"' in file.readlines()[declared.line_number - 1]
 
+    def test_a_chosen_report_is_an_asset_with_a_schedule(self) -> None:
+        made = definitions(Settings(reports="Service, ServiceNote"), [CATALOG["service/tickets"]])
+        job = made.resolve_job_def("report_tables").asset_layer.asset_graph
+        tables = {key.path[-1] for key in job.materializable_asset_keys}
+        assert tables == {"report_service", "report_service_note"}
+        assert {key.name for key in job.asset_check_keys} == {"sync_ok"}
+        assert "report_tables" in {each.name for each in made.schedules or []}
+
     def test_a_child_links_to_its_parent(self, core: dg.Definitions) -> None:
         node = core.resolve_asset_graph().get(dg.AssetKey(["connectwise", "service_boards_types"]))
         assert node.metadata["parent"].value == dg.AssetKey(["connectwise", "service_boards"])
