@@ -22,10 +22,10 @@ from cw_pipeline.sync import sync_all
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cw_pipeline.load import Warehouse
     from cw_pipeline.model import Entity, Report
     from cw_pipeline.orchestrate.config import SyncConfig
     from cw_pipeline.orchestrate.tenant_run import TenantRun
+    from cw_pipeline.passes.engine import Engine
     from cw_pipeline.sync import Plan
 
 Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
@@ -81,7 +81,7 @@ class Step:
             self._stamp(key, entity, _covered(plan, since))
             whole = plan.full or (plan.window is None and since is None)
             counted += [key] if report.source_rows is not None else []
-            yield from self._succeeded(key, report, engine.warehouse, whole=whole)
+            yield from self._succeeded(key, report, engine, whole=whole)
         self._tell_counts(counted)
 
     def _plan(self, config: SyncConfig) -> Plan:
@@ -112,7 +112,7 @@ class Step:
         return {key: entity for key, entity in self.entities.items() if key in wanted}
 
     def _succeeded(
-        self, key: dg.AssetKey, report: Report, warehouse: Warehouse, *, whole: bool
+        self, key: dg.AssetKey, report: Report, engine: Engine, *, whole: bool
     ) -> Iterator[Result]:
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
@@ -120,7 +120,7 @@ class Step:
         if key not in self.context.selected_asset_keys:
             yield from passed
             return
-        told = metadata.of_report(report, self.entities[key], warehouse, whole=whole)
+        told = metadata.of_report(report, self.entities[key], engine, whole=whole)
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
     def _failed(

@@ -211,6 +211,14 @@ class TestDefinitions:
         assert {key.name for key in job.asset_check_keys} == {"sync_ok"}
         assert "report_tables" in {each.name for each in made.schedules or []}
 
+    def test_a_private_column_is_tagged_so(self) -> None:
+        hidden = Settings(hash_columns="service_tickets.contact_*", hash_key="a long secret")
+        made = definitions(hidden, [CATALOG["service/tickets"]])
+        told = made.resolve_asset_graph().get(TICKETS).metadata["dagster/column_schema"]
+        tags = {column.name: column.tags for column in told.columns}
+        assert tags["contact_phone_number"] == {"hashed": ""}
+        assert tags["id"] == {"key": ""}
+
     def test_a_child_links_to_its_parent(self, core: dg.Definitions) -> None:
         node = core.resolve_asset_graph().get(dg.AssetKey(["connectwise", "service_boards_types"]))
         assert node.metadata["parent"].value == dg.AssetKey(["connectwise", "service_boards"])
