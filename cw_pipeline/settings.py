@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     min_rejects: int = Field(50, ge=0)
     children_max_age_hours: float = Field(24, gt=0)
     children_share: float = Field(0.2, gt=0, le=1)
+    reread_nights: int = Field(14, ge=1)
     timeout_seconds: float = Field(60, gt=0)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     history_columns: Text = None

@@ -13,7 +13,7 @@ from cw_pipeline.cli import show
 if TYPE_CHECKING:
     from cw_pipeline.bench.report import Results
 
-CASES = ("load", "quota", "idle", "growth", "small", "odd", "peers")
+CASES = ("load", "quota", "idle", "growth", "small", "odd", "proof", "peers")
 QUICK = 20_000
 FILE = click.Path(dir_okay=False, path_type=Path)
 

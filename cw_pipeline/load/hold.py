@@ -212,6 +212,11 @@ class Hold:
         with self._warehouse.connection() as connection:
             return state.row_count(connection, self._tenant, parent.table)
 
+    def complete_through(self, parent: Entity) -> datetime | None:
+        """How complete another entity's table is; None if it was never synced."""
+        with self._warehouse.connection() as connection:
+            return state.read_checkpoint(connection, self._tenant, parent.name).watermark
+
     def follow_parents(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
         with self._warehouse.transaction() as connection:

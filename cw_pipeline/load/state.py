@@ -259,12 +259,12 @@ def capability(connection: Connection[Any], tenant: str, entity: str) -> dict[st
 
 
 def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
-    """Whether the last reconcile, or else any sync, read the entity's list to its end."""
+    """Whether any reconcile or sync has read the entity's list to its end."""
     row = connection.execute(
-        "select coalesce((select source_rows is not null from cw_sync.audit"
-        " where tenant = %(tenant)s and entity = %(entity)s and kind = 'reconcile'"
-        " order by at desc limit 1), (select watermark is not null from cw_sync.checkpoint"
-        " where tenant = %(tenant)s and entity = %(entity)s), false)",
+        "select exists (select from cw_sync.audit where tenant = %(tenant)s"
+        " and entity = %(entity)s and kind = 'reconcile' and source_rows is not null)"
+        " or exists (select from cw_sync.checkpoint where tenant = %(tenant)s"
+        " and entity = %(entity)s and watermark is not null)",
         {"tenant": tenant, "entity": entity},
     ).fetchone()
     assert row is not None

@@ -15,6 +15,7 @@ from cw_pipeline.orchestrate.maintenance import maintenance_job
 from cw_pipeline.orchestrate.months import months_from
 from cw_pipeline.orchestrate.promises import promises
 from cw_pipeline.orchestrate.proof import proof_assets
+from cw_pipeline.orchestrate.report_tables import report_table_assets
 from cw_pipeline.orchestrate.reporting import reporting_assets, reporting_sensors
 from cw_pipeline.orchestrate.reports import report_asset
 from cw_pipeline.orchestrate.schedules import schedules
@@ -36,6 +37,7 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
             *entity_assets(settings, entities, months_from(settings.backfill_start)),
             *proof_assets(settings, entities),
             report_asset(settings),
+            *report_table_assets(settings),
             *reporting_assets(settings, entities),
         ],
         asset_checks=[promises(settings, entities), key_checks(settings)],

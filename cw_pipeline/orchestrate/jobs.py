@@ -8,10 +8,11 @@ import dagster as dg
 
 from cw_pipeline.orchestrate.executors import executor
 from cw_pipeline.orchestrate.keys import key_selection
-from cw_pipeline.orchestrate.promises import DEAD_LETTERS, FRESH, PROVEN, promise_selection
+from cw_pipeline.orchestrate.promises import DEAD_LETTERS, DRIFT, FRESH, PROVEN, promise_selection
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
+from cw_pipeline.orchestrate.report_tables import report_table_keys
 from cw_pipeline.orchestrate.reports import UNCHANGED, report_key
-from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key, report_keys
+from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK, asset_key, report_keys
 from cw_pipeline.orchestrate.tags import TENANT
 from cw_pipeline.orchestrate.tenant_run import YIELDING_TAG
 
@@ -29,6 +30,7 @@ REPORTING_KEYS = "reporting_keys"
 REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING, MAINTENANCE = (
     "refresh", "promises", "reconcile", "reread", "report_columns", "reporting", "maintenance",
 )  # fmt: skip
+REPORT_TABLES = "report_tables"
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
 _BEHIND = {YIELDING_TAG: "true"}
@@ -37,7 +39,8 @@ _BEHIND = {YIELDING_TAG: "true"}
 def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
     """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
     proven = promise_selection(settings, entities, PROVEN)
-    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN)
+    drift = promise_selection(settings, entities, DRIFT)
+    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
     made = (
         refresh_job(settings, entities),
         _job(settings, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
@@ -52,7 +55,7 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
             settings,
             REREAD,
             "Reads the next part of every list again, whatever its stamps say.",
-            with_checks([reread_key(settings)]),
+            with_checks([reread_key(settings)]) | drift,
             _RETRIES | _BEHIND,
         ),
         _job(
@@ -76,7 +79,8 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, Unresolved
             _RETRIES,
         ),
     )
-    return {job.name: job for job in made}
+    tables = [report_tables_job(settings)] if report_table_keys(settings) else []
+    return {job.name: job for job in (*made, *tables)}
 
 
 def tenant_tag(settings: Settings) -> dict[str, str]:
@@ -93,6 +97,17 @@ def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAss
         " by hand for a month, it reads that month again.",
         with_checks([asset_key(settings.schema_, entity.table) for entity in entities], SYNC_OK),
         _RETRIES,
+    )
+
+
+def report_tables_job(settings: Settings) -> UnresolvedAssetJobDefinition:
+    """The job that brings the tables of the chosen reports up to date."""
+    return _job(
+        settings,
+        REPORT_TABLES,
+        "Reads what changed in the reports that CW_REPORTS chooses.",
+        with_checks(list(report_table_keys(settings)), SYNC_OK),
+        _RETRIES | _BEHIND,
     )
 
 

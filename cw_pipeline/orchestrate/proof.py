@@ -35,8 +35,10 @@ class ReconcileConfig(dg.Config):
 class RereadConfig(dg.Config):
     """How fast a re-read goes round."""
 
-    nights: int = Field(
-        default=14, ge=1, description="The whole list is read again in so many nights."
+    nights: int | None = Field(
+        default=None,
+        ge=1,
+        description="The whole list is read again in so many nights; CW_REREAD_NIGHTS if not set.",
     )
 
 

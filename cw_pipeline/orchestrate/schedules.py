@@ -21,6 +21,7 @@ from cw_pipeline.orchestrate.jobs import (
     PROMISES,
     RECONCILE,
     REFRESH,
+    REPORT_TABLES,
     REPORTING_KEYS,
     REPORTS,
     REREAD,
@@ -60,6 +61,8 @@ def schedules(
         _plain(settings, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
         _plain(settings, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
     ]
+    if REPORT_TABLES in jobs:
+        made.append(_plain(settings, REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
     refresh = jobs[REFRESH]
     if changing:
         made.append(_refresh("refresh", settings.refresh_cron, refresh, settings, changing))

@@ -37,6 +37,7 @@ class Limits:
     min_rejects: int = 50
     children_max_age: timedelta = timedelta(hours=24)
     children_share: float = 0.2
+    reread_nights: int = 14
 
     @property
     def lanes(self) -> int:

@@ -130,11 +130,16 @@ class TestPromises:
             pass_open=False,
             dead_letters=letters,
             drift=0,
+            reread=0,
+            column_drift=0,
             quarantined=0,
             oldest_parent=None,
             audited_at=None if audited is None else now - audited,
             proven=audited is not None,
             readable=True,
+            counted_at=None,
+            source_rows=None,
+            counted_rows=None,
             last_run=None,
         )
 
@@ -197,6 +202,22 @@ class TestDefinitions:
         (declared,) = told["dagster/code_references"].code_references
         with open(declared.file_path, encoding="utf-8") as file:  # noqa: PTH123
             assert '"/service/tickets"' in file.readlines()[declared.line_number - 1]
+
+    def test_a_chosen_report_is_an_asset_with_a_schedule(self) -> None:
+        made = definitions(Settings(reports="Service, ServiceNote"), [CATALOG["service/tickets"]])
+        job = made.resolve_job_def("report_tables").asset_layer.asset_graph
+        tables = {key.path[-1] for key in job.materializable_asset_keys}
+        assert tables == {"report_service", "report_service_note"}
+        assert {key.name for key in job.asset_check_keys} == {"sync_ok"}
+        assert "report_tables" in {each.name for each in made.schedules or []}
+
+    def test_a_private_column_is_tagged_so(self) -> None:
+        hidden = Settings(hash_columns="service_tickets.contact_*", hash_key="a long secret")
+        made = definitions(hidden, [CATALOG["service/tickets"]])
+        told = made.resolve_asset_graph().get(TICKETS).metadata["dagster/column_schema"]
+        tags = {column.name: column.tags for column in told.columns}
+        assert tags["contact_phone_number"] == {"hashed": ""}
+        assert tags["id"] == {"key": ""}
 
     def test_a_child_links_to_its_parent(self, core: dg.Definitions) -> None:
         node = core.resolve_asset_graph().get(dg.AssetKey(["connectwise", "service_boards_types"]))
