@@ -196,7 +196,14 @@ class Walk:
         wait([self._pending])
 
     def next(self) -> Batch | None:
-        """The next batch, or None at the end."""
+        """The next batch, or None at the end; the one behind it is sent for."""
+        batch = self.read()
+        if batch is not None:
+            self.ask(self._query.upto)
+        return batch
+
+    def read(self) -> Batch | None:
+        """The page that is on its way, or None at the end. `ask` for the one behind it."""
         query = self._query
         batch = self._reader.settled(self._pending, query, self._parent_id, self._start)
         if not batch.read:
@@ -209,8 +216,12 @@ class Walk:
         self._query = query.after(batch.cursor)
         if query.paging is not Paging.OFFSET:  # another size would shift the offsets
             self._query = replace(self._query, page_size=self._reader.page_size)
-        self._pending = self._reader.fetch(self._query)
         return batch
+
+    def ask(self, upto: int | None) -> None:
+        """Sends for the next page, with ids up to and including `upto`."""
+        self._query = replace(self._query, upto=upto)
+        self._pending = self._reader.fetch(self._query)
 
 
 def _sound(body: bytes) -> bytes:
