@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOLL = pytest.StashKey[Counter[str]]()
+SEEN = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +45,18 @@ def toll(request: pytest.FixtureRequest) -> Counter[str]:
     return request.config.stash.setdefault(TOLL, Counter())
 
 
+@pytest.fixture(scope="session")
+def seen(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Which test saw which break of the code; told at the end."""
+    return request.config.stash.setdefault(SEEN, {})
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Says how many histories there were, and what struck in them."""
+    """Says how many histories there were, what struck in them, and which break was seen where."""
+    for name, test in config.stash.get(SEEN, {}).items():
+        terminalreporter.write_line(f"seen: {name}: {test}")
     struck = config.stash.get(TOLL, Counter[str]()).most_common()
     if told := ", ".join(f"{count} x {kind}" for kind, count in struck if count):
         terminalreporter.write_line(f"chaos: {told}")
