@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/chaos --histories 500 --first-seed 1000`."""
     parser.addoption("--histories", type=int, default=CHAOS, help="histories of the chaos suite")
     parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
+    parser.addoption("--mutants", action="store_true", help="break the code: is each break seen?")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,6 +46,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "chaos_seed" in metafunc.fixturenames:
         first, count = (metafunc.config.getoption(f"--{n}") for n in ("first-seed", "histories"))
         metafunc.parametrize("chaos_seed", range(first, first + count))
+    if "mutant" in metafunc.fixturenames:
+        from tests.chaos.mutants import MUTANTS  # noqa: PLC0415 - of no other test's concern
+
+        chosen = MUTANTS if metafunc.config.getoption("--mutants") else ()
+        metafunc.parametrize("mutant", chosen, ids=[mutant.name for mutant in chosen])
 
 
 _ROOM = 4 * 2**30

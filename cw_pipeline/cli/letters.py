@@ -65,36 +65,42 @@ def show_(letter_id: int, *, json_: bool) -> int:
 
 @dead_letters.command()
 @click.argument("letter_ids", type=int, nargs=-1, metavar="[ID]...")
-def replay(letter_ids: tuple[int, ...]) -> int:
+@show.as_json
+def replay(letter_ids: tuple[int, ...], *, json_: bool) -> int:
     """Read the records again and load what is good now; all open ones without an ID."""
     from cw_pipeline import ground, wiring  # noqa: PLC0415
     from cw_pipeline.replay import replay as tried  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read().require_tenant()
-    outcomes = []
+    outcomes: list[tuple[int, str]] = []
     with ground.grounded(settings) as settings, wiring.connected(settings) as engine:
         for letter_id, outcome in tried(engine, letter_ids or None):
-            click.echo(f"{letter_id}: {outcome}")
-            outcomes.append(outcome)
-    if not outcomes:
+            outcomes.append((letter_id, outcome))
+            if not json_:
+                click.echo(f"{letter_id}: {outcome}")
+    if json_:
+        show.print_json([{"id": own, "outcome": outcome} for own, outcome in outcomes])
+    elif not outcomes:
         click.echo("No open dead letters.")
-    return 0 if all(outcome in BROUGHT_BACK for outcome in outcomes) else 1
+    return 0 if all(outcome in BROUGHT_BACK for _, outcome in outcomes) else 1
 
 
 @dead_letters.command()
 @click.argument("letter_id", type=int, metavar="ID")
 @click.option("--why", default="by hand", show_default=True, help="Kept in its history.")
-def discard(letter_id: int, *, why: str) -> int:
+@show.as_json
+def discard(letter_id: int, *, why: str, json_: bool) -> int:
     """Give one up for good: it is not tried again, and stays in the store."""
     from cw_pipeline.load.letters import discard as close  # noqa: PLC0415
 
     with store.warehouse() as warehouse, warehouse.connection() as connection:
         closed = close(connection, warehouse.tenant, letter_id, why)
-    click.echo(
-        f"Dead letter {letter_id} discarded." if closed else f"No open dead letter {letter_id}.",
-        err=not closed,
-    )
+    if json_:
+        show.print_json({"id": letter_id, "discarded": closed})
+    else:
+        told = f"Dead letter {letter_id} discarded."
+        click.echo(told if closed else f"No open dead letter {letter_id}.", err=not closed)
     return 0 if closed else 1
 
 

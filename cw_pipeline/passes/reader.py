@@ -37,6 +37,7 @@ class Reader:
         self._normalizer = Normalizer(entity)
         self._veil = engine.privacy.veil(entity) if engine.privacy else None
         self._good = 0
+        self._suspects: dict[int, int] = {}
         self.tally = Tally()
         self.pages = 0
         self.page_size = engine.limits.page_size
@@ -72,11 +73,17 @@ class Reader:
             if query.paging is Paging.OFFSET:
                 raise  # without ids there is no telling what is poisoned
             batch = isolate(self, query, error, parent_id=parent_id, start=start)
+            if batch.cursor is not None:
+                self._suspects[batch.cursor] = query.page_size - batch.read
         if batch.read:
             self.pages += 1
             if query.paging is not Paging.OFFSET:
                 _check_order(query, batch)
         return batch
+
+    def suspects(self, cursor: int) -> int:
+        """How many records behind the cursor were on a page that broke, and not yet read."""
+        return self._suspects.get(cursor, 0)
 
     def _grow(self, query: Query) -> None:
         """After a few good pages at a reduced size, twice as many records are asked for."""
@@ -152,10 +159,16 @@ class Reader:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
         return "" if self._veil else str(getattr(error, "answer", ""))
 
-    def fetch(self, query: Query) -> Future[bytes]:
-        """A page's body, on its way. Raises Interrupted when the run is to end."""
+    def fetch(self, query: Query, *, suspect: bool = False) -> Future[bytes]:
+        """A page's body, on its way. Raises Interrupted when the run is to end.
+
+        `suspect`: it was part of a page that broke, so there is little point in asking for long.
+        """
         self._engine.check()
-        return self._engine.fetchers.submit(self._engine.source.ask, query, _sound, self.tally)
+        policy = BRIEF if suspect else None
+        return self._engine.fetchers.submit(
+            self._engine.source.ask, query, _sound, self.tally, policy=policy
+        )
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
@@ -181,8 +194,9 @@ class Walk:
         self._query = query
         self._parent_id = parent_id
         self._start = 0
+        self._suspects = reader.suspects(query.cursor)
         self._before: list[int] | None = None
-        self._pending = reader.fetch(query)
+        self._pending = reader.fetch(query, suspect=self._suspects > 0)
 
     def __iter__(self) -> Iterator[Batch]:
         try:
@@ -208,6 +222,9 @@ class Walk:
         batch = self._reader.settled(self._pending, query, self._parent_id, self._start)
         if not batch.read:
             return None
+        if batch.cursor is not None:
+            left = self._suspects - batch.read
+            self._suspects = max(left, self._reader.suspects(batch.cursor))
         if query.paging is Paging.OFFSET:
             if batch.hashes and batch.hashes == self._before:
                 return None  # it does not page at all: this is the first page once more
@@ -221,7 +238,7 @@ class Walk:
     def ask(self, upto: int | None) -> None:
         """Sends for the next page, with ids up to and including `upto`."""
         self._query = replace(self._query, upto=upto)
-        self._pending = self._reader.fetch(self._query)
+        self._pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
 
 
 def _sound(body: bytes) -> bytes:

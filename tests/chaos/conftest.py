@@ -19,7 +19,7 @@ from tests.conftest import memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STRUCK = "struck"
+STRUCK, SEEN = "struck", "seen"
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +40,13 @@ def ground() -> Iterator[EmbeddedPostgres]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many histories there were, and what struck in them, whichever process ran them."""
+    """Says how many histories there were, what struck in them, and which break was seen where."""
     toll = Counter[str]()
+    # With the reports, because another process may have run the tests.
     for report in terminalreporter.getreports("passed"):
-        for name, struck in report.user_properties:
-            toll.update(struck if name == STRUCK else {})
+        for name, told in report.user_properties:
+            toll.update(told if name == STRUCK else {})
+            if name == SEEN:
+                terminalreporter.write_line(f"seen: {told}")
     if told := ", ".join(f"{count} x {kind}" for kind, count in toll.most_common() if count):
         terminalreporter.write_line(f"chaos: {told}")

@@ -230,8 +230,9 @@ def test_a_dead_letter_is_listed_shown_tried_again_and_closed(
     assert "Ticket 7" in out
     assert shell.run("dead-letters", "replay", first)[0] == 1
     simulator.faults.all.clear()
-    assert shell.run("dead-letters", "discard", second, "--why", "a test")[0] == 0
-    assert shell.run("dead-letters", "replay")[:2] == (0, f"{first}: loaded\n")
+    discarded = shell.json("dead-letters", "discard", second, "--why", "a test")
+    assert discarded == {"id": int(second), "discarded": True}
+    assert shell.json("dead-letters", "replay") == [{"id": int(first), "outcome": "loaded"}]
     assert shell.run("dead-letters", "list")[1] == "No open dead letters.\n"
     assert shell.rows("select count(*) from connectwise.service_tickets") == [(29,)]
     assert shell.run("dead-letters", "show", "12345")[0] == 1

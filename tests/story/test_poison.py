@@ -5,6 +5,7 @@ The list is read in pages of 8, and asking again does not wait.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,19 @@ def test_an_outage_in_the_middle_of_the_search_for_poison_blames_no_record(
     story.simulator._page_watchers.clear()
     story.one(TICKETS)
     assert loaded(story) == set(range(1, 21))
+
+
+def test_a_page_that_breaks_is_asked_for_patiently_once_and_its_parts_briefly(
+    story: Story, tenant: Tenant
+) -> None:
+    """A minute of patience with every part of it would make many minutes of one bad record."""
+    fill(tenant, *range(1, 65))
+    story.simulator.faults.add(Fault("poison", ids={41}))
+    with stamina.set_testing(True, attempts=4, cap=True):
+        story.one(TICKETS, page_size=64)
+    broken = Counter(str(s.query) for s in story.simulator.requests if s.status == 500)
+    assert sorted(broken.values(), reverse=True)[:3] == [4, 3, 3]
+    assert letters(story).keys() == {41}
 
 
 def test_too_much_poison_stops_the_pass_before_the_watermark_moves(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pyconnectwise = pytest.importorskip("pyconnectwise", reason="pyconnectwise is not installed")
 TICKETS = "/service/tickets"
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the library's own
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,318 @@
+"""The code broken on purpose, in ways that lose, forge or hide records; a test must see each."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cw_pipeline.paths import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Edit = tuple[str, str, str]
+"""A module of the package, text that stands in it once, and what stands there instead."""
+
+SOAK = "tests/chaos/test_soak.py"
+KILLS = "tests/chaos/test_kills.py"
+WINDOW = "tests/story/test_sync_window.py"
+_COPIED = ("cw_pipeline", "sql", "tests", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A way to break the code, and the tests that are to see it, the first to see it first."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+    def broken(self) -> dict[str, str]:
+        """The modules with the edits made. Raises ValueError if one does not fit any more."""
+        modules: dict[str, str] = {}
+        for module, old, new in self.edits:
+            text = modules.get(module) or (PROJECT / "cw_pipeline" / module).read_text()
+            if text.count(old) != 1:
+                raise ValueError(f"{self.name}: {module} has its text {text.count(old)} times")
+            modules[module] = text.replace(old, new)
+        return modules
+
+    def planted(self, folder: Path) -> Path:
+        """A copy of the project with the edits made."""
+        for name in _COPIED:
+            copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
+            copy(PROJECT / name, folder / name)
+        for module, text in self.broken().items():
+            (folder / "cw_pipeline" / module).write_text(text)
+        return folder
+
+    def catcher(self, folder: Path, histories: int) -> str | None:
+        """The first test that fails on the copy in `folder`; None if none does."""
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--histories", str(histories)]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *self.tests],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+        if found is None and done.returncode:
+            raise RuntimeError(f"{self.name} broke the tests:\n{done.stdout[-3000:]}{done.stderr}")
+        return found and found[1]
+
+
+MUTANTS = (
+    Mutant(
+        "strict > instead of >=",
+        (("extract/query.py", '"lastUpdated >= {instant', '"lastUpdated > {instant'),),
+        (WINDOW,),
+    ),
+    Mutant(
+        "the watermark is the newest stamp seen",
+        (
+            (
+                "passes/window.py",
+                "    stamped: bool = False\n",
+                "    stamped: bool = False\n    newest: datetime | None = None\n",
+            ),
+            (
+                "passes/window.py",
+                "        self.work.load(batch, reached, alone=alone)\n",
+                (
+                    "        self.work.load(batch, reached, alone=alone)\n"
+                    "        self.newest = max(filter(None, (self.newest, *batch.stamps)))\n"
+                ),
+            ),
+            (
+                "passes/window.py",
+                "done = checkpoint.completed()",
+                "done = Checkpoint(self.newest or checkpoint.watermark)",
+            ),
+        ),
+        (WINDOW,),
+    ),
+    Mutant(
+        "the watermark is the clock at the end",
+        (
+            (
+                "passes/window.py",
+                "done = checkpoint.completed()",
+                "done = Checkpoint(self.work.engine.source.now())",
+            ),
+        ),
+        (WINDOW,),
+    ),
+    Mutant(
+        "no overlap",
+        (("model.py", "else self.watermark - overlap", "else self.watermark"),),
+        (SOAK,),
+    ),
+    Mutant(
+        "the checkpoint commits before the merge",
+        (
+            (
+                "load/hold.py",
+                (
+                    "        with self._warehouse.transaction() as connection:\n"
+                    "            self._lock_merges(connection, shared=not alone)\n"
+                ),
+                (
+                    "        if reached is not None:\n"
+                    "            with self._warehouse.transaction() as connection:\n"
+                    "                self._move(connection, reached)\n"
+                    "        with self._warehouse.transaction() as connection:\n"
+                    "            self._lock_merges(connection, shared=not alone)\n"
+                ),
+            ),
+            (
+                "load/hold.py",
+                (
+                    "            self._keep_account(connection, batch, parent_id)\n"
+                    "            if reached is not None:\n"
+                    "                self._move(connection, reached)\n"
+                ),
+                "            self._keep_account(connection, batch, parent_id)\n",
+            ),
+        ),
+        (KILLS,),
+    ),
+    Mutant(
+        "a resumed pass ends at today's clock",
+        (
+            (
+                "passes/window.py",
+                "            self._run(stored)\n",
+                (
+                    "            window = replace(stored.window, until=work.engine.source.now())\n"
+                    "            self._run(replace(stored, window=window))\n"
+                    "            return\n"
+                ),
+            ),
+        ),
+        (WINDOW, SOAK),
+    ),
+    Mutant(
+        "a short page ends the list",
+        (
+            (
+                "passes/reader.py",
+                "        batch = self._reader.settled(self._pending, query, self._parent_id,",
+                (
+                    "        if self._start % query.page_size:\n"
+                    "            return None\n"
+                    "        batch = self._reader.settled(self._pending, query, self._parent_id,"
+                ),
+            ),
+        ),
+        (SOAK,),
+    ),
+    Mutant(
+        "a page that stays broken is taken for an empty one",
+        (
+            (
+                "passes/reader.py",
+                "batch = isolate(self, query, error, parent_id=parent_id, start=start)",
+                'batch = self._typed(b"[]", query, parent_id, start)',
+            ),
+        ),
+        (SOAK,),
+    ),
+    Mutant(
+        "a 404 is taken for an empty list",
+        (
+            (
+                "passes/reader.py",
+                "        except (SourceBroken, SourceDown) as error:\n            self._good = 0\n",
+                (
+                    "        except PipelineError as error:\n"
+                    '            if ": 404" in str(error):\n'
+                    '                return self._typed(b"[]", query, parent_id, start)\n'
+                    "            if not isinstance(error, SourceBroken | SourceDown):\n"
+                    "                raise\n"
+                    "            self._good = 0\n"
+                ),
+            ),
+        ),
+        ("tests/story/test_sync_trouble.py",),
+    ),
+    Mutant(
+        "an outage is blamed on records",
+        (
+            (
+                "passes/poison.py",
+                "        if not reader.answers():\n            raise error\n        if size == 1",
+                "        if size == 1",
+            ),
+        ),
+        ("tests/story/test_poison.py", "tests/story/test_retries.py"),
+    ),
+    Mutant(
+        "too many rejects, and the watermark moves",
+        (("passes/work.py", "if self.judged_rejects > allowed:", "if allowed < 0:"),),
+        ("tests/story/test_dead_letters.py", "tests/story/test_poison.py"),
+    ),
+    Mutant(
+        "dead letters are never tried again",
+        (("sync.py", "        retry_due(work)\n", "        _ = retry_due\n"),),
+        ("tests/story/test_dead_letters.py",),
+    ),
+    Mutant(
+        "an older copy wins",
+        (
+            (
+                "load/merge.py",
+                "return later or not _older(stamp, before.stamp)",
+                "return later or not _older(before.stamp, before.stamp)",
+            ),
+        ),
+        ("tests/integration/test_merge.py",),
+    ),
+    Mutant(
+        "a deleted record that comes back stays deleted",
+        (
+            (
+                "load/merge.py",
+                "if not before.deleted and before.row_hash ==",
+                "if before.row_hash ==",
+            ),
+        ),
+        (SOAK,),
+    ),
+    Mutant(
+        "what no stamp betrays is not healed",
+        (
+            (
+                "load/merge.py",
+                "before.synced_at < read_after",
+                "before.synced_at < before.synced_at",
+            ),
+        ),
+        (SOAK,),
+    ),
+    Mutant(
+        "rows are deleted without a second question",
+        (
+            (
+                "passes/retire.py",
+                "    return [own for own in gone if own not in still]\n",
+                "    return [own for own in gone if own not in still or own]\n",
+            ),
+        ),
+        ("tests/story/test_reconcile.py", "tests/story/test_reconcile_guard.py"),
+    ),
+    Mutant(
+        "rows that were just synced are deleted",
+        (
+            (
+                "load/hold.py",
+                '" and _synced_at < %s"',
+                '" and coalesce(_synced_at < %s, true) is not null"',
+            ),
+        ),
+        ("tests/story/test_reconcile.py", "tests/story/test_reconcile_guard.py"),
+    ),
+    Mutant(
+        "only parents that changed have their children read",
+        (
+            (
+                "load/hold.py",
+                "return moved, due or [own for own, changed, _ in parents if not changed][:1]",
+                "return moved, due[:0]",
+            ),
+        ),
+        ("tests/story/test_sync_children.py",),
+    ),
+    Mutant(
+        "two runners of one entity at once",
+        (("load/warehouse.py", "    if not (row and row[0]):\n", "    if not row:\n"),),
+        ("tests/story/test_holds.py",),
+    ),
+    Mutant(
+        "Retry-After is not obeyed",
+        (
+            (
+                "extract/client.py",
+                "pause = _UNKNOWN_PAUSE if error.retry_after is None else error.retry_after",
+                "pause = 0.01",
+            ),
+        ),
+        ("tests/story/test_retries.py",),
+    ),
+    Mutant(
+        "numbers go through floats",
+        (("normalize/numbers.py", "made = Decimal(text)", "made = Decimal(float(text))"),),
+        (SOAK,),
+    ),
+    Mutant(
+        "NULs are left in texts",
+        (("normalize/mend.py", 'value.replace("\\x00", "").encode', "value.encode"),),
+        (SOAK,),
+    ),
+)
