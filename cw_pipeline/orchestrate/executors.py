@@ -7,6 +7,7 @@ should not wait for another's.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -23,24 +24,28 @@ _CELERY = {
 }
 
 
+_ENGINES = {
+    "celery": ("dagster_celery", "celery_executor"),
+    "k8s": ("dagster_k8s", "k8s_job_executor"),
+}
+
+
 def executor(settings: Settings) -> dg.ExecutorDefinition:
     """The executor that CW_EXECUTOR names. Raises ConfigError if it is not installed."""
-    # Imported here: each is installed only where it is used.
+    if settings.executor == "in_process":
+        return dg.in_process_executor
+    package, name = _ENGINES[settings.executor]
     try:
-        if settings.executor == "celery":
-            from dagster_celery import celery_executor  # noqa: PLC0415
-
-            return celery_executor.configured(_CELERY, name="celery")
-        if settings.executor == "k8s":
-            from dagster_k8s import k8s_job_executor  # noqa: PLC0415
-
-            return k8s_job_executor
+        # By name: each is installed only where it is used.
+        found: dg.ExecutorDefinition = getattr(import_module(package), name)
     except ImportError as error:
         raise ConfigError(
             f"CW_EXECUTOR={settings.executor} needs a package that is not installed here:"
             f" pip install 'cw-pipeline[{settings.executor}]'"
         ) from error
-    return dg.in_process_executor
+    if settings.executor == "celery":
+        return found.configured(_CELERY, name="celery")
+    return found
 
 
 def step_tags(settings: Settings) -> dict[str, str]:

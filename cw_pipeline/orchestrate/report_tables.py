@@ -14,7 +14,7 @@ from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Report
 from cw_pipeline.normalize.report_rows import report_entity
 from cw_pipeline.orchestrate import metadata
-from cw_pipeline.orchestrate.assets import POOL
+from cw_pipeline.orchestrate.assets import pool
 from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
@@ -53,7 +53,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         ],
         can_subset=True,
         op_tags=step_tags(settings),
-        pool=POOL,
+        pool=pool(settings),
     )
     def sync_report_tables(
         context: dg.AssetExecutionContext,

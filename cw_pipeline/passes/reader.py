@@ -166,9 +166,8 @@ class Reader:
         """
         self._engine.check()
         policy = BRIEF if suspect else None
-        return self._engine.fetchers.submit(
-            self._engine.source.ask, query, _sound, self.tally, policy=policy
-        )
+        ask = self._engine.source.ask
+        return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
