@@ -150,6 +150,7 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     for own in range(1, 8):
         ticket(connection, own)
         entry(connection, own, ticket_id=own)
+    entry(connection, 4, ticket_id=4, time_start=NOW - timedelta(days=5))
     ticket(connection, 7, closed_flag=True, closed_date=NOW - timedelta(days=2))
     add(connection, "system_members", id=1, identifier="a", daily_capacity=8, hourly_cost=30)
     add(connection, "system_members", id=2, identifier="b", daily_capacity=8, hourly_cost=30)
@@ -169,11 +170,14 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
         "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
         " values ('connectwise', 'time/entries', 4, 'ticket_id', '4', now()),"
         " ('connectwise', 'time/entries', 4, 'member_id', '1', now()),"
-        " ('connectwise', 'time/entries', 4, 'time_start', %(now)s, now()),"
+        " ('connectwise', 'time/entries', 4, 'time_start', %(began)s, now()),"
         " ('connectwise', 'service/tickets', 7, 'closed_flag', 'true', now()),"
         " ('connectwise', 'service/tickets', 7, 'closed_date', %(closed)s, now()),"
         " ('connectwise', 'service/tickets', 3, 'board_id', '1', now())",
-        {"now": NOW.isoformat(), "closed": (NOW - timedelta(days=2)).isoformat()},
+        {
+            "began": (NOW - timedelta(days=5)).isoformat(),
+            "closed": (NOW - timedelta(days=2)).isoformat(),
+        },
     )
     entry(connection, 9, ticket_id=1, billable_option="Billable")
     connection.execute(
