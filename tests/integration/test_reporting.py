@@ -197,6 +197,29 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
         assert rows == content(published, name), name
 
 
+def test_a_member_who_costs_more_costs_more_in_every_profit(
+    published: str, connection: psycopg.Connection
+) -> None:
+    def costs() -> list[Any]:
+        asked = "select sum(labour_cost) from reporting."
+        views = ("fct_member_day", "fct_agreement_month", "kpi_client_month", "fct_project")
+        return [connection.execute(f"{asked}{view}".encode()).fetchone() for view in views]
+
+    add(connection, "system_members", id=1, identifier="a", hourly_cost=30)
+    add(connection, "company_companies", id=1, name="Acme")
+    add(connection, "finance_agreements", id=1, company_id=1, start_date=NOW.date())
+    add(connection, "project_projects", id=1, company_id=1)
+    entry(connection, 1, company_id=1, agreement_id=1, project_id=1)
+    connection.commit()
+    refresh(published, "connectwise")
+    assert costs() == [(60,)] * 4
+    connection.commit()
+    add(connection, "system_members", id=1, identifier="a", hourly_cost=50)
+    connection.commit()
+    refresh(published, "connectwise")
+    assert costs() == [(100,)] * 4
+
+
 def test_a_refresh_leaves_rows_alone_that_nothing_changed(
     published: str, connection: psycopg.Connection
 ) -> None:
