@@ -1,8 +1,7 @@
 -- One row per local day and board: what came in and what was closed that day. Service tickets only;
 -- merged tickets are left out, children count. Counts and sums, so that they add up over days and
 -- boards; divide them for averages. Source: fct_ticket_all and the history of changes.
--- Not kept: each of the three asks the table for the days it needs.
-with tickets as not materialized (
+with tickets as not materialized ( -- each of the three asks the table for the days it needs
     select * from {{reporting}}.fct_ticket_all
     where record_type = 'ServiceTicket' and not is_merged and not is_deleted
 ),

@@ -169,6 +169,7 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     for own in range(1, 8):
         ticket(connection, own)
         entry(connection, own, ticket_id=own)
+    entry(connection, 4, ticket_id=4, time_start=NOW - timedelta(days=5))
     ticket(connection, 7, closed_flag=True, closed_date=NOW - timedelta(days=2))
     add(connection, "system_members", id=1, identifier="a", daily_capacity=8, hourly_cost=30)
     add(connection, "system_members", id=2, identifier="b", daily_capacity=8, hourly_cost=30)
@@ -188,11 +189,14 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
         "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
         " values ('connectwise', 'time/entries', 4, 'ticket_id', '4', now()),"
         " ('connectwise', 'time/entries', 4, 'member_id', '1', now()),"
-        " ('connectwise', 'time/entries', 4, 'time_start', %(now)s, now()),"
+        " ('connectwise', 'time/entries', 4, 'time_start', %(began)s, now()),"
         " ('connectwise', 'service/tickets', 7, 'closed_flag', 'true', now()),"
         " ('connectwise', 'service/tickets', 7, 'closed_date', %(closed)s, now()),"
         " ('connectwise', 'service/tickets', 3, 'board_id', '1', now())",
-        {"now": NOW.isoformat(), "closed": (NOW - timedelta(days=2)).isoformat()},
+        {
+            "began": (NOW - timedelta(days=5)).isoformat(),
+            "closed": (NOW - timedelta(days=2)).isoformat(),
+        },
     )
     entry(connection, 9, ticket_id=1, billable_option="Billable")
     connection.execute(
@@ -210,6 +214,29 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     for name, rows in changed.items():
         assert rows, name
         assert rows == content(published, name), name
+
+
+def test_a_member_who_costs_more_costs_more_in_every_profit(
+    published: str, connection: psycopg.Connection
+) -> None:
+    def costs() -> list[Any]:
+        asked = "select sum(labour_cost) from reporting."
+        views = ("fct_member_day", "fct_agreement_month", "kpi_client_month", "fct_project")
+        return [connection.execute(f"{asked}{view}".encode()).fetchone() for view in views]
+
+    add(connection, "system_members", id=1, identifier="a", hourly_cost=30)
+    add(connection, "company_companies", id=1, name="Acme")
+    add(connection, "finance_agreements", id=1, company_id=1, start_date=NOW.date())
+    add(connection, "project_projects", id=1, company_id=1)
+    entry(connection, 1, company_id=1, agreement_id=1, project_id=1)
+    connection.commit()
+    refresh(published, "connectwise")
+    assert costs() == [(60,)] * 4
+    connection.commit()
+    add(connection, "system_members", id=1, identifier="a", hourly_cost=50)
+    connection.commit()
+    refresh(published, "connectwise")
+    assert costs() == [(100,)] * 4
 
 
 def test_a_refresh_leaves_rows_alone_that_nothing_changed(
