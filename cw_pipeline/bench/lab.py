@@ -137,10 +137,7 @@ class Lab:
         site: str | None = None,
         **settings: object,
     ) -> Run:
-        """One sync, or `proof`, of these entities in a fresh process.
-
-        Raises BenchFailed if any failed, or is not proven.
-        """
+        """One sync, or proof, of these entities in a fresh process. Raises BenchFailed."""
         own = {
             "site": site or self.url,
             "company": company,
