@@ -7,6 +7,7 @@ should not wait for another's.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,6 +18,10 @@ from cw_pipeline.orchestrate.tags import CELERY_QUEUE
 if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
 
+_EXECUTORS = {
+    "celery": ("dagster_celery", "celery_executor"),
+    "k8s": ("dagster_k8s", "k8s_job_executor"),
+}
 _CELERY = {
     "broker": {"env": "DAGSTER_CELERY_BROKER"},
     "backend": {"env": "DAGSTER_CELERY_BACKEND"},
@@ -25,22 +30,18 @@ _CELERY = {
 
 def executor(settings: Settings) -> dg.ExecutorDefinition:
     """The executor that CW_EXECUTOR names. Raises ConfigError if it is not installed."""
-    # Imported here: each is installed only where it is used.
+    if settings.executor == "in_process":
+        return dg.in_process_executor
+    module, name = _EXECUTORS[settings.executor]
     try:
-        if settings.executor == "celery":
-            from dagster_celery import celery_executor  # noqa: PLC0415
-
-            return celery_executor.configured(_CELERY, name="celery")
-        if settings.executor == "k8s":
-            from dagster_k8s import k8s_job_executor  # noqa: PLC0415
-
-            return k8s_job_executor
+        # By name: each is an extra, installed only where it is used.
+        made: dg.ExecutorDefinition = getattr(import_module(module), name)
     except ImportError as error:
         raise ConfigError(
             f"CW_EXECUTOR={settings.executor} needs a package that is not installed here:"
             f" pip install 'cw-pipeline[{settings.executor}]'"
         ) from error
-    return dg.in_process_executor
+    return made.configured(_CELERY, name="celery") if settings.executor == "celery" else made
 
 
 def step_tags(settings: Settings) -> dict[str, str]:
