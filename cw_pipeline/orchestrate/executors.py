@@ -18,15 +18,13 @@ from cw_pipeline.orchestrate.tags import CELERY_QUEUE
 if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
 
+_EXECUTORS = {
+    "celery": ("dagster_celery", "celery_executor"),
+    "k8s": ("dagster_k8s", "k8s_job_executor"),
+}
 _CELERY = {
     "broker": {"env": "DAGSTER_CELERY_BROKER"},
     "backend": {"env": "DAGSTER_CELERY_BACKEND"},
-}
-
-
-_ENGINES = {
-    "celery": ("dagster_celery", "celery_executor"),
-    "k8s": ("dagster_k8s", "k8s_job_executor"),
 }
 
 
@@ -34,18 +32,16 @@ def executor(settings: Settings) -> dg.ExecutorDefinition:
     """The executor that CW_EXECUTOR names. Raises ConfigError if it is not installed."""
     if settings.executor == "in_process":
         return dg.in_process_executor
-    package, name = _ENGINES[settings.executor]
+    module, name = _EXECUTORS[settings.executor]
     try:
-        # By name: each is installed only where it is used.
-        found: dg.ExecutorDefinition = getattr(import_module(package), name)
+        # By name: each is an extra, installed only where it is used.
+        made: dg.ExecutorDefinition = getattr(import_module(module), name)
     except ImportError as error:
         raise ConfigError(
             f"CW_EXECUTOR={settings.executor} needs a package that is not installed here:"
             f" pip install 'cw-pipeline[{settings.executor}]'"
         ) from error
-    if settings.executor == "celery":
-        return found.configured(_CELERY, name="celery")
-    return found
+    return made.configured(_CELERY, name="celery") if settings.executor == "celery" else made
 
 
 def step_tags(settings: Settings) -> dict[str, str]:

@@ -15,7 +15,9 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
+from cw_pipeline import wiring
 from cw_pipeline.errors import PipelineError
+from cw_pipeline.load import version_fault
 from cw_pipeline.orchestrate.promises import FRESH, judged
 from cw_pipeline.orchestrate.tags import COMMAND, TENANT, TRIGGER, tenant_of
 from cw_pipeline.orchestrate.tenant_run import TenantRun
@@ -160,8 +162,12 @@ def _judgements(
 
 def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
     """Which entities are older than promised, by the warehouse: also when nothing ran at all."""
+    run = TenantRun("", yielding=True)
     try:
-        standings = TenantRun("", yielding=True).standings()
+        # At once, where a connection pool would try for longer than a tick may last.
+        if fault := version_fault(wiring.dsn(run.settings())):
+            return {"the warehouse": Trouble(datetime.now(UTC), fault, _UNREACHED)}
+        standings = run.standings()
     except PipelineError as error:
         return {"the warehouse": Trouble(datetime.now(UTC), str(error), _UNREACHED)}
     found: Found = {"the warehouse": None}

@@ -154,7 +154,7 @@ def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
     album.take("run")
 
     page.goto("/automation")
-    see(page.locator("[class*=witch]")).to_have_count(10)  # schedules and sensors, all of them
+    see(page.locator("[class*=witch]")).to_have_count(10)  # all are known
     album.take("automation")
 
 
