@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -40,6 +42,10 @@ log = logging.getLogger(__name__)
 
 _WHOLE_EVERY = timedelta(days=1)
 _UPDATED = "last_update_utc"
+
+
+class _Unkeyed(Exception):
+    """No column of the report carries paging: it is read by offsets."""
 
 
 class _Unfiltered(Exception):
@@ -133,14 +139,26 @@ class _Pass:
         return watermark - self.engine.limits.overlap
 
     def _read(self, entity: Entity, since: datetime | None) -> None:
+        """Puts what the report shows beside the table."""
+        key = _candidate(entity.columns)
+        query = self._query(entity, since)
+        ordered = replace(query, order=f"{_declared(entity)[key]} asc") if key else query
+        try:
+            self._stage(entity, since, self._pages_by_key(entity, ordered, key))
+        except _Unkeyed:
+            self._stage(entity, since, self._pages_by_offset(entity, ordered))
+        except SourceRefused:  # it takes no such order
+            self._stage(entity, since, self._pages_by_offset(entity, query))
+
+    def _stage(
+        self, entity: Entity, since: datetime | None, pages: Iterator[list[list[Any]]]
+    ) -> None:
         self.table.clear(entity)
         self.report.rows_read = self.report.pages = 0
         at = next((i for i, c in enumerate(entity.columns) if c.name == _UPDATED), None)
         hidden = self.engine.privacy.columns(entity) if self.engine.privacy else {}
-        for page in self._pages(entity, since):
-            values = (
-                [self._shown(entity, row, hidden) for row in page.rows] if hidden else page.rows
-            )
+        for page in pages:
+            values = [self._shown(entity, row, hidden) for row in page] if hidden else page
             rows = typed(entity.columns, values)
             if since is not None and at is not None and any(_older(row[at], since) for row in rows):
                 raise _Unfiltered
@@ -156,27 +174,48 @@ class _Pass:
             for column, value in zip(entity.columns, row, strict=True)
         ]
 
-    def _pages(self, entity: Entity, since: datetime | None) -> Iterator[ReportPage]:
+    def _pages_by_key(
+        self, entity: Entity, query: Query, key: str | None
+    ) -> Iterator[list[list[Any]]]:
+        """Pages of rows in the order of the report's first id, each from where the last one ended.
+
+        Offsets would skip a row for each one that goes meanwhile. The rows of a page's last id are
+        left to the next page, which has all of them. Raises _Unkeyed if there is no such order.
+        """
+        if key is None:
+            raise _Unkeyed
+        names = _declared(entity)
+        at, own = list(names).index(key), names[key]
+        asked, floor = query, Decimal("-Infinity")
+        while page := self._rows(entity, asked):
+            ids = [row[at] for row in page]
+            if not _rising(ids, floor):
+                raise _Unkeyed
+            floor, single = ids[-1], ids[0] == ids[-1]
+            if single and len(ids) > 1:
+                raise _Unkeyed  # there may be more of this id than a page holds
+            yield [row for row in page if single or row[at] != floor]
+            condition = f"{own} {'>' if single else '>='} {floor}"
+            asked = replace(query, conditions=(*query.conditions, condition))
+
+    def _pages_by_offset(self, entity: Entity, query: Query) -> Iterator[list[list[Any]]]:
         """Pages until an empty one, or until the same one comes again: then there are no pages."""
-        declared = {column.name: column.path[0] for column in entity.columns}
-        query = Query(self._path, page_size=self.engine.limits.page_size, paging=Paging.OFFSET)
-        if since is not None:
-            condition = f"{declared[_UPDATED]} >= {instant(since)}"
-            query = replace(query, conditions=(condition,))
-        key = _candidate(entity.columns)
-        ordered = replace(query, order=f"{declared[key]} asc") if key else query
-        try:
-            page = self._ask(ordered)
-            query = ordered
-        except SourceRefused:
-            page = self._ask(query)  # it takes no such order
         before: list[list[Any]] = []
-        while page.rows and page.rows != before:
-            if [column.column for column in page.columns] != list(declared.values()):
-                raise SourceBroken(f"{self._path}: its columns changed while it was read")
+        while (page := self._rows(entity, query)) and page != before:
             yield page
-            before, query = page.rows, query.after(None)
-            page = self._ask(query)
+            before, query = page, query.after(None)
+
+    def _query(self, entity: Entity, since: datetime | None) -> Query:
+        query = Query(self._path, page_size=self.engine.limits.page_size, paging=Paging.OFFSET)
+        if since is None:
+            return query
+        return replace(query, conditions=(f"{_declared(entity)[_UPDATED]} >= {instant(since)}",))
+
+    def _rows(self, entity: Entity, query: Query) -> list[list[Any]]:
+        page = self._ask(query)
+        if [column.column for column in page.columns] != list(_declared(entity).values()):
+            raise SourceBroken(f"{self._path}: its columns changed while it was read")
+        return page.rows
 
     def _merge(self, entity: Entity, *, whole: bool) -> bool:
         """Whether what was read may take the place of what is there, and does."""
@@ -212,6 +251,18 @@ def _candidate(columns: Sequence[Column]) -> str | None:
     """The first id in the report: if anything tells its rows apart, it does."""
     found = (c.name for c in columns if c.kind is Kind.NUMERIC and c.name.endswith("rec_id"))
     return next(found, None)
+
+
+def _declared(entity: Entity) -> dict[str, str]:
+    """What the report calls each column."""
+    return {column.name: column.path[0] for column in entity.columns}
+
+
+def _rising(ids: Sequence[Any], floor: Any) -> bool:  # noqa: ANN401 - a JSON value may be anything
+    """Whether the ids are numbers in order, from `floor` on."""
+    if not all(isinstance(own, int | float | Decimal) for own in ids):
+        return False
+    return all(before <= own for before, own in pairwise([floor, *ids]))
 
 
 def _older(stamp: datetime | None, than: datetime) -> bool:

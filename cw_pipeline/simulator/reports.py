@@ -14,6 +14,7 @@ from cw_pipeline.simulator.report_set import REPORTS, WITHOUT_ROWS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cw_pipeline.simulator.collection import Collection
     from cw_pipeline.simulator.query import Question
     from cw_pipeline.simulator.tenant import Tenant
 
@@ -78,6 +79,7 @@ class Reports:
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
         self._reports = {name: _declared(name, *rest) for name, rest in REPORTS.items()}
+        self._made: tuple[object, list[Row]] = (None, [])
 
     def names(self) -> list[str]:
         """The name of every report, sorted."""
@@ -125,7 +127,7 @@ class Reports:
 
     def _rows(self, report: Report, asked: Question) -> list[Row]:
         """Every row that answers the conditions, in the order asked for."""
-        rows = [tuple(c.value(record) for c in report.columns) for record in self._records(report)]
+        rows = self._all(report)
         if not (asked.conditions or asked.order_by):
             return rows
         names = [column.name for column in report.columns]
@@ -135,10 +137,20 @@ class Reports:
             named = [(at, row) for at, row in named if test(row)]
         return [rows[at] for at in ordered(named, asked.order_by)]
 
-    def _records(self, report: Report) -> list[dict[str, Any]]:
+    def _all(self, report: Report) -> list[Row]:
+        """The rows, made once for all pages of a report, as long as nothing changes below it."""
+        lists = self._lists(report)
+        stand = (report, len(lists), sum(each.version for each in lists))
+        if self._made[0] != stand:
+            records = (record for each in lists for record in each)
+            rows = [tuple(c.value(record) for c in report.columns) for record in records]
+            self._made = (stand, rows)
+        return self._made[1]
+
+    def _lists(self, report: Report) -> list[Collection]:
         if "{}" not in report.path:
-            return list(self._tenant.collection(report.path))
-        return [each for one in self._tenant.children(report.path) for each in one]
+            return [self._tenant.collection(report.path)]
+        return self._tenant.children(report.path)
 
 
 def _declared(name: str, path: str, columns: str) -> Report:
