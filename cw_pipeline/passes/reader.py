@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from cw_pipeline.errors import SourceError
+    from cw_pipeline.extract import Policy
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.passes.engine import Engine
 
@@ -165,10 +166,10 @@ class Reader:
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
         self._engine.check()
-        policy = BRIEF if suspect else None
-        return self._engine.fetchers.submit(
-            self._engine.source.ask, query, _sound, self.tally, policy=policy
-        )
+        return self._engine.fetchers.submit(self._fetched, query, BRIEF if suspect else None)
+
+    def _fetched(self, query: Query, policy: Policy | None) -> bytes:
+        return self._engine.source.ask(query, _sound, self.tally, policy=policy)
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
