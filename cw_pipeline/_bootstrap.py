@@ -33,6 +33,7 @@ UNFINISHED = "unfinished"
 
 NEEDED = (
     "alembic",
+    "apprise",
     "click",
     "dagster",
     "dagster_postgres",
@@ -62,6 +63,7 @@ NEEDED_BY_TEST = (
     "packaging",
     "pytest",
     "pytest_timeout",
+    "xdist",
     "ruff",
 )
 

@@ -55,6 +55,7 @@ RIGHTS = {
 
 NAMES = ("readable", "count", "filterable", "forward_only", "by_id")
 _SAMPLE = 2
+_NO_PARENT = "no parent to ask it of, so what it allows is not known yet"
 
 
 @dataclass(slots=True)
@@ -69,6 +70,11 @@ class Finding:
     by_id: bool | None = None
     records: int | None = None
     detail: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing has to be mended: it can be read, or there is nothing yet to read."""
+        return bool(self.readable) or self.detail == _NO_PARENT
 
     @property
     def seen(self) -> dict[str, bool]:
@@ -125,7 +131,7 @@ class Prober:
     def _ask_everything(self, entity: Entity, found: Finding) -> None:
         parents = self._parents(entity)
         if parents is None:
-            found.detail = "no parent to ask it of"
+            found.detail = _NO_PARENT
             return
         sample = self._sample(entity, parents)
         found.readable = True

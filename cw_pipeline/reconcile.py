@@ -44,10 +44,16 @@ def reconcile_all(
     yield from _each(chosen, engine, "reconcile", lambda work: _reconciled(work, guard))
 
 
-def reread_all(entities: Iterable[Entity], engine: Engine, *, nights: int = 14) -> Iterator[Audit]:
-    """The re-read of the next slice of each entity that has stamps: its audit, with the drift."""
+def reread_all(
+    entities: Iterable[Entity], engine: Engine, *, nights: int | None = None
+) -> Iterator[Audit]:
+    """The re-read of the next slice of each entity that has stamps: its audit, with the drift.
+
+    A slice is a `nights`-th of the list; of as many as CW_REREAD_NIGHTS says, if not given.
+    """
     stamped = [entity for entity in entities if entity.keeping is Keeping.WINDOW]
-    yield from _each(stamped, engine, "reread", lambda work: reread(work, nights))
+    slices = nights or engine.limits.reread_nights
+    yield from _each(stamped, engine, "reread", lambda work: reread(work, slices))
 
 
 def _reconciled(work: Work, guard: Guard) -> Audit:
@@ -95,6 +101,7 @@ def _accounted(work: Work, examine: Callable[[Work], Audit]) -> Audit:
     why: str | None = "interrupted"
     try:
         audit = examine(work)
+        work.report.row_count = work.row_count()
         work.hold.ledger.write_audit(audit)
         status, why = "done", None
     except Exception as error:
@@ -115,7 +122,10 @@ def _shrunk(entities: list[Entity], engine: Engine) -> str:
     lost = [entity.name for entity in entities if entity.parent is None and _lost(entity, engine)]
     if not lost:
         return ""
-    return f"the API member may no longer read {', '.join(lost)}: its security role has shrunk"
+    return (
+        f"the API member may no longer read {', '.join(lost)}: its security role has shrunk (what"
+        " it shall not read any more, take out of CW_ENTITIES)"
+    )
 
 
 def _lost(entity: Entity, engine: Engine) -> bool:

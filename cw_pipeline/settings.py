@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -26,6 +26,16 @@ def _zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ValueError("an IANA time zone is needed, for example America/New_York") from error
     return name
+
+
+def _not_taken(schema: str) -> str:
+    """Tables of a tenant must not land among the pipeline's state or another tenant's reports."""
+    if schema == "cw_sync" or schema.startswith("pg_") or schema.endswith("reporting"):
+        raise ValueError(
+            f"{schema!r} is kept for the pipeline's state, reports, or PostgreSQL itself; another"
+            " name is needed"
+        )
+    return schema
 
 
 Text = Annotated[str | None, BeforeValidator(_no_blank)]
@@ -49,7 +59,7 @@ class Settings(BaseSettings):
     user_type: str = Field("member", pattern="^(member|integrator)$")
     api_version: str = "2025.1"
     warehouse_dsn: Secret = None
-    schema_: str = Field(
+    schema_: Annotated[str, AfterValidator(_not_taken)] = Field(
         "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"
     )
     entities: Text = None
@@ -64,6 +74,7 @@ class Settings(BaseSettings):
     min_rejects: int = Field(50, ge=0)
     children_max_age_hours: float = Field(24, gt=0)
     children_share: float = Field(0.2, gt=0, le=1)
+    reread_nights: int = Field(14, ge=1)
     timeout_seconds: float = Field(60, gt=0)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     history_columns: Text = None
@@ -73,6 +84,11 @@ class Settings(BaseSettings):
     reports: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
+    dagster_url: Text = None
+    code_location: str = "cw_pipeline"
+    executor: Literal["in_process", "celery", "k8s"] = "in_process"
+    keep_runs_days: int = Field(90, ge=1)
+    alert_urls: Secret = None
     refresh_cron: str = "*/15 * * * *"
     backfill_start: date = date(2015, 1, 1)
     fresh_minutes: int = Field(120, ge=1)

@@ -76,7 +76,7 @@ def _accounted(work: Work, plan: Plan) -> None:
     why: str | None = "interrupted"
     try:
         _read(work, plan)
-        work.report.row_count = _row_count(work)
+        work.report.row_count = work.row_count()
         _remember(work)
         count_source(work)
         status, why = "done", None
@@ -87,16 +87,6 @@ def _accounted(work: Work, plan: Plan) -> None:
         raise
     finally:
         work.settle(status, why)
-
-
-def _row_count(work: Work) -> int:
-    """Live rows; counted only when they may have changed: a million rows take a while."""
-    report, ledger = work.report, work.hold.ledger
-    known = ledger.row_count()
-    if known is None or report.rows_inserted or report.rows_deleted or report.rows_updated:
-        known = work.hold.row_count()
-        ledger.remember_row_count(known)
-    return known
 
 
 def _remember(work: Work) -> None:

@@ -53,6 +53,7 @@ def limits(settings: Settings) -> Limits:
         min_rejects=settings.min_rejects,
         children_max_age=timedelta(hours=settings.children_max_age_hours),
         children_share=settings.children_share,
+        reread_nights=settings.reread_nights,
     )
 
 

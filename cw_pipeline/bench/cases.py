@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.bench import truth
 from cw_pipeline.bench.finding import Finding, cpu
 from cw_pipeline.bench.lab import Lab, first_line, process
+from cw_pipeline.bench.proof import proof
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.model import Entity, Keeping
 
@@ -247,7 +248,7 @@ def odd(lab: Lab, scale: Scale) -> Finding:
 
 
 CASES: Mapping[str, Callable[[Lab, Scale], Finding]] = {
-    each.__name__: each for each in (load, quota, idle, growth, small, odd)
+    each.__name__: each for each in (load, quota, idle, growth, small, odd, proof)
 }
 """Every case by name, in the order of the table."""
 

@@ -133,10 +133,14 @@ class Lab:
         entities: str = TICKETS,
         *,
         full: bool = False,
+        proof: bool = False,
         site: str | None = None,
         **settings: object,
     ) -> Run:
-        """One sync of these entities in a fresh process. Raises BenchFailed if any failed."""
+        """One sync, or `proof`, of these entities in a fresh process.
+
+        Raises BenchFailed if any failed, or is not proven.
+        """
         own = {
             "site": site or self.url,
             "company": company,
@@ -150,9 +154,8 @@ class Lab:
             **settings,
         }
         environment = {f"CW_{name.upper()}": str(value) for name, value in own.items()}
-        run = self.process(
-            "cw_pipeline.bench.worker", "full" if full else "", environment=environment
-        )
+        what = "proof" if proof else "full" if full else ""
+        run = self.process("cw_pipeline.bench.worker", what, environment=environment)
         if run.costs["failures"]:
             raise BenchFailed("; ".join(run.costs["failures"]))
         return run

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from cw_pipeline.bench.records import FIRST, stamp_of
-from cw_pipeline.passes.window import split
+from cw_pipeline.passes.ranges import parts, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Dataset:
         head = range(min(page_size, self.size))
         self._page(head)
         first, last = FIRST + len(head) - 1, FIRST + self.size - 1
-        for part in split(first, last, lanes if last - first >= 2 * page_size else 1):
+        for part in split(first, last, parts(last - first, page_size, lanes)):
             assert part.upto is not None
             low, high = part.after + 1 - FIRST, part.upto + 1 - FIRST
             for start in range(low, high, page_size):
@@ -112,7 +112,8 @@ class Dataset:
             chosen: Sequence[int] = range(start, max(start, min(start + size, end)))
         else:
             chosen = self._updated(since[1], _seconds(since[2]), start, end)[:size]
-        return self._page(chosen), FIRST + chosen[-1] if chosen else None
+        made = self._slim(chosen) if "fields" in asked else self._page(chosen)
+        return made, FIRST + chosen[-1] if chosen else None
 
     def _updated(self, how: str, since: float, start: int, end: int) -> Sequence[int]:
         if since <= stamp_of(0):
@@ -121,6 +122,10 @@ class Dataset:
         known = list(self._changed)
         found = known[bisect_right(known, start - 1) :]
         return [at for at in found if at < end and _after(int(self._changed[at]), how, since)]
+
+    def _slim(self, chosen: Sequence[int]) -> bytes:
+        raws = [self.records.slim(at, self._changed.get(at)) for at in chosen]
+        return isal_zlib.compress(b"[" + b",".join(raws) + b"]", _LEVEL, wbits=_GZIP)
 
     def _page(self, chosen: Sequence[int]) -> bytes:
         key = (chosen[0], chosen[-1], len(chosen)) if chosen else ()

@@ -1,10 +1,8 @@
-"""How cost grows with the number of records, as a picture."""
+"""How cost grows with the number of records, as a page that needs no network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from cw_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,38 +10,39 @@ if TYPE_CHECKING:
     from cw_pipeline.bench.finding import Finding
     from cw_pipeline.bench.lab import Run
 
+_PARTS = ("First load, seconds", "CPU seconds for a million records", "Memory of the worker, MB")
+
 
 def plot(found: Finding, path: Path) -> None:
-    """Draws the growth case's first loads: seconds, CPU a million rows, and memory.
+    """Draws the growth case's first loads: seconds, CPU a million rows, and memory."""
+    from plotly.subplots import make_subplots  # type: ignore[import-untyped] # noqa: PLC0415 - slow
 
-    Raises ConfigError without matplotlib, which the extra `bench` brings.
-    """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigError("the plot needs matplotlib: pip install 'cw-pipeline[bench]'") from error
-    runs = sorted((run for (run,) in _first_loads(found)), key=lambda run: run.rows)
+    runs = sorted(_first_loads(found), key=lambda run: run.rows)
     rows = [run.rows for run in runs]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    seconds, cpu, memory = figure.subplots(1, 3)
-    seconds.loglog(rows, [run.wall for run in runs], "o-", label="measured")
-    straight = [runs[-1].wall / rows[-1] * size for size in rows]
-    seconds.loglog(rows, straight, ":", color="grey", label="in proportion")
-    seconds.set(title="First load", ylabel="seconds")
-    seconds.legend()
-    for whose in ("client", "postgres", "server"):
-        spent = [run.a_million(whose) for run in runs]
-        if None not in spent:
-            cpu.semilogx(rows, spent, "o-", label=whose)
-    cpu.set(title="CPU", ylabel="seconds for a million records", ylim=(0, None))
-    cpu.legend()
-    memory.semilogx(rows, [run.costs["memory"] / 1e6 for run in runs], "o-")
-    memory.set(title="Memory of the worker", ylabel="MB", ylim=(0, None))
-    for part in (seconds, cpu, memory):
-        part.set_xlabel("records")
+    figure = make_subplots(cols=len(_PARTS), subplot_titles=_PARTS)
+    for part, name, values in _series(runs):
+        figure.add_scatter(x=rows, y=values, name=name, mode="lines+markers", row=1, col=part)
+    figure.update_xaxes(type="log", dtick=1, title="records")
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(type="log", dtick=1, col=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.write_html(path, include_plotlyjs=True)
 
 
-def _first_loads(found: Finding) -> list[list[Run]]:
-    return [runs for name, runs in found.runs.items() if name.isdigit()]
+def _series(runs: list[Run]) -> list[tuple[int, str, list[float]]]:
+    """Which part a line belongs to, its name, and its values."""
+    last = runs[-1]
+    found = [
+        (1, "measured", [run.wall for run in runs]),
+        (1, "in proportion", [last.wall / last.rows * run.rows for run in runs]),
+        (3, "memory", [run.costs["memory"] / 1e6 for run in runs]),
+    ]
+    for whose in ("client", "postgres", "server"):
+        spent = [each for run in runs if (each := run.a_million(whose)) is not None]
+        if len(spent) == len(runs):
+            found.append((2, whose, spent))
+    return found
+
+
+def _first_loads(found: Finding) -> list[Run]:
+    return [run for name, runs in found.runs.items() if name.isdigit() for run in runs]

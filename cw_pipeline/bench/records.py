@@ -23,8 +23,8 @@ _SEEDED = 2_000
 _ID = 987_654_321
 _STAMP = "1999-12-31T23:59:59Z"
 _BORN = 1_577_836_800  # 2020; every base stamp lies in the five years after it
-_SPAN = 5 * 365 * 86_400
-_STEP = 7919  # a prime, so that neighbours' stamps lie far apart
+SPAN = 5 * 365 * 86_400
+STEP = 7919  # a prime, so that neighbours' stamps lie far apart
 _KINDS = (
     ("Story Points", "Number", "EntryField"),
     ("Root Cause", "Text", "List"),
@@ -55,6 +55,11 @@ class Records:
         stamp = iso(stamp_of(at) if changed is None else changed)
         return self._templates(odd=odd)[at % self._distinct] % (own, word, stamp)
 
+    def slim(self, at: int, changed: float | None = None) -> bytes:
+        """The record as a sweep asks for it: id and stamp."""
+        stamp = iso(stamp_of(at) if changed is None else changed)
+        return b'{"id":%d,"_info":{"lastUpdated":"%b"}}' % (FIRST + at, stamp)
+
     def _templates(self, *, odd: bool) -> list[bytes]:
         if not odd:
             return self._made
@@ -65,7 +70,7 @@ class Records:
 
 def stamp_of(at: int) -> int:
     """When a record was last updated, in seconds since 1970, as long as nobody changes it."""
-    return _BORN + at * _STEP % _SPAN
+    return _BORN + at * STEP % SPAN
 
 
 def iso(seconds: float) -> bytes:
@@ -129,7 +134,7 @@ def _custom(at: int, dice: random.Random) -> dict[str, Any]:
         dice.choice(_CAUSES),
         str(dice.randrange(10**9)),
         dice.random() < 0.1,  # noqa: PLR2004 - one in ten
-        iso(_BORN + dice.randrange(_SPAN)).decode(),
+        iso(_BORN + dice.randrange(SPAN)).decode(),
     )
     field = {
         "id": at + 11,

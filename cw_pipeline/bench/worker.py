@@ -1,39 +1,41 @@
-"""One sync in a process of its own, and what it cost. Settings come from the environment."""
+"""One sync or proof in a process of its own, and its cost. Settings come from the environment."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from cw_pipeline import wiring
 from cw_pipeline.bench.meter import Meter, peak_memory
+from cw_pipeline.reconcile import reconcile_all
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync import Plan, sync_all
 
+if TYPE_CHECKING:
+    from cw_pipeline.passes.engine import Engine
 
-def main(*, full: bool, server: int | None) -> None:
-    """Syncs, and prints the costs of just that as JSON."""
+_COUNTED = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
+
+
+def main(what: str, server: int | None) -> None:
+    """Syncs, `full` or not, or makes the `proof`; prints the costs of just that as JSON."""
     settings = Settings.read()
     with (
         psycopg.connect(wiring.dsn(settings), autocommit=True) as connection,
         wiring.connected(settings) as engine,
     ):
-        entities = wiring.entities(settings)
         meter = Meter(connection, server)
-        reports = list(sync_all(entities, engine, Plan(full=full)))
+        done = _proof(engine, settings) if what == "proof" else _sync(engine, settings, what)
         spent = meter.spent()
         asked, lanes = engine.source.tally.requests, engine.limits.lanes
-    counted = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
     told = {
         **spent.plain(),
-        **{name: sum(getattr(report, name) for report in reports) for name in counted},
+        **done,
         "requests": asked,
-        "retries": sum(report.retries for report in reports),
-        "failures": [str(report.failure) for report in reports if report.failure],
-        "entities": len(reports),
         "lanes": lanes,
         "memory": peak_memory(),
         "process_cpu": time.process_time(),
@@ -41,5 +43,27 @@ def main(*, full: bool, server: int | None) -> None:
     sys.stdout.write(json.dumps(told))
 
 
+def _sync(engine: Engine, settings: Settings, what: str) -> dict[str, Any]:
+    reports = list(sync_all(wiring.entities(settings), engine, Plan(full=what == "full")))
+    return {
+        **{name: sum(getattr(report, name) for report in reports) for name in _COUNTED},
+        "retries": sum(report.retries for report in reports),
+        "failures": [str(report.failure) for report in reports if report.failure],
+        "entities": len(reports),
+    }
+
+
+def _proof(engine: Engine, settings: Settings) -> dict[str, Any]:
+    audits = list(reconcile_all(wiring.entities(settings), engine))
+    swept = sum(audit.source_rows or 0 for audit in audits)
+    return {
+        **dict.fromkeys(_COUNTED, 0),
+        "rows_read": swept,
+        "rows_unchanged": swept,
+        "failures": [audit.detail for audit in audits if not audit.proven],
+        "entities": len(audits),
+    }
+
+
 if __name__ == "__main__":
-    main(full="full" in sys.argv, server=int(sys.argv[1]) or None)
+    main("".join(sys.argv[2:]), int(sys.argv[1]) or None)

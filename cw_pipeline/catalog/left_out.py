@@ -19,9 +19,19 @@ _SAME = "the same records as another list that is kept"
 _ONE = "one record by its id, answered as a list"
 _ASKS = "answers for one kind of record and one id: read below the records that are chosen for it"
 _ACTS = "an action rather than a list: asking for it does something"
+_BUILT_IN = "choices that come with the product: a record that makes one carries its id and name"
 _READ_ELSEWHERE = "read with the reports, whose columns it describes"
 
 BY_PATH: Mapping[str, str] = {
+    "/expense/info/taxTypes": _BUILT_IN,
+    "/finance/info/currencyCodes": _BUILT_IN,
+    "/system/BillableOptions/info": _BUILT_IN,
+    "/system/directionalSyncs/info": _BUILT_IN,
+    "/system/documentTypes/info": _BUILT_IN,
+    "/system/info/locales": _BUILT_IN,
+    "/system/info/personas": _BUILT_IN,
+    "/system/m365contactsync/info": _BUILT_IN,
+    "/system/office365/application/info": _BUILT_IN,
     "/company/companies/{parentId}/typeAssociations": _FLAT,
     "/company/contacts/{parentId}/typeAssociations": _FLAT,
     "/procurement/products/{grandparentId}/components/{parentId}": _ONE,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cw_pipeline.cli import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cw_pipeline.model import Column, Entity
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,9 +22,32 @@ def catalog() -> None:
 
 @catalog.command("list")
 @click.argument("entities", nargs=-1, metavar="[ENTITY]...")
+@click.option("--columns", is_flag=True, help="Every column: table, name, type and field.")
+@click.option("--left-out", is_flag=True, help="The lists that are not synced, and why.")
 @show.as_json
-def list_(entities: tuple[str, ...], *, json_: bool) -> None:
-    """Every list the catalog knows, or those that names and globs choose."""
+def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bool) -> None:
+    """Every list the catalog knows, or those that names and globs choose.
+
+    How each is read: `window` asks for what changed, `snapshot` reads the list whole and compares,
+    `children` reads it parent by parent.
+    """
+    if left_out:
+        _left_out(json_=json_)
+        return
+    chosen = _chosen(entities)
+    if json_:
+        show.print_json([_plain(entity) for entity in chosen])
+    elif columns:
+        show.table(
+            ("table ", "column ", "type ", "key ", "field "),
+            [row for entity in chosen for row in _columns(entity)],
+        )
+    else:
+        heads = ("entity ", "table ", "key ", "read by ", "core ", "what it is ")
+        show.table(heads, map(_row, chosen))
+
+
+def _chosen(entities: tuple[str, ...]) -> list[Entity]:
     from cw_pipeline.catalog import select  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
 
@@ -26,19 +55,55 @@ def list_(entities: tuple[str, ...], *, json_: bool) -> None:
         chosen = select(",".join(entities) or "all")
     except ConfigError as error:
         raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
-    chosen = sorted(chosen, key=lambda entity: entity.name)
-    if json_:
-        names = ("name", "path", "table", "keeping", "parent", "core", "description")
-        show.print_json([{name: getattr(entity, name) for name in names} for entity in chosen])
-        return
-    heads = ("entity ", "table ", "read by ", "core ", "what it is ")
-    show.table(
-        heads,
-        [
-            (each.name, each.table, each.keeping, "core" if each.core else "", each.description)
-            for each in chosen
-        ],
+    return sorted(chosen, key=lambda entity: entity.name)
+
+
+def _row(entity: Entity) -> tuple[str, ...]:
+    core = "core" if entity.core else ""
+    return (
+        entity.name,
+        entity.table,
+        ", ".join(entity.key),
+        entity.keeping,
+        core,
+        entity.description,
     )
+
+
+def _columns(entity: Entity) -> Iterator[tuple[str, ...]]:
+    """The columns of an entity's table and of its arrays' tables, keys first."""
+    outside = [column for column in entity.row_columns if not column.path]
+    yield from _told(entity.table, [*outside, *entity.columns], entity.key)
+    for array in entity.arrays:
+        yield from _told(array.table, array.row_columns, ("parent_id", "position"), array.field)
+
+
+def _told(
+    table: str, columns: Sequence[Column], key: tuple[str, ...], above: str = ""
+) -> Iterator[tuple[str, ...]]:
+    for column in sorted(columns, key=lambda each: (each.name not in key, each.name[0] == "_")):
+        field = ".".join((above, *column.path) if above and column.path else column.path)
+        yield table, column.name, column.kind, "key" if column.name in key else "", field
+
+
+def _plain(entity: Entity) -> dict[str, Any]:
+    """An entity for programs."""
+    names = ("name", "path", "table", "key", "keeping", "parent", "core", "description")
+    heads = ("table", "column", "type", "key", "field")
+    columns = [dict(zip(heads, row, strict=True)) for row in _columns(entity)]
+    return {name: getattr(entity, name) for name in names} | {"columns": columns}
+
+
+def _left_out(*, json_: bool) -> None:
+    from cw_pipeline.catalog.facts import facts  # noqa: PLC0415
+    from cw_pipeline.catalog.left_out import reason  # noqa: PLC0415
+
+    whys = {path: reason(path, fact["kind"]) for path, fact in facts()["lists"].items()}
+    rows = [(path, why) for path, why in sorted(whys.items()) if why]
+    if json_:
+        show.print_json([{"path": path, "reason": why} for path, why in rows])
+    else:
+        show.table(("path ", "why it is left out "), rows)
 
 
 @catalog.command()

@@ -68,7 +68,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
         chosen = choose(settings, entities)
         with ground.grounded(settings) as settings:
             findings = _checked(settings, steps, chosen, deep=deep)
-    fine = all(step["ok"] for step in steps.taken) and all(found.readable for found in findings)
+    fine = all(step["ok"] for step in steps.taken) and all(found.well for found in findings)
     if json_:
         show.print_json({"ok": fine, "steps": steps.taken, "entities": findings})
     elif findings:
@@ -158,7 +158,7 @@ def _print(findings: Sequence[Finding], *, deep: bool) -> None:
     click.echo()
     for found in findings:
         if found.detail:
-            click.echo(f"{'!' if found.readable else '✗'} {found.entity}: {found.detail}")
+            click.echo(f"{'!' if found.well else '✗'} {found.entity}: {found.detail}")
 
 
 def _row(found: Finding, *, deep: bool) -> tuple[str, ...]:

@@ -10,6 +10,9 @@ import click
 
 from cw_pipeline.cli import show
 
+# By file: what the tests of a file stand on is made once. More than four would only wait.
+_ON_ALL_CORES = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+
 
 @click.command()
 @click.option("--reader", is_flag=True, help="Let the role reporting_reader read the reports.")
@@ -40,11 +43,11 @@ def migrate(*, reader: bool) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def test(arguments: tuple[str, ...]) -> int:
-    """Run the tests. Arguments go to pytest."""
+    """Run the tests; all of them on several cores. Arguments go to pytest."""
     from cw_pipeline.paths import IS_CHECKOUT, ROOT  # noqa: PLC0415
 
     if not IS_CHECKOUT:
         raise click.UsageError("the tests are in the project's checkout, and this is none")
     quiet = "-v" if os.environ.get("CI") else "-q"
-    command = [sys.executable, "-m", "pytest", quiet, *arguments]
+    command = [sys.executable, "-m", "pytest", quiet, *(arguments or _ON_ALL_CORES)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode

@@ -12,6 +12,7 @@ from cw_pipeline.cli.sync import choose, with_tables
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cw_pipeline.load.candidates import Candidate
     from cw_pipeline.model import Audit, Entity
     from cw_pipeline.settings import Settings
 
@@ -21,21 +22,39 @@ if TYPE_CHECKING:
 @click.option(
     "--apply-deletes", is_flag=True, help="Delete what is gone, however much it is, this once."
 )
+@click.option("--list-deletes", is_flag=True, help="List the rows that were kept; ask nobody.")
+@click.option(
+    "--reread", is_flag=True, help="Read the next slice of each list again, whatever stamps say."
+)
 @show.as_json
-def reconcile(entities: tuple[str, ...], *, apply_deletes: bool, json_: bool) -> int:
+def reconcile(
+    entities: tuple[str, ...],
+    *,
+    apply_deletes: bool,
+    list_deletes: bool,
+    reread: bool,
+    json_: bool,
+) -> int:
     """Prove that warehouse and tenant hold the same, and mend what differs.
 
     Compares every id and stamp of a list with its table. What is missing or stale is read again;
     what is gone at the source is marked deleted, unless so much would go that a narrowed security
-    role is the likelier reason.
+    role is the likelier reason: then it is kept, and --list-deletes lists it.
 
     Exits 0 if all is proven, 1 if something is left that needs a look.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.read().require_tenant()
+    if apply_deletes + list_deletes + reread > 1:
+        raise click.UsageError("--apply-deletes, --list-deletes and --reread exclude each other")
+    settings = Settings.read()
+    if list_deletes:
+        return _list(settings, entities, json_=json_)
+    settings.require_tenant()
     chosen = choose(settings, entities)
+    if reread:
+        return _reread(settings, chosen, json_=json_)
     with ground.grounded(settings) as settings:
         audits = run(settings, chosen, apply_deletes=apply_deletes, silent=json_)
     if json_:
@@ -43,6 +62,58 @@ def reconcile(entities: tuple[str, ...], *, apply_deletes: bool, json_: bool) ->
     else:
         click.echo(summary(audits))
     return 0 if all(audit.proven for audit in audits) else 1
+
+
+def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
+    """Shows what the guard kept."""
+    from cw_pipeline import ground  # noqa: PLC0415
+
+    names = [entity.name for entity in choose(settings, entities)] if entities else None
+    with ground.warehoused(settings) as grounded:
+        kept = _kept(grounded, names)
+    if json_:
+        show.print_json({"candidates": kept})
+    elif not kept:
+        click.echo("No rows were kept from deletion.")
+    else:
+        heads = ("entity ", "parent", "id", "missed since ", "kept because ")
+        show.table(heads, [_candidate(row) for row in kept])
+        click.echo("\nIf they are really gone, `reconcile --apply-deletes` deletes them, once.")
+    return 0
+
+
+def _kept(settings: Settings, names: list[str] | None) -> list[Candidate]:
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.cli.status import check_warehouse  # noqa: PLC0415
+    from cw_pipeline.load.candidates import candidates  # noqa: PLC0415
+
+    check_warehouse(settings)
+    with wiring.warehouse(settings) as warehouse, warehouse.connection() as connection:
+        return candidates(connection, warehouse.tenant, names)
+
+
+def _candidate(row: Candidate) -> tuple[str, ...]:
+    parent = "" if row.parent_id is None else str(row.parent_id)
+    return row.entity, parent, str(row.record_id), show.moment(row.seen_at), row.reason
+
+
+def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int:
+    """The next night of the rotation."""
+    from cw_pipeline import ground, wiring  # noqa: PLC0415
+    from cw_pipeline.reconcile import reread_all  # noqa: PLC0415
+
+    with (
+        ground.grounded(settings) as grounded,
+        wiring.connected(with_tables(grounded, chosen)) as engine,
+    ):
+        audits = list(reread_all(chosen, engine))
+    if json_:
+        show.print_json({"audits": audits})
+    else:
+        for audit in audits:
+            told = "" if audit.failure else f"{audit.source_rows or 0:,} read again"
+            click.echo(f"{audit.entity}: {audit.detail or told}, {audit.drift:,} had drifted")
+    return 1 if any(audit.failure for audit in audits) else 0
 
 
 def run(

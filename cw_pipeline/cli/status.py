@@ -62,7 +62,7 @@ def check_warehouse(settings: Settings) -> None:
 
 def _print(settings: Settings, entities: Sequence[EntityStatus]) -> None:
     heads = ("entity ", "complete through ", "age", "rows", "last run ", "dead letters", "drift")
-    show.table(heads, [_row(entity) for entity in entities])
+    show.table((*heads, "column drift"), [_row(entity) for entity in entities])
     click.echo()
     click.echo(totals(entities))
     for note in (*_notes(entities), *_unsynced(settings, entities)):
@@ -78,6 +78,7 @@ def _row(entity: EntityStatus) -> tuple[str, ...]:
         _last(entity),
         f"{entity.dead_letters:,}" if entity.dead_letters else "",
         f"{entity.drift:,}" if entity.drift else "",
+        f"{entity.column_drift:,}" if entity.column_drift else "",
     )
 
 
@@ -105,6 +106,8 @@ def totals(entities: Sequence[EntityStatus]) -> str:
 
 def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     """What somebody should look at, one line each."""
+    from cw_pipeline.load.advice import drifts, miscounted  # noqa: PLC0415
+
     notes = []
     for entity in entities:
         run = entity.last_run
@@ -116,18 +119,25 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
             kept = show.count(entity.quarantined, "row")
             notes.append(
                 f"! {entity.entity}: {kept} no longer listed at the source were kept by the guard."
-                " `reconcile --apply-deletes` deletes them if they are really gone"
+                " `reconcile --list-deletes` lists them, `reconcile --apply-deletes` deletes them"
+                " if they are really gone"
             )
         if entity.proven is False:
             notes.append(f"! {entity.entity}: the last reconcile could not prove it equal")
+        if entity.miscounted:
+            notes.append(f"! {entity.entity}: {miscounted(entity)}")
+        if entity.drifts:
+            notes.append(f"! {entity.entity}: {drifts(entity)}")
     return notes
 
 
 def _unsynced(settings: Settings, entities: Sequence[EntityStatus]) -> list[str]:
-    from cw_pipeline.catalog import select  # noqa: PLC0415
+    from cw_pipeline import wiring  # noqa: PLC0415
 
     touched = {entity.entity for entity in entities}
-    missing = [entity.name for entity in select(settings.entities) if entity.name not in touched]
+    wanted = [entity.name for entity in wiring.entities(settings)]
+    wanted += [f"system/reports/{name}" for name in wiring.reports(settings)]
+    missing = [name for name in wanted if name not in touched]
     if not missing:
         return []
     some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004

@@ -40,6 +40,7 @@ class Moment(click.ParamType[datetime]):
 
 
 MOMENT = Moment()
+REPORTS = "system/reports/"
 
 
 @click.command()
@@ -58,9 +59,11 @@ def sync(
 ) -> int:
     """Bring the warehouse up to date.
 
-    ENTITY is a name (service/tickets), a glob ('service/*') or a table (service_tickets); without
-    one, what CW_ENTITIES says. The first sync of an entity reads all of it, later ones only what
-    changed since. Each run shows in Dagster's UI like a scheduled one.
+    ENTITY is a name (service/tickets), a glob ('service/*'), a table (service_tickets) or a report
+    (system/reports/Service); without one, what CW_ENTITIES, CW_AUDIT_TRAIL, CW_DOCUMENTS and
+    CW_REPORTS say. The first sync of an entity reads all of it, later ones only what changed since.
+    Each run shows in Dagster's UI like a scheduled one. Once `migrate` has published the reporting
+    schema, its tables follow.
 
     Exits 0 if all entities are up to date, 1 if one failed (the others are kept), 2 if settings or
     usage are wrong.
@@ -96,26 +99,42 @@ def run(
     json_: bool = False,
 ) -> int:
     """Syncs and shows what came of it. Returns the exit code."""
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.publish import refresh_showing  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
     from cw_pipeline.sync import Plan  # noqa: PLC0415
 
     settings = Settings.read().require_tenant()
-    chosen = choose(settings, names)
+    tables = reported(settings, names) if window is None else []
+    listed = [name for name in names if name.removeprefix(REPORTS) not in tables]
+    chosen = choose(settings, listed) if listed or not names else []
+    plan = Plan(full, window, closed)
     with ground.grounded(settings) as settings:
         check_warehouse(settings)
         started = time.monotonic()
-        reports = recorded(settings, chosen, Plan(full, window, closed), silent=json_)
+        reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
+        # The daemon does so after each refresh; here there may be none.
+        refresh_showing(wiring.dsn(settings), settings.schema_, [each.entity for each in reports])
     return tell(reports, time.monotonic() - started, json_=json_)
 
 
+def reported(settings: Settings, names: Sequence[str]) -> list[str]:
+    """The reports that names mean; without any, those of CW_REPORTS."""
+    from cw_pipeline import wiring  # noqa: PLC0415
+
+    if not names:
+        return wiring.reports(settings)
+    return [name.removeprefix(REPORTS) for name in names if name.startswith(REPORTS)]
+
+
 def choose(settings: Settings, names: Sequence[str]) -> list[Entity]:
-    """The entities that names, globs and tables mean; without any, those of CW_ENTITIES."""
+    """The entities that names, globs and tables mean; without any, those that are set."""
+    from cw_pipeline import wiring  # noqa: PLC0415
     from cw_pipeline.catalog import select  # noqa: PLC0415
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
 
     if not names:
-        return select(settings.entities)
+        return wiring.entities(settings)
     try:
         return select(",".join(names))
     except ConfigError as error:
@@ -140,23 +159,29 @@ def recorded(
     chosen: Sequence[Entity],
     plan: Plan,
     *,
+    tables: Sequence[str] = (),
     silent: bool = False,
     quietly: bool = False,
 ) -> list[Report]:
     """Syncs under the eyes of whoever sits there. Raises what kept all entities from being read.
 
-    `silent` shows nothing, `quietly` only what moves on a terminal.
+    `tables` are reports, which are read after the entities. `silent` shows nothing, `quietly` only
+    what moves on a terminal.
     """
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
-    from cw_pipeline.orchestrate.record import recorded_sync  # noqa: PLC0415
+    from cw_pipeline.normalize.report_rows import report_entity  # noqa: PLC0415
+    from cw_pipeline.orchestrate.record import recorded_reports, recorded_sync  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
-    with Watch(settings, chosen, silent=silent or (quietly and not show.lively())) as watch:
+    watched = [*chosen, *map(report_entity, tables)]
+    with Watch(settings, watched, silent=silent or (quietly and not show.lively())) as watch:
 
         def heard(report: Report) -> None:
             watch.finished(report.entity, "" if quietly else line(report))
 
-        return recorded_sync(settings, chosen, plan, heard)
+        done = recorded_sync(settings, chosen, plan, heard) if chosen else []
+        done += recorded_reports(settings, tables, heard, full=plan.full) if tables else []
+        return done
 
 
 def line(report: Report) -> str:
@@ -209,7 +234,7 @@ def needs(report: Report) -> str:
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
     from cw_pipeline.probe import right  # noqa: PLC0415
 
-    if isinstance(report.failure, SourceForbidden):
+    if isinstance(report.failure, SourceForbidden) and report.entity in CATALOG:
         where = right(CATALOG[report.entity])
         return f"the API member's security role needs {where}, Inquire: All (403)"
     return str(report.failure)

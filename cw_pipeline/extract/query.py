@@ -38,6 +38,7 @@ class Query:
     page_size: int = 1000
     paging: Paging = Paging.FORWARD
     cursor: int = 0
+    upto: int | None = None
     page: int = 1
     order: str = ""
     search: bool = False
@@ -63,8 +64,7 @@ class Query:
 
     def among(self, ids: IdRange) -> Query:
         """This question about a range of ids only, from its cursor on."""
-        upto = () if ids.upto is None else (f"id <= {ids.upto}",)
-        return replace(self, conditions=(*self.conditions, *upto), cursor=ids.cursor)
+        return replace(self, cursor=ids.cursor, upto=ids.upto)
 
     def about(self, ids: Sequence[int], *, search: bool = False) -> Iterator[Query]:
         """Questions about just these ids, ascending, each short enough for a URL.
@@ -106,8 +106,9 @@ class Query:
         return f"{path}{'&' if '?' in path else '?'}{urlencode(params, quote_via=quote)}"
 
     def _conditions(self) -> str:
+        upto = () if self.upto is None else (f"id <= {self.upto}",)
         keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
-        return " and ".join((*self.conditions, *keyset))
+        return " and ".join((*self.conditions, *upto, *keyset))
 
     def headers(self) -> dict[str, str]:
         """The headers this kind of paging takes."""

@@ -37,7 +37,7 @@ TRACKED: Mapping[str, tuple[str, ...]] = {
     "finance/invoices": ("balance", "status_id"),
     "sales/opportunities": ("stage_id", "status_id", "expected_close_date"),
     # Not for people: reports that sum time up must know where an entry was before.
-    "time/entries": ("ticket_id", "member_id"),
+    "time/entries": ("ticket_id", "member_id", "time_start"),
 }
 """Columns whose changes are always kept, by entity."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.errors import EntityBusy
-from cw_pipeline.load import state
+from cw_pipeline.load import ranges, state
 from cw_pipeline.load.ledger import Ledger
 from cw_pipeline.load.merge import Outcome, copy, merge
 from cw_pipeline.model import Column, Kind
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.load.warehouse import Warehouse
-    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, Reject, Report
+    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, Report
 
 
 class Hold:
@@ -85,17 +85,16 @@ class Hold:
                 self._move(connection, reached)
         return outcome
 
+    def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
+        """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
+        with self._warehouse.transaction() as connection:
+            name = self.entity.name
+            self._owned(ranges.split(connection, self._tenant, name, halves, self.run_id))
+
     def finish_range(self, read: IdRange) -> None:
         """Forgets a closed range that has been read to its end."""
         with self._warehouse.connection() as connection:
-            state.finish_range(connection, self._tenant, self.entity.name, read)
-
-    def bury(self, rejects: Sequence[Reject], reached: IdRange | None = None) -> None:
-        """Puts what cannot be read into the dead-letter store, and goes on behind it."""
-        with self._warehouse.transaction() as connection:
-            state.bury(connection, self._tenant, self.entity.name, rejects, self.run_id)
-            if reached is not None:
-                self._move(connection, reached)
+            ranges.finish(connection, self._tenant, self.entity.name, read)
 
     def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
         """The ids that a child's path names, outermost first."""
@@ -212,6 +211,11 @@ class Hold:
         with self._warehouse.connection() as connection:
             return state.row_count(connection, self._tenant, parent.table)
 
+    def complete_through(self, parent: Entity) -> datetime | None:
+        """How complete another entity's table is; None if it was never synced."""
+        with self._warehouse.connection() as connection:
+            return state.read_checkpoint(connection, self._tenant, parent.name).watermark
+
     def follow_parents(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
         with self._warehouse.transaction() as connection:
@@ -261,7 +265,11 @@ class Hold:
         return sql.Identifier(self._tenant, self.entity.table)
 
     def _move(self, connection: Connection[Any], reached: IdRange) -> None:
-        if not state.move_cursor(connection, self._tenant, self.entity.name, reached, self.run_id):
+        name = self.entity.name
+        self._owned(ranges.move_cursor(connection, self._tenant, name, reached, self.run_id))
+
+    def _owned(self, still: bool) -> None:  # noqa: FBT001 - an answer, not an option
+        if not still:
             raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
 
     def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:

@@ -20,9 +20,15 @@ letters as (
     select entity, count(*) as open from cw_sync.dead_letter
     where tenant = %(tenant)s and resolved_at is null group by entity
 ),
-drift as (
-    select entity, count(*) as columns from cw_sync.column_drift
+columns as (
+    select entity, count(*) as drifted from cw_sync.column_drift
     where tenant = %(tenant)s group by entity
+),
+rereads as (
+    select entity, sum(drift)::bigint as drift, sum(source_rows)::bigint as reread
+    from cw_sync.audit
+    where tenant = %(tenant)s and kind = 'reread' and at > now() - interval '14 days'
+    group by entity
 ),
 kept as (
     select entity, count(*) as rows from cw_sync.delete_candidate
@@ -33,17 +39,20 @@ parents as (
     where tenant = %(tenant)s group by entity
 )
 select t.entity, c.watermark, now() - c.watermark, c.row_count, c.pass_until is not null,
-       coalesce(l.open, 0), coalesce(d.columns, 0), coalesce(k.rows, 0), p.oldest,
-       a.at, a.proven, can.readable,
+       coalesce(l.open, 0), coalesce(re.drift, 0), coalesce(re.reread, 0),
+       coalesce(d.drifted, 0), coalesce(k.rows, 0), p.oldest,
+       a.at, a.proven, can.readable, s.at, s.source_rows, s.warehouse_rows,
        r.kind, r.status, r.started_at, r.finished_at, r.requests,
        r.rows_read, r.rows_inserted, r.rows_updated, r.rows_deleted, r.error
 from touched t
 left join cw_sync.checkpoint c on c.tenant = %(tenant)s and c.entity = t.entity
 left join letters l on l.entity = t.entity
-left join drift d on d.entity = t.entity
+left join rereads re on re.entity = t.entity
+left join columns d on d.entity = t.entity
 left join kept k on k.entity = t.entity
 left join parents p on p.entity = t.entity
 left join cw_sync.capability can on can.tenant = %(tenant)s and can.entity = t.entity
+left join cw_sync.source_count s on s.tenant = %(tenant)s and s.entity = t.entity
 left join lateral (
     select at, proven from cw_sync.audit
     where tenant = %(tenant)s and entity = t.entity and kind = 'reconcile'
@@ -78,8 +87,11 @@ class EntityStatus:
     """How one entity stands. None: not known, or not yet.
 
     Every change up to `complete_through` is in the warehouse, which was `age` ago. `rows` are the
-    live ones, as of the last run. `quarantined` rows are no longer listed at the source but were
-    kept by the delete guard. `oldest_parent`: when the children that were read longest ago were.
+    live ones, as of the last run. `drift` of the `reread` records that were read again in the last
+    two weeks had changed although their stamps had not moved; `column_drift` fields are not as the
+    catalog has them. `/count` said `source_rows` at `counted_at`, when there were `counted_rows`.
+    `quarantined` rows are no longer listed at the source but were kept by the delete guard.
+    `oldest_parent`: when the children that were read longest ago were.
     """
 
     entity: str
@@ -89,12 +101,29 @@ class EntityStatus:
     pass_open: bool
     dead_letters: int
     drift: int
+    reread: int
+    column_drift: int
     quarantined: int
     oldest_parent: datetime | None
     audited_at: datetime | None
     proven: bool | None
     readable: bool | None
+    counted_at: datetime | None
+    source_rows: int | None
+    counted_rows: int | None
     last_run: LastRun | None
+
+    @property
+    def drifts(self) -> bool:
+        """Whether windows miss changes: over a hundredth of what was read again had drifted."""
+        return self.drift * 100 > self.reread
+
+    @property
+    def miscounted(self) -> bool:
+        """Whether neither rows nor dead letters explain what `/count` said."""
+        if self.source_rows is None or self.counted_rows is None:
+            return False
+        return not 0 <= self.source_rows - self.counted_rows <= self.dead_letters
 
 
 def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:

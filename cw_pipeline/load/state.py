@@ -69,42 +69,6 @@ def write_checkpoint(
         )
 
 
-def move_cursor(
-    connection: Connection[Any], tenant: str, entity: str, reached: IdRange, run_id: int
-) -> bool:
-    """Moves a range's cursor, or the tail's. False: another run owns the pass."""
-    owned = connection.execute(
-        "update cw_sync.checkpoint set cursor = case when %(tail)s then %(cursor)s else cursor end,"
-        " updated_at = now()"
-        " where tenant = %(tenant)s and entity = %(entity)s and run_id = %(run)s"
-        if reached.upto is None
-        else "select from cw_sync.checkpoint"
-        " where tenant = %(tenant)s and entity = %(entity)s and run_id = %(run)s for share",
-        {
-            "tail": True,
-            "cursor": reached.cursor,
-            "tenant": tenant,
-            "entity": entity,
-            "run": run_id,
-        },
-    ).rowcount
-    if reached.upto is not None:
-        connection.execute(
-            "update cw_sync.id_range set cursor = %s"
-            " where tenant = %s and entity = %s and after = %s",
-            [reached.cursor, tenant, entity, reached.after],
-        )
-    return owned == 1
-
-
-def finish_range(connection: Connection[Any], tenant: str, entity: str, read: IdRange) -> None:
-    """Forgets a range that has been read to its end."""
-    connection.execute(
-        "delete from cw_sync.id_range where tenant = %s and entity = %s and after = %s",
-        [tenant, entity, read.after],
-    )
-
-
 def start_run(
     connection: Connection[Any], tenant: str, entity: str, kind: str, dagster_run_id: str | None
 ) -> int:
@@ -259,12 +223,12 @@ def capability(connection: Connection[Any], tenant: str, entity: str) -> dict[st
 
 
 def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
-    """Whether the last reconcile, or else any sync, read the entity's list to its end."""
+    """Whether any reconcile or sync has read the entity's list to its end."""
     row = connection.execute(
-        "select coalesce((select source_rows is not null from cw_sync.audit"
-        " where tenant = %(tenant)s and entity = %(entity)s and kind = 'reconcile'"
-        " order by at desc limit 1), (select watermark is not null from cw_sync.checkpoint"
-        " where tenant = %(tenant)s and entity = %(entity)s), false)",
+        "select exists (select from cw_sync.audit where tenant = %(tenant)s"
+        " and entity = %(entity)s and kind = 'reconcile' and source_rows is not null)"
+        " or exists (select from cw_sync.checkpoint where tenant = %(tenant)s"
+        " and entity = %(entity)s and watermark is not null)",
         {"tenant": tenant, "entity": entity},
     ).fetchone()
     assert row is not None

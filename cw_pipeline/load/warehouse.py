@@ -81,9 +81,9 @@ class Warehouse:
             yield connection
 
     def was_readable(self, entity: Entity) -> bool:
-        """Whether the last reconcile could read the entity's list; without one, whether a sync did.
+        """Whether the entity's list was ever read to its end.
 
-        Not what a sync saw since: it would have forgotten by tonight what the role lost today.
+        Not what was seen last: a role that shrank would be forgiven after one night.
         """
         with self.connection() as connection:
             return state.was_readable(connection, self.tenant, entity.name)

@@ -9,12 +9,12 @@ import dagster as dg
 
 from cw_pipeline.model import Entity
 from cw_pipeline.orchestrate.config import SyncConfig
+from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key, asset_spec
 from cw_pipeline.orchestrate.step import Result, Step
 from cw_pipeline.orchestrate.tenant_run import TenantRun
 from cw_pipeline.settings import Settings
 
-POOL = "connectwise_api"
 MONTHS_A_RUN = 12  # a backfill of years: a run each, so that it can be resumed and others cut in
 
 
@@ -24,6 +24,11 @@ def by_module(entities: Sequence[Entity]) -> dict[str, list[Entity]]:
     for entity in sorted(entities, key=lambda each: each.name):
         modules.setdefault(entity.module, []).append(entity)
     return modules
+
+
+def pool(settings: Settings) -> str:
+    """The pool of what asks the tenant: its own, as is its request budget."""
+    return f"{settings.schema_}_api"
 
 
 def op_name(module: str) -> str:
@@ -58,7 +63,8 @@ def _module(
         ],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=MONTHS_A_RUN),
-        pool=POOL,
+        pool=pool(settings),
+        op_tags=step_tags(settings),
     )
     def sync_module(
         context: dg.AssetExecutionContext,

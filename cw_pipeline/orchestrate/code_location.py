@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cw_pipeline.orchestrate.alerts import alert_sensor
 from cw_pipeline.orchestrate.assets import entity_assets
-from cw_pipeline.orchestrate.jobs import jobs
+from cw_pipeline.orchestrate.executors import executor
+from cw_pipeline.orchestrate.jobs import REFRESH, REPORTING, jobs
+from cw_pipeline.orchestrate.keys import key_checks
+from cw_pipeline.orchestrate.maintenance import maintenance_job
 from cw_pipeline.orchestrate.months import months_from
 from cw_pipeline.orchestrate.promises import promises
 from cw_pipeline.orchestrate.proof import proof_assets
+from cw_pipeline.orchestrate.report_tables import report_table_assets
+from cw_pipeline.orchestrate.reporting import reporting_assets, reporting_sensors
 from cw_pipeline.orchestrate.reports import report_asset
 from cw_pipeline.orchestrate.schedules import schedules
 from cw_pipeline.orchestrate.tenant_run import tenant_run
@@ -23,17 +29,24 @@ if TYPE_CHECKING:
 
 
 def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definitions:
-    """Assets, checks, jobs and schedules of these entities. Connects to nothing."""
+    """Assets, checks, jobs, schedules and alerts of these entities. Connects to nothing."""
     made = jobs(settings, entities)
+    upkeep = maintenance_job(settings, entities)
     return dg.Definitions(
         assets=[
             *entity_assets(settings, entities, months_from(settings.backfill_start)),
             *proof_assets(settings, entities),
             report_asset(settings),
+            *report_table_assets(settings),
+            *reporting_assets(settings, entities),
         ],
-        asset_checks=[promises(settings, entities)],
-        jobs=made.values(),
-        schedules=schedules(settings, entities, made),
+        asset_checks=[promises(settings, entities), key_checks(settings)],
+        jobs=[*made.values(), upkeep],
+        schedules=schedules(settings, entities, {**made, upkeep.name: upkeep}),
+        sensors=[
+            alert_sensor(settings, entities),
+            *reporting_sensors(settings, made[REFRESH], made[REPORTING]),
+        ],
         resources={"tenant_run": tenant_run},
-        executor=dg.in_process_executor,
+        executor=executor(settings),
     )

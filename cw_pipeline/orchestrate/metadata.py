@@ -13,6 +13,7 @@ from cw_pipeline.orchestrate.specs import column_schema
 if TYPE_CHECKING:
     from cw_pipeline.load import Warehouse
     from cw_pipeline.model import Entity, Report
+    from cw_pipeline.passes.engine import Engine
 
 _COUNTS = (
     "rows_read",
@@ -28,16 +29,14 @@ _COUNTS = (
 )
 
 
-def of_report(
-    report: Report, entity: Entity, warehouse: Warehouse, *, whole: bool
-) -> dict[str, Any]:
+def of_report(report: Report, entity: Entity, engine: Engine, *, whole: bool) -> dict[str, Any]:
     """The metadata of a materialization. `whole`: the pass read everything.
 
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and
     would make up most of what a refresh every quarter of an hour leaves in Dagster's storage.
     """
     told: dict[str, Any] = {**numbers(report), "kind": report.kind}
-    told["dagster/table_name"] = f"{warehouse.tenant}.{entity.table}"
+    told["dagster/table_name"] = f"{engine.warehouse.tenant}.{entity.table}"
     if report.row_count is not None:
         told["dagster/row_count"] = report.row_count
     if report.watermark is not None:
@@ -45,8 +44,8 @@ def of_report(
     if report.warnings:
         told["warnings"] = dg.MetadataValue.md("\n".join(f"- {each}" for each in report.warnings))
     if whole:
-        told["dagster/column_schema"] = column_schema(entity)
-    told["preview"] = dg.MetadataValue.md(_preview(warehouse, entity))
+        told["dagster/column_schema"] = column_schema(entity, engine.privacy)
+    told["preview"] = dg.MetadataValue.md(_preview(engine.warehouse, entity))
     return told
 
 
@@ -59,7 +58,8 @@ def numbers(report: Report) -> dict[str, int | float]:
     told: dict[str, int | float] = {name: getattr(report, name) for name in _COUNTS}
     told["throttled_seconds"] = round(report.throttled_seconds, 3)
     if report.watermark is not None:
-        told["lag_seconds"] = round((datetime.now(UTC) - report.watermark).total_seconds(), 1)
+        late = (datetime.now(UTC) - report.watermark).total_seconds()
+        told["lag_seconds"] = round(max(late, 0), 1)  # the source's clock may be ahead of ours
     return told
 
 

@@ -1,4 +1,4 @@
-"""What is promised of every entity, as asset checks: fresh, nothing left out, proven.
+"""What is promised of every entity, as asset checks: fresh, nothing left out, proven, counted.
 
 They look at the warehouse alone, so they also tell when nothing ran at all.
 Without postponed annotations: Dagster reads a step's as objects.
@@ -10,20 +10,25 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from cw_pipeline.load.advice import drifts, miscounted
 from cw_pipeline.load.overview import EntityStatus
 from cw_pipeline.model import Entity, Keeping
-from cw_pipeline.orchestrate.proof import audit_key
-from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.orchestrate.executors import step_tags
+from cw_pipeline.orchestrate.proof import audit_key, reread_key
+from cw_pipeline.orchestrate.specs import COUNT, asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
 from cw_pipeline.settings import Settings
 
 PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
 FRESH, DEAD_LETTERS, PROVEN = "fresh", "dead_letters", "proven"
+DRIFT = "drift"
 
 _TOLD = {
     FRESH: "Its data is complete up to a time that is as near as promised",
     DEAD_LETTERS: "No record of it is kept out of the warehouse",
     PROVEN: "The last reconcile found the table and the list to be the same, lately",
+    COUNT: "The list's /count is the number of live rows: a cheap alarm, no proof",
+    DRIFT: "Few records change without lastUpdated moving, as the nightly re-read finds them",
 }
 
 
@@ -45,6 +50,7 @@ def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDe
         description="Looks in the warehouse whether what is promised of each entity holds.",
         specs=list(_specs(settings, by_key)),
         can_subset=True,
+        op_tags=step_tags(settings),
     )
     def kept(
         context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
@@ -67,15 +73,23 @@ def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDe
 def promise_selection(
     settings: Settings, entities: Sequence[Entity], *names: str
 ) -> dg.AssetSelection:
-    """The checks of these names on the entities."""
-    keys = [asset_key(settings.schema_, entity.table) for entity in entities]
-    return dg.AssetSelection.checks(*(dg.AssetCheckKey(k, name) for k in keys for name in names))
+    """The checks of these names on the entities, as far as they are made."""
+    return dg.AssetSelection.checks(
+        *(
+            dg.AssetCheckKey(asset_key(settings.schema_, entity.table), name)
+            for entity in entities
+            for name in _promised(entity)
+            if name in names
+        )
+    )
 
 
 def judged(name: str, entity: Entity, standing: EntityStatus | None, settings: Settings) -> Verdict:
     """Whether a promise is kept by an entity that stands so. None: it was never touched."""
     if standing is not None and name == DEAD_LETTERS:
         return _dead_letters(standing, settings.max_open_dead_letters)
+    if standing is not None and name in {COUNT, DRIFT}:
+        return _counted(standing) if name == COUNT else _drift(standing)
     if standing is None or standing.complete_through is None:
         return Verdict(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
     return _fresh(entity, standing, settings) if name == FRESH else _proven(standing)
@@ -113,14 +127,34 @@ def _proven(standing: EntityStatus) -> Verdict:
     return Verdict(not late, f"the same at {when}")
 
 
+def _counted(standing: EntityStatus) -> Verdict:
+    if standing.counted_at is None:
+        return Verdict(passed=True, told="/count was not asked yet")
+    return Verdict(not standing.miscounted, miscounted(standing), dg.AssetCheckSeverity.WARN)
+
+
+def _drift(standing: EntityStatus) -> Verdict:
+    told = drifts(standing) if standing.drifts else f"{standing.drift} of {standing.reread}"
+    return Verdict(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
+
+
+def _promised(entity: Entity) -> list[str]:
+    """The checks that mean something for an entity."""
+    made = [FRESH, DEAD_LETTERS, PROVEN]
+    made += [COUNT] if entity.count and entity.keeping is not Keeping.CHILDREN else []
+    return made + ([DRIFT] if entity.keeping is Keeping.WINDOW else [])
+
+
 def _specs(
     settings: Settings, entities: Mapping[dg.AssetKey, Entity]
 ) -> Iterator[dg.AssetCheckSpec]:
-    for key in entities:
-        for name, told in _TOLD.items():
-            # So that `proven` waits for a reconcile in the same run.
-            deps = [audit_key(settings)] if name == PROVEN else []
-            yield dg.AssetCheckSpec(name, asset=key, description=told, additional_deps=deps)
+    # So that `proven` waits for a reconcile in the same run, and `drift` for a re-read.
+    after = {PROVEN: [audit_key(settings)], DRIFT: [reread_key(settings)]}
+    for key, entity in entities.items():
+        for name in _promised(entity):
+            yield dg.AssetCheckSpec(
+                name, asset=key, description=_TOLD[name], additional_deps=after.get(name, [])
+            )
 
 
 def _long(span: timedelta) -> str:

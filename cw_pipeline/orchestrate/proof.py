@@ -11,7 +11,8 @@ from pydantic import Field
 
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Audit, Entity
-from cw_pipeline.orchestrate.assets import POOL
+from cw_pipeline.orchestrate.assets import pool
+from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
 from cw_pipeline.reconcile import reconcile_all, reread_all
@@ -34,8 +35,10 @@ class ReconcileConfig(dg.Config):
 class RereadConfig(dg.Config):
     """How fast a re-read goes round."""
 
-    nights: int = Field(
-        default=14, ge=1, description="The whole list is read again in so many nights."
+    nights: int | None = Field(
+        default=None,
+        ge=1,
+        description="The whole list is read again in so many nights; CW_REREAD_NIGHTS if not set.",
     )
 
 
@@ -63,7 +66,8 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         group_name=GROUP,
         owners=[OWNER],
         kinds=KINDS,
-        pool=POOL,
+        pool=pool(settings),
+        op_tags=step_tags(settings),
     )
     def reconcile(
         context: dg.AssetExecutionContext,
@@ -86,7 +90,8 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         group_name=GROUP,
         owners=[OWNER],
         kinds=KINDS,
-        pool=POOL,
+        pool=pool(settings),
+        op_tags=step_tags(settings),
     )
     def reread(
         context: dg.AssetExecutionContext,

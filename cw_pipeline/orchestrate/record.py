@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,11 @@ from cw_pipeline import ground
 from cw_pipeline.model import Keeping
 from cw_pipeline.orchestrate.assets import by_module, entity_assets, op_name
 from cw_pipeline.orchestrate.config import config_of
-from cw_pipeline.orchestrate.jobs import REFRESH, TRIGGER, refresh_job
+from cw_pipeline.orchestrate.jobs import REFRESH, REPORT_TABLES, refresh_job, report_tables_job
 from cw_pipeline.orchestrate.months import month_of, months_from
+from cw_pipeline.orchestrate.report_tables import OP, report_table_assets, report_table_keys
 from cw_pipeline.orchestrate.specs import asset_key
+from cw_pipeline.orchestrate.tags import COMMAND, TRIGGER
 from cw_pipeline.orchestrate.tenant_run import CALLERS, Caller, tenant_run
 
 if TYPE_CHECKING:
@@ -38,9 +41,9 @@ if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync import Plan
 
-LOCATION = "cw_pipeline"  # as workspace.yaml calls it
-COMMAND = "command"
 _PROCESS = "cw/process"
+_HERE = {"executor": "in_process"}
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the caller has its own
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -58,6 +61,39 @@ def recorded_sync(
     (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
     Raises KeyboardInterrupt after Ctrl-C, once what was read is committed.
     """
+    keys = {asset_key(settings.schema_, entity.table) for entity in entities}
+    run = _Run(_job(settings, entities), _run_config(entities, plan), _tags(entities, plan), keys)
+    return _recorded(settings, run, on_report)
+
+
+def recorded_reports(
+    settings: Settings,
+    names: Sequence[str],
+    on_report: Callable[[Report], None],
+    *,
+    full: bool = False,
+) -> list[Report]:
+    """The same for reports of the reporting API that are kept as tables."""
+    chosen = settings.model_copy(update={"reports": ",".join(names), **_HERE})
+    made = dg.Definitions(
+        assets=report_table_assets(chosen),
+        jobs=[report_tables_job(chosen)],
+        resources={"tenant_run": tenant_run},
+    )
+    config = {"ops": {OP: {"config": {"full": full}}}, **_QUIET}
+    job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(chosen))
+    return _recorded(chosen, _Run(job, config, _tags((), None), keys), on_report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    job: dg.JobDefinition
+    config: Mapping[str, Any]
+    tags: dict[str, str]
+    keys: set[dg.AssetKey]
+
+
+def _recorded(settings: Settings, run: _Run, on_report: Callable[[Report], None]) -> list[Report]:
     reports: list[Report] = []
 
     def heard(report: Report) -> None:
@@ -67,28 +103,24 @@ def recorded_sync(
     caller = Caller(settings, heard)
     with _instance() as instance:
         _bury_the_dead(instance)
-        _execute(instance, caller, entities, plan)
+        _execute(instance, caller, run)
     if caller.fatal is not None:
         raise caller.fatal
     return reports
 
 
-def _execute(
-    instance: dg.DagsterInstance, caller: Caller, entities: Sequence[Entity], plan: Plan
-) -> None:
-    job = _job(caller.settings, entities)
+def _execute(instance: dg.DagsterInstance, caller: Caller, told: _Run) -> None:
+    job = told.job
     run_id = make_new_run_id()
     CALLERS[run_id] = caller
     try:
         run = instance.create_run_for_job(
             job,
             run_id=run_id,
-            run_config=_run_config(entities, plan),
-            tags={**job.run_tags, **_tags(entities, plan)},
-            asset_selection={
-                asset_key(caller.settings.schema_, entity.table) for entity in entities
-            },
-            remote_job_origin=_origin(),
+            run_config=told.config,
+            tags={**job.run_tags, **told.tags},
+            asset_selection=told.keys,
+            remote_job_origin=_origin(caller.settings, job.name),
         )
         events = list(execute_run_iterator(InMemoryJob(job), run, instance))
     finally:
@@ -109,6 +141,7 @@ def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
 
     A run that names its assets would take the checks of other steps along.
     """
+    settings = settings.model_copy(update=_HERE)
     made = dg.Definitions(
         assets=entity_assets(settings, entities, months_from(settings.backfill_start)),
         jobs=[refresh_job(settings, entities)],
@@ -119,27 +152,28 @@ def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
 
 def _run_config(entities: Sequence[Entity], plan: Plan) -> Mapping[str, Any]:
     told = {"config": config_of(plan)}
-    return {
-        "ops": {op_name(module): told for module in by_module(entities)},
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},  # the caller has its own
-    }
+    return {"ops": {op_name(module): told for module in by_module(entities)}, **_QUIET}
 
 
-def _tags(entities: Sequence[Entity], plan: Plan) -> dict[str, str]:
+def _tags(entities: Sequence[Entity], plan: Plan | None) -> dict[str, str]:
     """Who runs it and where; the month it brings up to date. Nobody retries it behind his back."""
     tags = {TRIGGER: COMMAND, _PROCESS: _this_process(), "dagster/max_retries": "0"}
-    if plan.window is None and any(entity.keeping is Keeping.WINDOW for entity in entities):
+    if (
+        plan
+        and plan.window is None
+        and any(entity.keeping is Keeping.WINDOW for entity in entities)
+    ):
         tags["dagster/partition"] = month_of(datetime.now(UTC))
     return tags
 
 
-def _origin() -> RemoteJobOrigin:
+def _origin(settings: Settings, job: str) -> RemoteJobOrigin:
     """Where the UI finds the job, so that it can execute what failed again."""
     target = LoadableTargetOrigin(
         module_name="cw_pipeline.orchestrate.definitions", working_directory=str(Path.cwd())
     )
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
-    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), REFRESH)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, settings.code_location)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
 
 
 @contextmanager

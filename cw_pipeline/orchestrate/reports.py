@@ -11,7 +11,8 @@ import dagster as dg
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.load.report_columns import TABLE
 from cw_pipeline.model import ReportDrift
-from cw_pipeline.orchestrate.assets import POOL
+from cw_pipeline.orchestrate.assets import pool
+from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
 from cw_pipeline.passes.report_columns import ReportSnapshot, snapshot_reports
@@ -51,7 +52,8 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
                 description="No column was added, removed or retyped since the last snapshot",
             ),
         ],
-        pool=POOL,
+        pool=pool(settings),
+        op_tags=step_tags(settings),
     )
     def snapshot_report_columns(
         context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[TenantRun]

@@ -9,6 +9,7 @@ Without postponed annotations: Dagster reads a schedule's as objects.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -16,16 +17,22 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from cw_pipeline.model import Entity, Keeping
 from cw_pipeline.orchestrate.assets import by_module, op_name
 from cw_pipeline.orchestrate.jobs import (
+    MAINTENANCE,
     PROMISES,
     RECONCILE,
     REFRESH,
+    REPORT_TABLES,
+    REPORTING_KEYS,
     REPORTS,
     REREAD,
-    TRIGGER,
+    tenant_tag,
 )
 from cw_pipeline.orchestrate.months import month_of
 from cw_pipeline.orchestrate.specs import SYNC_OK, asset_key
+from cw_pipeline.orchestrate.tags import REFRESHES, TRIGGER
 from cw_pipeline.settings import Settings
+
+Job: TypeAlias = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 REFERENCE = "reference"
 _UNFINISHED = [
@@ -41,17 +48,21 @@ _URGENT = {"dagster/priority": "10"}  # before a backfill that waits in the queu
 def schedules(
     settings: Settings,
     entities: Sequence[Entity],
-    jobs: Mapping[str, UnresolvedAssetJobDefinition],
+    jobs: Mapping[str, Job],
 ) -> list[dg.ScheduleDefinition]:
     """The schedules over these entities."""
     whole = [entity for entity in entities if entity.keeping is Keeping.SNAPSHOT]
     changing = [entity for entity in entities if entity.keeping is not Keeping.SNAPSHOT]
     made = [
-        _plain("promises", "8 * * * *", jobs[PROMISES]),
-        _plain("reconcile", "17 2 * * *", jobs[RECONCILE]),
-        _plain("reread", "17 3 * * *", jobs[REREAD]),
-        _plain("report_columns", "47 4 * * *", jobs[REPORTS]),
+        _plain(settings, "promises", "8 * * * *", jobs[PROMISES]),
+        _plain(settings, "reconcile", "17 2 * * *", jobs[RECONCILE]),
+        _plain(settings, "reread", "17 3 * * *", jobs[REREAD]),
+        _plain(settings, "report_columns", "47 4 * * *", jobs[REPORTS]),
+        _plain(settings, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
+        _plain(settings, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
     ]
+    if REPORT_TABLES in jobs:
+        made.append(_plain(settings, REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
     refresh = jobs[REFRESH]
     if changing:
         made.append(_refresh("refresh", settings.refresh_cron, refresh, settings, changing))
@@ -60,7 +71,7 @@ def schedules(
     return made
 
 
-def _plain(name: str, cron: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def _plain(settings: Settings, name: str, cron: str, job: Job) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=name,
         job=job,
@@ -69,7 +80,7 @@ def _plain(name: str, cron: str, job: UnresolvedAssetJobDefinition) -> dg.Schedu
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if _going(context, name):
+        if _going(context, settings, name):
             return dg.SkipReason(f"the last {name} is still going")
         return dg.RunRequest(tags={TRIGGER: name})
 
@@ -79,7 +90,7 @@ def _plain(name: str, cron: str, job: UnresolvedAssetJobDefinition) -> dg.Schedu
 def _refresh(
     name: str,
     cron: str,
-    job: UnresolvedAssetJobDefinition,
+    job: Job,
     settings: Settings,
     entities: Sequence[Entity],
 ) -> dg.ScheduleDefinition:
@@ -100,19 +111,20 @@ def _refresh(
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if _going(context, name):
+        if _going(context, settings, name):
             return dg.SkipReason(f"the last {name} is still going")
         return dg.RunRequest(
             run_config={"ops": config},
             asset_selection=keys,
             asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
             partition_key=month_of(context.scheduled_execution_time) if dated else None,
-            tags={TRIGGER: name, **_URGENT},
+            tags={TRIGGER: name, REFRESHES: settings.schema_, **_URGENT},
         )
 
     return tick
 
 
-def _going(context: dg.ScheduleEvaluationContext, name: str) -> bool:
-    going = dg.RunsFilter(tags={TRIGGER: name}, statuses=_UNFINISHED)
+def _going(context: dg.ScheduleEvaluationContext, settings: Settings, name: str) -> bool:
+    own = {TRIGGER: name} | tenant_tag(settings)  # another tenant's says nothing
+    going = dg.RunsFilter(tags=own, statuses=_UNFINISHED)
     return context.instance.get_runs_count(going) > 0

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from cw_pipeline import wiring
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.extract import Site
 from cw_pipeline.model import Column, Keeping, Kind
 from cw_pipeline.paths import PACKAGE
+from cw_pipeline.publish.script import reporting_schema, scripts
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity
+    from cw_pipeline.normalize.private import Privacy
     from cw_pipeline.settings import Settings
 
 OWNER = "team:connectwise"
 KINDS = {"connectwise", "postgres"}
 SYNC_OK = "sync_ok"
+COUNT = "count"
 
 _HOW = {
     Keeping.WINDOW: "Each pass asks for what changed since the watermark.",
@@ -43,6 +47,12 @@ def asset_key(schema: str, table: str) -> dg.AssetKey:
     return dg.AssetKey([schema, table])
 
 
+def report_keys(settings: Settings) -> list[dg.AssetKey]:
+    """The assets of the reporting schema's tables."""
+    schema = reporting_schema(settings.schema_)
+    return [asset_key(schema, own.name) for own in scripts() if own.changed is not None]
+
+
 def asset_spec(
     settings: Settings, entity: Entity, months: dg.PartitionsDefinition[str]
 ) -> dg.AssetSpec:
@@ -60,34 +70,35 @@ def asset_spec(
         kinds=KINDS,
         tags={"cw/keeping": entity.keeping.value, "cw/core": str(entity.core).lower()},
         partitions_def=months if entity.keeping is Keeping.WINDOW else None,
-        freshness_policy=_freshness(settings, entity),
+        freshness_policy=promised(settings, daily=entity.keeping is Keeping.SNAPSHOT),
         metadata=_metadata(settings, entity),
     )
 
 
-def column_schema(entity: Entity) -> dg.TableSchema:
-    """The table's columns, keys first marked as such."""
+def column_schema(entity: Entity, privacy: Privacy | None = None) -> dg.TableSchema:
+    """The table's columns; keys, and what is hashed or dropped, are tagged so."""
     stamps = [Column(name, (), Kind.TIMESTAMPTZ) for name in ("_synced_at", "_deleted_at")]
+    hidden = _hidden(entity, privacy)
+    tags = {name: {how: ""} for (table, name), how in hidden.items() if table == entity.table}
+    tags |= {name: {"key": ""} for name in entity.key}
     return dg.TableSchema(
-        columns=[_column(entity, column) for column in (*entity.row_columns, *stamps)]
+        columns=[_column(entity, column, tags) for column in (*entity.row_columns, *stamps)]
     )
 
 
-def _column(entity: Entity, column: Column) -> dg.TableColumn:
+def _column(entity: Entity, column: Column, tags: dict[str, dict[str, str]]) -> dg.TableColumn:
     return dg.TableColumn(
         column.name,
         column.kind.value,
         description=_SYSTEM.get(column.name) or "/".join(column.path) or None,
         constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
-        tags={"key": ""} if column.name in entity.key else None,
+        tags=tags.get(column.name),
     )
 
 
-def _freshness(settings: Settings, entity: Entity) -> dg.FreshnessPolicy:
-    """A pass within the promise; `fresh` says whether it also caught up."""
-    promise = timedelta(minutes=settings.fresh_minutes)
-    if entity.keeping is Keeping.SNAPSHOT:
-        promise += timedelta(days=1)
+def promised(settings: Settings, *, daily: bool = False) -> dg.FreshnessPolicy:
+    """A pass within the promise, `daily` once a day; `fresh` says whether it also caught up."""
+    promise = timedelta(minutes=settings.fresh_minutes, days=1 if daily else 0)
     return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
 
 
@@ -95,7 +106,7 @@ def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
     told: dict[str, Any] = {
         "dagster/table_name": f"{settings.schema_}.{entity.table}",
         "dagster/storage_kind": "postgres",
-        "dagster/column_schema": column_schema(entity),
+        "dagster/column_schema": column_schema(entity, _privacy(settings)),
         "dagster/code_references": _declared_at(entity),
         "API": _api(settings, entity),
         "entity": entity.name,
@@ -107,6 +118,20 @@ def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
         tables = [f"- `{settings.schema_}.{array.table}`" for array in entity.arrays]
         told["arrays"] = dg.MetadataValue.md("\n".join(tables))
     return told
+
+
+def _privacy(settings: Settings) -> Privacy | None:
+    try:
+        return wiring.privacy(settings)
+    except ConfigError:
+        return None  # the run says what is wrong with it
+
+
+def _hidden(entity: Entity, privacy: Privacy | None) -> dict[tuple[str, str], str]:
+    try:
+        return dict(privacy.columns(entity)) if privacy else {}
+    except ConfigError:
+        return {}
 
 
 def _api(settings: Settings, entity: Entity) -> dg.MetadataValue[Any]:

@@ -58,6 +58,16 @@ class BatchingSqliteEvents(SqliteEventLogStorage):
             self._store_asset_event(connection, events[-1], max(ids))
 
     @override
+    def delete_events(self, run_id: str) -> None:
+        super().delete_events(run_id)
+        with self._db_lock:
+            if engine := self._engines.pop(run_id, None):
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
+        for ending in ("", "-wal", "-shm"):  # the run's file, which Dagster leaves behind
+            Path(self.path_for_shard(run_id) + ending).unlink(missing_ok=True)
+
+    @override
     def dispose(self) -> None:
         while self._engines:
             self._engines.popitem()[1].dispose()

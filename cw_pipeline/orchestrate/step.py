@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from cw_pipeline.errors import EntityBusy, PipelineError
+from cw_pipeline.load.advice import miscounted
 from cw_pipeline.model import Keeping, Window
 from cw_pipeline.orchestrate import metadata
 from cw_pipeline.orchestrate.config import plan_of
 from cw_pipeline.orchestrate.months import span, within
-from cw_pipeline.orchestrate.specs import SYNC_OK
+from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK
 from cw_pipeline.orchestrate.stamps import stamp
 from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG, RETRY_TAG
 from cw_pipeline.sync import sync_all
@@ -21,10 +22,10 @@ from cw_pipeline.sync import sync_all
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cw_pipeline.load import Warehouse
     from cw_pipeline.model import Entity, Report
     from cw_pipeline.orchestrate.config import SyncConfig
     from cw_pipeline.orchestrate.tenant_run import TenantRun
+    from cw_pipeline.passes.engine import Engine
     from cw_pipeline.sync import Plan
 
 Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
@@ -67,6 +68,7 @@ class Step:
         engine = self.run.engine()
         before = self.run.standings()
         keys = {entity.name: key for key, entity in self._selected().items()}
+        counted: list[dg.AssetKey] = []
         for report in sync_all(self._selected().values(), engine, plan):
             key = keys[report.entity]
             entity = self.entities[key]
@@ -78,7 +80,9 @@ class Step:
             since = before[entity.name].complete_through if entity.name in before else None
             self._stamp(key, entity, _covered(plan, since))
             whole = plan.full or (plan.window is None and since is None)
-            yield from self._succeeded(key, report, engine.warehouse, whole=whole)
+            counted += [key] if report.source_rows is not None else []
+            yield from self._succeeded(key, report, engine, whole=whole)
+        self._tell_counts(counted)
 
     def _plan(self, config: SyncConfig) -> Plan:
         months = self._months()
@@ -108,7 +112,7 @@ class Step:
         return {key: entity for key, entity in self.entities.items() if key in wanted}
 
     def _succeeded(
-        self, key: dg.AssetKey, report: Report, warehouse: Warehouse, *, whole: bool
+        self, key: dg.AssetKey, report: Report, engine: Engine, *, whole: bool
     ) -> Iterator[Result]:
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
@@ -116,7 +120,7 @@ class Step:
         if key not in self.context.selected_asset_keys:
             yield from passed
             return
-        told = metadata.of_report(report, self.entities[key], warehouse, whole=whole)
+        told = metadata.of_report(report, self.entities[key], engine, whole=whole)
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
     def _failed(
@@ -147,6 +151,25 @@ class Step:
             description=str(error) if error else None,
             metadata=told | ({"error": type(error).__name__} if error else {}),
         )
+
+    def _tell_counts(self, counted: list[dg.AssetKey]) -> None:
+        """Evaluates the check `count` of the lists whose count this run has asked."""
+        standings = self.run.standings() if counted else {}
+        for key in counted:
+            standing = standings[self.entities[key].name]
+            self.context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=COUNT,
+                    passed=not standing.miscounted,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=miscounted(standing),
+                    metadata={
+                        "source_rows": standing.source_rows or 0,
+                        "rows": standing.counted_rows or 0,
+                    },
+                )
+            )
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""

@@ -59,7 +59,8 @@ class ChildrenPass:
                 f"403 for {self.forbidden} of {len(due)} parents: their children are not read"
             )
         self._quarantine([parents[-1] for parents in due])
-        oldest = work.hold.oldest_parent()
+        # Where there is no parent there are no children: complete as of when that was found.
+        oldest = work.hold.oldest_parent() if due else work.hold.complete_through(self.parent)
         if oldest is not None:
             work.hold.save(Checkpoint(watermark=oldest))
         work.report.watermark = oldest

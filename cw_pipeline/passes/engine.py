@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event, Semaphore
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import Interrupted
@@ -37,6 +37,7 @@ class Limits:
     min_rejects: int = 50
     children_max_age: timedelta = timedelta(hours=24)
     children_share: float = 0.2
+    reread_nights: int = 14
 
     @property
     def lanes(self) -> int:
@@ -70,23 +71,43 @@ class Engine:
             raise Interrupted("interrupted")
 
 
-def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
-    """Does `work` on every part, `lanes` at a time. An error stops the rest and is raised."""
-    stop = Event()
+class SideBySide(Generic[T]):
+    """Does `work` on parts, `lanes` at a time. Parts may add others; an error stops the rest."""
 
-    def guarded(part: T) -> None:
-        if stop.is_set():
+    def __init__(self, work: Callable[[T], None], lanes: int) -> None:
+        self._work = work
+        self._stop = Event()
+        self._pool = ThreadPoolExecutor(lanes)
+        self._running: list[Future[None]] = []
+
+    def add(self, part: T) -> None:
+        """Puts a part in the queue."""
+        self._running.append(self._pool.submit(self._guarded, part))
+
+    def finish(self) -> None:
+        """Returns when all is done, what is added meanwhile too. Raises what a part raised."""
+        with self._pool:
+            for one in self._running:
+                one.exception()
+        for one in self._running:
+            one.result()
+
+    def _guarded(self, part: T) -> None:
+        if self._stop.is_set():
             return
         try:
-            work(part)
+            self._work(part)
         except BaseException:
-            stop.set()
+            self._stop.set()
             raise
 
-    with ThreadPoolExecutor(lanes) as pool:
-        running: list[Future[None]] = [pool.submit(guarded, part) for part in parts]
-    for finished in running:
-        finished.result()
+
+def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
+    """Does `work` on every part, `lanes` at a time. An error stops the rest and is raised."""
+    running = SideBySide(work, lanes)
+    for part in parts:
+        running.add(part)
+    running.finish()
 
 
 def generations(entities: Iterable[Entity]) -> list[list[Entity]]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from cw_pipeline.errors import SourceError
-    from cw_pipeline.extract import Policy
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.passes.engine import Engine
 
@@ -166,10 +165,9 @@ class Reader:
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
         self._engine.check()
-        return self._engine.fetchers.submit(self._fetched, query, BRIEF if suspect else None)
-
-    def _fetched(self, query: Query, policy: Policy | None) -> bytes:
-        return self._engine.source.ask(query, _sound, self.tally, policy=policy)
+        policy = BRIEF if suspect else None
+        ask = self._engine.source.ask
+        return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
@@ -211,7 +209,14 @@ class Walk:
         wait([self._pending])
 
     def next(self) -> Batch | None:
-        """The next batch, or None at the end."""
+        """The next batch, or None at the end; the one behind it is sent for."""
+        batch = self.read()
+        if batch is not None:
+            self.ask(self._query.upto)
+        return batch
+
+    def read(self) -> Batch | None:
+        """The page that is on its way, or None at the end. `ask` for the one behind it."""
         query = self._query
         batch = self._reader.settled(self._pending, query, self._parent_id, self._start)
         if not batch.read:
@@ -227,8 +232,12 @@ class Walk:
         self._query = query.after(batch.cursor)
         if query.paging is not Paging.OFFSET:  # another size would shift the offsets
             self._query = replace(self._query, page_size=self._reader.page_size)
-        self._pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
         return batch
+
+    def ask(self, upto: int | None) -> None:
+        """Sends for the next page, with ids up to and including `upto`."""
+        self._query = replace(self._query, upto=upto)
+        self._pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
 
 
 def _sound(body: bytes) -> bytes:

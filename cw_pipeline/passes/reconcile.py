@@ -41,6 +41,8 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     gone = confirmed(work, difference.extra)
     why = _objection(work, difference, gone, guard, counted)
     kept = retire(work, gone, why, began)
+    if counted is not None:
+        work.hold.ledger.counted(counted, work.row_count())
     audit.deleted = work.report.rows_deleted
     audit.detail = "; ".join(part for part in (*left, kept) if part)
     audit.proven = not audit.detail
@@ -102,7 +104,7 @@ def reread(work: Work, nights: int) -> Audit:
     wanted = -(-max(1, audit.warehouse_rows or 0) // nights)
     cursor = ledger.reread_cursor()
     began = work.hold.clock()
-    for batch in work.reader.walk(replace(work.reader.query(), cursor=cursor)):
+    for batch in _round(work, cursor):
         outcome = work.load(batch, read_after=began)
         audit.drift += outcome.drifted
         audit.healed += outcome.inserted + outcome.updated
@@ -114,6 +116,16 @@ def reread(work: Work, nights: int) -> Audit:
     ledger.reread_to(cursor)
     audit.source_rows = work.report.rows_read
     return audit
+
+
+def _round(work: Work, cursor: int) -> Iterator[Batch]:
+    """The list from behind `cursor` on: from its beginning, if that was its end."""
+    at_the_end = True
+    for batch in work.reader.walk(replace(work.reader.query(), cursor=cursor)):
+        at_the_end = False
+        yield batch
+    if cursor and at_the_end:
+        yield from work.reader.walk(work.reader.query())
 
 
 def _count(work: Work) -> int | None:

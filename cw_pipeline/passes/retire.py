@@ -59,7 +59,8 @@ def kept(gone: Sequence[int], why: str) -> str:
     """What to tell the operator about rows that were kept, and what to do."""
     return (
         f"{len(gone)} rows are no longer listed and were kept, because {why}: {some(gone)}."
-        " If they are really gone, `reconcile --apply-deletes` deletes them"
+        " `reconcile --list-deletes` lists them; if they are really gone,"
+        " `reconcile --apply-deletes` deletes them"
     )
 
 

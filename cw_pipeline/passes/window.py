@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -10,12 +9,10 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import SourceRefused, TooManyRejects
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint, IdRange, Window
-from cw_pipeline.passes.engine import side_by_side
+from cw_pipeline.passes.ranges import Ranges, parts, split
 from cw_pipeline.passes.reader import NotForward
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from cw_pipeline.model import Batch
     from cw_pipeline.passes.work import Work
 
@@ -84,14 +81,13 @@ class WindowPass:
             raise Unfilterable(str(error)) from error
 
     def _read(self, checkpoint: Checkpoint, window: Window) -> None:
-        lanes = [checkpoint.tail, *checkpoint.ranges]
+        ranges = [checkpoint.tail, *checkpoint.ranges]
         if window.since is None and not checkpoint.ranges:
-            lanes = self._split(checkpoint)
-        side_by_side(
-            lambda ids: self._read_range(ids, window, alone=len(lanes) == 1),
-            lanes,
-            self.work.limits.lanes,
-        )
+            ranges = self._split(checkpoint)
+        alone = len(ranges) == 1
+        Ranges(
+            self.work, lambda ids, among: self._read_range(ids, window, among, alone=alone)
+        ).read(ranges)
 
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
@@ -102,30 +98,29 @@ class WindowPass:
         tail = checkpoint.tail.reached(batch.cursor)
         self._load(batch, tail, alone=True)
         highest = work.reader.highest_id() if batch.read >= size else None
-        if highest is None or highest - tail.cursor < 2 * size:
+        several = parts(highest - tail.cursor, size, work.limits.lanes) if highest else 1
+        if highest is None or several == 1:
             return [tail]
-        ranges = split(tail.cursor, highest, work.limits.lanes)
+        ranges = split(tail.cursor, highest, several)
         tail = IdRange(0, None, highest)
         work.hold.save(replace(checkpoint, tail=tail, ranges=ranges))
         return [tail, *ranges]
 
-    def _read_range(self, ids: IdRange, window: Window, *, alone: bool) -> None:
+    def _read_range(self, ids: IdRange, window: Window, among: Ranges, *, alone: bool) -> None:
         reader, desk = self.work.reader, self.work.engine.desk
         walk = reader.walk(reader.query().within(window).among(ids))
         while True:
             walk.wait()
             with desk:
-                batch = walk.next()
+                batch = walk.read()
                 if batch is None:
                     break
-                if window.since is not None:
-                    _check_filter(batch, window.since)
+                _check(batch, ids, window)
                 assert batch.cursor is not None
-                if ids.upto is not None and batch.cursor > ids.upto:
-                    # Another range loads those; two at once would collide.
-                    raise Unfilterable(f"ids beyond {ids.upto} came back")
-                ids = ids.reached(batch.cursor)
+                ids = among.shared(ids.reached(batch.cursor))
+                walk.ask(ids.upto)
                 self._load(batch, ids, alone=alone)
+        among.ended(ids)
         if ids.upto is not None:
             self.work.hold.finish_range(ids)
 
@@ -139,13 +134,11 @@ class WindowPass:
             raise Unfilterable("no record carries lastUpdated")
 
 
-def split(after: int, upto: int, parts: int) -> tuple[IdRange, ...]:
-    """The ids in `(after, upto]` as `parts` ranges of about the same width, the highest first."""
-    bounds = [after + (upto - after) * part // parts for part in range(parts + 1)]
-    pairs = list(itertools.pairwise(bounds))
-    return tuple(IdRange(low, high, low) for low, high in reversed(pairs) if low < high)
-
-
-def _check_filter(batch: Batch, since: datetime) -> None:
-    if any(stamp is not None and stamp < since for stamp in batch.stamps):
+def _check(batch: Batch, ids: IdRange, window: Window) -> None:
+    """Raises Unfilterable for a page with what was not asked for."""
+    since = window.since
+    if since and any(stamp is not None and stamp < since for stamp in batch.stamps):
         raise Unfilterable("records older than asked for came back")
+    if ids.upto is not None and (batch.cursor or 0) > ids.upto:
+        # Another range loads those; two at once would collide.
+        raise Unfilterable(f"ids beyond {ids.upto} came back")

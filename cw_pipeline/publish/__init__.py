@@ -5,6 +5,8 @@ sql/reporting/*.sql ──script──► Script ──apply──► views and 
 """
 
 from cw_pipeline.publish.apply import publish as publish
+from cw_pipeline.publish.keys import facts as facts
+from cw_pipeline.publish.keys import orphans as orphans
 from cw_pipeline.publish.page import page as page
 from cw_pipeline.publish.reader import READER as READER
 from cw_pipeline.publish.reader import grant_reader as grant_reader
@@ -13,3 +15,4 @@ from cw_pipeline.publish.script import lineage as lineage
 from cw_pipeline.publish.script import reporting_schema as reporting_schema
 from cw_pipeline.publish.tables import Refreshed as Refreshed
 from cw_pipeline.publish.tables import refresh as refresh
+from cw_pipeline.publish.tables import refresh_showing as refresh_showing

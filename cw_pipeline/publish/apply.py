@@ -8,6 +8,7 @@ from psycopg import sql
 
 from cw_pipeline.publish.database import transaction
 from cw_pipeline.publish.script import Place, roots, scripts
+from cw_pipeline.publish.shown import show_custom_fields
 from cw_pipeline.publish.tables import fill
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ _LOCK = 7_239_002  # any number that nothing else here uses
 def publish(dsn: str, tenant: str, time_zone: str = "UTC") -> list[str]:
     """Brings the tenant's reporting schema up to this version: the views made anew.
 
-    What is as it should be is left alone. New tables are filled at once. `time_zone` is an IANA
-    name; local days follow it. Raises WarehouseError if an entity's table is missing (`migrate`
-    makes those of `entities()`), or if somebody else's view stands on one that has to go.
+    What is as it should be is left alone. New tables are filled at once; custom fields are shown.
+    `time_zone` is an IANA name; local days follow it. Raises WarehouseError if an entity's table is
+    missing (`migrate` makes those of `entities()`), or if somebody else's view stands on one that
+    has to go.
     """
     place = Place(tenant, time_zone)
     with transaction(dsn) as connection:
@@ -42,7 +44,8 @@ def publish(dsn: str, tenant: str, time_zone: str = "UTC") -> list[str]:
                 "update cw_sync.publication set time_zone = %s where tenant = %s",
                 [time_zone, tenant],
             )
-    return [script.name for script in made]
+        custom = show_custom_fields(connection, place)
+    return [*(script.name for script in made), *custom]
 
 
 def _stale(connection: Connection[Any], place: Place) -> set[str]:

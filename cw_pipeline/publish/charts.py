@@ -16,7 +16,8 @@ _COLOURS = ("#2f6fde", "#f2994a", "#27ae60", "#c0392b", "#8e5bd0", "#607080")
 class Chart:
     """One chart. The query's first column is x; each other column is a series, named for it.
 
-    `kind`: lines, bars, or stacked bars. `{schema}` in the query is the reporting schema.
+    `kind`: lines, bars, stacked bars, or rows: bars that lie, for names. `{schema}` in the query is
+    the reporting schema.
     """
 
     title: str
@@ -24,6 +25,7 @@ class Chart:
     query: str
     kind: str = "lines"
     percent: bool = False
+    unit: str = ""
 
     def figure(self, rows: Rows) -> Figure:
         """The chart of these rows."""
@@ -43,22 +45,28 @@ class Chart:
         }
         if self.kind == "lines":
             return {**drawn, "type": "scatter", "mode": "lines", "line": {"color": colour}}
+        if self.kind == "rows":
+            drawn |= {"x": drawn["y"], "y": drawn["x"], "orientation": "h"}
         return {**drawn, "type": "bar", "marker": {"color": colour}}
 
     def _layout(self, *, several: bool) -> Figure:
         layout: Figure = {
-            "margin": {"l": 50, "r": 20, "t": 10, "b": 30},
-            "legend": {"orientation": "h", "y": -0.15},
+            "margin": {"l": 50, "r": 20, "t": 30, "b": 30},
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
             "showlegend": several,
             "paper_bgcolor": "white",
             "plot_bgcolor": "white",
-            "hovermode": "x unified",
+            "hovermode": "y unified" if self.kind == "rows" else "x unified",
             "barmode": "relative" if self.kind == "stacked" else "group",
             "xaxis": {"gridcolor": "#eef0f3", "automargin": True},
             "yaxis": {"gridcolor": "#eef0f3", "automargin": True, "rangemode": "tozero"},
         }
+        if self.kind == "rows":  # in the order of the answer, from the top
+            layout["yaxis"] = {"automargin": True, "autorange": "reversed", "type": "category"}
         if self.percent:
             layout["yaxis"]["tickformat"] = ".0%"
+        if self.unit:
+            layout["xaxis" if self.kind == "rows" else "yaxis"]["ticksuffix"] = f" {self.unit}"
         return layout
 
 
@@ -125,6 +133,23 @@ CHARTS = (
         where date >= date_trunc('month', now() - interval '12 months')
         group by 1 order by 1
         """,
+        unit="h",
+    ),
+    Chart(
+        "Where tickets wait",
+        "Hours that half of the stays in a status were shorter than, around the clock, as far as"
+        " seen; the ten longest",
+        """
+        select s.status_name || ' (' || b.board_name || ')' as status,
+            k.median_calendar_minutes / 60 as median_hours
+        from {schema}.kpi_time_in_status k
+        join {schema}.dim_ticket_status s using (status_id)
+        join {schema}.dim_board b on b.board_id = k.board_id
+        where not s.is_closed
+        order by k.median_calendar_minutes desc limit 10
+        """,
+        "rows",
+        unit="h",
     ),
     Chart(
         "Utilization",
@@ -182,6 +207,19 @@ CHARTS = (
         "bars",
     ),
     Chart(
+        "Unbilled work by age",
+        "What billable work on no invoice would bring, by days since it was done; all currencies"
+        " added up",
+        """
+        select age_bucket || ' days' as age,
+            sum(revenue) filter (where kind = 'time') as time,
+            sum(revenue) filter (where kind = 'expense') as expenses,
+            sum(revenue) filter (where kind = 'product') as products
+        from {schema}.kpi_unbilled group by age_bucket order by min(age_bucket)
+        """,
+        "stacked",
+    ),
+    Chart(
         "Pipeline by stage",
         "Forecast revenue of open opportunities, and the same times its probability",
         """
@@ -207,9 +245,9 @@ CHARTS = (
         )
         select c.company_name as client, r.profit
         from ranked r join {schema}.dim_company c using (company_id)
-        where r.low <= 5 or r.high <= 5 order by r.profit
+        where r.low <= 5 or r.high <= 5 order by r.profit desc
         """,
-        "bars",
+        "rows",
     ),
     Chart(
         "Projects against their budget",
@@ -219,7 +257,8 @@ CHARTS = (
         from {schema}.kpi_project p join {schema}.dim_project d using (project_id)
         where not p.is_closed order by p.hours_actual desc limit 10
         """,
-        "bars",
+        "rows",
+        unit="h",
     ),
     Chart(
         "What clients say",
@@ -230,5 +269,18 @@ CHARTS = (
         where month >= date_trunc('month', now() - interval '12 months')
         group by 1 order by 1
         """,
+    ),
+    Chart(
+        "Devices without warranty",
+        "Active configurations by days until their warranty ends",
+        """
+        select warranty_ends_in as ends_in, sum(configurations) as configurations
+        from {schema}.kpi_warranty
+        group by 1
+        order by array_position(
+            array['expired', '0-30', '31-90', '91-365', '366+', 'unknown'], warranty_ends_in
+        )
+        """,
+        "bars",
     ),
 )

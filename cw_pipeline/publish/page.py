@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from psycopg.rows import dict_row
 from cw_pipeline.publish.charts import CHARTS
 from cw_pipeline.publish.database import transaction
 from cw_pipeline.publish.script import reporting_schema
+from cw_pipeline.publish.tiles import TILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +33,18 @@ section { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; paddi
   min-width: 0; }
 section.wide { grid-column: 1 / -1; overflow-x: auto; }
 p { margin: .25rem 0 .5rem; color: #566274; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 1rem;
+  grid-column: 1 / -1; }
+.tile { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; padding: .75rem 1rem; }
+.tile h3 { margin: 0; font-size: .9rem; font-weight: 600; }
+.tile b { font-size: 1.7rem; font-variant-numeric: tabular-nums; margin-right: .5rem; }
+.tile span { color: #566274; font-size: .85rem; white-space: nowrap; }
+.tile .good { color: #1e8449; } .tile .bad { color: #c0392b; }
+.tile p { font-size: .8rem; margin: 0; }
 .chart { height: 320px; } .nothing { padding: 4rem 0; text-align: center; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e8ebef; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
 @media (max-width: 600px) { main { grid-template-columns: 1fr; } }
 """
 
@@ -50,8 +60,9 @@ def page(dsn: str, tenant: str) -> str:
     with transaction(dsn) as connection:
         schema = sql.Identifier(reporting_schema(tenant)).as_string(connection)
         cursor = connection.cursor(row_factory=dict_row)
+        tiles = [each.html(_asked(cursor, each.query, schema)[0]) for each in TILES]
         parts = [_Part(each, _asked(cursor, each.query, schema)) for each in CHARTS]
-        readiness = _asked(cursor, _READINESS, schema)
+        tables = [_table(title, _asked(cursor, query, schema)) for title, query in _TABLES]
         (through,) = _asked(cursor, _THROUGH, schema)
     complete = through["data_complete_through"]
     return "".join(
@@ -60,18 +71,47 @@ def page(dsn: str, tenant: str) -> str:
             "<meta name=viewport content='width=device-width, initial-scale=1'>",
             f"<title>Service report: {escape(tenant)}</title><style>{_STYLE}</style>",
             f"<header><h1>Service report</h1><p>{_standing(tenant, complete)}</p></header><main>",
+            f"<div class=tiles>{''.join(tiles)}</div>",
             *(_section(part, number) for number, part in enumerate(parts)),
-            _table("What makes these numbers wrong", readiness),
+            *tables,
             f"</main>{_drawing(parts)}</html>\n",
         )
     )
 
 
+_TECHNICIANS = """
+select m.member_name as technician, k.tickets_closed as "tickets closed",
+    round(100.0 * k.closed_in_sla / nullif(k.closed_with_sla, 0)) || ' %' as "in SLA",
+    round(100.0 * k.closed_first_touch / nullif(k.tickets_closed, 0)) || ' %' as "first touch",
+    round(k.average_resolve_business_minutes / 60, 1) as "business hours to resolve",
+    round(k.hours_actual, 1) as "hours worked",
+    round(k.hours_billable, 1) as "of these billable",
+    round(k.average_survey_points, 1) as "survey points"
+from {schema}.kpi_technician_month k
+join {schema}.dim_member m using (member_id)
+where k.month = (select month_starts_on - interval '1 month' from {schema}.dim_date
+    where days_from_today = 0)
+order by k.tickets_closed desc, m.member_name limit 25
+"""
+_UNTOUCHED = """
+select k.ticket_id as ticket, k.summary, c.company_name as client, b.board_name as board,
+    m.member_name as owner, floor(k.days_untouched)::int as "days untouched"
+from {schema}.kpi_stale_ticket k
+join {schema}.dim_company c using (company_id)
+join {schema}.dim_board b using (board_id)
+join {schema}.dim_member m on m.member_id = k.owner_id
+order by k.days_untouched desc, k.ticket_id limit 10
+"""
 _READINESS = """
 select check_name as "check", entity, affected, total, effect, remedy
 from {schema}.kpi_data_readiness where affected > 0
 order by affected::numeric / nullif(total, 0) desc nulls last, check_name
 """
+_TABLES = (
+    ("Technicians last month: service tickets they own, hours they worked", _TECHNICIANS),
+    ("Untouched longest: open, neither changed nor worked on for seven days", _UNTOUCHED),
+    ("What makes these numbers wrong", _READINESS),
+)
 _THROUGH = """
 select min(data_complete_through) as data_complete_through from {schema}.freshness
 """
@@ -121,7 +161,7 @@ def _library() -> str:
 def _table(title: str, rows: Rows) -> str:
     if not rows:
         return f"<section class=wide><h2>{escape(title)}</h2><p>Nothing was found.</p></section>"
-    heads = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    heads = "".join(_head(name, [row[name] for row in rows]) for name in rows[0])
     body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>" for row in rows)
     return (
         f"<section class=wide><h2>{escape(title)}</h2>"
@@ -129,7 +169,14 @@ def _table(title: str, rows: Rows) -> str:
     )
 
 
+def _head(name: str, values: list[object]) -> str:
+    is_number = any(isinstance(value, (int, Decimal)) for value in values)
+    return f"<th{' class=number' if is_number else ''}>{escape(name)}</th>"
+
+
 def _cell(value: object) -> str:
-    if isinstance(value, int):
+    if value is None:
+        return "<td></td>"
+    if isinstance(value, (int, Decimal)):
         return f"<td class=number>{value:,}</td>"
     return f"<td>{escape(str(value))}</td>"

@@ -157,6 +157,16 @@ def entities() -> list[Entity]:
     return [found[name] for name in sorted(found)]
 
 
+def showing(names: Iterable[str]) -> set[str]:
+    """The views that show anything of these entities, through other views too."""
+    asked = set(names)
+    found: set[str] = set()
+    for script in scripts():
+        if script.needs & found or asked & {_entity(table).name for table in script.sources}:
+            found.add(script.name)
+    return found
+
+
 def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """What a view's age follows from: entities that it reads through views alone, and tables."""
     by_name = {script.name: script for script in scripts()}

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.publish.database import transaction
-from cw_pipeline.publish.script import Place, scripts
+from cw_pipeline.publish.script import Place, scripts, showing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,12 +25,17 @@ _CHANGED = "pg_temp.changed"
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh did to one table. `whole`: it was filled from nothing."""
+    """What a refresh did to one table. `whole`: it was filled from nothing.
+
+    Every change in ConnectWise up to `complete_through` is in it; None: something it reads was
+    never synced.
+    """
 
     name: str
     rows: int
     whole: bool
     seconds: float
+    complete_through: datetime | None
 
 
 def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[Refreshed]:
@@ -49,15 +54,27 @@ def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[R
     ]
 
 
+def refresh_showing(dsn: str, tenant: str, entities: Iterable[str]) -> list[Refreshed]:
+    """Refreshes what shows these entities; nothing where nothing was published yet."""
+    if _time_zone(dsn, tenant) is None:
+        return []
+    return refresh(dsn, tenant, showing(entities))
+
+
 def _published(dsn: str, tenant: str) -> Place:
     """Where the tenant's views are, with the time zone they were published with."""
+    zone = _time_zone(dsn, tenant)
+    if zone is None:
+        raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
+    return Place(tenant, zone)
+
+
+def _time_zone(dsn: str, tenant: str) -> str | None:
     with transaction(dsn) as connection:
         row = connection.execute(
             "select max(time_zone) from cw_sync.publication where tenant = %s", [tenant]
         ).fetchone()
-    if row is None or row[0] is None:
-        raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
-    return Place(tenant, row[0])
+    return row[0] if row else None
 
 
 def _behind(names: Iterable[str]) -> set[str]:
@@ -88,7 +105,16 @@ def _refreshed(dsn: str, place: Place, script: Script) -> Refreshed:
             rows = fill(connection, place, script)
         else:
             rows = _replace(connection, place, script, since)
-    return Refreshed(script.name, rows, since is None, time.monotonic() - started)
+        through = _complete_through(connection, place, script)
+    return Refreshed(script.name, rows, since is None, time.monotonic() - started, through)
+
+
+def _complete_through(connection: Connection[Any], place: Place, script: Script) -> datetime | None:
+    row = connection.execute(
+        "select complete_through from cw_sync.publication where tenant = %s and name = %s",
+        [place.tenant, script.name],
+    ).fetchone()
+    return row[0] if row else None
 
 
 def fill(connection: Connection[Any], place: Place, script: Script) -> int:

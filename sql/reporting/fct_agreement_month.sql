@@ -45,9 +45,10 @@ additions as (
 worked as (
     select
         agreement_id,
-        date_trunc('month', work_date)::date as month,
+        date_trunc('month', work_date::timestamp)::date as month,
         sum(hours_actual) as actual,
         sum(hours_billed) as billed,
+        sum(hours_rounded) as rounded,
         sum(hours_agreement) as agreement,
         sum(labour_cost) as cost
     from {{reporting}}.fct_time_entry_all
@@ -85,6 +86,7 @@ select
     coalesce(x.cost, 0) as additions_cost, -- what they cost, by day
     coalesce(w.actual, 0) as hours_actual, -- hours worked
     coalesce(w.billed, 0) as hours_billed, -- hours billed, rounded
+    coalesce(w.rounded, 0) as hours_rounded, -- hours as rounded for billing, to the client or to the agreement
     coalesce(w.agreement, 0) as hours_agreement, -- hours the agreement covered
     coalesce(w.cost, 0) as labour_cost, -- cost of hours worked
     coalesce(e.cost, 0) as expense_cost, -- expenses

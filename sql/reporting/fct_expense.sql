@@ -18,6 +18,9 @@ select
     case when e.billable_option = 'Billable' then coalesce(e.invoice_amount, 0) else 0 end as revenue, -- amount billed for it beside agreements
     coalesce(e.agreement_amount, 0) as agreement_amount, -- amount an agreement covered
     e.invoice_id is not null as is_invoiced, -- on an invoice
+    coalesce(e.billable_option = 'Billable', false) and e.invoice_id is null
+        and coalesce(e.status not in ('Billed', 'BilledAgreement', 'WrittenOff'), true)
+        and (coalesce(e.agreement_amount, 0) = 0 or coalesce(e.invoice_amount, 0) <> 0) as is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status as status -- Open, Billed, …
 from {{source}}.expense_entries e
 left join {{source}}.company_companies company on company.id = e.company_id

@@ -6,7 +6,7 @@ with members as (
     select m.*, case when c.id is null then -1 else c.id end as calendar
     from {{source}}.system_members m
     left join {{source}}.schedule_calendars c on c.id = m.calendar_id
-    where m._deleted_at is null and {{only: m.id}}
+    where m._deleted_at is null
 ),
 worked as (
     select
@@ -25,7 +25,7 @@ worked as (
         sum(e.revenue) as revenue
     from {{reporting}}.fct_time_entry_all e
     left join {{reporting}}.dim_charge_code c on c.charge_code_id = e.charge_code_id
-    where not e.is_deleted and e.member_id in (select id from members)
+    where not e.is_deleted and {{only: e.member_id, e.work_date}}
     group by 1, 2
 ),
 scheduled_off as (
@@ -61,6 +61,7 @@ join {{reporting}}.dim_calendar_day d
    and d.date <= (now() at time zone {{time_zone}})::date
 left join worked w on w.member_id = m.id and w.work_date = d.date
 left join scheduled_off s on s.member_id = m.id and s.date = d.date
-where w.member_id is not null
-   or (d.date >= coalesce((m.hire_date at time zone 'UTC')::date, (m.date_entered at time zone {{time_zone}})::date, d.date)
+where {{only: m.id, d.date}}
+  and (w.member_id is not null
+   or d.date >= coalesce((m.hire_date at time zone 'UTC')::date, (m.date_entered at time zone {{time_zone}})::date, d.date)
        and (not coalesce(m.inactive_flag, false) or d.date < (m.inactive_date at time zone 'UTC')::date))

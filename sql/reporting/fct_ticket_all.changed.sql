@@ -1,3 +1,4 @@
+-- index: ticket_id
 -- index: closed_date
 -- index: entered_date
 -- index: company_id

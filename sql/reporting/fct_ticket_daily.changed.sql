@@ -1,3 +1,4 @@
+-- index: ticket_id
 -- index: date
 select ticket_id from {{reporting}}.fct_ticket_all where synced_at >= {{since}}
 union

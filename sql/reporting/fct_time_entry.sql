@@ -28,6 +28,7 @@ select
     e.hours_actual, -- hours worked
     e.hours_deducted, -- breaks, already taken off hours_actual
     e.hours_billed, -- hours rounded and billed; none unless billable
+    e.hours_rounded, -- hours as rounded for billing, to the client or to an agreement; none unless billable
     e.hours_invoiced, -- hours shown on the invoice
     e.hours_agreement, -- hours an agreement covered
     e.hourly_rate, -- price of an hour
@@ -37,6 +38,7 @@ select
     e.revenue, -- amount billed for it beside agreements
     e.agreement_amount, -- amount an agreement covered
     e.is_invoiced, -- on an invoice
+    e.is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status, -- Open, ApprovedByTierTwo, Billed, …
     e.synced_at -- when this version came into the warehouse
 from {{reporting}}.fct_time_entry_all e

@@ -1,3 +1,4 @@
+-- index: time_entry_id
 -- index: member_id, work_date
 -- index: ticket_id
 -- index: agreement_id

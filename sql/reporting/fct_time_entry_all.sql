@@ -26,6 +26,7 @@ select
     coalesce(e.actual_hours, 0) as hours_actual, -- hours worked
     coalesce(e.hours_deduct, 0) as hours_deducted, -- breaks, already taken off hours_actual
     case when e.billable_option = 'Billable' then coalesce(e.hours_billed, 0) else 0 end as hours_billed, -- hours rounded and billed; none unless billable
+    case when e.billable_option = 'Billable' then greatest(e.hours_billed, coalesce(e.invoice_hours, 0) + coalesce(e.agreement_hours, 0), 0) else 0 end as hours_rounded, -- hours as rounded for billing, to the client or to an agreement; none unless billable
     coalesce(e.invoice_hours, 0) as hours_invoiced, -- hours shown on the invoice
     coalesce(e.agreement_hours, 0) as hours_agreement, -- hours an agreement covered
     coalesce(e.hourly_rate, 0) as hourly_rate, -- price of an hour
@@ -36,6 +37,10 @@ select
     case when e.billable_option = 'Billable' then coalesce(e.extended_invoice_amount, 0) else 0 end as revenue, -- amount billed for it beside agreements
     coalesce(e.agreement_amount, 0) as agreement_amount, -- amount an agreement covered
     coalesce(e.invoice_flag, false) or e.invoice_id is not null as is_invoiced, -- on an invoice
+    coalesce(e.billable_option = 'Billable', false)
+        and not coalesce(e.invoice_flag, false) and e.invoice_id is null
+        and coalesce(e.status not in ('Billed', 'BilledAgreement', 'WrittenOff'), true)
+        and (coalesce(e.agreement_hours, 0) = 0 or coalesce(e.extended_invoice_amount, 0) <> 0) as is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status as status, -- Open, ApprovedByTierTwo, Billed, …
     e._deleted_at is not null as is_deleted, -- no longer in ConnectWise
     e._synced_at as synced_at -- when this version came into the warehouse

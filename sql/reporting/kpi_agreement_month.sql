@@ -15,8 +15,9 @@ select
     (revenue_billed - additions_cost - labour_cost - expense_cost - product_cost) / nullif(revenue_billed, 0) as margin, -- profit / revenue; empty without revenue
     hours_actual, -- hours worked
     hours_billed, -- hours billed, rounded
+    hours_rounded, -- hours as rounded for billing, to the client or to the agreement
     hours_agreement, -- hours the agreement covered
     (revenue_billed - additions_cost) / nullif(hours_actual, 0) as effective_rate_actual, -- (revenue less additions' cost) an hour worked
-    (revenue_billed - additions_cost) / nullif(hours_billed + hours_agreement, 0) as effective_rate_billed, -- the same an hour billed or covered
+    (revenue_billed - additions_cost) / nullif(hours_rounded, 0) as effective_rate_rounded, -- the same an hour as rounded for billing
     (revenue_billed - additions_cost - labour_cost - expense_cost - product_cost) / nullif(hours_actual, 0) as contribution_rate -- profit an hour worked
 from {{reporting}}.fct_agreement_month

@@ -10,7 +10,7 @@ with parts as (
     union all
     select coalesce(c.id, -1), coalesce(c.currency_id, -1), e.month, 0, e.cost, 0, 0, 0, e.hours
     from (
-        select company_id, date_trunc('month', work_date)::date as month, sum(labour_cost) as cost, sum(hours_actual) as hours
+        select company_id, date_trunc('month', work_date::timestamp)::date as month, sum(labour_cost) as cost, sum(hours_actual) as hours
         from {{reporting}}.fct_time_entry_all where not is_deleted and charge_code_id is null
         group by 1, 2
     ) e

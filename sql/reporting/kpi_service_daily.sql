@@ -1,13 +1,14 @@
 -- One row per local day and board: what came in and what was closed that day. Service tickets only;
 -- merged tickets are left out, children count. Counts and sums, so that they add up over days and
 -- boards; divide them for averages. Source: fct_ticket_all and the history of changes.
-with tickets as (
+-- Not kept: each of the three asks the table for the days it needs.
+with tickets as not materialized (
     select * from {{reporting}}.fct_ticket_all
     where record_type = 'ServiceTicket' and not is_merged and not is_deleted
 ),
 opened as (
     select entered_date as date, board_id, count(*) as opened, count(*) filter (where closed_date = entered_date and is_closed) as same_day
-    from tickets where entered_date is not null
+    from tickets where entered_date is not null and {{only: entered_date}}
     group by 1, 2
 ),
 closed as (
@@ -26,14 +27,19 @@ closed as (
         count(resolve_business_minutes) as resolved, sum(resolve_business_minutes) as resolve_business, sum(resolve_calendar_minutes) as resolve_calendar,
         sum(close_calendar_minutes) as close_calendar,
         sum(hours_actual) as hours
-    from tickets where is_closed and closed_date is not null
+    from tickets where is_closed and closed_date is not null and {{only: closed_date}}
     group by 1, 2
 ),
 reopened as (
-    select r.changed_date as date, t.board_id, count(*) as reopened
-    from {{reporting}}.fct_ticket_transition r
+    select r.date, t.board_id, count(*) as reopened
+    from (
+        select record_id as ticket_id, (valid_to at time zone {{time_zone}})::date as date
+        from cw_sync.history
+        where tenant = {{tenant}} and entity in ('service/tickets', 'project/tickets')
+          and column_name = 'closed_flag' and value = 'true'
+    ) r
     join tickets t on t.ticket_id = r.ticket_id
-    where r.is_reopening
+    where {{only: r.date}}
     group by 1, 2
 ),
 days as (

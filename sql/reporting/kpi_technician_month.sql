@@ -14,11 +14,13 @@ with closed as (
         count(resolve_business_minutes) as resolved
     from {{reporting}}.fct_ticket_all
     where is_closed and closed_date is not null and record_type = 'ServiceTicket' and not is_merged and not is_deleted
+      and {{only: date_trunc('month', closed_date)::date}}
     group by 1, 2
 ),
 worked as (
     select member_id, date_trunc('month', date)::date as month, sum(hours_actual) as actual, sum(hours_billable) as billable
     from {{reporting}}.fct_member_day
+    where {{only: date_trunc('month', date)::date}}
     group by 1, 2
     having sum(hours_actual) > 0
 ),
@@ -26,6 +28,7 @@ answered as (
     select t.owner_id as member_id, date_trunc('month', s.answered_date)::date as month, count(*) as answers, sum(s.points) as points
     from {{reporting}}.fct_survey s
     join {{reporting}}.fct_ticket_all t on t.ticket_id = s.ticket_id and not t.is_deleted
+    where {{only: date_trunc('month', s.answered_date)::date}}
     group by 1, 2
 ),
 months as (

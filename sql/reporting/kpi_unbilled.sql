@@ -1,12 +1,14 @@
--- One row per client, kind and age: billable work that is on no invoice and that no agreement covers
--- (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry,
+-- One row per client, kind and age: billable work that is on no invoice, was not written off and that no
+-- agreement covers (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry_all,
 -- fct_expense, fct_product.
 with work as (
-    select company_id, 'time' as kind, work_date as date, hours_actual as hours, revenue
-    from {{reporting}}.fct_time_entry where is_billable and not is_invoiced
+    select coalesce(c.id, -1) as company_id, 'time' as kind, e.work_date as date, e.hours_actual as hours, e.revenue
+    from {{reporting}}.fct_time_entry_all e
+    left join {{source}}.company_companies c on c.id = e.company_id
+    where e.is_unbilled and not e.is_deleted
     union all
     select company_id, 'expense', date, 0, revenue
-    from {{reporting}}.fct_expense where is_billable and not is_invoiced
+    from {{reporting}}.fct_expense where is_unbilled
     union all
     select company_id, 'product', purchase_date, 0, revenue
     from {{reporting}}.fct_product where is_billable and not is_invoiced

@@ -132,8 +132,9 @@ def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
     page.get_by_text("sync_ok").first.click()
     see(page.get_by_text("rows_updated").first).to_be_visible()
     see(page.get_by_text("rows_updated")).to_have_count(2)  # in the table, and over its plot
-    page.mouse.move(900, 700)
-    page.mouse.wheel(0, 1450)
+    page.get_by_text("rows_inserted").last.scroll_into_view_if_needed()
+    page.mouse.move(900, 500)
+    page.mouse.wheel(0, 350)
     album.take("plots")
 
     page.goto("/assets/connectwise/service_tickets?view=partitions")
@@ -153,7 +154,7 @@ def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
     album.take("run")
 
     page.goto("/automation")
-    see(page.get_by_text("reconcile").first).to_be_visible()
+    see(page.locator("[class*=witch]")).to_have_count(10)  # schedules and sensors, all of them
     album.take("automation")
 
 

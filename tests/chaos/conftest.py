@@ -14,18 +14,18 @@ import pytest
 from cw_pipeline.embedded import EmbeddedPostgres
 from cw_pipeline.load import migrate
 from tests.chaos.world import EVERYTHING, entities
+from tests.conftest import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TOLL = pytest.StashKey[Counter[str]]()
-SEEN = pytest.StashKey[dict[str, str]]()
+STRUCK, SEEN = "struck", "seen"
 
 
 @pytest.fixture(scope="session")
 def ground() -> Iterator[EmbeddedPostgres]:
     """The server, with a migrated database called `chaos` to make others from."""
-    folder = Path(tempfile.mkdtemp(prefix="cw-chaos-"))
+    folder = Path(tempfile.mkdtemp(prefix="cw-chaos-", dir=memory()))
     folder.chmod(0o711)  # the server's account passes through here
     server = EmbeddedPostgres(folder / "postgres")
     try:
@@ -39,24 +39,14 @@ def ground() -> Iterator[EmbeddedPostgres]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def toll(request: pytest.FixtureRequest) -> Counter[str]:
-    """What struck in the soak, by kind; told at the end."""
-    return request.config.stash.setdefault(TOLL, Counter())
-
-
-@pytest.fixture(scope="session")
-def seen(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Which test saw which break of the code; told at the end."""
-    return request.config.stash.setdefault(SEEN, {})
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many histories there were, what struck in them, and which break was seen where."""
-    for name, test in config.stash.get(SEEN, {}).items():
-        terminalreporter.write_line(f"seen: {name}: {test}")
-    struck = config.stash.get(TOLL, Counter[str]()).most_common()
-    if told := ", ".join(f"{count} x {kind}" for kind, count in struck if count):
+    toll = Counter[str]()
+    # With the reports, because another process may have run the tests.
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            toll.update(told if name == STRUCK else {})
+            if name == SEEN:
+                terminalreporter.write_line(f"seen: {told}")
+    if told := ", ".join(f"{count} x {kind}" for kind, count in toll.most_common() if count):
         terminalreporter.write_line(f"chaos: {told}")

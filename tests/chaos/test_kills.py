@@ -43,6 +43,7 @@ def left(world: World) -> dict[tuple[str, int], str]:
         return differences(world, connection, CATALOG[TICKETS])
 
 
+@pytest.mark.timeout(300)  # a worker and a sync for each of its statements
 def test_a_refresh_killed_before_any_of_its_statements_is_made_good_by_the_next(
     world: World,
 ) -> None:

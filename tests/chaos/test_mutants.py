@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.conftest import SEEN
 from tests.chaos.mutants import MUTANTS, Mutant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -24,9 +26,12 @@ def test_every_break_still_fits_the_code() -> None:
 
 @pytest.mark.timeout(0)  # as long as the tests take that are to see it
 def test_a_test_sees_the_break(
-    mutant: Mutant, tmp_path: Path, request: pytest.FixtureRequest, seen: dict[str, str]
+    mutant: Mutant,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     histories: int = request.config.getoption("--histories")
     catcher = mutant.catcher(mutant.planted(tmp_path), max(20, histories))
     assert catcher is not None, f"no test of {', '.join(mutant.tests)} sees it"
-    seen[mutant.name] = catcher
+    record_property(SEEN, f"{mutant.name}: {catcher}")

@@ -65,11 +65,20 @@ def test_what_somebody_must_look_at_is_counted(connection: psycopg.Connection) -
         " values ('connectwise', 'time/entries', 'new_field', 'unknown')"
     )
     connection.execute(
-        "insert into cw_sync.audit (tenant, entity, proven) values"
-        " ('connectwise', 'time/entries', false)"
+        "insert into cw_sync.audit (tenant, entity, kind, at, source_rows, drift) values"
+        " ('connectwise', 'time/entries', 'reconcile', now(), 900, 0),"
+        " ('connectwise', 'time/entries', 'reread', now(), 100, 0),"
+        " ('connectwise', 'time/entries', 'reread', now() - interval '1 day', 100, 2),"
+        " ('connectwise', 'time/entries', 'reread', now() - interval '15 days', 100, 50)"
+    )
+    connection.execute(
+        "insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)"
+        " values ('connectwise', 'time/entries', 101, 100)"
     )
     status = status_of(connection, "time/entries")
-    assert (status.dead_letters, status.quarantined, status.drift) == (1, 1, 1)
+    assert (status.dead_letters, status.quarantined, status.column_drift) == (1, 1, 1)
+    assert (status.drift, status.reread, status.drifts) == (2, 200, False)
+    assert not status.miscounted  # the dead letter is the one
     assert status.proven is False
     assert status.last_run is None
 

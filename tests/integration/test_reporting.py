@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load import migrate
 from cw_pipeline.publish import READER, entities, grant_reader, publish, refresh
 from cw_pipeline.publish.script import scripts
+from tests.conftest import _database as database
 
 if TYPE_CHECKING:
-    from tests.conftest import Server
+    from collections.abc import Iterator
+
+    from tests.conftest import Owner, Server
 
 ZONE = "America/New_York"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -25,15 +30,32 @@ KEPT = (
     "fct_time_entry_all",
     "fct_ticket_daily",
     "fct_member_day",
+    "kpi_service_daily",
+    "kpi_technician_month",
     "kpi_client_month",
     "kpi_data_readiness",
 )
 
 
+@pytest.fixture(scope="session")
+def publication(server: Server, owner: Owner, template: str) -> Iterator[str]:
+    """The name of a database with a reporting schema, to make others from: that takes a while."""
+    with database(server, owner, template) as url:
+        migrate(url, "connectwise", entities())
+        publish(url, "connectwise", ZONE)
+        yield str(conninfo_to_dict(url)["dbname"])
+
+
+@pytest.fixture
+def dsn(server: Server, owner: Owner, publication: str) -> Iterator[str]:
+    """A warehouse with its reporting schema, and nothing in it."""
+    with database(server, owner, publication) as url:
+        yield url
+
+
 @pytest.fixture
 def published(dsn: str) -> str:
-    """A warehouse with its reporting schema, and nothing in it."""
-    publish(dsn, "connectwise", ZONE)
+    """The same, called what it is."""
     return dsn
 
 
@@ -117,12 +139,22 @@ def test_what_this_version_no_longer_knows_goes(published: str) -> None:
         assert connection.execute("select to_regclass('reporting.fct_old')").fetchone() == (None,)
 
 
-def test_views_exist_whatever_is_synced(empty_dsn: str) -> None:
-    migrate(empty_dsn, "acme", {*select("service/boards"), *entities()})
-    publish(empty_dsn, "acme")
-    with psycopg.connect(empty_dsn) as connection:
-        for script in scripts():
-            connection.execute(everything(f"acme_reporting.{script.name}"))
+def test_views_of_another_tenant_exist_whatever_is_synced_and_show_its_rows_alone(
+    published: str, connection: psycopg.Connection
+) -> None:
+    migrate(published, "acme", {*select("service/boards"), *entities()})
+    publish(published, "acme")
+    ticket(connection, 1)
+    add(connection, "service_boards", id=1, name="Help")
+    connection.commit()
+    for tenant in ("connectwise", "acme"):
+        refresh(published, tenant)
+    for script in scripts():
+        connection.execute(everything(f"acme_reporting.{script.name}"))
+    for name in ("fct_ticket_all", "dim_board"):
+        ours = connection.execute(everything(f"reporting.{name}")).fetchall()
+        theirs = connection.execute(everything(f"acme_reporting.{name}")).fetchall()
+        assert len(ours) == len(theirs) + 1
 
 
 def test_without_the_tables_it_says_what_to_do(empty_dsn: str) -> None:
@@ -137,7 +169,11 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     for own in range(1, 8):
         ticket(connection, own)
         entry(connection, own, ticket_id=own)
+    ticket(connection, 7, closed_flag=True, closed_date=NOW - timedelta(days=2))
     add(connection, "system_members", id=1, identifier="a", daily_capacity=8, hourly_cost=30)
+    add(connection, "system_members", id=2, identifier="b", daily_capacity=8, hourly_cost=30)
+    add(connection, "system_members", id=3, identifier="c", daily_capacity=8, hourly_cost=30)
+    entry(connection, 10, member_id=3, time_start=NOW - timedelta(days=40))
     connection.commit()
     refresh(published, "connectwise")
     closed = NOW - timedelta(days=1)
@@ -145,17 +181,24 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     ticket(connection, 2, merged_parent_ticket_id=1)
     ticket(connection, 8)
     ticket(connection, 3, board_id=2)
-    entry(connection, 4, ticket_id=5)
+    # Moved from ticket, member and day; the reopened one had been closed two days ago.
+    entry(connection, 4, ticket_id=5, member_id=2, time_start=NOW - timedelta(days=9))
+    ticket(connection, 7)
     connection.execute(
         "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
         " values ('connectwise', 'time/entries', 4, 'ticket_id', '4', now()),"
-        " ('connectwise', 'service/tickets', 3, 'board_id', '1', now())"
+        " ('connectwise', 'time/entries', 4, 'member_id', '1', now()),"
+        " ('connectwise', 'time/entries', 4, 'time_start', %(now)s, now()),"
+        " ('connectwise', 'service/tickets', 7, 'closed_flag', 'true', now()),"
+        " ('connectwise', 'service/tickets', 7, 'closed_date', %(closed)s, now()),"
+        " ('connectwise', 'service/tickets', 3, 'board_id', '1', now())",
+        {"now": NOW.isoformat(), "closed": (NOW - timedelta(days=2)).isoformat()},
     )
     entry(connection, 9, ticket_id=1, billable_option="Billable")
     connection.execute(
         "update connectwise.time_entries set _deleted_at = now(), _synced_at = now() where id = 6"
     )
-    add(connection, "system_members", id=1, identifier="a", daily_capacity=4, hourly_cost=50)
+    add(connection, "system_members", id=3, identifier="c", daily_capacity=4, hourly_cost=50)
     connection.commit()
     done = refresh(published, "connectwise")
     assert not any(each.whole for each in done)
@@ -192,6 +235,42 @@ def test_a_merge_that_commits_after_a_refresh_is_in_the_next_one(published: str)
         assert content(published, "fct_ticket_all") == []
     refresh(published, "connectwise")
     assert len(content(published, "fct_ticket_all")) == 1
+
+
+@pytest.mark.usefixtures("published")
+def test_receivables_of_a_past_month_are_as_they_were_then(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "update cw_sync.history_column set since = now() - interval '70 days'"
+        " where entity = 'finance/invoices'"
+    )
+    old = (NOW - timedelta(days=200)).date()
+    given = {"date": old, "due_date": old, "type": "Standard", "total": 100}
+    add(connection, "finance_invoices", id=1, balance=0, **given)  # paid after two parts
+    add(connection, "finance_invoices", id=2, balance=70, **given)  # nobody paid
+    add(connection, "finance_invoices", id=3, balance=-5, **{**given, "type": "CreditMemo"})
+    add(connection, "finance_invoices", id=4, balance=9, **{**given, "date": NOW.date()})
+    for own, value, days in ((1, "100", 45), (1, "40", 1)):
+        connection.execute(
+            "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
+            " values ('connectwise', 'finance/invoices', %s, 'balance', %s, %s)",
+            [own, value, NOW - timedelta(days=days)],
+        )
+    connection.commit()
+    today = NOW.astimezone(ZoneInfo(ZONE)).date()
+    ends = [NOW.astimezone(ZoneInfo(ZONE)).date()]
+    while (NOW.date() - ends[-1]).days < 70:
+        ends.append(ends[-1].replace(day=1) - timedelta(days=1))
+    true = set()
+    for end in ends[:-1] if (NOW.date() - ends[-1]).days > 101 else ends:
+        if end.replace(day=1) < (NOW - timedelta(days=70)).date().replace(day=1):
+            continue
+        days = (today - end).days
+        paid = 0 if days == 0 else 40 if days < 45 else 100
+        true |= {(1, end.replace(day=1), paid)} if paid else set()
+        true |= {(2, end.replace(day=1), 70), (3, end.replace(day=1), -5)}
+    true.add((4, today.replace(day=1), 9))
+    found = connection.execute("select invoice_id, month, balance from reporting.fct_ar_month")
+    assert set(found) == true
 
 
 def test_refreshing_a_view_refreshes_what_it_stands_on_and_no_more(published: str) -> None:

@@ -139,6 +139,13 @@ def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
         assert (found.tail.cursor, found.ranges) == (100, (two, IdRange(0, 50, 7)))
         hold.finish_range(two)
         assert hold.checkpoint().ranges == (IdRange(0, 50, 7),)
+        hold.split_range((IdRange(0, 25, 7), IdRange(25, 50, 25)))
+        assert hold.checkpoint().ranges == (IdRange(25, 50, 25), IdRange(0, 25, 7))
+    with warehouse.hold(TICKETS, "refresh") as other:
+        other.save(other.checkpoint())
+        with pytest.raises(EntityBusy):
+            hold.split_range((IdRange(25, 40, 25), IdRange(40, 50, 40)))
+        assert other.checkpoint().ranges == (IdRange(25, 50, 25), IdRange(0, 25, 7))
 
 
 def test_a_reject_is_kept_whole_and_counted_each_time_it_comes(
@@ -197,7 +204,7 @@ def test_what_cannot_be_read_is_buried_with_its_request_and_left_behind(
     reject = Reject(9, None, "cannot be read", "500", "GET /service/tickets?pageId=8")
     with warehouse.hold(TICKETS, "refresh") as hold:
         hold.save(OPEN)
-        hold.bury([reject], IdRange(0, None, 9))
+        hold.load(replace(good(), rejects=(reject,)), IdRange(0, None, 9))
         assert hold.checkpoint().tail.cursor == 9
     (letter,) = letters(connection)
     assert (letter["record_id"], letter["payload"]) == (9, None)

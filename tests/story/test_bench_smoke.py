@@ -12,10 +12,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cw_pipeline.bench.cases import CASES, Scale
 from cw_pipeline.bench.lab import BenchFailed, Lab
+from cw_pipeline.bench.plot import plot
 from cw_pipeline.bench.report import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cw_pipeline.bench.finding import Finding
     from tests.conftest import Server
@@ -94,6 +96,16 @@ def test_the_results_are_a_table_and_json(measured: Measured) -> None:
 
     assert [case["case"] for case in written["cases"]] == list(CASES)
     assert results.markdown().count("\n| ") == len(results.lines) + 1
+
+
+def test_how_cost_grows_is_drawn_on_a_page_that_needs_no_network(
+    measured: Measured, tmp_path: Path
+) -> None:
+    plot(measured("growth"), tmp_path / "bench.html")
+
+    drawn = (tmp_path / "bench.html").read_text()
+    assert "Plotly.newPlot" in drawn
+    assert '<script src="http' not in drawn
 
 
 def test_a_run_that_fails_is_no_figure(lab: Lab) -> None:

@@ -109,6 +109,28 @@ def test_entities_may_be_named_by_glob_and_by_table(shell: Shell) -> None:
     assert all(each["failure"] is None for each in found["entities"])
 
 
+def test_chosen_reports_and_what_is_attached_are_synced_along(
+    shell: Shell, simulator: Simulator, tenant: Tenant
+) -> None:
+    shell.monkeypatch.setenv("CW_ENTITIES", BOARDS)
+    shell.monkeypatch.setenv("CW_REPORTS", "Service")
+    shell.monkeypatch.setenv("CW_DOCUMENTS", "Company")
+    code, out, err = shell.run("sync")
+    assert (code, out[:23]) == (0, "3 entities up to date i")
+    assert "✓ system/reports/Service: 30 new" in err
+    told = {each["entity"] for each in shell.json("status")["entities"]}
+    assert told >= {BOARDS, "company/companies/attachedDocuments", "system/reports/Service"}
+    tenant.edit("/service/tickets", 3, summary="told by the report")
+    assert "1 changed" in shell.run("sync", "system/reports/Service")[2]
+    told = shell.rows("select summary from connectwise.report_service where sr_service_rec_id = 3")
+    assert told == [("told by the report",)]
+    simulator.role.forbid("/system/reports/Service")
+    code, out, _ = shell.run("sync")
+    assert code == 1
+    assert "2 of 3 entities up to date" in out
+    assert "System > API Reports" in out
+
+
 def test_a_child_may_be_synced_before_its_parent(shell: Shell) -> None:
     assert shell.run("sync", "time/entries", "company/companies/notes")[0] == 0
 
@@ -174,6 +196,14 @@ def test_status_answers_while_the_tenant_is_out(shell: Shell) -> None:
     assert entities[TICKETS]["age"] < 60
 
 
+def test_reports_that_are_published_follow_a_sync(shell: Shell) -> None:
+    shell.run("migrate")
+    shown = "select count(*) from reporting.fct_ticket"
+    assert shell.rows(shown) == [(0,)]
+    shell.run("sync", TICKETS)
+    assert shell.rows(shown) == [(30,)]
+
+
 def test_status_waits_for_neither_dagster_nor_pandas(shell: Shell) -> None:
     shell.run("migrate")
     program = (
@@ -222,6 +252,12 @@ def test_check_tells_what_each_list_can_and_remembers_it(
     assert (BOARDS, False, None, None, None) in shell.rows(known)
 
 
+def test_check_finds_no_fault_with_a_list_that_has_no_parent_yet(shell: Shell) -> None:
+    code, out, _ = shell.run("check", "service/templates", "service/templates/tasks")
+    assert code == 0
+    assert "! service/templates/tasks: no parent to ask it of" in out
+
+
 def test_check_costs_two_requests_a_list(shell: Shell, simulator: Simulator) -> None:
     assert shell.run("check")[0] == 0
     asked = [seen for seen in simulator.requests if seen.path.startswith("/service/tickets")]
@@ -263,9 +299,47 @@ def test_reconcile_fails_rather_than_delete_a_lot_until_it_is_told_to(
         tenant.delete("/service/tickets", at)
     assert shell.run("reconcile", TICKETS)[0] == 1
     assert "were kept by the guard" in shell.run("status")[1]
+    told = shell.json("reconcile", "--list-deletes")["candidates"]
+    assert [row["record_id"] for row in told] == list(range(1, 11))
+    assert "10 of 30 is more than CW_MAX_DELETE_FRACTION" in told[0]["reason"]
+    assert "missed since" in shell.run("reconcile", "--list-deletes", TICKETS)[1]
     assert shell.run("reconcile", TICKETS, "--apply-deletes")[0] == 0
+    assert "No rows were kept" in shell.run("reconcile", "--list-deletes")[1]
     live = "select count(*) from connectwise.service_tickets where _deleted_at is null"
     assert shell.rows(live) == [(20,)]
+
+
+def test_status_names_the_lists_whose_records_change_without_a_stamp_and_what_helps(
+    shell: Shell, tenant: Tenant
+) -> None:
+    shell.run("sync")
+    shell.monkeypatch.setenv("CW_REREAD_NIGHTS", "1")
+    assert "service/tickets: 30 read again, 0 had drifted" in shell.run("reconcile", "--reread")[1]
+    assert "had changed although" not in shell.run("status")[1]
+    tenant.edit("/service/tickets", 3, touch=False, summary="silently")
+    (_, tickets) = shell.json("reconcile", "--reread", TICKETS, BOARDS)["audits"]
+    assert (tickets["entity"], tickets["drift"]) == (TICKETS, 1)
+    told = shell.run("status")[1]
+    assert "! service/tickets: 1 of 60 records read again in the last two weeks" in told
+    assert "CW_REREAD_NIGHTS" in told
+    assert "! service/boards" not in told
+
+
+def test_status_sounds_the_alarm_of_a_count_that_rows_do_not_explain_until_it_is_mended(
+    shell: Shell, tenant: Tenant
+) -> None:
+    shell.run("sync")
+    assert "/count said" not in shell.run("status")[1]
+    tenant.delete("/service/tickets", 1)
+    tenant.put("/service/tickets", {"id": 31})
+    shell.run("sync")
+    told = shell.run("status")[1]
+    assert "! service/tickets: /count said 30 at" in told
+    assert "when the table had 31 rows. `reconcile service/tickets` finds which" in told
+    shell.run("reconcile", TICKETS)
+    assert "/count said" not in shell.run("status")[1]
+    tickets = next(e for e in shell.json("status")["entities"] if e["entity"] == TICKETS)
+    assert tickets["rows"] == 30  # though no sync has looked since
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from cw_pipeline.publish import publish
 from cw_pipeline.publish.custom_fields import refresh_custom_views
 
 if TYPE_CHECKING:
@@ -59,6 +60,23 @@ def refreshed(story: Story) -> None:
 def wide(story: Story) -> dict[int, dict[str, Any]]:
     rows = story.rows("select * from connectwise.service_tickets__custom order by id")
     return {row.pop("id"): row for row in rows}
+
+
+def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {SEATS: 2.5})
+    refreshed(story)
+    assert "cf_service_tickets" in publish(story.dsn, "connectwise")
+    assert publish(story.dsn, "connectwise") == []
+    ticket(tenant, 2, {SEATS: 3, 16: "low"}, _16=("Risk", "Text"))
+    refreshed(story)
+    assert publish(story.dsn, "connectwise") == ["cf_service_tickets"]
+    shown = story.rows("select id, cf_13_seats, cf_16_risk from reporting.cf_service_tickets")
+    assert shown == [
+        {"id": 1, "cf_13_seats": Decimal("2.5"), "cf_16_risk": None},
+        {"id": 2, "cf_13_seats": Decimal(3), "cf_16_risk": "low"},
+    ]
 
 
 def test_each_field_is_a_typed_column_named_from_id_and_caption(

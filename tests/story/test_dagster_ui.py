@@ -15,17 +15,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import yaml
 
 from cw_pipeline.paths import DAGSTER_YAML, ROOT
 from cw_pipeline.simulator import CLIENT_ID
+from tests.story.neighbour import NAME as NEIGHBOUR
+from tests.story.neighbour import neighbour
+from tests.story.test_alerts import receiving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cw_pipeline.simulator import Simulator, Tenant
+    from tests.story.test_alerts import Receiver
 
 TICKETS, COMPANIES = ["connectwise", "service_tickets"], ["connectwise", "company_companies"]
 MONTHS = ["2026-05-01", "2026-06-01", "2026-07-01"]
@@ -52,7 +57,7 @@ query Months($key: AssetKeyInput!) {
     ... on AssetNode { assetPartitionStatuses {
       ... on TimePartitionStatuses { ranges { status startKey endKey } } } } } }
 """
-LOADED = "query { workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
+LOADED = "query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 CHECKS = """
 query Checks($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { assetChecksOrError {
@@ -97,7 +102,7 @@ class Dagster:
         runs = self.runs(tag, value)
         return runs[-1] if runs and runs[-1]["status"] in ("SUCCESS", "FAILURE") else None
 
-    def eventually(self, look: Callable[[], Any], seconds: float = 100) -> Any:
+    def eventually(self, look: Callable[[], Any], seconds: float = 200) -> Any:
         """What `look` finds, as soon as it finds something."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -109,19 +114,22 @@ class Dagster:
 
 
 @contextmanager
-def dagster(home: Path, **settings: str) -> Iterator[Dagster]:
-    """`dagster dev` on the project's workspace, as a user starts it."""
-    config = yaml.safe_load(DAGSTER_YAML.read_text("utf-8"))
-    config["run_queue"] = {"dequeue_interval_seconds": 1, **config.pop("run_queue", {})}
+def dagster(
+    home: Path, *others: Path, config: dict[str, Any] | None = None, **settings: str
+) -> Iterator[Dagster]:
+    """`dagster dev` on the project's workspace, as a user starts it, and on others beside it."""
+    config = {**yaml.safe_load(DAGSTER_YAML.read_text("utf-8")), **(config or {})}
+    config["run_coordinator"]["config"] = {"dequeue_interval_seconds": 1}
     (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = home / "dagster.log"
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev"]
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
+    command += [word for each in others for word in ("-w", str(each))]
     environment = {f"CW_{name.upper()}": value for name, value in settings.items()}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*command, "-w", "workspace.yaml", "-p", str(port), "-h", "127.0.0.1"],
+            [*command, "-p", str(port), "-h", "127.0.0.1"],
             cwd=ROOT,
             env={**os.environ, **environment, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
@@ -137,11 +145,21 @@ def dagster(home: Path, **settings: str) -> Iterator[Dagster]:
             process.wait(timeout=20)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)
 
 
 @pytest.fixture
-def running(simulator: Simulator, tenant: Tenant, dsn: str, tmp_path: Path) -> Iterator[Dagster]:
-    """Dagster over a small tenant that lets nobody read companies."""
+def alerts() -> Iterator[Receiver]:
+    """Somebody who is told what goes wrong."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def running(
+    simulator: Simulator, tenant: Tenant, dsn: str, tmp_path: Path, alerts: Receiver
+) -> Iterator[Dagster]:
+    """Dagster over a small tenant that lets nobody read companies, and over its neighbour."""
     june = datetime(2026, 6, 10, tzinfo=UTC)
     for own in range(1, 6):
         tenant.put("/service/tickets", {"id": own, "summary": f"{own}"}, stamp=june)
@@ -156,16 +174,17 @@ def running(simulator: Simulator, tenant: Tenant, dsn: str, tmp_path: Path) -> I
         "warehouse_dsn": dsn,
         "entities": "service/tickets,company/companies",
         "refresh_cron": "* * * * *",
+        "alert_urls": alerts.url,
     }
-    with dagster(tmp_path, **settings) as server:
+    with neighbour(dsn, tmp_path) as other, dagster(tmp_path, other, **settings) as server:
         yield server
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_tick_a_backfill_and_what_failed_executed_again(
-    running: Dagster, simulator: Simulator
+    running: Dagster, simulator: Simulator, dsn: str, alerts: Receiver
 ) -> None:
-    running.eventually(lambda: running.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED")
+    running.eventually(lambda: _loaded(running) == {"cw_pipeline", NEIGHBOUR})
     asked = {
         "assetSelection": [{"path": TICKETS}, {"path": COMPANIES}],
         "partitionNames": MONTHS,
@@ -173,6 +192,14 @@ def test_a_tick_a_backfill_and_what_failed_executed_again(
     }
     backfill = running.ask(BACKFILL, params=asked)
     assert backfill["__typename"] == "LaunchBackfillSuccess", backfill
+    theirs = running.ask(
+        BACKFILL,
+        params={
+            "assetSelection": [{"path": [NEIGHBOUR, "company_companies"]}],
+            "partitionNames": MONTHS[:1],
+            "fromFailure": False,
+        },
+    )
 
     # The schedule is on by itself; its run keeps what succeeded and shows what failed.
     refresh = running.eventually(lambda: running.finished("cw/trigger", "refresh"))
@@ -201,6 +228,27 @@ def test_a_tick_a_backfill_and_what_failed_executed_again(
     assert repeated["status"] == "SUCCESS", running.log.read_text()[-4000:]
     assert _tables(repeated) == {"company_companies"}
     assert _checks(running, COMPANIES)["sync_ok"] == "SUCCEEDED"
+
+    # The neighbour was read with its own settings, into its own schema, in its own turn.
+    run = running.eventually(lambda: running.finished("dagster/backfill", theirs["backfillId"]))
+    assert run["status"] == "SUCCESS", running.log.read_text()[-4000:]
+    assert {"key": "cw/backfill", "value": NEIGHBOUR} in run["tags"]
+    assert {tuple(each["path"]) for each in run["assetSelection"]} == {
+        (NEIGHBOUR, "company_companies")
+    }
+    with psycopg.connect(dsn) as warehouse:
+        names = "select array_agg(name) from {}.company_companies"
+        for schema, own in (("connectwise", "Acme"), (NEIGHBOUR, NEIGHBOUR)):
+            (found,) = warehouse.execute(names.format(schema).encode()).fetchone() or ()
+            assert found == [own]
+
+    # What failed was told, by a tick of the sensor that is on because there is somebody to tell.
+    running.eventually(lambda: any("sync_ok" in text for text in alerts.texts))
+
+
+def _loaded(running: Dagster) -> set[str]:
+    entries = running.ask(LOADED)["locationEntries"]
+    return {entry["name"] for entry in entries if entry["loadStatus"] == "LOADED"}
 
 
 def _tables(run: dict[str, Any]) -> set[str]:

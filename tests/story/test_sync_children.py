@@ -60,6 +60,19 @@ def test_every_parents_children_are_in_after_the_first_sync(story: Story, tenant
     assert found(story) == truth(tenant)
 
 
+def test_without_a_parent_it_is_as_complete_as_the_list_of_parents(
+    story: Story, tenant: Tenant
+) -> None:
+    both(story)
+    boards = story.checkpoint(BOARDS)["watermark"]
+    assert story.checkpoint(STATUSES)["watermark"] == boards
+    tenant.put("/service/boards", {"id": 1, "name": "the first"})
+    tenant.put("/service/boards/1/statuses", {"id": 101, "name": "new"})
+    both(story)
+    assert found(story) == truth(tenant)
+    assert story.checkpoint(STATUSES)["watermark"] > boards
+
+
 def test_a_parent_that_changed_has_its_children_read_again(story: Story, tenant: Tenant) -> None:
     fill(tenant, range(1, 13))
     both(story)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 TICKETS = "service/tickets"
 PATH = "/service/tickets"
+DENSE = range(100_001, 100_701)
 RUNNER = textwrap.dedent("""
     from cw_pipeline import wiring
     from cw_pipeline.catalog import CATALOG
@@ -90,6 +93,43 @@ def test_ranges_of_ids_with_gaps_are_all_read(story: Story, tenant: Tenant) -> N
     asked = [seen.query.get("conditions", "") for seen in story.simulator.requests]
     assert sum("id <=" in conditions for conditions in asked) > 3
     assert story.rows("select * from cw_sync.id_range") == []
+
+
+def asked_for_dense(story: Story) -> Counter[str]:
+    """How many pages of the dense ids each range of theirs has asked for, by its upper end."""
+    return Counter(
+        found[1]
+        for seen in story.simulator.requests
+        if (found := re.search(r"id <= (\d+)", seen.query.get("conditions", "")))
+        and int(seen.query["pageId"]) >= DENSE.start - 1
+    )
+
+
+def test_a_dense_range_is_shared_with_the_lanes_that_are_free(story: Story, tenant: Tenant) -> None:
+    fill(tenant, range(1, 20))
+    fill(tenant, DENSE)
+    report = story.one(TICKETS)
+    assert summaries(story) == truth(tenant)
+    asked = asked_for_dense(story)
+    pages = -(-len(truth(tenant)) // 10)
+    assert max(asked.values()) < pages / 2  # nobody read the most of it alone
+    ranges = len({seen.query.get("conditions", "") for seen in story.simulator.requests})
+    assert report.requests <= pages + 2 * (ranges + 1)
+
+
+def test_a_load_that_is_killed_after_sharing_resumes_with_every_share(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, range(1, 20))
+    fill(tenant, DENSE)
+    run_until(story, 40)
+    open_ranges = story.rows("select * from cw_sync.id_range where upto >= %s", DENSE.start)
+    assert len(open_ranges) > 1
+    loaded = len(summaries(story))
+    assert 0 < loaded < len(truth(tenant))
+    report = story.one(TICKETS)
+    assert report.rows_read <= len(truth(tenant)) - loaded
+    assert summaries(story) == truth(tenant)
 
 
 def test_what_is_born_and_edited_during_a_first_load_is_in_after_the_next_sync(

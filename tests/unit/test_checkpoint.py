@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cw_pipeline.model import Checkpoint, IdRange
-from cw_pipeline.passes.window import split
+from cw_pipeline.passes.ranges import halved, left, split
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 overlaps = st.timedeltas(timedelta(0), timedelta(days=1))
@@ -66,3 +66,17 @@ def test_ranges_cover_every_id_once(after: int, width: int, parts: int) -> None:
     assert (ranges[0].after, ranges[-1].upto) == (after, after + width)
     assert all(one.upto == two.after for one, two in pairwise(ranges))
     assert all(one.cursor == one.after for one in ranges)
+
+
+@given(st.integers(0, 2**40), st.integers(2, 2**40), st.data())
+def test_half_of_what_is_left_is_all_that_is_given_away(
+    after: int, width: int, data: st.DataObject
+) -> None:
+    cursor = data.draw(st.integers(after, after + width - 2))
+    whole = IdRange(after, after + width, cursor)
+    mine, other = halved(whole)
+    assert (mine.after, mine.cursor) == (after, cursor)  # what was read stays read
+    assert (mine.upto, other.upto) == (other.after, whole.upto)
+    assert other.cursor == other.after
+    assert left(mine) + left(other) == left(whole)
+    assert abs(left(mine) - left(other)) <= 1

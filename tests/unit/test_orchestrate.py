@@ -130,11 +130,16 @@ class TestPromises:
             pass_open=False,
             dead_letters=letters,
             drift=0,
+            reread=0,
+            column_drift=0,
             quarantined=0,
             oldest_parent=None,
             audited_at=None if audited is None else now - audited,
             proven=audited is not None,
             readable=True,
+            counted_at=None,
+            source_rows=None,
+            counted_rows=None,
             last_run=None,
         )
 
@@ -198,6 +203,22 @@ class TestDefinitions:
         with open(declared.file_path, encoding="utf-8") as file:  # noqa: PTH123
             assert '"/service/tickets"' in file.readlines()[declared.line_number - 1]
 
+    def test_a_chosen_report_is_an_asset_with_a_schedule(self) -> None:
+        made = definitions(Settings(reports="Service, ServiceNote"), [CATALOG["service/tickets"]])
+        job = made.resolve_job_def("report_tables").asset_layer.asset_graph
+        tables = {key.path[-1] for key in job.materializable_asset_keys}
+        assert tables == {"report_service", "report_service_note"}
+        assert {key.name for key in job.asset_check_keys} == {"sync_ok"}
+        assert "report_tables" in {each.name for each in made.schedules or []}
+
+    def test_a_private_column_is_tagged_so(self) -> None:
+        hidden = Settings(hash_columns="service_tickets.contact_*", hash_key="a long secret")
+        made = definitions(hidden, [CATALOG["service/tickets"]])
+        told = made.resolve_asset_graph().get(TICKETS).metadata["dagster/column_schema"]
+        tags = {column.name: column.tags for column in told.columns}
+        assert tags["contact_phone_number"] == {"hashed": ""}
+        assert tags["id"] == {"key": ""}
+
     def test_a_child_links_to_its_parent(self, core: dg.Definitions) -> None:
         node = core.resolve_asset_graph().get(dg.AssetKey(["connectwise", "service_boards_types"]))
         assert node.metadata["parent"].value == dg.AssetKey(["connectwise", "service_boards"])
@@ -219,7 +240,15 @@ class TestDefinitions:
         self, core: dg.Definitions
     ) -> None:
         made = {each.name: each for each in core.schedules or []}
-        assert set(made) == {"refresh", "promises", "reconcile", "reread", "report_columns"}
+        assert set(made) == {
+            "refresh",
+            "promises",
+            "reconcile",
+            "reread",
+            "report_columns",
+            "reporting_keys",
+            "maintenance",
+        }
         assert {each.default_status.value for each in made.values()} == {"RUNNING"}
 
     def test_lists_that_are_read_whole_are_read_daily(
@@ -244,15 +273,21 @@ class TestDefinitions:
         assert request.run_config["ops"]["sync_service"] == {"config": {"mode": "incremental"}}
         assert len(request.asset_selection) == len(select(None))
 
-    def test_a_refresh_that_is_still_going_makes_the_next_one_skip(
+    def test_a_refresh_that_is_still_going_makes_the_next_one_skip_but_not_another_tenants(
         self, core: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with _instance(tmp_path, monkeypatch) as instance:
-            instance.create_run_for_job(
-                core.resolve_job_def("refresh"),
-                status=dg.DagsterRunStatus.STARTED,
-                tags={"cw/trigger": "refresh", "dagster/partition": "2026-11-01"},
-            )
+            for tenant in ("acme", "connectwise"):
+                assert _tick(core, instance).run_requests
+                instance.create_run_for_job(
+                    core.resolve_job_def("refresh"),
+                    status=dg.DagsterRunStatus.STARTED,
+                    tags={
+                        "cw/trigger": "refresh",
+                        "cw/tenant": tenant,
+                        "dagster/partition": "2026-11-01",
+                    },
+                )
             skipped = _tick(core, instance)
         assert skipped.run_requests == []
         assert "still going" in skipped.skip_message

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from datetime import date
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 
 from cw_pipeline.publish.charts import CHARTS, Chart
+from cw_pipeline.publish.tiles import Tile
 
 ROWS = [
     {"month": date(2025, 1, 1), "won_deals": Decimal("1.23456"), "lost": 2},
@@ -29,6 +31,30 @@ def test_bars_stand_beside_or_upon_each_other(kind: str, mode: str) -> None:
     figure = Chart("t", "b", "q", kind).figure(ROWS)
     assert figure["layout"]["barmode"] == mode
     assert {trace["type"] for trace in figure["data"]} == {"bar"}
+
+
+def test_rows_lie_in_the_order_of_the_answer_with_their_unit() -> None:
+    figure = Chart("t", "b", "q", "rows", unit="h").figure(ROWS)
+    assert figure["data"][0]["y"] == ["2025-01-01", "2025-02-01"]
+    assert figure["data"][0]["x"] == [1.2346, None]
+    assert figure["layout"]["yaxis"]["autorange"] == "reversed"
+    assert figure["layout"]["xaxis"]["ticksuffix"] == " h"
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "told"),
+    [
+        ("up", 5, "<span class=good>▲ from 4</span>"),
+        ("down", 5, "<span class=bad>▲ from 4</span>"),
+        ("", 3, "<span>▼ from 4</span>"),
+        ("up", 4, "as before"),
+    ],
+)
+def test_a_tile_says_whether_a_change_is_good_news(
+    better: Literal["up", "down", ""], value: int, told: str
+) -> None:
+    assert told in Tile("t", "b", "q", better=better).html({"value": value, "before": 4})
+    assert "▲" not in Tile("t", "b", "q").html({"value": None, "before": 4})
 
 
 def test_shares_are_shown_in_percent() -> None:

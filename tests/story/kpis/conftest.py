@@ -164,6 +164,10 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
     _write_a_credit_the_other_way_round(tenant)
     _forget_an_addition(tenant)
     _bill_an_expense(tenant)
+    _round_hours_up(tenant)
+    _cover_work_by_agreements(tenant)
+    _cancel_a_line(tenant)
+    _forget_a_call(tenant)
     product = next(iter(tenant.records("/procurement/products")))
     tenant.edit("/procurement/products", product, cancelledFlag=True)
     _let_invoices_be_due_at_the_edges(tenant)
@@ -224,6 +228,63 @@ def _bill_an_expense(tenant: Tenant) -> None:
     billable = next(one for one in expenses if one["billableOption"] == "Billable")
     invoice = {"id": next(iter(tenant.records(INVOICES)))}
     tenant.edit("/expense/entries", billable["id"], invoice=invoice)
+
+
+def _round_hours_up(tenant: Tenant) -> None:
+    """What is billed is more than what was worked."""
+    billable = [one for one in tenant.records(TIME).values() if one["hoursBilled"] > 0]
+    for one in billable[::7]:
+        hours = one["hoursBilled"] + 0.25
+        amount = hours * one["hourlyRate"]
+        tenant.edit(
+            TIME, one["id"], hoursBilled=hours, invoiceHours=hours, extendedInvoiceAmount=amount
+        )
+
+
+def _cover_work_by_agreements(tenant: Tenant) -> None:
+    """Of three hours an agreement covers all, of three a part; one is written off."""
+    open_ = [
+        one
+        for one in tenant.records(TIME).values()
+        if one["billableOption"] == "Billable"
+        and "invoice" not in one
+        and "agreement" in one
+        and one["hoursBilled"] > 0
+    ]
+    for at, one in enumerate(open_[:7]):
+        hours, rate = one["hoursBilled"], one["hourlyRate"]
+        covered = hours if at < 3 else hours / 2
+        left = hours - covered
+        if at < 6:
+            tenant.edit(
+                TIME,
+                one["id"],
+                agreementHours=covered,
+                agreementAmount=covered * rate,
+                invoiceHours=left,
+                extendedInvoiceAmount=left * rate,
+            )
+        else:
+            tenant.edit(TIME, one["id"], status="WrittenOff")
+
+
+def _cancel_a_line(tenant: Tenant) -> None:
+    """A line of an order that is open: nobody waits for it any more."""
+    orders = tenant.records("/procurement/purchaseorders").values()
+    order = next(one for one in orders if not one["closedFlag"])
+    path = f"/procurement/purchaseorders/{order['id']}/lineitems"
+    line = {"quantity": 4.0, "receivedQuantity": 1, "unitCost": 10.5, "extCost": 42.0}
+    tenant.put(path, {"id": 99_998, "canceledFlag": True, **line})
+    tenant.put(path, {"id": 99_999, "canceledFlag": False, "closedFlag": False, **line})
+
+
+def _forget_a_call(tenant: Tenant) -> None:
+    """Activities that should have been done long ago, and are open."""
+    path = "/sales/activities"
+    states = tenant.records(f"{path}/statuses").values()
+    to_do = next(one for one in states if not one["closedFlag"])
+    for own in list(tenant.records(path))[:3]:
+        tenant.edit(path, own, status={"id": to_do["id"], "name": to_do["name"]}, closeFlag=False)
 
 
 def _let_invoices_be_due_at_the_edges(tenant: Tenant) -> None:

@@ -96,6 +96,7 @@ def test_hours_of_a_week_in_every_basis(books: Books) -> None:
         "hours_time_off": summed([one for one in ours if away(one)], key, hours),
         "hours_billable": summed(billable, key, hours),
         "hours_billed": summed(billable, key, lambda one: money(one["hoursBilled"])),
+        "hours_agreement": summed(ours, key, lambda one: money(one["agreementHours"])),
         "revenue": summed(billable, key, lambda one: money(one["extendedInvoiceAmount"])),
         "hours_utilized": summed(utilized, key, hours),
         "late_time_entries": summed(ours, key, lambda one: Decimal(late(one))),
@@ -107,6 +108,8 @@ def test_hours_of_a_week_in_every_basis(books: Books) -> None:
             assert near(row[name], own[week]), (week, name)
         capacity, worked = row["hours_capacity"], true["hours_actual"][week]
         assert ratio(row["utilization"], true["hours_utilized"][week], capacity)
+        available = capacity - true["hours_time_off"][week]
+        assert ratio(row["utilization_of_available"], true["hours_utilized"][week], available)
         assert ratio(row["billable_rate"], true["hours_billable"][week], capacity)
         assert ratio(row["realization"], true["hours_billed"][week], worked)
 
@@ -139,6 +142,7 @@ def test_a_join_with_any_dimension_loses_no_row(books: Books) -> None:
     """The system member is named by tickets and time, and is not in the list of members."""
     dims = {
         "company_id": "dim_company",
+        "vendor_id": "dim_company",
         "member_id": "dim_member",
         "owner_id": "dim_member",
         "board_id": "dim_board",
@@ -173,7 +177,7 @@ def test_a_join_with_any_dimension_loses_no_row(books: Books) -> None:
         "closed_date_id": "dim_date",
         "work_date_id": "dim_date",
     }
-    keys = {"member_id": "member_id", "owner_id": "member_id"}
+    keys = {"owner_id": "member_id", "vendor_id": "company_id"}
     columns = books.ask(
         "select table_name, column_name from information_schema.columns where table_schema ="
         " 'reporting' and (table_name like 'fct%' or table_name like 'kpi%')"

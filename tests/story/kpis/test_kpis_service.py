@@ -78,6 +78,17 @@ def test_response_resolution_and_sla_of_the_closed_in_both_bases(books: Books) -
     assert total["respond_goals_met"] == sum(
         one["dateResponded"] <= one["respondByGoalUTC"] for one in done
     )
+    assert total["plan_goals"] == sum("dateResplan" in one for one in done)
+    assert total["plan_goals_met"] == sum(
+        one["dateResplan"] <= one["resplanGoalUTC"] for one in done if "dateResplan" in one
+    )
+    assert total["responded"] == len(done)
+    assert total["resolved"] == sum("resolveMinutes" in one for one in done)
+    assert near(
+        total["resolve_calendar_minutes"],
+        sum(minutes(one, "dateResolved") for one in done if "dateResolved" in one),
+        "0.001",
+    )
     assert total["resolve_goals_met"] == sum(
         one["dateResolved"] <= one["resolutionGoalUTC"] for one in done if "dateResolved" in one
     )
@@ -105,6 +116,11 @@ _SUMMED = (
     "closed_out_of_sla",
     "respond_goals",
     "respond_goals_met",
+    "plan_goals",
+    "plan_goals_met",
+    "responded",
+    "resolved",
+    "resolve_calendar_minutes",
     "resolve_goals_met",
     "respond_business_minutes",
     "resolve_business_minutes",
@@ -153,6 +169,7 @@ def test_backlog_ages_and_boards_as_of_that_day(books: Books) -> None:
     facts = books.view("fct_ticket_daily", "where record_type = 'ServiceTicket'")
     assert sum(row["tickets_open"] for row in rows) == len(facts)
     yesterday = books.today() - timedelta(days=1)
+    assert sum(row["age_days"] for row in rows) == sum(row["age_days"] for row in facts)
     shown = Counter({row["age_bucket"]: 0 for row in rows})
     for row in rows:
         if row["date"] == yesterday:
@@ -220,31 +237,64 @@ def test_the_leaderboard_counts_tickets_by_owner_and_hours_by_who_worked(books: 
     members = {one["id"] for one in books.records("/system/members")}
     closed: Counter[tuple[int, date]] = Counter()
     in_sla: Counter[tuple[int, date]] = Counter()
-    replies = defaultdict(list)
+    first: Counter[tuple[int, date]] = Counter()
+    replies, solved = defaultdict(list), defaultdict(list)
+    times = books.entries_by_ticket()
     for one in books.service():
         if one["closedFlag"]:
             owner = ref(one, "owner")
             key = (owner if owner in members else -1, month(local(one["closedDate"])))
             closed[key] += 1
             in_sla[key] += one["isInSla"]
+            first[key] += len(times[one["id"]]) == 1
             replies[key].append(one["respondMinutes"])
+            if "resolveMinutes" in one:
+                solved[key].append(one["resolveMinutes"])
     hours: Counter[tuple[int, date]] = Counter()
+    billable: Counter[tuple[int, date]] = Counter()
     for entry in books.records("/time/entries"):
         if ref(entry, "member") in members:
-            hours[ref(entry, "member"), month(local(entry["timeStart"]))] += entry["actualHours"]
+            key = (ref(entry, "member"), month(local(entry["timeStart"])))
+            hours[key] += entry["actualHours"]
+            billable[key] += entry["actualHours"] * (entry["billableOption"] == "Billable")
     shown = {(row["member_id"], row["month"]): row for row in books.view("kpi_technician_month")}
     assert set(closed) | {key for key, own in hours.items() if own} <= set(shown)
     for key, row in shown.items():
         assert row["tickets_closed"] == closed[key], key
         assert row["closed_in_sla"] == in_sla[key], key
+        assert row["closed_first_touch"] == first[key], key
         assert near(row["hours_actual"], hours[key]), key
+        assert near(row["hours_billable"], billable[key]), key
+        assert not solved[key] or near(row["average_resolve_business_minutes"], mean(solved[key]))
         if closed[key]:
             assert near(row["average_respond_business_minutes"], mean(replies[key]))
     assert (-1 in {member for member, _ in closed}) == (-1 in {member for member, _ in shown})
 
 
+def test_an_answer_counts_for_who_owns_the_ticket(books: Books) -> None:
+    members = {one["id"] for one in books.records("/system/members")}
+    tickets = [*books.records(TICKETS), *books.records("/project/tickets")]
+    owners = {one["id"]: ref(one, "owner") for one in tickets}
+    points = defaultdict(list)
+    for one in books.records("/service/surveys/{id}/results"):
+        if one["ticketId"] in owners:
+            owner = owners[one["ticketId"]]
+            entered = month(local(one["_info"]["dateEntered"]))
+            points[owner if owner in members else -1, entered].append(one["totalPoints"])
+    for row in books.view("kpi_technician_month"):
+        given = points.pop((row["member_id"], row["month"]), [])
+        assert row["survey_answers"] == len(given)
+        assert not given or near(row["average_survey_points"], mean(given))
+    assert not points
+
+
 def test_satisfaction_is_points_an_answer(books: Books) -> None:
     points = defaultdict(list)
+    closed = Counter(
+        (ref(one, "company"), month(local(one["closedDate"])))
+        for one in books.service()
+        if one["closedFlag"]
+    )
     for one in books.records("/service/surveys/{id}/results"):
         key = (ref(one, "company"), month(local(one["_info"]["dateEntered"])))
         points[key].append(one["totalPoints"])
@@ -253,6 +303,8 @@ def test_satisfaction_is_points_an_answer(books: Books) -> None:
     for key, row in shown.items():
         assert row["answers"] == len(points[key])
         assert near(row["average_points"], mean(points[key]))
+        rate = row["response_rate"]
+        assert rate is None if not closed[key] else near(rate, len(points[key]) / closed[key])
 
 
 def test_load_is_tickets_of_a_year_a_contact_and_a_device(books: Books) -> None:
@@ -273,5 +325,7 @@ def test_load_is_tickets_of_a_year_a_contact_and_a_device(books: Books) -> None:
         own = row["company_id"]
         assert (row["tickets"], row["contacts"]) == (tickets[own], contacts[own])
         assert row["configurations"] == devices[own]
+        if tickets[own] and contacts[own]:
+            assert near(row["tickets_per_contact"], tickets[own] / contacts[own])
         if tickets[own] and devices[own]:
             assert near(row["tickets_per_configuration"], tickets[own] / devices[own])

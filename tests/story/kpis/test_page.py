@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cw_pipeline.publish import page, publish
 from cw_pipeline.publish.charts import CHARTS
+from cw_pipeline.publish.tiles import TILES
+from tests.story.kpis.conftest import local
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
 
     from tests.story.kpis.conftest import Books
@@ -25,9 +29,31 @@ def test_the_page_needs_nothing_but_itself(books: Books) -> None:
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=", text)
     for chart in CHARTS:
         assert f"<h2>{chart.title.replace('&', '&amp;')}</h2>" in text
+    for tile in TILES:
+        assert f"<h3>{tile.title}</h3>" in text
+    assert "Technicians last month" in text
     assert "What makes these numbers wrong" in text
     assert "time entries of members that are not listed" in text
     assert "Every change is in up to 20" in text
+
+
+def test_its_first_figure_is_the_backlog_of_yesterday_and_of_a_month_before(books: Books) -> None:
+    def open_at_the_end_of(at: date) -> int:
+        return sum(
+            local(one["_info"]["dateEntered"]) <= at
+            and (not one["closedFlag"] or local(one["closedDate"]) > at)
+            for one in books.service()
+            if one["id"] != books.reopened  # closed once before
+        )
+
+    today = books.today()
+    shown = re.search(
+        r"Open tickets</h3><b>(\d+)</b><span[^>]*>. from (\d+)", page(books.dsn, "connectwise")
+    )
+    assert shown
+    assert [int(each) for each in shown.groups()] == [
+        open_at_the_end_of(today - timedelta(days=days)) for days in (1, 31)
+    ]
 
 
 def test_an_empty_warehouse_has_a_page_too(dsn: str) -> None:

@@ -1,0 +1,87 @@
+"""Ranges of ids read side by side: how a list is cut up, and cut again where it is dense."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cw_pipeline.model import IdRange
+from cw_pipeline.passes.engine import SideBySide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cw_pipeline.passes.work import Work
+
+_WORTH = 4  # pages' worth of ids that a range has at least: a new one costs two requests
+
+
+def split(after: int, upto: int, parts: int) -> tuple[IdRange, ...]:
+    """The ids in `(after, upto]` as `parts` ranges of about the same width, the highest first."""
+    bounds = [after + (upto - after) * part // parts for part in range(parts + 1)]
+    pairs = list(itertools.pairwise(bounds))
+    return tuple(IdRange(low, high, low) for low, high in reversed(pairs) if low < high)
+
+
+def parts(ids: int, page_size: int, lanes: int) -> int:
+    """Into how many ranges so many ids are worth splitting at first."""
+    return max(1, min(lanes, ids // (_WORTH * page_size)))
+
+
+def left(ids: IdRange) -> int:
+    """How many ids are still to be read; 0 where there is no upper end."""
+    return 0 if ids.upto is None else ids.upto - ids.cursor
+
+
+def halved(ids: IdRange) -> tuple[IdRange, IdRange]:
+    """The range up to the middle of what is left of it, and the rest as a range of its own."""
+    middle = ids.cursor + left(ids) // 2
+    return replace(ids, upto=middle), IdRange(middle, ids.upto, middle)
+
+
+class Ranges:
+    """The open ranges of a pass, each read by a lane of its own; safe to share between them.
+
+    Ids are seldom spread evenly, so lanes run out of work. Whoever reads the range with the most
+    left then gives half of that away, between two pages and before asking for the next.
+    """
+
+    def __init__(self, work: Work, read: Callable[[IdRange, Ranges], None]) -> None:
+        self._work = work
+        self._lanes = SideBySide[IdRange](lambda ids: read(ids, self), work.limits.lanes)
+        self._open: dict[int, IdRange] = {}
+        self._lock = Lock()
+
+    def read(self, ranges: Iterable[IdRange]) -> None:
+        """Reads these, and what they are split into, to their ends."""
+        for ids in ranges:
+            self._add(ids)
+        self._lanes.finish()
+
+    def shared(self, ids: IdRange) -> IdRange:
+        """What is left to who has come so far in a range, when a free lane has got its part."""
+        with self._lock:
+            self._open[ids.after] = ids
+            if len(self._open) >= self._work.limits.lanes or not self._is_most(ids):
+                return ids
+            mine, other = halves = halved(ids)
+            self._work.hold.split_range(halves)
+            self._open[mine.after] = mine
+            self._add(other)
+            return mine
+
+    def ended(self, ids: IdRange) -> None:
+        """Takes note that a range has been read to its end."""
+        with self._lock:
+            del self._open[ids.after]
+
+    def _is_most(self, ids: IdRange) -> bool:
+        return left(ids) >= max(
+            2 * _WORTH * self._work.reader.page_size, *map(left, self._open.values())
+        )
+
+    def _add(self, ids: IdRange) -> None:
+        self._open[ids.after] = ids
+        self._lanes.add(ids)

@@ -1,0 +1,70 @@
+"""Dagster's own storage does not grow for ever, and forgets nothing that the UI shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from cw_pipeline.orchestrate.code_location import definitions
+from cw_pipeline.orchestrate.record import recorded_sync
+from cw_pipeline.sync import Plan
+from tests.story import test_dagster
+from tests.story.test_dagster import JUNE, TICKETS, key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.story.test_dagster import Stage
+
+stage = test_dagster.stage
+
+
+@pytest.mark.parametrize("storage", ["SQLite", "Postgres"])
+def test_old_runs_are_deleted_and_what_they_loaded_stays_loaded(
+    storage: str, stage: Stage, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if storage == "Postgres":
+            patch.setenv("CW_DAGSTER_PG_URL", request.getfixturevalue("empty_dsn"))
+        _sync(stage)
+        with dg.DagsterInstance.get() as instance:
+            (old,) = instance.get_runs()
+            _age(instance, old.run_id, 100)
+        _sync(stage)
+        with dg.DagsterInstance.get() as instance:
+            before = instance.get_materialized_partitions(key(TICKETS))
+            made = definitions(stage.story.settings(), stage.entities)
+            done = made.resolve_job_def("maintenance").execute_in_process(instance=instance)
+            left = {run.run_id for run in instance.get_runs()}
+            assert instance.get_materialized_partitions(key(TICKETS)) == before
+            history = instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(key(TICKETS), "sync_ok"), limit=10
+            )
+    assert done.success
+    assert JUNE in before
+    assert old.run_id not in left
+    assert len(left) == 2  # the second sync, and the maintenance itself
+    assert {each.run_id for each in history}.isdisjoint({old.run_id})
+    assert not list(tmp_path.rglob(f"*{old.run_id}*"))
+
+
+def _sync(stage: Stage) -> None:
+    recorded_sync(stage.story.settings(), stage.entities, Plan(), lambda _: None)
+
+
+def _age(instance: dg.DagsterInstance, run_id: str, days: int) -> None:
+    """Makes a run, and what it found, as old as that."""
+    runs: Any = instance.run_storage
+    events: Any = instance.event_log_storage
+    sqlite = "sqlite" in type(runs).__name__.lower()
+    ago = f"datetime('now', '-{days} days')" if sqlite else f"now() - interval '{days} days'"
+    for connect, table in (
+        (runs.connect, "runs"),
+        (events.index_connection, "asset_check_executions"),
+    ):
+        with connect() as connection:
+            connection.exec_driver_sql(
+                f"update {table} set create_timestamp = {ago} where run_id = '{run_id}'"  # noqa: S608
+            )
