@@ -159,7 +159,7 @@ def _filled(
 
 def _birth(stand_in: EmbeddedSimulator) -> date:
     """The month in which a simulated tenant's past begins: before it there is nothing to read."""
-    born = datetime.fromisoformat((stand_in.status() or {})["born"])
+    born = datetime.fromisoformat(stand_in.about()["born"])
     return (born - PAST).date().replace(day=1)
 
 

@@ -81,7 +81,7 @@ class _Tour:
     def walk(self) -> bool:
         """Whether everything went well."""
         loaded = bool(self._status())
-        self._say("Tenant", _told(self._tenant.status() or {}))
+        self._say("Tenant", _told(self._tenant.about()))
         if loaded:
             self._say("Warehouse", "already loaded: nothing to load but what changed")
         first = self._sync("Sync" if loaded else "First load", first=not loaded)

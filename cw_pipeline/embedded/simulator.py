@@ -90,11 +90,19 @@ class EmbeddedSimulator:
 
     def url(self) -> str:
         """Where it answers, for `CW_SITE`. Raises PipelineError if it does not start."""
+        self.about()
+        return f"http://{HOST}:{self._port()}"
+
+    def about(self) -> dict[str, Any]:
+        """Its tenant, as `status` has it, however long it takes on a busy machine to say so.
+
+        Raises PipelineError if it does not start.
+        """
         deadline = time.monotonic() + PATIENCE
-        while self._status() is None:
+        while (found := self._status()) is None:
             self._check(deadline)
             time.sleep(0.05)
-        return f"http://{HOST}:{self._port()}"
+        return found
 
     def status(self) -> dict[str, Any] | None:
         """Its tenant: tickets, seed, born, days. None while it does not answer."""

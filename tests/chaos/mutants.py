@@ -246,7 +246,7 @@ MUTANTS = (
         (SOAK,),
     ),
     Mutant(
-        "what no stamp betrays is not healed",
+        "a record restored with an old date is not healed",
         (
             (
                 "load/merge.py",
@@ -254,7 +254,7 @@ MUTANTS = (
                 "before.synced_at < before.synced_at",
             ),
         ),
-        (SOAK,),
+        ("tests/integration/test_merge.py", "tests/story/test_reconcile.py"),
     ),
     Mutant(
         "rows are deleted without a second question",

@@ -44,6 +44,13 @@ def read(url: str, path: str) -> str:
     return answer.text
 
 
+def test_whoever_asks_what_it_holds_waits_until_it_can_say(
+    make: Callable[[], EmbeddedSimulator],
+) -> None:
+    with make() as starting:  # it does not answer yet
+        assert starting.about()["days"] == 0
+
+
 def test_its_records_and_stamps_are_the_same_after_a_restart(
     make: Callable[[], EmbeddedSimulator],
 ) -> None:
