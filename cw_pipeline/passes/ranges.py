@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cw_pipeline.passes.work import Work
 
 _WORTH = 4  # pages' worth of ids that a range has at least: a new one costs two requests
+_AT_FIRST = 4  # lanes; with the server near they keep two cores busy, and a page each in memory
 
 
 def split(after: int, upto: int, parts: int) -> tuple[IdRange, ...]:
@@ -27,7 +28,7 @@ def split(after: int, upto: int, parts: int) -> tuple[IdRange, ...]:
 
 def parts(ids: int, page_size: int, lanes: int) -> int:
     """Into how many ranges so many ids are worth splitting at first."""
-    return max(1, min(lanes, ids // (_WORTH * page_size)))
+    return max(1, min(lanes, _AT_FIRST, ids // (_WORTH * page_size)))
 
 
 def left(ids: IdRange) -> int:
@@ -44,8 +45,9 @@ def halved(ids: IdRange) -> tuple[IdRange, IdRange]:
 class Ranges:
     """The open ranges of a pass, each read by a lane of its own; safe to share between them.
 
-    Ids are seldom spread evenly, so lanes run out of work. Whoever reads the range with the most
-    left then gives half of that away, between two pages and before asking for the next.
+    Ids are seldom spread evenly, so lanes run out of work. Whoever reads one of the ranges with the
+    most left then gives half of that away, between two pages and before asking for the next. So
+    they also grow in number, up to the limit, as long as the server is what they wait for.
     """
 
     def __init__(self, work: Work, read: Callable[[IdRange, Ranges], None]) -> None:
@@ -64,7 +66,7 @@ class Ranges:
         """What is left to who has come so far in a range, when a free lane has got its part."""
         with self._lock:
             self._open[ids.after] = ids
-            if len(self._open) >= self._work.limits.lanes or not self._is_most(ids):
+            if not self._helps() or not self._is_wide(ids):
                 return ids
             mine, other = halves = halved(ids)
             self._work.hold.split_range(halves)
@@ -77,10 +79,14 @@ class Ranges:
         with self._lock:
             del self._open[ids.after]
 
-    def _is_most(self, ids: IdRange) -> bool:
-        return left(ids) >= max(
-            2 * _WORTH * self._work.reader.page_size, *map(left, self._open.values())
-        )
+    def _helps(self) -> bool:
+        """Whether a lane is free, and pages do not pile up here already."""
+        return len(self._open) < self._work.limits.lanes and not self._work.engine.desk.crowded
+
+    def _is_wide(self, ids: IdRange) -> bool:
+        """Whether it is worth halving, and no other has much more left: not a page, or two."""
+        widest = max(map(left, self._open.values()))
+        return left(ids) >= max(2 * _WORTH * self._work.reader.page_size, widest / 2)
 
     def _add(self, ids: IdRange) -> None:
         self._open[ids.after] = ids
