@@ -64,7 +64,7 @@ class Dataset:
         head = range(min(page_size, self.size))
         self._page(head)
         first, last = FIRST + len(head) - 1, FIRST + self.size - 1
-        for part in split(first, last, parts(last - first, page_size, lanes)):
+        for part in split(first, last, parts(last - first, page_size, lanes), page_size):
             assert part.upto is not None
             low, high = part.after + 1 - FIRST, part.upto + 1 - FIRST
             for start in range(low, high, page_size):

@@ -19,10 +19,15 @@ _WORTH = 4  # pages' worth of ids that a range has at least: a new one costs two
 _AT_FIRST = 4  # lanes; with the server near they keep two cores busy, and a page each in memory
 
 
-def split(after: int, upto: int, parts: int) -> tuple[IdRange, ...]:
-    """The ids in `(after, upto]` as `parts` ranges of about the same width, the highest first."""
-    bounds = [after + (upto - after) * part // parts for part in range(parts + 1)]
-    pairs = list(itertools.pairwise(bounds))
+def split(after: int, upto: int, parts: int, step: int = 1) -> tuple[IdRange, ...]:
+    """The ids in `(after, upto]` as `parts` ranges of about the same width, the highest first.
+
+    Each begins a multiple of `step` behind `after`: where ids have no gaps, no page of that size
+    has to be asked for in two parts.
+    """
+    width = upto - after
+    bounds = [after + width * part // parts // step * step for part in range(parts)]
+    pairs = list(itertools.pairwise([*bounds, upto]))
     return tuple(IdRange(low, high, low) for low, high in reversed(pairs) if low < high)
 
 
@@ -36,9 +41,12 @@ def left(ids: IdRange) -> int:
     return 0 if ids.upto is None else ids.upto - ids.cursor
 
 
-def halved(ids: IdRange) -> tuple[IdRange, IdRange]:
-    """The range up to the middle of what is left of it, and the rest as a range of its own."""
-    middle = ids.cursor + left(ids) // 2
+def halved(ids: IdRange, step: int = 1) -> tuple[IdRange, IdRange]:
+    """The range up to the middle of what is left of it, and the rest as a range of its own.
+
+    The middle is a multiple of `step` behind the cursor, as in `split`.
+    """
+    middle = ids.cursor + left(ids) // 2 // step * step
     return replace(ids, upto=middle), IdRange(middle, ids.upto, middle)
 
 
@@ -68,7 +76,7 @@ class Ranges:
             self._open[ids.after] = ids
             if not self._helps() or not self._is_wide(ids):
                 return ids
-            mine, other = halves = halved(ids)
+            mine, other = halves = halved(ids, self._work.reader.page_size)
             self._work.hold.split_range(halves)
             self._open[mine.after] = mine
             self._add(other)

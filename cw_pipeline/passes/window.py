@@ -101,7 +101,7 @@ class WindowPass:
         several = parts(highest - tail.cursor, size, work.limits.lanes) if highest else 1
         if highest is None or several == 1:
             return [tail]
-        ranges = split(tail.cursor, highest, several)
+        ranges = split(tail.cursor, highest, several, size)
         tail = IdRange(0, None, highest)
         work.hold.save(replace(checkpoint, tail=tail, ranges=ranges))
         return [tail, *ranges]
