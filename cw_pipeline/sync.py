@@ -136,9 +136,8 @@ def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator
     One entity's failure leaves the others alone. Parents come before their children. Raises
     SourceDenied as soon as the keys are refused.
     """
-    workers = max(1, engine.limits.concurrency // 2)
     for generation in generations(entities):
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(engine.limits.concurrency) as pool:
             running = [pool.submit(sync, entity, engine, plan) for entity in generation]
             try:
                 for finished in as_completed(running):

@@ -89,7 +89,15 @@ def _postmaster(connection: Connection[Any]) -> int | None:
 
 def _of_all(postmaster: int) -> float:
     """The CPU seconds of all its processes, of those that have ended too."""
-    total = _seconds(postmaster, _WITH_GONE)
+    while True:
+        own = _seconds(postmaster, _WITH_GONE)
+        total = own + _of_children(postmaster)
+        if _seconds(postmaster, _WITH_GONE) == own:
+            return total  # else one has ended meanwhile, and would be missing
+
+
+def _of_children(postmaster: int) -> float:
+    total = 0.0
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
             try:

@@ -43,6 +43,7 @@ class Dataset:
     quota: int | None = None
     refused: int = 0
     asked_at: list[float] = field(default_factory=list)
+    upper_ends: set[str] = field(default_factory=set)
     _changed: dict[int, float] = field(default_factory=dict)
     _pages: dict[tuple[int, ...], bytes] = field(default_factory=dict)
     _recent: deque[float] = field(default_factory=deque)
@@ -63,7 +64,7 @@ class Dataset:
         head = range(min(page_size, self.size))
         self._page(head)
         first, last = FIRST + len(head) - 1, FIRST + self.size - 1
-        for part in split(first, last, parts(last - first, page_size, lanes)):
+        for part in split(first, last, parts(last - first, page_size, lanes), page_size):
             assert part.upto is not None
             low, high = part.after + 1 - FIRST, part.upto + 1 - FIRST
             for start in range(low, high, page_size):
@@ -79,6 +80,11 @@ class Dataset:
         for start in range(0, len(changed), page_size):
             self._page(changed[start : start + page_size])
         return len(changed)
+
+    def ranges(self) -> int:
+        """How many ranges of ids it was asked for since this was last asked, the open one too."""
+        ranges, self.upper_ends = len(self.upper_ends), set()
+        return ranges
 
     def forget(self) -> None:
         """Frees the pages."""
@@ -106,6 +112,7 @@ class Dataset:
         size = int(asked.get("pageSize", "25"))
         conditions = asked.get("conditions", "")
         upto = _UPTO.search(conditions)
+        self.upper_ends.add(upto[1] if upto else "")
         end = min(self.size, int(upto[1]) + 1 - FIRST) if upto else self.size
         since = _SINCE.search(conditions)
         if since is None:

@@ -74,6 +74,8 @@ class Desk:
 
     def _ordered(self, what: str, dataset: Dataset, asked: dict[str, str]) -> object:
         size = int(asked.get("pageSize", "1000"))
+        if what == "__ranges":
+            return {"ranges": dataset.ranges()}
         if what == "__prepare":
             return {"bytes": dataset.prepare(int(asked["lanes"]), size)}
         if what == "__change":

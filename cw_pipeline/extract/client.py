@@ -245,7 +245,7 @@ class ConnectWise:
         self._now = http_date(response.headers.get("date", "")) or self._now
         body = inflated(raw, response.headers, question)
         check(response.status_code, response.headers, body, str(question))
-        self._pace.answered(took, len(raw))
+        self._pace.answered(took, (question.list, len(raw).bit_length()))
         return body
 
     def _exchanged(self, question: Question) -> tuple[httpx.Response, bytes]:

@@ -8,24 +8,24 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
-_SLOW = 3.0  # times the best latency seen: more in flight only queues up behind each other
+_SLOW = 3.0  # times the best time of its like: more in flight only queue up behind each other
 _CALM = 5.0  # seconds after backing off before the limit may fall again: one storm is one reason
 
 
 class Pace:
     """A limit on requests in flight, between 1 and `most`, that finds its own level.
 
-    Each answered request raises it by a fraction; a 429 halves it, and so does a latency that
-    says the server only queues. Additive up, multiplicative down: sharing processes level out.
+    Each answered request raises it by a fraction; a 429 halves it, and times that say the server
+    only queues lower it. Additive up, multiplicative down: sharing processes level out.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = max(1.0, most / 2)
         self._flying = 0
-        self._best: float | None = None
+        self._best: dict[Hashable, float] = {}
         self._backed_off = 0.0
         self._changed = Condition()
 
@@ -47,12 +47,15 @@ class Pace:
                 self._flying -= 1
                 self._changed.notify()
 
-    def answered(self, seconds: float, records: int) -> None:
-        """Notes a good answer and how long it took, for a page of about so many bytes."""
+    def answered(self, seconds: float, like: Hashable) -> None:
+        """Notes a good answer and how long it took.
+
+        It is compared with those of its like only: a count is no measure for a page.
+        """
         with self._changed:
-            latency = seconds / max(1.0, records / 100_000)
-            self._best = latency if self._best is None else min(self._best * 1.01, latency)
-            if latency > _SLOW * self._best and self._limit > self._most / 2:
+            best = min(self._best.get(like, seconds) * 1.01, seconds)
+            self._best[like] = best
+            if seconds > _SLOW * best and self._limit > self._most / 2:
                 self._back_off(0.9)
             else:
                 self._limit = min(float(self._most), self._limit + 1 / self._limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ class Question:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     anonymous: bool = False
+
+    @property
+    def list(self) -> str:
+        """What is asked, whichever part of it and below whichever parent."""
+        return re.sub(r"\d+", "", self.url.partition("?")[0])
 
     @property
     def method(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.load.merge import id_array
 from cw_pipeline.model import Checkpoint, IdRange, Window
 
 if TYPE_CHECKING:
@@ -165,9 +166,10 @@ def resolve(
     """Closes the dead letters of records of which a good copy is now in the warehouse."""
     connection.execute(
         "update cw_sync.dead_letter set resolved_at = now(), resolution = 'a good copy was loaded'"
-        " where tenant = %s and entity = %s and resolved_at is null and record_id = any(%s)"
+        " where tenant = %s and entity = %s and resolved_at is null"
+        " and record_id = any(%s::bigint[])"
         " and parent_id is not distinct from %s",
-        [tenant, entity, list(ids), parent_id],
+        [tenant, entity, id_array(ids), parent_id],
     )
 
 

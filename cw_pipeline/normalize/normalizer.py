@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from decimal import Decimal
+from itertools import repeat
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -18,6 +18,7 @@ from cw_pipeline.normalize.shapes import JSON, Shape
 from cw_pipeline.normalize.tree import tree
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
@@ -34,8 +35,7 @@ class _Id(msgspec.Struct, gc=False):
 _IDS = msgspec.json.Decoder(list[_Id])
 
 
-@dataclass(slots=True)
-class _Typed:
+class _Typed(NamedTuple):
     """One record on its way to a row, and the shape it was decoded with: learning makes others."""
 
     struct: Any
@@ -61,8 +61,9 @@ class Normalizer:
         outside = () if parent_id is None else (parent_id,)
         try:
             shape = self._shape
-            typed = [_Typed(struct, shape) for struct in shape.decode(body)]
-            return self._finish(typed, len(typed), outside, start)
+            structs = shape.decode(body)
+            typed = zip(structs, repeat(shape), repeat(None))
+            return self._finish(typed, len(structs), outside, start)
         except (msgspec.ValidationError, ValueError):
             with self._lock:  # learning makes a new shape; one thread at a time
                 return self._exact(body, outside, start)
@@ -99,7 +100,7 @@ class Normalizer:
 
     def _finish(
         self,
-        typed: list[_Typed],
+        typed: Iterable[tuple[Any, Shape, dict[str, Any] | None]],
         read: int,
         outside: tuple[int, ...],
         start: int,
@@ -113,21 +114,20 @@ class Normalizer:
         rows: list[Row] = []
         arrays: list[list[list[Row]]] = []
         homeless: list[Reject] = []
-        for position, record in enumerate(typed, start):
-            shape = record.shape
-            values = shape.values(record.struct)
+        for position, (struct, shape, spill) in enumerate(typed, start):
+            values = shape.values(struct)
             own = position if not has_id else values[shape.id_at]
             if own is None:
-                homeless.append(_homeless(record.struct))
+                homeless.append(_homeless(struct))
                 continue
-            extra = shape.unknown(record.struct, record.spill)
-            own_arrays = shape.array_rows(own, record.struct)
+            extra = shape.unknown(struct, spill)
+            own_arrays = shape.array_rows(own, struct)
             row_hash = _hash((values, own_arrays, extra))
             ids.append(own)
             stamps.append(None if shape.stamp_at is None else values[shape.stamp_at])
             hashes.append(row_hash)
             keys = outside if has_id else (*outside, position)
-            rows.append((*keys, *values, row_hash, extra))
+            rows.append(keys + values + (row_hash, extra))  # unpacking would copy twice
             arrays.append(own_arrays)
         cursor = max((*ids, *_ids(rejects)), default=None) if has_id else None
         return Batch(

@@ -80,30 +80,30 @@ class _ArrayShape:
 
     def __init__(self, root: Node, array: Array) -> None:
         node = root.arrays[array.field]
-        self.values = reader(node, array.columns, _FINISH)
+        self._row = reader(node, array.columns, _FINISH, ("parent_id", "position"), ("extra",))
         self._extra = _Extra(node)
 
     def rows(self, parent_id: int, elements: Sequence[Any]) -> list[Row]:
         """The elements' rows, in their order."""
-        values, extra = self.values, self._extra.of
-        return [
-            (parent_id, position, *values(element), extra(element, None))
-            for position, element in enumerate(elements)
-        ]
+        row = self._row
+        if not self._extra.paths:
+            return [row(one, parent_id, at, None) for at, one in enumerate(elements)]
+        extra = self._extra.of
+        return [row(one, parent_id, at, extra(one, None)) for at, one in enumerate(elements)]
 
 
 class _Extra:
     """Collects the values of fields that the catalog does not know."""
 
     def __init__(self, node: Node) -> None:
-        self._paths = node.unknown()
-        self._get = getter(node, self._paths)
+        self.paths = node.unknown()
+        self._get = getter(node, self.paths)
 
     def of(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
-        if not self._paths and not spill:
+        if not self.paths and not spill:
             return None
         extra: dict[str, Any] = {}
-        for path, value in zip(self._paths, self._get(struct), strict=True):
+        for path, value in zip(self.paths, self._get(struct), strict=True):
             if value is not msgspec.UNSET and value is not None:
                 _put(extra, path, value)
         _merge(extra, spill or {})

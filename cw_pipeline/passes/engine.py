@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Event, Semaphore
+from threading import Condition, Event
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.catalog import CATALOG
@@ -41,13 +41,44 @@ class Limits:
 
     @property
     def lanes(self) -> int:
-        """How many ranges or parents of one entity are read side by side."""
-        return max(1, self.concurrency // 2)
+        """How many ranges or parents of one entity are read side by side.
+
+        One request is in flight for each, so fewer would leave a part of the limit unused.
+        """
+        return self.concurrency
 
     @property
     def sweep(self) -> int:
         """How many unchanged parents a pass may read again: their share of five minutes' budget."""
         return max(1, int(self.requests_per_minute * 5 * self.children_share / 2))
+
+
+class Desk:
+    """A place for so many pages at a time to be typed and loaded. A context manager for one.
+
+    They take ten times the memory of their bodies, and more of them than cores would only wait for
+    each other.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places  # below zero: so many wait
+        self._changed = Condition()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether pages that have arrived wait here."""
+        return self._free < 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._free -= 1
+            if self._free < 0:
+                self._changed.wait()
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +91,7 @@ class Engine:
     fetchers: Executor
     dagster_run_id: str | None = None
     privacy: Privacy | None = None
-    # Pages typed and loaded at a time: they take ten times the memory of their bodies, and more
-    # of them than cores would only wait for each other.
-    desk: Semaphore = field(default_factory=lambda: Semaphore(_DESK))
+    desk: Desk = field(default_factory=lambda: Desk(_DESK))
     stopping: Event = field(default_factory=Event)
 
     def check(self) -> None:

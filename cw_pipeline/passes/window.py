@@ -101,7 +101,7 @@ class WindowPass:
         several = parts(highest - tail.cursor, size, work.limits.lanes) if highest else 1
         if highest is None or several == 1:
             return [tail]
-        ranges = split(tail.cursor, highest, several)
+        ranges = split(tail.cursor, highest, several, size)
         tail = IdRange(0, None, highest)
         work.hold.save(replace(checkpoint, tail=tail, ranges=ranges))
         return [tail, *ranges]
@@ -118,8 +118,11 @@ class WindowPass:
                 _check(batch, ids, window)
                 assert batch.cursor is not None
                 ids = among.shared(ids.reached(batch.cursor))
-                walk.ask(ids.upto)
+                if more := ids.cursor != ids.upto:  # else there is no id that could follow
+                    walk.ask(ids.upto)
                 self._load(batch, ids, alone=alone)
+                if not more:
+                    break
         among.ended(ids)
         if ids.upto is not None:
             self.work.hold.finish_range(ids)

@@ -108,6 +108,7 @@ def asked_for_dense(story: Story) -> Counter[str]:
 def test_a_dense_range_is_shared_with_the_lanes_that_are_free(story: Story, tenant: Tenant) -> None:
     fill(tenant, range(1, 20))
     fill(tenant, DENSE)
+    story.simulator.latency = 0.02
     report = story.one(TICKETS)
     assert summaries(story) == truth(tenant)
     asked = asked_for_dense(story)
@@ -122,6 +123,7 @@ def test_a_load_that_is_killed_after_sharing_resumes_with_every_share(
 ) -> None:
     fill(tenant, range(1, 20))
     fill(tenant, DENSE)
+    story.simulator.latency = 0.02
     run_until(story, 40)
     open_ranges = story.rows("select * from cw_sync.id_range where upto >= %s", DENSE.start)
     assert len(open_ranges) > 1

@@ -60,23 +60,25 @@ def test_a_cursor_that_stands_or_goes_back_is_an_error(cursor: int) -> None:
         IdRange(0, None, 5).reached(cursor)
 
 
-@given(st.integers(0, 2**40), st.integers(1, 2**40), st.integers(1, 32))
-def test_ranges_cover_every_id_once(after: int, width: int, parts: int) -> None:
-    ranges = sorted(split(after, after + width, parts), key=lambda one: one.after)
+@given(st.integers(0, 2**40), st.integers(1, 2**40), st.integers(1, 32), st.integers(1, 1000))
+def test_ranges_cover_every_id_once(after: int, width: int, parts: int, step: int) -> None:
+    ranges = sorted(split(after, after + width, parts, step), key=lambda one: one.after)
     assert (ranges[0].after, ranges[-1].upto) == (after, after + width)
     assert all(one.upto == two.after for one, two in pairwise(ranges))
     assert all(one.cursor == one.after for one in ranges)
+    assert all((one.after - after) % step == 0 for one in ranges)
 
 
-@given(st.integers(0, 2**40), st.integers(2, 2**40), st.data())
+@given(st.integers(0, 2**40), st.integers(2, 2**40), st.integers(1, 1000), st.data())
 def test_half_of_what_is_left_is_all_that_is_given_away(
-    after: int, width: int, data: st.DataObject
+    after: int, width: int, step: int, data: st.DataObject
 ) -> None:
     cursor = data.draw(st.integers(after, after + width - 2))
     whole = IdRange(after, after + width, cursor)
-    mine, other = halved(whole)
+    mine, other = halved(whole, step)
     assert (mine.after, mine.cursor) == (after, cursor)  # what was read stays read
     assert (mine.upto, other.upto) == (other.after, whole.upto)
     assert other.cursor == other.after
     assert left(mine) + left(other) == left(whole)
-    assert abs(left(mine) - left(other)) <= 1
+    assert abs(left(mine) - left(other)) <= 2 * step
+    assert left(mine) % step == 0
