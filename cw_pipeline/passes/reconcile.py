@@ -112,20 +112,19 @@ def reread(work: Work, nights: int) -> Audit:
         if work.report.rows_read >= wanted:
             break
     else:
-        cursor = 0  # the end of the list: begin anew next time
+        cursor = 0  # all of it
     ledger.reread_to(cursor)
     audit.source_rows = work.report.rows_read
     return audit
 
 
 def _round(work: Work, cursor: int) -> Iterator[Batch]:
-    """The list from behind `cursor` on: from its beginning, if that was its end."""
-    at_the_end = True
-    for batch in work.reader.walk(replace(work.reader.query(), cursor=cursor)):
-        at_the_end = False
-        yield batch
-    if cursor and at_the_end:
-        yield from work.reader.walk(work.reader.query())
+    """The list once round: from behind `cursor` to its end, and from its beginning to there."""
+    query = work.reader.query()
+    yield from work.reader.walk(replace(query, cursor=cursor))
+    if cursor:
+        bounded = work.hold.capability()["filterable"] is not False
+        yield from work.reader.walk(replace(query, upto=cursor if bounded else None))
 
 
 def _count(work: Work) -> int | None:

@@ -66,6 +66,15 @@ def test_the_slices_of_fourteen_nights_are_the_whole_list(story: Story, tenant: 
     assert [audit.drift for audit in some_nights(story, 14)] == [1, *[0] * 13]
 
 
+def test_one_night_for_all_of_it_means_that_night_wherever_the_rotation_was(
+    story: Story, tenant: Tenant
+) -> None:
+    assert night(story).source_rows == 5
+    tenant.edit(PATH, 1, touch=False, summary="behind the rotation")
+    audit = night(story, nights=1)
+    assert (audit.source_rows, audit.drift) == (COUNT, 1)
+
+
 def test_drift_is_healed_counted_and_written_down_and_new_edits_are_no_drift(
     story: Story, tenant: Tenant
 ) -> None:
