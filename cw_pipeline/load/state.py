@@ -8,7 +8,7 @@ from cw_pipeline.load.merge import id_array
 from cw_pipeline.model import Checkpoint, IdRange, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -68,6 +68,18 @@ def write_checkpoint(
             " values (%s, %s, %s, %s, %s)",
             [(tenant, entity, r.after, r.upto, r.cursor) for r in checkpoint.ranges],
         )
+
+
+def end_dead_runs(
+    connection: Connection[Any], tenant: str, entity: str, kinds: Sequence[str]
+) -> None:
+    """Closes the rows of runs that were killed, for who holds the entity as they did."""
+    connection.execute(
+        "update cw_sync.run set status = 'failed', finished_at = now(),"
+        " error = 'its process was gone before it ended'"
+        " where tenant = %s and entity = %s and status = 'started' and kind = any(%s)",
+        [tenant, entity, list(kinds)],
+    )
 
 
 def start_run(

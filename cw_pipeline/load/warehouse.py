@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
 
+_LIVE = ("refresh", "full")
 _BESIDE = ("backfill", "reconcile", "reread", "replay")  # held beside the live pass
 
 
@@ -116,6 +117,8 @@ class Warehouse:
             _take(connection, key, entity)
             try:
                 (own,) = entities_with_promotions(connection, self.tenant, [entity])
+                kinds = _LIVE if purpose == "pass" else (kind,)
+                state.end_dead_runs(connection, self.tenant, entity.name, kinds)
                 run_id = state.start_run(connection, self.tenant, entity.name, kind, dagster_run_id)
                 yield Hold(self, own, run_id)
             finally:

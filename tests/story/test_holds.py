@@ -53,7 +53,9 @@ def test_the_second_runner_names_the_first_and_leaves_at_once(
     assert story.rows("select * from cw_sync.run where kind = 'refresh' and status = 'done'") == []
 
 
-def test_a_killed_runner_holds_nothing(story: Story, holder: Popen[str]) -> None:
+def test_a_killed_runner_holds_nothing_and_its_run_is_no_longer_open(
+    story: Story, holder: Popen[str]
+) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     deadline = time.monotonic() + 10
@@ -62,3 +64,6 @@ def test_a_killed_runner_holds_nothing(story: Story, holder: Popen[str]) -> None
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert report.rows_read == 0
+    runs = story.rows("select status, error from cw_sync.run order by run_id")
+    assert [run["status"] for run in runs] == ["failed", "done"]
+    assert "gone before it ended" in runs[0]["error"]
