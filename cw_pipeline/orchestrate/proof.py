@@ -14,7 +14,7 @@ from cw_pipeline.model import Audit, Entity
 from cw_pipeline.orchestrate.assets import pool
 from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, asset_key
-from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
+from cw_pipeline.orchestrate.tenant_run import TenantRun
 from cw_pipeline.reconcile import reconcile_all, reread_all
 from cw_pipeline.settings import Settings
 
@@ -122,11 +122,11 @@ def _audited(
                 key = asset_key(settings.schema_, entities[audit.entity].table)
                 context.log_event(dg.AssetObservation(key, metadata=_told(audit)))
     except PipelineError as error:
-        raise _failure(context, run, {"all entities": error}) from error
+        raise run.failed(context, {"all entities": error}, "of 1") from error
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
     failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
     if failed:
-        raise _failure(context, run, failed)
+        raise run.failed(context, failed, f"of {len(entities)} entities")
     sums = {name: sum(getattr(audit, name) for audit in audits) for name in _COUNTS}
     proven = sum(audit.proven for audit in audits)
     return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})
@@ -138,13 +138,3 @@ def _told(audit: Audit) -> dict[str, int | bool | str]:
     if audit.detail:
         told["detail"] = audit.detail
     return told
-
-
-def _failure(
-    context: dg.AssetExecutionContext, run: TenantRun, failed: dict[str, Exception]
-) -> dg.Failure:
-    run.failures.extend(failed.values())
-    retry = str(run.retryable).lower()
-    context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: retry})
-    told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-    return dg.Failure(f"{len(failed)} failed. {told}", allow_retries=False)

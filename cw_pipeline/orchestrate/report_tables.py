@@ -17,7 +17,7 @@ from cw_pipeline.orchestrate import metadata
 from cw_pipeline.orchestrate.assets import pool
 from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, SYNC_OK, asset_key
-from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
+from cw_pipeline.orchestrate.tenant_run import TenantRun
 from cw_pipeline.passes.reports import sync_report
 from cw_pipeline.settings import Settings
 
@@ -73,7 +73,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 failed[keys[key]] = report.failure
             yield from _results(key, report, loaded=key in context.selected_asset_keys)
         if failed:
-            raise _failure(context, tenant_run, failed)
+            raise tenant_run.failed(context, failed, f"of {len(keys)} reports")
 
     return [sync_report_tables]
 
@@ -92,16 +92,6 @@ def _results(key: dg.AssetKey, report: Report, *, loaded: bool) -> Iterator[Resu
     if fine and loaded:
         rows = {"dagster/row_count": report.row_count or 0}
         yield dg.MaterializeResult(asset_key=key, metadata={**metadata.numbers(report), **rows})
-
-
-def _failure(
-    context: dg.AssetExecutionContext, run: TenantRun, failed: dict[str, Exception]
-) -> dg.Failure:
-    run.failures.extend(failed.values())
-    retry = str(run.retryable).lower()
-    context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: retry})
-    told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-    return dg.Failure(f"{len(failed)} reports failed. {told}", allow_retries=False)
 
 
 def _spec(key: dg.AssetKey, name: str) -> dg.AssetSpec:

@@ -16,7 +16,7 @@ from cw_pipeline.orchestrate.config import plan_of
 from cw_pipeline.orchestrate.months import span, within
 from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK
 from cw_pipeline.orchestrate.stamps import stamp
-from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG, RETRY_TAG
+from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG
 from cw_pipeline.sync import sync_all
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Step:
             self.run.give_up(error)  # a fault of ours: Dagster shows where
             raise
         if self.failures:
-            raise self._failure()
+            of = f"of {len(self._selected())} entities"
+            raise self.run.failed(self.context, self.failures, of)
 
     def _synced(self, config: SyncConfig) -> Iterator[Result]:
         plan = self._plan(config)
@@ -130,7 +131,6 @@ class Step:
         self.told.add(entity.name)
         if not isinstance(error, EntityBusy):  # whoever holds the entity brings it up to date
             self.failures[entity.name] = error
-            self.run.failures.append(error)
         yield self._check(key, report, error)
 
     def _check(
@@ -181,17 +181,6 @@ class Step:
         mine = set(self._months())
         months = [each for each in within(self.every_month, covered, now) if each not in mine]
         stamp(self.context.instance, key, months, self.context.run.run_id)
-
-    def _failure(self) -> dg.Failure:
-        told = "; ".join(f"{name}: {error}" for name, error in self.failures.items())
-        # A run is one, its steps are many: what one step may retry, another must not forbid.
-        retry = str(self.run.retryable).lower()
-        self.context.instance.add_run_tags(self.context.run.run_id, {RETRY_TAG: retry})
-        return dg.Failure(
-            f"{len(self.failures)} of {len(self._selected())} entities failed. {told}",
-            metadata={name: str(error) for name, error in self.failures.items()},
-            allow_retries=False,  # by the step; the run's retry takes only what failed
-        )
 
 
 def _covered(plan: Plan, watermark: datetime | None) -> Window:

@@ -21,7 +21,7 @@ from cw_pipeline.load.overview import EntityStatus, overview
 from cw_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cw_pipeline.model import Report
     from cw_pipeline.passes.engine import Engine
@@ -102,6 +102,20 @@ class TenantRun:
         """Tells the caller, if there is one."""
         if self.caller is not None:
             self.caller.on_report(report)
+
+    def failed(
+        self, context: dg.AssetExecutionContext, failures: Mapping[str, Exception], of: str
+    ) -> dg.Failure:
+        """What a step raises at its end when some failed, `of` as in "2 of 7 entities"."""
+        self.failures.extend(failures.values())
+        # A run is one, its steps are many: what one step may retry, another must not forbid.
+        context.instance.add_run_tags(self.run_id, {RETRY_TAG: str(self.retryable).lower()})
+        told = {name: str(error) for name, error in failures.items()}
+        return dg.Failure(
+            f"{len(told)} {of} failed. {'; '.join(f'{name}: {why}' for name, why in told.items())}",
+            metadata=told,
+            allow_retries=False,  # by the step; the run's retry takes only what failed
+        )
 
     @property
     def retryable(self) -> bool:
