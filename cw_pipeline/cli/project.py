@@ -11,7 +11,12 @@ import click
 from cw_pipeline.cli import show
 
 # By file: what the tests of a file stand on is made once. More than four would only wait.
-_ON_ALL_CORES = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+_ON_ALL_CORES = (
+    "--numprocesses=auto",
+    "--maxprocesses=4",
+    "--dist=loadfile",
+    "--no-loadscope-reorder",  # the slow ones are first, and must not be last
+)
 
 
 @click.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline.publish import publish
+from cw_pipeline.load import migrate
+from cw_pipeline.publish import entities, publish
 from cw_pipeline.publish.custom_fields import refresh_custom_views
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
 ) -> None:
     ticket(tenant, 1, {SEATS: 2.5})
     refreshed(story)
+    migrate(story.dsn, "connectwise", entities())
     assert "cf_service_tickets" in publish(story.dsn, "connectwise")
     assert publish(story.dsn, "connectwise") == []
     ticket(tenant, 2, {SEATS: 3, 16: "low"}, _16=("Risk", "Text"))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline.publish import page, publish
+from cw_pipeline.load import migrate
+from cw_pipeline.publish import entities, page, publish
 from cw_pipeline.publish.charts import CHARTS
 from cw_pipeline.publish.tiles import TILES
 from tests.story.kpis.conftest import local
@@ -57,6 +58,7 @@ def test_its_first_figure_is_the_backlog_of_yesterday_and_of_a_month_before(book
 
 
 def test_an_empty_warehouse_has_a_page_too(dsn: str) -> None:
+    migrate(dsn, "connectwise", entities())
     publish(dsn, "connectwise")
     text = page(dsn, "connectwise")
     assert "never: nothing was synced yet" in text
