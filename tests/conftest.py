@@ -55,9 +55,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 _ROOM = 4 * 2**30
 USUAL = (
-    "service/tickets,service/tickets/notes,service/boards,service/boards/types,project/tickets,"
-    "company/companies,company/companies/sites,company/contacts,time/entries,finance/agreements,"
-    "finance/agreements/additions,finance/invoices,sales/opportunities,sales/opportunities/forecast"
+    "service/tickets,service/tickets/notes,service/boards,service/boards/types,service/sources,"
+    "project/tickets,company/companies,company/companies/sites,company/contacts,time/entries,"
+    "finance/agreements,finance/agreements/additions,finance/invoices,sales/opportunities,"
+    "sales/opportunities/forecast"
 )
 """What most stories are about. A sync makes what is missing, and every clone costs its files."""
 

@@ -23,6 +23,8 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from typing_extensions import override
 
+from cw_pipeline.embedded.account import alone
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -123,7 +125,9 @@ class BatchingSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         Path(base_dir).mkdir(parents=True, exist_ok=True)
-        super().__init__(base_dir, inst_data)
-        history = Path(base_dir, "history")
-        self._run_storage = OpenSqliteRuns.from_local(str(history), inst_data)
-        self._event_log_storage = BatchingSqliteEvents(str(history / "runs"), inst_data)
+        # Two that come first at once would both note a version, and none could read two.
+        with alone(Path(base_dir, ".lock")):
+            super().__init__(base_dir, inst_data)
+            history = Path(base_dir, "history")
+            self._run_storage = OpenSqliteRuns.from_local(str(history), inst_data)
+            self._event_log_storage = BatchingSqliteEvents(str(history / "runs"), inst_data)

@@ -104,16 +104,24 @@ class TenantRun:
             self.caller.on_report(report)
 
     def failed(
-        self, context: dg.AssetExecutionContext, failures: Mapping[str, Exception], of: str
+        self,
+        context: dg.AssetExecutionContext,
+        failures: Mapping[str, Exception],
+        of: str,
+        *,
+        checked: bool = True,
     ) -> dg.Failure:
-        """What a step raises at its end when some failed, `of` as in "2 of 7 entities"."""
+        """What a step raises at its end when some failed, `of` as in "2 of 7 entities".
+
+        `checked`: each has a check that tells its trouble, so the step needs not be one too.
+        """
         self.failures.extend(failures.values())
         # A run is one, its steps are many: what one step may retry, another must not forbid.
         context.instance.add_run_tags(self.run_id, {RETRY_TAG: str(self.retryable).lower()})
         told = {name: str(error) for name, error in failures.items()}
         return dg.Failure(
             f"{len(told)} {of} failed. {'; '.join(f'{name}: {why}' for name, why in told.items())}",
-            metadata=told,
+            metadata=told if checked else None,
             allow_retries=False,  # by the step; the run's retry takes only what failed
         )
 

@@ -219,6 +219,9 @@ def test_a_tick_a_backfill_and_what_failed_executed_again(
     shown = running.ask(PARTITIONS, key={"path": COMPANIES})["assetPartitionStatuses"]["ranges"]
     assert {each["status"] for each in shown} == {"FAILED"}
 
+    # What failed is told, by a tick of the sensor that is on because there is somebody to tell.
+    running.eventually(lambda: any("sync_ok" in text for text in alerts.texts))
+
     # What failed is executed again, and nothing else.
     simulator.role.allow("/company/companies")
     params = {"parentRunId": refresh["id"], "strategy": "FROM_ASSET_FAILURE"}
@@ -241,9 +244,6 @@ def test_a_tick_a_backfill_and_what_failed_executed_again(
         for schema, own in (("connectwise", "Acme"), (NEIGHBOUR, NEIGHBOUR)):
             (found,) = warehouse.execute(names.format(schema).encode()).fetchone() or ()
             assert found == [own]
-
-    # What failed was told, by a tick of the sensor that is on because there is somebody to tell.
-    running.eventually(lambda: any("sync_ok" in text for text in alerts.texts))
 
 
 def _loaded(running: Dagster) -> set[str]:
