@@ -17,7 +17,7 @@ from cw_pipeline.orchestrate.jobs import REPORTING, tenant_tag
 from cw_pipeline.orchestrate.specs import OWNER, asset_key, promised, report_keys
 from cw_pipeline.orchestrate.tags import TRIGGER
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
-from cw_pipeline.publish import lineage, refresh, reporting_schema
+from cw_pipeline.publish import column_lineage, lineage, refresh, reporting_schema
 from cw_pipeline.publish.script import Script, scripts
 from cw_pipeline.settings import Settings
 
@@ -78,7 +78,6 @@ def _spec(settings: Settings, own: Script, tables: dict[str, str]) -> dg.AssetSp
     read = lineage()[own.name]
     views = [asset_key(schema, name) for name in read if "/" not in name]
     lists = [asset_key(settings.schema_, tables[name]) for name in read if name in tables]
-    columns = [dg.TableColumn(name, description=text) for name, text in own.columns.items()]
     is_table = own.changed is not None
     return dg.AssetSpec(
         asset_key(schema, own.name),
@@ -92,9 +91,38 @@ def _spec(settings: Settings, own: Script, tables: dict[str, str]) -> dg.AssetSp
         metadata={
             "dagster/table_name": f"{schema}.{own.name}",
             "dagster/storage_kind": "postgres",
-            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/column_schema": _column_schema(own),
+            "dagster/column_lineage": _column_lineage(settings, own, tables.values()),
         },
     )
+
+
+def _column_schema(own: Script) -> dg.TableSchema:
+    """The columns; what they come from is told here too: the open-source UI hides the lineage."""
+    sources = column_lineage()[own.name]
+    columns = []
+    for name, text in own.columns.items():
+        came = f" ← {', '.join(sources[name])}" if sources[name] else ""
+        columns.append(dg.TableColumn(name, description=text + came))
+    return dg.TableSchema(columns=columns)
+
+
+def _column_lineage(
+    settings: Settings, own: Script, tables: Collection[str]
+) -> dg.TableColumnLineage:
+    """What each column comes from, of the assets there are."""
+    schema = reporting_schema(settings.schema_)
+    known = {table: asset_key(settings.schema_, table) for table in tables}
+    known |= {name: asset_key(schema, name) for name in column_lineage()}
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+    for name, sources in column_lineage()[own.name].items():
+        for source in sources:
+            table, _, column = source.partition(".")
+            entity, _, array = table.partition("__")
+            if entity in known:
+                own_name = f"{array}.{column}" if array else column
+                deps.setdefault(name, []).append(dg.TableColumnDep(known[entity], own_name))
+    return dg.TableColumnLineage(deps)
 
 
 def reporting_sensors(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _ALSO = {"owner_id": "dim_member"}  # keys that are not named for their dimension
 _DATE = "_date_id"
-_RAW = {"fct_ticket_daily"}  # and what ends in `_all`: ids as they were, which views look up
+_RAW = "_all"  # ids as ConnectWise gave them, which views look up
 
 
 def keys(fact: str) -> dict[str, str]:
@@ -32,8 +32,8 @@ def keys(fact: str) -> dict[str, str]:
 
 def facts() -> list[str]:
     """The facts whose keys are those of dimensions."""
-    names = {script.name for script in scripts() if script.name.startswith("fct_")} - _RAW
-    return sorted(name for name in names if not name.endswith("_all") and keys(name))
+    names = [script.name for script in scripts() if script.name.startswith("fct_")]
+    return sorted(name for name in names if not name.endswith(_RAW) and keys(name))
 
 
 def orphans(dsn: str, tenant: str, fact: str) -> dict[str, int]:

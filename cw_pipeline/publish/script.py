@@ -12,11 +12,13 @@ whether anything changed: then the whole table is computed anew.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
 
+LINEAGE = Path(__file__).with_name("lineage.json")
 _FOLDER = SQL / "reporting"
 _CHANGED = ".changed.sql"
 _HEAD = re.compile(r"(?:--.*\n)+")
@@ -148,6 +151,16 @@ def lineage() -> dict[str, list[str]]:
         script.name: sorted({*script.needs, *(_entity(table).name for table in script.sources)})
         for script in scripts()
     }
+
+
+@cache
+def column_lineage() -> dict[str, dict[str, list[str]]]:
+    """The columns of each view, and what each comes from: `table.column` of an entity or a view.
+
+    As `python -m tests.lineage` read it off the SQL.
+    """
+    found: dict[str, dict[str, list[str]]] = json.loads(LINEAGE.read_text("utf-8"))
+    return found
 
 
 def entities() -> list[Entity]:

@@ -3,11 +3,10 @@
 select
     d.date as date, -- local day
     d.date_id as date_id, -- the same, in dim_date
-    coalesce(b.id, -1) as board_id, -- board that day
+    d.board_id as board_id, -- board that day
     case when d.age_days <= 1 then '0-1' when d.age_days <= 7 then '2-7' when d.age_days <= 30 then '8-30' else '31+' end as age_bucket, -- days since they came in: 0-1, 2-7, 8-30 or 31+
     count(*) as tickets_open, -- open at the end of the day
     sum(d.age_days) as age_days -- sum of their ages, for averages
 from {{reporting}}.fct_ticket_daily d
-left join {{source}}.service_boards b on b.id = d.board_id
 where d.record_type = 'ServiceTicket'
 group by 1, 2, 3, 4

@@ -28,7 +28,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 KEPT = (
     "fct_ticket_all",
     "fct_time_entry_all",
-    "fct_ticket_daily",
+    "fct_ticket_daily_all",
     "fct_member_day",
     "kpi_service_daily",
     "kpi_technician_month",
@@ -302,7 +302,7 @@ def test_receivables_of_a_past_month_are_as_they_were_then(connection: psycopg.C
 
 def test_refreshing_a_view_refreshes_what_it_stands_on_and_no_more(published: str) -> None:
     done = [each.name for each in refresh(published, "connectwise", ["kpi_backlog_daily"])]
-    assert done == ["fct_ticket_all", "fct_ticket_daily"]
+    assert done == ["fct_ticket_all", "fct_ticket_daily_all"]
 
 
 def test_a_table_is_no_further_than_the_tables_it_reads(
@@ -317,7 +317,7 @@ def test_a_table_is_no_further_than_the_tables_it_reads(
     connection.commit()
     refresh(published, "connectwise")
     marks = connection.execute(
-        "select min(changed_through) filter (where name = 'fct_ticket_daily')"
+        "select min(changed_through) filter (where name = 'fct_ticket_daily_all')"
         " <= min(changed_through) filter (where name = 'fct_ticket_all') from cw_sync.publication"
     ).fetchone()
     assert marks == (True,)

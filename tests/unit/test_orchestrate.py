@@ -203,6 +203,29 @@ class TestDefinitions:
         with open(declared.file_path, encoding="utf-8") as file:  # noqa: PTH123
             assert '"/service/tickets"' in file.readlines()[declared.line_number - 1]
 
+    def test_a_report_shows_what_each_column_comes_from(self) -> None:
+        graph = definitions(Settings(), select(None)).resolve_asset_graph()
+        for node in map(graph.get, graph.get_all_asset_keys()):
+            if node.group_name == "reporting":
+                deps = node.metadata["dagster/column_lineage"].deps_by_column.values()
+                assert {dep.asset_key for each in deps for dep in each} <= node.parent_keys
+        forecast = ["connectwise", "sales_opportunities_forecast"]
+        for report, column, table, its in (
+            ("fct_ticket", "summary", ["reporting", "fct_ticket_all"], "summary"),
+            ("dim_company", "company_name", ["connectwise", "company_companies"], "name"),
+            ("fct_opportunity_forecast", "revenue", forecast, "forecast_items.revenue"),
+        ):
+            told = graph.get(dg.AssetKey(["reporting", report])).metadata
+            (dep,) = told["dagster/column_lineage"].deps_by_column[column]
+            assert dep == dg.TableColumnDep(dg.AssetKey(table), its)
+
+    def test_a_report_has_no_column_of_an_entity_that_was_not_chosen(self) -> None:
+        graph = definitions(Settings(), [CATALOG["service/tickets"]]).resolve_asset_graph()
+        dims = graph.get(dg.AssetKey(["reporting", "dim_company"])).metadata
+        assert dims["dagster/column_lineage"].deps_by_column == {}
+        name = dims["dagster/column_schema"].columns[2]
+        assert name.description == "name ← company_companies.name"
+
     def test_a_chosen_report_is_an_asset_with_a_schedule(self) -> None:
         made = definitions(Settings(reports="Service, ServiceNote"), [CATALOG["service/tickets"]])
         job = made.resolve_job_def("report_tables").asset_layer.asset_graph

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.publish import entities, lineage, reporting_schema
+from cw_pipeline.publish import column_lineage, entities, lineage, reporting_schema
 from cw_pipeline.publish.script import Place, Script, in_order, roots, scripts
+from tests.lineage import traced
 
 HERE = Place("connectwise", "Europe/Zurich")
 
@@ -36,6 +37,66 @@ def test_lineage_names_views_and_the_entities_of_the_catalog() -> None:
     assert found["kpi_member_week"] == ["fct_member_day"]
     assert "time/entries" in found["fct_time_entry_all"]
     assert found["fct_opportunity_forecast"].count("sales/opportunities/forecast") == 1
+
+
+def test_the_columns_lineage_is_what_the_sql_says() -> None:
+    found = {script.name: traced(script) for script in scripts()}
+    assert found == column_lineage(), "run `python -m tests.lineage`"
+    for script in scripts():
+        assert list(found[script.name]) == list(script.columns), script.name
+
+
+def test_a_column_comes_from_columns_of_what_its_view_reads() -> None:
+    tables = [table for own in entities() for table in (own, *own.arrays)]
+    known = {(table.table, column.name) for table in tables for column in table.row_columns}
+    known |= {(table.table, stamp) for table in tables for stamp in ("_synced_at", "_deleted_at")}
+    known |= {(own.name, column) for own in scripts() for column in own.columns}
+    for script in scripts():
+        for column, sources in column_lineage()[script.name].items():
+            read = [tuple(source.split(".")) for source in sources]
+            assert known.issuperset(read), (script.name, column)
+            assert {table for table, _ in read} <= script.needs | script.sources, script.name
+
+
+@pytest.mark.parametrize(
+    ("column", "sources"),
+    [
+        ("dim_company.company_name", "company_companies.name"),
+        ("dim_company.is_deleted", "company_companies._deleted_at"),
+        ("dim_date.date", ""),  # made of nothing
+        ("fct_ticket.owner_id", "system_members.id"),
+        ("fct_ticket.summary", "fct_ticket_all.summary"),
+        ("fct_ticket_all.is_closed", "project_tickets.closed_flag service_tickets.closed_flag"),
+        ("fct_ticket_all.sla_id", "service_tickets.sla_id"),  # null, of project tickets
+        ("fct_ticket_all.hours_actual", "time_entries.actual_hours"),
+        ("fct_ticket_all.time_entries", ""),  # count(*)
+        ("fct_change.value", ""),  # the history's, which is no asset
+        ("kpi_agreement_month.month", "fct_agreement_month.month"),
+        (
+            "kpi_agreement_month.effective_rate_actual",
+            """fct_agreement_month.additions_cost fct_agreement_month.hours_actual
+            fct_agreement_month.revenue_billed""",
+        ),
+        # through a common table, a lateral query and a function's rows
+        (
+            "fct_agreement_month.is_running",
+            "dim_agreement.cancelled_on dim_agreement.ends_on dim_agreement.starts_on",
+        ),
+        ("fct_mrr_month.month", "finance_agreements.start_date"),
+        (
+            "fct_addition.cost_per_bill",
+            """finance_agreements_additions.ext_cost finance_agreements_additions.quantity
+            finance_agreements_additions.unit_cost""",
+        ),
+        (
+            "fct_opportunity_forecast.revenue",
+            "sales_opportunities_forecast__forecast_items.revenue",
+        ),
+    ],
+)
+def test_a_column_comes_from_what_its_value_is_made_of(column: str, sources: str) -> None:
+    view, _, name = column.partition(".")
+    assert column_lineage()[view][name] == sources.split()
 
 
 def test_an_array_of_an_entity_leads_to_the_entity() -> None:

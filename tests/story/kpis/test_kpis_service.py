@@ -185,7 +185,7 @@ def test_backlog_ages_and_boards_as_of_that_day(books: Books) -> None:
         row for row in facts if row["ticket_id"] == books.moved["id"] and row["date"] == yesterday
     ]
     assert was["board_id"] == books.moved["board"]
-    assert (was["owner_id"] or -1) == books.moved["owner"]
+    assert was["owner_id"] == books.moved["owner"]
     (now,) = books.view("fct_ticket", f"where ticket_id = {books.moved['id']}")
     assert (now["board_id"], now["owner_id"]) == (5, -1)
 
