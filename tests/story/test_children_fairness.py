@@ -43,7 +43,8 @@ def age(story: Story, by: str) -> None:
     """Lets the last reading of all children lie so much further back."""
     with psycopg.connect(story.dsn) as connection:
         for place in (
-            "cw_sync.parent_read set read_at = read_at",
+            # All at once: side by side, a parent is now and then read before the one before it.
+            "cw_sync.parent_read set read_at = (select min(read_at) from cw_sync.parent_read)",
             "connectwise.service_tickets set _synced_at = _synced_at",
         ):
             connection.execute(f"update {place} - %s::interval".encode(), [by])
