@@ -65,6 +65,7 @@ NEEDED_BY_TEST = (
     "pytest_timeout",
     "xdist",
     "ruff",
+    "sqlglot",
 )
 
 

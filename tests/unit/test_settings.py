@@ -40,7 +40,7 @@ def test_the_environment_goes_before_the_file(
     [
         ("CW_PAGE_SIZE", "0"), ("CW_PAGE_SIZE", "1001"), ("CW_PAGE_SIZE", "many"),
         ("CW_SCHEMA", 'x"; drop'), ("CW_SCHEMA", "cw_sync"), ("CW_SCHEMA", "acme_reporting"),
-        ("CW_OVERLAP_SECONDS", "0"), ("CW_MAX_DELETE_FRACTION", "2"),
+        ("CW_OVERLAP_SECONDS", "-1"), ("CW_MAX_DELETE_FRACTION", "2"),
         ("CW_REQUESTS_PER_MINUTE", "0"), ("CW_MAX_CONCURRENCY", "0"),
     ],
 )  # fmt: skip
