@@ -105,6 +105,8 @@ def rerun(arguments: "list[str]", lacking: "list[str]") -> int:
     prepare_children()
     command = [str(PYTHON), "-m", "cw_pipeline", *arguments]
     environment = dict(os.environ, CW_REEXECUTED="1")
+    # Installed without bytecode; where none may be written either, each command would compile anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if os.name == "nt":
         return subprocess.call(command, env=environment)
     return os.execve(str(PYTHON), command, environment)

@@ -46,7 +46,7 @@ OURS = (
 @click.option("--tickets", default=20_000, show_default=True, help="How large a tenant to make.")
 @click.option("--seed", default=7, show_default=True, help="The same seed makes the same tenant.")
 def demo(*, tickets: int, seed: int) -> int:
-    """See it work: a warehouse and a made-up tenant, in under a minute.
+    """See it work: a warehouse and a made-up tenant, in about a minute.
 
     Starts a PostgreSQL server of its own and a simulated ConnectWise, loads all of it, lives a
     working day, and shows what the next sync and the proof cost. Nothing leaves this machine, and

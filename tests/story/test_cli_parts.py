@@ -22,8 +22,14 @@ from cw_pipeline.settings import Settings
 from tests.story.simulated import ACCEPT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(tmp_path: Path) -> Iterator[None]:
+    yield
+    EmbeddedSimulator(tmp_path / "simulator").stop()
 
 
 @pytest.fixture
