@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
-_MMAP_THRESHOLD = -3  # malloc.h
-_LARGE = 1 << 20  # bytes
+_MALLOC = {-8: 2, -1: 64 << 20, -3: 32 << 20}
+"""malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
 _SELDOM = 50_000  # objects that are new: what two pages being loaded hold, and some more
 
 
@@ -191,8 +191,10 @@ def connected(
         hide_stored(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         stack.enter_context(_collecting_seldom())
-        _give_back_large_blocks()
-        yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
+        _keep_large_blocks()
+        engine = Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
+        stack.callback(engine.typist.close)
+        yield engine
         refresh_custom_views(dsn(settings), settings.schema_)
 
 
@@ -207,14 +209,15 @@ def _collecting_seldom() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _give_back_large_blocks() -> None:
-    """The bodies of pages, megabytes each, go back to the system as soon as they are freed.
+def _keep_large_blocks() -> None:
+    """The bodies of pages, megabytes each, are put where others were before.
 
-    glibc else learns to keep blocks of that size, in a heap for each thread: an eighth of the
-    memory.
+    glibc else asks the system for each anew, whose zeroing of it took an eighth of the CPU; and it
+    keeps a heap for every thread, so that the blocks of one are of no use to another.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
-        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
+        for option, value in _MALLOC.items():
+            libc.mallopt(option, value)
 
 
 def _impersonated(settings: Settings) -> str:

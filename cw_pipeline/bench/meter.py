@@ -6,11 +6,14 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Connection
 
 _PROC = Path("/proc")
@@ -59,7 +62,7 @@ class Meter:
     def _read(self) -> Spent:
         return Spent(
             time.monotonic(),
-            time.process_time(),
+            _client(),
             _of_all(self._postmaster) if self._postmaster else None,
             _seconds(self._server, _OWN) if self._server and _PROC.exists() else None,
             _wal(self._connection),
@@ -67,13 +70,25 @@ class Meter:
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, in bytes."""
-    status = _PROC / "self/status"
-    if status.exists():  # what getrusage says there may be the parent's, from before the exec
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
+    """The most memory this process has held, and each of those it has started, in bytes."""
+    own = os.getpid()
+    if _PROC.exists():  # what getrusage says there may be the parent's, from before the exec
+        return _most_held(own) + sum(map(_most_held, _children(own)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _most_held(pid: int) -> int:
+    status = (_PROC / str(pid) / "status").read_text()
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024
+
+
+def _client() -> float:
+    """The CPU seconds of this process and of those it has started."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    gone = spent.ru_utime + spent.ru_stime
+    return time.process_time() + gone + (_of_children(os.getpid()) if _PROC.exists() else 0.0)
 
 
 def _postmaster(connection: Connection[Any]) -> int | None:
@@ -96,17 +111,20 @@ def _of_all(postmaster: int) -> float:
             return total  # else one has ended meanwhile, and would be missing
 
 
-def _of_children(postmaster: int) -> float:
+def _of_children(parent: int) -> float:
     total = 0.0
+    for child in _children(parent):
+        with suppress(OSError):
+            total += _seconds(child, _OWN)
+    return total
+
+
+def _children(parent: int) -> Iterator[int]:
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
-            try:
-                _, fields = _stat(int(folder.name))
-            except OSError:
-                continue
-            if int(fields[1]) == postmaster:
-                total += _ticks(fields[_OWN])
-    return total
+            with suppress(OSError):
+                if int(_stat(int(folder.name))[1][1]) == parent:
+                    yield int(folder.name)
 
 
 def _seconds(pid: int, which: slice) -> float:

@@ -9,9 +9,10 @@ unchanged record cost nothing.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -21,11 +22,11 @@ from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from psycopg import Connection
 
-    from cw_pipeline.model import Entity, Row
+    from cw_pipeline.model import Entity
 
 _TICKET = ("status_id", "board_id", "owner_id", "priority_id", "company_id")
 _CLOSING = ("closed_flag", "closed_date")
@@ -106,6 +107,9 @@ def track(
     )
 
 
+_Values: TypeAlias = tuple[datetime | None, list[Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     record_id: int
@@ -114,28 +118,28 @@ class _Ended:
     at: datetime
 
 
-def record(
+@contextmanager
+def kept(
     connection: Connection[Any],
     tenant: str,
     entity: Entity,
-    rows: Mapping[int, Row],
+    ids: Sequence[int],
     parent_id: int | None = None,
-) -> int:
-    """Keeps the tracked values that `rows`, by id, are about to replace: how many.
+) -> Iterator[None]:
+    """Keeps the tracked values of these rows that the block replaces, in its transaction.
 
-    Call it in the merge's transaction, before the stored rows go. A value ended when the new row
-    was last updated; now, if its stamp did not move.
+    A value ended when the new row was last updated; now, if its stamp did not move.
     """
-    if not rows:
-        return 0
-    columns = _columns(connection, tenant, entity)
+    columns = _columns(connection, tenant, entity) if ids else []
     if not columns:
-        return 0
-    stored = _stored(connection, tenant, entity, columns, (list(rows), parent_id))
-    ended = list(_ended(entity, columns, stored, rows))
+        yield
+        return
+    wanted = list(ids), parent_id
+    before = _stored(connection, tenant, entity, columns, wanted)
+    yield
+    ended = list(_ended(columns, before, _stored(connection, tenant, entity, columns, wanted)))
     if ended:
         _insert(connection, tenant, entity, ended, parent_id or 0)
-    return len(ended)
 
 
 def _columns(connection: Connection[Any], tenant: str, entity: Entity) -> list[str]:
@@ -153,8 +157,8 @@ def _stored(
     entity: Entity,
     columns: Iterable[str],
     wanted: tuple[list[int], int | None],
-) -> list[tuple[Any, ...]]:
-    """Id, stamp and the tracked values of the rows as they still are."""
+) -> dict[int, _Values]:
+    """Stamp and tracked values of the rows as they are now, by id."""
     ids, parent_id = wanted
     stamped = any(column.name == "last_updated" for column in entity.columns)
     query = sql.SQL("select {key}, {stamp}, {columns} from {table} where {key} = any(%s)").format(
@@ -163,26 +167,23 @@ def _stored(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         table=sql.Identifier(tenant, entity.table),
     )
-    if parent_id is None:
-        return connection.execute(query, [ids], binary=True).fetchall()
-    query += sql.SQL(" and parent_id = %s")
-    return connection.execute(query, [ids, parent_id], binary=True).fetchall()
+    asked: list[Any] = [ids]
+    if parent_id is not None:
+        query += sql.SQL(" and parent_id = %s")
+        asked.append(parent_id)
+    found = connection.execute(query, asked, binary=True).fetchall()
+    return {own: (stamp, values) for own, stamp, *values in found}
 
 
 def _ended(
-    entity: Entity,
-    columns: Iterable[str],
-    stored: Iterable[tuple[Any, ...]],
-    rows: Mapping[int, Row],
+    columns: Sequence[str], before: Mapping[int, _Values], after: Mapping[int, _Values]
 ) -> Iterator[_Ended]:
-    place = {column.name: at for at, column in enumerate(entity.row_columns)}
     now = datetime.now(UTC)
-    for own, before, *values in stored:
-        row = rows[own]
-        stamp = row[place["last_updated"]] if "last_updated" in place else None
-        at = stamp if stamp is not None and (before is None or stamp > before) else now
-        for column, value in zip(columns, values, strict=True):
-            if value != row[place[column]]:
+    for own, (was, old) in before.items():
+        stamp, new = after[own]
+        at = stamp if stamp is not None and (was is None or stamp > was) else now
+        for column, value, present in zip(columns, old, new, strict=True):
+            if value != present:
                 yield _Ended(own, column, _text(value), at)
 
 

@@ -8,8 +8,9 @@ from psycopg import sql
 
 from cw_pipeline.errors import EntityBusy
 from cw_pipeline.load import ranges, state
+from cw_pipeline.load.copy import copy
 from cw_pipeline.load.ledger import Ledger
-from cw_pipeline.load.merge import Outcome, copy, merge
+from cw_pipeline.load.merge import Outcome, known, lock, merge
 from cw_pipeline.model import Column, Kind
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Hold:
         with self._warehouse.transaction() as connection:
             self._lock_merges(connection, shared=not alone)
             if parent_id is not None:  # a backfill may read the same parent's children
-                _lock(connection, f"{self._tenant}/{self.entity.name}/{parent_id}")
+                lock(connection, f"{self._tenant}/{self.entity.name}/{parent_id}")
             outcome = merge(
                 connection,
                 self._tenant,
@@ -84,6 +85,11 @@ class Hold:
             if reached is not None:
                 self._move(connection, reached)
         return outcome
+
+    def known(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
+        """Hash as read and stamp of the live rows among these ids."""
+        with self._warehouse.connection() as connection:
+            return known(connection, self._tenant, self.entity, ids)
 
     def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
         """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
@@ -274,7 +280,7 @@ class Hold:
 
     def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:
         """Two runs must not look a row up and then both insert it."""
-        _lock(connection, f"{self._tenant}/{self.entity.name}", shared=shared)
+        lock(connection, f"{self._tenant}/{self.entity.name}", shared=shared)
 
     def _keep_account(
         self, connection: Connection[Any], batch: Batch, parent_id: int | None
@@ -285,11 +291,6 @@ class Hold:
         if batch.drift:
             state.note_drift(connection, self._tenant, name, batch.drift)
         state.resolve(connection, self._tenant, name, batch.ids, parent_id)
-
-
-def _lock(connection: Connection[Any], key: str, *, shared: bool = False) -> None:
-    how = "_shared" if shared else ""
-    connection.execute(f"select pg_advisory_xact_lock{how}(hashtextextended(%s, 1))", [key])
 
 
 def _of_parent(parent_id: int | None) -> sql.Composable:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-from psycopg.types.numeric import NumericBinaryDumper
-from typing_extensions import override
 
 from cw_pipeline.load import history
-from cw_pipeline.model import Column, Entity, Kind
+from cw_pipeline.load.copy import copy_packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,17 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.model import Batch, Row
-
-_WIRE = {
-    Kind.BIGINT: "int8",
-    Kind.NUMERIC: "numeric",
-    Kind.BOOLEAN: "bool",
-    Kind.TIMESTAMPTZ: "timestamptz",
-    Kind.DATE: "date",
-    Kind.TEXT: "text",
-    Kind.JSONB: "jsonb",
-}
+    from cw_pipeline.model import Batch, Entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +40,10 @@ class _Stored:
     synced_at: datetime
 
 
-class JsonBytesDumper(Dumper):
-    """Sends jsonb that is JSON text already: psycopg would parse and print it again."""
-
-    format = Format.BINARY
-    oid = 3802
-
-    @override
-    def dump(self, obj: Any) -> bytes:
-        """The wire form: version 1, then the text."""
-        return b"\x01" + bytes(obj)
-
-
-class NumberDumper(NumericBinaryDumper):
-    """Sends numbers; those it has sent before from memory.
-
-    Normalize hands the same object for the same digits, so identity is enough to know one again.
-    """
-
-    @override
-    def dump(self, obj: Any) -> Any:
-        try:
-            return _sent[id(obj)][1]  # it is kept there, so nothing else can have its id
-        except KeyError:
-            pass
-        wire = bytes(super().dump(obj) or b"")
-        if len(_sent) > _MOST_SENT:
-            _sent.clear()
-        _sent[id(obj)] = (obj, wire)
-        return wire
-
-
-_MOST_SENT = 100_000
-_sent: dict[int, tuple[Any, bytes]] = {}
+def lock(connection: Connection[Any], key: str, *, shared: bool = False) -> None:
+    """Waits for a lock on what `key` names, held until the transaction ends."""
+    how = "_shared" if shared else ""
+    connection.execute(f"select pg_advisory_xact_lock{how}(hashtextextended(%s, 1))", [key])
 
 
 def merge(
@@ -109,18 +65,21 @@ def merge(
     inserted: list[int] = []
     replaced: list[int] = []
     for at in _newest(batch):
+        if (row_hash := batch.hashes[at]) is None:
+            continue  # stored as it is
         before = stored.get(batch.ids[at])
         if before is None:
             inserted.append(at)
-        elif _replaces(before, batch.hashes[at], batch.stamps[at], read_after):
+        elif _replaces(before, row_hash, batch.stamps[at], read_after):
             replaced.append(at)
     chosen = sorted(inserted + replaced)
-    successors = {batch.ids[at]: batch.rows[at] for at in replaced}
-    history.record(connection, tenant, entity, successors, parent_id)
-    _delete(connection, tenant, entity, [batch.ids[at] for at in replaced], parent_id)
-    # Of inserted records too: a row that somebody took out by hand leaves its arrays behind.
-    _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
-    _insert(connection, tenant, entity, batch, chosen)
+    if chosen:
+        old = [batch.ids[at] for at in replaced]
+        with history.kept(connection, tenant, entity, old, parent_id):
+            _delete(connection, tenant, entity, old, parent_id)
+            # Of inserted records too: a row that was taken out by hand leaves its arrays behind.
+            _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
+            _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
     drifted = sum(_drifted(stored[batch.ids[at]], batch.stamps[at]) for at in replaced)
     return Outcome(len(inserted), len(replaced), unchanged, drifted)
@@ -170,12 +129,32 @@ def _stored(
         stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),
         table=sql.Identifier(tenant, entity.table),
     )
-    asked: list[Any] = [id_array(batch.ids)]
+    asked: list[Any] = [id_array(_typed(batch))]
     if parent_id is not None:
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
     found = connection.execute(query, asked, binary=True).fetchall()
     return {own: _Stored(*rest) for own, *rest in found}
+
+
+def known(
+    connection: Connection[Any], tenant: str, entity: Entity, ids: Sequence[int]
+) -> dict[int, tuple[int, datetime | None]]:
+    """Hash as read and stamp of the live rows among these ids."""
+    query = sql.SQL(
+        "select id, _source_hash # _row_hash, {stamp} from {table}"
+        " where id = any(%s::bigint[]) and _source_hash is not null and _deleted_at is null"
+    ).format(
+        stamp=sql.Identifier("last_updated") if _stamped(entity) else sql.NULL,
+        table=sql.Identifier(tenant, entity.table),
+    )
+    rows = connection.execute(query, [id_array(ids)], binary=True)
+    return {own: (source, stamp) for own, source, stamp in rows}
+
+
+def _typed(batch: Batch) -> Iterable[int]:
+    """The ids of the records that have rows."""
+    return (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
 
 
 def _stamped(entity: Entity) -> bool:
@@ -205,7 +184,7 @@ def _delete(
 def _delete_arrays(
     connection: Connection[Any], tenant: str, entity: Entity, ids: Sequence[int]
 ) -> None:
-    for array in entity.arrays if ids else ():
+    for array in entity.arrays:
         connection.execute(
             sql.SQL("delete from {} where parent_id = any(%s::bigint[])").format(
                 sql.Identifier(tenant, array.table)
@@ -220,35 +199,10 @@ def id_array(ids: Iterable[int]) -> str:
 
 
 def _insert(
-    connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: list[int]
+    connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: Sequence[int]
 ) -> None:
-    if not chosen:
-        return
-    copy(connection, tenant, entity.table, entity.row_columns, (batch.rows[at] for at in chosen))
-    if not entity.arrays:
-        return
-    arrays = [batch.array_rows(at) for at in chosen]
-    for position, array in enumerate(entity.arrays):
-        rows = [row for record in arrays for row in record[position]]
-        if rows:
-            copy(connection, tenant, array.table, array.row_columns, rows)
-
-
-def copy(
-    connection: Connection[Any],
-    tenant: str,
-    table: str,
-    columns: Sequence[Column],
-    rows: Iterable[Row],
-) -> None:
-    """Binary COPY of rows straight into a table."""
-    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-        sql.Identifier(tenant, table), sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
-    )
-    with connection.cursor() as cursor:
-        cursor.adapters.register_dumper(bytes, JsonBytesDumper)
-        cursor.adapters.register_dumper(Decimal, NumberDumper)
-        with cursor.copy(statement) as stream:
-            stream.set_types([_WIRE[column.kind] for column in columns])
-            for row in rows:
-                stream.write_row(row)
+    own, *arrays = batch.tables
+    copy_packed(connection, tenant, entity.table, entity.row_columns, own.only(chosen))
+    for array, packed in zip(entity.arrays, arrays, strict=True):
+        if rows := packed.only(chosen):
+            copy_packed(connection, tenant, array.table, array.row_columns, rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.load.merge import copy
+from cw_pipeline.load.copy import copy
 from cw_pipeline.load.retype import add_column, kind_of, retype
 from cw_pipeline.model import Column, Entity, Kind
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.load.merge import copy
+from cw_pipeline.load.copy import copy
 from cw_pipeline.model import Column, Kind
 
 if TYPE_CHECKING:

@@ -6,26 +6,23 @@ import json
 from decimal import Decimal
 from itertools import repeat
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from xxhash import xxh3_64_intdigest
 
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.model import Batch, Drift, Entity, Reject, Row
+from cw_pipeline.model import Batch, Data, Entity, Reject
 from cw_pipeline.normalize.mend import Mended, mend, strip
+from cw_pipeline.normalize.page import Page, packers
 from cw_pipeline.normalize.shapes import JSON, Shape
 from cw_pipeline.normalize.tree import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Iterable, Sequence
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
 _INT64 = range(-(2**63), 2**63)
-_HALF = 2**63  # bigint is signed
-_PACK = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class _Id(msgspec.Struct, gc=False):
@@ -33,14 +30,6 @@ class _Id(msgspec.Struct, gc=False):
 
 
 _IDS = msgspec.json.Decoder(list[_Id])
-
-
-class _Typed(NamedTuple):
-    """One record on its way to a row, and the shape it was decoded with: learning makes others."""
-
-    struct: Any
-    shape: Shape
-    spill: dict[str, Any] | None = None
 
 
 class Normalizer:
@@ -51,99 +40,71 @@ class Normalizer:
         self._tree = tree(entity)
         self._lock = Lock()
         self._shape = Shape(entity, self._tree)
+        self._packers = packers(entity)
 
-    def batch(self, body: bytes, *, parent_id: int | None = None, start: int = 0) -> Batch:
+    def batch(
+        self,
+        body: Data,
+        *,
+        parent_id: int | None = None,
+        start: int = 0,
+        sources: Sequence[int] = (),
+    ) -> Batch:
         """Every record of a page's body, as a row or as a reject.
 
         `parent_id` is the parent of a child list's page; `start` the position of the page's first
-        record in a list without ids. Raises SourceBroken if the body is no JSON array.
+        record in a list without ids; `sources` its records' hashes, if they have been taken. Raises
+        SourceBroken if the body is no JSON array.
         """
         outside = () if parent_id is None else (parent_id,)
+        page = Page(self._entity, self._packers, outside, start)
         try:
-            shape = self._shape
-            structs = shape.decode(body)
-            typed = zip(structs, repeat(shape), repeat(None))
-            return self._finish(typed, len(structs), outside, start)
+            self._typed(body, page, sources or repeat(None))
+            return page.batch()
         except (msgspec.ValidationError, ValueError):
             with self._lock:  # learning makes a new shape; one thread at a time
-                return self._exact(body, outside, start)
+                page = Page(self._entity, self._packers, outside, start)
+                return self._exact(body, page, sources or repeat(None))
 
-    def _exact(self, body: bytes, outside: tuple[int, ...], start: int) -> Batch:
-        records = _records(body)
-        typed: list[_Typed] = []
-        rejects: list[Reject] = []
-        drift: list[Drift] = []
-        for raw in records:
-            record, mended = self._one(raw)
-            if isinstance(record, _Typed):
-                typed.append(record)
-            else:
-                rejects.append(record)
-            drift += mended.drift if mended else []
-        return self._finish(typed, len(records), outside, start, tuple(rejects), tuple(drift))
+    def _typed(self, body: Data, page: Page, sources: Iterable[int | None]) -> None:
+        shape = self._shape
+        for struct, source in zip(shape.decode(body), sources, strict=False):
+            if not page.add(shape, struct, source):
+                page.rejects.append(_homeless(struct))
 
-    def _one(self, raw: Any) -> tuple[_Typed | Reject, Mended | None]:
-        """A record as typed as it gets, and what had to be mended for it."""
+    def _exact(self, body: Data, page: Page, sources: Iterable[int | None]) -> Batch:
+        for raw, source in zip(_records(body), sources, strict=False):
+            self._one(raw, source, page)
+        return page.batch()
+
+    def _one(self, raw: Any, source: int | None, page: Page) -> None:
+        """A record as typed as it gets, with what had to be mended for it."""
         if isinstance(raw, msgspec.Raw):
             if (struct := self._shape.decode_one(bytes(raw))) is not None:
-                return _Typed(struct, self._shape), None
+                self._add(page, struct, source)
+                return
             raw = _decoded(raw)
         if not isinstance(raw, dict):
-            return Reject(None, _text(raw), "not a record", "expected an object"), None
+            page.rejects.append(Reject(None, _text(raw), "not a record", "expected an object"))
+            return
         mended = mend(raw, self._tree)
+        page.drift += mended.drift
         if mended.learned:
             self._shape = Shape(self._entity, self._tree)
         if mended.faults:
-            return _reject(raw, mended), mended
-        struct = msgspec.convert(mended.clean, self._shape.struct)
-        return _Typed(struct, self._shape, mended.spill or None), mended
+            page.rejects.append(_reject(raw, mended))
+        else:
+            struct = msgspec.convert(mended.clean, self._shape.struct)
+            self._add(page, struct, source, mended.spill or None)
 
-    def _finish(
-        self,
-        typed: Iterable[tuple[Any, Shape, dict[str, Any] | None]],
-        read: int,
-        outside: tuple[int, ...],
-        start: int,
-        rejects: tuple[Reject, ...] = (),
-        drift: tuple[Drift, ...] = (),
-    ) -> Batch:
-        has_id = self._entity.has_id
-        ids: list[int] = []
-        stamps: list[datetime | None] = []
-        hashes: list[int] = []
-        rows: list[Row] = []
-        arrays: list[list[list[Row]]] = []
-        homeless: list[Reject] = []
-        for position, (struct, shape, spill) in enumerate(typed, start):
-            values = shape.values(struct)
-            own = position if not has_id else values[shape.id_at]
-            if own is None:
-                homeless.append(_homeless(struct))
-                continue
-            extra = shape.unknown(struct, spill)
-            own_arrays = shape.array_rows(own, struct)
-            row_hash = _hash((values, own_arrays, extra))
-            ids.append(own)
-            stamps.append(None if shape.stamp_at is None else values[shape.stamp_at])
-            hashes.append(row_hash)
-            keys = outside if has_id else (*outside, position)
-            rows.append(keys + values + (row_hash, extra))  # unpacking would copy twice
-            arrays.append(own_arrays)
-        cursor = max((*ids, *_ids(rejects)), default=None) if has_id else None
-        return Batch(
-            read=read,
-            cursor=cursor,
-            ids=ids,
-            stamps=stamps,
-            hashes=hashes,
-            rows=rows,
-            array_rows=arrays.__getitem__,
-            rejects=(*rejects, *homeless),
-            drift=drift,
-        )
+    def _add(
+        self, page: Page, struct: Any, source: int | None, spill: dict[str, Any] | None = None
+    ) -> None:
+        if not page.add(self._shape, struct, source, spill):
+            page.rejects.append(_homeless(struct))
 
 
-def id_of(body: bytes) -> list[int]:
+def id_of(body: Data) -> list[int]:
     """The ids of a page's records, in order. Raises SourceBroken if a record shows none.
 
     An answer that is no list of ids must not pass for an empty one: its records would be deleted.
@@ -161,14 +122,14 @@ def _decoded(raw: msgspec.Raw) -> Any:
         raise SourceBroken(f"the body is not JSON: {error}", 200, _head(bytes(raw))) from error
 
 
-def _records(body: bytes) -> list[Any]:
+def _records(body: Data) -> list[Any]:
     try:
         return _RAW.decode(body)
     except msgspec.DecodeError as refused:
         return _leniently(body, refused)
 
 
-def _leniently(body: bytes, refused: Exception) -> list[Any]:
+def _leniently(body: Data, refused: Exception) -> list[Any]:
     """Half surrogates are valid JSON to a lenient parser only; anything else is a broken body."""
     try:
         records = json.loads(body, parse_float=Decimal)
@@ -179,12 +140,8 @@ def _leniently(body: bytes, refused: Exception) -> list[Any]:
     return records
 
 
-def _head(body: bytes) -> str:
+def _head(body: Data) -> str:
     return body[:2000].decode("utf-8", "replace")
-
-
-def _hash(values: tuple[Any, ...]) -> int:
-    return xxh3_64_intdigest(_PACK(values)) - _HALF
 
 
 def _reject(record: dict[str, Any], mended: Mended) -> Reject:
@@ -196,10 +153,6 @@ def _reject(record: dict[str, Any], mended: Mended) -> Reject:
 
 def _homeless(struct: Any) -> Reject:
     return Reject(None, JSON.encode(struct).decode(), "no id", "id: absent or null")
-
-
-def _ids(rejects: tuple[Reject, ...]) -> list[int]:
-    return [reject.record_id for reject in rejects if reject.record_id is not None]
 
 
 def _text(record: Any) -> str:

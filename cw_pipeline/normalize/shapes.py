@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cw_pipeline.model import Array, Entity, Kind, Row
+from cw_pipeline import wire
+from cw_pipeline.model import Array, Data, Entity, Kind, Row
 from cw_pipeline.normalize.tree import Node, getter, reader
 
 if TYPE_CHECKING:
@@ -24,20 +25,21 @@ class Shape:
     """Everything made from one tree, as it stood when this was made."""
 
     def __init__(self, entity: Entity, node: Node) -> None:
-        columns = entity.columns
-        paths = [column.path for column in columns]
+        outside = [name for name in entity.key if name != "id"]
+        paths = [*((name,) for name in outside), *(column.path for column in entity.columns)]
         self.struct = node.struct(entity.table)
         self._page = msgspec.json.Decoder(list[self.struct], float_hook=Decimal)  # type: ignore[name-defined]
         self._record = msgspec.json.Decoder(self.struct, float_hook=Decimal)
         self._extra = _Extra(node)
         self._made = [_ArrayShape(node, array) for array in entity.arrays]
         self._arrays = getter(node, [(array.field,) for array in entity.arrays])
-        self.values = reader(node, columns, _FINISH)
+        self._row = reader(node, entity.columns, _FINISH, outside, ("extra", "source", "row"))
+        self._nowhere = (0,) * len(outside)
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
         stamp = ("_info", "lastUpdated")
         self.stamp_at = paths.index(stamp) if stamp in paths else None
 
-    def decode(self, body: bytes) -> Sequence[Any]:
+    def decode(self, body: Data) -> Sequence[Any]:
         """A page's records. Raises msgspec.ValidationError if one does not conform."""
         if _NEARLY_NUL in body and _NUL in body:
             raise msgspec.ValidationError("a NUL, which Postgres does not take")
@@ -54,20 +56,25 @@ class Shape:
             if _NUL in raw:
                 return None
             struct = self._record.decode(raw)
-            self.values(struct)
+            self.row(struct, self._nowhere, None)
             self.array_rows(0, struct)
         except (msgspec.DecodeError, ValueError):
             return None
         return struct
 
-    def unknown(self, struct: Any, spill: dict[str, Any] | None) -> bytes | None:
-        """What `_extra` holds for this record, as JSON; None when nothing."""
-        return self._extra.of(struct, spill)
+    def row(
+        self, struct: Any, outside: tuple[int, ...], spill: dict[str, Any] | None
+    ) -> tuple[Any, ...]:
+        """The record's row, its hashes null. `outside` are the keys that it does not carry itself.
+
+        Raises ValueError for a day with a time of day.
+        """
+        return self._row(struct, *outside, self._extra.of(struct, spill), None, None)
 
     def array_rows(self, parent_id: int, struct: Any) -> list[list[Row]]:
         """The rows of each array of this record.
 
-        Raises ValueError, as `values` does, for a day with a time of day.
+        Raises ValueError as `row` does.
         """
         return [
             made.rows(parent_id, elements)
@@ -107,7 +114,7 @@ class _Extra:
             if value is not msgspec.UNSET and value is not None:
                 _put(extra, path, value)
         _merge(extra, spill or {})
-        return JSON.encode(extra) if extra else None
+        return _jsonb(extra) if extra else None
 
 
 def _day(text: str) -> date:
@@ -115,6 +122,10 @@ def _day(text: str) -> date:
     if len(text) > _DATE_LENGTH and text[_DATE_LENGTH:] != "T00:00:00Z":
         raise ValueError(text)
     return date.fromisoformat(text[:_DATE_LENGTH])
+
+
+def _jsonb(value: Any) -> bytes:
+    return wire.jsonb(JSON.encode(value))
 
 
 def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -131,4 +142,4 @@ def _merge(target: dict[str, Any], other: dict[str, Any]) -> None:
             target[key] = value
 
 
-_FINISH: Mapping[Kind, Callable[[Any], Any]] = {Kind.DATE: _day, Kind.JSONB: JSON.encode}
+_FINISH: Mapping[Kind, Callable[[Any], Any]] = {Kind.DATE: _day, Kind.JSONB: _jsonb}

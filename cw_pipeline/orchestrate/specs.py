@@ -38,6 +38,7 @@ _SYSTEM = {
     "_synced_at": "When the row was last written.",
     "_deleted_at": "When the record was found to be gone; null while it lives.",
     "_row_hash": "Tells whether the record changed.",
+    "_source_hash": "Tells whether its JSON did, without typing it; null where that was not kept.",
     "_extra": "Fields that the catalog does not know, whole.",
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import Interrupted
+from cw_pipeline.passes.typist import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,6 +92,7 @@ class Engine:
     fetchers: Executor
     dagster_run_id: str | None = None
     privacy: Privacy | None = None
+    typist: Typist = field(default_factory=Typist)
     desk: Desk = field(default_factory=lambda: Desk(_DESK))
     stopping: Event = field(default_factory=Event)
 

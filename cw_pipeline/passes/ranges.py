@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cw_pipeline.passes.work import Work
 
 _WORTH = 4  # pages' worth of ids that a range has at least: a new one costs two requests
-_AT_FIRST = 4  # lanes; with the server near they keep two cores busy, and a page each in memory
+_AT_FIRST = 3  # lanes; with the server near they keep two cores busy, and a page each in memory
 
 
 def split(after: int, upto: int, parts: int, step: int = 1) -> tuple[IdRange, ...]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
 from cw_pipeline.extract import BRIEF, Paging, Query, Tally, address
-from cw_pipeline.normalize import Normalizer, id_of
+from cw_pipeline.normalize import id_of
 from cw_pipeline.passes.poison import is_timeout, isolate
+from cw_pipeline.passes.sift import Sift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cw_pipeline.errors import SourceError
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.passes.engine import Engine
+    from cw_pipeline.passes.sift import Known
 
 
 _GROWS_AFTER = 2  # good pages at a reduced size before a larger one is tried
@@ -29,13 +31,16 @@ class NotForward(PipelineError):
 
 
 class Reader:
-    """Reads one entity's list for one run, and counts what that costs."""
+    """Reads one entity's list for one run, and counts what that costs.
 
-    def __init__(self, engine: Engine, entity: Entity) -> None:
+    `known` tells what is stored; without it every record is typed.
+    """
+
+    def __init__(self, engine: Engine, entity: Entity, known: Known | None = None) -> None:
         self._engine = engine
         self._entity = entity
-        self._normalizer = Normalizer(entity)
         self._veil = engine.privacy.veil(entity) if engine.privacy else None
+        self.sift = Sift(entity, engine.typist, known)
         self._good = 0
         self._suspects: dict[int, int] = {}
         self.tally = Tally()
@@ -153,7 +158,7 @@ class Reader:
 
     def typed(self, body: bytes, parent_id: int | None) -> Batch:
         """The batch of a body that was kept: what is private in it is hidden already."""
-        return self._normalizer.batch(body, parent_id=parent_id)
+        return self.sift.plain(body, parent_id)
 
     def quotable(self, error: SourceError) -> str:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
@@ -172,7 +177,7 @@ class Reader:
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
             body = self._veil.body(body)
-        batch = self._normalizer.batch(body, parent_id=parent_id, start=start)
+        batch = self.sift.batch(body, parent_id, start)
         if not batch.rejects:
             return batch
         asked = f"GET {query.url()}"
@@ -194,7 +199,7 @@ class Walk:
         self._parent_id = parent_id
         self._start = 0
         self._suspects = reader.suspects(query.cursor)
-        self._before: list[int] | None = None
+        self._before: list[int | None] | None = None
         self._pending = reader.fetch(query, suspect=self._suspects > 0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -252,6 +257,7 @@ def _check_order(query: Query, batch: Batch) -> None:
         raise SourceBroken(
             f"{query.path}: no record on a page has an id, so the next page is unknown"
         )
-    rising = all(before <= own for before, own in pairwise([query.cursor + 1, *batch.ids]))
+    listed = batch.listed or batch.ids
+    rising = all(before <= own for before, own in pairwise([query.cursor + 1, *listed]))
     if batch.cursor <= query.cursor or not rising:
         raise NotForward(f"{query.path}: asked for ids after {query.cursor}, got others")

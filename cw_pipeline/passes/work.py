@@ -32,7 +32,7 @@ class Work:
     @classmethod
     def of(cls, engine: Engine, hold: Hold, report: Report) -> Self:
         """The work on the entity that `hold` holds, with the columns that it has there."""
-        return cls(engine, hold.entity, Reader(engine, hold.entity), hold, report)
+        return cls(engine, hold.entity, Reader(engine, hold.entity, hold.known), hold, report)
 
     @property
     def limits(self) -> Limits:

@@ -1,0 +1,99 @@
+"""What an entity is: a list of ConnectWise's, and the tables that hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+Row: TypeAlias = tuple[Any, ...]
+"""Typed values, in the order of the table's columns."""
+
+
+class Kind(StrEnum):
+    """The Postgres type a column is stored as."""
+
+    BIGINT = "bigint"
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    TIMESTAMPTZ = "timestamptz"
+    DATE = "date"
+    TEXT = "text"
+    JSONB = "jsonb"
+
+
+class Keeping(StrEnum):
+    """How an entity's table is kept in step with its list."""
+
+    WINDOW = "window"  # changes found by lastUpdated
+    SNAPSHOT = "snapshot"  # read whole each time, compared by hash
+    CHILDREN = "children"  # read parent by parent
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One warehouse column and the keys that lead to its value in the record."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array of objects inside a record: a table of its own, keyed by parent id and position."""
+
+    table: str
+    field: str
+    columns: tuple[Column, ...]
+
+    @property
+    def row_columns(self) -> tuple[Column, ...]:
+        """What a row holds, in order: parent id, position from 0, the element, extra."""
+        return (
+            Column("parent_id", (), Kind.BIGINT),
+            Column("position", (), Kind.BIGINT),
+            *self.columns,
+            Column("_extra", (), Kind.JSONB),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One ConnectWise list and the table that holds it.
+
+    `path` is the vendor's, with the parent's place written `{parentId}`.
+    """
+
+    name: str
+    path: str
+    table: str
+    module: str
+    keeping: Keeping
+    columns: tuple[Column, ...]
+    arrays: tuple[Array, ...] = ()
+    parent: str | None = None
+    has_id: bool = True
+    count: bool = True
+    search: bool = False
+    by_id: bool = True
+    core: bool = False
+    description: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key. A child's id is trusted only within its parent."""
+        own = "id" if self.has_id else "_position"
+        return ("parent_id", own) if self.parent else (own,)
+
+    @property
+    def row_columns(self) -> tuple[Column, ...]:
+        """What a row holds, in order: keys from outside, the record, extra and the hashes."""
+        outside = [name for name in self.key if name != "id"]
+        return (
+            *(Column(name, (), Kind.BIGINT) for name in outside),
+            *self.columns,
+            Column("_extra", (), Kind.JSONB),
+            Column("_source_hash", (), Kind.BIGINT),
+            Column("_row_hash", (), Kind.BIGINT),
+        )

@@ -1,0 +1,109 @@
+"""A page's records as they become rows: packed one after the other, and hashed on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xxhash import xxh3_64_intdigest
+
+from cw_pipeline import wire
+from cw_pipeline.model import Batch, Drift, Entity, Packed, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from cw_pipeline.model import Row
+    from cw_pipeline.normalize.shapes import Shape
+
+_HALF = 2**63  # bigint is signed
+_HASHES = 2 * len(wire.NULL)  # the end of a row that is not hashed yet
+_NEXT = b"|"  # between the tables of a record
+
+
+def packers(entity: Entity) -> list[wire.Packer]:
+    """What packs the rows of the entity's own table, and those of each of its arrays."""
+    tables = (entity.row_columns, *(array.row_columns for array in entity.arrays))
+    return [wire.packer(columns) for columns in tables]
+
+
+def digest(data: bytes | bytearray, seed: int = 0) -> int:
+    """A hash that fits a bigint."""
+    return xxh3_64_intdigest(data, seed) - _HALF
+
+
+class Page:
+    """The rows and rejects of one page, as they come in.
+
+    `outside` is the parent's id, of a child; `start` the position of the first record.
+    """
+
+    def __init__(
+        self,
+        entity: Entity,
+        packers: Sequence[wire.Packer],
+        outside: tuple[int, ...],
+        start: int,
+    ) -> None:
+        self._has_id = entity.has_id
+        self._packers = packers
+        self._outside = outside
+        self._start = start
+        self._ids: list[int] = []
+        self._stamps: list[datetime | None] = []
+        self._hashes: list[int] = []
+        self._buffers = [bytearray() for _ in packers]
+        self._ends: list[list[int]] = [[] for _ in packers]
+        self.rejects: list[Reject] = []
+        self.drift: list[Drift] = []
+
+    def add(
+        self, shape: Shape, struct: Any, source: int | None, spill: dict[str, Any] | None = None
+    ) -> bool:
+        """Takes a record in, `source` being its hash as it came. False if it has no id."""
+        position = self._start + len(self._ids)
+        keys = self._outside if self._has_id else (*self._outside, position)
+        row = shape.row(struct, keys, spill)
+        own = row[shape.id_at] if self._has_id else position
+        if own is None:
+            return False
+        self._pack(row, shape.array_rows(own, struct), source)
+        self._ids.append(own)
+        self._stamps.append(None if shape.stamp_at is None else row[shape.stamp_at])
+        return True
+
+    def batch(self) -> Batch:
+        """All of it."""
+        rejected = [one.record_id for one in self.rejects if one.record_id is not None]
+        tables = zip(self._buffers, self._ends, strict=True)
+        return Batch(
+            read=len(self._ids) + len(self.rejects),
+            cursor=max((*self._ids, *rejected), default=None) if self._has_id else None,
+            ids=self._ids,
+            stamps=self._stamps,
+            hashes=self._hashes,
+            tables=[Packed(buffer, ends) for buffer, ends in tables],
+            rejects=tuple(self.rejects),
+            drift=tuple(self.drift),
+        )
+
+    def _pack(self, row: Row, arrays: Sequence[Sequence[Row]], source: int | None) -> None:
+        """Appends the record's rows. Its own ends with its hash, which is of all of them."""
+        own, *others = self._buffers
+        pack, *array_packs = self._packers
+        begin = len(own)
+        pack(row, own)
+        del own[-_HASHES:]
+        hashed = own[begin:]
+        for rows, buffer, pack_array in zip(arrays, others, array_packs, strict=True):
+            before = len(buffer)
+            for element in rows:
+                pack_array(element, buffer)
+            hashed += _NEXT
+            hashed += buffer[before:]
+        row_hash = digest(hashed)
+        # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
+        own += wire.hashes(None if source is None else source ^ row_hash, row_hash)
+        self._hashes.append(row_hash)
+        for buffer, ends in zip(self._buffers, self._ends, strict=True):
+            ends.append(len(buffer))
