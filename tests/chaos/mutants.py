@@ -111,7 +111,7 @@ MUTANTS = (
     ),
     Mutant(
         "no overlap",
-        (("model.py", "else self.watermark - overlap", "else self.watermark"),),
+        (("model/progress.py", "else self.watermark - overlap", "else self.watermark"),),
         (SOAK,),
     ),
     Mutant(
@@ -171,7 +171,7 @@ MUTANTS = (
                 ),
             ),
         ),
-        (SOAK,),
+        (WINDOW, SOAK),
     ),
     Mutant(
         "a page that stays broken is taken for an empty one",
@@ -182,7 +182,7 @@ MUTANTS = (
                 'batch = self._typed(b"[]", query, parent_id, start)',
             ),
         ),
-        (SOAK,),
+        ("tests/story/test_poison.py", SOAK),
     ),
     Mutant(
         "a 404 is taken for an empty list",
@@ -307,12 +307,59 @@ MUTANTS = (
     ),
     Mutant(
         "numbers go through floats",
-        (("normalize/numbers.py", "made = Decimal(text)", "made = Decimal(float(text))"),),
-        (SOAK,),
+        (
+            (
+                "normalize/numbers.py",
+                "digits = spelling if",
+                "digits = repr(float(spelling)).encode() if",
+            ),
+        ),
+        ("tests/unit/test_normalize.py",),
     ),
     Mutant(
         "NULs are left in texts",
         (("normalize/mend.py", 'value.replace("\\x00", "").encode', "value.encode"),),
-        (SOAK,),
+        ("tests/story/test_dead_letters.py", SOAK),
+    ),
+    Mutant(
+        "what is stored is told by its id and stamp alone",
+        (
+            (
+                "passes/sift.py",
+                "known.get(own) == (source, stamp)",
+                "known.get(own, (0, 0))[1] == stamp",
+            ),
+        ),
+        ("tests/story/test_sync_sift.py",),
+    ),
+    Mutant(
+        "a changed hash does not make a row be read again",
+        (
+            ("load/merge.py", "_source_hash # _row_hash, {stamp}", "_source_hash, {stamp}"),
+            ("normalize/page.py", "source ^ row_hash", "source"),
+        ),
+        ("tests/story/test_sync_sift.py",),
+    ),
+    Mutant(
+        "new columns do not make records be typed again",
+        (
+            (
+                "normalize/sieve.py",
+                "made_of = (_EDITION, entity.columns, entity.arrays)",
+                "made_of = (_EDITION,)",
+            ),
+        ),
+        ("tests/story/test_sync_sift.py",),
+    ),
+    Mutant(
+        "a page that was with a process that died is left out",
+        (
+            (
+                "passes/typist.py",
+                "        return normalizer.batch(body, sources=sources)",
+                "        return normalizer.batch(b'[]' if answer else body, sources=sources)",
+            ),
+        ),
+        ("tests/story/test_typist.py",),
     ),
 )

@@ -149,6 +149,28 @@ def test_a_later_edit_seen_on_the_way_does_not_hide_an_earlier_one(
     assert summaries(story) == truth(tenant)
 
 
+def test_an_edit_behind_the_cursor_of_a_pass_cut_short_is_found_however_late_it_is_resumed(
+    story: Story, tenant: Tenant
+) -> None:
+    fill(tenant, 30)
+
+    def deny(path: str, asked: Question) -> None:
+        if path == PATH and asked.page_id == 20:
+            story.simulator.role.forbid(PATH)
+
+    story.simulator.before_page(deny)
+    assert story.sync(TICKETS)[TICKETS].failure is not None
+    assert 0 < len(summaries(story)) < 30
+    story.simulator._page_watchers.clear()
+    story.simulator.role.allow(PATH)
+    tenant.advance(1000)
+    tenant.edit(PATH, 1, summary="behind the cursor")
+    tenant.advance(1000)
+    story.one(TICKETS)
+    story.one(TICKETS)
+    assert summaries(story) == truth(tenant)
+
+
 def test_a_change_stamped_at_the_very_second_the_question_starts_from_is_read(
     story: Story, tenant: Tenant
 ) -> None:
