@@ -11,11 +11,12 @@ from cw_pipeline.load import ranges, state
 from cw_pipeline.load.copy import copy
 from cw_pipeline.load.ledger import Ledger
 from cw_pipeline.load.merge import Outcome, known, lock, merge
+from cw_pipeline.load.parents import Parents
 from cw_pipeline.model import Column, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from psycopg import Connection
 
@@ -32,6 +33,7 @@ class Hold:
         self.entity = entity
         self.run_id = run_id
         self.ledger = Ledger(warehouse, entity.name)
+        self.parents = Parents(warehouse, entity)
 
     def checkpoint(self) -> Checkpoint:
         """How far the entity has come."""
@@ -70,9 +72,7 @@ class Hold:
         Raises EntityBusy if another run has taken the pass over.
         """
         with self._warehouse.transaction() as connection:
-            self._lock_merges(connection, shared=not alone)
-            if parent_id is not None:  # a backfill may read the same parent's children
-                lock(connection, f"{self._tenant}/{self.entity.name}/{parent_id}")
+            self._lock_merges(connection, parent_id, shared=not alone)
             outcome = merge(
                 connection,
                 self._tenant,
@@ -101,17 +101,6 @@ class Hold:
         """Forgets a closed range that has been read to its end."""
         with self._warehouse.connection() as connection:
             ranges.finish(connection, self._tenant, self.entity.name, read)
-
-    def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
-        """The ids that a child's path names, outermost first."""
-        if parent.parent is None:
-            return (parent_id,)
-        query = sql.SQL("select parent_id from {} where id = %s").format(
-            sql.Identifier(self._tenant, parent.table)
-        )
-        with self._warehouse.connection() as connection:
-            row = connection.execute(query, [parent_id]).fetchone()
-        return (row[0], parent_id) if row else (parent_id,)
 
     def absent(self, seen: Iterable[int]) -> list[int]:
         """Ids of live rows that are not among `seen`."""
@@ -166,62 +155,6 @@ class Hold:
                 [list(ids)],
             )
 
-    def parents_due(
-        self, parent: Entity, max_age: timedelta, limit: int
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-        """Parents whose children must be read: those that changed, and the oldest of the rest.
-
-        The second list holds at most `limit` whose children were last read longer than `max_age`
-        ago, and in any case the oldest one, so that the rotation never stands still. A parent is
-        its ids as the child's path names them, outermost first.
-        """
-        outer = sql.SQL("p.parent_id" if parent.parent else "null::bigint")
-        query = sql.SQL(
-            "select {outer}, p.id, r.read_at is null or p._synced_at >= r.read_at,"
-            " r.read_at < clock_timestamp() - %(age)s"
-            " from {parent} p left join cw_sync.parent_read r"
-            " on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id"
-            " where p._deleted_at is null order by r.read_at nulls first, p.id"
-        ).format(outer=outer, parent=sql.Identifier(self._tenant, parent.table))
-        asked = {"age": max_age, "tenant": self._tenant, "entity": self.entity.name}
-        with self._warehouse.connection() as connection:
-            rows = connection.execute(query, asked).fetchall()
-        parents = [
-            (tuple(own for own in (outermost, inner) if own is not None), changed, old)
-            for outermost, inner, changed, old in rows
-        ]
-        moved = [own for own, changed, _ in parents if changed]
-        due = [own for own, changed, old in parents if old and not changed][:limit]
-        return moved, due or [own for own, changed, _ in parents if not changed][:1]
-
-    def children_of(self, parent_id: int) -> list[int]:
-        """Ids of a parent's live children."""
-        query = sql.SQL("select {} from {} where parent_id = %s and _deleted_at is null").format(
-            sql.Identifier(self.entity.key[-1]), self._table
-        )
-        with self._warehouse.connection() as connection:
-            return [row[0] for row in connection.execute(query, [parent_id])]
-
-    def parent_read(self, parent_id: int, at: datetime) -> None:
-        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in."""
-        with self._warehouse.connection() as connection:
-            connection.execute(
-                "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
-                " values (%s, %s, %s, %s) on conflict (tenant, entity, parent_id)"
-                " do update set read_at = excluded.read_at",
-                [self._tenant, self.entity.name, parent_id, at],
-            )
-
-    def live_parents(self, parent: Entity) -> int:
-        """How many parents there are."""
-        with self._warehouse.connection() as connection:
-            return state.row_count(connection, self._tenant, parent.table)
-
-    def complete_through(self, parent: Entity) -> datetime | None:
-        """How complete another entity's table is; None if it was never synced."""
-        with self._warehouse.connection() as connection:
-            return state.read_checkpoint(connection, self._tenant, parent.name).watermark
-
     def follow_parents(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
         with self._warehouse.transaction() as connection:
@@ -251,11 +184,6 @@ class Hold:
         at: datetime = row[0]
         return at
 
-    def oldest_parent(self) -> datetime | None:
-        """When the children that were read longest ago were read."""
-        with self._warehouse.connection() as connection:
-            return state.oldest(connection, self._tenant, self.entity.name)
-
     def row_count(self) -> int:
         """Live rows of the entity's table."""
         with self._warehouse.connection() as connection:
@@ -278,9 +206,17 @@ class Hold:
         if not still:
             raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
 
-    def _lock_merges(self, connection: Connection[Any], *, shared: bool) -> None:
-        """Two runs must not look a row up and then both insert it."""
-        lock(connection, f"{self._tenant}/{self.entity.name}", shared=shared)
+    def _lock_merges(
+        self, connection: Connection[Any], parent_id: int | None = None, *, shared: bool
+    ) -> None:
+        """Two runs must not look a row up and then both insert it.
+
+        Nor a parent's children, though those of several are merged side by side.
+        """
+        keys = {f"{self._tenant}/{self.entity.name}": shared}
+        if parent_id is not None:
+            keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
+        lock(connection, keys)
 
     def _keep_account(
         self, connection: Connection[Any], batch: Batch, parent_id: int | None

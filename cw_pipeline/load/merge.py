@@ -11,7 +11,7 @@ from cw_pipeline.load import history
 from cw_pipeline.load.copy import copy_packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -40,10 +40,12 @@ class _Stored:
     synced_at: datetime
 
 
-def lock(connection: Connection[Any], key: str, *, shared: bool = False) -> None:
-    """Waits for a lock on what `key` names, held until the transaction ends."""
-    how = "_shared" if shared else ""
-    connection.execute(f"select pg_advisory_xact_lock{how}(hashtextextended(%s, 1))", [key])
+def lock(connection: Connection[Any], keys: Mapping[str, bool]) -> None:
+    """Waits for locks on what the keys name, shared or not, held until the transaction ends."""
+    calls = (
+        f"pg_advisory_xact_lock{'_shared' * own}(hashtextextended(%s, 1))" for own in keys.values()
+    )
+    connection.execute(f"select {', '.join(calls)}", [*keys])
 
 
 def merge(

@@ -41,7 +41,7 @@ class ChildrenPass:
         work, limits = self.work, self.work.limits
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
-        changed, rest = work.hold.parents_due(self.parent, age, share)
+        changed, rest = work.hold.parents.due(self.parent, age, share)
         due = changed + rest
         self.allowed = self._allowed(work.hold.row_count())
         started = work.hold.clock()
@@ -60,7 +60,11 @@ class ChildrenPass:
             )
         self._quarantine([parents[-1] for parents in due])
         # Where there is no parent there are no children: complete as of when that was found.
-        oldest = work.hold.oldest_parent() if due else work.hold.complete_through(self.parent)
+        oldest = (
+            work.hold.parents.oldest_read()
+            if due
+            else work.hold.parents.complete_through(self.parent)
+        )
         if oldest is not None:
             work.hold.save(Checkpoint(watermark=oldest))
         work.report.watermark = oldest
@@ -91,10 +95,10 @@ class ChildrenPass:
         gone = some([parents[-1] for parents in self.missing])
         self.work.report.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:
-            self.work.hold.parent_read(parents[-1], at)
+            self.work.hold.parents.read(parents[-1], at)
 
     def _read(self, parents: tuple[int, ...]) -> None:
-        started = self.work.hold.clock()
+        started, before = self.work.hold.parents.children(parents[-1])
         try:
             seen = any_way(self.work, lambda: self._read_one(parents))
         except SourceMissing:
@@ -105,8 +109,8 @@ class ChildrenPass:
             with self._lock:
                 self.forbidden += 1
             return
-        self._retire(parents, seen, started)
-        self.work.hold.parent_read(parents[-1], started)
+        self._retire(parents, [own for own in before if own not in seen], started)
+        self.work.hold.parents.read(parents[-1], started)
 
     def _read_one(self, parents: tuple[int, ...]) -> set[int]:
         seen: set[int] = set()
@@ -116,9 +120,8 @@ class ChildrenPass:
             self.work.load(batch, parent_id=parent_id, alone=False)
         return seen
 
-    def _retire(self, parents: tuple[int, ...], seen: set[int], before: datetime) -> None:
+    def _retire(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
         """Deletes what the parent no longer lists, if a second question says the same."""
-        gone = [own for own in self.work.hold.children_of(parents[-1]) if own not in seen]
         if not gone:
             return
         if self.work.entity.has_id:

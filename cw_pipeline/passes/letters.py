@@ -42,7 +42,7 @@ def _retried(work: Work, parent_id: int | None, letters: list[Letter]) -> list[t
     ids = {letter.record_id: letter for letter in letters if letter.record_id is not None}
     parents: tuple[int, ...] = ()
     if parent_id is not None and work.entity.parent is not None:
-        parents = work.hold.parent_path(parent_id, CATALOG[work.entity.parent])
+        parents = work.hold.parents.path(parent_id, CATALOG[work.entity.parent])
     good: set[int] = set()
     bad: set[int] = set()
     for batch in work.reader.records(list(ids), parents) if ids else ():

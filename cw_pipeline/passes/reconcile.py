@@ -75,8 +75,10 @@ def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
     """A list below parents: every parent's children, or as many as the request share allows."""
     report = work.report
     began = work.hold.clock()
-    ChildrenPass(work, parent, guard).run(whole=work.hold.live_parents(parent) <= work.limits.sweep)
-    oldest = work.hold.oldest_parent()
+    ChildrenPass(work, parent, guard).run(
+        whole=work.hold.parents.count(parent) <= work.limits.sweep
+    )
+    oldest = work.hold.parents.oldest_read()
     whole = oldest is None or oldest >= began
     detail = [*report.warnings]
     if report.dead_letters:

@@ -121,14 +121,14 @@ MUTANTS = (
                 "load/hold.py",
                 (
                     "        with self._warehouse.transaction() as connection:\n"
-                    "            self._lock_merges(connection, shared=not alone)\n"
+                    "            self._lock_merges(connection, parent_id, shared=not alone)\n"
                 ),
                 (
                     "        if reached is not None:\n"
                     "            with self._warehouse.transaction() as connection:\n"
                     "                self._move(connection, reached)\n"
                     "        with self._warehouse.transaction() as connection:\n"
-                    "            self._lock_merges(connection, shared=not alone)\n"
+                    "            self._lock_merges(connection, parent_id, shared=not alone)\n"
                 ),
             ),
             (
@@ -282,7 +282,7 @@ MUTANTS = (
         "only parents that changed have their children read",
         (
             (
-                "load/hold.py",
+                "load/parents.py",
                 "return moved, due or [own for own, changed, _ in parents if not changed][:1]",
                 "return moved, due[:0]",
             ),
