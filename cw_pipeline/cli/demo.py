@@ -126,11 +126,11 @@ class _Tour:
 
     def _publish(self) -> None:
         from cw_pipeline import wiring  # noqa: PLC0415
-        from cw_pipeline.publish import refresh  # noqa: PLC0415
+        from cw_pipeline.publish import kept_tables, refresh  # noqa: PLC0415
 
-        made = wiring.published(self._settings)
+        made = wiring.published(self._settings)  # new tables are filled
         dsn, schema = wiring.dsn(self._settings), self._settings.schema_
-        rows = sum(table.rows for table in refresh(dsn, schema))
+        rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*made}))
         came_to = f"{show.count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
         self._say("Reporting", came_to)
 

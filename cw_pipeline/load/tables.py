@@ -50,7 +50,8 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
     driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     grown = entities_with_promotions(driver, tenant, entities)
     catalog = {(table, column.name): column for table, column in _columns(grown)}
-    for table in _tables(tenant, grown):
+    due = [entity for entity in grown if not _fits(entity, existing)]
+    for table in _tables(tenant, due):
         if table.name in existing:
             for name in _widen(connection, table, existing[table.name]):
                 if column := catalog.get((table.name, name)):
@@ -59,6 +60,21 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
             connection.execute(CreateTable(table))
             for index in table.indexes:
                 connection.execute(CreateIndex(index))
+
+
+def _fits(entity: Entity, existing: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether its tables have all their columns as they should be: nearly always."""
+    wanted = {entity.table: entity.row_columns}
+    wanted |= {array.table: array.row_columns for array in entity.arrays}
+    return (
+        all(
+            table in existing
+            and all(_NAMES.get(existing[table].get(c.name, "")) == c.kind.value for c in columns)
+            and "_deleted_at" in existing[table]
+            for table, columns in wanted.items()
+        )
+        and "_synced_at" in existing[entity.table]
+    )
 
 
 def _tables(tenant: str, entities: Iterable[Entity]) -> Iterator[sa.Table]:

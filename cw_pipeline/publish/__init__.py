@@ -12,6 +12,7 @@ from cw_pipeline.publish.reader import READER as READER
 from cw_pipeline.publish.reader import grant_reader as grant_reader
 from cw_pipeline.publish.script import column_lineage as column_lineage
 from cw_pipeline.publish.script import entities as entities
+from cw_pipeline.publish.script import kept_tables as kept_tables
 from cw_pipeline.publish.script import lineage as lineage
 from cw_pipeline.publish.script import reporting_schema as reporting_schema
 from cw_pipeline.publish.tables import Refreshed as Refreshed

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.publish.database import transaction
+from cw_pipeline.publish.database import at_once, transaction
+from cw_pipeline.publish.glance import glance_at_sources
 from cw_pipeline.publish.script import Place, roots, scripts
 from cw_pipeline.publish.shown import show_custom_fields
 from cw_pipeline.publish.tables import fill
@@ -37,6 +38,7 @@ def publish(dsn: str, tenant: str, time_zone: str = "UTC") -> list[str]:
         stale = _stale(connection, place)
         _drop(connection, place, stale)
         made = [script for script in scripts() if script.name in stale]
+        glance_at_sources(connection, place, made)
         for script in made:
             _create(connection, place, script)
         if made:
@@ -110,36 +112,36 @@ def _create(connection: Connection[Any], place: Place, script: Script) -> None:
         ],
     )
     if script.changed is not None:
+        fill(connection, place, script)  # before its indexes: they are made quicker than kept
         _index(connection, place, script)
-        fill(connection, place, script)
 
 
 def _index(connection: Connection[Any], place: Place, script: Script) -> None:
     """The table's indexes, and those that find what was synced lately without reading it all."""
-    for columns in script.indexes:
-        connection.execute(
-            sql.SQL("create index on {} ({})").format(
-                sql.Identifier(place.schema, script.name),
-                sql.SQL(", ").join(map(sql.Identifier, columns.split(", "))),
-            )
+    own = sql.Identifier(place.schema, script.name)
+    made = [
+        sql.SQL("create index on {} ({})").format(
+            own, sql.SQL(", ").join(map(sql.Identifier, columns.split(", ")))
         )
-    for table in script.watched:
-        connection.execute(
-            sql.SQL("create index if not exists {} on {} (_synced_at)").format(
-                sql.Identifier(f"{table}__synced_at"), sql.Identifier(place.tenant, table)
-            )
+        for columns in script.indexes
+    ]
+    made += [
+        sql.SQL("create index if not exists {} on {} (_synced_at)").format(
+            sql.Identifier(f"{table}__synced_at"), sql.Identifier(place.tenant, table)
         )
+        for table in script.watched
+    ]
+    at_once(connection, made)
 
 
 def _describe(
     connection: Connection[Any], script: Script, kind: sql.Composable, own: sql.Identifier
 ) -> None:
-    connection.execute(
-        sql.SQL("comment on {} {} is {}").format(kind, own, sql.Literal(script.comment))
-    )
-    for column, text in script.columns.items():
-        connection.execute(
-            sql.SQL("comment on column {}.{} is {}").format(
-                own, sql.Identifier(column), sql.Literal(text)
-            )
+    told = [sql.SQL("comment on {} {} is {}").format(kind, own, sql.Literal(script.comment))]
+    told += [
+        sql.SQL("comment on column {}.{} is {}").format(
+            own, sql.Identifier(column), sql.Literal(text)
         )
+        for column, text in script.columns.items()
+    ]
+    at_once(connection, told)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from psycopg import Connection
 
@@ -35,6 +35,11 @@ def transaction(dsn: str) -> Iterator[Connection[Any]]:
         ) from error
     except psycopg.Error as error:
         raise WarehouseError(f"the warehouse failed: {_said(error)}") from error
+
+
+def at_once(connection: Connection[Any], statements: Iterable[sql.Composable]) -> None:
+    """Runs statements that ask nothing, in one round trip."""
+    connection.execute(sql.SQL(";\n").join(statements))
 
 
 def _said(error: psycopg.Error) -> str:

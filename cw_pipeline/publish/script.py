@@ -138,6 +138,11 @@ def scripts() -> tuple[Script, ...]:
     return in_order(made.values())
 
 
+def kept_tables() -> set[str]:
+    """Names of the views that are kept as tables."""
+    return {script.name for script in scripts() if script.changed is not None}
+
+
 def in_order(made: Iterable[Script]) -> tuple[Script, ...]:
     """The scripts, each after those it reads."""
     named = {script.name: script for script in made}

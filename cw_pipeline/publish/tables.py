@@ -10,6 +10,7 @@ from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.publish.database import transaction
+from cw_pipeline.publish.glance import glance
 from cw_pipeline.publish.script import Place, scripts, showing
 
 if TYPE_CHECKING:
@@ -120,9 +121,8 @@ def _complete_through(connection: Connection[Any], place: Place, script: Script)
 def fill(connection: Connection[Any], place: Place, script: Script) -> int:
     """Fills an empty table: how many rows."""
     marks = _marks(connection, place, script)
-    own = sql.Identifier(place.schema, script.name)
     rows = _insert(connection, place, script)
-    connection.execute(sql.SQL("analyze {}").format(own))
+    glance(connection, place, script)
     _remember(connection, place, script, marks)
     return rows
 

@@ -6,6 +6,7 @@ import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.collection import Collection
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PLACE = re.compile(r"(?<=/)(?:\{[^}]*\}|\d+)(?=/|$)")
+_PATHS = 10_000
+"""How many paths are remembered: a list's is asked for with each of its records."""
 UNSTAMPED = ""
 """`put(..., stamp=UNSTAMPED)`: the record carries no `_info.lastUpdated`."""
 
 
+@lru_cache(_PATHS)
 def canonical(path: str) -> str:
     """Paths are the same whatever their case and trailing slash."""
     return "/" + path.strip("/").lower()
@@ -28,6 +32,7 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(_PATHS)
 def template(path: str) -> str:
     """`/service/boards/3/statuses` and `/service/boards/{parentId}/statuses` are one list."""
     return _PLACE.sub("{}", canonical(path))

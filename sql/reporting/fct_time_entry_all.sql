@@ -47,8 +47,10 @@ select
 from {{source}}.time_entries e
 left join {{source}}.system_members m on m.id = e.member_id
 left join {{source}}.time_work_types t on t.id = e.work_type_id
--- The cost is a text, and masked or empty where the API member may not see it.
+-- The cost is a text, and masked or empty where the API member may not see it. Offset 0: it is worked
+-- out once, not wherever it is named.
 cross join lateral (
     select case when e.hourly_cost ~ '^\s*-?\d+(\.\d+)?\s*$' then e.hourly_cost::numeric end as own
+    offset 0
 ) cost
 where {{only: e.id}}

@@ -119,6 +119,18 @@ def test_a_view_that_somebody_dropped_comes_back_with_what_stands_on_it(publishe
     assert "fct_ticket_all" not in made
 
 
+def test_what_was_just_loaded_is_looked_at_before_it_is_read(
+    published: str, connection: psycopg.Connection
+) -> None:
+    ticket(connection, 1)
+    connection.execute("drop table reporting.fct_ticket_all cascade")
+    connection.commit()
+    assert "fct_ticket_daily_all" in publish(published, "connectwise", ZONE)
+    dead = "select null_frac from pg_stats where tablename = %s and attname = %s"
+    for known in (("service_tickets", "_deleted_at"), ("fct_ticket_all", "closed_at")):
+        assert connection.execute(dead, known).fetchall() == [(1,)], known
+
+
 def test_a_view_of_somebody_else_is_never_dropped(published: str) -> None:
     with psycopg.connect(published) as connection:
         connection.execute("create view public.mine as select * from reporting.kpi_service_daily")

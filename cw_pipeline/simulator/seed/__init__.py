@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from datetime import UTC, datetime
 
 from cw_pipeline.simulator.seed import (
@@ -19,7 +18,7 @@ from cw_pipeline.simulator.seed import (
     surveys,
 )
 from cw_pipeline.simulator.seed import tickets as service
-from cw_pipeline.simulator.seed.world import HOUR, World
+from cw_pipeline.simulator.seed.world import HOUR, Dice, World
 from cw_pipeline.simulator.tenant import Tenant
 
 
@@ -31,7 +30,7 @@ def seed_tenant(tickets: int = 2000, seed: int = 7, now: datetime | None = None)
     """
     tenant = Tenant(now)
     moment = int((now or datetime.now(UTC)).timestamp()) // HOUR * HOUR
-    world = World(tenant, random.Random(seed), moment, tickets)  # noqa: S311
+    world = World(tenant, Dice(seed), moment, tickets)
     with tenant.lock:
         lookups.make(world)
         custom.make(world)

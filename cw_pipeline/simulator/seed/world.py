@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
+from typing_extensions import override
 
 from cw_pipeline.simulator.collection import NEVER
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.simulator.tenant import Tenant
 
+T = TypeVar("T")
 HOUR = 3600
 DAY = 24 * HOUR
 YEARS = 4
@@ -66,6 +69,26 @@ class Ticket(NamedTuple):
     last: int
     project: Ref | None = None
     phase: Ref | None = None
+
+
+class Dice(random.Random):
+    """Python's, throw for throw, without its checks: a tenant takes a million and more."""
+
+    def below(self, bound: int) -> int:
+        """From 0 to `bound`, exclusive."""
+        bits, throw = bound.bit_length(), self.getrandbits
+        thrown = throw(bits)
+        while thrown >= bound:
+            thrown = throw(bits)
+        return thrown
+
+    @override
+    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override] # nothing else is asked of
+        return seq[self.below(len(seq))]
+
+    @override
+    def randint(self, a: int, b: int) -> int:
+        return a + self.below(b - a + 1)
 
 
 @dataclass(slots=True)
@@ -159,12 +182,23 @@ def reference(path: str, kind: str, record_id: int, name: str, **more: Any) -> R
 
 def iso(seconds: int) -> str:
     """`2025-01-31T12:00:00Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    days, rest = divmod(seconds, DAY)
+    return f"{_date(days)}T{_minute(rest // 60)}:{rest % 60:02}Z"
+
+
+@cache
+def _date(days: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(days * DAY))
+
+
+@cache
+def _minute(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
 def day(seconds: int) -> str:
     """The calendar day, as the API writes business dates: midnight."""
-    return time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(seconds))
+    return f"{_date(seconds // DAY)}T00:00:00Z"
 
 
 def guid(dice: random.Random) -> str:
