@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import PipelineError, SourceDenied, SourceError, SourceForbidden
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Audit, Entity, Keeping, Report
-from cw_pipeline.passes.engine import generations
+from cw_pipeline.passes.family import parents_first
 from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.reconcile import (
     keeps_window,
@@ -68,16 +67,10 @@ def _each(
     entities: list[Entity], engine: Engine, kind: str, examine: Callable[[Work], Audit]
 ) -> Iterator[Audit]:
     workers = max(1, engine.limits.concurrency // 2)
-    for generation in generations(entities):  # children follow parents that this run deletes
-        with ThreadPoolExecutor(workers) as pool:
-            running = [pool.submit(_examined, one, engine, kind, examine) for one in generation]
-            try:
-                for finished in as_completed(running):
-                    yield finished.result()
-            except BaseException:
-                engine.stopping.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+    # Children follow parents that this run deletes.
+    yield from parents_first(
+        entities, lambda one: _examined(one, engine, kind, examine), workers, engine.stopping
+    )
 
 
 def _examined(entity: Entity, engine: Engine, kind: str, examine: Callable[[Work], Audit]) -> Audit:

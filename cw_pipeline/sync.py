@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
 from cw_pipeline.passes.children import ChildrenPass
 from cw_pipeline.passes.counting import count_source
-from cw_pipeline.passes.engine import generations
+from cw_pipeline.passes.family import parents_first
 from cw_pipeline.passes.letters import retry_due
 from cw_pipeline.passes.snapshot import snapshot
 from cw_pipeline.passes.window import Unfilterable, WindowPass
@@ -136,13 +135,6 @@ def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator
     One entity's failure leaves the others alone. Parents come before their children. Raises
     SourceDenied as soon as the keys are refused.
     """
-    for generation in generations(entities):
-        with ThreadPoolExecutor(engine.limits.concurrency) as pool:
-            running = [pool.submit(sync, entity, engine, plan) for entity in generation]
-            try:
-                for finished in as_completed(running):
-                    yield finished.result()
-            except BaseException:
-                engine.stopping.set()  # or we would wait for hours of reading
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+    chosen, stopping = list(entities), engine.stopping
+    at_once = engine.limits.concurrency
+    yield from parents_first(chosen, lambda one: sync(one, engine, plan), at_once, stopping)

@@ -8,7 +8,7 @@ import click
 from typing_extensions import override
 
 COMMANDS = {
-    "demo": ("demo", "See it work: a warehouse and a made-up tenant, in about a minute"),
+    "demo": ("demo", "See it work: a warehouse and a made-up tenant, in under a minute"),
     "sync": ("sync", "Bring the warehouse up to date"),
     "status": ("status", "How complete each table is, and what went wrong"),
     "check": ("check", "Find out what keeps it from working, and how to mend it"),

@@ -63,7 +63,7 @@ def recorded_sync(
     """
     keys = {asset_key(settings.schema_, entity.table) for entity in entities}
     run = _Run(_job(settings, entities), _run_config(entities, plan), _tags(entities, plan), keys)
-    return _recorded(settings, run, on_report)
+    return _recorded(settings, run, on_report, entities)
 
 
 def recorded_reports(
@@ -93,14 +93,20 @@ class _Run:
     keys: set[dg.AssetKey]
 
 
-def _recorded(settings: Settings, run: _Run, on_report: Callable[[Report], None]) -> list[Report]:
+def _recorded(
+    settings: Settings,
+    run: _Run,
+    on_report: Callable[[Report], None],
+    entities: Sequence[Entity] = (),
+) -> list[Report]:
     reports: list[Report] = []
 
     def heard(report: Report) -> None:
         reports.append(report)
         on_report(report)
 
-    caller = Caller(settings, heard)
+    in_order = [entity for own in by_module(entities).values() for entity in own]
+    caller = Caller(settings, heard, in_order)
     with _instance() as instance:
         _bury_the_dead(instance)
         _execute(instance, caller, run)

@@ -17,7 +17,6 @@ from cw_pipeline.orchestrate.months import span, within
 from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK
 from cw_pipeline.orchestrate.stamps import stamp
 from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG
-from cw_pipeline.sync import sync_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,13 +66,12 @@ class Step:
     def _synced(self, config: SyncConfig) -> Iterator[Result]:
         plan = self._plan(config)
         engine = self.run.engine()
-        before = self.run.standings()
+        before = self.run.before()
         keys = {entity.name: key for key, entity in self._selected().items()}
         counted: list[dg.AssetKey] = []
-        for report in sync_all(self._selected().values(), engine, plan):
+        for report in self.run.reports([*self._selected().values()], plan):
             key = keys[report.entity]
             entity = self.entities[key]
-            self.run.tell(report)
             if report.failure is not None:
                 yield from self._failed(key, report.failure, report)
                 continue

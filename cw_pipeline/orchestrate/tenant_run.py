@@ -18,13 +18,16 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.load.overview import EntityStatus, overview
+from cw_pipeline.orchestrate.ahead import Ahead
 from cw_pipeline.settings import Settings
+from cw_pipeline.sync import sync_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import Entity, Report
     from cw_pipeline.passes.engine import Engine
+    from cw_pipeline.sync import Plan
 
 BACKFILL_TAG = "dagster/backfill"
 YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first
@@ -38,11 +41,13 @@ PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMi
 class Caller:
     """A caller in this very process: its settings, and who hears of each report.
 
+    `entities` are those of all steps of a sync, which is made in one go.
     `fatal` is what ended the run before its entities were read, if anything did.
     """
 
     settings: Settings
     on_report: Callable[[Report], None]
+    entities: Sequence[Entity] = ()
     fatal: Exception | None = None
 
 
@@ -59,6 +64,8 @@ class TenantRun:
     caller: Caller | None = None
     failures: list[Exception] = field(default_factory=list)
     _engine: Engine | None = None
+    _before: dict[str, EntityStatus] | None = None
+    _ahead: Ahead | None = None
     _fatal: Exception | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -81,6 +88,27 @@ class TenantRun:
     def settings(self) -> Settings:
         """The settings that this run goes by, with the embedded parts put in."""
         return self.caller.settings if self.caller else ground.ensured(Settings.read())
+
+    def reports(self, entities: Sequence[Entity], plan: Plan) -> Iterator[Report]:
+        """The report of each entity of a step, synced, as it finishes.
+
+        Raises as `engine` and `sync_all` do.
+        """
+        engine, caller = self.engine(), self.caller
+        if caller is None:
+            yield from sync_all(entities, engine, plan)
+            return
+        if self._ahead is None:
+            self._ahead = Ahead(
+                caller.entities, lambda: sync_all(caller.entities, engine, plan), caller.on_report
+            )
+        yield from self._ahead.reports(entities)
+
+    def before(self) -> dict[str, EntityStatus]:
+        """How every entity stood before the first step of this run in this process."""
+        if self._before is None:
+            self._before = self.standings()
+        return self._before
 
     def standings(self) -> dict[str, EntityStatus]:
         """How every entity stands in the warehouse now; needs no tenant."""
@@ -131,7 +159,10 @@ class TenantRun:
         return not all(isinstance(error, PERMANENT) for error in self.failures)
 
     def close(self) -> None:
-        """Lets the tenant go."""
+        """Lets the tenant go; a sync that nobody waits for any more ends with its present pages."""
+        if self._ahead is not None and self._engine is not None:
+            self._engine.stopping.set()
+            self._ahead.join()
         self._stack.close()
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from threading import Condition, Event
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import Interrupted
 from cw_pipeline.passes.typist import Typist
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from cw_pipeline.extract import ConnectWise
     from cw_pipeline.load import Warehouse
-    from cw_pipeline.model import Entity
     from cw_pipeline.normalize.private import Privacy
 
 T = TypeVar("T")
@@ -139,15 +137,3 @@ def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> N
     for part in parts:
         running.add(part)
     running.finish()
-
-
-def generations(entities: Iterable[Entity]) -> list[list[Entity]]:
-    """Entities by how many parents stand above them: children find their parents' rows there."""
-    by_depth: dict[int, list[Entity]] = {}
-    for entity in entities:
-        by_depth.setdefault(_depth(entity), []).append(entity)
-    return [by_depth[depth] for depth in sorted(by_depth)]
-
-
-def _depth(entity: Entity) -> int:
-    return 0 if entity.parent is None else 1 + _depth(CATALOG[entity.parent])

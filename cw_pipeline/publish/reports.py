@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from cw_pipeline.model import Column, Kind, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import pandas as pd
 
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
@@ -22,6 +22,8 @@ def typed(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Row]
 
     Nothing is rounded: numbers are Decimal. Instants without a zone are taken as UTC.
     """
+    import pandas as pd  # noqa: PLC0415 - takes a second, and few runs read a report
+
     frame = pd.DataFrame(rows, columns=[column.name for column in columns], dtype=object)
     whole = frame.astype(object).where(frame.notna(), None)
     shown = {column.name: _CONVERT[column.kind](whole[column.name]) for column in columns}
@@ -59,6 +61,8 @@ def _decimal(value: Any) -> Decimal | None:  # noqa: ANN401
 
 def _instants(values: pd.Series[Any]) -> list[Any]:
     text = values.where(values.map(lambda value: isinstance(value, str)), None)
+    import pandas as pd  # noqa: PLC0415 - as above
+
     stamps = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
     # Years that pandas cannot count to, such as 9999, are Python's.
     return [
@@ -90,7 +94,7 @@ def _text(value: Any) -> str | None:  # noqa: ANN401
     return plain.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-_CONVERT: dict[Kind, Callable[[pd.Series[Any]], list[Any]]] = {
+_CONVERT: dict[Kind, Callable[[Any], list[Any]]] = {
     Kind.NUMERIC: _numbers,
     Kind.TIMESTAMPTZ: _instants,
     Kind.BOOLEAN: _flags,

@@ -125,9 +125,12 @@ def _matching(view: View, asked: Question) -> Sequence[int]:
     if tests:
         get = view.collection.get
         ids = [each for each in ids if _passes(get(each), tests)]
-    if asked.order_by and asked.order_by.lower() not in {"id", "id asc"}:
-        ids = ordered([(each, view.collection.get(each)) for each in ids], asked.order_by)
-    return ids
+    match asked.order_by.lower():
+        case "" | "id" | "id asc":
+            return ids
+        case "id desc":  # asked of every long list; needs no record opened
+            return ids[::-1]
+    return ordered([(each, view.collection.get(each)) for each in ids], asked.order_by)
 
 
 def _by_index(collection: Collection, tree: Node | None) -> Sequence[int]:

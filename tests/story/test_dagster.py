@@ -13,18 +13,14 @@ import stamina
 
 from cw_pipeline import ground
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.errors import ConfigError, SourceDenied
-from cw_pipeline.model import Window
 from cw_pipeline.orchestrate.code_location import definitions
-from cw_pipeline.orchestrate.record import recorded_sync
 from cw_pipeline.simulator import Fault
-from cw_pipeline.sync import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity
     from cw_pipeline.simulator import Simulator, Tenant
     from tests.story.conftest import Story
 
@@ -166,17 +162,17 @@ class TestARefresh:
         assert "secret" not in preview
 
     def test_a_first_load_shows_every_month_as_loaded(self, stage: Stage) -> None:
-        stage.run(mode="incremental", tags={"dagster/partition": _this_month()})
-        assert {"2026-03-01", JUNE, _this_month()} <= stage.loaded(TICKETS)
+        stage.run(mode="incremental", tags={"dagster/partition": this_month()})
+        assert {"2026-03-01", JUNE, this_month()} <= stage.loaded(TICKETS)
 
     def test_after_an_outage_the_months_that_were_missed_show_as_loaded(self, stage: Stage) -> None:
-        stage.run(mode="incremental", months=[_this_month()])
+        stage.run(mode="incremental", months=[this_month()])
         stage.instance.wipe_assets([key(TICKETS)])
         stage.story.rows(
             "update cw_sync.checkpoint set watermark = watermark - interval '70 days'"
             " returning entity"
         )
-        stage.run(mode="incremental", months=[_this_month()])
+        stage.run(mode="incremental", months=[this_month()])
         first = datetime.now(UTC).replace(day=1)
         assert (first - timedelta(days=1)).strftime("%Y-%m-01") in stage.loaded(TICKETS)
         assert JUNE not in stage.loaded(TICKETS)
@@ -388,91 +384,7 @@ class TestReportColumns:
         assert checks(result) == {"report_columns": False}
 
 
-class TestACommand:
-    def sync(self, stage: Stage, plan: Plan | None = None) -> list[Report]:
-        heard: list[Report] = []
-        reports = recorded_sync(
-            stage.story.settings(), stage.entities, plan or Plan(), heard.append
-        )
-        assert reports == heard
-        return reports
-
-    def test_is_recorded_like_a_scheduled_run(self, stage: Stage) -> None:
-        reports = self.sync(stage)
-        assert {r.entity: r.rows_inserted for r in reports} == {
-            TICKETS: 5,
-            BOARDS: 2,
-            TYPES: 2,
-            COMPANIES: 1,
-        }
-        with dg.DagsterInstance.get() as instance:
-            (run,) = instance.get_runs()
-            assert run.status == dg.DagsterRunStatus.SUCCESS
-            assert run.job_name == "refresh"
-            assert run.remote_job_origin is not None  # or the UI could not execute it again
-            assert JUNE in instance.get_materialized_partitions(key(TICKETS))
-            (latest,) = instance.fetch_materializations(key(TICKETS), limit=1).records
-            evaluated = instance.all_logs(
-                run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
-            )
-        assert len(evaluated) == len(stage.names)  # its own check, not those of other steps
-        assert latest.run_id == run.run_id
-        assert latest.partition_key == _this_month()
-
-    def test_that_fails_one_entity_reports_it_and_keeps_the_others(self, stage: Stage) -> None:
-        stage.story.simulator.role.forbid("/service/tickets")
-        failed = {r.entity for r in self.sync(stage) if r.failure is not None}
-        assert failed == {TICKETS}
-        with dg.DagsterInstance.get() as instance:
-            (run,) = instance.get_runs()
-        assert run.status == dg.DagsterRunStatus.FAILURE
-
-    def test_whose_keys_are_refused_says_so(self, stage: Stage) -> None:
-        stage.story.simulator.keys = stage.story.simulator.keys.__class__(
-            "demo", "public", "other", "x"
-        )
-        with pytest.raises(SourceDenied):
-            self.sync(stage)
-
-    def test_whose_settings_are_wrong_says_so(self, stage: Stage) -> None:
-        stage.story.options["site"] = "http://example.com"
-        with pytest.raises(ConfigError, match="plain http"):
-            self.sync(stage)
-
-    def test_that_reads_a_window_shows_the_months_it_covered(self, stage: Stage) -> None:
-        window = Window(datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 15, tzinfo=UTC))
-        self.sync(stage, Plan(window=window, closed=True))
-        with dg.DagsterInstance.get() as instance:
-            assert instance.get_materialized_partitions(key(TICKETS)) == {JUNE}
-
-    def test_no_secret_is_left_in_dagsters_storage(self, stage: Stage, tmp_path: Path) -> None:
-        stage.story.options["private_key"] = "topsecret-key"
-        with pytest.raises(SourceDenied):
-            self.sync(stage)
-        password = stage.story.dsn.split(":")[2].split("@")[0]
-        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-        assert b"service_tickets" in kept
-        for secret in (b"topsecret-key", password.encode()):
-            assert secret not in kept
-
-    def test_that_was_killed_does_not_show_as_running_for_ever(self, stage: Stage) -> None:
-        job = definitions(stage.story.settings(), stage.entities).resolve_job_def("refresh")
-        with dg.DagsterInstance.get() as instance:
-            import socket  # noqa: PLC0415
-
-            dead = instance.create_run_for_job(
-                job,
-                status=dg.DagsterRunStatus.STARTED,
-                tags={"cw/trigger": "command", "cw/process": f"{socket.gethostname()}:999999999"},
-            )
-        self.sync(stage)
-        with dg.DagsterInstance.get() as instance:
-            run = instance.get_run_by_id(dead.run_id)
-        assert run is not None
-        assert run.status == dg.DagsterRunStatus.FAILURE
-
-
-def _this_month() -> str:
+def this_month() -> str:
     return datetime.now(UTC).strftime("%Y-%m-01")
 
 
@@ -485,16 +397,3 @@ def _retried(stage: Stage, result: dg.ExecuteInProcessResult) -> str | None:
 def _why(result: dg.ExecuteInProcessResult, op: str) -> str:
     failure = result.failure_data_for_node(op)
     return json.dumps(str(failure))
-
-
-def test_dagster_keeps_its_runs_on_postgres_when_told_to(
-    stage: Stage, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CW_DAGSTER_PG_URL", empty_dsn)
-    recorded_sync(stage.story.settings(), stage.entities, Plan(), lambda _: None)
-    with dg.DagsterInstance.get() as instance:
-        assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
-        (run,) = instance.get_runs()
-        loaded = instance.get_materialized_partitions(key(TICKETS))
-    assert run.status == dg.DagsterRunStatus.SUCCESS
-    assert JUNE in loaded
