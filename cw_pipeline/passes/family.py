@@ -33,8 +33,9 @@ def parents_first(
         yield from family.results()
     except BaseException:
         stopping.set()  # or we would wait for hours of reading
-        family.end()
         raise
+    finally:
+        family.end()
 
 
 class _Family(Generic[T]):
@@ -55,12 +56,11 @@ class _Family(Generic[T]):
 
     def results(self) -> Iterator[T]:
         self._begin(self._children.get(None, ()))
-        with self._pool:
-            for _ in self._entities:
-                result, error = self._results.get()
-                if error is not None:
-                    raise error
-                yield result  # type: ignore[misc] # one of the two is None
+        for _ in self._entities:
+            result, error = self._results.get()
+            if error is not None:
+                raise error
+            yield result  # type: ignore[misc] # one of the two is None
 
     def end(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

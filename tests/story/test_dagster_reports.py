@@ -20,7 +20,7 @@ def test_a_run_after_a_refresh_publishes_and_then_computes_only_what_changed(
     assert stage.run("reporting").success
     assert len(stage.story.rows("select from reporting.fct_ticket")) == 5
     stage.story.tenant.edit("/service/tickets", 3, summary="other")
-    stage.run(mode="incremental", months=[test_dagster._this_month()])
+    stage.run(mode="incremental", months=[test_dagster.this_month()])
     again = computed(stage.run("reporting"))
     assert again["fct_ticket_all"] == 1
     assert again["fct_time_entry_all"] == 0

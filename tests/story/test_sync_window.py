@@ -152,7 +152,7 @@ def test_a_later_edit_seen_on_the_way_does_not_hide_an_earlier_one(
 def test_an_edit_behind_the_cursor_of_a_pass_cut_short_is_found_however_late_it_is_resumed(
     story: Story, tenant: Tenant
 ) -> None:
-    fill(tenant, 30)
+    fill(tenant, 90)
 
     def deny(path: str, asked: Question) -> None:
         if path == PATH and asked.page_id == 20:
@@ -160,7 +160,7 @@ def test_an_edit_behind_the_cursor_of_a_pass_cut_short_is_found_however_late_it_
 
     story.simulator.before_page(deny)
     assert story.sync(TICKETS)[TICKETS].failure is not None
-    assert 0 < len(summaries(story)) < 30
+    assert 0 < len(summaries(story)) < 90
     story.simulator._page_watchers.clear()
     story.simulator.role.allow(PATH)
     tenant.advance(1000)

@@ -66,14 +66,17 @@ def test_an_error_is_raised_and_what_has_not_begun_never_does() -> None:
 
 
 def test_a_caller_who_wants_no_more_stops_what_runs() -> None:
-    stopping = Event()
+    begun, stopping, stopped = Event(), Event(), list[bool]()
 
     def work(entity: Entity) -> str:
         if entity is not BOARDS:
-            assert stopping.wait(PATIENCE)
+            begun.set()
+            stopped.append(stopping.wait(PATIENCE))
         return entity.name
 
     results = parents_first([BOARDS, TICKETS, TYPES], work, 2, stopping)
     assert next(results) == BOARDS.name
+    assert begun.wait(PATIENCE)
     results.close()  # type: ignore[attr-defined] # a generator
-    assert stopping.is_set()
+    assert stopped
+    assert all(stopped)
