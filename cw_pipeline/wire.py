@@ -37,6 +37,7 @@ TYPES = {
 }
 """Postgres' name for the type of each kind."""
 
+_COUNT = 2  # bytes that say how many columns there are
 NULL = b"\xff\xff\xff\xff"
 _BIGINT = Struct("!iq")
 _BIGINTS = Struct("!iqiq")
@@ -106,6 +107,11 @@ def numeric(digits: bytes) -> bytes:
 def jsonb(text: bytes) -> bytes:
     """JSON text."""
     return _JSONB_VERSION + text
+
+
+def before(bigints: int) -> int:
+    """How many bytes a row has before what follows so many bigints, none of them null."""
+    return _COUNT + bigints * _BIGINT.size
 
 
 def hashes(source: int | None, row: int) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HALF = 2**63  # bigint is signed
 _HASHES = 2 * len(wire.NULL)  # the end of a row that is not hashed yet
+_PARENT = wire.before(1)  # what an array's row begins with
 _NEXT = b"|"  # between the tables of a record
 
 
@@ -49,6 +50,7 @@ class Page:
         self._packers = packers
         self._outside = outside
         self._start = start
+        self._keys = wire.before(len(entity.key) - ("id" in entity.key))
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
@@ -94,13 +96,14 @@ class Page:
         begin = len(own)
         pack(row, own)
         del own[-_HASHES:]
-        hashed = own[begin:]
+        # Without its keys from outside: a record is the same wherever in its list it stands.
+        hashed = own[begin + self._keys :]
         for rows, buffer, pack_array in zip(arrays, others, array_packs, strict=True):
-            before = len(buffer)
-            for element in rows:
-                pack_array(element, buffer)
             hashed += _NEXT
-            hashed += buffer[before:]
+            for element in rows:
+                at = len(buffer)
+                pack_array(element, buffer)
+                hashed += buffer[at + _PARENT :]
         row_hash = digest(hashed)
         # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
         own += wire.hashes(None if source is None else source ^ row_hash, row_hash)

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +18,7 @@ import yaml
 
 from cw_pipeline.paths import ROOT
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
+from tests import processes
 from tests.story.test_dagster_ui import LOADED, Dagster, dagster
 
 if TYPE_CHECKING:
@@ -40,37 +38,12 @@ mutation Launch($params: ExecutionParams!) {
 """
 
 
-@contextmanager
-def running(command: list[str], log: Path, **environment: str) -> Iterator[None]:
-    """A process that is stopped at the end of the block."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=20)
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
     """A Redis of this test's own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = processes.free_port()
     command = [str(REDIS), "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    with running(command, tmp_path / "redis.log"):
+    with processes.running(command, tmp_path / "redis.log"):
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -125,7 +98,7 @@ def _worker(queue: str, home: Path) -> Iterator[None]:
     command = [program, "worker", "start", "-A", "dagster_celery.app", "-q", queue]
     command += ["-y", str(DEPLOY / "celery" / "worker.yaml")]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with running(command, home / "worker.log", DAGSTER_HOME=str(home), PATH=path):
+    with processes.running(command, home / "worker.log", DAGSTER_HOME=str(home), PATH=path):
         yield
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import yaml
 
-from cw_pipeline.paths import ROOT
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
+from tests import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,25 +49,8 @@ def neighbour(dsn: str, home: Path) -> Iterator[Path]:
 @contextmanager
 def _code_server(environment: dict[str, str], home: Path) -> Iterator[int]:
     """The port of a code server that has these settings."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = processes.free_port()
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "api", "grpc"]
-    with (home / f"{NAME}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "-m", "cw_pipeline.orchestrate.definitions", "-p", str(port)],
-            cwd=ROOT,
-            env={**os.environ, **environment, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
+    command += ["-m", "cw_pipeline.orchestrate.definitions", "-p", str(port)]
+    with processes.running(command, home / f"{NAME}.log", **environment, DAGSTER_HOME=str(home)):
         yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=20)

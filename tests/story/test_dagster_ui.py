@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -19,8 +15,9 @@ import psycopg
 import pytest
 import yaml
 
-from cw_pipeline.paths import DAGSTER_YAML, ROOT
+from cw_pipeline.paths import DAGSTER_YAML
 from cw_pipeline.simulator import CLIENT_ID
+from tests import processes
 from tests.story.neighbour import NAME as NEIGHBOUR
 from tests.story.neighbour import neighbour
 from tests.story.test_alerts import receiving
@@ -121,31 +118,13 @@ def dagster(
     config = {**yaml.safe_load(DAGSTER_YAML.read_text("utf-8")), **(config or {})}
     config["run_coordinator"]["config"] = {"dequeue_interval_seconds": 1}
     (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = home / "dagster.log"
+    port, log = processes.free_port(), home / "dagster.log"
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
     command += [word for each in others for word in ("-w", str(each))]
+    command += ["-p", str(port), "-h", "127.0.0.1"]
     environment = {f"CW_{name.upper()}": value for name, value in settings.items()}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "-p", str(port), "-h", "127.0.0.1"],
-            cwd=ROOT,
-            env={**os.environ, **environment, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    try:
+    with processes.running(command, log, **environment, DAGSTER_HOME=str(home)):
         yield Dagster(f"http://127.0.0.1:{port}", log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=20)
 
 
 @pytest.fixture
