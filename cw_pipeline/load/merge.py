@@ -41,11 +41,16 @@ class _Stored:
 
 
 def lock(connection: Connection[Any], keys: Mapping[str, bool]) -> None:
-    """Waits for locks on what the keys name, shared or not, held until the transaction ends."""
-    calls = (
-        f"pg_advisory_xact_lock{'_shared' * own}(hashtextextended(%s, 1))" for own in keys.values()
+    """Waits for locks on what the keys name, shared or not, held until the transaction ends.
+
+    Until then everything is looked up by key: of a table without statistics, such as one that is
+    being loaded, Postgres would else read all rows to find the elements of a thousand records.
+    """
+    calls = ", ".join(
+        f"pg_advisory_xact_lock{'_shared' * shared}(hashtextextended(%s, 1))"
+        for shared in keys.values()
     )
-    connection.execute(f"select {', '.join(calls)}", [*keys])
+    connection.execute(f"select set_config('enable_seqscan', 'off', true), {calls}", [*keys])
 
 
 def merge(
