@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -18,3 +19,9 @@ DAGSTER_YAML = ROOT / "dagster_home" / "dagster.yaml" if IS_CHECKOUT else PACKAG
 
 PROJECT = ROOT if IS_CHECKOUT else Path.cwd()
 """Holds `dagster_home/` and `workspace.yaml`. A wheel keeps no data among installed packages."""
+
+
+def child_environment() -> dict[str, str]:
+    """Our environment, for a process of Python's that is to find this package."""
+    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

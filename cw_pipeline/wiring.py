@@ -29,6 +29,7 @@ from cw_pipeline.load.owner import claim
 from cw_pipeline.normalize.private import Privacy
 from cw_pipeline.passes.engine import Engine, Limits
 from cw_pipeline.passes.private import hide_stored
+from cw_pipeline.passes.typist import SELDOM
 from cw_pipeline.publish.custom_fields import refresh_custom_views
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 _MALLOC = {-8: 2, -1: 64 << 20, -3: 32 << 20}
 """malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
-_SELDOM = 50_000  # objects that are new: what two pages being loaded hold, and some more
 
 
 def limits(settings: Settings) -> Limits:
@@ -202,7 +202,7 @@ def connected(
 def _collecting_seldom() -> Iterator[None]:
     """A page makes ten thousand tuples at once, none in a cycle; to look was a tenth of the CPU."""
     before = gc.get_threshold()
-    gc.set_threshold(max(_SELDOM, before[0]), *before[1:])
+    gc.set_threshold(max(SELDOM, before[0]), *before[1:])
     try:
         yield
     finally:

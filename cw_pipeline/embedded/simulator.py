@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cw_pipeline.embedded.account import is_last, opened, share
 from cw_pipeline.errors import ConfigError, PipelineError
-from cw_pipeline.paths import ROOT
+from cw_pipeline.paths import child_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,13 +127,12 @@ class EmbeddedSimulator:
         return self.home / "simulator.log"
 
     def _started(self) -> subprocess.Popen[bytes]:
-        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "cw_pipeline.simulator.home", str(self.home), *self._asked]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
                 cwd=self.home,
-                env={**os.environ, "PYTHONPATH": paths},
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -160,10 +160,9 @@ def _stored(
 ) -> dict[int, _Values]:
     """Stamp and tracked values of the rows as they are now, by id."""
     ids, parent_id = wanted
-    stamped = any(column.name == "last_updated" for column in entity.columns)
     query = sql.SQL("select {key}, {stamp}, {columns} from {table} where {key} = any(%s)").format(
         key=sql.Identifier(entity.key[-1]),
-        stamp=sql.Identifier("last_updated") if stamped else sql.SQL("null::timestamptz"),
+        stamp=sql.Identifier("last_updated") if entity.stamped else sql.SQL("null::timestamptz"),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         table=sql.Identifier(tenant, entity.table),
     )

@@ -127,7 +127,7 @@ def _stored(
     batch: Batch,
     parent_id: int | None,
 ) -> dict[int, _Stored]:
-    stamp = "last_updated" if _stamped(entity) else None
+    stamp = "last_updated" if entity.stamped else None
     query = sql.SQL(
         "select {key}, _row_hash, {stamp}, _deleted_at is not null, _synced_at from {table}"
         " where {key} = any(%s::bigint[])"
@@ -152,7 +152,7 @@ def known(
         "select id, _source_hash # _row_hash, {stamp} from {table}"
         " where id = any(%s::bigint[]) and _source_hash is not null and _deleted_at is null"
     ).format(
-        stamp=sql.Identifier("last_updated") if _stamped(entity) else sql.NULL,
+        stamp=sql.Identifier("last_updated") if entity.stamped else sql.NULL,
         table=sql.Identifier(tenant, entity.table),
     )
     rows = connection.execute(query, [id_array(ids)], binary=True)
@@ -162,10 +162,6 @@ def known(
 def _typed(batch: Batch) -> Iterable[int]:
     """The ids of the records that have rows."""
     return (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
-
-
-def _stamped(entity: Entity) -> bool:
-    return any(column.name == "last_updated" for column in entity.columns)
 
 
 def _delete(

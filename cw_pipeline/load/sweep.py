@@ -59,8 +59,7 @@ class Sweep:
     def __init__(self, connection: Connection[Any], tenant: str, entity: Entity) -> None:
         self._connection = connection
         self._table = sql.Identifier(tenant, entity.table)
-        stamped = any(column.name == "last_updated" for column in entity.columns)
-        self._stamp = sql.SQL("last_updated" if stamped else "null::timestamptz")
+        self._stamp = sql.SQL("last_updated" if entity.stamped else "null::timestamptz")
         connection.execute("create temp table swept (id bigint, stamp timestamptz)")
         row = connection.execute("select clock_timestamp()").fetchone()
         assert row is not None

@@ -10,6 +10,10 @@ Row: TypeAlias = tuple[Any, ...]
 """Typed values, in the order of the table's columns."""
 
 
+STAMP = ("_info", "lastUpdated")
+"""Where a record tells when it was last updated."""
+
+
 class Kind(StrEnum):
     """The Postgres type a column is stored as."""
 
@@ -87,11 +91,20 @@ class Entity:
         return ("parent_id", own) if self.parent else (own,)
 
     @property
+    def outside_key(self) -> tuple[str, ...]:
+        """The part of the key that a record does not carry itself: its parent, its position."""
+        return tuple(name for name in self.key if name != "id")
+
+    @property
+    def stamped(self) -> bool:
+        """Whether records tell when they were last updated, in the column `last_updated`."""
+        return any(column.path == STAMP for column in self.columns)
+
+    @property
     def row_columns(self) -> tuple[Column, ...]:
         """What a row holds, in order: keys from outside, the record, extra and the hashes."""
-        outside = [name for name in self.key if name != "id"]
         return (
-            *(Column(name, (), Kind.BIGINT) for name in outside),
+            *(Column(name, (), Kind.BIGINT) for name in self.outside_key),
             *self.columns,
             Column("_extra", (), Kind.JSONB),
             Column("_source_hash", (), Kind.BIGINT),

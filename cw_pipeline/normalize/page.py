@@ -50,7 +50,7 @@ class Page:
         self._packers = packers
         self._outside = outside
         self._start = start
-        self._keys = wire.before(len(entity.key) - ("id" in entity.key))
+        self._keys = wire.before(len(entity.outside_key))
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cw_pipeline import wire
-from cw_pipeline.model import Array, Data, Entity, Kind, Row
+from cw_pipeline.model import STAMP, Array, Data, Entity, Kind, Row
 from cw_pipeline.normalize.tree import Node, getter, reader
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Shape:
     """Everything made from one tree, as it stood when this was made."""
 
     def __init__(self, entity: Entity, node: Node) -> None:
-        outside = [name for name in entity.key if name != "id"]
+        outside = entity.outside_key
         paths = [*((name,) for name in outside), *(column.path for column in entity.columns)]
         self.struct = node.struct(entity.table)
         self._page = msgspec.json.Decoder(list[self.struct], float_hook=Decimal)  # type: ignore[name-defined]
@@ -36,8 +36,7 @@ class Shape:
         self._row = reader(node, entity.columns, _FINISH, outside, ("extra", "source", "row"))
         self._nowhere = (0,) * len(outside)
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
-        stamp = ("_info", "lastUpdated")
-        self.stamp_at = paths.index(stamp) if stamp in paths else None
+        self.stamp_at = paths.index(STAMP) if entity.stamped else None
 
     def decode(self, body: Data) -> Sequence[Any]:
         """A page's records. Raises msgspec.ValidationError if one does not conform."""

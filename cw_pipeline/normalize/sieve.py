@@ -58,7 +58,7 @@ class Sieve:
     def __init__(self, entity: Entity) -> None:
         made_of = (_EDITION, entity.columns, entity.arrays)
         self._seed = digest(repr(made_of).encode()) % 2**64
-        self._stamped = any(column.path == ("_info", "lastUpdated") for column in entity.columns)
+        self._stamped = entity.stamped
 
     def sources(self, body: bytes) -> list[int]:
         """The hashes of a page's records; none if it is no plain page."""

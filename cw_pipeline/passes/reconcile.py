@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
 from cw_pipeline.extract import Paging
-from cw_pipeline.model import Array, Audit, Entity, Keeping
+from cw_pipeline.model import STAMP, Array, Audit, Entity, Keeping
 from cw_pipeline.passes.children import ChildrenPass
 from cw_pipeline.passes.reader import NotForward, Reader
 from cw_pipeline.passes.retire import Guard, confirmed, retire, some
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from cw_pipeline.load import Difference, Sweep
     from cw_pipeline.model import Batch
     from cw_pipeline.passes.work import Work
-
-_STAMP = ("_info", "lastUpdated")
 
 
 def reconcile_window(work: Work, guard: Guard) -> Audit:
@@ -175,7 +173,7 @@ def _pages(slim: Reader, fields: str) -> Iterable[Batch]:
 def _slim(entity: Entity) -> Entity:
     """The entity with nothing but id and stamp."""
     arrays: tuple[Array, ...] = ()
-    kept = tuple(c for c in entity.columns if c.path in (("id",), _STAMP))
+    kept = tuple(c for c in entity.columns if c.path in (("id",), STAMP))
     return replace(entity, columns=kept, arrays=arrays)
 
 

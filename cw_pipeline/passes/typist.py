@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.normalize.normalizer import Normalizer
 from cw_pipeline.passes.line import Line
-from cw_pipeline.paths import PACKAGE
+from cw_pipeline.paths import child_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SELDOM = 50_000  # objects that are new: a page makes that many, and none in a cycle
+SELDOM = 50_000  # objects that are new: what two pages make, and some more; none in a cycle
 _PATIENCE = 10.0  # seconds that it has to end
 
 
@@ -141,12 +141,11 @@ class Typist:
 
 
 def _process(socket_number: int) -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", __name__, str(socket_number)],
         pass_fds=[socket_number],
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=child_environment(),
     )
 
 
@@ -190,6 +189,6 @@ def _whole(batch: Batch, data: Sequence[Data]) -> Batch:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asked; then the socket closes
-    gc.set_threshold(_SELDOM)
+    gc.set_threshold(SELDOM)
     with suppress(EOFError, OSError):
         _serve(Line(socket.socket(fileno=int(sys.argv[1]))))

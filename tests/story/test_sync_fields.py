@@ -168,3 +168,11 @@ def test_a_sync_with_nothing_new_asks_each_list_twice_at_most(story: Story, tena
     by_path = story.simulator.count_by_path()
     assert {path: count for path, count in by_path.items() if count > 2} == {}
     assert len(story.simulator.requests) <= 2 * len(CORE) + 1
+
+
+def test_a_text_that_is_called_last_updated_is_no_stamp(story: Story, tenant: Tenant) -> None:
+    """Compared with one, its row would be written anew at every pass."""
+    tenant.put("/system/ssoUsers", {"id": 1, "lastUpdated": "some day in May"})
+    assert story.one("system/ssoUsers").rows_inserted == 1
+    again = story.one("system/ssoUsers")
+    assert (again.rows_updated, again.rows_unchanged) == (0, 1)
