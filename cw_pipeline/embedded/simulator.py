@@ -91,7 +91,7 @@ class EmbeddedSimulator:
     def url(self) -> str:
         """Where it answers, for `CW_SITE`. Raises PipelineError if it does not start."""
         self.about()
-        return f"http://{HOST}:{self._port()}"
+        return f"http://{HOST}:{self._server()[0]}"
 
     def about(self) -> dict[str, Any]:
         """Its tenant, as `status` has it, however long it takes on a busy machine to say so.
@@ -111,7 +111,7 @@ class EmbeddedSimulator:
     def live_a_day(self) -> dict[str, dict[str, int]]:
         """Changes the tenant as a working day does: how many records, by what was done and path."""
         self.url()
-        changed = self._ask("POST", "/simulator/day", timeout=60)
+        changed = self._ask("POST", "/day", timeout=60)
         if changed is None:
             raise PipelineError(f"the simulator does not answer: see {self.log}")
         return changed
@@ -151,7 +151,7 @@ class EmbeddedSimulator:
             raise PipelineError(f"the simulator did not start: {said or 'see'} ({self.log})")
 
     def _stop(self) -> bool:
-        if self._ask("POST", "/simulator/stop") is None:
+        if self._ask("POST", "/stop") is None:
             return False
         deadline = time.monotonic() + 10
         while self._is_served() and time.monotonic() < deadline:
@@ -168,22 +168,25 @@ class EmbeddedSimulator:
         finally:
             os.close(descriptor)
 
-    def _port(self) -> str:
+    def _server(self) -> tuple[str, str]:
+        """Port and pid of the process that serves the folder or did last; empty as it starts."""
         try:
-            return (self.home / "serving").read_text()
+            port, _, pid = (self.home / "serving").read_text().partition(" ")
         except FileNotFoundError:
-            return ""
+            return "", ""
+        return port, pid
 
     def _status(self) -> dict[str, Any] | None:
-        return self._ask("GET", "/simulator")
+        return self._ask("GET", "")
 
     def _ask(self, method: str, path: str, timeout: float = 5) -> dict[str, Any] | None:
-        """What it answers; None if nobody does."""
-        if not (port := self._port()):
+        """What the folder's server answers at its desk; None if it does not run."""
+        port, pid = self._server()
+        if not pid:
             return None
         connection = http.client.HTTPConnection(HOST, int(port), timeout=timeout)
         try:
-            connection.request(method, path)
+            connection.request(method, f"/simulator/{pid}{path}")  # another's answers 401 or 404
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):

@@ -5,7 +5,7 @@ the same records and stamps: what was synced before is still up to date.
 
     origin.json      seed, tickets, when it was born, how many working days it has lived
     changes.jsonl    each change since, one to a line
-    serving          locked by the process that serves it; holds its port
+    serving          locked by the process that serves it; holds its port and its pid
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from cw_pipeline.simulator.tenant import Change, Tenant
 
-STATUS, DAY, STOP = "/simulator", "/simulator/day", "/simulator/stop"
-"""What the process answers beside the API: GET the first, POST the others."""
+DESK = "/simulator/{pid}"
+"""What the process answers beside the API: its status to GET; POST /day and /stop below it.
+
+Named by the pid: the port may have gone to another tenant's process since it was written down, and
+that one must not be asked, let alone stopped, in its place.
+"""
 
 PORTS = range(18650, 18700)
 """Below those that systems give to outgoing connections."""
@@ -130,17 +134,18 @@ def main(folder: str, tickets: str, seed: str) -> int:
     except BlockingIOError:
         return OCCUPIED
     kept = Home(home)
-    port = _port(os.pread(descriptor, 16, 0))
+    port = _port(os.pread(descriptor, 16, 0).partition(b" ")[0])
     os.truncate(descriptor, 0)  # nobody shall ask there before we answer
     tenant = kept.tenant(int(tickets), int(seed))
     simulator = _simulator(tenant, port)
     simulator.before_page(lambda *_: _forget(simulator))
+    desk = DESK.format(pid=os.getpid())
     simulator.desk = {
-        ("GET", STATUS): lambda: as_json(_status(kept, tenant)),
-        ("POST", DAY): lambda: as_json(kept.live_a_day(tenant)),
-        ("POST", STOP): _stopped,
+        ("GET", desk): lambda: as_json(_status(kept, tenant)),
+        ("POST", f"{desk}/day"): lambda: as_json(kept.live_a_day(tenant)),
+        ("POST", f"{desk}/stop"): _stopped,
     }
-    os.pwrite(descriptor, simulator.url.rpartition(":")[2].encode(), 0)
+    os.pwrite(descriptor, f"{simulator.url.rpartition(':')[2]} {os.getpid()}".encode(), 0)
     simulator.run()
     return 0
 

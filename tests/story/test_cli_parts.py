@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
@@ -33,9 +34,23 @@ def _nothing_is_left_running(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[], EmbeddedSimulator]:
+def port(worker_id: str) -> str:
+    """One that no test running beside this one takes while ours is stopped."""
+    return str(18_700 + int(worker_id.removeprefix("gw").replace("master", "0")))
+
+
+@pytest.fixture
+def make(tmp_path: Path, port: str) -> Callable[[], EmbeddedSimulator]:
     """Makes the simulator of one folder, as each process of a project does."""
-    return lambda: EmbeddedSimulator(tmp_path / "simulator", tickets=60)
+    return partial(last_served_at, port, tmp_path / "simulator")
+
+
+def last_served_at(port: str, folder: Path) -> EmbeddedSimulator:
+    """A small tenant's simulator that takes this port at its first start."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "serving").exists():
+        (folder / "serving").write_text(f"{port} 0")
+    return EmbeddedSimulator(folder, tickets=60)
 
 
 def read(url: str, path: str) -> str:
@@ -101,6 +116,18 @@ def test_two_users_share_it_and_the_last_one_out_stops_it(
             assert (second.status() or {})["pid"] == pid
         assert (second.status() or {})["pid"] == pid
     assert second.status() is None
+
+
+def test_another_tenant_that_got_its_port_is_not_taken_for_it(
+    make: Callable[[], EmbeddedSimulator], tmp_path: Path, port: str
+) -> None:
+    with make() as gone:
+        assert gone.url().endswith(port)
+    with last_served_at(port, tmp_path / "other") as other:
+        assert other.url().endswith(port)
+        assert gone.status() is None
+        assert not gone.stop()
+        assert other.status() is not None
 
 
 def test_a_killed_one_is_started_again(make: Callable[[], EmbeddedSimulator]) -> None:
