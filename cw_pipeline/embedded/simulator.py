@@ -151,17 +151,23 @@ class EmbeddedSimulator:
             raise PipelineError(f"the simulator did not start: {said or 'see'} ({self.log})")
 
     def _stop(self) -> bool:
-        if self._ask("POST", "/stop") is None:
-            return False
-        deadline = time.monotonic() + 10
-        while self._is_served() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if self._process is not None:
+        """Stops the server, one that does not answer yet too. False if there was none."""
+        stopped = False
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
             self._process.wait(timeout=10)
-        return True
+            stopped = True
+        deadline = time.monotonic() + PATIENCE
+        while self._is_served() and time.monotonic() < deadline:
+            self._ask("POST", "/stop")
+            time.sleep(0.02)
+            stopped = True
+        return stopped
 
     def _is_served(self) -> bool:
         """Whether a process holds the folder: it serves the tenant, or is about to."""
+        if not self.home.exists():
+            return False
         descriptor = opened(self.home / "serving")
         try:
             return not is_last(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,23 @@ def test_another_tenant_that_got_its_port_is_not_taken_for_it(
         assert gone.status() is None
         assert not gone.stop()
         assert other.status() is not None
+
+
+def test_one_that_does_not_answer_yet_is_stopped_too(
+    make: Callable[[], EmbeddedSimulator],
+) -> None:
+    with make() as ours:  # stopped on the way out, at once
+        process = ours._process
+    assert process is not None
+    assert process.poll() is not None
+    theirs = make()
+    theirs.begin()
+    while not theirs._is_served():
+        time.sleep(0.001)
+    assert make().stop()
+    assert theirs._process is not None
+    theirs._process.wait(timeout=30)
+    assert not make().stop()
 
 
 def test_a_killed_one_is_started_again(make: Callable[[], EmbeddedSimulator]) -> None:
