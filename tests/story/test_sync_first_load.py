@@ -79,7 +79,7 @@ def run_until(story: Story, pages: int) -> int:
             runner.send_signal(signal.SIGKILL)
 
     story.simulator.before_page(kill)
-    assert runner.wait(timeout=30) == -signal.SIGKILL
+    assert runner.wait(timeout=100) == -signal.SIGKILL
     story.simulator._page_watchers.clear()
     return len(asked)
 
