@@ -94,7 +94,7 @@ def _accounted(work: Work, examine: Callable[[Work], Audit]) -> Audit:
     why: str | None = "interrupted"
     try:
         audit = examine(work)
-        work.report.row_count = work.row_count()
+        work.report.row_count = work.hold.row_count()
         work.hold.ledger.write_audit(audit)
         status, why = "done", None
     except Exception as error:

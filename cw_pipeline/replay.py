@@ -44,7 +44,7 @@ def _replayed(engine: Engine, name: str, letters: list[Letter]) -> Iterator[tupl
             status, why = "failed", "interrupted"
             try:
                 outcomes = retry(work, letters)
-                report.row_count = work.row_count()
+                report.row_count = work.hold.row_count()
                 status, why = "done", ""
             finally:
                 work.settle(status, why or None)

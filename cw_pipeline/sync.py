@@ -75,7 +75,7 @@ def _accounted(work: Work, plan: Plan) -> None:
     why: str | None = "interrupted"
     try:
         _read(work, plan)
-        work.report.row_count = work.row_count()
+        work.report.row_count = work.hold.row_count()
         _remember(work)
         count_source(work)
         status, why = "done", None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.errors import EntityBusy
-from cw_pipeline.load import ranges, state
+from cw_pipeline.load import counts, ranges, state
 from cw_pipeline.load.copy import copy
 from cw_pipeline.load.ledger import Ledger
 from cw_pipeline.load.merge import Outcome, known, lock, merge
@@ -81,6 +81,7 @@ class Hold:
                 parent_id=parent_id,
                 read_after=read_after,
             )
+            counts.note(connection, self._tenant, self.entity, outcome.added)
             self._keep_account(connection, batch, parent_id)
             if reached is not None:
                 self._move(connection, reached)
@@ -137,6 +138,7 @@ class Hold:
                 [list(ids), before],
             ).rowcount
             self._delete_arrays(connection, ids)
+            counts.note(connection, self._tenant, self.entity, -gone)
         return gone
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
@@ -174,6 +176,7 @@ class Hold:
             ).format(child=self._table, parent=above, key=sql.Identifier(self.entity.key[-1]))
             gone = [row[0] for row in connection.execute(query)]
             self._delete_arrays(connection, gone)
+            counts.note(connection, self._tenant, self.entity, -len(gone))
             return len(gone)
 
     def clock(self) -> datetime:
@@ -185,9 +188,14 @@ class Hold:
         return at
 
     def row_count(self) -> int:
-        """Live rows of the entity's table."""
+        """Live rows of the entity's table, as far as this program has changed them."""
         with self._warehouse.connection() as connection:
-            return state.row_count(connection, self._tenant, self.entity.table)
+            return counts.row_count(connection, self._tenant, self.entity)
+
+    def count_rows(self) -> int:
+        """Live rows of the entity's table, counted one by one."""
+        with self._warehouse.connection() as connection:
+            return counts.count(connection, self._tenant, self.entity)
 
     def finish(self, report: Report, status: str, error: str | None) -> None:
         """Writes the run's row: `status` is done or failed."""

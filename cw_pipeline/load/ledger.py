@@ -40,14 +40,6 @@ class Ledger:
         """How many records a page may have without timing out; None: as many as are set."""
         return self._number("select page_size from cw_sync.checkpoint where {key}")
 
-    def row_count(self) -> int | None:
-        """Live rows of the table as they were last counted."""
-        return self._number("select row_count from cw_sync.checkpoint where {key}")
-
-    def remember_row_count(self, rows: int) -> None:
-        """Stores that."""
-        self._execute("update cw_sync.checkpoint set row_count = %s where {key}", rows)
-
     def remember_page_size(self, size: int | None) -> None:
         """Stores that, for the next pass."""
         self._execute("update cw_sync.checkpoint set page_size = %s where {key}", size)

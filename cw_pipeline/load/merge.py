@@ -23,13 +23,20 @@ if TYPE_CHECKING:
 class Outcome:
     """What a merge did with the rows of a batch; the first three sum up to them.
 
-    `drifted` of the updated ones differed although their `lastUpdated` had not moved.
+    `drifted` of the updated ones differed although their `lastUpdated` had not moved; `revived` of
+    them had been deleted.
     """
 
     inserted: int
     updated: int
     unchanged: int
     drifted: int = 0
+    revived: int = 0
+
+    @property
+    def added(self) -> int:
+        """How many more live rows there are now."""
+        return self.inserted + self.revived
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +87,8 @@ def merge(
         elif _replaces(before, row_hash, batch.stamps[at], read_after):
             replaced.append(at)
     chosen = sorted(inserted + replaced)
+    old = [batch.ids[at] for at in replaced]
     if chosen:
-        old = [batch.ids[at] for at in replaced]
         with history.kept(connection, tenant, entity, old, parent_id):
             _delete(connection, tenant, entity, old, parent_id)
             # Of inserted records too: a row that was taken out by hand leaves its arrays behind.
@@ -89,7 +96,8 @@ def merge(
             _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
     drifted = sum(_drifted(stored[batch.ids[at]], batch.stamps[at]) for at in replaced)
-    return Outcome(len(inserted), len(replaced), unchanged, drifted)
+    revived = sum(stored[own].deleted for own in old)
+    return Outcome(len(inserted), len(replaced), unchanged, drifted, revived)
 
 
 def _newest(batch: Batch) -> Iterable[int]:

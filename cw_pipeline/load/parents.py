@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from cw_pipeline.load import state
+from cw_pipeline.load import counts, state
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -88,7 +88,7 @@ class Parents:
     def count(self, parent: Entity) -> int:
         """How many parents there are."""
         with self._warehouse.connection() as connection:
-            return state.row_count(connection, self._tenant, parent.table)
+            return counts.row_count(connection, self._tenant, parent)
 
     def complete_through(self, parent: Entity) -> datetime | None:
         """How complete another entity's table is; None if it was never synced."""

@@ -200,19 +200,6 @@ def note_drift(
         )
 
 
-def row_count(connection: Connection[Any], tenant: str, table: str) -> int:
-    """How many live rows the table has."""
-    from psycopg import sql  # noqa: PLC0415 - only here
-
-    row = connection.execute(
-        sql.SQL("select count(*) from {} where _deleted_at is null").format(
-            sql.Identifier(tenant, table)
-        )
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def remember(connection: Connection[Any], tenant: str, entity: str, **seen: bool | None) -> None:
     """Stores what a list was seen to do (readable, count, filterable, forward_only, by_id)."""
     for name, value in seen.items():

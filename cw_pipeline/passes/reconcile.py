@@ -39,8 +39,9 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     gone = confirmed(work, difference.extra)
     why = _objection(work, difference, gone, guard, counted)
     kept = retire(work, gone, why, began)
+    live = work.hold.count_rows()
     if counted is not None:
-        work.hold.ledger.counted(counted, work.row_count())
+        work.hold.ledger.counted(counted, live)
     audit.deleted = work.report.rows_deleted
     audit.detail = "; ".join(part for part in (*left, kept) if part)
     audit.proven = not audit.detail
@@ -51,7 +52,7 @@ def reconcile_snapshot(work: Work, guard: Guard) -> Audit:
     """A list that is read whole anyway: its pass is the comparison."""
     report = work.report
     snapshot(work, guard)
-    live = work.hold.row_count()
+    live = work.hold.count_rows()
     detail = [*report.warnings]
     if report.dead_letters:
         detail.append(f"{report.dead_letters} records are dead letters")
@@ -86,7 +87,7 @@ def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
     return Audit(
         work.entity.name,
         source_rows=report.rows_read if whole else None,
-        warehouse_rows=work.hold.row_count(),
+        warehouse_rows=work.hold.count_rows(),
         missing=report.rows_inserted,
         stale=report.rows_updated,
         extra=report.rows_deleted,

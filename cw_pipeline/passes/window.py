@@ -56,6 +56,7 @@ class WindowPass:
         self.work.hold.save(checkpoint)
         if checkpoint.watermark is None:
             self.work.reader.sift.known = None
+            self.work.hold.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)
             self._check_stamps(window)

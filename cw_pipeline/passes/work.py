@@ -39,15 +39,6 @@ class Work:
         """The tenant's limits."""
         return self.engine.limits
 
-    def row_count(self) -> int:
-        """Live rows; counted only when they may have changed: a million rows take a while."""
-        report, ledger = self.report, self.hold.ledger
-        known = ledger.row_count()
-        if known is None or report.rows_inserted or report.rows_deleted or report.rows_updated:
-            known = self.hold.row_count()
-            ledger.remember_row_count(known)
-        return known
-
     def settle(self, status: str, error: str | None) -> None:
         """Writes the run's row, with all that reading has cost."""
         report, tally = self.report, self.reader.tally
