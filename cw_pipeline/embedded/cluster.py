@@ -37,7 +37,6 @@ ALWAYS = {
     "maintenance_work_mem": "128MB",  # index builds sort in memory
     "max_wal_size": "2GB",  # with 1GB a bulk load forces a checkpoint every few seconds
     "checkpoint_timeout": "15min",  # fewer checkpoints, so fewer whole pages written to the log
-    "wal_compression": "on",  # those pages shrink to a third
     "wal_level": "minimal",  # no replica will ever read this log
     "max_wal_senders": "0",  # what wal_level=minimal asks for
 }
