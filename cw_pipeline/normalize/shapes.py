@@ -28,8 +28,7 @@ class Shape:
         outside = entity.outside_key
         paths = [*((name,) for name in outside), *(column.path for column in entity.columns)]
         self.struct = node.struct(entity.table)
-        self._page = msgspec.json.Decoder(list[self.struct], float_hook=Decimal)  # type: ignore[name-defined]
-        self._record = msgspec.json.Decoder(self.struct, float_hook=Decimal)
+        self.decode = msgspec.json.Decoder(self.struct, float_hook=Decimal).decode
         self._extra = _Extra(node)
         self._made = [_ArrayShape(node, array) for array in entity.arrays]
         self._arrays = getter(node, [(array.field,) for array in entity.arrays])
@@ -38,23 +37,12 @@ class Shape:
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
         self.stamp_at = paths.index(STAMP) if entity.stamped else None
 
-    def decode(self, body: Data) -> Sequence[Any]:
-        """A page's records. Raises msgspec.ValidationError if one does not conform."""
-        if _NEARLY_NUL in body and _NUL in body:
-            raise msgspec.ValidationError("a NUL, which Postgres does not take")
-        try:
-            return self._page.decode(body)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError as error:
-            raise msgspec.ValidationError(str(error)) from error
-
     def decode_one(self, raw: bytes) -> Any:
         """The record, or None if it does not conform."""
         try:
-            if _NUL in raw:
+            if not is_plain(raw):
                 return None
-            struct = self._record.decode(raw)
+            struct = self.decode(raw)
             self.row(struct, self._nowhere, None)
             self.array_rows(0, struct)
         except (msgspec.DecodeError, ValueError):
@@ -79,6 +67,11 @@ class Shape:
             made.rows(parent_id, elements)
             for made, elements in zip(self._made, self._arrays(struct), strict=True)
         ]
+
+
+def is_plain(text: Data) -> bool:
+    """Whether there is no NUL in JSON, which Postgres does not take."""
+    return _NEARLY_NUL not in text or _NUL not in text
 
 
 class _ArrayShape:

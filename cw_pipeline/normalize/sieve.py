@@ -57,15 +57,8 @@ class Sieve:
 
     def __init__(self, entity: Entity) -> None:
         made_of = (_EDITION, entity.columns, entity.arrays)
-        self._seed = digest(repr(made_of).encode()) % 2**64
+        self.seed = digest(repr(made_of).encode()) % 2**64
         self._stamped = entity.stamped
-
-    def sources(self, body: bytes) -> list[int]:
-        """The hashes of a page's records; none if it is no plain page."""
-        try:
-            return self._hashed(_RAW.decode(body))
-        except msgspec.DecodeError:
-            return []
 
     def look(self, body: bytes) -> Sight | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
@@ -74,7 +67,5 @@ class Sieve:
         except msgspec.DecodeError:
             return None
         stamps = [one.stamp if self._stamped else None for one in known]
-        return Sight([one.id for one in known], stamps, self._hashed(records), records)
-
-    def _hashed(self, records: Sequence[msgspec.Raw]) -> list[int]:
-        return [digest(record, self._seed) for record in records]
+        sources = [digest(record, self.seed) for record in records]
+        return Sight([one.id for one in known], stamps, sources, records)

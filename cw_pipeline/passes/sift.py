@@ -41,27 +41,31 @@ class Sift:
             return self._normalizer.batch(body, parent_id=parent_id, start=start)
         sight = self._sieve.look(body) if self.known else None
         if sight is None or self.known is None or len(sight.ids) < _WORTH:
-            return self._typed(body, sight.sources if sight else self._sieve.sources(body))
-        return self._sifted(body, sight, self.known(sight.ids))
+            return self._typed(body, self._sieve.seed)
+        return self._sifted(body, sight, self.known(sight.ids), self._sieve.seed)
 
     def plain(self, body: bytes, parent_id: int | None) -> Batch:
         """The same of records that did not come in a page just now."""
         return self._normalizer.batch(body, parent_id=parent_id)
 
     def _sifted(
-        self, body: bytes, sight: Sight, known: Mapping[int, tuple[int, datetime | None]]
+        self,
+        body: bytes,
+        sight: Sight,
+        known: Mapping[int, tuple[int, datetime | None]],
+        seed: int,
     ) -> Batch:
         seen = zip(sight.ids, sight.sources, sight.stamps, strict=True)
         is_same = [known.get(own) == (source, stamp) for own, source, stamp in seen]
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
-            return self._typed(body, sight.sources)
-        typed = self._typed(sight.body(others), [sight.sources[at] for at in others])
+            return self._typed(body, seed)
+        typed = self._typed(sight.body(others), seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
         return _with_known(typed, sight, same)
 
-    def _typed(self, body: bytes, sources: Sequence[int]) -> Batch:
-        return self._typist.batch(self._entity, self._normalizer, body, sources)
+    def _typed(self, body: bytes, seed: int) -> Batch:
+        return self._typist.batch(self._entity, self._normalizer, body, seed)
 
 
 def _with_known(typed: Batch, sight: Sight, same: Sequence[int]) -> Batch:

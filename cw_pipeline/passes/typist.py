@@ -76,14 +76,12 @@ class Typist:
             self._listener = Thread(target=self._listen, args=[self._line], daemon=True)
             self._listener.start()
 
-    def batch(
-        self, entity: Entity, normalizer: Normalizer, body: bytes, sources: Sequence[int]
-    ) -> Batch:
+    def batch(self, entity: Entity, normalizer: Normalizer, body: bytes, seed: int) -> Batch:
         """The batch of a page's body. Raises SourceBroken if it is no JSON array."""
-        if (answer := self._asked(entity, body, sources)) is not None:
+        if (answer := self._asked(entity, body, seed)) is not None:
             with suppress(EOFError):
                 return answer.result()
-        return normalizer.batch(body, sources=sources)
+        return normalizer.batch(body, seed=seed)
 
     def close(self) -> None:
         """Ends the process. No page may be with it any more."""
@@ -101,7 +99,7 @@ class Typist:
             self._line.close()
             self._process = None
 
-    def _asked(self, entity: Entity, body: bytes, sources: Sequence[int]) -> Future[Batch] | None:
+    def _asked(self, entity: Entity, body: bytes, seed: int) -> Future[Batch] | None:
         """The batch to come; None if there is nobody to ask. Pages are typed in order."""
         with self._lock:
             if self._line is None or not self._ready:
@@ -111,7 +109,7 @@ class Typist:
             unheard = None if self._told.get(entity.name) == entity else entity
             self._told[entity.name] = entity
             try:
-                self._line.send((entity.name, unheard, sources), body)
+                self._line.send((entity.name, unheard, seed), body)
             except OSError:
                 return None  # it has just ended; who listens takes note
             return answer
@@ -163,11 +161,11 @@ def _serve(line: Line) -> None:
         told, data = line.receive()
         if told is None:
             return
-        name, entity, sources = told
+        name, entity, seed = told
         if entity is not None:
             normalizers[name] = Normalizer(entity)
         try:
-            batch = normalizers[name].batch(data[0], sources=sources)
+            batch = normalizers[name].batch(data[0], seed=seed)
         except Exception as error:  # noqa: BLE001 - raised again where it was asked for
             line.send(error)
         else:

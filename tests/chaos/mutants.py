@@ -356,8 +356,8 @@ MUTANTS = (
         (
             (
                 "passes/typist.py",
-                "        return normalizer.batch(body, sources=sources)",
-                "        return normalizer.batch(b'[]' if answer else body, sources=sources)",
+                "        return normalizer.batch(body, seed=seed)",
+                "        return normalizer.batch(b'[]' if answer else body, seed=seed)",
             ),
         ),
         ("tests/story/test_typist.py",),

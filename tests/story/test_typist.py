@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TICKETS = CATALOG["service/tickets"]
 PATH = "/service/tickets"
+SEED = 5
 FIELDS = [{"id": 1, "caption": "Rack", "value": 1.50}]
 PAGES = [
     [{"id": own, "summary": f"ticket {own}", "customFields": FIELDS} for own in range(1, 50)],
@@ -62,9 +63,8 @@ def body(page: list[dict[str, Any]]) -> bytes:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_other_process_makes_the_same_batch(typist: Typist, page: list[dict[str, Any]]) -> None:
     started(typist)
-    sources = list(range(len(page)))
-    there = typist.batch(TICKETS, Normalizer(TICKETS), body(page), sources)
-    assert there == Normalizer(TICKETS).batch(body(page), sources=sources)
+    there = typist.batch(TICKETS, Normalizer(TICKETS), body(page), SEED)
+    assert there == Normalizer(TICKETS).batch(body(page), seed=SEED)
 
 
 def test_pages_of_many_threads_and_entities_each_get_their_own_batch(typist: Typist) -> None:
@@ -73,7 +73,7 @@ def test_pages_of_many_threads_and_entities_each_get_their_own_batch(typist: Typ
 
     def typed(own: int) -> list[int]:
         entity = entities[own % 2]
-        batch = typist.batch(entity, Normalizer(entity), body([{"id": own}] * 3), [])
+        batch = typist.batch(entity, Normalizer(entity), body([{"id": own}] * 3), SEED)
         return list(batch.ids)
 
     with ThreadPoolExecutor(4) as pool:
@@ -84,7 +84,7 @@ def test_a_body_that_is_no_page_is_refused_as_it_is_here(typist: Typist) -> None
     started(typist)
     for broken in (b'[{"id": 1', b'{"id": 1}'):
         with pytest.raises(SourceBroken) as refused:
-            typist.batch(TICKETS, Normalizer(TICKETS), broken, [])
+            typist.batch(TICKETS, Normalizer(TICKETS), broken, SEED)
         assert (refused.value.status, refused.value.answer) == (200, broken.decode())
 
 
