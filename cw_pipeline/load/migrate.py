@@ -5,17 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.load import versions
 from cw_pipeline.load.history import track, tracked
 from cw_pipeline.load.tables import create_tables
-from cw_pipeline.paths import SQL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,11 +38,9 @@ def migrate(
         # Two processes starting at once must not both create.
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(text("create schema if not exists cw_sync"))
-        if fault := _version_fault(connection):
+        if fault := versions.fault(connection):
             raise WarehouseError(fault)
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        versions.upgrade(connection)
         create_tables(connection, tenant, entities)
         track(connection, tenant, columns, and_before=kept)
 
@@ -54,27 +48,7 @@ def migrate(
 def version_fault(dsn: str) -> str | None:
     """What is wrong with the warehouse's version, or None. Changes nothing."""
     with _connected(dsn) as connection:
-        return _version_fault(connection)
-
-
-def _version_fault(connection: Connection) -> str | None:
-    options = {"version_table": "migration", "version_table_schema": "cw_sync"}
-    here = MigrationContext.configure(connection, opts=options).get_current_heads()
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    newer = sorted(set(here) - known)
-    if not newer:
-        return None
-    return (
-        f"the warehouse is at version {', '.join(newer)}, which this cw_pipeline does not know:"
-        " upgrade cw_pipeline, or point CW_WAREHOUSE_DSN at another database"
-    )
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(SQL / "migrations").replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
+        return versions.fault(connection)
 
 
 @contextmanager

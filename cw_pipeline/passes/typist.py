@@ -130,12 +130,14 @@ class Typist:
         line.receive()
         self._ready = True
         while True:
-            told, data = line.receive()
-            answer = self._due.popleft()
-            if isinstance(told, Exception):
-                answer.set_exception(told)
-            else:
-                answer.set_result(_whole(told, data))
+            self._hand_on(*line.receive())
+
+    def _hand_on(self, told: Batch | Exception, data: Sequence[Data]) -> None:
+        answer = self._due.popleft()
+        if isinstance(told, Exception):
+            answer.set_exception(told)
+        else:
+            answer.set_result(_whole(told, data))
 
 
 def _process(socket_number: int) -> subprocess.Popen[bytes]:
@@ -157,19 +159,25 @@ def _serve(line: Line) -> None:
     """Types what is sent, until told to end."""
     normalizers: dict[str, Normalizer] = {}
     line.send("ready")
-    while True:
-        told, data = line.receive()
-        if told is None:
-            return
-        name, entity, seed = told
-        if entity is not None:
-            normalizers[name] = Normalizer(entity)
-        try:
-            batch = normalizers[name].batch(data[0], seed=seed)
-        except Exception as error:  # noqa: BLE001 - raised again where it was asked for
-            line.send(error)
-        else:
-            line.send(*_apart(batch))
+    while _answered(line, normalizers):
+        pass
+
+
+def _answered(line: Line, normalizers: dict[str, Normalizer]) -> bool:
+    """Types a page, of which nothing is left while the next one comes. False when told to end."""
+    told, data = line.receive()
+    if told is None:
+        return False
+    name, entity, seed = told
+    if entity is not None:
+        normalizers[name] = Normalizer(entity)
+    try:
+        batch = normalizers[name].batch(data.pop(), seed=seed)
+    except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+        line.send(error)
+    else:
+        line.send(*_apart(batch))
+    return True
 
 
 def _apart(batch: Batch) -> tuple[Batch, *tuple[Data, ...]]:

@@ -14,6 +14,7 @@ from cw_pipeline.passes.reader import NotForward
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Batch
+    from cw_pipeline.passes.reader import Walk
     from cw_pipeline.passes.work import Work
 
 
@@ -115,25 +116,33 @@ class WindowPass:
         return [tail, *ranges]
 
     def _read_range(self, ids: IdRange, window: Window, among: Ranges, *, alone: bool) -> None:
-        reader, desk = self.work.reader, self.work.engine.desk
+        reader = self.work.reader
         walk = reader.walk(reader.query().within(window).among(ids))
-        while True:
+        reached: IdRange | None = ids
+        while reached is not None:
+            ids = reached
             walk.wait()
-            with desk:
-                batch = walk.read()
-                if batch is None:
-                    break
-                _check(batch, ids, window)
-                assert batch.cursor is not None
-                ids = among.shared(ids.reached(batch.cursor))
-                if more := ids.cursor != ids.upto:  # else there is no id that could follow
-                    walk.ask(ids.upto)
-                self._load(batch, ids, alone=alone)
-                if not more:
-                    break
+            with self.work.engine.desk:
+                reached = self._read_page(walk, ids, window, among, alone=alone)
         among.ended(ids)
         if ids.upto is not None:
             self.work.hold.finish_range(ids)
+
+    def _read_page(
+        self, walk: Walk, ids: IdRange, window: Window, among: Ranges, *, alone: bool
+    ) -> IdRange | None:
+        """Loads the page that has arrived: how far that is, or None if there is no more."""
+        batch = walk.read()
+        if batch is None:
+            return None
+        _check(batch, ids, window)
+        assert batch.cursor is not None
+        reached = among.shared(ids.reached(batch.cursor))
+        more = reached.cursor != reached.upto  # else there is no id that could follow
+        if more:
+            walk.ask(reached.upto)
+        self._load(batch, reached, alone=alone)
+        return reached if more else None
 
     def _load(self, batch: Batch, reached: IdRange, *, alone: bool) -> None:
         self.loaded = self.loaded or bool(batch.ids)

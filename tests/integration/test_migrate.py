@@ -11,6 +11,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load import migrate, version_fault
+from cw_pipeline.paths import SQL
 
 SOME = [CATALOG["service/boards"], CATALOG["service/boards/statuses"]]
 
@@ -65,6 +66,19 @@ def test_a_newer_warehouse_is_named_and_left_alone(empty_dsn: str) -> None:
     with pytest.raises(WarehouseError, match="9999_later"):
         migrate(empty_dsn, "connectwise", list(CATALOG.values())[:3])
     assert columns(empty_dsn) == before
+
+
+def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
+    migrate(empty_dsn, "connectwise", SOME)
+    newest = columns(empty_dsn)
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute("drop table cw_sync.row_change")
+        connection.execute("update cw_sync.migration set version_num = '0006'")
+    migrate(empty_dsn, "connectwise", SOME)
+    assert columns(empty_dsn) == newest
+    ((version,),) = asked(empty_dsn, "select version_num from cw_sync.migration")
+    files = {path.name.partition("_")[0] for path in (SQL / "migrations/versions").glob("0*.py")}
+    assert version == max(files)
 
 
 def test_several_tenants_share_a_warehouse(empty_dsn: str) -> None:
