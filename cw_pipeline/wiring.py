@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
-_MALLOC = {-8: 2, -1: 64 << 20, -3: 32 << 20}
+_MALLOC = {-8: 1, -1: 64 << 20, -3: 3 << 20}
 """malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
 
 
@@ -191,7 +191,7 @@ def connected(
         hide_stored(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         stack.enter_context(_collecting_seldom())
-        _keep_large_blocks()
+        _keep_blocks()
         engine = Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
         stack.callback(engine.typist.close)
         yield engine
@@ -209,11 +209,12 @@ def _collecting_seldom() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _keep_large_blocks() -> None:
-    """The bodies of pages, megabytes each, are put where others were before.
+def _keep_blocks() -> None:
+    """The rows of pages, megabytes each, are put where others were before.
 
-    glibc else asks the system for each anew, whose zeroing of it took an eighth of the CPU; and it
-    keeps a heap for every thread, so that the blocks of one are of no use to another.
+    glibc else asks the system for each anew, which has to zero it; and it keeps a heap for every
+    thread, so that the blocks of one are of no use to another. Inflated bodies are larger, and go
+    back at once: they would leave holes of 5 MB.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
         for option, value in _MALLOC.items():

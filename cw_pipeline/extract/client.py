@@ -23,7 +23,7 @@ from cw_pipeline.extract.auth import Impersonation, basic
 from cw_pipeline.extract.breaker import Breaker
 from cw_pipeline.extract.gate import Gate
 from cw_pipeline.extract.pace import Pace
-from cw_pipeline.extract.question import Question, inflated, text, why
+from cw_pipeline.extract.question import Question, opened, received, text, why
 from cw_pipeline.extract.response import check, http_date
 from cw_pipeline.extract.retry import BACKGROUND, INTERACTIVE, Policy, RetryBudget, retried
 from cw_pipeline.extract.tally import Tally
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.extract.query import Query
     from cw_pipeline.extract.site import Credentials, Site
+    from cw_pipeline.model import Body
 
 T = TypeVar("T")
 
@@ -117,8 +118,17 @@ class ConnectWise:
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        question = Question(query.url(), query.headers(), query.body())
-        return self._anywhere(question, read, tallies, policy)
+        return self._anywhere(Question.of(query), _only(read), tallies, policy)
+
+    def page(
+        self,
+        query: Query,
+        check: Callable[[bytes], object],
+        *tallies: Tally,
+        policy: Policy | None = None,
+    ) -> Body:
+        """The answer as it came, once `check` has found nothing broken in it. Raises as `ask`."""
+        return self._anywhere(Question.of(query), _checked(check), tallies, policy)
 
     def get(
         self,
@@ -128,7 +138,7 @@ class ConnectWise:
         policy: Policy | None = None,
     ) -> T:
         """What `read` makes of the answer to a GET below the API's base."""
-        return self._anywhere(Question(path), read, tallies, policy)
+        return self._anywhere(Question(path), _only(read), tallies, policy)
 
     def answers(self, *tallies: Tally) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
@@ -151,7 +161,7 @@ class ConnectWise:
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
             question = Question(url, anonymous=True)
-            info = self._asked(question, msgspec.json.decode, (), self._policy)
+            info = self._asked(question, _only(msgspec.json.decode), (), self._policy)
         except SourceMissing as error:
             raise ConfigError(f"CW_SITE: no ConnectWise answers there ({error})") from error
         if not isinstance(info, dict) or not info.get("Codebase"):
@@ -166,7 +176,7 @@ class ConnectWise:
     def _anywhere(
         self,
         question: Question,
-        read: Callable[[bytes], T],
+        read: Callable[[bytes, Body], T],
         tallies: tuple[Tally, ...],
         policy: Policy | None,
     ) -> T:
@@ -190,16 +200,16 @@ class ConnectWise:
     def _asked(
         self,
         question: Question,
-        read: Callable[[bytes], T],
+        read: Callable[[bytes, Body], T],
         tallies: tuple[Tally, ...],
         policy: Policy,
     ) -> T:
         counted = (self.tally, *tallies)
 
         def once() -> T:
-            body = self._patiently(question, counted, policy.patience)
+            body, sent = self._patiently(question, counted, policy.patience)
             try:
-                return read(body)
+                return read(body, sent)
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
 
@@ -219,8 +229,10 @@ class ConnectWise:
         self._breaker.answered()
         return answer
 
-    def _patiently(self, question: Question, tallies: tuple[Tally, ...], patience: float) -> bytes:
-        """The body, after however many pauses ConnectWise asks for."""
+    def _patiently(
+        self, question: Question, tallies: tuple[Tally, ...], patience: float
+    ) -> tuple[bytes, Body]:
+        """The body, and as it came, after however many pauses ConnectWise asks for."""
         while True:
             try:
                 return self._send(question, tallies)
@@ -234,7 +246,7 @@ class ConnectWise:
                 for tally in tallies:
                     tally.add(retries=1)
 
-    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> bytes:
+    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> tuple[bytes, Body]:
         with self._pace.slot():
             waited = self._gate.enter()
             for tally in tallies:
@@ -243,10 +255,11 @@ class ConnectWise:
             response, raw = self._exchanged(question)
             took = time.monotonic() - started
         self._now = http_date(response.headers.get("date", "")) or self._now
-        body = inflated(raw, response.headers, question)
+        sent = received(raw, response.headers)
+        body = opened(sent, question)
         check(response.status_code, response.headers, body, str(question))
         self._pace.answered(took, (question.list, len(raw).bit_length()))
-        return body
+        return body, sent
 
     def _exchanged(self, question: Question) -> tuple[httpx.Response, bytes]:
         headers = dict(question.headers)
@@ -265,6 +278,18 @@ class ConnectWise:
             raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
         except httpx.TransportError as error:
             raise SourceDown(f"{question}: {why(error)}") from error
+
+
+def _checked(check: Callable[[bytes], object]) -> Callable[[bytes, Body], Body]:
+    def checked(body: bytes, sent: Body) -> Body:
+        check(body)
+        return sent
+
+    return checked
+
+
+def _only(read: Callable[[bytes], T]) -> Callable[[bytes, Body], T]:
+    return lambda body, _: read(body)
 
 
 def _count(body: bytes) -> int:

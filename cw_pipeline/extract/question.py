@@ -7,17 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import httpx
-from isal import isal_zlib
 from typing_extensions import override
 
 from cw_pipeline.errors import SourceBroken
+from cw_pipeline.model import Body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_GZIP_OR_ZLIB = 47
-_GZIP = b"\x1f\x8b"
-_LEAST, _MOST = 16 << 10, 64 << 20  # bytes
+    from cw_pipeline.extract.query import Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,11 @@ class Question:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     anonymous: bool = False
+
+    @classmethod
+    def of(cls, query: Query) -> Question:
+        """The request for what the query asks."""
+        return cls(query.url(), query.headers(), query.body())
 
     @property
     def list(self) -> str:
@@ -48,23 +51,18 @@ class Question:
         return f"{self.method} {self.url.split('/apis/3.0', 1)[-1]}"
 
 
-def inflated(raw: bytes, headers: Mapping[str, str], question: Question) -> bytes:
-    """The body as sent. By hand: httpx inflates piece by piece at four times the cost."""
-    if headers.get("content-encoding", "identity") == "identity" or not raw:
-        return raw
+def received(raw: bytes, headers: Mapping[str, str]) -> Body:
+    """The body as it came."""
+    encoding = headers.get("content-encoding", "identity")
+    return Body(raw, deflated=encoding != "identity" and bool(raw))
+
+
+def opened(body: Body, question: Question) -> bytes:
+    """What is in the body. Raises SourceBroken if it does not inflate."""
     try:
-        return isal_zlib.decompress(raw, _GZIP_OR_ZLIB, _size(raw))
-    except isal_zlib.error as error:  # type: ignore[misc] # its stub leaves the base out
-        raise SourceBroken(f"{question}: a body that does not inflate ({error})", 200) from error
-
-
-def _size(raw: bytes) -> int:
-    """How large a body says it is: its buffer is doubled until it fits, if nothing says so.
-
-    In a gzip's last four bytes (RFC 1952). Believed up to a point: it is the server's word.
-    """
-    said = int.from_bytes(raw[-4:], "little") if raw.startswith(_GZIP) else 0
-    return min(max(said, _LEAST), _MOST)
+        return bytes(body.open())
+    except ValueError as error:
+        raise SourceBroken(f"{question}: {error}", 200) from error
 
 
 def why(error: httpx.TransportError) -> str:

@@ -13,7 +13,7 @@ from cw_pipeline.normalize.page import digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.model import Entity
+    from cw_pipeline.model import Data, Entity
 
 _EDITION = 1  # of normalize: a change in what it makes of a record must not leave old rows alone
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
@@ -60,7 +60,7 @@ class Sieve:
         self.seed = digest(repr(made_of).encode()) % 2**64
         self._stamped = entity.stamped
 
-    def look(self, body: bytes) -> Sight | None:
+    def look(self, body: Data) -> Sight | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
         try:
             known, records = _KNOWN.decode(body), _RAW.decode(body)

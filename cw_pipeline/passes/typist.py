@@ -24,6 +24,7 @@ from dataclasses import replace
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
+from cw_pipeline.model import Body
 from cw_pipeline.normalize.normalizer import Normalizer
 from cw_pipeline.passes.line import Line
 from cw_pipeline.paths import child_environment
@@ -76,12 +77,12 @@ class Typist:
             self._listener = Thread(target=self._listen, args=[self._line], daemon=True)
             self._listener.start()
 
-    def batch(self, entity: Entity, normalizer: Normalizer, body: bytes, seed: int) -> Batch:
+    def batch(self, entity: Entity, normalizer: Normalizer, body: Body, seed: int) -> Batch:
         """The batch of a page's body. Raises SourceBroken if it is no JSON array."""
         if (answer := self._asked(entity, body, seed)) is not None:
             with suppress(EOFError):
                 return answer.result()
-        return normalizer.batch(body, seed=seed)
+        return normalizer.batch(body.open(), seed=seed)
 
     def close(self) -> None:
         """Ends the process. No page may be with it any more."""
@@ -99,7 +100,7 @@ class Typist:
             self._line.close()
             self._process = None
 
-    def _asked(self, entity: Entity, body: bytes, seed: int) -> Future[Batch] | None:
+    def _asked(self, entity: Entity, body: Body, seed: int) -> Future[Batch] | None:
         """The batch to come; None if there is nobody to ask. Pages are typed in order."""
         with self._lock:
             if self._line is None or not self._ready:
@@ -109,7 +110,7 @@ class Typist:
             unheard = None if self._told.get(entity.name) == entity else entity
             self._told[entity.name] = entity
             try:
-                self._line.send((entity.name, unheard, seed), body)
+                self._line.send((entity.name, unheard, seed, body.deflated), body.sent)
             except OSError:
                 return None  # it has just ended; who listens takes note
             return answer
@@ -168,11 +169,11 @@ def _answered(line: Line, normalizers: dict[str, Normalizer]) -> bool:
     told, data = line.receive()
     if told is None:
         return False
-    name, entity, seed = told
+    name, entity, seed, deflated = told
     if entity is not None:
         normalizers[name] = Normalizer(entity)
     try:
-        batch = normalizers[name].batch(data.pop(), seed=seed)
+        batch = normalizers[name].batch(Body(data.pop(), deflated).open(), seed=seed)
     except Exception as error:  # noqa: BLE001 - raised again where it was asked for
         line.send(error)
     else:

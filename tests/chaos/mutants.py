@@ -356,8 +356,8 @@ MUTANTS = (
         (
             (
                 "passes/typist.py",
-                "        return normalizer.batch(body, seed=seed)",
-                "        return normalizer.batch(b'[]' if answer else body, seed=seed)",
+                "        return normalizer.batch(body.open(), seed=seed)",
+                "        return normalizer.batch(b'[]' if answer else body.open(), seed=seed)",
             ),
         ),
         ("tests/story/test_typist.py",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
+from cw_pipeline.model import Body
 from cw_pipeline.normalize import Normalizer
 from cw_pipeline.passes.typist import Typist
 from cw_pipeline.sync import Plan, sync
@@ -56,15 +58,15 @@ def started(typist: Typist) -> int:
     return typist.process_id
 
 
-def body(page: list[dict[str, Any]]) -> bytes:
-    return json.dumps(page).encode()
+def body(page: list[dict[str, Any]]) -> Body:
+    return Body(gzip.compress(json.dumps(page).encode()), deflated=True)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_other_process_makes_the_same_batch(typist: Typist, page: list[dict[str, Any]]) -> None:
     started(typist)
     there = typist.batch(TICKETS, Normalizer(TICKETS), body(page), SEED)
-    assert there == Normalizer(TICKETS).batch(body(page), seed=SEED)
+    assert there == Normalizer(TICKETS).batch(body(page).open(), seed=SEED)
 
 
 def test_pages_of_many_threads_and_entities_each_get_their_own_batch(typist: Typist) -> None:
@@ -84,7 +86,7 @@ def test_a_body_that_is_no_page_is_refused_as_it_is_here(typist: Typist) -> None
     started(typist)
     for broken in (b'[{"id": 1', b'{"id": 1}'):
         with pytest.raises(SourceBroken) as refused:
-            typist.batch(TICKETS, Normalizer(TICKETS), broken, SEED)
+            typist.batch(TICKETS, Normalizer(TICKETS), Body(broken), SEED)
         assert (refused.value.status, refused.value.answer) == (200, broken.decode())
 
 
