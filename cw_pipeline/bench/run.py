@@ -35,7 +35,9 @@ def bench(scale: Scale, chosen: Sequence[str], tell: Callable[[str], None]) -> R
         for name, case in ALL.items():
             if name in chosen:
                 tell(f"{name}: {_about(case)}")
-                results.findings.append(case(lab, scale))
+                results.findings.append(found := case(lab, scale))
+                for line in found.lines:  # the next case may fail
+                    tell(f"  {line.what}: {line.seen}")
     return results
 
 

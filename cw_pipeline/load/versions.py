@@ -43,7 +43,7 @@ def upgrade(connection: Connection) -> None:
     """Brings the state schema to the newest version, in the caller's transaction."""
     if version(connection) == known()[-1]:
         return
-    # Here, because most runs have nothing to upgrade: it takes 10 MB and a quarter of a second.
+    # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
