@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cw_pipeline.passes.sift import Known
 
 
-_EDGE = 100  # bytes in which a body begins, and ends
+_EDGE = 100  # bytes; stripping all of a body would copy megabytes
 _GROWS_AFTER = 2  # good pages at a reduced size before a larger one is tried
 
 
@@ -251,7 +251,9 @@ class Walk:
 
 def _check_sound(body: bytes) -> None:
     """Raises SourceBroken for what is no whole array. Typing comes later, with memory in bounds."""
-    if not body[:_EDGE].lstrip()[:1] == b"[" or not body[-_EDGE:].rstrip()[-1:] == b"]":
+    begin = body[:_EDGE].lstrip() or body.lstrip()
+    end = body[-_EDGE:].rstrip() or body.rstrip()
+    if not begin.startswith(b"[") or not end.endswith(b"]"):
         raise SourceBroken("the body is no JSON array", 200, body[:2000].decode("utf-8", "replace"))
 
 

@@ -300,6 +300,18 @@ def test_a_list_that_answers_404_is_never_taken_for_empty(story: Story, tenant: 
     assert story.checkpoint("service/tickets")["watermark"] == before
 
 
+def test_a_page_amid_blanks_is_a_page(story: Story) -> None:
+    pages = [b'[{"id": 1, "summary": "one"}]']
+
+    def padded() -> Answer:
+        return Answer(200, b" " * 500 + (pages.pop() if pages else b"[]") + b"\n" * 500)
+
+    story.simulator.desk["GET", ADDRESS] = padded
+    report = story.sync("service/tickets")["service/tickets"]
+    assert (report.failure, report.retries) == (None, 0)
+    assert set(story.table("service/tickets")) == {1}
+
+
 def test_a_page_of_ids_never_passes_for_empty_when_it_is_no_list(
     simulator: Simulator, source: ConnectWise
 ) -> None:
