@@ -243,7 +243,10 @@ MUTANTS = (
                 "if before.row_hash ==",
             ),
         ),
-        (SOAK,),
+        (
+            "tests/integration/test_merge.py",
+            SOAK,
+        ),
     ),
     Mutant(
         "a record restored with an old date is not healed",

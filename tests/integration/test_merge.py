@@ -131,7 +131,8 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
         assert hold.delete([1], before=hold.clock()) == 0
     assert rows(connection)[1]["_deleted_at"] is not None
     assert set(arrays(connection)) == {2}
-    load(warehouse, record(1, 3))
+    outcome = load(warehouse, record(1, 3))
+    assert (outcome.updated, outcome.added) == (1, 1)
     assert rows(connection)[1]["_deleted_at"] is None
     assert arrays(connection)[1] == ["3", "3", "3"]
 
