@@ -118,7 +118,7 @@ class ConnectWise:
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self._anywhere(Question.of(query), _only(read), tallies, policy)
+        return self._anywhere(Question.of(query), read, tallies, policy)[0]
 
     def page(
         self,
@@ -128,7 +128,7 @@ class ConnectWise:
         policy: Policy | None = None,
     ) -> Body:
         """The answer as it came, once `check` has found nothing broken in it. Raises as `ask`."""
-        return self._anywhere(Question.of(query), _checked(check), tallies, policy)
+        return self._anywhere(Question.of(query), check, tallies, policy)[1]
 
     def get(
         self,
@@ -138,7 +138,7 @@ class ConnectWise:
         policy: Policy | None = None,
     ) -> T:
         """What `read` makes of the answer to a GET below the API's base."""
-        return self._anywhere(Question(path), _only(read), tallies, policy)
+        return self._anywhere(Question(path), read, tallies, policy)[0]
 
     def answers(self, *tallies: Tally) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
@@ -161,7 +161,7 @@ class ConnectWise:
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
             question = Question(url, anonymous=True)
-            info = self._asked(question, _only(msgspec.json.decode), (), self._policy)
+            info, _ = self._asked(question, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
             raise ConfigError(f"CW_SITE: no ConnectWise answers there ({error})") from error
         if not isinstance(info, dict) or not info.get("Codebase"):
@@ -176,10 +176,10 @@ class ConnectWise:
     def _anywhere(
         self,
         question: Question,
-        read: Callable[[bytes, Body], T],
+        read: Callable[[bytes], T],
         tallies: tuple[Tally, ...],
         policy: Policy | None,
-    ) -> T:
+    ) -> tuple[T, Body]:
         """Asks at the known base; on a 404 once more where company info now says it is."""
         with self._lock:
             if not self._base:
@@ -200,16 +200,17 @@ class ConnectWise:
     def _asked(
         self,
         question: Question,
-        read: Callable[[bytes, Body], T],
+        read: Callable[[bytes], T],
         tallies: tuple[Tally, ...],
         policy: Policy,
-    ) -> T:
+    ) -> tuple[T, Body]:
+        """What `read` makes of the answer, and the answer as it came."""
         counted = (self.tally, *tallies)
 
-        def once() -> T:
+        def once() -> tuple[T, Body]:
             body, sent = self._patiently(question, counted, policy.patience)
             try:
-                return read(body, sent)
+                return read(body), sent
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
 
@@ -278,18 +279,6 @@ class ConnectWise:
             raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
         except httpx.TransportError as error:
             raise SourceDown(f"{question}: {why(error)}") from error
-
-
-def _checked(check: Callable[[bytes], object]) -> Callable[[bytes, Body], Body]:
-    def checked(body: bytes, sent: Body) -> Body:
-        check(body)
-        return sent
-
-    return checked
-
-
-def _only(read: Callable[[bytes], T]) -> Callable[[bytes, Body], T]:
-    return lambda body, _: read(body)
 
 
 def _count(body: bytes) -> int:
