@@ -38,9 +38,10 @@ def migrate(
         # Two processes starting at once must not both create.
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(text("create schema if not exists cw_sync"))
-        if fault := versions.fault(connection):
+        here = versions.version(connection)
+        if fault := versions.fault(here):
             raise WarehouseError(fault)
-        versions.upgrade(connection)
+        versions.upgrade(connection, here)
         create_tables(connection, tenant, entities)
         track(connection, tenant, columns, and_before=kept)
 
@@ -48,7 +49,7 @@ def migrate(
 def version_fault(dsn: str) -> str | None:
     """What is wrong with the warehouse's version, or None. Changes nothing."""
     with _connected(dsn) as connection:
-        return versions.fault(connection)
+        return versions.fault(versions.version(connection))
 
 
 @contextmanager

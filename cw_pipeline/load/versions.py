@@ -28,9 +28,8 @@ def version(connection: Connection) -> str | None:
     return found
 
 
-def fault(connection: Connection) -> str | None:
-    """What is wrong with the warehouse's version, or None."""
-    here = version(connection)
+def fault(here: str | None) -> str | None:
+    """What is wrong with a warehouse of this version, or None."""
     if here is None or here in known():
         return None
     return (
@@ -39,9 +38,9 @@ def fault(connection: Connection) -> str | None:
     )
 
 
-def upgrade(connection: Connection) -> None:
-    """Brings the state schema to the newest version, in the caller's transaction."""
-    if version(connection) == known()[-1]:
+def upgrade(connection: Connection, here: str | None) -> None:
+    """Brings the state schema from this version to the newest, in the caller's transaction."""
+    if here == known()[-1]:
         return
     # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
     from alembic import command  # noqa: PLC0415
