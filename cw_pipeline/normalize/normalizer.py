@@ -70,8 +70,7 @@ class Normalizer:
     def _add_typed(self, raw: msgspec.Raw, page: Page, source: int | None) -> None:
         shape = self._shape
         try:
-            if not page.add(shape, struct := shape.decode(raw), source):
-                page.rejects.append(_homeless(struct))
+            _add(page, shape, shape.decode(raw), source)
         except (msgspec.DecodeError, ValueError):
             self._exactly(raw, page, source)
 
@@ -83,7 +82,7 @@ class Normalizer:
         """A record as typed as it gets, with what had to be mended for it."""
         if isinstance(raw, msgspec.Raw):
             if (struct := self._shape.decode_one(bytes(raw))) is not None:
-                self._add(page, struct, source)
+                _add(page, self._shape, struct, source)
                 return
             raw = _decoded(raw)
         if not isinstance(raw, dict):
@@ -97,13 +96,18 @@ class Normalizer:
             page.rejects.append(_reject(raw, mended))
         else:
             struct = msgspec.convert(mended.clean, self._shape.struct)
-            self._add(page, struct, source, mended.spill or None)
+            _add(page, self._shape, struct, source, mended.spill or None)
 
-    def _add(
-        self, page: Page, struct: Any, source: int | None, spill: dict[str, Any] | None = None
-    ) -> None:
-        if not page.add(self._shape, struct, source, spill):
-            page.rejects.append(_homeless(struct))
+
+def _add(
+    page: Page,
+    shape: Shape,
+    struct: Any,
+    source: int | None,
+    spill: dict[str, Any] | None = None,
+) -> None:
+    if not page.add(shape, struct, source, spill):
+        page.rejects.append(_homeless(struct))
 
 
 def id_of(body: Data) -> list[int]:

@@ -39,8 +39,11 @@ class Sift:
         """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
         if self._sieve is None:
             return self._normalizer.batch(body.open(), parent_id=parent_id, start=start)
-        sight = self._sieve.look(body.open()) if self.known else None
-        if sight is None or self.known is None or len(sight.ids) < _WORTH:
+        if self.known is None:
+            return self._typed(body, self._sieve.seed)
+        body = Body(body.open())  # once, for who looks and for who types
+        sight = self._sieve.look(body.open())
+        if sight is None or len(sight.ids) < _WORTH:
             return self._typed(body, self._sieve.seed)
         return self._sifted(body, sight, self.known(sight.ids), self._sieve.seed)
 
