@@ -287,7 +287,8 @@ def test_receivables_of_a_past_month_are_as_they_were_then(connection: psycopg.C
     add(connection, "finance_invoices", id=1, balance=0, **given)  # paid after two parts
     add(connection, "finance_invoices", id=2, balance=70, **given)  # nobody paid
     add(connection, "finance_invoices", id=3, balance=-5, **{**given, "type": "CreditMemo"})
-    add(connection, "finance_invoices", id=4, balance=9, **{**given, "date": NOW.date()})
+    today = NOW.astimezone(ZoneInfo(ZONE)).date()
+    add(connection, "finance_invoices", id=4, balance=9, **{**given, "date": today})
     for own, value, days in ((1, "100", 45), (1, "40", 1)):
         connection.execute(
             "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
@@ -295,8 +296,7 @@ def test_receivables_of_a_past_month_are_as_they_were_then(connection: psycopg.C
             [own, value, NOW - timedelta(days=days)],
         )
     connection.commit()
-    today = NOW.astimezone(ZoneInfo(ZONE)).date()
-    ends = [NOW.astimezone(ZoneInfo(ZONE)).date()]
+    ends = [today]
     while (NOW.date() - ends[-1]).days < 70:
         ends.append(ends[-1].replace(day=1) - timedelta(days=1))
     true = set()
