@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh3_64_intdigest
 
 from cw_pipeline import wire
-from cw_pipeline.model import Batch, Drift, Entity, Packed, Reject
+from cw_pipeline.model import Batch, Data, Drift, Entity, Packed, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from typing_extensions import Buffer
+
     from cw_pipeline.model import Row
+    from cw_pipeline.normalize.compiled import Run
     from cw_pipeline.normalize.shapes import Shape
 
 _HALF = 2**63  # bigint is signed
@@ -22,13 +25,7 @@ _PARENT = wire.before(1)  # what an array's row begins with
 _NEXT = b"|"  # between the tables of a record
 
 
-def packers(entity: Entity) -> list[wire.Packer]:
-    """What packs the rows of the entity's own table, and those of each of its arrays."""
-    tables = (entity.row_columns, *(array.row_columns for array in entity.arrays))
-    return [wire.packer(columns) for columns in tables]
-
-
-def digest(data: bytes | bytearray, seed: int = 0) -> int:
+def digest(data: Buffer, seed: int = 0) -> int:
     """A hash that fits a bigint."""
     return xxh3_64_intdigest(data, seed) - _HALF
 
@@ -39,23 +36,16 @@ class Page:
     `outside` is the parent's id, of a child; `start` the position of the first record.
     """
 
-    def __init__(
-        self,
-        entity: Entity,
-        packers: Sequence[wire.Packer],
-        outside: tuple[int, ...],
-        start: int,
-    ) -> None:
+    def __init__(self, entity: Entity, outside: tuple[int, ...], start: int) -> None:
         self._has_id = entity.has_id
-        self._packers = packers
         self._outside = outside
         self._start = start
         self._keys = wire.before(len(entity.outside_key))
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
-        self._buffers = [bytearray() for _ in packers]
-        self._ends: list[list[int]] = [[] for _ in packers]
+        self._buffers = [bytearray() for _ in (entity, *entity.arrays)]
+        self._ends: list[list[int]] = [[] for _ in self._buffers]
         self.rejects: list[Reject] = []
         self.drift: list[Drift] = []
 
@@ -63,16 +53,43 @@ class Page:
         self, shape: Shape, struct: Any, source: int | None, spill: dict[str, Any] | None = None
     ) -> bool:
         """Takes a record in, `source` being its hash as it came. False if it has no id."""
-        position = self._start + len(self._ids)
-        keys = self._outside if self._has_id else (*self._outside, position)
+        keys = self.keys
         row = shape.row(struct, keys, spill)
-        own = row[shape.id_at] if self._has_id else position
+        own = row[shape.id_at] if self._has_id else keys[-1]
         if own is None:
             return False
-        self._pack(row, shape.array_rows(own, struct), source)
+        self._pack(shape.packers, row, shape.array_rows(own, struct), source)
         self._ids.append(own)
         self._stamps.append(None if shape.stamp_at is None else row[shape.stamp_at])
         return True
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """What the next record's row begins with: what it does not carry itself."""
+        return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
+
+    def extend(self, run: Run, body: Data, seed: int | None) -> None:
+        """Takes a run of records in, which stand in `body`. `seed`: that of their hashes."""
+        base = len(self._buffers[0])
+        for at, (rows, ends) in enumerate(zip(run.tables, run.ends, strict=True)):
+            begin = len(self._buffers[at])
+            self._ends[at] += [begin + end for end in ends] if begin else ends
+            self._buffers[at] += rows
+        self._ids += run.ids
+        self._stamps += run.stamps
+        self._hash(run, body, seed, base)
+
+    def _hash(self, run: Run, body: Data, seed: int | None, base: int) -> None:
+        """Puts the hashes of a run's records into the places that were left for them."""
+        own, hashed, sent = self._buffers[0], memoryview(run.hashed), memoryview(body)
+        begin = 0
+        for span, end, row_end in zip(run.spans, run.hashed_ends, run.ends[0], strict=True):
+            row_hash = digest(hashed[begin:end])
+            source = None if seed is None else digest(sent[slice(*span)], seed) ^ row_hash
+            packed = wire.hashes(source, row_hash)
+            own[base + row_end - len(packed) : base + row_end] = packed
+            self._hashes.append(row_hash)
+            begin = end
 
     def batch(self) -> Batch:
         """All of it."""
@@ -89,10 +106,16 @@ class Page:
             drift=tuple(self.drift),
         )
 
-    def _pack(self, row: Row, arrays: Sequence[Sequence[Row]], source: int | None) -> None:
+    def _pack(
+        self,
+        packers: Sequence[wire.Packer],
+        row: Row,
+        arrays: Sequence[Sequence[Row]],
+        source: int | None,
+    ) -> None:
         """Appends the record's rows. Its own ends with its hash, which is of all of them."""
         own, *others = self._buffers
-        pack, *array_packs = self._packers
+        pack, *array_packs = packers
         begin = len(own)
         pack(row, own)
         del own[-_HASHES:]

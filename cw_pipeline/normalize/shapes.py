@@ -34,6 +34,10 @@ class Shape:
         self._arrays = getter(node, [(array.field,) for array in entity.arrays])
         self._row = reader(node, entity.columns, _FINISH, outside, ("extra", "source", "row"))
         self._nowhere = (0,) * len(outside)
+        self.packers = [
+            wire.packer(columns)
+            for columns in (entity.row_columns, *(array.row_columns for array in entity.arrays))
+        ]
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
         self.stamp_at = paths.index(STAMP) if entity.stamped else None
 

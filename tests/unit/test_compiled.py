@@ -1,0 +1,142 @@
+"""Compiled code makes of a page what Python makes of it, to the byte, or leaves it to Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+
+from cw_pipeline import normalize
+from cw_pipeline.bench.records import Records
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.normalize import Normalizer
+from cw_pipeline.normalize import library as built
+from cw_pipeline.normalize.compiled import compiled
+from cw_pipeline.normalize.library import library
+from cw_pipeline.normalize.sieve import Sieve
+from cw_pipeline.normalize.tree import tree
+from cw_pipeline.paths import ROOT
+from tests.unit.mangled import TICKETS, differences, reading_by
+from tests.unit.sent import outside, page_of, pages
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Batch
+
+SOURCES = Path(normalize.__file__).parent / "c"
+CC = shutil.which("cc") or ""
+STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
+
+
+pytestmark = pytest.mark.skipif(not CC, reason="needs a C compiler")
+
+
+def batch_by(compiler: str, entity: str, body: bytes) -> Batch:
+    with reading_by(compiler):
+        return Normalizer(CATALOG[entity]).batch(body, seed=5, **outside(entity))
+
+
+@settings(max_examples=150, deadline=None)
+@given(pages(odds=True))
+def test_a_page_becomes_the_same_rows_and_rejects(page: tuple[str, list[dict[str, Any]]]) -> None:
+    entity, some = page
+    body = page_of(*some)
+    here, there = batch_by("cc", entity, body), batch_by("", entity, body)
+    assert set(here.drift) == set(there.drift)
+    for part in ("read", "cursor", "ids", "stamps", "hashes", "tables", "rejects"):
+        assert getattr(here, part) == getattr(there, part)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_page_becomes_the_same_or_is_broken_both_ways(seed: int) -> None:
+    assert differences(200, seed) == []
+
+
+def test_it_never_leaves_its_memory() -> None:
+    """The compiler's sanitizers end the process where it does."""
+    asan = subprocess.run(
+        [CC, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(asan).is_absolute():
+        pytest.skip("this compiler has no sanitizers")
+    sane = {
+        "CFLAGS": "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all",
+        "LD_PRELOAD": asan,
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "PYTHONMALLOC": "malloc",  # each body on its own, so that one byte too many is seen
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.mangled", "300", "77"],
+        env=os.environ | sane,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
+    flags = [*STRICT.split(), "-O2", "-std=c11", "-shared", "-fPIC"]
+    command = [CC, *flags, "-o", str(tmp_path / "records.so"), str(SOURCES / "records.c")]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stderr == ""
+
+
+def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> None:
+    records = Records(30)
+    normalizer = Normalizer(TICKETS)
+    normalizer.batch(b"[" + records.raw(1, odd=True) + b"]")
+    code = normalizer._compiled
+    assert code is not None
+    for odd in (False, True):
+        body = b"[" + b",".join(records.raw(at, odd=odd) for at in range(30)) + b"]"
+        run = code.read(body, 0, (), sourced=True)
+        assert run is not None
+        assert (len(run.ids), run.refused) == (30, None)
+
+
+def test_a_field_is_not_looked_for_among_those_of_another_object() -> None:
+    code = compiled(TICKETS, tree(TICKETS))
+    assert code is not None
+    run = code.read(b'[{"id": 1, "board": {"identifier": "x", "colour": 1}}]', 0, (), sourced=False)
+    assert run is not None
+    assert run.refused == (1, 53)
+
+
+def test_what_is_seen_of_a_page_without_typing_it_is_the_same() -> None:
+    records = Records(30)
+    body = b"[" + b",".join(records.raw(at) for at in range(30)) + b"]"
+    with reading_by("cc"):
+        here = Sieve(TICKETS).look(body)
+    with reading_by(""):
+        there = Sieve(TICKETS).look(body)
+    assert here is not None
+    assert there is not None
+    assert (here.ids, here.stamps, here.sources) == (there.ids, there.stamps, there.sources)
+    assert here.body([3, 7]) == there.body([3, 7])
+
+
+@pytest.mark.parametrize("compiler", ["", "no-such-compiler", "false"])
+def test_without_a_compiler_that_works_python_reads_everything(
+    compiler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(built, "_folders", lambda: [tmp_path])
+    with reading_by(compiler):
+        assert library() is None
+        assert list(Normalizer(TICKETS).batch(b'[{"id": 1}]').ids) == [1]
+
+
+def test_where_ours_cannot_be_written_the_users_own_folder_takes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    monkeypatch.setattr(built, "_folders", lambda: [blocked, tmp_path / "own"])
+    with reading_by("cc"):
+        assert library() is not None
+    assert [file.suffix for file in (tmp_path / "own").iterdir()] == [".so"]
