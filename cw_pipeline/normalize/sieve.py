@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
+from typing_extensions import Buffer
 
+from cw_pipeline.model import STAMP
+from cw_pipeline.normalize.compiled import compiled
 from cw_pipeline.normalize.page import digest
+from cw_pipeline.normalize.tree import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cw_pipeline.model import Data, Entity
 
 _EDITION = 1  # of normalize: a change in what it makes of a record must not leave old rows alone
@@ -34,6 +37,9 @@ class _Known(msgspec.Struct, gc=False, rename={"info": "_info"}):
 
 _KNOWN = msgspec.json.Decoder(list[_Known])
 
+Seen: TypeAlias = tuple[Sequence[int], Sequence[datetime | None], Sequence[Buffer]]
+"""Ids, stamps and texts of records."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -42,7 +48,7 @@ class Sight:
     ids: Sequence[int]
     stamps: Sequence[datetime | None]
     sources: Sequence[int]
-    records: Sequence[msgspec.Raw]
+    records: Sequence[Buffer]
 
     def body(self, some: Sequence[int]) -> bytes:
         """A page of just these records."""
@@ -59,13 +65,28 @@ class Sieve:
         made_of = (_EDITION, entity.columns, entity.arrays)
         self.seed = digest(repr(made_of).encode()) % 2**64
         self._stamped = entity.stamped
+        shown = tuple(column for column in entity.columns if column.path in (("id",), STAMP))
+        shows = replace(entity, columns=shown, arrays=())
+        self._compiled = compiled(shows, tree(shows), is_closed=False)
 
     def look(self, body: Data) -> Sight | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
         try:
-            known, records = _KNOWN.decode(body), _RAW.decode(body)
+            ids, stamps, records = self._seen_compiled(bytes(body)) or self._seen(body)
         except msgspec.DecodeError:
             return None
+        return Sight(ids, stamps, [digest(record, self.seed) for record in records], records)
+
+    def _seen_compiled(self, body: bytes) -> Seen | None:
+        if self._compiled is None:
+            return None
+        run = self._compiled.read(body, 0, (), sourced=False)
+        if run is None or run.refused is not None:
+            return None
+        whole = memoryview(body)
+        return run.ids, run.stamps, [whole[begin:end] for begin, end in run.spans]
+
+    def _seen(self, body: Data) -> Seen:
+        known, records = _KNOWN.decode(body), _RAW.decode(body)
         stamps = [one.stamp if self._stamped else None for one in known]
-        sources = [digest(record, self.seed) for record in records]
-        return Sight([one.id for one in known], stamps, sources, records)
+        return [one.id for one in known], stamps, records
