@@ -29,7 +29,6 @@ from cw_pipeline.load.owner import claim
 from cw_pipeline.normalize.private import Privacy
 from cw_pipeline.passes.engine import Engine, Limits
 from cw_pipeline.passes.private import hide_stored
-from cw_pipeline.passes.typist import SELDOM
 from cw_pipeline.publish.custom_fields import refresh_custom_views
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
 _MALLOC = {-8: 1, -1: 64 << 20, -3: 3 << 20}
 """malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
+_SELDOM = 50_000  # objects that are new: what two pages make, and some more; none in a cycle
 
 
 def limits(settings: Settings) -> Limits:
@@ -192,9 +192,7 @@ def connected(
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         stack.enter_context(_collecting_seldom())
         _keep_blocks()
-        engine = Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
-        stack.callback(engine.typist.close)
-        yield engine
+        yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
         refresh_custom_views(dsn(settings), settings.schema_)
 
 
@@ -202,7 +200,7 @@ def connected(
 def _collecting_seldom() -> Iterator[None]:
     """A page makes ten thousand tuples at once, none in a cycle; to look was a tenth of the CPU."""
     before = gc.get_threshold()
-    gc.set_threshold(max(SELDOM, before[0]), *before[1:])
+    gc.set_threshold(max(_SELDOM, before[0]), *before[1:])
     try:
         yield
     finally:

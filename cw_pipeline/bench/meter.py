@@ -62,7 +62,7 @@ class Meter:
     def _read(self) -> Spent:
         return Spent(
             time.monotonic(),
-            _client(),
+            time.process_time(),
             _of_all(self._postmaster) if self._postmaster else None,
             _seconds(self._server, _OWN) if self._server and _PROC.exists() else None,
             _wal(self._connection),
@@ -70,25 +70,17 @@ class Meter:
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, and each of those it has started, in bytes."""
-    own = os.getpid()
+    """The most memory this process has held, in bytes."""
     if _PROC.exists():  # what getrusage says there may be the parent's, from before the exec
-        return _most_held(own) + sum(map(_most_held, _children(own)))
+        return _most_held()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _most_held(pid: int) -> int:
-    status = (_PROC / str(pid) / "status").read_text()
+def _most_held() -> int:
+    status = (_PROC / "self" / "status").read_text()
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines["VmHWM"].split()[0]) * 1024
-
-
-def _client() -> float:
-    """The CPU seconds of this process and of those it has started."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    gone = spent.ru_utime + spent.ru_stime
-    return time.process_time() + gone + (_of_children(os.getpid()) if _PROC.exists() else 0.0)
 
 
 def _postmaster(connection: Connection[Any]) -> int | None:

@@ -32,13 +32,12 @@ def main(what: str, server: int | None) -> None:
         done = _proof(engine, settings) if what == "proof" else _sync(engine, settings, what)
         spent = meter.spent()
         asked, lanes = engine.source.tally.requests, engine.limits.lanes
-        memory = peak_memory()  # while the second process is there
     told = {
         **spent.plain(),
         **done,
         "requests": asked,
         "lanes": lanes,
-        "memory": memory,
+        "memory": peak_memory(),
         "process_cpu": time.process_time(),
     }
     sys.stdout.write(json.dumps(told))

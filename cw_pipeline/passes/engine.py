@@ -9,7 +9,6 @@ from threading import Condition, Event
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.errors import Interrupted
-from cw_pipeline.passes.typist import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,7 +89,6 @@ class Engine:
     fetchers: Executor
     dagster_run_id: str | None = None
     privacy: Privacy | None = None
-    typist: Typist = field(default_factory=Typist)
     desk: Desk = field(default_factory=lambda: Desk(_DESK))
     stopping: Event = field(default_factory=Event)
 

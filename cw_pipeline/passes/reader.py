@@ -42,7 +42,7 @@ class Reader:
         self._engine = engine
         self._entity = entity
         self._veil = engine.privacy.veil(entity) if engine.privacy else None
-        self.sift = Sift(entity, engine.typist, known)
+        self.sift = Sift(entity, known)
         self._good = 0
         self._suspects: dict[int, int] = {}
         self.tally = Tally()

@@ -14,7 +14,6 @@ from cw_pipeline.normalize.sieve import Sieve
 if TYPE_CHECKING:
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.normalize.sieve import Sight
-    from cw_pipeline.passes.typist import Typist
 
 _WORTH = 100  # records: fewer are typed in less time than asking what is stored takes
 
@@ -28,11 +27,9 @@ class Sift:
     Records of children and of lists without ids are always typed: their pages are small.
     """
 
-    def __init__(self, entity: Entity, typist: Typist, known: Known | None) -> None:
-        self._entity = entity
+    def __init__(self, entity: Entity, known: Known | None) -> None:
         self._normalizer = Normalizer(entity)
         self._sieve = Sieve(entity) if entity.has_id and entity.parent is None else None
-        self._typist = typist
         self.known = known
 
     def batch(self, body: Body, parent_id: int | None, start: int) -> Batch:
@@ -68,7 +65,7 @@ class Sift:
         return _with_known(typed, sight, same)
 
     def _typed(self, body: Body, seed: int) -> Batch:
-        return self._typist.batch(self._entity, self._normalizer, body, seed)
+        return self._normalizer.batch(body.open(), seed=seed)
 
 
 def _with_known(typed: Batch, sight: Sight, same: Sequence[int]) -> Batch:

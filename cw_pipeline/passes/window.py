@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import SourceRefused, TooManyRejects
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint, IdRange, Window
-from cw_pipeline.passes.ranges import Ranges, left, parts, split
+from cw_pipeline.passes.ranges import Ranges, parts, split
 from cw_pipeline.passes.reader import NotForward
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Batch
     from cw_pipeline.passes.reader import Walk
     from cw_pipeline.passes.work import Work
-
-
-_LARGE = 16_000  # ids of a first load for which starting a second process pays
 
 
 class Unfilterable(Exception):
@@ -91,8 +88,6 @@ class WindowPass:
         ranges = [checkpoint.tail, *checkpoint.ranges]
         if window.since is None and not checkpoint.ranges:
             ranges = self._split(checkpoint)
-        if checkpoint.watermark is None and sum(map(left, ranges)) >= _LARGE:
-            self.work.engine.typist.start()
         alone = len(ranges) == 1
         Ranges(
             self.work, lambda ids, among: self._read_range(ids, window, among, alone=alone)

@@ -355,14 +355,24 @@ MUTANTS = (
         ("tests/story/test_sync_sift.py",),
     ),
     Mutant(
-        "a page that was with a process that died is left out",
+        "what compiled code refuses is left out",
         (
             (
-                "passes/typist.py",
-                "        return normalizer.batch(body.open(), seed=seed)",
-                "        return normalizer.batch(b'[]' if answer else body.open(), seed=seed)",
+                "normalize/normalizer.py",
+                "            self._exactly(msgspec.Raw(body[refused:begin]), page, seed)",
+                "            page.drift += ()",
             ),
         ),
-        ("tests/story/test_typist.py",),
+        ("tests/unit/test_normalize.py", "tests/unit/test_compiled.py"),
+    ),
+    Mutant(
+        "compiled code looks at no leap years",
+        (("normalize/c/wire.h", "(month == 2 && leap)", "(month == 2 && leap && year < 1)"),),
+        ("tests/unit/test_compiled.py",),
+    ),
+    Mutant(
+        "compiled code leaves fields out that the catalog does not know",
+        (("normalize/c/records.c", "object->closed || !skip_value", "!skip_value"),),
+        ("tests/unit/test_compiled.py",),
     ),
 )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def test_every_break_still_fits_the_code() -> None:
     for mutant in MUTANTS:
         for module, text in mutant.broken().items():
-            compile(text, module, "exec")
+            if module.endswith(".py"):
+                compile(text, module, "exec")
 
 
 @pytest.mark.timeout(0)  # as long as the tests take that are to see it
