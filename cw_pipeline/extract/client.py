@@ -23,7 +23,7 @@ from cw_pipeline.extract.auth import Impersonation, basic
 from cw_pipeline.extract.breaker import Breaker
 from cw_pipeline.extract.gate import Gate
 from cw_pipeline.extract.pace import Pace
-from cw_pipeline.extract.question import Question, opened, received, text, why
+from cw_pipeline.extract.question import Question, opened, text, why
 from cw_pipeline.extract.response import check, http_date
 from cw_pipeline.extract.retry import BACKGROUND, INTERACTIVE, Policy, RetryBudget, retried
 from cw_pipeline.extract.tally import Tally
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from cw_pipeline.extract.query import Query
     from cw_pipeline.extract.site import Credentials, Site
-    from cw_pipeline.model import Body
 
 T = TypeVar("T")
 
@@ -118,17 +117,7 @@ class ConnectWise:
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self._anywhere(Question.of(query), read, tallies, policy)[0]
-
-    def page(
-        self,
-        query: Query,
-        check: Callable[[bytes], object],
-        *tallies: Tally,
-        policy: Policy | None = None,
-    ) -> Body:
-        """The answer as it came, once `check` has found nothing broken in it. Raises as `ask`."""
-        return self._anywhere(Question.of(query), check, tallies, policy)[1]
+        return self._anywhere(Question.of(query), read, tallies, policy)
 
     def get(
         self,
@@ -138,7 +127,7 @@ class ConnectWise:
         policy: Policy | None = None,
     ) -> T:
         """What `read` makes of the answer to a GET below the API's base."""
-        return self._anywhere(Question(path), read, tallies, policy)[0]
+        return self._anywhere(Question(path), read, tallies, policy)
 
     def answers(self, *tallies: Tally) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
@@ -161,7 +150,7 @@ class ConnectWise:
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
             question = Question(url, anonymous=True)
-            info, _ = self._asked(question, msgspec.json.decode, (), self._policy)
+            info = self._asked(question, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
             raise ConfigError(f"CW_SITE: no ConnectWise answers there ({error})") from error
         if not isinstance(info, dict) or not info.get("Codebase"):
@@ -179,7 +168,7 @@ class ConnectWise:
         read: Callable[[bytes], T],
         tallies: tuple[Tally, ...],
         policy: Policy | None,
-    ) -> tuple[T, Body]:
+    ) -> T:
         """Asks at the known base; on a 404 once more where company info now says it is."""
         with self._lock:
             if not self._base:
@@ -203,14 +192,14 @@ class ConnectWise:
         read: Callable[[bytes], T],
         tallies: tuple[Tally, ...],
         policy: Policy,
-    ) -> tuple[T, Body]:
-        """What `read` makes of the answer, and the answer as it came."""
+    ) -> T:
+        """What `read` makes of the answer."""
         counted = (self.tally, *tallies)
 
-        def once() -> tuple[T, Body]:
-            body, sent = self._patiently(question, counted, policy.patience)
+        def once() -> T:
+            body = self._patiently(question, counted, policy.patience)
             try:
-                return read(body), sent
+                return read(body)
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
 
@@ -230,10 +219,8 @@ class ConnectWise:
         self._breaker.answered()
         return answer
 
-    def _patiently(
-        self, question: Question, tallies: tuple[Tally, ...], patience: float
-    ) -> tuple[bytes, Body]:
-        """The body, and as it came, after however many pauses ConnectWise asks for."""
+    def _patiently(self, question: Question, tallies: tuple[Tally, ...], patience: float) -> bytes:
+        """The body, after however many pauses ConnectWise asks for."""
         while True:
             try:
                 return self._send(question, tallies)
@@ -247,7 +234,7 @@ class ConnectWise:
                 for tally in tallies:
                     tally.add(retries=1)
 
-    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> tuple[bytes, Body]:
+    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> bytes:
         with self._pace.slot():
             waited = self._gate.enter()
             for tally in tallies:
@@ -256,11 +243,10 @@ class ConnectWise:
             response, raw = self._exchanged(question)
             took = time.monotonic() - started
         self._now = http_date(response.headers.get("date", "")) or self._now
-        sent = received(raw, response.headers)
-        body = opened(sent, question)
+        body = opened(raw, response.headers, question)
         check(response.status_code, response.headers, body, str(question))
         self._pace.answered(took, (question.list, len(raw).bit_length()))
-        return body, sent
+        return body
 
     def _exchanged(self, question: Question) -> tuple[httpx.Response, bytes]:
         headers = dict(question.headers)

@@ -10,7 +10,7 @@ import httpx
 from typing_extensions import override
 
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.model import Body
+from cw_pipeline.extract.inflate import inflated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,16 +51,12 @@ class Question:
         return f"{self.method} {self.url.split('/apis/3.0', 1)[-1]}"
 
 
-def received(raw: bytes, headers: Mapping[str, str]) -> Body:
-    """The body as it came."""
-    encoding = headers.get("content-encoding", "identity")
-    return Body(raw, deflated=encoding != "identity" and bool(raw))
-
-
-def opened(body: Body, question: Question) -> bytes:
+def opened(raw: bytes, headers: Mapping[str, str], question: Question) -> bytes:
     """What is in the body. Raises SourceBroken if it does not inflate."""
+    if not raw or headers.get("content-encoding", "identity") == "identity":
+        return raw
     try:
-        return bytes(body.open())
+        return inflated(raw)
     except ValueError as error:
         raise SourceBroken(f"{question}: {error}", 200) from error
 

@@ -12,7 +12,6 @@ from cw_pipeline.model.batch import Data as Data
 from cw_pipeline.model.batch import Drift as Drift
 from cw_pipeline.model.batch import Packed as Packed
 from cw_pipeline.model.batch import Reject as Reject
-from cw_pipeline.model.body import Body as Body
 from cw_pipeline.model.entity import STAMP as STAMP
 from cw_pipeline.model.entity import Array as Array
 from cw_pipeline.model.entity import Column as Column

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.model import Batch, Data, Entity, Reject
+from cw_pipeline.model import Batch, Entity, Reject
 from cw_pipeline.normalize.compiled import compiled
 from cw_pipeline.normalize.mend import Mended, mend, strip
 from cw_pipeline.normalize.page import Page, digest
@@ -52,7 +52,7 @@ class Normalizer:
 
     def batch(
         self,
-        body: Data,
+        body: bytes,
         *,
         parent_id: int | None = None,
         start: int = 0,
@@ -66,7 +66,7 @@ class Normalizer:
         """
         outside = () if parent_id is None else (parent_id,)
         page = Page(self._entity, outside, start)
-        if not self._read_compiled(bytes(body), page, seed):
+        if not self._read_compiled(body, page, seed):
             noted, page = page.drift, Page(self._entity, outside, start)
             self._read(body, page, seed)
             # Fields that were learned before it broke are not noted again.
@@ -90,7 +90,7 @@ class Normalizer:
             self._exactly(msgspec.Raw(body[refused:begin]), page, seed)
         return False
 
-    def _read(self, body: Data, page: Page, seed: int | None) -> None:
+    def _read(self, body: bytes, page: Page, seed: int | None) -> None:
         try:
             records = _RAW.decode(body)
         except msgspec.DecodeError as refused:
@@ -152,7 +152,7 @@ def _add(
         page.rejects.append(_homeless(struct))
 
 
-def id_of(body: Data) -> list[int]:
+def id_of(body: bytes) -> list[int]:
     """The ids of a page's records, in order. Raises SourceBroken if a record shows none.
 
     An answer that is no list of ids must not pass for an empty one: its records would be deleted.
@@ -170,7 +170,7 @@ def _decoded(raw: msgspec.Raw) -> Any:
         raise SourceBroken(f"the body is not JSON: {error}", 200, _head(bytes(raw))) from error
 
 
-def _leniently(body: Data, refused: Exception) -> list[Any]:
+def _leniently(body: bytes, refused: Exception) -> list[Any]:
     """Half surrogates are valid JSON to a lenient parser only; anything else is a broken body."""
     try:
         records = json.loads(body, parse_float=Decimal)
@@ -181,7 +181,7 @@ def _leniently(body: Data, refused: Exception) -> list[Any]:
     return records
 
 
-def _head(body: Data) -> str:
+def _head(body: bytes) -> str:
     return body[:2000].decode("utf-8", "replace")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh3_64_intdigest
 
 from cw_pipeline import wire
-from cw_pipeline.model import Batch, Data, Drift, Entity, Packed, Reject
+from cw_pipeline.model import Batch, Drift, Entity, Packed, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Page:
         """What the next record's row begins with: what it does not carry itself."""
         return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
 
-    def extend(self, run: Run, body: Data, seed: int | None) -> None:
+    def extend(self, run: Run, body: bytes, seed: int | None) -> None:
         """Takes a run of records in, which stand in `body`. `seed`: that of their hashes."""
         base = len(self._buffers[0])
         for at, (rows, ends) in enumerate(zip(run.tables, run.ends, strict=True)):
@@ -79,7 +79,7 @@ class Page:
         self._stamps += run.stamps
         self._hash(run, body, seed, base)
 
-    def _hash(self, run: Run, body: Data, seed: int | None, base: int) -> None:
+    def _hash(self, run: Run, body: bytes, seed: int | None, base: int) -> None:
         """Puts the hashes of a run's records into the places that were left for them."""
         own, hashed, sent = self._buffers[0], memoryview(run.hashed), memoryview(body)
         begin = 0

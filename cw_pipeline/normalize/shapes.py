@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cw_pipeline import wire
-from cw_pipeline.model import STAMP, Array, Data, Entity, Kind, Row
+from cw_pipeline.model import STAMP, Array, Entity, Kind, Row
 from cw_pipeline.normalize.tree import Node, getter, reader
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Shape:
         ]
 
 
-def is_plain(text: Data) -> bool:
+def is_plain(text: bytes) -> bool:
     """Whether there is no NUL in JSON, which Postgres does not take."""
     return _NEARLY_NUL not in text or _NUL not in text
 

@@ -16,7 +16,7 @@ from cw_pipeline.normalize.page import digest
 from cw_pipeline.normalize.tree import tree
 
 if TYPE_CHECKING:
-    from cw_pipeline.model import Data, Entity
+    from cw_pipeline.model import Entity
 
 _EDITION = 1  # of normalize: a change in what it makes of a record must not leave old rows alone
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
@@ -69,10 +69,10 @@ class Sieve:
         shows = replace(entity, columns=shown, arrays=())
         self._compiled = compiled(shows, tree(shows), is_closed=False)
 
-    def look(self, body: Data) -> Sight | None:
+    def look(self, body: bytes) -> Sight | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
         try:
-            ids, stamps, records = self._seen_compiled(bytes(body)) or self._seen(body)
+            ids, stamps, records = self._seen_compiled(body) or self._seen(body)
         except msgspec.DecodeError:
             return None
         return Sight(ids, stamps, [digest(record, self.seed) for record in records], records)
@@ -86,7 +86,7 @@ class Sieve:
         whole = memoryview(body)
         return run.ids, run.stamps, [whole[begin:end] for begin, end in run.spans]
 
-    def _seen(self, body: Data) -> Seen:
+    def _seen(self, body: bytes) -> Seen:
         known, records = _KNOWN.decode(body), _RAW.decode(body)
         stamps = [one.stamp if self._stamped else None for one in known]
         return [one.id for one in known], stamps, records

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
 from cw_pipeline.extract import BRIEF, Paging, Query, Tally, address
-from cw_pipeline.model import Body
 from cw_pipeline.normalize import id_of
 from cw_pipeline.passes.poison import is_timeout, isolate
 from cw_pipeline.passes.sift import Sift
@@ -68,7 +67,7 @@ class Reader:
         return self.settled(self.fetch(query), query, None, 0)
 
     def settled(
-        self, pending: Future[Body], query: Query, parent_id: int | None, start: int
+        self, pending: Future[bytes], query: Query, parent_id: int | None, start: int
     ) -> Batch:
         """A page, or what can be read of it, in order."""
         try:
@@ -102,7 +101,7 @@ class Reader:
 
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
-        body = self._engine.source.page(query, _check_sound, self.tally, policy=BRIEF)
+        body = self._engine.source.ask(query, _sound, self.tally, policy=BRIEF)
         return self._typed(body, query, parent_id, start)
 
     def ids(self, query: Query) -> list[int]:
@@ -166,21 +165,19 @@ class Reader:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
         return "" if self._veil else str(getattr(error, "answer", ""))
 
-    def fetch(self, query: Query, *, suspect: bool = False) -> Future[Body]:
+    def fetch(self, query: Query, *, suspect: bool = False) -> Future[bytes]:
         """A page's body, on its way. Raises Interrupted when the run is to end.
 
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
         self._engine.check()
         policy = BRIEF if suspect else None
-        page = self._engine.source.page
-        return self._engine.fetchers.submit(
-            lambda: page(query, _check_sound, self.tally, policy=policy)
-        )
+        ask = self._engine.source.ask
+        return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
-    def _typed(self, body: Body, query: Query, parent_id: int | None, start: int) -> Batch:
+    def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
-            body = Body(self._veil.body(bytes(body.open())))
+            body = self._veil.body(body)
         batch = self.sift.batch(body, parent_id, start)
         if not batch.rejects:
             return batch
@@ -249,12 +246,13 @@ class Walk:
         self._pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
 
 
-def _check_sound(body: bytes) -> None:
-    """Raises SourceBroken for what is no whole array. Typing comes later, with memory in bounds."""
+def _sound(body: bytes) -> bytes:
+    """The body. Raises SourceBroken for what is no whole array; typing comes later."""
     begin = body[:_EDGE].lstrip() or body.lstrip()
     end = body[-_EDGE:].rstrip() or body.rstrip()
     if not begin.startswith(b"[") or not end.endswith(b"]"):
         raise SourceBroken("the body is no JSON array", 200, body[:2000].decode("utf-8", "replace"))
+    return body
 
 
 def _check_order(query: Query, batch: Batch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
-from cw_pipeline.model import Body, Packed
+from cw_pipeline.model import Packed
 from cw_pipeline.normalize import Normalizer
 from cw_pipeline.normalize.sieve import Sieve
 
@@ -32,14 +32,13 @@ class Sift:
         self._sieve = Sieve(entity) if entity.has_id and entity.parent is None else None
         self.known = known
 
-    def batch(self, body: Body, parent_id: int | None, start: int) -> Batch:
+    def batch(self, body: bytes, parent_id: int | None, start: int) -> Batch:
         """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
         if self._sieve is None:
-            return self._normalizer.batch(body.open(), parent_id=parent_id, start=start)
+            return self._normalizer.batch(body, parent_id=parent_id, start=start)
         if self.known is None:
             return self._typed(body, self._sieve.seed)
-        body = Body(body.open())  # once, for who looks and for who types
-        sight = self._sieve.look(body.open())
+        sight = self._sieve.look(body)
         if sight is None or len(sight.ids) < _WORTH:
             return self._typed(body, self._sieve.seed)
         return self._sifted(body, sight, self.known(sight.ids), self._sieve.seed)
@@ -50,7 +49,7 @@ class Sift:
 
     def _sifted(
         self,
-        body: Body,
+        body: bytes,
         sight: Sight,
         known: Mapping[int, tuple[int, datetime | None]],
         seed: int,
@@ -60,12 +59,12 @@ class Sift:
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
             return self._typed(body, seed)
-        typed = self._typed(Body(sight.body(others)), seed)
+        typed = self._typed(sight.body(others), seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
         return _with_known(typed, sight, same)
 
-    def _typed(self, body: Body, seed: int) -> Batch:
-        return self._normalizer.batch(body.open(), seed=seed)
+    def _typed(self, body: bytes, seed: int) -> Batch:
+        return self._normalizer.batch(body, seed=seed)
 
 
 def _with_known(typed: Batch, sight: Sight, same: Sequence[int]) -> Batch:
