@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_int, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_int64, c_uint64, c_void_p
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
-from cw_pipeline import wire
 from cw_pipeline.normalize.library import library
 from cw_pipeline.normalize.plan import Plan, plan
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _NULL_STAMP = -(2**63)
 _FROM = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FACTS = 5  # begin, end, id, stamp, end of what is hashed; then the end in each table
+_FACTS = 6  # numbers of `struct facts`; the end in each table follows
 
 
 class Outcome(IntEnum):
@@ -38,16 +37,16 @@ class Outcome(IntEnum):
 class Run:
     """Records one after the other, and where it went on from there.
 
-    Record i stands in the body at `spans[i]`; what is to be hashed of it ends at `hashed_ends[i]`,
-    and its rows at `ends[t][i]` in `tables[t]`. `refused` is where the next record stands; None
-    if there is no more.
+    Record i stands in the body at `spans[i]`, has the hash `sources[i]` as it came (0 if that was
+    not wanted), and its rows end at `ends[t][i]` in `tables[t]`. `refused` is where the next
+    record stands; None if there is no more.
     """
 
     spans: Sequence[tuple[int, int]]
     ids: Sequence[int]
     stamps: Sequence[datetime | None]
-    hashed: bytes
-    hashed_ends: Sequence[int]
+    sources: Sequence[int]
+    hashes: Sequence[int]
     tables: Sequence[bytes]
     ends: Sequence[Sequence[int]]
     refused: tuple[int, int] | None
@@ -71,23 +70,23 @@ class Compiled:
         self._tables = shape.array_count + 1
         self._read = code.read_records
         self._read.argtypes = [
-            *(POINTER(Plan), c_int, c_void_p, c_int64),
+            *(POINTER(Plan), POINTER(c_uint64), c_void_p, c_int64),
             *(POINTER(c_int64), POINTER(c_int64), POINTER(_Buffer)),
         ]
         self._give_back = code.give_back
 
-    def read(self, body: bytes, begin: int, keys: Sequence[int], *, sourced: bool) -> Run | None:
+    def read(self, body: bytes, begin: int, keys: Sequence[int], seed: int | None) -> Run | None:
         """The records from `begin` on, up to the first that is refused; None of a broken body.
 
-        `keys` are the bigints that a row begins with. Room is left at its end for its hashes;
-        `sourced`: that of the record as it came is one of them.
+        `keys` are the bigints that a row begins with, `seed` that of the records' hashes as they
+        came, which are taken if it is given.
         """
-        made = (_Buffer * (self._tables + 2))()
+        made = (_Buffer * (self._tables + 1))()
         span = (c_int64 * 2)(begin, 0)
         key_values = (c_int64 * (len(keys) + 1))(*keys)
         try:
-            tail = len(wire.hashes(0 if sourced else None, 0))
-            outcome = self._read(self._plan, tail, body, len(body), span, key_values, made)
+            seeded = None if seed is None else c_uint64(seed)
+            outcome = self._read(self._plan, seeded, body, len(body), span, key_values, made)
             if outcome == Outcome.NO_MEMORY:
                 raise MemoryError
             if outcome == Outcome.BROKEN:
@@ -98,17 +97,17 @@ class Compiled:
 
 
 def _run(made: ctypes.Array[_Buffer], refused: tuple[int, int] | None) -> Run:
-    facts, hashed, *tables = (buffer.bytes() for buffer in made)
+    facts, *tables = (buffer.bytes() for buffer in made)
     numbers = memoryview(facts).cast("q")
-    begins, ends, ids, stamps, hashed_ends, *row_ends = (
+    begins, ends, ids, stamps, sources, hashes, *row_ends = (
         numbers[at :: _FACTS + len(tables)].tolist() for at in range(_FACTS + len(tables))
     )
     return Run(
         spans=list(zip(begins, ends, strict=True)),
         ids=ids,
         stamps=[None if at == _NULL_STAMP else _FROM + at * _MICROSECOND for at in stamps],
-        hashed=hashed,
-        hashed_ends=hashed_ends,
+        sources=sources,
+        hashes=hashes,
         tables=tables,
         ends=row_ends,
         refused=refused,

@@ -80,10 +80,10 @@ class Normalizer:
         """
         begin = 0
         while (code := self._compiled) is not None:
-            run = code.read(body, begin, page.keys, sourced=seed is not None)
+            run = code.read(body, begin, page.keys, seed)
             if run is None:
                 return False
-            page.extend(run, body, seed)
+            page.extend(run)
             if run.refused is None:
                 return True
             refused, begin = run.refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh64_intdigest
 
 from cw_pipeline import wire
 from cw_pipeline.model import Batch, Drift, Entity, Packed, Reject
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from typing_extensions import Buffer
+    from msgspec import Raw
 
     from cw_pipeline.model import Row
     from cw_pipeline.normalize.compiled import Run
@@ -25,9 +25,9 @@ _PARENT = wire.before(1)  # what an array's row begins with
 _NEXT = b"|"  # between the tables of a record
 
 
-def digest(data: Buffer, seed: int = 0) -> int:
+def digest(data: bytes | bytearray | Raw, seed: int = 0) -> int:
     """A hash that fits a bigint."""
-    return xxh3_64_intdigest(data, seed) - _HALF
+    return xxh64_intdigest(data, seed) - _HALF
 
 
 class Page:
@@ -68,28 +68,15 @@ class Page:
         """What the next record's row begins with: what it does not carry itself."""
         return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
 
-    def extend(self, run: Run, body: bytes, seed: int | None) -> None:
-        """Takes a run of records in, which stand in `body`. `seed`: that of their hashes."""
-        base = len(self._buffers[0])
+    def extend(self, run: Run) -> None:
+        """Takes a run of records in."""
         for at, (rows, ends) in enumerate(zip(run.tables, run.ends, strict=True)):
             begin = len(self._buffers[at])
             self._ends[at] += [begin + end for end in ends] if begin else ends
             self._buffers[at] += rows
         self._ids += run.ids
         self._stamps += run.stamps
-        self._hash(run, body, seed, base)
-
-    def _hash(self, run: Run, body: bytes, seed: int | None, base: int) -> None:
-        """Puts the hashes of a run's records into the places that were left for them."""
-        own, hashed, sent = self._buffers[0], memoryview(run.hashed), memoryview(body)
-        begin = 0
-        for span, end, row_end in zip(run.spans, run.hashed_ends, run.ends[0], strict=True):
-            row_hash = digest(hashed[begin:end])
-            source = None if seed is None else digest(sent[slice(*span)], seed) ^ row_hash
-            packed = wire.hashes(source, row_hash)
-            own[base + row_end - len(packed) : base + row_end] = packed
-            self._hashes.append(row_hash)
-            begin = end
+        self._hashes += run.hashes
 
     def batch(self) -> Batch:
         """All of it."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from typing_extensions import Buffer
 
 from cw_pipeline.model import STAMP
 from cw_pipeline.normalize.compiled import compiled
@@ -16,9 +14,13 @@ from cw_pipeline.normalize.page import digest
 from cw_pipeline.normalize.tree import tree
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
     from cw_pipeline.model import Entity
 
-_EDITION = 1  # of normalize: a change in what it makes of a record must not leave old rows alone
+_EDITION = 2  # of normalize: a change in what it makes of a record must not leave old rows alone
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -36,9 +38,6 @@ class _Known(msgspec.Struct, gc=False, rename={"info": "_info"}):
 
 
 _KNOWN = msgspec.json.Decoder(list[_Known])
-
-Seen: TypeAlias = tuple[Sequence[int], Sequence[datetime | None], Sequence[Buffer]]
-"""Ids, stamps and texts of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +70,23 @@ class Sieve:
 
     def look(self, body: bytes) -> Sight | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
-        try:
-            ids, stamps, records = self._seen_compiled(body) or self._seen(body)
-        except msgspec.DecodeError:
-            return None
-        return Sight(ids, stamps, [digest(record, self.seed) for record in records], records)
+        return self._by_compiled_code(body) or self._by_python(body)
 
-    def _seen_compiled(self, body: bytes) -> Seen | None:
+    def _by_compiled_code(self, body: bytes) -> Sight | None:
         if self._compiled is None:
             return None
-        run = self._compiled.read(body, 0, (), sourced=False)
+        run = self._compiled.read(body, 0, (), self.seed)
         if run is None or run.refused is not None:
             return None
         whole = memoryview(body)
-        return run.ids, run.stamps, [whole[begin:end] for begin, end in run.spans]
+        records = [whole[begin:end] for begin, end in run.spans]
+        return Sight(run.ids, run.stamps, run.sources, records)
 
-    def _seen(self, body: bytes) -> Seen:
-        known, records = _KNOWN.decode(body), _RAW.decode(body)
+    def _by_python(self, body: bytes) -> Sight | None:
+        try:
+            known, records = _KNOWN.decode(body), _RAW.decode(body)
+        except msgspec.DecodeError:
+            return None
         stamps = [one.stamp if self._stamped else None for one in known]
-        return [one.id for one in known], stamps, records
+        sources = [digest(record, self.seed) for record in records]
+        return Sight([one.id for one in known], stamps, sources, records)

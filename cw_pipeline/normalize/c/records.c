@@ -4,6 +4,7 @@
    own way (`mend.py`). Nothing here knows Python, so a page is read without its lock.
  */
 
+#include "hash.h"
 #include "wire.h"
 
 enum kind { BIGINT, NUMERIC, BOOLEAN, TIMESTAMPTZ, DATE, TEXT, JSONB, OBJECT, ARRAY, EXTRA, LINK };
@@ -51,14 +52,21 @@ struct cell {
 static const int64_t NULL_STAMP = INT64_MIN;
 static const int32_t NULL_SIZE = -1;
 
+/* What is told of a record; behind it the end of its rows in each table. */
+struct facts {
+    int64_t begin, end; /* in the body */
+    int64_t id, stamp;
+    int64_t source, hash; /* of it as it came, and of its rows */
+};
+
 /* What one call works with: a record after the other in the same memory. */
 struct bench {
     const struct plan *plan;
-    int32_t tail; /* bytes to leave for the hashes at a row's end */
+    const uint64_t *seed; /* of the hash of a record as it came; NULL: none is wanted */
     struct cell *cells;
     unsigned char *seen;
     const unsigned char **arrays, **extras;
-    struct buffer scratch;
+    struct buffer scratch, hashed;
     bool odd; /* a value of `_extra` is none that this writes as Python does */
 };
 
@@ -195,10 +203,10 @@ static void put_cell(const struct bench *bench, const struct cell *cell, struct 
         put(out, bench->scratch.data + cell->at, (size_t)cell->size);
 }
 
-static void put_key(struct buffer *out, int64_t key)
+static void put_number(struct buffer *out, int64_t number)
 {
     put_32(out, 8);
-    put_64(out, key);
+    put_64(out, number);
 }
 
 /* Reads an object and leaves its values in the cells, the last of them its extra ones. */
@@ -222,9 +230,16 @@ static bool read_row(struct bench *bench, struct text *text, const struct table 
     return !bench->odd && !bench->scratch.failed;
 }
 
+/* What a table's buffer holds from `begin` on. */
+static void put_again(struct buffer *out, const struct buffer *rows, int64_t begin)
+{
+    if (!rows->failed)
+        put(out, rows->data + begin, (size_t)(rows->size - begin));
+}
+
 static bool put_elements(struct bench *bench, const unsigned char *array,
                          const unsigned char *end, const struct table *table, int64_t parent,
-                         struct buffer *rows, struct buffer *hashed)
+                         struct buffer *rows)
 {
     struct text text = {array, end};
     text.at++;
@@ -235,63 +250,79 @@ static bool put_elements(struct bench *bench, const unsigned char *array,
         if (!read_row(bench, &text, table))
             return false;
         put_16(rows, (unsigned)table->columns + 3);
-        put_key(rows, parent);
+        put_number(rows, parent);
         int64_t begin = rows->size;
-        put_key(rows, position++);
+        put_number(rows, position++);
         for (int32_t i = 0; i <= table->columns; i++)
             put_cell(bench, &bench->cells[i], rows);
-        if (!rows->failed)
-            put(hashed, rows->data + begin, (size_t)(rows->size - begin));
+        put_again(&bench->hashed, rows, begin);
     } while (take(&text, ','));
     return take(&text, ']');
 }
 
-/* The record's own row but for its hashes, which are of what is in `hashed`. */
-static void put_record(struct bench *bench, const int64_t *keys, struct buffer *rows,
-                       struct buffer *hashed)
+/* The record's own row, but for its hashes, which are of what its arrays hold, too. */
+static void put_record(struct bench *bench, const int64_t *keys, struct buffer *rows)
 {
     const struct plan *plan = bench->plan;
     int32_t columns = plan->tables[0].columns;
-    static const unsigned char tail[32];
     put_16(rows, (unsigned)(plan->keys + columns + 3));
     for (int32_t i = 0; i < plan->keys; i++)
-        put_key(rows, keys[i]);
+        put_number(rows, keys[i]);
     int64_t begin = rows->size;
     for (int32_t i = 0; i <= columns; i++)
         put_cell(bench, &bench->cells[i], rows);
-    if (!rows->failed)
-        put(hashed, rows->data + begin, (size_t)(rows->size - begin));
-    put(rows, tail, (size_t)bench->tail);
+    put_again(&bench->hashed, rows, begin);
 }
 
-enum { BEGIN, END, ID, STAMP, HASHED, ROWS }; /* what is told of a record; ROWS of each table */
+/* Those of the record as it came and of its rows, bound to each other (see `page.py`). */
+static void put_hashes(struct buffer *rows, const struct facts *facts, bool sourced)
+{
+    if (sourced)
+        put_number(rows, facts->source ^ facts->hash);
+    else
+        put_32(rows, NULL_SIZE);
+    put_number(rows, facts->hash);
+}
 
-/* Reads one record into `made`: facts, what is hashed, and rows of each table. */
+/* A hash as a bigint, which has a sign. */
+static int64_t signed_hash(const unsigned char *data, int64_t size, uint64_t seed)
+{
+    return (int64_t)(hash_of(data, (size_t)size, seed) ^ ((uint64_t)1 << 63));
+}
+
+/* Reads one record into `made`: facts, then rows of each table. */
 static bool read_record(struct bench *bench, struct text *text, const unsigned char *body,
                         const int64_t *keys, struct buffer *made)
 {
     const struct plan *plan = bench->plan;
     const unsigned char *begin = text->at;
-    struct buffer *facts = &made[0], *hashed = &made[1], *tables = &made[2];
+    struct buffer *tables = &made[1], *hashed = &bench->hashed;
+    hashed->size = 0;
     memset(bench->arrays, 0, (size_t)plan->array_count * sizeof *bench->arrays);
     if (!read_row(bench, text, &plan->tables[0]))
         return false;
     if (plan->id >= 0 && bench->cells[plan->id].size < 0)
         return false; /* nothing could refer to it */
-    int64_t id = plan->id >= 0 ? bench->cells[plan->id].value : keys[plan->keys - 1];
     bool stamped = plan->stamp >= 0 && bench->cells[plan->stamp].size >= 0;
-    int64_t stamp = stamped ? bench->cells[plan->stamp].value : NULL_STAMP;
-    put_record(bench, keys, &tables[0], hashed);
+    struct facts facts = {
+        .begin = begin - body,
+        .end = text->at - body,
+        .id = plan->id >= 0 ? bench->cells[plan->id].value : keys[plan->keys - 1],
+        .stamp = stamped ? bench->cells[plan->stamp].value : NULL_STAMP,
+        .source = bench->seed ? signed_hash(begin, text->at - begin, *bench->seed) : 0,
+    };
+    put_record(bench, keys, &tables[0]);
     for (int32_t i = 0; i < plan->array_count; i++) {
         put_byte(hashed, '|');
         if (bench->arrays[i] && !put_elements(bench, bench->arrays[i], text->end,
-                                              &plan->tables[i + 1], id, &tables[i + 1], hashed))
+                                              &plan->tables[i + 1], facts.id, &tables[i + 1]))
             return false;
     }
-    int64_t told[] = {begin - body, text->at - body, id, stamp, hashed->size};
-    put(facts, told, sizeof told);
+    facts.hash = signed_hash(hashed->data, hashed->size, 0);
+    put_hashes(&tables[0], &facts, bench->seed != NULL);
+    put(&made[0], &facts, sizeof facts);
     for (int32_t i = 0; i <= plan->array_count; i++)
-        put(facts, &tables[i].size, sizeof tables[i].size);
+        put(&made[0], &tables[i].size, sizeof tables[i].size);
     return true;
 }
 
@@ -300,9 +331,9 @@ static void *zeros(int32_t count, size_t size)
     return calloc((size_t)count + 1, size); /* never of 0 bytes, which may be no memory at all */
 }
 
-static bool set_up(struct bench *bench, const struct plan *plan, int32_t tail)
+static bool set_up(struct bench *bench, const struct plan *plan, const uint64_t *seed)
 {
-    *bench = (struct bench){.plan = plan, .tail = tail};
+    *bench = (struct bench){.plan = plan, .seed = seed};
     bench->cells = zeros(plan->most_columns + 1, sizeof *bench->cells);
     bench->seen = zeros(plan->field_count, 1);
     bench->arrays = zeros(plan->array_count, sizeof *bench->arrays);
@@ -317,6 +348,7 @@ static void clear_up(struct bench *bench)
     free(bench->arrays);
     free(bench->extras);
     free(bench->scratch.data);
+    free(bench->hashed.data);
 }
 
 static bool any_failed(const struct buffer *made, int32_t count)
@@ -331,7 +363,7 @@ static bool any_failed(const struct buffer *made, int32_t count)
 static enum outcome refuse(const struct plan *plan, struct text *text, struct buffer *made,
                            const int64_t *sizes)
 {
-    for (int32_t i = 0; i < plan->array_count + 3; i++)
+    for (int32_t i = 0; i < plan->array_count + 2; i++)
         made[i].size = sizes[i];
     return skip_value(text, 0) ? REFUSED : BROKEN;
 }
@@ -341,7 +373,7 @@ static enum outcome read_all(struct bench *bench, struct text *text, const unsig
                              const unsigned char **begin)
 {
     const struct plan *plan = bench->plan;
-    int32_t buffers = plan->array_count + 3;
+    int32_t buffers = plan->array_count + 2;
     bool is_first = text->at == body;
     if (is_first && !take(text, '['))
         return BROKEN;
@@ -353,7 +385,7 @@ static enum outcome read_all(struct bench *bench, struct text *text, const unsig
         for (int32_t i = 0; i < buffers; i++)
             sizes[i] = made[i].size;
         bool taken = read_record(bench, text, body, keys, made);
-        if (bench->scratch.failed || any_failed(made, buffers))
+        if (bench->scratch.failed || bench->hashed.failed || any_failed(made, buffers))
             return NO_MEMORY;
         if (!taken) {
             text->at = *begin;
@@ -370,17 +402,17 @@ static enum outcome read_all(struct bench *bench, struct text *text, const unsig
 /* Reads the records of a body from `span[0]` on, until one is refused: then that is `span`.
 
    `keys` are the bigints before a record's own columns, the last one its position where it has no
-   id; behind them `tail` bytes are left for the hashes. `made` has buffers for facts, for what is
-   hashed, and for the rows of each table. */
-int read_records(const struct plan *plan, int tail, const unsigned char *body, int64_t length,
-                 int64_t *span, int64_t *keys, struct buffer *made)
+   id; `seed` is that of the records' hashes as they came, NULL if those are not wanted. `made` has
+   buffers for facts and for the rows of each table. */
+int read_records(const struct plan *plan, const uint64_t *seed, const unsigned char *body,
+                 int64_t length, int64_t *span, int64_t *keys, struct buffer *made)
 {
     struct bench bench;
     struct text text = {body + span[0], body + length};
     const unsigned char *begin = text.at;
-    int64_t *sizes = zeros(plan->array_count + 3, sizeof *sizes);
+    int64_t *sizes = zeros(plan->array_count + 2, sizeof *sizes);
     enum outcome outcome = NO_MEMORY;
-    if (set_up(&bench, plan, tail) && sizes)
+    if (set_up(&bench, plan, seed) && sizes)
         outcome = read_all(&bench, &text, body, keys, made, sizes, &begin);
     span[0] = begin - body;
     span[1] = text.at - body;
