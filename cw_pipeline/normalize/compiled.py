@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_int64, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_int, c_int64, c_ssize_t, c_uint64, c_void_p
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -38,8 +38,8 @@ class Run:
     """Records one after the other, and where it went on from there.
 
     Record i stands in the body at `spans[i]`, has the hash `sources[i]` as it came (0 if that was
-    not wanted), and its rows end at `ends[t][i]` in `tables[t]`. `refused` is where the next
-    record stands; None if there is no more.
+    not wanted), and its rows in table t end at `ends[t][i]`, counted from where the run's begin.
+    `refused` is where the next record stands; None if there is no more.
     """
 
     spans: Sequence[tuple[int, int]]
@@ -47,9 +47,13 @@ class Run:
     stamps: Sequence[datetime | None]
     sources: Sequence[int]
     hashes: Sequence[int]
-    tables: Sequence[bytes]
     ends: Sequence[Sequence[int]]
     refused: tuple[int, int] | None
+
+
+_READABLE = 0x100
+_view = ctypes.pythonapi.PyMemoryView_FromMemory  # copies nothing
+_view.argtypes, _view.restype = [c_void_p, c_ssize_t, c_int], ctypes.py_object
 
 
 class _Buffer(Structure):
@@ -58,8 +62,9 @@ class _Buffer(Structure):
         *((name, c_int64) for name in ("size", "room", "failed")),
     ]
 
-    def bytes(self) -> bytes:
-        return ctypes.string_at(self.data, self.size) if self.size else b""
+    def view(self) -> memoryview:
+        """What it holds, until it is given back."""
+        return _view(self.data or 0, self.size, _READABLE) if self.size else memoryview(b"")
 
 
 class Compiled:
@@ -75,11 +80,18 @@ class Compiled:
         ]
         self._give_back = code.give_back
 
-    def read(self, body: bytes, begin: int, keys: Sequence[int], seed: int | None) -> Run | None:
+    def read(
+        self,
+        body: bytes,
+        begin: int,
+        keys: Sequence[int],
+        seed: int | None,
+        tables: Sequence[bytearray],
+    ) -> Run | None:
         """The records from `begin` on, up to the first that is refused; None of a broken body.
 
-        `keys` are the bigints that a row begins with, `seed` that of the records' hashes as they
-        came, which are taken if it is given.
+        Their rows are appended to `tables`. `keys` are the bigints that a row begins with, `seed`
+        that of the records' hashes as they came, which are taken if it is given.
         """
         made = (_Buffer * (self._tables + 1))()
         span = (c_int64 * 2)(begin, 0)
@@ -91,16 +103,18 @@ class Compiled:
                 raise MemoryError
             if outcome == Outcome.BROKEN:
                 return None
-            return _run(made, (span[0], span[1]) if outcome == Outcome.REFUSED else None)
+            facts, *rows = (buffer.view() for buffer in made)
+            for table, some in zip(tables, rows, strict=True):
+                table.extend(some)
+            return _run(facts, len(rows), (span[0], span[1]) if outcome else None)
         finally:
             self._give_back(made, len(made))
 
 
-def _run(made: ctypes.Array[_Buffer], refused: tuple[int, int] | None) -> Run:
-    facts, *tables = (buffer.bytes() for buffer in made)
-    numbers = memoryview(facts).cast("q")
+def _run(facts: memoryview, tables: int, refused: tuple[int, int] | None) -> Run:
+    numbers = facts.cast("q")
     begins, ends, ids, stamps, sources, hashes, *row_ends = (
-        numbers[at :: _FACTS + len(tables)].tolist() for at in range(_FACTS + len(tables))
+        numbers[at :: _FACTS + tables].tolist() for at in range(_FACTS + tables)
     )
     return Run(
         spans=list(zip(begins, ends, strict=True)),
@@ -108,7 +122,6 @@ def _run(made: ctypes.Array[_Buffer], refused: tuple[int, int] | None) -> Run:
         stamps=[None if at == _NULL_STAMP else _FROM + at * _MICROSECOND for at in stamps],
         sources=sources,
         hashes=hashes,
-        tables=tables,
         ends=row_ends,
         refused=refused,
     )

@@ -80,7 +80,7 @@ class Normalizer:
         """
         begin = 0
         while (code := self._compiled) is not None:
-            run = code.read(body, begin, page.keys, seed)
+            run = code.read(body, begin, page.keys, seed, page.buffers)
             if run is None:
                 return False
             page.extend(run)

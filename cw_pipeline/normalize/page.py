@@ -44,8 +44,8 @@ class Page:
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
-        self._buffers = [bytearray() for _ in (entity, *entity.arrays)]
-        self._ends: list[list[int]] = [[] for _ in self._buffers]
+        self.buffers = [bytearray() for _ in (entity, *entity.arrays)]
+        self._ends: list[list[int]] = [[] for _ in self.buffers]
         self.rejects: list[Reject] = []
         self.drift: list[Drift] = []
 
@@ -69,11 +69,10 @@ class Page:
         return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
 
     def extend(self, run: Run) -> None:
-        """Takes a run of records in."""
-        for at, (rows, ends) in enumerate(zip(run.tables, run.ends, strict=True)):
-            begin = len(self._buffers[at])
-            self._ends[at] += [begin + end for end in ends] if begin else ends
-            self._buffers[at] += rows
+        """Takes a run of records in, whose rows are in `buffers` already."""
+        for known, ends in zip(self._ends, run.ends, strict=True):
+            before = known[-1] if known else 0
+            known.extend(before + end for end in ends)
         self._ids += run.ids
         self._stamps += run.stamps
         self._hashes += run.hashes
@@ -81,7 +80,7 @@ class Page:
     def batch(self) -> Batch:
         """All of it."""
         rejected = [one.record_id for one in self.rejects if one.record_id is not None]
-        tables = zip(self._buffers, self._ends, strict=True)
+        tables = zip(self.buffers, self._ends, strict=True)
         return Batch(
             read=len(self._ids) + len(self.rejects),
             cursor=max((*self._ids, *rejected), default=None) if self._has_id else None,
@@ -101,7 +100,7 @@ class Page:
         source: int | None,
     ) -> None:
         """Appends the record's rows. Its own ends with its hash, which is of all of them."""
-        own, *others = self._buffers
+        own, *others = self.buffers
         pack, *array_packs = packers
         begin = len(own)
         pack(row, own)
@@ -118,5 +117,5 @@ class Page:
         # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
         own += wire.hashes(None if source is None else source ^ row_hash, row_hash)
         self._hashes.append(row_hash)
-        for buffer, ends in zip(self._buffers, self._ends, strict=True):
+        for buffer, ends in zip(self.buffers, self._ends, strict=True):
             ends.append(len(buffer))

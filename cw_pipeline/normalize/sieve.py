@@ -75,7 +75,7 @@ class Sieve:
     def _by_compiled_code(self, body: bytes) -> Sight | None:
         if self._compiled is None:
             return None
-        run = self._compiled.read(body, 0, (), self.seed)
+        run = self._compiled.read(body, 0, (), self.seed, [bytearray()])
         if run is None or run.refused is not None:
             return None
         whole = memoryview(body)

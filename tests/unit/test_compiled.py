@@ -95,7 +95,7 @@ def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> No
     assert code is not None
     for odd in (False, True):
         body = b"[" + b",".join(records.raw(at, odd=odd) for at in range(30)) + b"]"
-        run = code.read(body, 0, (), 5)
+        run = code.read(body, 0, (), 5, [bytearray(), bytearray()])
         assert run is not None
         assert (len(run.ids), run.refused) == (30, None)
 
@@ -103,7 +103,13 @@ def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> No
 def test_a_field_is_not_looked_for_among_those_of_another_object() -> None:
     code = compiled(TICKETS, tree(TICKETS))
     assert code is not None
-    run = code.read(b'[{"id": 1, "board": {"identifier": "x", "colour": 1}}]', 0, (), None)
+    run = code.read(
+        b'[{"id": 1, "board": {"identifier": "x", "colour": 1}}]',
+        0,
+        (),
+        None,
+        [bytearray(), bytearray()],
+    )
     assert run is not None
     assert run.refused == (1, 53)
 
