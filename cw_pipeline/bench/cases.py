@@ -231,7 +231,7 @@ def small(lab: Lab, scale: Scale) -> Finding:
 
 
 def odd(lab: Lab, scale: Scale) -> Finding:
-    """A list whose every record typed decoding refuses, and whether its rows are the truth."""
+    """A list of odd records, half of which compiled code refuses, and whether its rows are true."""
     found, name, faults = Finding("odd"), f"t{scale.odd}", list[str]()
     for way in (name, f"{name}-odd"):
         lab.order("prepare", way, lanes=lab.lanes)
@@ -241,7 +241,7 @@ def odd(lab: Lab, scale: Scale) -> Finding:
         lab.order("forget", way)
     share = found.rate(f"{name}-odd") / found.rate(name)
     found.say(
-        f"{scale.odd:,} tickets, each with an unknown field or explicit nulls",
+        f"{scale.odd:,} tickets, each odd: nulls, unknown fields, 5.0 for 5, +00:00 for Z",
         f"{found.rate(f'{name}-odd'):,.0f}/s, {share:.2f} of the fast path; rows unlike their"
         f" record: {len(faults)}{': ' + faults[0] if faults else ''}",
         "none",

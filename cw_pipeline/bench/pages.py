@@ -32,7 +32,7 @@ _MINUTE = 60.0
 class Dataset:
     """A list of `size` tickets, as the server and its clients name it: `t200000`.
 
-    `-odd` makes every record one that typed decoding refuses, `-wait600` answers after so many
+    `-odd` makes every record one that is seldom sent so, `-wait600` answers after so many
     milliseconds, `-quota1000` allows so many requests in any minute.
     """
 

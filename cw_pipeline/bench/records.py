@@ -47,8 +47,9 @@ class Records:
     def raw(self, at: int, *, odd: bool = False, changed: float | None = None) -> bytes:
         """The record's JSON.
 
-        `odd`: with a field that the catalog does not know, or with nulls in place of what is
-        absent. `changed`: its `lastUpdated`, in seconds since 1970, and another summary.
+        `odd`: with nulls in place of what is absent, a field that the catalog does not know, a
+        whole number written with a point, or an offset in place of the Z. `changed`: its
+        `lastUpdated`, in seconds since 1970, and another summary.
         """
         own = b"%d" % (FIRST + at)
         word = b"%s%d" % (b"" if changed is None else b"again ", FIRST + at)
@@ -147,7 +148,15 @@ def _custom(at: int, dice: random.Random) -> dict[str, Any]:
 
 
 def _odd(ticket: dict[str, Any], at: int) -> dict[str, Any]:
-    """The ticket so that typed decoding refuses it, in one of two ways."""
-    if at % 2:
-        return ticket | {"benchField": {"number": at, "text": f"unheard of {at}"}}
-    return dict.fromkeys(_REFERENCES) | ticket | {"item": None, "knowledgeBaseLinkId": None}
+    """The ticket in one of four forms that are allowed, and seldom sent."""
+    match at % 4:
+        case 0:
+            nulls = {"item": None, "knowledgeBaseLinkId": None}
+            return dict.fromkeys(_REFERENCES) | ticket | nulls
+        case 1:
+            return ticket | {"benchField": {"number": at, "text": f"unheard of {at}"}}
+        case 2:
+            return ticket | {"duration": float(ticket["duration"])}
+        case _:
+            entered = ticket["_info"]["dateEntered"].replace("Z", "+00:00")
+            return ticket | {"_info": ticket["_info"] | {"dateEntered": entered}}

@@ -22,7 +22,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "c"
-_FLAGS = ("-O2", "-std=c11", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 
 @cache

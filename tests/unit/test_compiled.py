@@ -82,22 +82,23 @@ def test_it_never_leaves_its_memory() -> None:
 
 
 def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
-    flags = [*STRICT.split(), "-O2", "-std=c11", "-shared", "-fPIC"]
+    flags = [*STRICT.split(), "-O3", "-std=c11", "-shared", "-fPIC"]
     command = [CC, *flags, "-o", str(tmp_path / "records.so"), str(SOURCES / "records.c")]
     assert subprocess.run(command, capture_output=True, text=True, check=False).stderr == ""
 
 
 def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> None:
-    records = Records(30)
+    records = Records(40)
     normalizer = Normalizer(TICKETS)
     normalizer.batch(b"[" + records.raw(1, odd=True) + b"]")
     code = normalizer._compiled
     assert code is not None
+    some = [at for at in range(40) if at % 4 < 2]
     for odd in (False, True):
-        body = b"[" + b",".join(records.raw(at, odd=odd) for at in range(30)) + b"]"
+        body = b"[" + b",".join(records.raw(at, odd=odd) for at in some) + b"]"
         run = code.read(body, 0, (), 5, [bytearray(), bytearray()])
         assert run is not None
-        assert (len(run.ids), run.refused) == (30, None)
+        assert (len(run.ids), run.refused) == (20, None)
 
 
 def test_a_field_is_not_looked_for_among_those_of_another_object() -> None:
