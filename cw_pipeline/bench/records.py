@@ -154,7 +154,7 @@ def _odd(ticket: dict[str, Any], at: int) -> dict[str, Any]:
             nulls = {"item": None, "knowledgeBaseLinkId": None}
             return dict.fromkeys(_REFERENCES) | ticket | nulls
         case 1:
-            return ticket | {"benchField": {"number": at, "text": f"unheard of {at}"}}
+            return ticket | {"benchField": {"text": f"unheard of {at}", "number": at}}
         case 2:
             return ticket | {"duration": float(ticket["duration"])}
         case _:

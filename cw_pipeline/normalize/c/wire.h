@@ -6,74 +6,14 @@
 #ifndef CW_WIRE_H
 #define CW_WIRE_H
 
-#include <stdlib.h>
-
+#include "buffer.h"
 #include "json.h"
 
 enum {
     MOST_DIGITS = 200, /* of a number; Python packs longer ones */
     SURE_DIGITS = 18,  /* of an integer that fits into 64 bits for certain */
-    UNIX_TO_2000 = 10957, /* days; Postgres counts from 2000-01-01 */
-    JSONB_VERSION = 1
+    UNIX_TO_2000 = 10957 /* days; Postgres counts from 2000-01-01 */
 };
-
-struct buffer {
-    unsigned char *data;
-    int64_t size, room;
-    int64_t failed; /* for want of memory: nothing more is appended */
-};
-
-static inline bool has_room(struct buffer *buffer, int64_t more)
-{
-    if (buffer->size + more <= buffer->room)
-        return !buffer->failed;
-    int64_t room = 2 * (buffer->size + more);
-    unsigned char *data = buffer->failed ? NULL : realloc(buffer->data, (size_t)room);
-    buffer->failed = data == NULL;
-    if (data == NULL)
-        return false;
-    buffer->data = data;
-    buffer->room = room;
-    return true;
-}
-
-static inline void put(struct buffer *buffer, const void *data, size_t size)
-{
-    if (size == 0 || !has_room(buffer, (int64_t)size))
-        return;
-    memcpy(buffer->data + buffer->size, data, size);
-    buffer->size += (int64_t)size;
-}
-
-static inline void put_byte(struct buffer *buffer, unsigned byte)
-{
-    unsigned char one = (unsigned char)byte;
-    put(buffer, &one, 1);
-}
-
-static inline void put_16(struct buffer *buffer, unsigned value)
-{
-    unsigned char two[] = {(unsigned char)(value >> 8), (unsigned char)value};
-    put(buffer, two, 2);
-}
-
-static inline void put_32(struct buffer *buffer, int32_t signed_value)
-{
-    uint32_t value = (uint32_t)signed_value;
-    unsigned char four[4];
-    for (int i = 0; i < 4; i++)
-        four[i] = (unsigned char)(value >> (24 - 8 * i));
-    put(buffer, four, 4);
-}
-
-static inline void put_64(struct buffer *buffer, int64_t signed_value)
-{
-    uint64_t value = (uint64_t)signed_value;
-    unsigned char eight[8];
-    for (int i = 0; i < 8; i++)
-        eight[i] = (unsigned char)(value >> (56 - 8 * i));
-    put(buffer, eight, 8);
-}
 
 static inline bool put_bigint(struct text *text, struct buffer *out, int64_t *value)
 {
@@ -260,101 +200,6 @@ static inline bool put_text(struct text *text, struct buffer *out)
         at = plain + size;
     }
     return true;
-}
-
-/* A number in JSON as Python's `int` and `Decimal` would print it: only where that is as it came. */
-static inline bool put_json_number(struct text *text, struct buffer *out)
-{
-    struct number number;
-    const unsigned char *begin = text->at;
-    if (!read_number(text, &number) || number.has_exponent || number.whole_digits > SURE_DIGITS)
-        return false;
-    bool tiny = *number.whole == '0' && number.part_digits >= 6 &&
-                memcmp(number.part, "000000", 6) == 0; /* printed as 1E-7 */
-    if (tiny || (!number.part && number.negative && *number.whole == '0'))
-        return false;
-    put(out, begin, (size_t)(text->at - begin));
-    return true;
-}
-
-static inline bool put_json_string(struct text *text, struct buffer *out, struct string *string)
-{
-    const unsigned char *begin = text->at;
-    if (!read_string(text, string) || string->escaped)
-        return false;
-    put(out, begin, string->size + 2);
-    return true;
-}
-
-static inline bool rises(const struct string *before, const struct string *key)
-{
-    size_t shorter = before->size < key->size ? before->size : key->size;
-    int order = memcmp(before->at, key->at, shorter);
-    return order < 0 || (order == 0 && before->size < key->size);
-}
-
-static bool put_json(struct text *text, struct buffer *out, int depth);
-
-/* Members in the order of their keys, as Python sorts them: others are refused. */
-static bool put_members(struct text *text, struct buffer *out, int depth, bool named)
-{
-    unsigned char end = named ? '}' : ']';
-    struct string before = {0}, key;
-    put_byte(out, *text->at++);
-    if (take(text, end)) {
-        put_byte(out, end);
-        return true;
-    }
-    do {
-        skip_blanks(text);
-        if (named) {
-            if (!put_json_string(text, out, &key) || !take(text, ':') ||
-                (before.at && !rises(&before, &key)))
-                return false;
-            before = key;
-            put_byte(out, ':');
-        }
-        if (!put_json(text, out, depth + 1))
-            return false;
-        put_byte(out, ',');
-    } while (take(text, ','));
-    if (!take(text, end) || out->failed)
-        return false;
-    out->data[out->size - 1] = end; /* in the place of the last comma */
-    return true;
-}
-
-/* Any JSON, without blanks. */
-static bool put_json(struct text *text, struct buffer *out, int depth)
-{
-    struct string string;
-    const unsigned char *begin;
-    skip_blanks(text);
-    begin = text->at;
-    if (begin == text->end || depth > DEEPEST)
-        return false;
-    switch (*begin) {
-    case '"':
-        return put_json_string(text, out, &string);
-    case '{':
-    case '[':
-        return put_members(text, out, depth, *begin == '{');
-    case 't':
-    case 'f':
-    case 'n':
-        if (!skip_value(text, depth))
-            return false;
-        put(out, begin, (size_t)(text->at - begin));
-        return true;
-    default:
-        return put_json_number(text, out);
-    }
-}
-
-static inline bool put_jsonb(struct text *text, struct buffer *out)
-{
-    put_byte(out, JSONB_VERSION);
-    return put_json(text, out, 0);
 }
 
 #endif
