@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cw_pipeline import normalize
 from cw_pipeline.bench.records import Records
@@ -50,6 +51,31 @@ def test_a_page_becomes_the_same_rows_and_rejects(page: tuple[str, list[dict[str
     assert set(here.drift) == set(there.drift)
     for part in ("read", "cursor", "ids", "stamps", "hashes", "tables", "rejects"):
         assert getattr(here, part) == getattr(there, part)
+
+
+instants = st.builds(
+    "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}".format,
+    st.sampled_from([0, 1, 4, 99, 1900, 1999, 2000, 2023, 2024, 2100, 9999]),
+    st.integers(0, 13),
+    st.sampled_from([0, 1, 28, 29, 30, 31, 32]),
+    st.sampled_from([0, 23, 24]),
+    st.sampled_from([0, 59, 60]),
+    st.sampled_from([0, 59, 60]),
+    st.sampled_from(["Z", "Z", ".5Z", ".123456Z", ".1234567Z", ".Z", "z", "", "+01:00", "Z "]),
+)
+days = instants.map(lambda instant: instant[:10]) | instants.filter(lambda one: len(one) > 10)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(instants, days), min_size=1, max_size=20))
+@example([("2023-02-29T00:00:00Z", "2023-02-29"), ("1900-02-29T00:00:00Z", "2000-02-29")])
+def test_an_instant_and_a_day_are_the_ones_that_python_reads(some: list[tuple[str, str]]) -> None:
+    page = [
+        {"id": at, "startDate": day, "_info": {"lastUpdated": instant}}
+        for at, (instant, day) in enumerate(some)
+    ]
+    here, there = (batch_by(way, "finance/agreements", page_of(*page)) for way in ("cc", ""))
+    assert (here.ids, here.stamps, here.tables) == (there.ids, there.stamps, there.tables)
 
 
 @pytest.mark.parametrize("seed", range(3))
