@@ -65,6 +65,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
     steps = Steps(silent=json_)
     findings: list[Finding] = []
     if steps.take("settings", lambda: _settings(settings)):
+        steps.take("typing", _typing)
         chosen = choose(settings, entities)
         with ground.grounded(settings) as settings:
             findings = _checked(settings, steps, chosen, deep=deep)
@@ -85,6 +86,14 @@ def _settings(settings: Settings) -> str:
     tenant = "the embedded simulator" if settings.simulated else settings.site
     server = "embedded PostgreSQL" if settings.warehouse_dsn is None else "of CW_WAREHOUSE_DSN"
     return f"tenant {tenant}, warehouse {server}"
+
+
+def _typing() -> str:
+    from cw_pipeline.normalize.library import library  # noqa: PLC0415
+
+    if library() is None:
+        return "by Python. With a C compiler (such as gcc) a first load takes half the time or less"
+    return "by compiled code"
 
 
 def _checked(

@@ -1,7 +1,7 @@
 """The code of the compiled way: C that reads a page as its entity's plan says (`c/records.c`).
 
 It is made by the machine's own C compiler when it is first needed, and kept as Python keeps its
-bytecode. Where there is no compiler, Python types every record: the same rows, at a quarter of the
+bytecode. Where there is no compiler, Python types every record: the same rows, at a third of the
 rate.
 """
 
@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -27,30 +26,32 @@ _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code; None if this machine cannot make it.
+    """The compiled code; None if there is none and this machine cannot make it.
 
-    `CC` names the compiler, if it is not `cc`; an empty one stands for none. `CFLAGS` are for it.
+    `CC` names the compiler, if it is not `cc`; if it is empty, nothing compiled is used. `CFLAGS`
+    are for it.
     """
-    compiler = shutil.which(os.environ.get("CC", "cc") or "none")
-    if compiler is None:
-        log.info("no C compiler: records are typed by Python, at a quarter of the rate")
-        return None
-    for folder in _folders():
+    compiler = os.environ.get("CC", "cc")
+    for folder in _folders() if compiler else ():
         try:
-            made = _made(compiler, folder)
-            return ctypes.CDLL(str(made))
+            return ctypes.CDLL(str(_made(compiler, folder)))
         except OSError as error:
             log.debug("no compiled code in %s: %s", folder, error)
         except subprocess.CalledProcessError as error:
             log.warning("%s cannot make %s: %s", compiler, _SOURCES, error.stderr.strip()[-500:])
-            return None
+            break
+    log.info("no compiled code: records are typed by Python")
     return None
 
 
-def _folders() -> tuple[Path, ...]:
+def _folders() -> list[Path]:
     """Where compiled code may lie: beside ours, or with the user's own, but nowhere shared."""
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(__file__).parent / "__pycache__", own / "cw_pipeline"
+    home = os.environ.get("HOME")
+    cached = os.environ.get("XDG_CACHE_HOME") or (home and f"{home}/.cache")
+    return [
+        Path(__file__).parent / "__pycache__",
+        *([Path(cached) / "cw_pipeline"] if cached else []),
+    ]
 
 
 def _made(compiler: str, folder: Path) -> Path:
@@ -58,10 +59,10 @@ def _made(compiler: str, folder: Path) -> Path:
     made = folder / f"records-{_edition()}.so"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        making = made.with_suffix(f".{os.getpid()}")  # others may be making it, too
-        command = [compiler, *_flags(), "-o", str(making), str(_SOURCES / "records.c")]
         if not os.access(folder, os.W_OK):
             raise PermissionError(folder)
+        making = made.with_suffix(f".{os.getpid()}")  # others may be making it, too
+        command = [compiler, *_flags(), "-o", str(making), str(_SOURCES / "records.c")]
         subprocess.run(command, check=True, capture_output=True, text=True)
         making.replace(made)
     return made
@@ -73,6 +74,6 @@ def _flags() -> list[str]:
 
 def _edition() -> str:
     """Other sources, or another kind of machine on the same disk, make another file."""
-    told = "".join(source.read_text() for source in sorted(_SOURCES.iterdir()))
+    told = "".join(source.read_text() for source in sorted(_SOURCES.glob("*.[ch]")))
     where = f"{sys.platform} {platform.machine()} {platform.libc_ver()[0]}"
     return hashlib.sha256(f"{where} {_flags()} {told}".encode()).hexdigest()[:16]

@@ -245,6 +245,7 @@ def test_check_tells_what_each_list_can_and_remembers_it(
     simulator.quirks["/service/tickets"] = Quirk(ignores_updated=True)
     code, out, _ = shell.run("check", "--deep")
     assert code == 1
+    assert "✓ typing: by " in out
     assert "✓ keys and clientId: accepted" in out
     assert "✗ service/boards: 403: the API member's role needs Service Desk" in out
     known = "select entity, readable, filterable, forward_only, by_id from cw_sync.capability"

@@ -164,6 +164,16 @@ def test_without_a_compiler_that_works_python_reads_everything(
         assert list(Normalizer(TICKETS).batch(b'[{"id": 1}]').ids) == [1]
 
 
+def test_what_was_made_is_used_where_the_compiler_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(built, "_folders", lambda: [tmp_path])
+    with reading_by("cc"):
+        assert library() is not None
+    with reading_by("no-such-compiler"):
+        assert library() is not None
+
+
 def test_where_ours_cannot_be_written_the_users_own_folder_takes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
