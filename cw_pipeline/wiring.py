@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 _MALLOC = {-8: 1, -1: 64 << 20, -3: 3 << 20}
 """malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
-_SELDOM = 50_000  # objects that are new: what two pages make, and some more; none in a cycle
 
 
 def limits(settings: Settings) -> Limits:
@@ -190,21 +188,9 @@ def connected(
             claim(connection, store.tenant, tenant(settings))
         hide_stored(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
-        stack.enter_context(_collecting_seldom())
         _keep_blocks()
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
         refresh_custom_views(dsn(settings), settings.schema_)
-
-
-@contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    """A page makes ten thousand tuples at once, none in a cycle; to look was a tenth of the CPU."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(_SELDOM, before[0]), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _keep_blocks() -> None:
