@@ -1,7 +1,7 @@
 """Rows as Postgres' binary COPY takes them (PostgreSQL manual, COPY, "Binary Format").
 
-Made where records are typed, so that loading a page is handing on its bytes, which another process
-may have made.
+Made where records are typed, so that loading a page is handing on its bytes. Compiled code makes
+the same (`normalize/c/wire.h`).
 """
 
 from __future__ import annotations
