@@ -201,8 +201,11 @@ def idle(lab: Lab, scale: Scale) -> Finding:
     ):
         site = first_line(tenant)
         found.add("before", lab.sync(dsn, "demo", names, site=site))
-        run = found.add("idle", lab.sync(dsn, "demo", names, site=site))
-    costs = run.costs
+        passes = [
+            found.add("idle", lab.sync(dsn, "demo", names, site=site)) for _ in range(scale.repeats)
+        ]
+    # The quietest: autovacuum of what was loaded in other cases writes meanwhile, too.
+    costs = min((run.costs for run in passes), key=lambda costs: costs["wal"])
     asked = costs["requests"] - 1  # one is for where the tenant lives
     spent = costs["client"] + (costs["postgres"] or 0)
     overlap = costs["rows_read"]  # each may cost the page behind it
