@@ -70,7 +70,6 @@ class _Flat:
         self.objects: list[tuple[int, ...]] = []
         self.extras: list[tuple[int, ...]] = []
         self.slots = 0
-        self._arrays = 0
 
     def object(self, node: Node, columns: Iterable[Column]) -> int:
         """The number of the object that this node and all below it become."""
