@@ -106,7 +106,8 @@ class Compiled:
             facts, *rows = (buffer.view() for buffer in made)
             for table, some in zip(tables, rows, strict=True):
                 table.extend(some)
-            return _run(facts, len(rows), (span[0], span[1]) if outcome else None)
+            refused = (span[0], span[1]) if outcome == Outcome.REFUSED else None
+            return _run(facts, len(rows), refused)
         finally:
             self._give_back(made, len(made))
 

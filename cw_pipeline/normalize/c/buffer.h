@@ -42,28 +42,27 @@ static inline void put_byte(struct buffer *buffer, unsigned byte)
     put(buffer, &one, 1);
 }
 
+static inline void put_big(struct buffer *buffer, uint64_t value, int bytes)
+{
+    unsigned char all[8];
+    for (int i = 0; i < bytes; i++)
+        all[i] = (unsigned char)(value >> (8 * (bytes - 1 - i)));
+    put(buffer, all, (size_t)bytes);
+}
+
 static inline void put_16(struct buffer *buffer, unsigned value)
 {
-    unsigned char two[] = {(unsigned char)(value >> 8), (unsigned char)value};
-    put(buffer, two, 2);
+    put_big(buffer, value, 2);
 }
 
-static inline void put_32(struct buffer *buffer, int32_t signed_value)
+static inline void put_32(struct buffer *buffer, int32_t value)
 {
-    uint32_t value = (uint32_t)signed_value;
-    unsigned char four[4];
-    for (int i = 0; i < 4; i++)
-        four[i] = (unsigned char)(value >> (24 - 8 * i));
-    put(buffer, four, 4);
+    put_big(buffer, (uint32_t)value, 4);
 }
 
-static inline void put_64(struct buffer *buffer, int64_t signed_value)
+static inline void put_64(struct buffer *buffer, int64_t value)
 {
-    uint64_t value = (uint64_t)signed_value;
-    unsigned char eight[8];
-    for (int i = 0; i < 8; i++)
-        eight[i] = (unsigned char)(value >> (56 - 8 * i));
-    put(buffer, eight, 8);
+    put_big(buffer, (uint64_t)value, 8);
 }
 
 #endif

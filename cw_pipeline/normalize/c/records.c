@@ -24,15 +24,18 @@ struct page {
     struct text text;
     const unsigned char *body, *record; /* where they begin */
     int64_t *keys, *sizes;              /* `sizes` of what was made before this record */
-    struct buffer *facts, *tables;      /* made of it; the first of the buffers, and the others */
+    struct buffer *made;                /* facts, then the rows of each table */
     int32_t buffers;
 };
 
-/* What a table's buffer holds from `begin` on. */
-static void put_again(struct buffer *out, const struct buffer *rows, int64_t begin)
+/* Appends the cells to the row, whose bytes from `begin` on are to be hashed. */
+static void put_cells(struct bench *bench, const struct table *table, struct buffer *rows,
+                      int64_t begin)
 {
+    for (int32_t i = 0; i <= table->columns; i++)
+        put_cell(bench, &bench->cells[i], rows);
     if (!rows->failed)
-        put(out, rows->data + begin, (size_t)(rows->size - begin));
+        put(&bench->hashed, rows->data + begin, (size_t)(rows->size - begin));
 }
 
 static bool put_elements(struct bench *bench, const unsigned char *array,
@@ -51,9 +54,7 @@ static bool put_elements(struct bench *bench, const unsigned char *array,
         put_number(rows, parent);
         int64_t begin = rows->size;
         put_number(rows, position++);
-        for (int32_t i = 0; i <= table->columns; i++)
-            put_cell(bench, &bench->cells[i], rows);
-        put_again(&bench->hashed, rows, begin);
+        put_cells(bench, table, rows, begin);
     } while (take(&text, ','));
     return take(&text, ']');
 }
@@ -62,14 +63,10 @@ static bool put_elements(struct bench *bench, const unsigned char *array,
 static void put_record(struct bench *bench, const int64_t *keys, struct buffer *rows)
 {
     const struct plan *plan = bench->plan;
-    int32_t columns = plan->tables[0].columns;
-    put_16(rows, (unsigned)(plan->keys + columns + 3));
+    put_16(rows, (unsigned)(plan->keys + plan->tables[0].columns + 3));
     for (int32_t i = 0; i < plan->keys; i++)
         put_number(rows, keys[i]);
-    int64_t begin = rows->size;
-    for (int32_t i = 0; i <= columns; i++)
-        put_cell(bench, &bench->cells[i], rows);
-    put_again(&bench->hashed, rows, begin);
+    put_cells(bench, &plan->tables[0], rows, rows->size);
 }
 
 /* Those of the record as it came and of its rows, bound to each other (see `page.py`). */
@@ -93,7 +90,7 @@ static bool read_record(struct page *page)
 {
     struct bench *bench = &page->bench;
     const struct plan *plan = bench->plan;
-    struct buffer *tables = page->tables;
+    struct buffer *tables = &page->made[1];
     bench->hashed.size = 0;
     memset(bench->arrays, 0, (size_t)plan->array_count * sizeof *bench->arrays);
     if (!read_row(bench, &page->text, &plan->tables[0]))
@@ -118,9 +115,9 @@ static bool read_record(struct page *page)
     }
     facts.hash = signed_hash(bench->hashed.data, bench->hashed.size, 0);
     put_hashes(&tables[0], &facts, bench->seed != NULL);
-    put(page->facts, &facts, sizeof facts);
+    put(&page->made[0], &facts, sizeof facts);
     for (int32_t i = 0; i <= plan->array_count; i++)
-        put(page->facts, &tables[i].size, sizeof tables[i].size);
+        put(&page->made[0], &tables[i].size, sizeof tables[i].size);
     return true;
 }
 
@@ -128,7 +125,7 @@ static bool out_of_memory(const struct page *page)
 {
     bool failed = page->bench.scratch.failed || page->bench.hashed.failed;
     for (int32_t i = 0; i < page->buffers; i++)
-        failed |= page->facts[i].failed;
+        failed |= page->made[i].failed;
     return failed;
 }
 
@@ -136,7 +133,7 @@ static bool out_of_memory(const struct page *page)
 static enum outcome refuse(struct page *page)
 {
     for (int32_t i = 0; i < page->buffers; i++)
-        page->facts[i].size = page->sizes[i];
+        page->made[i].size = page->sizes[i];
     page->text.at = page->record;
     return skip_value(&page->text, 0) ? REFUSED : BROKEN;
 }
@@ -154,7 +151,7 @@ static enum outcome read_page(struct page *page)
         skip_blanks(text);
         page->record = text->at;
         for (int32_t i = 0; i < page->buffers; i++)
-            page->sizes[i] = page->facts[i].size;
+            page->sizes[i] = page->made[i].size;
         bool is_taken = read_record(page);
         if (out_of_memory(page))
             return NO_MEMORY;
@@ -207,8 +204,7 @@ int read_records(const struct plan *plan, const uint64_t *seed, const unsigned c
         .body = body,
         .record = body + span[0],
         .keys = keys,
-        .facts = &made[0],
-        .tables = &made[1],
+        .made = made,
         .buffers = plan->array_count + 2,
     };
     enum outcome outcome = NO_MEMORY;
@@ -216,7 +212,7 @@ int read_records(const struct plan *plan, const uint64_t *seed, const unsigned c
     /* Rows seldom need more room than that, and what is not touched takes no memory. Buffers that
        grew step by step left holes of megabytes behind. */
     for (int32_t i = 0; i <= plan->array_count; i++)
-        has_room(&page.tables[i], length - span[0]);
+        has_room(&made[i + 1], length - span[0]);
     if (set_up(&page.bench, plan, seed) && page.sizes)
         outcome = read_page(&page);
     span[0] = page.record - body;
