@@ -27,7 +27,7 @@ on conflict (tenant) do update
                  + greatest(budget.next_free, clock_timestamp() - %(burst)s::interval)
  where not %(yielding)s or budget.next_free <= clock_timestamp()
 returning extract(epoch from next_free - %(span)s::interval - clock_timestamp()),
-          extract(epoch from paused_until - clock_timestamp())
+          extract(epoch from paused_until) - extract(epoch from clock_timestamp())
 """
 
 
