@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from cw_pipeline.catalog import (
 from cw_pipeline.catalog.attached import ATTACHED
 from cw_pipeline.catalog.declare import built
 from cw_pipeline.errors import ConfigError
+from cw_pipeline.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import override
@@ -49,6 +49,8 @@ DECLARED = (
     *system.ENTITIES,
     *time.ENTITIES,
 )
+
+_AT_MOST = 3  # suggestions
 
 _JOINED = (
     "company_id",
@@ -130,16 +132,34 @@ def _meant(word: str, catalog: Catalog) -> list[str]:
         one.name for one in catalog.attached.values() if glob in {one.name.lower(), one.table}
     ]
     if not found:
-        raise ConfigError(f"CW_ENTITIES: no entity is called {word!r}{_suggestion(word, catalog)}")
+        hint = did_you_mean(_similar(glob, catalog)) or "see `catalog list`"
+        raise ConfigError(f"CW_ENTITIES: no entity is called {word!r}; {hint}")
     return found
 
 
-def _suggestion(word: str, catalog: Catalog) -> str:
-    spellings = {name.rpartition("/")[2].lower(): name for name in catalog}
-    spellings |= {one.table: one.table for one in catalog.declared.values()}
-    spellings |= {name.lower(): name for name in catalog}
-    close = get_close_matches(word.lower(), spellings, n=1)
-    return f"; did you mean {spellings[close[0]]!r}?" if close else "; see `catalog list`"
+def _similar(word: str, catalog: Catalog) -> list[str]:
+    """Names, tables or globs that mean something and are like a word that means nothing."""
+    declared = [*catalog.declared.values(), *catalog.attached.values()]
+    by_ending: dict[str, list[str]] = {}
+    for one in sorted(declared, key=lambda each: (not each.core, each.name.count("/"))):
+        by_ending.setdefault(one.name.rpartition("/")[2].lower(), []).append(one.name)
+    if word in {one.name.split("/")[0] for one in declared}:
+        return [f"{word}/*"]
+    if set(word) & set("*?["):
+        return closest(word, {glob for one in declared for glob in _globs(one)})
+    return (
+        by_ending.get(word, [])[:_AT_MOST]
+        or closest(word, [one.name for one in declared])
+        or [name for ending in closest(word, by_ending) for name in by_ending[ending][:_AT_MOST]]
+        or closest(word, [one.table for one in declared])
+    )
+
+
+def _globs(one: Declared) -> Iterator[str]:
+    """Globs of the forms that people write, which this entity matches."""
+    above, _, ending = one.name.rpartition("/")
+    yield from (f"{above}/*", f"{above}/{ending}*", f"*/{ending}", f"*{ending}*", f"*{ending}")
+    yield from (f"{one.name.split('/')[0]}/*", f"{one.table.split('_')[0]}_*", f"{one.table}*")
 
 
 def _depth(entity: Entity) -> int:

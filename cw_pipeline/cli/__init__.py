@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from cw_pipeline.cli import show
 from cw_pipeline.cli.app import cli
 from cw_pipeline.errors import ConfigError, PipelineError, SourceDenied, WarehouseError
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(arguments, prog_name="cw-pipeline", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        show.usage_error(error)
         return UNUSABLE
     except (click.Abort, KeyboardInterrupt):
         return _said("interrupted: what was read until now is kept", INTERRUPTED)

@@ -7,6 +7,8 @@ from importlib import import_module
 import click
 from typing_extensions import override
 
+from cw_pipeline.cli.show import Group
+
 COMMANDS = {
     "demo": ("demo", "See it work: a warehouse and a made-up tenant, in under a minute"),
     "sync": ("sync", "Bring the warehouse up to date"),
@@ -28,7 +30,7 @@ COMMANDS = {
 """Module and one line for each command, so that `--help` need not import them."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Imports a command's module when that command is called."""
 
     @override

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Column, Entity
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=show.Group, context_settings={"help_option_names": ["-h", "--help"]})
 def catalog() -> None:
     """What can be synced, and where those facts come from."""
 

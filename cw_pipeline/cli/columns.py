@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 KINDS = ("text", "bigint", "numeric", "boolean", "timestamptz", "date", "jsonb")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=show.Group, context_settings={"help_option_names": ["-h", "--help"]})
 def columns() -> None:
     """Fields that came back and that no column holds.
 

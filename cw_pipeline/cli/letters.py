@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BROUGHT_BACK = ("loaded", "gone at the source")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=show.Group, context_settings={"help_option_names": ["-h", "--help"]})
 def dead_letters() -> None:
     """Records that could not be loaded: look, retry, discard.
 

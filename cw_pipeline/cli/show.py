@@ -11,6 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import click
+from typing_extensions import override
+
+from cw_pipeline.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +24,30 @@ WIDE = 200
 """Columns where there is no terminal: a log line is better long than broken in two."""
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")
+
+
+class Group(click.Group):
+    """A group of commands that says which one a misspelled one was probably meant to be."""
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word, known = args[0], self.list_commands(ctx)
+        if word not in known and not word.startswith("-"):
+            hint = did_you_mean(closest(word, known)) or f"it is one of {', '.join(known)}"
+            ctx.fail(f"There is no command {word!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def usage_error(error: click.ClickException) -> None:
+    """Says on stderr what is wrong with a command line, and what was probably meant."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        names = [name for each in error.ctx.command.params for name in each.opts]
+        known = [name for name in names if name.startswith("--")]
+        hint = did_you_mean(closest(error.option_name, known)) or "`--help` lists them"
+        error = click.UsageError(f"There is no option {error.option_name}; {hint}", error.ctx)
+    error.show()
 
 
 def stdout() -> Console:

@@ -46,9 +46,23 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "Usage: cw-pipeline" in capsys.readouterr().out
 
 
-def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sink"]) == 2
-    assert "No such command 'sink'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["snyc"], "There is no command 'snyc'; did you mean 'sync'?"),
+        (["qqq"], "There is no command 'qqq'; it is one of demo, sync,"),
+        (["dead-letters", "lst"], "There is no command 'lst'; did you mean 'list'?"),
+        (["sync", "--ful"], "There is no option --ful; did you mean '--full'?"),
+        (["--verbos", "status"], "There is no option --verbos; did you mean '--verbose'?"),
+        (["sync", "-q"], "There is no option -q; `--help` lists them"),
+        (["sync", "servce/*"], "did you mean 'service/*'?"),
+    ],
+)
+def test_a_misspelled_word_is_a_usage_error_that_says_what_was_meant(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_setting_that_makes_no_sense_is_named_in_one_line(

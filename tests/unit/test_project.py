@@ -26,6 +26,7 @@ TOP_LEVEL = {
     ".ci",
     ".env.example",
     ".gitignore",
+    "CHANGELOG.md",
     "LICENSE",
     "README.md",
     "cw_pipeline",
