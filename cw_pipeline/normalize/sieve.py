@@ -14,11 +14,11 @@ from cw_pipeline.normalize.page import digest
 from cw_pipeline.normalize.tree import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Buffer
 
-    from cw_pipeline.model import Entity
+    from cw_pipeline.model import Column, Entity
 
 _EDITION = 2  # of normalize: a change in what it makes of a record must not leave old rows alone
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
@@ -61,8 +61,7 @@ class Sieve:
     """
 
     def __init__(self, entity: Entity) -> None:
-        made_of = (_EDITION, entity.columns, entity.arrays)
-        self.seed = digest(repr(made_of).encode()) % 2**64
+        self.seed = digest(seed_text(entity).encode()) % 2**64
         self._stamped = entity.stamped
         shown = tuple(column for column in entity.columns if column.path in (("id",), STAMP))
         shows = replace(entity, columns=shown, arrays=())
@@ -90,3 +89,29 @@ class Sieve:
         stamps = [one.stamp if self._stamped else None for one in known]
         sources = [digest(record, self.seed) for record in records]
         return Sight([one.id for one in known], stamps, sources, records)
+
+
+def seed_text(entity: Entity) -> str:
+    """What the seed of an entity's hashes is made from: its columns and arrays, written out.
+
+    Every stored `_source_hash` depends on each letter of it: a change here makes every record of
+    every tenant be typed again, once. So it is not left to `repr`, which follows renamed classes.
+    """
+    arrays = (
+        f"Array(table={array.table!r}, field={array.field!r}, columns={_columns(array.columns)})"
+        for array in entity.arrays
+    )
+    return f"({_EDITION}, {_columns(entity.columns)}, {_tuple(arrays)})"
+
+
+def _columns(columns: Iterable[Column]) -> str:
+    return _tuple(
+        f"Column(name={column.name!r}, path={column.path!r},"
+        f" kind=<Kind.{column.kind.value.upper()}: {column.kind.value!r}>)"
+        for column in columns
+    )
+
+
+def _tuple(items: Iterable[str]) -> str:
+    written = ", ".join(found := [*items])
+    return f"({written},)" if len(found) == 1 else f"({written})"
