@@ -1,0 +1,90 @@
+"""The locks by which an old version and a new one keep out of each other's way in an upgrade."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.load import Warehouse, migrate
+from cw_pipeline.normalize import Normalizer
+from cw_pipeline.publish import entities, publish, refresh
+from cw_pipeline.publish.custom_fields import refresh_custom_views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg import Connection
+
+TICKETS, NOTES = CATALOG["service/tickets"], CATALOG["service/tickets/notes"]
+PATIENCE = 30.0  # seconds
+
+_WAITED_FOR = """
+select exists (
+    select from pg_locks mine join pg_locks other
+        using (locktype, database, classid, objid, objsubid)
+    where mine.pid = pg_backend_pid() and locktype = 'advisory' and not other.granted
+)
+"""
+
+
+def waits_for(connection: Connection[Any], key: str, work: Callable[[], object]) -> None:
+    """Fails unless `work` waits for this lock, and ends when it is free."""
+    connection.execute(f"select pg_advisory_xact_lock({key})".encode())
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(work)
+        end = time.monotonic() + PATIENCE
+        while not (waited := is_waited_for(connection)) and not working.done():
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
+        connection.rollback()
+        working.result(PATIENCE)
+    assert waited, f"{key} is not waited for"
+
+
+def is_waited_for(connection: Connection[Any]) -> bool:
+    row = connection.execute(_WAITED_FOR).fetchone()
+    return bool(row and row[0])
+
+
+def loads_a_ticket(warehouse: Warehouse) -> object:
+    with warehouse.hold(TICKETS, "refresh") as hold:
+        return hold.load(Normalizer(TICKETS).batch(b'[{"id":1}]'))
+
+
+def loads_a_note(warehouse: Warehouse) -> object:
+    with warehouse.hold(NOTES, "refresh") as hold:
+        return hold.load(Normalizer(NOTES).batch(b'[{"id":1}]', parent_id=7), parent_id=7)
+
+
+@pytest.mark.parametrize(
+    ("key", "loads"),
+    [
+        ("hashtextextended('connectwise/service/tickets', 1)", loads_a_ticket),
+        ("hashtextextended('connectwise/service/tickets/notes/7', 1)", loads_a_note),
+    ],
+)
+def test_rows_are_merged_under_the_same_lock(
+    key: str,
+    loads: Callable[[Warehouse], object],
+    connection: Connection[Any],
+    warehouse: Warehouse,
+) -> None:
+    waits_for(connection, key, lambda: loads(warehouse))
+
+
+def test_tables_are_made_under_the_same_lock(connection: Connection[Any], dsn: str) -> None:
+    waits_for(connection, "7239001", lambda: migrate(dsn, "connectwise", [TICKETS]))
+
+
+def test_views_are_made_under_the_same_locks(connection: Connection[Any], dsn: str) -> None:
+    migrate(dsn, "connectwise", entities())
+    waits_for(connection, "7239002", lambda: publish(dsn, "connectwise"))
+    waits_for(connection, "7239003", lambda: refresh_custom_views(dsn, "connectwise"))
+    table = "hashtextextended('connectwise/fct_ticket_all', 2)"
+    waits_for(connection, table, lambda: refresh(dsn, "connectwise", ["fct_ticket_all"]))
+    assert publish(dsn, "connectwise") == []
