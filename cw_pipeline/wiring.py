@@ -182,7 +182,7 @@ def connected(
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings))
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
-        gate = Gate(budget.lease, budget.announce)
+        gate = Gate(budget.grant, budget.announce)
         api = stack.enter_context(source(settings, gate, policy))
         with store.connection() as connection:
             claim(connection, store.tenant, tenant(settings))

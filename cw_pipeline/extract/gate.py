@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cw_pipeline.model import Lease
+    from cw_pipeline.model import RequestGrant
 
 
 class Gate:
     """Lets requests through one by one, no faster than the tenant's budget allows.
 
-    `lease` asks for leave on behalf of all processes of the tenant; `announce` tells them of a
+    `grant` asks for leave on behalf of all processes of the tenant; `announce` tells them of a
     pause, in seconds, that ConnectWise asked for. Without them only pauses are kept.
     """
 
     def __init__(
         self,
-        lease: Callable[[], Lease] | None = None,
+        grant: Callable[[], RequestGrant] | None = None,
         announce: Callable[[float], None] | None = None,
     ) -> None:
-        self._lease = lease
+        self._grant = grant
         self._announce = announce
         self._lock = Lock()
         self._left = 0
@@ -34,8 +34,8 @@ class Gate:
         """Returns when a request may be sent: the seconds it had to wait."""
         started = time.monotonic()
         with self._lock:
-            if self._lease is not None and self._left == 0:
-                granted = self._lease()
+            if self._grant is not None and self._left == 0:
+                granted = self._grant()
                 self._left = granted.requests
                 self._open_at = max(self._open_at, time.monotonic() + granted.wait)
             self._left -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from cw_pipeline.model import Lease
+from cw_pipeline.model import RequestGrant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Connect = Callable[[], AbstractContextManager[Connection[Any]]]
 
 _BURST = 5.0  # seconds' worth that may go at once after a rest: 900 + 75 a minute stays below 1,000
-_LEASED = 0.5  # seconds' worth taken at a time: a pause reaches other processes within that
+_GRANTED = 0.5  # seconds' worth taken at a time: a pause reaches other processes within that
 _POLL = 0.1
 
 _TAKE = """
@@ -42,7 +42,7 @@ class Budget:
         self, connect: Connect, tenant: str, per_minute: int, *, yielding: bool = False
     ) -> None:
         self._connect = connect
-        self._requests = max(1, int(per_minute * _LEASED / 60))
+        self._requests = max(1, int(per_minute * _GRANTED / 60))
         self._asked = {
             "tenant": tenant,
             "span": f"{self._requests * 60 / per_minute} seconds",
@@ -50,13 +50,13 @@ class Budget:
             "yielding": yielding,
         }
 
-    def lease(self) -> Lease:
+    def grant(self) -> RequestGrant:
         """Leave for the next few requests; a yielding process waits here for its turn."""
         while True:
             with self._connect() as connection:
                 taken = connection.execute(_TAKE, self._asked).fetchone()
             if taken is not None:
-                return Lease(self._requests, max(0.0, *(float(seconds) for seconds in taken)))
+                return RequestGrant(self._requests, max(0.0, *map(float, taken)))
             time.sleep(_POLL)
 
     def announce(self, seconds: float) -> None:

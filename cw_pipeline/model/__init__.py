@@ -22,5 +22,5 @@ from cw_pipeline.model.entity import Row as Row
 from cw_pipeline.model.progress import TAIL as TAIL
 from cw_pipeline.model.progress import Checkpoint as Checkpoint
 from cw_pipeline.model.progress import IdRange as IdRange
-from cw_pipeline.model.progress import Lease as Lease
+from cw_pipeline.model.progress import RequestGrant as RequestGrant
 from cw_pipeline.model.progress import Window as Window

@@ -72,7 +72,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class RequestGrant:
     """Leave to send `requests` requests, the first one `wait` seconds from now."""
 
     requests: int

@@ -36,7 +36,7 @@ def connected(settings: Settings) -> Iterator[Engine]:
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
     ):
         budget = store.budget(settings.requests_per_minute)
-        gate = Gate(budget.lease, budget.announce)
+        gate = Gate(budget.grant, budget.announce)
         with wiring.source(settings, gate, HASTY) as source:
             yield Engine(source, store, wiring.limits(settings), fetchers)
 

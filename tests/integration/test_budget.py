@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def test_two_processes_share_one_budget(dsn: str, warehouse: Warehouse) -> None:
     with Warehouse(dsn, "connectwise") as other:
         budgets = [warehouse.budget(6000), other.budget(6000)]  # 100 a second
-        leases = [budgets[at % 2].lease() for at in range(20)]
-    asked = sum(lease.requests for lease in leases)
+        grants = [budgets[at % 2].grant() for at in range(20)]
+    asked = sum(grant.requests for grant in grants)
     # The last of them may go when all before it have had their time.
-    assert leases[-1].wait + leases[-1].requests / 100 == pytest.approx(asked / 100, abs=0.5)
-    waits = [lease.wait for lease in leases]
+    assert grants[-1].wait + grants[-1].requests / 100 == pytest.approx(asked / 100, abs=0.5)
+    waits = [grant.wait for grant in grants]
     assert waits == sorted(waits)
 
 
@@ -30,35 +30,35 @@ def test_a_rest_earns_a_burst_that_stays_below_a_thousand_a_minute(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     budget = warehouse.budget(900)
-    budget.lease()
+    budget.grant()
     connection.execute("update cw_sync.request_budget set next_free = now() - interval '1 hour'")
     connection.commit()
     at_once = 0
-    while (lease := budget.lease()).wait == 0:
-        at_once += lease.requests
+    while (grant := budget.grant()).wait == 0:
+        at_once += grant.requests
     assert 0 < at_once <= 90
 
 
 def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: Warehouse) -> None:
     with Warehouse(dsn, "connectwise") as other:
         mine, theirs = warehouse.budget(6000), other.budget(6000)
-        mine.lease()
+        mine.grant()
         mine.announce(30)
-        assert 28 < theirs.lease().wait <= 30
+        assert 28 < theirs.grant().wait <= 30
         mine.announce(5)  # a shorter one takes nothing back
-        assert theirs.lease().wait > 25
+        assert theirs.grant().wait > 25
 
 
 def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: Warehouse) -> None:
     live, backfill = warehouse.budget(600), warehouse.budget(600, yielding=True)
     for _ in range(3):
-        live.lease()  # the next one and a half seconds are given away
+        live.grant()  # the next one and a half seconds are given away
     started = monotonic()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(backfill.lease)
+        waiting = pool.submit(backfill.grant)
         sleep(0.3)
         assert not waiting.done()
-        assert live.lease().wait > 1
+        assert live.grant().wait > 1
         waiting.result(timeout=10)
     assert monotonic() - started > 1
 
@@ -66,12 +66,12 @@ def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: War
 def test_tenants_have_budgets_of_their_own(dsn: str, warehouse: Warehouse) -> None:
     with Warehouse(dsn, "second") as other:
         for _ in range(5):
-            warehouse.budget(600).lease()
-        assert other.budget(600).lease().wait == 0
+            warehouse.budget(600).grant()
+        assert other.budget(600).grant().wait == 0
 
 
 def test_a_warehouse_that_fails_is_named_as_such(warehouse: Warehouse) -> None:
     with warehouse.connection() as connection:
         connection.execute("drop table cw_sync.request_budget")
     with pytest.raises(WarehouseError):
-        warehouse.budget(600).lease()
+        warehouse.budget(600).grant()

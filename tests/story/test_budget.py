@@ -33,7 +33,7 @@ import msgspec
 settings = Settings.read()
 with wiring.warehouse(settings) as store:
     budget = store.budget(settings.requests_per_minute)
-    with wiring.source(settings, Gate(budget.lease, budget.announce)) as source:
+    with wiring.source(settings, Gate(budget.grant, budget.announce)) as source:
         print("up", flush=True)
         sys.stdin.readline()
         until = time.monotonic() + float(sys.argv[1])
@@ -52,7 +52,7 @@ def asking(
 ) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
     budget = store.budget(settings.requests_per_minute, yielding=yielding)
-    with wiring.source(settings, Gate(budget.lease, budget.announce)) as source:
+    with wiring.source(settings, Gate(budget.grant, budget.announce)) as source:
         yield source
 
 
@@ -95,12 +95,12 @@ def test_two_processes_together_stay_within_one_budget(story: Story) -> None:
         out.join()
     assert [each.returncode for each in both] == [0, 0]
     seen.sort()
-    leased = 2 * 5
+    granted = 2 * 5
     for seconds in (1, 2, 4):
-        assert most_within(seconds, seen) <= 10 * (seconds + 5) + leased
-    assert 10 * 6 * 0.9 <= len(seen) <= 10 * (6 + 5) + leased
+        assert most_within(seconds, seen) <= 10 * (seconds + 5) + granted
+    assert 10 * 6 * 0.9 <= len(seen) <= 10 * (6 + 5) + granted
     late = [at for at in seen if at > seen[0] + 3]  # the rest is used up by then
-    assert most_within(1, late) <= 10 + leased + 5
+    assert most_within(1, late) <= 10 + granted + 5
 
 
 def test_a_pause_that_one_process_was_told_holds_the_other_back(story: Story) -> None:
@@ -161,7 +161,7 @@ def test_budgets_of_two_tenants_in_one_warehouse_are_apart(story: Story) -> None
     other = settings.model_copy(update={"schema_": "second"})
     with wiring.warehouse(settings) as one, wiring.warehouse(other) as two:
         first, second = one.budget(60), two.budget(60)
-        waits = [first.lease().wait for _ in range(8)]
+        waits = [first.grant().wait for _ in range(8)]
         assert waits == sorted(waits)
         assert waits[-1] > 0
-        assert second.lease().wait == 0
+        assert second.grant().wait == 0

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from cw_pipeline.extract import Gate
-from cw_pipeline.model import Lease
+from cw_pipeline.model import RequestGrant
 
 
 def test_without_a_budget_nothing_waits() -> None:
@@ -25,33 +25,33 @@ def test_a_pause_holds_every_thread_and_is_announced() -> None:
     assert told == [0.2]
 
 
-def test_a_lease_is_used_up_before_the_next_is_asked_for() -> None:
-    leases: list[Lease] = []
+def test_a_grant_is_used_up_before_the_next_is_asked_for() -> None:
+    grants: list[RequestGrant] = []
 
-    def lease() -> Lease:
-        leases.append(Lease(3, 0.0))
-        return leases[-1]
+    def grant() -> RequestGrant:
+        grants.append(RequestGrant(3, 0.0))
+        return grants[-1]
 
-    gate = Gate(lease)
+    gate = Gate(grant)
     for _ in range(7):
         gate.enter()
-    assert len(leases) == 3
+    assert len(grants) == 3
 
 
 def test_leave_that_was_granted_before_a_pause_is_void_after_it() -> None:
     asked: list[int] = []
 
-    def lease() -> Lease:
+    def grant() -> RequestGrant:
         asked.append(1)
-        return Lease(100, 0.0)
+        return RequestGrant(100, 0.0)
 
-    gate = Gate(lease)
+    gate = Gate(grant)
     gate.enter()
     gate.pause(0.0)
     gate.enter()
     assert len(asked) == 2
 
 
-def test_a_lease_says_when_its_first_request_may_go() -> None:
-    gate = Gate(lambda: Lease(2, 0.15))
+def test_a_grant_says_when_its_first_request_may_go() -> None:
+    gate = Gate(lambda: RequestGrant(2, 0.15))
     assert gate.enter() >= 0.14
