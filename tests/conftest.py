@@ -1,8 +1,9 @@
 """What the tests stand on: a real PostgreSQL, and a simulated ConnectWise.
 
-`CW_TEST_DSN` names a server to use (its role must be allowed to create databases); without it an
+`CW_TEST_DSN` names a server to use, by a role that may create databases and roles; without it an
 embedded one is started in a temporary folder. Migrations run once, into a template database; each
-test gets a clone of it that it owns, dropped afterwards.
+test gets a clone of it that it owns, dropped afterwards. What a killed run left behind is dropped
+by the first run a day later.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -87,15 +89,38 @@ class Server:
     admin: str
 
     def execute(self, statement: str, *names: str) -> None:
-        """Runs one statement as the server's administrator, with identifiers put in."""
+        """Runs one statement as the role of `CW_TEST_DSN`, with identifiers put in."""
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def drop_leftovers(self) -> None:
+        """Drops the databases and roles of test runs that were killed.
+
+        Each run's role carries the time when it may be dropped, because whether another run still
+        uses it is not to be seen.
+        """
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            # One run at a time: the others find nothing left to drop.
+            connection.execute("select pg_advisory_lock(hashtext('cw_test'))")
+            expired = connection.execute(_EXPIRED).fetchall()
+            for role, databases in expired:
+                for name in databases:
+                    drop = sql.SQL("drop database if exists {} with (force)")
+                    connection.execute(drop.format(sql.Identifier(name)))
+                connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
 
     def url(self, database: str, role: str, password: str) -> str:
         """The URL of one of its databases."""
         ours = {"user", "password", "dbname"}
         rest = {k: v for k, v in conninfo_to_dict(self.admin).items() if k not in ours}
         return f"postgresql://{role}:{password}@/{database}?{urlencode(rest)}"
+
+
+_EXPIRED = """
+select rolname, array(select datname from pg_database where datdba = pg_roles.oid)
+  from pg_roles where rolname like 'cw\\_test\\_%' and rolvaliduntil < now()
+"""
+_LIFE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -132,8 +157,12 @@ def memory() -> Path | None:
 @pytest.fixture(scope="session")
 def owner(server: Server) -> Iterator[Owner]:
     """The role that owns every test's database."""
+    server.drop_leftovers()
     role = Owner(f"cw_test_{secrets.token_hex(4)}", secrets.token_hex(16))
-    server.execute(f"create role {{}} login password '{role.password}'", role.name)
+    end = (datetime.now(UTC) + _LIFE).isoformat()
+    server.execute(
+        f"create role {{}} login password '{role.password}' valid until '{end}'", role.name
+    )
     server.execute("grant {} to current_user", role.name)  # or it could not give databases away
     yield role
     server.execute("drop role {}", role.name)
