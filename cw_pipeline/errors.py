@@ -7,7 +7,7 @@ PipelineError
 │  ├─ SourceBusy        wait `retry_after` seconds, then ask again (429)
 │  ├─ SourceDown        ask again later: no connection, no answer in time
 │  ├─ SourceBroken      ask again; what stays broken is poisoned (5xx, 408, a body that is no JSON)
-│  ├─ SourceDenied      stop the run, fix the keys (401)
+│  ├─ SourceDenied      stop the run, fix the setting it names: the keys (401), the site ...
 │  ├─ SourceForbidden   give the API member's role this entity (403); other entities go on
 │  ├─ SourceMissing     not there; on a list never "empty" (404)
 │  └─ SourceRefused     do not ask again (400, 405, 409, 415, a redirect)
@@ -64,7 +64,10 @@ class SourceBroken(SourceError):
 
 
 class SourceDenied(SourceError):
-    """The keys were not accepted (401)."""
+    """No request would fare better, for the reason and the setting that the message names.
+
+    The keys were refused (401), the company is not known, or a certificate is not trusted.
+    """
 
 
 class SourceForbidden(SourceError):

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     impersonate: Text = None
     user_type: str = Field("member", pattern="^(member|integrator)$")
     api_version: str = "2025.1"
+    ca_file: Text = None
     warehouse_dsn: Secret = None
     schema_: Annotated[str, AfterValidator(_not_taken)] = Field(
         "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"

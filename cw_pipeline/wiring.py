@@ -22,6 +22,7 @@ from cw_pipeline.extract import (
     Policy,
     Site,
     refuse_cookies,
+    trust,
 )
 from cw_pipeline.load import Warehouse, migrate
 from cw_pipeline.load.owner import claim
@@ -122,6 +123,7 @@ def source(
         policy=policy,
         timeout=settings.timeout_seconds,
         max_concurrency=settings.max_concurrency,
+        ca_file=settings.ca_file,
     )
 
 
@@ -178,6 +180,7 @@ def connected(
     custom fields follow what was read. Raises ConfigError or WarehouseError before anything is.
     """
     hidden = privacy(settings)
+    trust(settings.ca_file)  # an unusable file must be named before the warehouse is touched
     migrated(settings)
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings))

@@ -78,11 +78,12 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
 
 
 def _settings(settings: Settings) -> str:
-    from cw_pipeline.extract import Site  # noqa: PLC0415
+    from cw_pipeline.extract import Site, trust  # noqa: PLC0415
 
     settings.require_tenant()
     if settings.site is not None:
         Site.of(settings.site)
+    trust(settings.ca_file)
     tenant = "the embedded simulator" if settings.simulated else settings.site
     server = "embedded PostgreSQL" if settings.warehouse_dsn is None else "of CW_WAREHOUSE_DSN"
     return f"tenant {tenant}, warehouse {server}"

@@ -14,3 +14,4 @@ from cw_pipeline.extract.retry import Policy as Policy
 from cw_pipeline.extract.site import Credentials as Credentials
 from cw_pipeline.extract.site import Site as Site
 from cw_pipeline.extract.tally import Tally as Tally
+from cw_pipeline.extract.tls import trust as trust

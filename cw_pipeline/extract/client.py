@@ -11,9 +11,9 @@ import httpx
 import msgspec
 
 from cw_pipeline.errors import (
-    ConfigError,
     SourceBroken,
     SourceBusy,
+    SourceDenied,
     SourceDown,
     SourceError,
     SourceMissing,
@@ -27,6 +27,7 @@ from cw_pipeline.extract.question import Question, opened, text, why
 from cw_pipeline.extract.response import check, http_date
 from cw_pipeline.extract.retry import BACKGROUND, INTERACTIVE, Policy, RetryBudget, retried
 from cw_pipeline.extract.tally import Tally
+from cw_pipeline.extract.tls import certificate_fault, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class ConnectWise:
         policy: Policy = BACKGROUND,
         timeout: float = 60.0,
         max_concurrency: int = 8,
+        ca_file: str | None = None,
     ) -> None:
         self._site = site
         self._company = credentials.company
@@ -82,6 +84,7 @@ class ConnectWise:
             },
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
             limits=httpx.Limits(max_connections=max_concurrency, keepalive_expiry=30.0),
+            verify=trust(ca_file),
             trust_env=True,
         )
 
@@ -146,15 +149,21 @@ class ConnectWise:
         return self.get(url, _count, *tallies)
 
     def discover(self) -> dict[str, Any]:
-        """Company info, from which the API's base URL follows (guide: "Calling Company Info")."""
+        """Company info, from which the API's base URL follows (guide: "Calling Company Info").
+
+        Raises SourceDenied if there is no ConnectWise at CW_SITE or it does not know CW_COMPANY.
+        """
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
             question = Question(url, anonymous=True)
             info = self._asked(question, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
-            raise ConfigError(f"CW_SITE: no ConnectWise answers there ({error})") from error
+            raise SourceDenied(
+                f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
+                " page, such as na.myconnectwise.net"
+            ) from error
         if not isinstance(info, dict) or not info.get("Codebase"):
-            raise ConfigError(
+            raise SourceDenied(
                 f"CW_COMPANY={self._company!r} is not known at {self._site.info}: it is the company"
                 " id of the login page"
             )
@@ -264,6 +273,8 @@ class ConnectWise:
         except httpx.TimeoutException as error:
             raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
         except httpx.TransportError as error:
+            if fault := certificate_fault(error):
+                raise SourceDenied(f"{question}: {fault}") from error
             raise SourceDown(f"{question}: {why(error)}") from error
 
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.extract.inflate import inflated
+from cw_pipeline.extract.tls import handshake_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,8 @@ def opened(raw: bytes, headers: Mapping[str, str], question: Question) -> bytes:
 
 def why(error: httpx.TransportError) -> str:
     """What went wrong on the way, and what to look at."""
+    if fault := handshake_fault(error):
+        return fault
     if isinstance(error, httpx.ConnectError):
         return f"cannot connect ({error}). Check CW_SITE, DNS and the firewall"
     return f"the connection broke ({str(error) or type(error).__name__})"

@@ -5,7 +5,7 @@
 | 429                                     | SourceBusy      | yes, after Retry-After exactly     |
 | 408, 5xx, HTML or broken JSON           | SourceBroken    | yes, with growing waits            |
 | no connection, no answer in time        | SourceDown      | yes, with growing waits            |
-| 401                                     | SourceDenied    | never; the run stops               |
+| 401, a certificate that is not trusted  | SourceDenied    | never; the run stops               |
 | 403                                     | SourceForbidden | never; the other entities go on    |
 | 404                                     | SourceMissing   | never; a list asks its codebase once |
 | 400, 405, 409, 415, 3xx, any other      | SourceRefused   | never                              |

@@ -25,6 +25,7 @@ from cw_pipeline.simulator.wire import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from cw_pipeline.simulator.answers import Answer
     from cw_pipeline.simulator.query import Question
@@ -48,6 +49,7 @@ class Simulator:
     `forward_only_ending` is what the Link header of the last forward-only page is: a link to an
     empty page, an empty header, or none. `rate_window` shortens the minute of
     `requests_per_minute`. `desk` answers for the simulator itself, by method and path.
+    `certificate` (PEM, with its private key) makes it speak TLS.
     """
 
     def __init__(  # noqa: PLR0913
@@ -74,6 +76,7 @@ class Simulator:
         paths: Iterable[str] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        certificate: Path | None = None,
     ) -> None:
         self.tenant = tenant
         self.faults = Faults(faults, seed)
@@ -93,7 +96,8 @@ class Simulator:
         self._retry_after_as_date = retry_after_as_date
         self._page_watchers: list[Callable[[str, Question], None]] = []
         self._socket = socket.create_server((host, port), backlog=512)
-        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://{host}:{self._socket.getsockname()[1]}"
         self.callbacks = Callbacks(tenant, self.url, company, callback_waits)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -105,6 +109,7 @@ class Simulator:
                 date_header=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
+                ssl_certfile=certificate,
             )
         )
         self._thread = threading.Thread(target=self.run, name="simulator", daemon=True)

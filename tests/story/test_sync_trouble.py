@@ -12,7 +12,6 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import (
-    ConfigError,
     EntityBusy,
     PipelineError,
     SourceDenied,
@@ -132,10 +131,9 @@ def test_a_list_that_is_not_there_is_never_taken_for_empty(dsn: str, tenant: Ten
     assert story.checkpoint(TICKETS)["watermark"] is None
 
 
-def test_a_company_that_is_not_known_is_named(story: Story) -> None:
-    report = story.sync(TICKETS, company="nobody")[TICKETS]
-    assert isinstance(report.failure, ConfigError)
-    assert "CW_COMPANY" in str(report.failure)
+def test_a_company_that_is_not_known_is_named_once_and_stops_the_run(story: Story) -> None:
+    with pytest.raises(SourceDenied, match="CW_COMPANY='nobody' is not known"):
+        story.sync(TICKETS, BOARDS, company="nobody")
 
 
 def test_a_warehouse_that_cannot_be_reached_is_named_before_anything_is_read(
