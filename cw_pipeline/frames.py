@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import psycopg
 from psycopg import errors, sql
 
+from cw_pipeline.database import transaction
 from cw_pipeline.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -42,16 +42,14 @@ def table(dsn: str, name: str, where: str = "", values: Sequence[Any] = ()) -> p
     query = sql.SQL("select * from {}").format(sql.Identifier(schema or "reporting", own))
     if where:
         query += sql.SQL(" where ") + sql.SQL(where)
-    try:
-        with psycopg.connect(dsn, options="-c timezone=UTC") as connection:
+    with transaction(dsn, read_only=True) as connection:
+        try:
             cursor = connection.execute(query, list(values) or None, binary=True)
-            types = connection.adapters.types
-            columns = [(c.name, types[c.type_code].name) for c in cursor.description or ()]
-            return _frame(columns, cursor.fetchall())
-    except errors.UndefinedTable as error:
-        raise WarehouseError(f"there is no table or view {name!r}: run `migrate`") from error
-    except psycopg.Error as error:
-        raise WarehouseError(f"the warehouse failed: {' '.join(str(error).split())}") from error
+        except errors.UndefinedTable as error:
+            raise WarehouseError(f"there is no table or view {name!r}: run `migrate`") from error
+        types = connection.adapters.types
+        columns = [(c.name, types[c.type_code].name) for c in cursor.description or ()]
+        return _frame(columns, cursor.fetchall())
 
 
 def _frame(columns: list[tuple[str, str]], rows: list[tuple[Any, ...]]) -> pd.DataFrame:

@@ -8,12 +8,12 @@ import re
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-import psycopg
 from psycopg import sql
 
+from cw_pipeline.database import connect
 from cw_pipeline.embedded import binaries
 from cw_pipeline.embedded.account import Account, alone, is_last, opened, share
 from cw_pipeline.embedded.cluster import PORT, Cluster
@@ -21,6 +21,8 @@ from cw_pipeline.errors import WarehouseError
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from psycopg import Connection
 
 ROLE = "cw_pipeline"
 DATABASES = ("cw_warehouse", "dagster")
@@ -150,7 +152,7 @@ class EmbeddedPostgres:
         done = self._cluster.data / "cw-prepared"
         if done.exists():
             return
-        with psycopg.connect(self.admin_dsn(), autocommit=True) as connection:
+        with connect(self.admin_dsn(), autocommit=True) as connection:
             _make_role(connection, self._cluster.password())
             for name in DATABASES:
                 _make_database(connection, name)
@@ -162,7 +164,7 @@ class EmbeddedPostgres:
             self._lease = None
 
 
-def _make_role(connection: psycopg.Connection, password: str) -> None:
+def _make_role(connection: Connection[Any], password: str) -> None:
     if connection.execute("select from pg_roles where rolname = %s", [ROLE]).rowcount:
         return
     # Sent hashed, so that it never stands in the server's log.
@@ -171,7 +173,7 @@ def _make_role(connection: psycopg.Connection, password: str) -> None:
     connection.execute(make.format(sql.Identifier(ROLE), sql.Literal(hashed.decode())))
 
 
-def _make_database(connection: psycopg.Connection, name: str) -> None:
+def _make_database(connection: Connection[Any], name: str) -> None:
     if connection.execute("select from pg_database where datname = %s", [name]).rowcount:
         return
     make = sql.SQL("create database {} owner {}")

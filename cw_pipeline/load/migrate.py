@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, NullPool, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import text
 
-from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.database import sqlalchemy_transaction
+from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load import versions
 from cw_pipeline.load.history import track, tracked
 from cw_pipeline.load.tables import create_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from sqlalchemy import Connection
+    from collections.abc import Iterable
 
     from cw_pipeline.model import Entity
 
@@ -34,7 +31,7 @@ def migrate(
     """
     columns = tracked(history_columns)
     kept = history_columns is None
-    with _connected(dsn) as connection:
+    with sqlalchemy_transaction(dsn) as connection:
         # Two processes starting at once must not both create.
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(text("create schema if not exists cw_sync"))
@@ -48,35 +45,5 @@ def migrate(
 
 def version_fault(dsn: str) -> str | None:
     """What is wrong with the warehouse's version, or None. Changes nothing."""
-    with _connected(dsn) as connection:
+    with sqlalchemy_transaction(dsn) as connection:
         return versions.fault(versions.version(connection))
-
-
-@contextmanager
-def _connected(dsn: str) -> Iterator[Connection]:
-    url = _url(dsn)
-    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except OperationalError as error:
-        raise WarehouseError(
-            f"the warehouse cannot be reached ({_said(error)}): check CW_WAREHOUSE_DSN, and that"
-            " the server runs and lets this machine in"
-        ) from error
-    except DBAPIError as error:
-        raise WarehouseError(f"the warehouse refused: {_said(error)}") from error
-
-
-def _url(dsn: str) -> URL:
-    try:
-        return make_url(dsn).set(drivername="postgresql+psycopg")
-    except (ArgumentError, ValueError):
-        # Without `from None` the trace would print the address, and its password with it.
-        raise ConfigError(
-            "CW_WAREHOUSE_DSN is no address of a database: postgresql://user:password@host:5432/name"
-        ) from None
-
-
-def _said(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())

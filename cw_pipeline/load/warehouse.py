@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
-
-from cw_pipeline.errors import EntityBusy, WarehouseError
+from cw_pipeline.database import Pool
+from cw_pipeline.errors import EntityBusy
 from cw_pipeline.load import state
 from cw_pipeline.load.budget import Budget
 from cw_pipeline.load.fields import Fields
@@ -27,21 +22,8 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
 
-_TRUSTED = 10.0  # seconds
 _LIVE = ("refresh", "full")
 _BESIDE = ("backfill", "reconcile", "reread", "replay")  # held beside the live pass
-
-
-class _Connection(psycopg.Connection[Any]):
-    """Knows when it was last taken out of the pool, on our clock."""
-
-    taken_at = float("-inf")
-
-
-def _check(connection: _Connection) -> None:
-    """Whether it still is one, if it has been lying about: to ask costs what a statement costs."""
-    if time.monotonic() - connection.taken_at > _TRUSTED:
-        ConnectionPool.check_connection(connection)
 
 
 class Warehouse:
@@ -49,28 +31,10 @@ class Warehouse:
 
     def __init__(self, dsn: str, tenant: str, *, max_connections: int = 16) -> None:
         self.tenant = tenant
-        name = f"cw_pipeline {socket.gethostname()}:{os.getpid()}"
-        # Keepalives: a hold must end when its runner's machine is gone, not hours later.
-        alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-        self._pool = ConnectionPool(
-            dsn,
-            min_size=0,
-            max_size=max_connections,
-            timeout=60,
-            kwargs={
-                "autocommit": True,
-                "application_name": name[:63],
-                "connect_timeout": 10,
-                "options": "-c timezone=UTC",
-                **alive,
-            },
-            connection_class=_Connection,
-            check=_check,
-            open=False,
-        )
+        self._pool = Pool(dsn, max_connections)
 
     def __enter__(self) -> Self:
-        self._pool.open()
+        self._pool.__enter__()
         return self
 
     def __exit__(
@@ -79,22 +43,22 @@ class Warehouse:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pool.close()
+        self._pool.__exit__(kind, error, trace)
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
-        """An autocommit connection. Database errors come out as WarehouseError."""
-        try:
-            with self._pool.connection() as connection:
-                connection.taken_at = time.monotonic()
-                yield connection
-        except (psycopg.Error, PoolTimeout) as error:
-            raise WarehouseError(_said(error)) from error
+        """An autocommit connection. Database errors come out as WarehouseError.
+
+        Through a pooler its statements run with what the role sets by default, so what writes, or
+        reads more than keys and figures, takes a transaction.
+        """
+        with self._pool.connection() as connection:
+            yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
         """A connection inside a transaction: all of the block, or nothing of it."""
-        with self.connection() as connection, connection.transaction():
+        with self._pool.transaction() as connection:
             yield connection
 
     def was_readable(self, entity: Entity) -> bool:
@@ -170,7 +134,3 @@ def _holder(connection: Connection[Any], key: str) -> str:
         [key],
     ).fetchone()
     return f"{row[0]} (since {row[2]} UTC)" if row else "another runner"
-
-
-def _said(error: Exception) -> str:
-    return f"the warehouse failed: {' '.join(str(error).split())}"

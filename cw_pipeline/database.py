@@ -1,0 +1,493 @@
+"""Every connection to Postgres: reading its address, opening it, naming what goes wrong.
+
+    with transaction(dsn) as connection: ...            # one connection, one transaction
+    with Pool(dsn) as pool, pool.transaction(): ...      # many, shared by threads
+
+Results must not depend on what a role, a database or a server sets by default, so each connection
+pins what they depend on. Where a pooler in transaction mode (PgBouncer, Supabase, Neon) stands
+between, consecutive transactions meet different server connections, and what one sets for its
+session another client finds. There the settings are made anew in each transaction, for it alone,
+and no statement is prepared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool, PoolTimeout
+from typing_extensions import override
+
+from cw_pipeline.errors import ConfigError, WarehouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    import sqlalchemy as sa
+    from psycopg import Connection
+
+OLDEST_SERVER = 15
+"""The major version that the state schema needs: `unique … nulls not distinct` came with it."""
+
+CONNECTIONS_NEEDED = 2
+"""A pass holds one connection while the views that follow it are made over another."""
+
+PATIENCE = 60.0
+"""Seconds for which a thread waits for a connection of the pool."""
+
+_TRUSTED = 10.0  # seconds for which an idle connection is believed to be alive
+_TRANSACTION_TIMEOUT = 170_000  # the server version that has it
+
+_SETTING = "CW_WAREHOUSE_DSN"
+
+_REPORTED = {"DateStyle": "ISO, MDY", "TimeZone": "UTC", "standard_conforming_strings": "on"}
+"""Settings that the server tells its client of. Poolers keep them for each client."""
+
+_PINNED = {
+    "IntervalStyle": "postgres",
+    "search_path": "pg_catalog, public",
+    "statement_timeout": "0",  # a first load's statements take as long as they take
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "5min",  # a stopped process must not keep its locks
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "transform_null_equals": "off",
+}
+_SESSION_ONLY = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "idle_session_timeout": "0",
+}
+"""What BEGIN says anyway, or makes no sense for a transaction."""
+
+_KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+_SECRETS = frozenset(o.keyword.decode() for o in pq.Conninfo.get_defaults() if o.dispchar == b"*")
+_SHORT = 5  # letters of a password
+_SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
+
+_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
+_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})|%00")
+_ENCODE = "percent-encode @ : / ? # % and blanks in user and password (%40 %3A %2F %3F %23 %25 %20)"
+
+
+def parse_address(address: str, setting: str = _SETTING) -> dict[str, str]:
+    """An address as libpq's parameters: `host`, `user`, `password`, `dbname` and so on.
+
+    URLs (`postgres://`, `postgresql://`, also with a driver as in `postgresql+psycopg://`) and
+    libpq's keyword form (`host=db user=etl`, `service=warehouse`). What an address leaves out comes
+    from the `PG*` variables and service files when it is used.
+
+    Raises ConfigError that names the setting and the fix, and quotes nothing of the address.
+    """
+    text = address.strip()
+    reason = _fault(text)
+    if reason is None:
+        scheme = _SCHEME.match(text)
+        try:
+            found = conninfo_to_dict(f"postgresql://{text[scheme.end() :]}" if scheme else text)
+        except (psycopg.Error, UnicodeError) as error:
+            reason = _unread(str(error), url=scheme is not None)
+        else:
+            parameters = {name: str(value) for name, value in found.items() if value is not None}
+            reason = _bad_port(parameters)
+            if reason is None:
+                return parameters
+    # Outside of any handler: libpq's own messages quote the address, and its password with it.
+    raise ConfigError(
+        f"{setting} is no address of a database that can be used: {reason}. For example"
+        " postgresql://user:password@host:5432/name"
+    )
+
+
+def describe_address(address: str, setting: str = _SETTING) -> str:
+    """Where an address leads, for people: `etl@db.example.com:5432/warehouse`. No password.
+
+    Parts that come from `PG*` variables or a service file are left out. Raises ConfigError.
+    """
+    found = parse_address(address, setting)
+    user, host = found.get("user", ""), found.get("host") or found.get("hostaddr", "")
+    port = f":{found['port']}" if "port" in found else ""
+    place = f"{user}{'@' * bool(user)}{host}{port}/{found.get('dbname', '')}"
+    return f"service {found['service']}" if "service" in found else place
+
+
+def _fault(text: str) -> str | None:
+    """What makes libpq read an address otherwise than it was meant, or print it."""
+    if not text:
+        return "it is empty"
+    if text[0] in "\"'":
+        return "there are quotes around it: take them away"
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        if _OTHER_SCHEME.match(text):
+            return "it does not begin with postgresql://"
+        return None if "=" in text else "it is neither a URL nor made of name=value"
+    return _url_fault(text[scheme.end() :])
+
+
+def _url_fault(rest: str) -> str | None:
+    if re.search(r"\s", rest):
+        return f"there is a blank in it; {_ENCODE}"
+    if _BAD_ESCAPE.search(rest):
+        return f"there is a % that encodes nothing; {_ENCODE}"
+    # As libpq does: user and password end at the first @, unless a / comes before it.
+    credentials = re.match(r"[^@/]*@", rest)
+    place, _, _ = rest[credentials.end() if credentials else 0 :].partition("?")
+    if "@" in place or place.count("/") > 1:
+        return f"there is an @ or a / too many; {_ENCODE}"
+    return None
+
+
+def _unread(said: str, *, url: bool) -> str:
+    """Why libpq could not read an address. Of what it says only names of its own are repeated."""
+    quoted = re.findall(r'"([^"]*)"', said)
+    known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    if len(quoted) == 1 and (near := get_close_matches(quoted[0], known, 1, 0.7)):
+        return f"one of its parameters is unknown to PostgreSQL: did you mean {near[0]}?"
+    if url:
+        return f"PostgreSQL knows no such parameter, or cannot read it; {_ENCODE}"
+    return "PostgreSQL cannot read it; put values with blanks or quotes into '…', and \\ before '"
+
+
+def _bad_port(parameters: Mapping[str, str]) -> str | None:
+    ports = parameters.get("port", "").split(",")
+    if all(not port or (port.isascii() and port.isdigit()) for port in ports):
+        return None
+    return f"its port is no number; {_ENCODE}"
+
+
+class Session(psycopg.Connection[Any]):
+    """A connection whose settings are ours."""
+
+    pooled = False
+    """Whether a pooler stands between, so that only a transaction has a server connection."""
+
+    taken_at = float("-inf")
+    """When it was last taken out of a pool, on our clock."""
+
+    def pin(self) -> None:
+        """Pins this transaction's settings, where the session could not be pinned as a whole."""
+        if self.pooled:
+            self.execute(_PIN_TRANSACTION)
+
+
+_PIN_TRANSACTION = "select " + ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in _PINNED.items()
+)
+
+
+def connect(address: str, *, autocommit: bool = False, read_only: bool = False) -> Session:
+    """An open connection with pinned settings; the caller closes it.
+
+    `read_only` works on standbys too. Raises ConfigError for an address that makes no sense, and
+    WarehouseError that says why the server cannot be reached, or cannot hold a warehouse: it is
+    older than OLDEST_SERVER, or the database's encoding is not UTF8.
+    """
+    parameters = parse_address(address)
+    secrets = _secrets(parameters)
+    asked = {"connect_timeout": "10", **_KEEPALIVES, **parameters}
+    asked |= {"application_name": _application(), "client_encoding": "UTF8"}
+    try:
+        session = Session.connect(
+            make_conninfo("", **asked), autocommit=True, prepare_threshold=None
+        )
+    except psycopg.Error as error:
+        raise _unreachable(error, parameters, secrets) from None
+    try:
+        _refuse_unfit(session)
+        with _named_failures(secrets):
+            _pin(session)
+        session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        session.read_only = read_only
+        session.autocommit = autocommit
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _application() -> str:
+    return f"cw_pipeline {socket.gethostname()}:{os.getpid()}"[:63]
+
+
+def _refuse_unfit(session: Session) -> None:
+    """Known from the start of the connection: this asks nothing of the server."""
+    found = session.info.server_version
+    if found < OLDEST_SERVER * 10_000:
+        version = f"{found // 10_000}.{found % 10_000}"
+        raise WarehouseError(
+            f"the warehouse's server is PostgreSQL {version}, and {OLDEST_SERVER} or newer is"
+            " needed: upgrade it, or name another one in CW_WAREHOUSE_DSN"
+        )
+    encoding = session.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        name = session.info.dbname
+        raise WarehouseError(
+            f"the database {name} has the encoding {encoding}, in which not every name and note can"
+            " be stored. Make one for the warehouse, for example: create database warehouse"
+            " encoding 'UTF8' template template0; and name it in CW_WAREHOUSE_DSN"
+        )
+
+
+def _pin(session: Session) -> None:
+    """Pins the session in one statement, and finds out whether it is ours alone.
+
+    Poolers tell each client a process number of their own. Who was told the server's number has
+    the server's process to himself, so that nobody else meets what is set there.
+    """
+    alone = f"pg_backend_pid() = {session.info.backend_pid}"
+    pinned = _PINNED | _SESSION_ONLY
+    if session.info.server_version >= _TRANSACTION_TIMEOUT:
+        pinned["transaction_timeout"] = "0"
+    reported = (f"set_config('{name}', '{value}', false)" for name, value in _REPORTED.items())
+    if_alone = (
+        f"case when {alone} then set_config('{name}', '{value}', false) end"
+        for name, value in pinned.items()
+    )
+    row = session.execute(f"select {', '.join((alone, *reported, *if_alone))}").fetchone()
+    session.pooled = row is None or not row[0]
+    if not session.pooled:
+        session.prepare_threshold = 5  # psycopg's own: what is asked often is planned once
+
+
+@contextmanager
+def transaction(address: str, *, read_only: bool = False) -> Iterator[Connection[Any]]:
+    """A connection of its own inside a transaction. Database errors come out as WarehouseError."""
+    secrets = _secrets(parse_address(address))
+    with _named_failures(secrets), connect(address, read_only=read_only) as session:
+        session.pin()
+        yield session
+
+
+@contextmanager
+def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
+    """The same for SQLAlchemy. No URL is made: its own parser reads fewer addresses."""
+    # Here, because whoever only reads frames and reports needs none of it: 0.2 s.
+    from sqlalchemy import NullPool, create_engine  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    secrets = _secrets(parse_address(address))
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect(address),
+        poolclass=NullPool,
+        use_native_hstore=False,  # asks for its type at each connection
+    )
+    try:
+        with engine.begin() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.pin()
+            yield connection
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise _named(cause or error, secrets) from _harmless(error, secrets)
+
+
+class Pool:
+    """Connections that threads share, opened as they are needed. A context manager.
+
+    At most `max_connections`, and no more than role and database may open; a server that gives
+    fewer is used with what it gives. Entering it opens the first one, so that a server that cannot
+    be used is refused at once.
+    """
+
+    def __init__(self, address: str, max_connections: int = 16) -> None:
+        self._address = address
+        self._max = max_connections
+        self._first: Session | None = None
+        self._failure: WarehouseError | None = None
+        self._secrets: frozenset[str] = frozenset()
+        self._pool: ConnectionPool[Session] | None = None
+
+    def __enter__(self) -> Self:
+        self._secrets = _secrets(parse_address(self._address))
+        self._first = connect(self._address, autocommit=True)
+        try:
+            size = self._size(self._first)
+        except BaseException:
+            self._first.close()
+            raise
+        self._pool = ConnectionPool(
+            min_size=0,
+            max_size=size,
+            timeout=PATIENCE,
+            connection_class=_PooledSession,
+            kwargs={"open_session": self._open},
+            check=_check,
+            open=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.close()
+        if self._first is not None:
+            self._first.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Session]:
+        """An autocommit connection. Database errors come out as WarehouseError."""
+        assert self._pool is not None, "used outside of its block"
+        with _named_failures(self._secrets):
+            try:
+                with self._pool.connection() as session:
+                    session.taken_at = time.monotonic()
+                    yield session
+            except PoolTimeout:
+                raise self._timed_out() from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A connection inside a transaction: all of the block, or nothing of it."""
+        with self.connection() as session, session.transaction():
+            session.pin()
+            yield session
+
+    def _open(self) -> Session:
+        """Called by the pool, in a thread of its own."""
+        session, self._first = self._first, None
+        if session is not None:
+            return session
+        try:
+            session = connect(self._address, autocommit=True)
+        except WarehouseError as error:
+            self._failure = error
+            raise
+        self._failure = None
+        return session
+
+    def _size(self, session: Session) -> int:
+        """How many connections there may be. Raises WarehouseError if those are too few."""
+        try:
+            row = session.execute(
+                "select nullif(rolconnlimit, -1), nullif(datconnlimit, -1)"
+                " from pg_roles, pg_database"
+                " where rolname = session_user and datname = current_database()"
+            ).fetchone()
+        except errors.InsufficientPrivilege:  # hardened servers hide these
+            row = None
+        limits: list[int] = [limit for limit in row or () if limit is not None]
+        if not session.pooled and limits and min(limits) < CONNECTIONS_NEEDED:
+            user, database = session.info.user, session.info.dbname
+            raise WarehouseError(
+                f"role {user} may open {min(limits)} connection to the database {database}, and a"
+                f" process needs {CONNECTIONS_NEEDED}: alter role {user} connection limit -1, or"
+                f" alter database {database} connection limit -1"
+            )
+        return min([self._max, *limits])
+
+    def _timed_out(self) -> WarehouseError:
+        if self._failure is not None:
+            return self._failure
+        return WarehouseError(
+            f"all connections to the warehouse were in use for {PATIENCE:.0f} s: raise"
+            " CW_MAX_CONNECTIONS, or lower CW_MAX_CONCURRENCY"
+        )
+
+
+class _PooledSession(Session):
+    """What the pool believes to open."""
+
+    @classmethod
+    @override
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+        return kwargs["open_session"]()
+
+
+def _check(session: Session) -> None:
+    """Whether it is still alive, if it has been idle: to ask costs what a statement costs."""
+    if time.monotonic() - session.taken_at > _TRUSTED:
+        ConnectionPool.check_connection(session)
+
+
+@contextmanager
+def _named_failures(secrets: Iterable[str]) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _named(error, secrets) from _harmless(error, secrets)
+
+
+def _named(error: BaseException, secrets: Iterable[str]) -> WarehouseError:
+    """What went wrong in the warehouse, and what to do about it."""
+    text = _redact(_text(error), secrets)
+    match error:
+        case errors.DependentObjectsStillExist():
+            advice = (
+                f"a view of your own stands in the way of a new version: {text}. Drop it, run"
+                " `migrate`, create it again; keep it in a schema of your own"
+            )
+        case errors.UndefinedTable():
+            advice = f"a table is read that is not there: {text}. Run `migrate`"
+        case errors.InsufficientPrivilege():
+            advice = f"the warehouse refused: {text}. `cw-pipeline check` names the missing GRANT"
+        case errors.ReadOnlySqlTransaction():
+            advice = (
+                f"the warehouse takes no changes: {text}. If it is a standby, name the primary in"
+                " CW_WAREHOUSE_DSN"
+            )
+        case _:
+            advice = f"the warehouse failed: {text}"
+    return WarehouseError(advice)
+
+
+def _unreachable(
+    error: psycopg.Error, parameters: Mapping[str, str], secrets: Iterable[str]
+) -> WarehouseError:
+    hint = ""
+    if "options" in parameters or os.environ.get("PGOPTIONS"):
+        hint = (
+            ". A pooler such as PgBouncer refuses the `options` that the address (or PGOPTIONS) has"
+        )
+    return WarehouseError(
+        f"the warehouse cannot be reached ({_redact(_text(error), secrets)}): check"
+        f" {_SETTING}, and that the server runs, lets this machine in, and has connections left (a"
+        f" process needs {CONNECTIONS_NEEDED}){hint}"
+    )
+
+
+def _text(error: BaseException) -> str:
+    said = str(error)
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        said = f"{error.diag.message_primary} {error.diag.message_detail or ''}"
+    return " ".join(said.split())
+
+
+def _secrets(parameters: Mapping[str, str]) -> frozenset[str]:
+    """What must not be printed. libpq takes a password from the environment, too."""
+    found = {parameters.get(name) for name in _SECRETS} | {os.environ.get("PGPASSWORD")}
+    return frozenset(secret for secret in found if secret)
+
+
+def _redact(text: str, secrets: Iterable[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in {secret, quote(secret, safe="")}:
+            # A short one is part of many words, and hiding it there would tell what it is.
+            pattern = re.escape(form) if len(form) > _SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
+            text = re.sub(pattern, "***", text)
+    return text
+
+
+def _harmless(error: BaseException, secrets: Iterable[str]) -> BaseException | None:
+    """The error as the cause of another, unless a traceback would print a secret with it."""
+    said = str(error)
+    return error if _redact(said, secrets) == said else None
