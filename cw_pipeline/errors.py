@@ -3,6 +3,7 @@
 PipelineError
 ├─ ConfigError          fix the setting it names; nothing was read
 ├─ WarehouseError       fix the warehouse: unreachable, or of a newer version
+│  └─ WarehouseLocked   let the transaction end that it names, then run it again
 ├─ SourceError          ConnectWise did not give a good answer
 │  ├─ SourceBusy        wait `retry_after` seconds, then ask again (429)
 │  ├─ SourceDown        ask again later: no connection, no answer in time
@@ -29,6 +30,10 @@ class ConfigError(PipelineError):
 
 class WarehouseError(PipelineError):
     """The warehouse cannot be used as it is."""
+
+
+class WarehouseLocked(WarehouseError):
+    """Somebody's open transaction keeps a table or view from being changed. Nothing was."""
 
 
 class SourceError(PipelineError):

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog.promotion import Place, place
+from cw_pipeline.ddl import patiently
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.load import promotions
 from cw_pipeline.model import Column, Entity, Kind
 
 if TYPE_CHECKING:
+    from cw_pipeline.ddl import Attempt
     from cw_pipeline.load import Warehouse
     from cw_pipeline.load.fields import Fields
     from cw_pipeline.load.promotions import Drifted
@@ -48,17 +50,24 @@ def promote(
     `field` is the record's, with dots: `newField`, `status.sort`. Without `kind` the narrowest one
     that holds every stored value exactly; an object becomes a column for each scalar it holds. A
     promoted column is given a wider kind by promoting it again. A record that is read again after
-    this is rewritten once, unchanged as it may be. Raises ConfigError for what cannot be, and
-    EntityBusy while the entity is being read.
+    this is rewritten once, unchanged as it may be. Raises ConfigError for what cannot be,
+    EntityBusy while the entity is being read, and WarehouseLocked if somebody keeps its table
+    locked for minutes.
     """
     path = tuple(field.split("."))
-    with warehouse.alone(entity) as fields:
-        where = place(fields.entity, path)
-        if where.column is not None:
-            return [_widened(fields, path, where, kind)]
-        if not fields.has_table(where.table):
-            raise ConfigError(f"{entity.name} has no table in {fields.tenant} yet: sync it first")
-        return _promoted(fields, path, kind)
+
+    def attempted(attempt: Attempt) -> list[Promotion]:
+        with warehouse.alone(entity) as fields, fields.brief(attempt):
+            where = place(fields.entity, path)
+            if where.column is not None:
+                return [_widened(fields, path, where, kind)]
+            if not fields.has_table(where.table):
+                raise ConfigError(
+                    f"{entity.name} has no table in {fields.tenant} yet: sync it first"
+                )
+            return _promoted(fields, path, kind)
+
+    return patiently(attempted, warehouse.connection, f"the promotion of {entity.name} {field}")
 
 
 def _promoted(fields: Fields, path: Path, kind: Kind | None) -> list[Promotion]:

@@ -12,6 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from typing_extensions import override
 
 from cw_pipeline.cli import show
 from cw_pipeline.cli.app import cli
@@ -27,9 +28,7 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    # What goes wrong is told by the commands; without this, Python's last resort says it again.
-    for name in ("cw_pipeline", "psycopg.pool"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    _show_warnings()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they speak to developers, and would break into the bars
     try:
@@ -46,6 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return FAILED  # whoever read our output went away, as `| head` does
     return code if isinstance(code, int) else DONE
+
+
+class _Stderr(logging.Handler):
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"cw-pipeline: {record.getMessage()}", err=True)
+
+
+_STDERR = _Stderr(logging.WARNING)
+
+
+def _show_warnings() -> None:
+    """Those about the user's warehouse, while the command goes on."""
+    # Errors are told by the commands; without this, Python's last resort says them again.
+    for name in ("cw_pipeline", "psycopg.pool"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    for name in ("cw_pipeline.ddl", "cw_pipeline.publish"):
+        logging.getLogger(name).addHandler(_STDERR)
 
 
 def _said(message: str, code: int) -> int:

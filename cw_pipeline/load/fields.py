@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,11 @@ from cw_pipeline.load.retype import add_column, kind_of, retype
 from cw_pipeline.model import Column, Entity, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Connection
+
+    from cw_pipeline.ddl import Attempt
 
 Path = tuple[str, ...]
 
@@ -68,6 +73,12 @@ class Fields:
             self._connection, self.tenant, [self._catalogued]
         )
         return own
+
+    @contextmanager
+    def brief(self, attempt: Attempt) -> Iterator[None]:
+        """Inside the block nobody who reads the table waits behind us; see `ddl`."""
+        with attempt.brief(self._connection):
+            yield
 
     def is_promoted(self, path: Path) -> bool:
         """Whether the field at `path` became a column here, rather than in the catalog."""

@@ -39,27 +39,54 @@ _NAMES = {
 }
 
 
-def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Entity]) -> None:
-    """Creates what is missing of the entities' tables and adds columns they have gained.
+def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Entity]) -> list[str]:
+    """Creates what is missing of the entities' tables: names of those that `widen` must bring up.
 
-    A column that is new gets its values out of `_extra`, one whose type grew is altered in place.
-    Raises WarehouseError if a type can only be had by losing something.
+    Nothing here locks a table that was there before.
     """
     connection.execute(sa.text(f'create schema if not exists "{tenant}"'))
     existing = _existing(connection, tenant)
-    driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    grown = entities_with_promotions(driver, tenant, entities)
-    catalog = {(table, column.name): column for table, column in _columns(grown)}
-    due = [entity for entity in grown if not _fits(entity, existing)]
-    for table in _tables(tenant, due):
+    outdated: list[str] = []
+    for table in _due(connection, tenant, entities, existing):
         if table.name in existing:
-            for name in _widen(connection, table, existing[table.name]):
-                if column := catalog.get((table.name, name)):
-                    fill(driver, tenant, table.name, column)
+            outdated += [table.name] if _outdated(table, existing[table.name]) else []
         else:
             connection.execute(CreateTable(table))
             for index in table.indexes:
                 connection.execute(CreateIndex(index))
+    return outdated
+
+
+def widen(connection: sa.Connection, tenant: str, entities: Iterable[Entity], name: str) -> None:
+    """Adds the columns that a table of the entities has gained, and alters types that have grown.
+
+    A column that is new gets its values out of `_extra`. Raises WarehouseError if a type can only
+    be had by losing something.
+    """
+    existing = _existing(connection, tenant)
+    grown = entities_with_promotions(driver(connection), tenant, entities)
+    catalog = {(table, column.name): column for table, column in _columns(grown)}
+    for table in _due(connection, tenant, entities, existing):
+        if table.name == name:
+            for added in _widen(connection, table, existing[name]):
+                if column := catalog.get((name, added)):
+                    fill(driver(connection), tenant, name, column)
+
+
+def driver(connection: sa.Connection) -> Connection[Any]:
+    """The same connection without SQLAlchemy around it."""
+    return connection.connection.driver_connection  # type: ignore[return-value]
+
+
+def _due(
+    connection: sa.Connection,
+    tenant: str,
+    entities: Iterable[Entity],
+    existing: Mapping[str, Mapping[str, str]],
+) -> Iterator[sa.Table]:
+    """The tables of those entities of which not everything is as it should be."""
+    grown = entities_with_promotions(driver(connection), tenant, entities)
+    return _tables(tenant, [entity for entity in grown if not _fits(entity, existing)])
 
 
 def _fits(entity: Entity, existing: Mapping[str, Mapping[str, str]]) -> bool:
@@ -129,22 +156,34 @@ def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
+def _outdated(table: sa.Table, existing: Mapping[str, str]) -> list[sa.Column[Any]]:
+    """Its columns that are not there, or of another type."""
+    return [
+        column
+        for column in table.columns
+        if _NAMES.get(existing.get(column.name, "")) != _kind(column).value
+    ]
+
+
 def _widen(
     connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]
 ) -> Iterator[str]:
     """Adds columns and alters types: the names of those added."""
-    for column in table.columns:
-        wanted = column.type.compile(_DIALECT).lower()
+    for column in _outdated(table, existing):
         if column.name not in existing:
             definition = CreateColumn(column).compile(dialect=_DIALECT)
             connection.execute(
                 sa.text(f'alter table "{table.schema}"."{table.name}" add {definition}')
             )
             yield column.name
-        elif _NAMES.get(existing[column.name]) != _NAMES.get(wanted, wanted):
-            driver: Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-            schema = str(table.schema)
-            retype(driver, (schema, table.name), column.name, Kind(_NAMES.get(wanted, wanted)))
+        else:
+            own = (str(table.schema), table.name)
+            retype(driver(connection), own, column.name, _kind(column))
+
+
+def _kind(column: sa.Column[Any]) -> Kind:
+    wanted = column.type.compile(_DIALECT).lower()
+    return Kind(_NAMES.get(wanted, wanted))
 
 
 def _columns(entities: Iterable[Entity]) -> Iterator[tuple[str, Column]]:
