@@ -24,6 +24,7 @@ COMMANDS = {
     "report": ("report", "The KPIs as one HTML page"),
     "migrate": ("project", "Create and upgrade the schemas"),
     "catalog": ("catalog", "What can be synced, and where those facts come from"),
+    "setup": ("project", "Install or renew .venv, and nothing else"),
     "bench": ("bench", "How fast it is on this machine, beside what is promised"),
     "test": ("project", "Run the tests"),
 }

@@ -1,10 +1,11 @@
-"""`migrate` and `test`."""
+"""`setup`, `migrate` and `test`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 
@@ -40,6 +41,29 @@ def migrate(*, reader: bool) -> None:
     click.echo(f"Schema {schema} is up to date: {show.count(len(made), 'view')} made anew.")
     if role:
         click.echo(f"Role {role} may read {schema}: grant it to the users of your BI tools.")
+
+
+@click.command()
+@click.option(
+    "--extra",
+    "extras",
+    multiple=True,
+    type=click.Choice(["dev", "ui", "celery", "k8s"]),
+    help="Install what this extra needs, too; it stays installed.",
+)
+@click.option(
+    "--install-packages",
+    is_flag=True,
+    help="As root, let apt-get install what Python needs to make .venv.",
+)
+def setup(*, extras: tuple[str, ...], install_packages: bool) -> None:  # noqa: ARG001 - see below
+    """Install or renew .venv, and nothing else.
+
+    Every command does that by itself when it has to; this one is for servers and images. The
+    packages are those of requirements.lock, each checked by its hash.
+    """
+    # `_bootstrap` has read the same options, and has done it by the time that click is here.
+    click.echo(f"Set up: {Path(sys.executable).parent / 'cw-pipeline'} is the command.")
 
 
 @click.command(

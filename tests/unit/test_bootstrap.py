@@ -46,14 +46,14 @@ needs_venv = pytest.mark.skipif(
 )
 
 
-def wheel(folder: Path, version: str) -> str:
-    """Builds a wheel of the package `cw_probe` and returns its line in a lock."""
-    path = folder / f"cw_probe-{version}-py3-none-any.whl"
-    info = f"cw_probe-{version}.dist-info"
+def wheel(folder: Path, name: str, version: str) -> str:
+    """Builds a wheel of a package with one module and returns its line in a lock."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cw_probe.py", f"VERSION = {version!r}\n")
+        archive.writestr(f"{name}.py", f"VERSION = {version!r}\n")
         archive.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: cw-probe\nVersion: {version}\n"
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         )
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -75,11 +75,18 @@ def checkout(tmp_path: Path) -> Path:
     bootstrap = re.sub(
         r"NEEDED = \(.*?\)\n", 'NEEDED = ("cw_probe",)\n', bootstrap, flags=re.DOTALL
     )
-    bootstrap = re.sub(r"NEEDED_BY_TEST = \(.*?\)\n", "NEEDED_BY_TEST = ()\n", bootstrap)
+    bootstrap = re.sub(
+        r"NEEDED_BY = \{.*?\n\}\n",
+        'NEEDED_BY = {"dev": (), "celery": ("cw_extra",)}\n',
+        bootstrap,
+        flags=re.DOTALL,
+    )
     (package / "_bootstrap.py").write_text(bootstrap)
     (package / "cli.py").write_text(CLI)
     (made / "pyproject.toml").touch()
-    (made / "requirements.lock").write_text(wheel(tmp_path, "1.0"))
+    (made / "requirements.lock").write_text(wheel(tmp_path, "cw_probe", "1.0"))
+    (made / "requirements").mkdir()
+    (made / "requirements" / "celery.lock").write_text(wheel(tmp_path, "cw_extra", "1.0"))
     return made
 
 
@@ -114,10 +121,83 @@ def test_the_first_command_sets_up_and_runs_and_the_next_just_runs(checkout: Pat
 
 
 @needs_venv
+def test_what_was_set_up_runs_from_any_folder_by_its_path_even_one_with_blanks(
+    checkout: Path, tmp_path: Path
+) -> None:
+    run(checkout, "hello")
+    outside = {k: v for k, v in os.environ.items() if not k.startswith("CW_") and k != "PYTHONPATH"}
+    program = str(checkout / ".venv" / "bin" / "cw-pipeline")
+    done = subprocess.run(
+        [program, "a", "b c"], cwd="/", env=outside, capture_output=True, check=True
+    )
+    assert done.stdout == b"ran a b c\n"
+    python = str(checkout / ".venv" / "bin" / "python")
+    subprocess.run([python, "-c", "import cw_pipeline.cli"], cwd="/", env=outside, check=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "linked").symlink_to(program)
+    assert subprocess.check_output([tmp_path / "bin" / "linked"], env=outside) == b"ran\n"
+
+
+@needs_venv
+def test_a_checkout_that_was_moved_is_set_up_again_where_it_is(checkout: Path) -> None:
+    run(checkout, "hello")
+    moved = checkout.rename(checkout.with_name("moved"))
+    code, _, said = run(moved, "hello")
+    assert code == 0
+    assert "setting up" in said
+    assert subprocess.check_output([moved / ".venv" / "bin" / "cw-pipeline"], cwd="/") == b"ran\n"
+
+
+@needs_venv
+def test_an_extra_is_installed_when_it_is_asked_for_and_stays(checkout: Path) -> None:
+    code, _, said = run(checkout, "setup", "--extra", "celery")
+    assert code == 0, said
+    (checkout / "requirements.lock").write_text(wheel(checkout, "cw_probe", "2.0"))
+    assert run(checkout, "setup")[0] == 0
+    packages = {path.name for path in checkout.glob(".venv/lib/*/site-packages/*.dist-info")}
+    assert {"cw_probe-2.0.dist-info", "cw_extra-1.0.dist-info"} <= packages
+
+
+def test_no_package_of_the_system_is_installed_unasked(checkout: Path, tmp_path: Path) -> None:
+    """A Python without ensurepip, as Debian has it, and an apt-get that writes down its calls."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    bare = programs / "python3"
+    bare.write_text(
+        f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec "{sys.executable}" "$@"\n'
+    )
+    (programs / "apt-get").write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    settings = {"PATH": f"{programs}:/usr/bin:/bin", "CW_PYTHON": str(bare)}
+    code, _, said = run(checkout, "hello", **settings)
+    assert code == 2
+    package = f"python3.{sys.version_info.minor}-venv"
+    assert f"apt-get install -y --no-install-recommends {package}" in said
+    assert not (tmp_path / "calls").exists()
+    run(checkout, "setup", "--install-packages", **settings)
+    installed = (tmp_path / "calls").exists()
+    assert installed == (os.geteuid() == 0)
+
+
+def test_set_up_says_how_far_it_is() -> None:
+    pip = (
+        "Ignoring colorama: markers\nIgnoring pywin32: markers\nCollecting a==1\n"
+        "  Downloading a-1-py3-none-any.whl (1.5 MB)\nProcessing /wheels/b.whl\n"
+        "Collecting c==2\n  Downloading c-2.whl (500 kB)\n"
+    )
+    assert _bootstrap._how_far("\n" + pip, 93) == "fetching 3 of 91 packages, 2 MB"
+    installing = _bootstrap._how_far("\n" + pip + "Installing collected packages: a", 93)
+    assert re.fullmatch(r"\d+ of 91 packages installed", installing)
+    uv = "Using Python 3.11\nResolved 93 packages in 7ms\nDownloading a (9.0MiB)\n"
+    assert _bootstrap._how_far(uv, 98) == "fetching 93 packages, 9 MB"
+
+
+@needs_venv
 def test_a_changed_lock_is_installed_by_the_next_command(checkout: Path) -> None:
     run(checkout, "hello")
     lock = checkout / "requirements.lock"
-    lock.write_text(wheel(checkout, "2.0"))
+    lock.write_text(wheel(checkout, "cw_probe", "2.0"))
     code, _, said = run(checkout, "hello")
     assert code == 0
     assert "setting up" in said
@@ -187,7 +267,7 @@ def test_every_dependency_is_looked_for() -> None:
     modules = packages_distributions()
     looked_for = {
         canonicalize_name(distribution)
-        for name in _bootstrap.NEEDED + _bootstrap.NEEDED_BY_TEST
+        for name in _bootstrap.NEEDED + _bootstrap.NEEDED_BY["dev"]
         for distribution in modules.get(name, ())
     }
     stubs = {"pandas-stubs"}  # holds no module

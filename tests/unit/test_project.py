@@ -17,10 +17,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cw_pipeline import _bootstrap
 from cw_pipeline.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_MODULE = 300
+LONGEST_MODULE = 500
 LONGEST_TEST = 500  # a test module is read test by test
 TOP_LEVEL = {
     ".ci",
@@ -32,6 +33,7 @@ TOP_LEVEL = {
     "cw_pipeline",
     "dagster_home",
     "pyproject.toml",
+    "requirements",
     "requirements.lock",
     "sql",
     "tests",
@@ -82,18 +84,23 @@ def declared(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
+EXTRAS = ("dev", "ui", "celery", "k8s")
+
+
 @cache
-def locked() -> dict[str, list[Requirement]]:
-    """What requirements.lock pins, by name; several where Pythons or platforms differ."""
+def locked(*extras: str) -> dict[str, list[Requirement]]:
+    """What the locks pin, by name; several where Pythons or platforms differ."""
     pins: dict[str, list[Requirement]] = {}
-    for line in lock_entries():
+    for line in lock_entries(*extras):
         pin = Requirement(line.split(" --hash")[0])
         pins.setdefault(canonicalize_name(pin.name), []).append(pin)
     return pins
 
 
-def lock_entries() -> list[str]:
-    joined = re.sub(r"\s*\\\n\s*", " ", (ROOT / "requirements.lock").read_text())
+def lock_entries(*extras: str) -> list[str]:
+    """The lines of requirements.lock and of what these extras add to it."""
+    files = [ROOT / "requirements.lock", *(ROOT / f"requirements/{each}.lock" for each in extras)]
+    joined = re.sub(r"\s*\\\n\s*", " ", "".join(file.read_text() for file in files))
     return [line for line in joined.splitlines() if line and not line.startswith("#")]
 
 
@@ -177,23 +184,38 @@ def imported(module: Path) -> set[str]:
     return {name.partition(".")[0] for name in whole | parts}
 
 
-def test_the_lock_pins_every_file_by_hash_and_names_no_place() -> None:
-    for entry in lock_entries():
+def test_the_locks_pin_every_file_by_hash_and_name_no_place() -> None:
+    for entry in lock_entries(*EXTRAS):
         assert re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+( ;[^@]*)? --hash=sha256:", entry), entry
         assert re.search(r"://|file:| -[a-z] ", entry) is None, entry
 
 
-def test_the_lock_holds_what_pyproject_asks_for() -> None:
-    missing = [str(wanted) for wanted in declared("dev") if not is_locked(wanted)]
-    assert missing == [], "write requirements.lock anew with .ci/lock"
+def test_every_extra_has_its_lock_and_set_up_knows_what_it_brings() -> None:
+    table = project()["project"]
+    assert isinstance(table, dict)
+    kept = {path.stem for path in (ROOT / "requirements").glob("*.lock")}
+    assert set(table["optional-dependencies"]) == set(EXTRAS) == kept == set(_bootstrap.NEEDED_BY)
 
 
-def test_the_lock_holds_what_its_packages_ask_for() -> None:
-    """It is installed without dependencies, so what is not in it is missed at run time."""
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_locks_hold_what_pyproject_asks_for_in_one_version_each(extra: str) -> None:
+    missing = [str(wanted) for wanted in declared(extra) if not is_locked(wanted, extra)]
+    assert missing == [], "write the locks anew with .ci/lock"
+    moved = [
+        name
+        for name, pins in locked().items()
+        if {str(pin.specifier) for pin in pins}
+        != {str(pin.specifier) for pin in locked(extra)[name]}
+    ]
+    assert moved == [], "an extra would install another version of what is there"
+
+
+def test_the_locks_hold_what_their_packages_ask_for() -> None:
+    """They are installed without dependencies, so what is not in them is missed at run time."""
     waiting, seen = declared("dev"), set[str]()
     while waiting:
         wanted = waiting.pop()
-        assert is_locked(wanted), wanted
+        assert is_locked(wanted, "dev"), wanted
         extras = wanted.extras or {""}
         if (key := f"{canonicalize_name(wanted.name)}[{sorted(extras)}]") not in seen:
             seen.add(key)
@@ -214,9 +236,9 @@ def needs(name: str, extras: set[str]) -> list[Requirement]:
     ]
 
 
-def is_locked(wanted: Requirement) -> bool:
+def is_locked(wanted: Requirement, extra: str) -> bool:
     """Whether each pin of this name satisfies it."""
-    pins = locked().get(canonicalize_name(wanted.name), [])
+    pins = locked(extra).get(canonicalize_name(wanted.name), [])
     versions = [next(iter(pin.specifier)).version for pin in pins]
     return bool(pins) and all(wanted.specifier.contains(v, prereleases=True) for v in versions)
 
