@@ -184,7 +184,8 @@ def _set_up(extras: "list[str]") -> None:
         shutil.rmtree(str(VENV))
     if not VENV.exists():
         _python()  # or there is nothing to announce
-    _say(f"setting up {VENV} (about half a minute and 400 MB, once) ...")
+    cost = "what changed" if VENV.exists() else "about half a minute and 400 MB, once"
+    _say(f"setting up {VENV} ({cost}) ...")
     started = time.time()
     if not (_install_with_uv(whole) or _install_with_pip(whole)):
         _stop("set-up failed, see above. The next command starts it afresh")
