@@ -20,7 +20,8 @@ _RAW = "_all"  # ids as ConnectWise gave them, which views look up
 def keys(fact: str) -> dict[str, str]:
     """The dimension of each key of a fact."""
     by_name = {script.name: script for script in scripts()}
-    dims = {next(iter(own.columns)): n for n, own in by_name.items() if n.startswith("dim_")}
+    described = {n: own for n, own in by_name.items() if n.startswith("dim_") and own.columns}
+    dims = {next(iter(own.columns)): name for name, own in described.items()}
     dims |= _ALSO
     found = {}
     for column in by_name[fact].columns:

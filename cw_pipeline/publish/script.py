@@ -13,15 +13,17 @@ whether anything changed: then the whole table is computed anew.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from functools import cache
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import SQL
 
 if TYPE_CHECKING:
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
 
+log = logging.getLogger(__name__)
+
 LINEAGE = Path(__file__).with_name("lineage.json")
 _FOLDER = SQL / "reporting"
 _CHANGED = ".changed.sql"
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEAD = re.compile(r"(?:--.*\n)+")
 _COLUMN = re.compile(r"^ {4}(?:.*[ .])?(\w+),? -- (.+)$", re.MULTILINE)
 _READS = re.compile(r"\{\{(source|reporting)\}\}\.(\w+)")
@@ -128,14 +133,49 @@ def reporting_schema(tenant: str) -> str:
 
 @cache
 def scripts() -> tuple[Script, ...]:
-    """Every view, each after those it reads."""
+    """Every view, each after those it reads.
+
+    A file of the user's beside ours is a view like them. Raises ConfigError for views that read
+    each other in a circle.
+    """
     made = {}
     for path in sorted(_FOLDER.glob("*.sql")):
-        if not path.name.endswith(_CHANGED):
-            changed = path.with_name(path.stem + _CHANGED)
-            told = changed.read_text("utf-8") if changed.exists() else None
-            made[path.stem] = Script(path.stem, path.read_text("utf-8"), told)
-    return in_order(made.values())
+        if path.name.endswith(_CHANGED):
+            continue
+        if not _NAME.fullmatch(path.stem):
+            log.warning(
+                "sql/reporting/%s is left out: name the file as a view is named, in small letters,"
+                " digits and _",
+                path.name,
+            )
+            continue
+        changed = path.with_name(path.stem + _CHANGED)
+        told = changed.read_text("utf-8") if changed.exists() else None
+        made[path.stem] = Script(path.stem, path.read_text("utf-8"), told)
+    try:
+        ordered = in_order(made.values())
+    except CycleError as error:
+        circle = ", ".join(f"{name}.sql" for name in dict.fromkeys(error.args[1]))
+        raise ConfigError(f"sql/reporting: {circle} read each other in a circle") from error
+    for script in ordered:
+        _warn(script, made)
+    return ordered
+
+
+def _warn(script: Script, made: Mapping[str, Script]) -> None:
+    """Says what is not known of a view, which only a view of the user's lacks."""
+    for name in sorted(script.needs - made.keys()):
+        log.warning(
+            "sql/reporting/%s.sql reads %s, and there is no %s.sql", script.name, name, name
+        )
+    for table in sorted(script.sources):
+        if _entity(table) is None:
+            log.warning(
+                "sql/reporting/%s.sql reads %s, which is no table of the catalog's: how old its"
+                " rows are is not known",
+                script.name,
+                table,
+            )
 
 
 def kept_tables() -> set[str]:
@@ -146,14 +186,16 @@ def kept_tables() -> set[str]:
 def in_order(made: Iterable[Script]) -> tuple[Script, ...]:
     """The scripts, each after those it reads."""
     named = {script.name: script for script in made}
-    order = TopologicalSorter({name: sorted(own.needs) for name, own in named.items()})
+    order = TopologicalSorter(
+        {name: sorted(own.needs & named.keys()) for name, own in named.items()}
+    )
     return tuple(named[name] for name in order.static_order())
 
 
 def lineage() -> dict[str, list[str]]:
     """What each view reads: names of views, and names of entities, which have a slash."""
     return {
-        script.name: sorted({*script.needs, *(_entity(table).name for table in script.sources)})
+        script.name: sorted({*_known_needs(script), *(own.name for own in _entities(script))})
         for script in scripts()
     }
 
@@ -162,16 +204,27 @@ def lineage() -> dict[str, list[str]]:
 def column_lineage() -> dict[str, dict[str, list[str]]]:
     """The columns of each view, and what each comes from: `table.column` of an entity or a view.
 
-    As `python -m tests.lineage` read it off the SQL.
+    As `python -m tests.lineage` read it off the SQL. Of a view or a column that it has not seen
+    nothing is known, and a warning says so.
     """
-    found: dict[str, dict[str, list[str]]] = json.loads(LINEAGE.read_text("utf-8"))
+    traced: dict[str, dict[str, list[str]]] = json.loads(LINEAGE.read_text("utf-8"))
+    found = {}
+    for script in scripts():
+        known = traced.get(script.name, {})
+        if unknown := [name for name in script.columns if name not in known]:
+            log.warning(
+                "sql/reporting/%s.sql: what %s comes from is not known to lineage.json, and not"
+                " shown; everything else works",
+                script.name,
+                ", ".join(unknown) if known else "it",
+            )
+        found[script.name] = known | {name: [] for name in unknown}
     return found
 
 
 def entities() -> list[Entity]:
     """The entities whose tables the views read, which must be there whether synced or not."""
-    read = {table for own in scripts() for table in own.sources}
-    found = {entity.name: entity for entity in map(_entity, read)}
+    found = {entity.name: entity for own in scripts() for entity in _entities(own)}
     return [found[name] for name in sorted(found)]
 
 
@@ -180,7 +233,7 @@ def showing(names: Iterable[str]) -> set[str]:
     asked = set(names)
     found: set[str] = set()
     for script in scripts():
-        if script.needs & found or asked & {_entity(table).name for table in script.sources}:
+        if script.needs & found or asked & {own.name for own in _entities(script)}:
             found.add(script.name)
     return found
 
@@ -189,9 +242,9 @@ def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """What a view's age follows from: entities that it reads through views alone, and tables."""
     by_name = {script.name: script for script in scripts()}
     own = by_name[name]
-    found = {_entity(table).name for table in own.sources}
+    found = {entity.name for entity in _entities(own)}
     kept: set[str] = set()
-    for need in own.needs:
+    for need in _known_needs(own):
         if by_name[need].changed is not None:
             kept.add(need)
         else:
@@ -201,13 +254,23 @@ def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(found), frozenset(kept)
 
 
+def _known_needs(script: Script) -> frozenset[str]:
+    return script.needs & {own.name for own in scripts()}
+
+
+def _entities(script: Script) -> list[Entity]:
+    """The entities whose tables a view reads itself."""
+    return [entity for table in script.sources if (entity := _entity(table)) is not None]
+
+
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _entity(table: str) -> Entity:
-    """The entity that a table belongs to, be it the one of an array."""
-    return CATALOG[_names()[table.partition("__")[0]]]
+def _entity(table: str) -> Entity | None:
+    """The entity that a table belongs to, be it the one of an array; None: of no entity."""
+    name = _names().get(table.partition("__")[0])
+    return None if name is None else CATALOG[name]
 
 
 @cache

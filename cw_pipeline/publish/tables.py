@@ -86,7 +86,7 @@ def _behind(names: Iterable[str]) -> set[str]:
         name = ahead.pop()
         if name not in found:
             found.add(name)
-            ahead += by_name[name].needs
+            ahead += by_name[name].needs & by_name.keys()
     return found
 
 
