@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 
 from cw_pipeline.cli import show
 from cw_pipeline.cli.sync import choose
-from cw_pipeline.errors import PipelineError
+from cw_pipeline.errors import PipelineError, SourceError, SourceMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,10 +38,22 @@ class Steps:
             said, well = step(), True
         except (PipelineError, OSError) as error:
             said, well = str(error), False
-        self.taken.append({"step": name, "ok": well, "detail": said})
-        if not self._silent:
-            click.echo(f"{'✓' if well else '✗'} {name}: {said}")
+        self._note(name, said, ok=well)
         return well
+
+    def fail(self, name: str, said: str) -> bool:
+        """Notes a step that did not go well. Returns False."""
+        self._note(name, said, ok=False)
+        return False
+
+    def warn(self, name: str, said: str) -> None:
+        """Notes what may become a fault, and keeps nothing from working today."""
+        self._note(name, said, ok=True, warning=True)
+
+    def _note(self, name: str, said: str, *, ok: bool, warning: bool = False) -> None:
+        self.taken.append({"step": name, "ok": ok, "warning": warning, "detail": said})
+        if not self._silent:
+            click.echo(f"{'!' if warning else '✓' if ok else '✗'} {name}: {said}")
 
 
 @click.command()
@@ -107,11 +120,8 @@ def _checked(
 
     with ExitStack() as stack:
         source = stack.enter_context(wiring.source(settings, policy=INTERACTIVE))
-        well = (
-            steps.take("network", lambda: _network(settings.site or ""))
-            and steps.take("company", lambda: _company(source))
-            and steps.take("keys and clientId", lambda: _keys(source, settings))
-        )
+        tenant = Tenant(source, settings)
+        well = steps.take("network", lambda: _network(settings.site or "")) and tenant.check(steps)
         well = steps.take("warehouse", lambda: _warehouse(with_tables(settings, chosen))) and well
         if not well:
             return []
@@ -139,17 +149,91 @@ def _network(site: str) -> str:
     return f"{host} is {found[0][4][0]}, {address.scheme}"
 
 
-def _company(source: ConnectWise) -> str:
-    info = source.discover()
-    return f"{info.get('CompanyName') or info.get('CompanyID')}, version {info.get('VersionCode')}"
+class Tenant:
+    """What the tenant says of itself, and whether it accepts who asks and how."""
+
+    def __init__(self, source: ConnectWise, settings: Settings) -> None:
+        self._source = source
+        self._settings = settings
+        self._release = ""
+        self._is_cloud = False
+
+    def check(self, steps: Steps) -> bool:
+        """Takes the steps "company", "keys and clientId" and "API version": whether all is well."""
+        from cw_pipeline.extract import VERSION_REFUSED  # noqa: PLC0415
+
+        if not steps.take("company", self._company):
+            return False
+        try:
+            self._ask()
+        except SourceError as error:
+            if error.status in VERSION_REFUSED:
+                return steps.fail("API version", self._refused_version(error))
+            return steps.fail("keys and clientId", str(error))
+        steps.take("keys and clientId", lambda: "accepted")
+        wanted = _release(self._settings.api_version)
+        if self._release and wanted and _parts(wanted) > _parts(self._release):
+            steps.warn(
+                "API version",
+                f"the tenant has release {self._release}, which is older than"
+                f" CW_API_VERSION={wanted}. Set CW_API_VERSION={self._release}, or it may refuse"
+                " requests or leave fields out",
+            )
+        else:
+            steps.take("API version", lambda: self._settings.api_version)
+        return True
+
+    def _company(self) -> str:
+        info = self._source.discover()
+        name, version = info.get("CompanyName") or info.get("CompanyID"), info.get("VersionCode")
+        self._release = _release(f"{version} {info.get('Codebase')}")
+        self._is_cloud = str(info.get("IsCloud")).lower() == "true"
+        return f"{name}, version {version}"
+
+    def _ask(self) -> None:
+        """Asks as syncs do. Raises SourceError if that is not answered."""
+        try:
+            told = self._source.get("/system/info", lambda body: body.decode())
+        except SourceMissing as error:
+            self._ask_elsewhere(error)
+        else:
+            self._release = _release(told) or self._release
+
+    def _ask_elsewhere(self, missing: SourceMissing) -> None:
+        """Returns if another list answers. Raises SourceMissing with the guide's advice if not."""
+        try:
+            self._source.get("/company/companies?pageSize=1", lambda body: body.decode())
+        except SourceMissing:
+            other = ""
+            name = urlsplit(self._settings.site or "").hostname
+            if self._is_cloud and name and not name.startswith("api-"):
+                other = f" (CW_SITE={name}, without a scheme, would ask api-{name})"
+            raise SourceMissing(
+                f"everything at {self._source.base} answers 404, although company info works."
+                " ConnectWise may answer so, instead of 401, when it does not accept who asks (the"
+                " vendor's guide): check CW_COMPANY, CW_PUBLIC_KEY, CW_PRIVATE_KEY and"
+                f" CW_CLIENT_ID. If they are right, CW_SITE names the wrong host{other}",
+                missing.status,
+            ) from missing
+
+    def _refused_version(self, refusal: SourceError) -> str:
+        """What the tenant says to the version, and which one to ask for."""
+        release = self._release
+        fix = f"the tenant has release {release}: set CW_API_VERSION={release} or an older one"
+        return (
+            f"CW_API_VERSION={self._settings.api_version} is refused ({refusal});"
+            f" {fix if release else 'set CW_API_VERSION to an older one'}"
+        )
 
 
-def _keys(source: ConnectWise, settings: Settings) -> str:
-    def nothing(_: bytes) -> None:
-        """That it answers is all that counts."""
+def _release(text: str) -> str:
+    """The first release in a text, such as `2025.1` in `v2025_1/`; empty if there is none."""
+    found = re.search(r"(?<!\d)(20\d\d)[._](\d{1,2})(?!\d)", text)
+    return f"{found[1]}.{found[2]}" if found else ""
 
-    source.get("/system/info", nothing)
-    return f"accepted, API version {settings.api_version}"
+
+def _parts(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
 
 
 def _warehouse(settings: Settings) -> str:

@@ -7,6 +7,7 @@ from cw_pipeline.extract.query import Paging as Paging
 from cw_pipeline.extract.query import Query as Query
 from cw_pipeline.extract.query import address as address
 from cw_pipeline.extract.query import instant as instant
+from cw_pipeline.extract.response import VERSION_REFUSED as VERSION_REFUSED
 from cw_pipeline.extract.retry import BACKGROUND as BACKGROUND
 from cw_pipeline.extract.retry import BRIEF as BRIEF
 from cw_pipeline.extract.retry import INTERACTIVE as INTERACTIVE

@@ -99,6 +99,11 @@ class ConnectWise:
     ) -> None:
         self._http.close()
 
+    @property
+    def base(self) -> str:
+        """Where the API is, as company info said last; empty before it was asked."""
+        return self._base
+
     def now(self) -> datetime:
         """The source's clock: the `Date` of its latest answer. Asks, if it never answered."""
         with self._lock:  # the entities that start together ask once

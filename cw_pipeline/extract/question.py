@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import httpx
 from typing_extensions import override
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request, as it will be sent. Shows without host and codebase, as people read it."""
+    """One request, as it will be sent.
+
+    As text it is what people read: without host and codebase, and not percent-encoded.
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +53,7 @@ class Question:
 
     @override
     def __str__(self) -> str:
-        return f"{self.method} {self.url.split('/apis/3.0', 1)[-1]}"
+        return f"{self.method} {unquote(self.url.split('/apis/3.0', 1)[-1])}"
 
 
 def opened(raw: bytes, headers: Mapping[str, str], question: Question) -> bytes:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 400
 _KEPT = 2000
+VERSION_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_ACCEPTABLE, 415)
+"""How a server may answer a version in the Accept header that it does not have."""
 
 
 def check(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> None:
@@ -60,6 +62,8 @@ def _error(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> 
         return SourceForbidden(f"{said}. The API member's security role may not inquire it", status)
     if status == HTTPStatus.NOT_FOUND:
         return SourceMissing(said, status)
+    if status in VERSION_REFUSED and "version" in said.lower():
+        said = f"{said.rstrip('.')}. Check CW_API_VERSION"
     return SourceRefused(said, status)
 
 

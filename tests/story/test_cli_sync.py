@@ -15,6 +15,7 @@ import pytest
 
 from cw_pipeline.cli import main
 from cw_pipeline.simulator import CLIENT_ID, Fault, Quirk
+from cw_pipeline.simulator.answers import Answer, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
 
 TICKETS, BOARDS, TYPES = "service/tickets", "service/boards", "service/boards/types"
+PATH = "/service/tickets"
 
 
 @dataclass
@@ -281,6 +283,65 @@ def test_check_names_the_setting_to_mend(shell: Shell, name: str, value: str, sa
     code, out, _ = shell.run("check")
     assert code == 1
     assert [line for line in out.splitlines() if line.startswith("✗") and said in line], out
+
+
+def answers_instead(simulator: Simulator, answer: Answer, *paths: str) -> None:
+    """Lets the tenant give one answer to all who ask for these."""
+    for path in paths:
+        simulator.desk["GET", f"/v2025_1/apis/3.0{path}"] = lambda: answer
+
+
+def test_check_knows_that_404_everywhere_means_keys_or_host(
+    shell: Shell, simulator: Simulator
+) -> None:
+    missing = refused(404, "NotFound", "Not found")
+    answers_instead(simulator, missing, "/system/info", "/company/companies")
+    code, out, _ = shell.run("check")
+    assert code == 1
+    (said,) = [line for line in out.splitlines() if line.startswith("✗")]
+    assert f"everything at {simulator.url}/v2025_1/apis/3.0 answers 404" in said
+    assert "CW_PUBLIC_KEY" in said
+    assert "CW_SITE names the wrong host" in said
+
+
+def test_check_takes_one_missing_address_for_what_it_is(shell: Shell, simulator: Simulator) -> None:
+    answers_instead(simulator, refused(404, "NotFound", "Not found"), "/system/info")
+    assert shell.run("check")[0] == 0
+
+
+def test_a_version_that_the_tenant_refuses_is_named_with_one_to_set(
+    shell: Shell, simulator: Simulator
+) -> None:
+    shell.monkeypatch.setenv("CW_API_VERSION", "2031.1")
+    unknown = refused(400, "InvalidVersion", "The version is not supported.")
+    answers_instead(simulator, unknown, "/system/info", "/service/boards")
+    code, out, _ = shell.run("check")
+    assert code == 1
+    assert "✗ API version: CW_API_VERSION=2031.1 is refused (GET /system/info: 400" in out
+    assert "set CW_API_VERSION=2025.1 or an older one" in out
+    assert "keys" not in out
+    assert "Check CW_API_VERSION" in shell.run("sync", BOARDS)[1]
+
+
+def test_a_request_is_shown_as_people_read_it(shell: Shell, simulator: Simulator) -> None:
+    answers_instead(simulator, refused(409, "Conflict", "Not now."), PATH)
+    out = shell.run("sync", TICKETS, "--since", "2025-06-01")[1]
+    assert "conditions=lastUpdated >= [2025-06-01T00:00:00Z]: 409 Not now." in out
+    assert "%" not in out
+
+
+@pytest.mark.parametrize(("version", "warned"), [("2025.2", True), ("2025.1", False)])
+def test_check_warns_of_a_tenant_that_is_older_than_the_version_asked_for(
+    shell: Shell, version: str, *, warned: bool
+) -> None:
+    shell.monkeypatch.setenv("CW_API_VERSION", version)
+    code, out, _ = shell.run("check")
+    assert code == 0
+    told = "! API version: the tenant has release 2025.1, which is older than CW_API_VERSION=2025.2"
+    assert (told in out) == warned
+    assert (f"✓ API version: {version}" in out) != warned
+    steps = {step["step"]: step for step in shell.json("check")["steps"]}
+    assert steps["API version"]["warning"] == warned
 
 
 def test_reconcile_proves_and_marks_what_is_gone(shell: Shell, tenant: Tenant) -> None:
