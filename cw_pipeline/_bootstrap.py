@@ -405,9 +405,10 @@ def _how_far(said: str, entries: int) -> str:
 
 
 def _installed_count() -> int:
-    """How many packages are in `.venv`."""
+    """How many packages of the locks are in `.venv`, which came with pip and setuptools."""
     folders = [*VENV.glob("lib/python*/site-packages"), *VENV.glob("Lib/site-packages")]
-    return sum(len(list(folder.glob("*.dist-info"))) for folder in folders)
+    found = [path.name for folder in folders for path in folder.glob("*.dist-info")]
+    return len([name for name in found if not name.startswith(("pip-", "setuptools-"))])
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from typing_extensions import override
 
 from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -439,7 +440,9 @@ def _named(error: BaseException, secrets: Iterable[str]) -> WarehouseError:
         case errors.UndefinedTable():
             advice = f"a table is read that is not there: {text}. Run `migrate`"
         case errors.InsufficientPrivilege():
-            advice = f"the warehouse refused: {text}. `cw-pipeline check` names the missing GRANT"
+            advice = (
+                f"the warehouse refused: {text}. `{cli_command('check')}` names the missing GRANT"
+            )
         case errors.ReadOnlySqlTransaction():
             advice = (
                 f"the warehouse takes no changes: {text}. If it is a standby, name the primary in"

@@ -26,7 +26,8 @@ from cw_pipeline.embedded.simulator import (
     PUBLIC_KEY,
     EmbeddedSimulator,
 )
-from cw_pipeline.paths import DAGSTER_YAML
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.paths import DAGSTER_YAML, cli_command
 from cw_pipeline.settings import dagster_home
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ UNHURRIED = 60_000
 
 PAST = timedelta(days=4 * 366)
 """How far back a simulated tenant's records go, at most."""
+
+_OF_DAGSTER = (
+    "storage",
+    "history",
+    "schedules",
+    "logs",
+    ".logs_queue",
+    ".telemetry",
+    ".nux",
+    "demo",  # the home that the demo makes for itself where a tenant is configured
+    "report.html",
+    "bench.json",
+    "bench.html",
+)
+"""What Dagster and the commands write into DAGSTER_HOME."""
 
 _servers: dict[Path, EmbeddedPostgres] = {}
 _simulators: dict[Path, EmbeddedSimulator] = {}
@@ -104,7 +120,7 @@ def ensured(settings: Settings) -> Settings:
         filled = _filled(settings, server, stand_in)
         if (stand_in or server) and not _told.is_set():
             _told.set()
-            log.warning("The embedded parts are left running: `cw-pipeline down` stops them")
+            log.warning("The embedded parts are left running: `%s` stops them", cli_command("down"))
         return filled
 
 
@@ -115,6 +131,34 @@ def down(settings: Settings) -> list[str]:
         "PostgreSQL": settings.warehouse_dsn is None and postgres(settings).stop(),
     }
     return [name for name, was_running in stopped.items() if was_running]
+
+
+def local_data(settings: Settings) -> list[Path]:
+    """The folders and files on this machine that hold what was synced, made up or recorded.
+
+    The embedded server's data, the simulator's tenant, Dagster's runs and schedules, pages that
+    were written. Neither settings, nor dagster.yaml, nor the warehouse of CW_WAREHOUSE_DSN.
+    """
+    home = dagster_home().absolute()
+    found = [postgres(settings).home, simulator().home]
+    found += [home / name for name in _OF_DAGSTER]
+    return [path for path in dict.fromkeys(found) if path.exists()]
+
+
+def delete_local_data(settings: Settings) -> list[Path]:
+    """Stops the embedded parts and deletes all of that: what was deleted.
+
+    Raises WarehouseError naming what could not be deleted, for example another account's.
+    """
+    down(settings)
+    postgres(settings).stop()  # one of before CW_WAREHOUSE_DSN was set may run, too
+    doomed = local_data(settings)
+    for path in doomed:
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError as error:
+            raise WarehouseError(f"Cannot delete {path}: {error.strerror}") from error
+    return doomed
 
 
 def prepared_home() -> Path:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -25,3 +28,19 @@ def child_environment() -> dict[str, str]:
     """Our environment, for a process of Python's that is to find this package."""
     paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def cli_command(*words: str) -> str:
+    """A command of ours as the reader can type it here, whatever folder they are in.
+
+    `cw-pipeline` where that is on the PATH and is ours, else its path, else Python's `-m`.
+    """
+    own = Path(sys.executable).with_name("cw-pipeline")
+    on_path = shutil.which("cw-pipeline")
+    if on_path is not None and Path(on_path).resolve() == own.resolve():
+        start = ["cw-pipeline"]
+    elif own.exists():
+        start = [str(own)]
+    else:
+        start = [sys.executable, "-m", "cw_pipeline"]
+    return shlex.join([*start, *words])

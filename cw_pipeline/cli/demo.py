@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -224,8 +225,8 @@ def _farewell(seconds: float, *, elsewhere: bool) -> None:
     click.echo(f"\nDone in {seconds:.0f} s. Next:")
     if elsewhere:
         click.echo("  CW_SITE and CW_WAREHOUSE_DSN are set, and were left alone.")
-        click.echo("  python3 -m cw_pipeline check      whether they are what they should be")
+        click.echo(f"  {cli_command('check')}    whether they are what they should be")
         return
-    click.echo("  python3 -m cw_pipeline up         Dagster's UI: runs, schedules, backfills")
-    click.echo("  python3 -m cw_pipeline status     how complete each table is")
-    click.echo("  README.md                         pointing it at a tenant")
+    click.echo(f"  {cli_command('up')}        Dagster's UI: runs, schedules, backfills")
+    click.echo(f"  {cli_command('status')}    how complete each table is")
+    click.echo("  README.md    pointing it at a tenant")

@@ -40,17 +40,46 @@ _MODULE = "cw_pipeline.orchestrate.definitions"
 
 
 @click.command()
-def down() -> None:
+@click.option("--delete", is_flag=True, help="Delete their data too, and Dagster's runs.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+def down(*, delete: bool, yes: bool) -> int:
     """Stop the embedded parts that were left running.
 
     A code location that Dagster loads by itself starts them and leaves them: the next run needs
     them again. No data is lost.
+
+    With --delete, what they hold and what Dagster has recorded on this machine goes: the embedded
+    PostgreSQL with its warehouse, the made-up tenant, runs, schedules' states, pages. The database
+    of CW_WAREHOUSE_DSN is never touched; README.md has the SQL for it. Stop Dagster first.
     """
     from cw_pipeline import ground  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    stopped = ground.down(Settings.read())
+    settings = Settings.read()
+    if yes and not delete:
+        raise click.UsageError("--yes answers the question of --delete")
+    if delete and not yes and not _is_confirmed([str(p) for p in ground.local_data(settings)]):
+        click.echo("Nothing was stopped or deleted.")
+        return 1
+    stopped = ground.down(settings)
     click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+    if delete:
+        deleted = ground.delete_local_data(settings)
+        for path in deleted:
+            click.echo(f"Deleted {path}")
+        if not deleted:
+            click.echo("There was nothing to delete.")
+    return 0
+
+
+def _is_confirmed(paths: list[str]) -> bool:
+    """Whether the user says at the terminal that this may go. Raises UsageError without one."""
+    if not paths:
+        return True
+    click.echo("This deletes, for good:\n  " + "\n  ".join(paths))
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is here to say yes: --delete --yes deletes without asking")
+    return click.confirm("Go on?")
 
 
 @click.command()

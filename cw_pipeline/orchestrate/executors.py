@@ -14,6 +14,7 @@ import dagster as dg
 
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.orchestrate.tags import CELERY_QUEUE
+from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
@@ -39,7 +40,7 @@ def executor(settings: Settings) -> dg.ExecutorDefinition:
     except ImportError as error:
         raise ConfigError(
             f"CW_EXECUTOR={settings.executor} needs a package that is not installed here:"
-            f" pip install 'cw-pipeline[{settings.executor}]'"
+            f" {cli_command('setup', '--extra', settings.executor)}"
         ) from error
     return made.configured(_CELERY, name="celery") if settings.executor == "celery" else made
 

@@ -17,6 +17,7 @@ from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.proof import audit_key, reread_key
 from cw_pipeline.orchestrate.specs import COUNT, asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
+from cw_pipeline.paths import cli_command
 from cw_pipeline.settings import Settings
 
 PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
@@ -111,7 +112,7 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdic
 def _dead_letters(standing: EntityStatus, most: int) -> Verdict:
     count = standing.dead_letters
     severity = dg.AssetCheckSeverity.ERROR if count > most else dg.AssetCheckSeverity.WARN
-    told = f"{count} records are kept out: `cw-pipeline dead-letters list` says why"
+    told = f"{count} records are kept out: `{cli_command('dead-letters', 'list')}` says why"
     return Verdict(count == 0, told if count else "none", severity)
 
 

@@ -21,6 +21,7 @@ from cw_pipeline.load import version_fault
 from cw_pipeline.orchestrate.promises import FRESH, judged
 from cw_pipeline.orchestrate.tags import COMMAND, TENANT, TRIGGER, tenant_of
 from cw_pipeline.orchestrate.tenant_run import TenantRun
+from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +39,10 @@ _EVENTS = {
     dg.DagsterEventType.RUN_FAILURE,
 }
 _RERUN = "open the run; `Re-execute from failure` runs what failed, and only that"
-_LATE = "`cw-pipeline status` tells how it stands: are the schedules on, and do their runs succeed?"
+_LATE = (
+    f"`{cli_command('status')}` tells how it stands: are the schedules on, and do their runs"
+    " succeed?"
+)
 _UNREACHED = "see that the server of CW_WAREHOUSE_DSN runs and lets this machine in"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -19,7 +20,8 @@ from cw_pipeline.embedded.simulator import (
     PUBLIC_KEY,
     EmbeddedSimulator,
 )
-from cw_pipeline.ground import ensured, grounded
+from cw_pipeline.ground import _environment_kept, ensured, grounded, postgres
+from cw_pipeline.paths import cli_command
 from cw_pipeline.settings import Settings
 from tests.story.simulated import ACCEPT
 
@@ -193,3 +195,66 @@ def test_down_stops_what_was_left_running(
     assert left.status() is None
     assert main(["down"]) == 0
     assert capsys.readouterr().out == "Nothing was running.\n"
+
+
+@pytest.fixture
+def used_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DAGSTER_HOME in which everything has been used, with both embedded parts running."""
+    home = tmp_path / "dagster"
+    (home / "deploy").mkdir(parents=True)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    tmp_path.chmod(0o755)  # root's server runs under another account, which passes through here
+    with _environment_kept():  # which names both for processes that this one would start
+        ensured(Settings.read())
+    (home / "storage").mkdir()
+    (home / "storage" / "runs.db").touch()
+    (home / "report.html").touch()
+    return home
+
+
+def test_down_delete_removes_all_data_of_this_machine_and_leaves_what_was_configured(
+    used_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.read()
+    server = postgres(settings)
+    assert main(["down", "--delete", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Stopped: simulator, PostgreSQL.\n")
+    assert {path.name for path in used_home.iterdir()} == {"dagster.yaml", "deploy"}
+    assert f"Deleted {used_home / 'storage'}\n" in said
+    assert not server.home.exists()
+    assert tmp_path.exists()
+    assert main(["down", "--delete", "--yes"]) == 0
+    assert capsys.readouterr().out == "Nothing was running.\nThere was nothing to delete.\n"
+
+
+def test_down_delete_asks_and_deletes_nothing_where_nobody_answers(
+    used_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        monkeypatch.setattr("sys.stdin", io.StringIO())  # as under cron
+        assert main(["down", "--delete"]) == 2
+        said = capsys.readouterr()
+        assert str(used_home / "simulator") in said.out
+        assert "--delete --yes" in said.err
+        assert (used_home / "report.html").exists()
+        assert main(["down", "--yes"]) == 2
+        assert Settings.read().simulated
+        assert postgres(Settings.read()).is_up()
+    finally:
+        assert main(["down", "--delete", "--yes"]) == 0
+
+
+def test_a_command_is_named_as_it_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "my programs"
+    programs.mkdir()
+    monkeypatch.setattr("sys.executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert cli_command("down") == f"'{programs}/python' -m cw_pipeline down"
+    (programs / "cw-pipeline").write_text("#!/bin/sh\n")
+    (programs / "cw-pipeline").chmod(0o755)
+    assert cli_command("down") == f"'{programs}/cw-pipeline' down"
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin")
+    assert cli_command("setup", "--extra", "celery") == "cw-pipeline setup --extra celery"
