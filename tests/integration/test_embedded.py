@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from cw_pipeline.embedded import EmbeddedPostgres, binaries
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,6 +263,29 @@ def test_data_of_another_major_version_is_left_alone_and_said_so(
         fresh.ensure()
 
 
+def test_programs_older_than_what_the_warehouse_needs_are_refused_before_they_make_anything(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in binaries.PROGRAMS:
+        stand_in = folder / program
+        stand_in.write_text("#!/bin/sh\n[ $1 = --version ] || exit 2\necho 'PostgreSQL 14.23'\n")
+        stand_in.chmod(0o755)
+    monkeypatch.setenv("CW_PG_BIN", str(folder))
+    with pytest.raises(WarehouseError, match=r"PostgreSQL 14, and 15 or newer.*CW_PG_BIN"):
+        EmbeddedPostgres(folder / "postgres-14").ensure()
+    assert not (folder / "postgres-14" / "data").exists()
+
+
+def test_a_folder_without_all_programs_is_refused_and_what_it_lacks_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in set(binaries.PROGRAMS) - {"pg_isready"}:
+        (folder / program).touch()
+    monkeypatch.setenv("CW_PG_BIN", str(folder))
+    with pytest.raises(ConfigError, match=r"CW_PG_BIN: .* holds no pg_isready\."):
+        EmbeddedPostgres(folder / "postgres")
+
+
 def test_a_server_that_cannot_start_shows_its_log(fresh: EmbeddedPostgres) -> None:
     with fresh:
         pass
@@ -284,10 +307,12 @@ def test_another_accounts_folder_is_refused(folder: Path) -> None:
 def test_roots_closed_folders_stay_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    packages = binaries.find().parents[2]
-    for part in packages.glob("*postgres*"):  # the programs, and the libraries beside them
-        shutil.copytree(part, closed / part.name, symlinks=True)
-    inside = binaries.find().relative_to(packages)
+    programs = binaries.find()
+    package = programs.parents[1]
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.exists():
+            shutil.copytree(part, closed / part.name, symlinks=True)
+    inside = programs.relative_to(package.parent)
     monkeypatch.setenv("CW_PG_BIN", str(closed / inside))
     monkeypatch.setattr(binaries, "OUTSIDE", folder / "outside")
     with EmbeddedPostgres(closed / "postgres", durable=False) as postgres:
