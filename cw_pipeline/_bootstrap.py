@@ -127,7 +127,22 @@ def rerun(arguments: "list[str]", lacking: "list[str]") -> int:
         _stop(f"not installed: {', '.join(lacking)}. Install cw-pipeline with its dependencies")
     if os.environ.get("CW_REEXECUTED"):
         _stop(f"{VENV} lacks {', '.join(lacking)}. Delete that folder and try again")
-    extras = _extras(arguments)
+    install(_extras(arguments))
+    prepare_children()
+    command = [str(PYTHON), "-m", "cw_pipeline", *arguments]
+    environment = dict(os.environ, CW_REEXECUTED="1")
+    # Installed without bytecode; where none may be written either, each command would compile anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if os.name == "nt":
+        return subprocess.call(command, env=environment)
+    return os.execve(str(PYTHON), command, environment)
+
+
+def install(extras: "list[str]") -> None:
+    """Sets up `.venv` with these extras, unless it is. Ends the process where that fails."""
+    unknown = set(extras) - set(NEEDED_BY)
+    if unknown:
+        _stop(f"no extra is called {', '.join(unknown)}: there are {', '.join(NEEDED_BY)}")
     try:
         if not _is_set_up(extras):
             with _alone():
@@ -137,14 +152,6 @@ def rerun(arguments: "list[str]", lacking: "list[str]") -> int:
         _stop("set-up interrupted; the next command starts it afresh")
     except OSError as error:
         _stop(f"cannot set up {VENV}: {error}. CW_VENV can name another folder")
-    prepare_children()
-    command = [str(PYTHON), "-m", "cw_pipeline", *arguments]
-    environment = dict(os.environ, CW_REEXECUTED="1")
-    # Installed without bytecode; where none may be written either, each command would compile anew.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    if os.name == "nt":
-        return subprocess.call(command, env=environment)
-    return os.execve(str(PYTHON), command, environment)
 
 
 def _extras(arguments: "list[str]") -> "list[str]":

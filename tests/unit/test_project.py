@@ -25,6 +25,7 @@ LONGEST_MODULE = 500
 LONGEST_TEST = 500  # a test module is read test by test
 TOP_LEVEL = {
     ".ci",
+    ".dockerignore",
     ".env.example",
     ".gitignore",
     "CHANGELOG.md",

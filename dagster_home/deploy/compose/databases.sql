@@ -1,0 +1,2 @@
+-- Run once, by the image of Postgres, when it makes its data folder.
+create database dagster;
