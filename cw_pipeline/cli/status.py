@@ -8,6 +8,8 @@ import click
 
 from cw_pipeline.cli import show
 
+_SHOWN = 5  # names in a line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,19 +24,26 @@ def status(*, json_: bool) -> None:
 
     "Complete through" is a promise: every change made at the source until then is in the warehouse.
     For lists that are read below a parent it is the parent whose turn was longest ago.
+
+    Shows what CW_ENTITIES, CW_AUDIT_TRAIL, CW_DOCUMENTS and CW_REPORTS name, and what else was
+    synced by name in a line: nothing keeps that up to date.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read()
     with ground.warehoused(settings) as settings:
-        entities = read(settings)
+        touched = read(settings)
+    wanted = _wanted(settings)
+    entities = [entity for entity in touched if entity.entity in wanted]
+    others = [entity.entity for entity in touched if entity.entity not in wanted]
     if json_:
-        show.print_json({"schema": settings.schema_, "entities": entities})
-    elif not entities:
+        told = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
+        show.print_json(told)
+    elif not touched:
         click.echo("Nothing has been synced yet: `sync` does, `demo` shows it on made-up data.")
     else:
-        _print(settings, entities)
+        _print(entities, wanted, others)
 
 
 def read(settings: Settings) -> list[EntityStatus]:
@@ -60,12 +69,21 @@ def check_warehouse(settings: Settings) -> None:
         raise WarehouseError(fault)
 
 
-def _print(settings: Settings, entities: Sequence[EntityStatus]) -> None:
+def _wanted(settings: Settings) -> list[str]:
+    """The names of all that the settings keep up to date."""
+    from cw_pipeline import wiring  # noqa: PLC0415
+
+    names = [entity.name for entity in wiring.entities(settings)]
+    return [*names, *(f"system/reports/{name}" for name in wiring.reports(settings))]
+
+
+def _print(entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequence[str]) -> None:
     heads = ("entity ", "complete through ", "age", "rows", "last run ", "dead letters", "drift")
-    show.table((*heads, "column drift"), [_row(entity) for entity in entities])
-    click.echo()
+    if entities:
+        show.table((*heads, "column drift"), [_row(entity) for entity in entities])
+        click.echo()
     click.echo(totals(entities))
-    for note in (*_notes(entities), *_unsynced(settings, entities)):
+    for note in (*_notes(entities), *_beside(entities, wanted, others)):
         click.echo(note)
 
 
@@ -110,11 +128,7 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
 
     notes = []
     for entity in entities:
-        run = entity.last_run
-        if run is not None and run.status == "failed":
-            notes.append(f"✗ {entity.entity}: {run.error}")
-        if run is not None and run.status == "started":
-            notes.append(f"… {entity.entity}: {run.kind} since {show.moment(run.started_at)}")
+        notes += _of_last_run(entity)
         if entity.quarantined:
             kept = show.count(entity.quarantined, "row")
             notes.append(
@@ -131,14 +145,36 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     return notes
 
 
-def _unsynced(settings: Settings, entities: Sequence[EntityStatus]) -> list[str]:
-    from cw_pipeline import wiring  # noqa: PLC0415
-
-    touched = {entity.entity for entity in entities}
-    wanted = [entity.name for entity in wiring.entities(settings)]
-    wanted += [f"system/reports/{name}" for name in wiring.reports(settings)]
-    missing = [name for name in wanted if name not in touched]
-    if not missing:
+def _of_last_run(entity: EntityStatus) -> list[str]:
+    """What to say of a run that is going on, or did not end well."""
+    run = entity.last_run
+    if run is None or run.status == "done":
         return []
-    some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
-    return [f"{show.count(len(missing), 'entity', 'entities')} never synced: {some}"]
+    if run.status == "started":
+        return [f"… {entity.entity}: {run.kind} since {show.moment(run.started_at)}"]
+    if run.status == "interrupted":
+        at = show.moment(run.finished_at)
+        kept = "What was read is kept; the next sync goes on from there"
+        return [f"! {entity.entity}: {run.kind} interrupted {at}. {kept}"]
+    return [f"✗ {entity.entity}: {run.error}"]
+
+
+def _beside(
+    entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequence[str]
+) -> list[str]:
+    """What is wanted and not there yet, and what is there and no longer wanted."""
+    touched = {entity.entity for entity in entities}
+    missing = [name for name in wanted if name not in touched]
+    notes = [f"{_counted(missing)} never synced: {_some(missing)}"] if missing else []
+    if others:
+        names = f"{_counted(others)} not named by CW_ENTITIES: {_some(others)}"
+        notes.append(f"{names}. The rows stay as they are until you sync them by name")
+    return notes
+
+
+def _counted(names: Sequence[str]) -> str:
+    return show.count(len(names), "entity", "entities")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

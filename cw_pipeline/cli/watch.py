@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 
 from cw_pipeline import wiring
 from cw_pipeline.cli import show
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.load.overview import Progress, last_run, progress
+from cw_pipeline.load.overview import Progress, Reading, last_run, progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 GLANCE = 0.25  # seconds between looks when somebody watches
 HEARTBEAT = 15.0  # seconds between lines when nobody does
 _AT_MOST = 8  # bars at a time
+_TOO_SHORT = 1.0  # seconds after which a pace is believed
+_WIDE = 110  # columns of a terminal with room for more
 
 
 class Watch:
@@ -45,6 +49,7 @@ class Watch:
         self._overall: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}
         self._before: Mapping[str, int] = {}
+        self._paces: dict[str, Pace] = {}
 
     def __enter__(self) -> Self:
         if self._silent:
@@ -95,27 +100,53 @@ class Watch:
             return
 
     def _show(self, now: Progress) -> None:
-        running = {name: self._rows(name, now) for name in now.running if name in self._left}
+        running = [each for each in now.running if each.entity in self._left]
+        told = {each.entity: self._told(each, now) for each in running}
         if self._bars is not None:
-            self._draw(self._bars, running)
+            self._draw(self._bars, running, told)
         elif running:
-            parts = [f"{name} {rows:,} rows" if rows else name for name, rows in running.items()]
+            parts = [" ".join(filter(None, pair)) for pair in told.items()]
             done = len(self._tables) - len(self._left)
             at = time.strftime("%H:%M:%S")
             show.stderr().print(f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}")
 
-    def _draw(self, bars: Bars, running: dict[str, int]) -> None:
-        for name in self._tasks.keys() - running.keys():
+    def _draw(self, bars: Bars, running: Sequence[Reading], told: Mapping[str, str]) -> None:
+        for name in self._tasks.keys() - told.keys():
             bars.remove_task(self._tasks.pop(name))
-        for name, rows in running.items():
+        for each in running:
+            name = each.entity
             if name not in self._tasks and len(self._tasks) < _AT_MOST:
                 self._tasks[name] = bars.add_task(name, total=None, done="")
             if name in self._tasks:
-                bars.update(self._tasks[name], done=f"{rows:,} rows" if rows else "")
+                done = None if each.expected is None else min(each.rows, each.expected)
+                bars.update(self._tasks[name], total=each.expected, completed=done, done=told[name])
 
-    def _rows(self, entity: str, now: Progress) -> int:
-        table = self._tables[entity]
-        return now.written.get(table, 0) - self._before.get(table, 0)
+    def _told(self, reading: Reading, now: Progress) -> str:
+        """Rows so far; of a first load also of how many, and how long it will take."""
+        entity, rows, expected = reading.entity, reading.rows, reading.expected
+        if expected is None:
+            written = now.written.get(self._tables[entity], 0)
+            changed = written - self._before.get(self._tables[entity], 0)
+            return show.count(changed, "row") if changed else ""
+        self._paces.setdefault(entity, Pace(rows, time.monotonic()))
+        left = self._paces[entity].left(rows, expected, time.monotonic())
+        about = "" if left is None else f", about {show.age(left)} left"
+        return f"{rows:,} of {show.count(max(expected, rows), 'row')}{about}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a first load goes: it had `rows` at `since`, in seconds."""
+
+    rows: int
+    since: float
+
+    def left(self, rows: int, expected: int, now: float) -> timedelta | None:
+        """How long it will take at the pace so far; None while that cannot be told."""
+        loaded, took = rows - self.rows, now - self.since
+        if loaded <= 0 or took < _TOO_SHORT:
+            return None
+        return timedelta(seconds=max(0, expected - rows) * took / loaded)
 
 
 def _bars() -> Bars:
@@ -126,11 +157,13 @@ def _bars() -> Bars:
         TimeElapsedColumn,
     )
 
+    console = show.stderr()
+    wide = console.width >= _WIDE
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[done]}", justify="right"),
-        TimeElapsedColumn(),
-        console=show.stderr(),
+        BarColumn(bar_width=30 if wide else 10),
+        TextColumn("{task.fields[done]}"),
+        *([TimeElapsedColumn()] if wide else []),
+        console=console,
         transient=True,
     )

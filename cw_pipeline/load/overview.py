@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+_INTERRUPTED = ("interrupted", "its process was gone before it ended")
+"""What runs say that were cut short by whoever started them, or with their process."""
+
 _QUERY = """
 with touched as (
     select entity from cw_sync.checkpoint where tenant = %(tenant)s
@@ -30,6 +33,10 @@ rereads as (
     where tenant = %(tenant)s and kind = 'reread' and at > now() - interval '14 days'
     group by entity
 ),
+changes as (
+    select entity, sum(change)::bigint as rows from cw_sync.row_change
+    where tenant = %(tenant)s group by entity
+),
 kept as (
     select entity, count(*) as rows from cw_sync.delete_candidate
     where tenant = %(tenant)s group by entity
@@ -38,17 +45,21 @@ parents as (
     select entity, min(read_at) as oldest from cw_sync.parent_read
     where tenant = %(tenant)s group by entity
 )
-select t.entity, c.watermark, now() - c.watermark, c.row_count, c.pass_until is not null,
+select t.entity, c.watermark, now() - c.watermark,
+       coalesce(c.row_count + coalesce(ch.rows, 0), ch.rows), c.pass_until is not null,
        coalesce(l.open, 0), coalesce(re.drift, 0), coalesce(re.reread, 0),
        coalesce(d.drifted, 0), coalesce(k.rows, 0), p.oldest,
        a.at, a.proven, can.readable, s.at, s.source_rows, s.warehouse_rows,
-       r.kind, r.status, r.started_at, r.finished_at, r.requests,
+       r.kind,
+       case when r.status = 'failed' and r.error = any(%(interrupted)s) then 'interrupted'
+            else r.status end, r.started_at, r.finished_at, r.requests,
        r.rows_read, r.rows_inserted, r.rows_updated, r.rows_deleted, r.error
 from touched t
 left join cw_sync.checkpoint c on c.tenant = %(tenant)s and c.entity = t.entity
 left join letters l on l.entity = t.entity
 left join rereads re on re.entity = t.entity
 left join columns d on d.entity = t.entity
+left join changes ch on ch.entity = t.entity
 left join kept k on k.entity = t.entity
 left join parents p on p.entity = t.entity
 left join cw_sync.capability can on can.tenant = %(tenant)s and can.entity = t.entity
@@ -68,7 +79,7 @@ order by t.entity
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """What was last done to an entity."""
+    """What was last done to an entity. `status`: started, done, failed or interrupted."""
 
     kind: str
     status: str
@@ -87,9 +98,10 @@ class EntityStatus:
     """How one entity stands. None: not known, or not yet.
 
     Every change up to `complete_through` is in the warehouse, which was `age` ago. `rows` are the
-    live ones, as of the last run. `drift` of the `reread` records that were read again in the last
-    two weeks had changed although their stamps had not moved; `column_drift` fields are not as the
-    catalog has them. `/count` said `source_rows` at `counted_at`, when there were `counted_rows`.
+    live ones, those of a load that is going on or was cut short included. `drift` of the `reread`
+    records that were read again in the last two weeks had changed although their stamps had not
+    moved; `column_drift` fields are not as the catalog has them. `/count` said `source_rows` at
+    `counted_at`, when there were `counted_rows`.
     `quarantined` rows are no longer listed at the source but were kept by the delete guard.
     `oldest_parent`: when the children that were read longest ago were.
     """
@@ -123,6 +135,8 @@ class EntityStatus:
         """Whether neither rows nor dead letters explain what `/count` said."""
         if self.source_rows is None or self.counted_rows is None:
             return False
+        if self.complete_through is None and self.pass_open:
+            return False  # counted ahead of a first load that has not come to its end
         return not 0 <= self.source_rows - self.counted_rows <= self.dead_letters
 
 
@@ -130,7 +144,8 @@ def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
     """Every entity that was ever touched, by name, in one round trip; none before `migrate`."""
     if not _is_migrated(connection):
         return []
-    rows = connection.execute(_QUERY, {"tenant": tenant}).fetchall()
+    values = {"tenant": tenant, "interrupted": list(_INTERRUPTED)}
+    rows = connection.execute(_QUERY, values).fetchall()
     return [_status(*row) for row in rows]
 
 
@@ -148,16 +163,38 @@ _WRITTEN = """
 select relname, n_tup_ins + n_tup_upd from pg_stat_user_tables where schemaname = %(tenant)s
 """
 _RUNNING = """
-select entity from cw_sync.run
-where tenant = %(tenant)s and status = 'started' and run_id > %(after)s order by run_id
+select r.entity, coalesce(c.row_count + coalesce(n.rows, 0), n.rows, 0),
+       case when c.watermark is null and c.pass_until is not null and r.kind in ('refresh', 'full')
+            then s.source_rows end
+from cw_sync.run r
+left join cw_sync.checkpoint c using (tenant, entity)
+left join cw_sync.source_count s using (tenant, entity)
+left join lateral (
+    select sum(change)::bigint as rows from cw_sync.row_change
+    where tenant = r.tenant and entity = r.entity
+) n on true
+where r.tenant = %(tenant)s and r.status = 'started' and r.run_id > %(after)s order by r.run_id
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An entity that is being read: live rows of its table, and of how many.
+
+    `expected` is what `/count` said when a first load began; None for other runs, and where the
+    list has no count or only a page.
+    """
+
+    entity: str
+    rows: int
+    expected: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What is being done now: which entities are being read, and rows written so far by table."""
 
-    running: list[str]
+    running: list[Reading]
     written: dict[str, int]
 
 
@@ -175,4 +212,4 @@ def progress(connection: Connection[Any], tenant: str, after: int) -> Progress:
         return Progress([], {})
     running = connection.execute(_RUNNING, {"tenant": tenant, "after": after}).fetchall()
     written = connection.execute(_WRITTEN, {"tenant": tenant}).fetchall()
-    return Progress([row[0] for row in running], dict(written))
+    return Progress([Reading(*row) for row in running], dict(written))

@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 _AT_MOST_EVERY = timedelta(hours=1)
 
 
+def count_ahead(work: Work) -> None:
+    """Asks how much a first load is going to read, so that its progress has a total.
+
+    One request, for lists of more than a page. Without an answer there is no total, and no harm.
+    """
+    if not work.entity.count or work.hold.capability()["count"] is False:
+        return
+    try:
+        work.hold.ledger.counted(work.reader.count(), work.hold.row_count())
+    except SourceError as error:
+        if isinstance(error, SourceMissing | SourceRefused):
+            work.hold.remember(count=False)
+
+
 def count_source(work: Work) -> None:
     """Asks the list's count after a run that changed something, else once an hour.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import SourceRefused, TooManyRejects
 from cw_pipeline.extract import Paging
 from cw_pipeline.model import Checkpoint, IdRange, Window
+from cw_pipeline.passes.counting import count_ahead
 from cw_pipeline.passes.ranges import Ranges, parts, split
 from cw_pipeline.passes.reader import NotForward
 
@@ -101,6 +102,8 @@ class WindowPass:
             return []  # an empty page: the list ends here
         tail = checkpoint.tail.reached(batch.cursor)
         self._load(batch, tail, alone=True)
+        if checkpoint.watermark is None and batch.read >= size:
+            count_ahead(work)
         highest = work.reader.highest_id() if batch.read >= size else None
         several = parts(highest - tail.cursor, size, work.limits.lanes) if highest else 1
         if highest is None or several == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from cw_pipeline.load.overview import last_run, overview, progress
+from cw_pipeline.load.overview import Reading, last_run, overview, progress
 
 if TYPE_CHECKING:
     from cw_pipeline.load.overview import EntityStatus
@@ -109,5 +109,51 @@ def test_progress_names_what_runs_now_and_not_what_ran_before(
     connection.execute(insert, ["time/entries", "started"])
     connection.execute(insert, ["service/tickets", "done"])
     now = progress(connection, "connectwise", before)
-    assert now.running == ["time/entries"]
+    assert now.running == [Reading("time/entries", 0, None)]
     assert now.written["service_tickets"] == 0
+
+
+def test_a_first_load_is_measured_by_what_was_counted_and_is_no_miscount(
+    connection: psycopg.Connection,
+) -> None:
+    connection.execute(
+        "insert into cw_sync.checkpoint (tenant, entity, pass_until, row_count)"
+        " values ('connectwise', 'time/entries', now(), 100)"
+    )
+    connection.execute(
+        "insert into cw_sync.row_change (tenant, entity, change)"
+        " values ('connectwise', 'time/entries', 700), ('connectwise', 'time/entries', 300)"
+    )
+    connection.execute(
+        "insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)"
+        " values ('connectwise', 'time/entries', 5000, 100)"
+    )
+    connection.execute(
+        "insert into cw_sync.run (tenant, entity, kind) values"
+        " ('connectwise', 'time/entries', 'refresh')"
+    )
+    assert progress(connection, "connectwise", 0).running == [Reading("time/entries", 1100, 5000)]
+    status = status_of(connection, "time/entries")
+    assert status.rows == 1100
+    assert not status.miscounted
+    connection.execute("update cw_sync.checkpoint set watermark = now(), pass_until = null")
+    assert progress(connection, "connectwise", 0).running == [Reading("time/entries", 1100, None)]
+    assert status_of(connection, "time/entries").miscounted
+
+
+def test_a_run_that_was_cut_short_is_interrupted_and_one_that_failed_is_not(
+    connection: psycopg.Connection,
+) -> None:
+    for error, status in (
+        ("interrupted", "interrupted"),
+        ("its process was gone before it ended", "interrupted"),
+        ("no answer", "failed"),
+    ):
+        connection.execute(
+            "insert into cw_sync.run (tenant, entity, kind, status, error)"
+            " values ('connectwise', 'time/entries', 'refresh', 'failed', %s)",
+            [error],
+        )
+        last = status_of(connection, "time/entries").last_run
+        assert last is not None
+        assert last.status == status

@@ -198,6 +198,23 @@ def test_status_answers_while_the_tenant_is_out(shell: Shell) -> None:
     assert entities[TICKETS]["age"] < 60
 
 
+def test_a_list_that_is_no_longer_wanted_leaves_status_and_its_rows_stay(
+    shell: Shell, tenant: Tenant
+) -> None:
+    shell.run("sync", BOARDS)
+    tenant.advance(3600)
+    shell.run("sync", TICKETS)
+    shell.monkeypatch.setenv("CW_ENTITIES", TICKETS)
+    told = shell.json("status")
+    assert [each["entity"] for each in told["entities"]] == [TICKETS]
+    assert told["not_kept_up"] == [BOARDS]
+    out = shell.run("status")[1]
+    through = told["entities"][0]["complete_through"][:16].replace("T", " ")
+    assert f"1 entity, 30 rows, complete through {through} UTC; 0 open dead letters" in out
+    assert "1 entity not named by CW_ENTITIES: service/boards. The rows stay" in out
+    assert shell.rows("select name from connectwise.service_boards") == [("Help Desk",)]
+
+
 def test_reports_that_are_published_follow_a_sync(shell: Shell) -> None:
     shell.run("migrate")
     shown = "select count(*) from reporting.fct_ticket"
@@ -423,6 +440,9 @@ def test_an_interrupted_sync_keeps_what_was_read_and_the_next_one_goes_on(
     assert "Traceback" not in err
     kept = len(_loaded(shell))
     assert 0 < kept < 200  # it did not read on to the end
+    told = shell.json("status")["entities"]
+    assert [(each["rows"], each["last_run"]["status"]) for each in told] == [(kept, "interrupted")]
+    assert f"! {TICKETS}: refresh interrupted" in shell.run("status")[1]
     simulator.latency = 0
     code, out, _ = shell.run("sync", TICKETS)
     assert code == 0
