@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import psycopg
-from psycopg import errors, pq
+from psycopg import errors, pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 from typing_extensions import override
@@ -296,6 +296,54 @@ def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise _named(cause or error, secrets) from _harmless(error, secrets)
+
+
+def describe_server(address: str) -> str:
+    """What answers at an address: `PostgreSQL 17.2 at db.example.com:5432, database warehouse`.
+
+    It is where service files and `PG*` variables led to. Raises as `connect` does.
+    """
+    with connect(address, read_only=True) as session:
+        info = session.info
+        version = info.parameter_status("server_version") or str(info.server_version)
+        # A socket's folder is an address, too.
+        place = info.host if info.host.startswith("/") else f"{info.host}:{info.port}"
+        pooler = ", through a pooler" if session.pooled else ""
+        return (
+            f"PostgreSQL {version.split()[0]} at {place}, database {info.dbname}, user"
+            f" {info.user}{pooler}"
+        )
+
+
+def create_schemas(connection: Connection[Any], *schemas: str) -> None:
+    """Creates the schemas that are missing. Where all are there, no right to do so is needed.
+
+    Raises WarehouseError that names every right that the role lacks, with the GRANT that gives it.
+    """
+    rows = connection.execute(_RIGHTS, [list(schemas)]).fetchall()
+    lacking = [grant for _, grants, _ in rows for grant in grants]
+    if lacking:
+        raise WarehouseError(
+            f"the role {connection.info.user} lacks rights in the warehouse. Let an administrator"
+            f" run in that database: {'; '.join(dict.fromkeys(lacking))}"
+        )
+    for schema, _, exists in rows:
+        if not exists:
+            connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+
+
+_RIGHTS = """
+select s.name, array_remove(array[
+    case when not has_database_privilege(current_database(), 'temporary') then
+        format('grant temporary on database %%I to %%I', current_database(), current_user) end,
+    case when n.oid is null and not has_database_privilege(current_database(), 'create') then
+        format('create schema %%I authorization %%I', s.name, current_user) end,
+    case when not has_schema_privilege(n.oid, 'usage') or not has_schema_privilege(n.oid, 'create')
+        then format('grant usage, create on schema %%I to %%I', s.name, current_user) end
+], null), n.oid is not null
+from unnest(%s::text[]) s (name)
+left join pg_namespace n on n.nspname = s.name
+"""
 
 
 class Pool:

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     api_version: str = "2025.1"
     ca_file: Text = None
     warehouse_dsn: Secret = None
+    max_connections: Annotated[int | None, BeforeValidator(_no_blank)] = Field(None, ge=2)
     schema_: Annotated[str, AfterValidator(_not_taken)] = Field(
         "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"
     )

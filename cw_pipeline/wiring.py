@@ -142,7 +142,7 @@ def dsn(settings: Settings) -> str:
 
 def warehouse(settings: Settings) -> Warehouse:
     """The tenant's part of the warehouse, not yet opened."""
-    connections = 2 * settings.max_concurrency + 4
+    connections = settings.max_connections or 2 * settings.max_concurrency + 4
     return Warehouse(dsn(settings), settings.schema_, max_connections=connections)
 
 

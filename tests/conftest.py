@@ -216,6 +216,17 @@ def empty_dsn(server: Server, owner: Owner) -> Iterator[str]:
 
 
 @pytest.fixture
+def pooled_dsn(dsn: str) -> Iterator[str]:
+    """The URL of this test's own warehouse through PgBouncer in transaction mode."""
+    from tests.pooler import pooled, program  # noqa: PLC0415 - of few tests' concern
+
+    if program() is None:
+        pytest.skip("no pgbouncer on this machine")
+    with pooled(dsn) as url:
+        yield url
+
+
+@pytest.fixture
 def connection(dsn: str) -> Iterator[psycopg.Connection]:
     """An open connection to this test's own warehouse."""
     with psycopg.connect(dsn) as connection:

@@ -12,10 +12,16 @@ import click
 
 from cw_pipeline.cli import show
 from cw_pipeline.cli.sync import choose
-from cw_pipeline.errors import PipelineError, SourceError, SourceMissing
+from cw_pipeline.errors import (
+    ConfigError,
+    PipelineError,
+    SourceError,
+    SourceMissing,
+    WarehouseError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cw_pipeline.extract import ConnectWise
     from cw_pipeline.model import Entity
@@ -31,6 +37,8 @@ class Steps:
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
         self.taken: list[dict[str, object]] = []
+        self.unusable = False
+        """Whether a setting or the warehouse has to be mended before anything can be done."""
 
     def take(self, name: str, step: Callable[[], str]) -> bool:
         """Takes a step: whether it went well."""
@@ -38,6 +46,7 @@ class Steps:
             said, well = step(), True
         except (PipelineError, OSError) as error:
             said, well = str(error), False
+            self.unusable |= isinstance(error, ConfigError | WarehouseError)
         self._note(name, said, ok=well)
         return well
 
@@ -69,7 +78,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
     the API member may read it, and whether it can be asked for changes only. What is found is
     remembered, and later syncs go by it. Costs one or two requests for each list.
 
-    Exits 1 if anything is to be mended.
+    Exits 1 if anything is to be mended, 2 if it is a setting or the warehouse.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.settings import Settings  # noqa: PLC0415
@@ -81,25 +90,46 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
         steps.take("typing", _typing)
         chosen = choose(settings, entities)
         with ground.grounded(settings) as settings:
-            findings = _checked(settings, steps, chosen, deep=deep)
+            if steps.take("server", lambda: _server(settings)):
+                findings = _checked(settings, steps, chosen, deep=deep)
     fine = all(step["ok"] for step in steps.taken) and all(found.well for found in findings)
     if json_:
         show.print_json({"ok": fine, "steps": steps.taken, "entities": findings})
     elif findings:
         _print(findings, deep=deep)
-    return 0 if fine else 1
+    return 0 if fine else 2 if steps.unusable else 1
 
 
 def _settings(settings: Settings) -> str:
+    from cw_pipeline.database import parse_address  # noqa: PLC0415
     from cw_pipeline.extract import Site, trust  # noqa: PLC0415
 
     settings.require_tenant()
     if settings.site is not None:
         Site.of(settings.site)
     trust(settings.ca_file)
+    for name, address in _addresses(settings):
+        parse_address(address, name)
     tenant = "the embedded simulator" if settings.simulated else settings.site
     server = "embedded PostgreSQL" if settings.warehouse_dsn is None else "of CW_WAREHOUSE_DSN"
     return f"tenant {tenant}, warehouse {server}"
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, secret in (
+        ("CW_WAREHOUSE_DSN", settings.warehouse_dsn),
+        ("CW_DAGSTER_PG_URL", settings.dagster_pg_url),
+    ):
+        if secret is not None:
+            yield name, secret.get_secret_value()
+
+
+def _server(settings: Settings) -> str:
+    """Asked before the tenant is: without a warehouse there is nothing to read for."""
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.database import describe_server  # noqa: PLC0415
+
+    return describe_server(wiring.dsn(settings))
 
 
 def _typing() -> str:

@@ -52,7 +52,7 @@ def read(settings: Settings) -> list[EntityStatus]:
     from cw_pipeline.load.overview import overview  # noqa: PLC0415
 
     check_warehouse(settings)
-    with wiring.warehouse(settings) as warehouse, warehouse.connection() as connection:
+    with wiring.warehouse(settings) as warehouse, warehouse.transaction() as connection:
         return overview(connection, warehouse.tenant)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
-from cw_pipeline.database import sqlalchemy_transaction, transaction
+from cw_pipeline.database import create_schemas, sqlalchemy_transaction, transaction
 from cw_pipeline.ddl import patiently
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load import versions
@@ -40,7 +38,7 @@ def migrate(
 
     def upgraded(attempt: Attempt) -> list[str]:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
-            connection.execute(text("create schema if not exists cw_sync"))
+            create_schemas(driver(connection), "cw_sync", tenant)
             here = versions.version(connection)
             if fault := versions.fault(here):
                 raise WarehouseError(fault)

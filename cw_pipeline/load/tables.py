@@ -44,7 +44,6 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
 
     Nothing here locks a table that was there before.
     """
-    connection.execute(sa.text(f'create schema if not exists "{tenant}"'))
     existing = _existing(connection, tenant)
     outdated: list[str] = []
     for table in _due(connection, tenant, entities, existing):
@@ -130,7 +129,11 @@ def _table(
     return sa.Table(
         name,
         metadata,
-        *(sa.Column(c.name, _TYPES[c.kind], nullable=c.name not in key) for c in columns),
+        *(
+            # SQLAlchemy else makes a lone whole number in a key count up by itself.
+            sa.Column(c.name, _TYPES[c.kind], nullable=c.name not in key, autoincrement=False)
+            for c in columns
+        ),
         sa.Column("_deleted_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint(*key),
     )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._serdes import ConfigurableClass
 from typing_extensions import override
 
+from cw_pipeline.database import parse_address
 from cw_pipeline.orchestrate.sqlite_events import BatchingSqliteStorage
 from cw_pipeline.settings import dagster_home
 
 if TYPE_CHECKING:
     from dagster._config.config_schema import UserConfigSchema
     from dagster._serdes import ConfigurableClassData
-
-_SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 
 
 class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):
@@ -48,8 +47,10 @@ class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):
         )
 
 
-def with_driver(url: str) -> str:
-    """The URL with the driver that dagster-postgres needs, whatever it was written with."""
-    if not _SCHEME.match(url):
-        raise ValueError("CW_DAGSTER_PG_URL is no postgresql:// URL")
-    return _SCHEME.sub("postgresql+psycopg2://", url)
+def with_driver(address: str) -> str:
+    """An address as the URL that dagster-postgres needs, whatever it was written as.
+
+    All of it stands in the query, where SQLAlchemy takes what libpq knows. Raises ConfigError.
+    """
+    parameters = parse_address(address, "CW_DAGSTER_PG_URL")
+    return f"postgresql+psycopg2://?{urlencode(parameters, quote_via=quote)}"

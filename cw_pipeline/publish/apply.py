@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from cw_pipeline.database import create_schemas
 from cw_pipeline.publish.database import at_once, transaction
 from cw_pipeline.publish.glance import glance_at_sources
 from cw_pipeline.publish.script import Place, roots, scripts
@@ -32,9 +33,7 @@ def publish(dsn: str, tenant: str, time_zone: str = "UTC") -> list[str]:
     with transaction(dsn) as connection:
         # Two processes starting at once must not both create.
         connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-        connection.execute(
-            sql.SQL("create schema if not exists {}").format(sql.Identifier(place.schema))
-        )
+        create_schemas(connection, place.schema)
         stale = _stale(connection, place)
         _drop(connection, place, stale)
         made = [script for script in scripts() if script.name in stale]

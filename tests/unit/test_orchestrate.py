@@ -18,7 +18,6 @@ from cw_pipeline.load.overview import EntityStatus
 from cw_pipeline.model import Keeping, Window
 from cw_pipeline.orchestrate.code_location import definitions
 from cw_pipeline.orchestrate.config import SyncConfig, config_of, plan_of
-from cw_pipeline.orchestrate.instance_storage import with_driver
 from cw_pipeline.orchestrate.months import months_from, span, within
 from cw_pipeline.orchestrate.promises import judged
 from cw_pipeline.settings import Settings
@@ -329,16 +328,6 @@ def _tick(
 
 
 class TestStorage:
-    @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-    def test_any_postgres_url_gets_the_driver_that_works(self, scheme: str) -> None:
-        wanted = "postgresql+psycopg2://me:p%40ss@/dagster?host=/run/pg"
-        assert with_driver(f"{scheme}://me:p%40ss@/dagster?host=/run/pg") == wanted
-
-    def test_another_database_is_refused_without_telling_its_password(self) -> None:
-        with pytest.raises(ValueError, match="CW_DAGSTER_PG_URL") as refused:
-            with_driver("mysql://me:topsecret@host/dagster")
-        assert "topsecret" not in str(refused.value)
-
     def test_sqlite_keeps_a_batch_of_months_and_finds_them_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

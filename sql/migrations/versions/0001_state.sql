@@ -1,6 +1,5 @@
 -- How far each entity has come, what ran, and what could not be loaded.
 -- `tenant` is the schema of the tenant's entity tables: several tenants may share a warehouse.
-create schema if not exists cw_sync;
 
 create table cw_sync.checkpoint (
     tenant      text        not null,
