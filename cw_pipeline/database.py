@@ -1,4 +1,4 @@
-"""Every connection to Postgres: reading its address, opening it, naming what goes wrong.
+"""Every connection to Postgres: opening it, pinning its settings, naming what goes wrong.
 
     with transaction(dsn) as connection: ...            # one connection, one transaction
     with Pool(dsn) as pool, pool.transaction(): ...      # many, shared by threads
@@ -13,21 +13,19 @@ and no statement is prepared.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
 import psycopg
-from psycopg import errors, pq, sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 from typing_extensions import override
 
-from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.address import describe_address, parse_address, passwords, redact
+from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
@@ -36,6 +34,20 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
     from psycopg import Connection
+
+__all__ = (
+    "CONNECTIONS_NEEDED",
+    "OLDEST_SERVER",
+    "Pool",
+    "Session",
+    "connect",
+    "create_schemas",
+    "describe_address",
+    "describe_server",
+    "parse_address",
+    "sqlalchemy_transaction",
+    "transaction",
+)
 
 OLDEST_SERVER = 15
 """The major version that the state schema needs: `unique … nulls not distinct` came with it."""
@@ -48,8 +60,6 @@ PATIENCE = 60.0
 
 _TRUSTED = 10.0  # seconds for which an idle connection is believed to be alive
 _TRANSACTION_TIMEOUT = 170_000  # the server version that has it
-
-_SETTING = "CW_WAREHOUSE_DSN"
 
 _REPORTED = {"DateStyle": "ISO, MDY", "TimeZone": "UTC", "standard_conforming_strings": "on"}
 """Settings that the server tells its client of. Poolers keep them for each client."""
@@ -76,99 +86,6 @@ _SESSION_ONLY = {
 """What BEGIN says anyway, or makes no sense for a transaction."""
 
 _KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
-_SECRETS = frozenset(o.keyword.decode() for o in pq.Conninfo.get_defaults() if o.dispchar == b"*")
-_SHORT = 5  # letters of a password
-_SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
-
-_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
-_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})|%00")
-_ENCODE = "percent-encode @ : / ? # % and blanks in user and password (%40 %3A %2F %3F %23 %25 %20)"
-
-
-def parse_address(address: str, setting: str = _SETTING) -> dict[str, str]:
-    """An address as libpq's parameters: `host`, `user`, `password`, `dbname` and so on.
-
-    URLs (`postgres://`, `postgresql://`, also with a driver as in `postgresql+psycopg://`) and
-    libpq's keyword form (`host=db user=etl`, `service=warehouse`). What an address leaves out comes
-    from the `PG*` variables and service files when it is used.
-
-    Raises ConfigError that names the setting and the fix, and quotes nothing of the address.
-    """
-    text = address.strip()
-    reason = _fault(text)
-    if reason is None:
-        scheme = _SCHEME.match(text)
-        try:
-            found = conninfo_to_dict(f"postgresql://{text[scheme.end() :]}" if scheme else text)
-        except (psycopg.Error, UnicodeError) as error:
-            reason = _unread(str(error), url=scheme is not None)
-        else:
-            parameters = {name: str(value) for name, value in found.items() if value is not None}
-            reason = _bad_port(parameters)
-            if reason is None:
-                return parameters
-    # Outside of any handler: libpq's own messages quote the address, and its password with it.
-    raise ConfigError(
-        f"{setting} is no address of a database that can be used: {reason}. For example"
-        " postgresql://user:password@host:5432/name"
-    )
-
-
-def describe_address(address: str, setting: str = _SETTING) -> str:
-    """Where an address leads, for people: `etl@db.example.com:5432/warehouse`. No password.
-
-    Parts that come from `PG*` variables or a service file are left out. Raises ConfigError.
-    """
-    found = parse_address(address, setting)
-    user, host = found.get("user", ""), found.get("host") or found.get("hostaddr", "")
-    port = f":{found['port']}" if "port" in found else ""
-    place = f"{user}{'@' * bool(user)}{host}{port}/{found.get('dbname', '')}"
-    return f"service {found['service']}" if "service" in found else place
-
-
-def _fault(text: str) -> str | None:
-    """What makes libpq read an address otherwise than it was meant, or print it."""
-    if not text:
-        return "it is empty"
-    if text[0] in "\"'":
-        return "there are quotes around it: take them away"
-    scheme = _SCHEME.match(text)
-    if scheme is None:
-        if _OTHER_SCHEME.match(text):
-            return "it does not begin with postgresql://"
-        return None if "=" in text else "it is neither a URL nor made of name=value"
-    return _url_fault(text[scheme.end() :])
-
-
-def _url_fault(rest: str) -> str | None:
-    if re.search(r"\s", rest):
-        return f"there is a blank in it; {_ENCODE}"
-    if _BAD_ESCAPE.search(rest):
-        return f"there is a % that encodes nothing; {_ENCODE}"
-    # As libpq does: user and password end at the first @, unless a / comes before it.
-    credentials = re.match(r"[^@/]*@", rest)
-    place, _, _ = rest[credentials.end() if credentials else 0 :].partition("?")
-    if "@" in place or place.count("/") > 1:
-        return f"there is an @ or a / too many; {_ENCODE}"
-    return None
-
-
-def _unread(said: str, *, url: bool) -> str:
-    """Why libpq could not read an address. Of what it says only names of its own are repeated."""
-    quoted = re.findall(r'"([^"]*)"', said)
-    known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
-    if len(quoted) == 1 and (near := get_close_matches(quoted[0], known, 1, 0.7)):
-        return f"one of its parameters is unknown to PostgreSQL: did you mean {near[0]}?"
-    if url:
-        return f"PostgreSQL knows no such parameter, or cannot read it; {_ENCODE}"
-    return "PostgreSQL cannot read it; put values with blanks or quotes into '…', and \\ before '"
-
-
-def _bad_port(parameters: Mapping[str, str]) -> str | None:
-    ports = parameters.get("port", "").split(",")
-    if all(not port or (port.isascii() and port.isdigit()) for port in ports):
-        return None
-    return f"its port is no number; {_ENCODE}"
 
 
 class Session(psycopg.Connection[Any]):
@@ -199,7 +116,7 @@ def connect(address: str, *, autocommit: bool = False, read_only: bool = False) 
     older than OLDEST_SERVER, or the database's encoding is not UTF8.
     """
     parameters = parse_address(address)
-    secrets = _secrets(parameters)
+    hidden = passwords(parameters)
     asked = {"connect_timeout": "10", **_KEEPALIVES, **parameters}
     asked |= {"application_name": _application(), "client_encoding": "UTF8"}
     try:
@@ -207,10 +124,10 @@ def connect(address: str, *, autocommit: bool = False, read_only: bool = False) 
             make_conninfo("", **asked), autocommit=True, prepare_threshold=None
         )
     except psycopg.Error as error:
-        raise _unreachable(error, parameters, secrets) from None
+        raise _unreachable(error, parameters, hidden) from None
     try:
         _refuse_unfit(session)
-        with _named_failures(secrets):
+        with _named_failures(hidden):
             _pin(session)
         session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         session.read_only = read_only
@@ -268,8 +185,8 @@ def _pin(session: Session) -> None:
 @contextmanager
 def transaction(address: str, *, read_only: bool = False) -> Iterator[Connection[Any]]:
     """A connection of its own inside a transaction. Database errors come out as WarehouseError."""
-    secrets = _secrets(parse_address(address))
-    with _named_failures(secrets), connect(address, read_only=read_only) as session:
+    hidden = passwords(parse_address(address))
+    with _named_failures(hidden), connect(address, read_only=read_only) as session:
         session.pin()
         yield session
 
@@ -281,7 +198,7 @@ def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
     from sqlalchemy import NullPool, create_engine  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
-    secrets = _secrets(parse_address(address))
+    hidden = passwords(parse_address(address))
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(address),
@@ -295,7 +212,7 @@ def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
             yield connection
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise _named(cause or error, secrets) from _harmless(error, secrets)
+        raise _named(cause or error, hidden) from _harmless(error, hidden)
 
 
 def describe_server(address: str) -> str:
@@ -359,11 +276,11 @@ class Pool:
         self._max = max_connections
         self._first: Session | None = None
         self._failure: WarehouseError | None = None
-        self._secrets: frozenset[str] = frozenset()
+        self._hidden: frozenset[str] = frozenset()
         self._pool: ConnectionPool[Session] | None = None
 
     def __enter__(self) -> Self:
-        self._secrets = _secrets(parse_address(self._address))
+        self._hidden = passwords(parse_address(self._address))
         self._first = connect(self._address, autocommit=True)
         try:
             size = self._size(self._first)
@@ -396,7 +313,7 @@ class Pool:
     def connection(self) -> Iterator[Session]:
         """An autocommit connection. Database errors come out as WarehouseError."""
         assert self._pool is not None, "used outside of its block"
-        with _named_failures(self._secrets):
+        with _named_failures(self._hidden):
             try:
                 with self._pool.connection() as session:
                     session.taken_at = time.monotonic()
@@ -469,16 +386,16 @@ def _check(session: Session) -> None:
 
 
 @contextmanager
-def _named_failures(secrets: Iterable[str]) -> Iterator[None]:
+def _named_failures(hidden: Iterable[str]) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _named(error, secrets) from _harmless(error, secrets)
+        raise _named(error, hidden) from _harmless(error, hidden)
 
 
-def _named(error: BaseException, secrets: Iterable[str]) -> WarehouseError:
+def _named(error: BaseException, hidden: Iterable[str]) -> WarehouseError:
     """What went wrong in the warehouse, and what to do about it."""
-    text = _redact(_text(error), secrets)
+    text = redact(_text(error), hidden)
     match error:
         case errors.DependentObjectsStillExist():
             advice = (
@@ -502,7 +419,7 @@ def _named(error: BaseException, secrets: Iterable[str]) -> WarehouseError:
 
 
 def _unreachable(
-    error: psycopg.Error, parameters: Mapping[str, str], secrets: Iterable[str]
+    error: psycopg.Error, parameters: Mapping[str, str], hidden: Iterable[str]
 ) -> WarehouseError:
     hint = ""
     if "options" in parameters or os.environ.get("PGOPTIONS"):
@@ -510,9 +427,9 @@ def _unreachable(
             ". A pooler such as PgBouncer refuses the `options` that the address (or PGOPTIONS) has"
         )
     return WarehouseError(
-        f"the warehouse cannot be reached ({_redact(_text(error), secrets)}): check"
-        f" {_SETTING}, and that the server runs, lets this machine in, and has connections left (a"
-        f" process needs {CONNECTIONS_NEEDED}){hint}"
+        f"the warehouse cannot be reached ({redact(_text(error), hidden)}): check"
+        " CW_WAREHOUSE_DSN, and that the server runs, lets this machine in, and has connections"
+        f" left (a process needs {CONNECTIONS_NEEDED}){hint}"
     )
 
 
@@ -523,22 +440,7 @@ def _text(error: BaseException) -> str:
     return " ".join(said.split())
 
 
-def _secrets(parameters: Mapping[str, str]) -> frozenset[str]:
-    """What must not be printed. libpq takes a password from the environment, too."""
-    found = {parameters.get(name) for name in _SECRETS} | {os.environ.get("PGPASSWORD")}
-    return frozenset(secret for secret in found if secret)
-
-
-def _redact(text: str, secrets: Iterable[str]) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        for form in {secret, quote(secret, safe="")}:
-            # A short one is part of many words, and hiding it there would tell what it is.
-            pattern = re.escape(form) if len(form) > _SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
-            text = re.sub(pattern, "***", text)
-    return text
-
-
-def _harmless(error: BaseException, secrets: Iterable[str]) -> BaseException | None:
+def _harmless(error: BaseException, hidden: Iterable[str]) -> BaseException | None:
     """The error as the cause of another, unless a traceback would print a secret with it."""
     said = str(error)
-    return error if _redact(said, secrets) == said else None
+    return error if redact(said, hidden) == said else None

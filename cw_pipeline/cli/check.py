@@ -101,7 +101,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
 
 
 def _settings(settings: Settings) -> str:
-    from cw_pipeline.database import parse_address  # noqa: PLC0415
+    from cw_pipeline.address import parse_address  # noqa: PLC0415
     from cw_pipeline.extract import Site, trust  # noqa: PLC0415
 
     settings.require_tenant()

@@ -10,7 +10,7 @@ from dagster._core.storage.base_storage import DagsterStorage
 from dagster._serdes import ConfigurableClass
 from typing_extensions import override
 
-from cw_pipeline.database import parse_address
+from cw_pipeline.address import parse_address
 from cw_pipeline.orchestrate.sqlite_events import BatchingSqliteStorage
 from cw_pipeline.settings import dagster_home
 

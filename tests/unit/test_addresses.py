@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
-from cw_pipeline.database import describe_address, parse_address
+from cw_pipeline.address import describe_address, parse_address
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.orchestrate.instance_storage import with_driver
 
