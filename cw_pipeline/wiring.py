@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,8 @@ from urllib.parse import urlsplit
 from cw_pipeline import publish
 from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.catalog.attached import AUDITED, DOCUMENTED, audit_trail, documents
-from cw_pipeline.errors import ConfigError
+from cw_pipeline.ddl import Patience
+from cw_pipeline.errors import ConfigError, WarehouseLocked
 from cw_pipeline.extract import (
     BACKGROUND,
     ConnectWise,
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
+log = logging.getLogger(__name__)
+
+_AT_THE_END = 30.0  # seconds that a sync waits for those who read views of custom fields
 _MALLOC = {-8: 1, -1: 64 << 20, -3: 3 << 20}
 """malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
 
@@ -193,7 +198,15 @@ def connected(
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         _keep_blocks()
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
-        refresh_custom_views(dsn(settings), settings.schema_)
+        _follow_custom_fields(settings)
+
+
+def _follow_custom_fields(settings: Settings) -> None:
+    """What was read is kept, whoever reads the views meanwhile: the next sync makes up for it."""
+    try:
+        refresh_custom_views(dsn(settings), settings.schema_, Patience(give_up_after=_AT_THE_END))
+    except WarehouseLocked as error:
+        log.warning("%s. Or wait: the next sync does it", error)
 
 
 def _keep_blocks() -> None:

@@ -61,7 +61,7 @@ def _show_warnings() -> None:
     # Errors are told by the commands; without this, Python's last resort says them again.
     for name in ("cw_pipeline", "psycopg.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    for name in ("cw_pipeline.ddl", "cw_pipeline.publish"):
+    for name in ("cw_pipeline.ddl", "cw_pipeline.publish", "cw_pipeline.wiring"):
         logging.getLogger(name).addHandler(_STDERR)
 
 

@@ -129,8 +129,9 @@ class Privileges:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """All it takes to make a view again."""
+    """All it takes to make a view again. `oid` is the one it had."""
 
+    oid: int
     name: str
     owner: str
     statements: tuple[str, ...]
@@ -190,7 +191,7 @@ def save(connection: Connection[Any], view: Dependent) -> Saved:
     ((made,),) = connection.execute(_MADE, {"oid": view.oid}).fetchall()
     more = [row[0] for row in connection.execute(_MORE, {"oid": view.oid})]
     rights = privileges(connection, view.oid)
-    return Saved(view.name, view.owner, (made, *more), rights)
+    return Saved(view.oid, view.name, view.owner, (made, *more), rights)
 
 
 def privileges(connection: Connection[Any], oid: int) -> Privileges:

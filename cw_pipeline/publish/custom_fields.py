@@ -13,19 +13,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.columns import fitted
+from cw_pipeline.ddl import patiently
 from cw_pipeline.model import Kind
-from cw_pipeline.publish.database import transaction
+from cw_pipeline.publish.database import options, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from psycopg import Connection
+
+    from cw_pipeline.ddl import Attempt, Patience
 
 _LOCK = 7_239_003  # any number that nothing else here uses
 _KINDS = {
@@ -71,7 +75,7 @@ where id = any(%(ids)s) or (screen_id, pod_id) in
     (select screen_id, pod_id from {definitions} where id = any(%(ids)s) and pod_id is not null)
 """
 _TYPED = """
-create or replace view {view} as
+create or replace view {view}{options} as
 select f.parent_id, f.position, f.id as field_id, f.caption, f.type, f.value,
     f.value #>> '{{}}' as value_text,
     case when lower(f.type) in ('number', 'percent') then cw_sync.to_numeric(f.value) end
@@ -81,7 +85,7 @@ select f.parent_id, f.position, f.id as field_id, f.caption, f.type, f.value,
 from {rows} f where f._deleted_at is null
 """
 _WIDE = """
-create or replace view {view} as
+create or replace view {view}{options} as
 select f.parent_id as id,
     jsonb_object_agg(case f.id {names} end, f.value)
         filter (where f.value not in ('null', '""') and not case f.id {fits} else true end)
@@ -124,15 +128,21 @@ class _Place:
         return fitted(f"{self.rows}_typed")
 
 
-def refresh_custom_views(dsn: str, tenant: str) -> list[str]:
+def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None) -> list[str]:
     """Brings the views of custom fields up to date with definitions and data: names of those made.
 
     Looks only at entities of which a run has written something since the last time. Columns are
-    added and never taken away. Raises WarehouseError.
+    added and never taken away. Raises WarehouseError; WarehouseLocked if somebody reads for minutes
+    what has to change: nothing is lost by it, the next call makes up for it.
     """
-    with transaction(dsn) as connection:
-        connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-        return [name for own in _places(connection, tenant) for name in _refreshed(connection, own)]
+    connect = partial(transaction, dsn)
+
+    def refreshed(attempt: Attempt) -> list[str]:
+        with connect() as connection, attempt.brief(connection, _LOCK):
+            places = _places(connection, tenant)
+            return [name for own in places for name in _refreshed(connection, own)]
+
+    return patiently(refreshed, connect, "bringing the views of custom fields up to date", patience)
 
 
 def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
@@ -232,7 +242,7 @@ def _register(
 
 def _create(connection: Connection[Any], own: _Place, fields: list[_Field]) -> list[str]:
     rows, typed = own.named(own.rows), own.named(own.typed)
-    connection.execute(_said(_TYPED, view=typed, rows=rows))
+    connection.execute(_said(_TYPED, view=typed, options=options(connection, typed), rows=rows))
     _comment(connection, "view", typed, f"Custom fields of {own.entity}, a row each, typed")
     if not fields:
         return [own.typed]
@@ -242,6 +252,7 @@ def _create(connection: Connection[Any], own: _Place, fields: list[_Field]) -> l
         _said(
             _WIDE,
             view=wide,
+            options=options(connection, wide),
             rows=rows,
             names=_cases((f.id, sql.Literal(f.column)) for f in fields),
             fits=_cases((f.id, _FITS[f.kind]) for f in fields if f.id not in whole),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING, Any
+
 from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.publish.database import transaction
 from cw_pipeline.publish.script import reporting_schema
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+log = logging.getLogger(__name__)
 
 READER = "reporting_reader"
 
@@ -31,8 +39,41 @@ def grant_reader(dsn: str, tenant: str) -> str:
                 ) from error
         for statement in (
             "grant usage on schema {schema} to {role}",
-            "grant select on all tables in schema {schema} to {role}",
             "alter default privileges in schema {schema} grant select on tables to {role}",
         ):
             connection.execute(sql.SQL(statement).format(schema=schema, role=role))
+        may_use = connection.execute(
+            "select has_schema_privilege(%s, %s, 'usage')", [READER, reporting_schema(tenant)]
+        ).fetchone()
+        if may_use != (True,):  # who may not grant it is told so by a notice only
+            raise WarehouseError(
+                f"this user may not let others use the schema {reporting_schema(tenant)}: let its"
+                f" owner run `grant usage on schema {schema.as_string(connection)} to {READER}`,"
+                " then run `migrate --reader` again"
+            )
+        _grant_all(connection, tenant, role)
     return READER
+
+
+def _grant_all(connection: Connection[Any], tenant: str, role: sql.Identifier) -> None:
+    """Not `on all tables`: one that belongs to somebody else would be an error."""
+    name = reporting_schema(tenant)
+    found = connection.execute(
+        "select relname, relowner::regrole::text,"
+        " pg_has_role(relowner, 'usage') or has_table_privilege(oid, 'select with grant option'),"
+        " has_table_privilege(%s, oid, 'select')"
+        " from pg_class where relnamespace = to_regnamespace(%s) and relkind in ('r', 'v', 'm')"
+        " order by relname",
+        [READER, f'"{name}"'],
+    ).fetchall()
+    for relation, owner, may_grant, is_granted in found:
+        if is_granted:
+            continue
+        own = sql.Identifier(name, relation)
+        if may_grant:
+            connection.execute(sql.SQL("grant select on {} to {}").format(own, role))
+        else:
+            log.warning(
+                "%s.%s belongs to %s, who has to let %s read it: grant select on %s to %s",
+                name, relation, owner, READER, own.as_string(connection), READER,
+            )  # fmt: skip

@@ -89,10 +89,19 @@ class Script:
         """The columns of each index of a table."""
         return _INDEX.findall(self.changed or "")
 
-    def filled(self, place: Place, only: str | None = None) -> str:
-        """The query as it runs there: for every row, or for the keys in the table `only`."""
+    def filled(
+        self, place: Place, only: str | None = None, instead: Mapping[str, str] | None = None
+    ) -> str:
+        """The query as it runs there: for every row, or for the keys in the table `only`.
+
+        `instead` of some views it reads others: their names in SQL by the names of the views.
+        """
         narrowed = "true" if only is None else rf"(\1) in (table {only})"
-        return place.fill(_ONLY.sub(narrowed, self.query))
+        query = _ONLY.sub(narrowed, self.query)
+        for name, other in (instead or {}).items():
+            whole = re.compile(rf"\{{\{{reporting\}}\}}\.{name}\b")
+            query = whole.sub(other.replace("\\", r"\\"), query)
+        return place.fill(query)
 
     def digest(self, place: Place) -> str:
         """Changes whenever the view must be made anew."""

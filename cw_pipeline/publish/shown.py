@@ -5,13 +5,17 @@ Each shows the wide view of custom fields as it is; that one only ever gains col
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from cw_pipeline.catalog.columns import fitted
+from cw_pipeline.publish.database import at_once, options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from psycopg import Connection
 
     from cw_pipeline.publish.script import Place
@@ -36,29 +40,45 @@ where attrelid = %s::regclass and attnum > 0 and col_description(attrelid, attnu
 """
 
 
-def show_custom_fields(connection: Connection[Any], place: Place) -> list[str]:
-    """Makes the views that are missing or lack a column: their names."""
+@dataclass(frozen=True, slots=True)
+class CustomView:
+    """A view that lacks something: its name, and the wide view that it shows."""
+
+    name: str
+    wide: str
+    comment: str | None
+
+
+def outdated_custom_views(connection: Connection[Any], place: Place) -> list[CustomView]:
+    """The views that are missing or lack a column."""
     names = {"schema": f'"{place.schema}"', "tenant": f'"{place.tenant}"', "suffix": _WIDE}
     found = connection.execute(_FOUND, names).fetchall()
     return [
-        _show(connection, place, wide, comment)
+        CustomView(fitted(f"cf_{wide.removesuffix(_WIDE)}"), wide, comment)
         for wide, columns, shown, comment in found
         if columns != shown
     ]
 
 
-def _show(connection: Connection[Any], place: Place, wide: str, comment: str | None) -> str:
-    name = fitted(f"cf_{wide.removesuffix(_WIDE)}")
-    own, source = sql.Identifier(place.schema, name), sql.Identifier(place.tenant, wide)
-    connection.execute(sql.SQL("create or replace view {} as select * from {}").format(own, source))
-    connection.execute(
-        sql.SQL("comment on view {} is {}").format(own, sql.Literal(comment or wide))
-    )
-    described = connection.execute(_COMMENTS, [source.as_string(connection)]).fetchall()
-    for column, text in described:
+def show_custom_fields(
+    connection: Connection[Any], place: Place, views: Iterable[CustomView]
+) -> None:
+    """Makes the views, or gives them the columns that they lack."""
+    for view in views:
+        own, wide = sql.Identifier(place.schema, view.name), sql.Identifier(place.tenant, view.wide)
         connection.execute(
+            sql.SQL("create or replace view {}{} as select * from {}").format(
+                own, options(connection, own), wide
+            )
+        )
+        told = [
+            sql.SQL("comment on view {} is {}").format(own, sql.Literal(view.comment or view.wide))
+        ]
+        described = connection.execute(_COMMENTS, [wide.as_string(connection)]).fetchall()
+        told += [
             sql.SQL("comment on column {}.{} is {}").format(
                 own, sql.Identifier(column), sql.Literal(text)
             )
-        )
-    return name
+            for column, text in described
+        ]
+        at_once(connection, told)

@@ -14,7 +14,7 @@ from cw_pipeline.publish.glance import glance
 from cw_pipeline.publish.script import Place, scripts, showing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from psycopg import Connection
@@ -103,7 +103,7 @@ def _refreshed(dsn: str, place: Place, script: Script) -> Refreshed:
         ).fetchone()
         since = row[0] if row else None
         if since is None:
-            rows = fill(connection, place, script)
+            rows = fill(connection, place, script, {})
         else:
             rows = _replace(connection, place, script, since)
         through = _complete_through(connection, place, script)
@@ -118,13 +118,32 @@ def _complete_through(connection: Connection[Any], place: Place, script: Script)
     return row[0] if row else None
 
 
-def fill(connection: Connection[Any], place: Place, script: Script) -> int:
-    """Fills an empty table: how many rows."""
+def fill(
+    connection: Connection[Any], place: Place, script: Script, instead: Mapping[str, str]
+) -> int:
+    """Fills a table from nothing: how many rows. `instead`: what is read, see Script.filled.
+
+    Nobody who reads the table waits, or sees anything of it before the transaction is done.
+    """
     marks = _marks(connection, place, script)
-    rows = _insert(connection, place, script)
+    connection.execute(sql.SQL("delete from {}").format(sql.Identifier(place.schema, script.name)))
+    rows = _insert(connection, place, script, instead=instead)
     glance(connection, place, script)
     _remember(connection, place, script, marks)
     return rows
+
+
+def fill_aside(
+    connection: Connection[Any], place: Place, script: Script, instead: Mapping[str, str]
+) -> None:
+    """The rows of a table in `pg_temp`, under its name, until the transaction ends."""
+    marks = _marks(connection, place, script)
+    own = sql.Identifier("pg_temp", script.name)
+    made = sql.SQL("create temp table {} on commit drop as\n").format(sql.Identifier(script.name))
+    query = made.as_string(connection) + script.filled(place, instead=instead)
+    connection.execute(query.encode())
+    connection.execute(sql.SQL("analyze {}").format(own))
+    _remember(connection, place, script, marks)
 
 
 def _replace(connection: Connection[Any], place: Place, script: Script, since: datetime) -> int:
@@ -156,11 +175,21 @@ def _delete(connection: Connection[Any], place: Place, script: Script, keys: lis
 
 
 def _insert(
-    connection: Connection[Any], place: Place, script: Script, only: str | None = None
+    connection: Connection[Any],
+    place: Place,
+    script: Script,
+    only: str | None = None,
+    instead: Mapping[str, str] | None = None,
 ) -> int:
-    into = sql.SQL("insert into {}\n").format(sql.Identifier(place.schema, script.name))
-    query = into.as_string(connection) + script.filled(place, only)
-    return connection.execute(query.encode()).rowcount
+    query = script.filled(place, only, instead)
+    # By name: a column that the table has gained since it was made is its last one.
+    asked = sql.SQL("select * from (\n{}\n) q limit 0").format(sql.SQL(query))
+    described = connection.execute(asked).description
+    into = sql.SQL("insert into {} ({})\n").format(
+        sql.Identifier(place.schema, script.name),
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in described or ()),
+    )
+    return connection.execute((into.as_string(connection) + query).encode()).rowcount
 
 
 def _marks(
