@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors, pq, sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 from typing_extensions import override
@@ -85,6 +85,15 @@ _SESSION_ONLY = {
 }
 """What BEGIN says anyway, or makes no sense for a transaction."""
 
+_DECISIVE = (
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "IntervalStyle",
+    "array_nulls",
+    "quote_all_identifiers",
+)
+"""What a single statement outside of a transaction may depend on."""
+
 _KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 
 
@@ -97,10 +106,23 @@ class Session(psycopg.Connection[Any]):
     taken_at = float("-inf")
     """When it was last taken out of a pool, on our clock."""
 
+    unusual = False
+    """Whether role or database set otherwise what changes results, or forbids to write."""
+
     def pin(self) -> None:
         """Pins this transaction's settings, where the session could not be pinned as a whole."""
         if self.pooled:
             self.execute(_PIN_TRANSACTION)
+
+    @override
+    def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
+        """Through a pooler, a statement outside of transactions takes one where it must."""
+        alone = self.pooled and self.unusual and self.autocommit
+        if alone and self.info.transaction_status == pq.TransactionStatus.IDLE:
+            with self.transaction():
+                self.pin()
+                return super().execute(*args, **kwargs)
+        return super().execute(*args, **kwargs)
 
 
 _PIN_TRANSACTION = "select " + ", ".join(
@@ -143,7 +165,7 @@ def _application() -> str:
 
 
 def _refuse_unfit(session: Session) -> None:
-    """Known from the start of the connection: this asks nothing of the server."""
+    """Known from the start of the connection: this asks nothing of most servers."""
     found = session.info.server_version
     if found < OLDEST_SERVER * 10_000:
         version = f"{found // 10_000}.{found % 10_000}"
@@ -152,6 +174,10 @@ def _refuse_unfit(session: Session) -> None:
             " needed: upgrade it, or name another one in CW_WAREHOUSE_DSN"
         )
     encoding = session.info.parameter_status("server_encoding")
+    if encoding is None:  # a pooler that does not pass it on
+        (encoding,) = session.execute("select current_setting('server_encoding')").fetchone() or (
+            "",
+        )
     if encoding != "UTF8":
         name = session.info.dbname
         raise WarehouseError(
@@ -176,8 +202,9 @@ def _pin(session: Session) -> None:
         f"case when {alone} then set_config('{name}', '{value}', false) end"
         for name, value in pinned.items()
     )
-    row = session.execute(f"select {', '.join((alone, *reported, *if_alone))}").fetchone()
-    session.pooled = row is None or not row[0]
+    usual = " and ".join(f"current_setting('{n}') = '{pinned[n]}'" for n in _DECISIVE)
+    row = session.execute(f"select {', '.join((alone, usual, *reported, *if_alone))}").fetchone()
+    session.pooled, session.unusual = row is None or not row[0], row is None or not row[1]
     if not session.pooled:
         session.prepare_threshold = 5  # psycopg's own: what is asked often is planned once
 
