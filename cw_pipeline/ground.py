@@ -26,6 +26,7 @@ from cw_pipeline.embedded.simulator import (
     PUBLIC_KEY,
     EmbeddedSimulator,
 )
+from cw_pipeline.environment import settings_file
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import DAGSTER_YAML, cli_command
 from cw_pipeline.settings import dagster_home
@@ -61,7 +62,7 @@ _OF_DAGSTER = (
 _servers: dict[Path, EmbeddedPostgres] = {}
 _simulators: dict[Path, EmbeddedSimulator] = {}
 _lock = Lock()
-_told = Event()
+_said = Event()
 
 
 def postgres(settings: Settings) -> EmbeddedPostgres:
@@ -113,13 +114,18 @@ def ensured(settings: Settings) -> Settings:
             stand_in = simulator()
             stand_in = _simulators.setdefault(stand_in.home, stand_in)
             stand_in.begin()
+            if not _said.is_set():
+                log.warning(
+                    "MADE-UP DATA: no tenant is configured, neither in the environment nor in %s",
+                    settings_file(),
+                )
         if settings.warehouse_dsn is None:
             server = postgres(settings)
             server = _servers.setdefault(server.home, server)
             server.ensure()
         filled = _filled(settings, server, stand_in)
-        if (stand_in or server) and not _told.is_set():
-            _told.set()
+        if (stand_in or server) and not _said.is_set():
+            _said.set()
             log.warning("The embedded parts are left running: `%s` stops them", cli_command("down"))
         return filled
 

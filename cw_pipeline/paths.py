@@ -20,8 +20,25 @@ SQL = ROOT / "sql" if IS_CHECKOUT else PACKAGE / "sql"
 DAGSTER_YAML = ROOT / "dagster_home" / "dagster.yaml" if IS_CHECKOUT else PACKAGE / "dagster.yaml"
 """How Dagster is to run; belongs into the folder that DAGSTER_HOME names."""
 
-PROJECT = ROOT if IS_CHECKOUT else Path.cwd()
-"""Holds `dagster_home/` and `workspace.yaml`. A wheel keeps no data among installed packages."""
+
+def _nearest(start: Path) -> Path:
+    folders = (start, *start.parents)
+    marked = (f for f in folders if (f / ".env").is_file() or (f / "dagster_home").is_dir())
+    return next(marked, start)
+
+
+PROJECT = ROOT if IS_CHECKOUT else _nearest(Path.cwd())
+"""Holds `.env`, `dagster_home/` and `workspace.yaml`: the checkout, wherever a command is run.
+
+A wheel keeps no data among installed packages. Its project is the nearest folder that holds one of
+the first two, from the working directory upwards; without one, the working directory.
+"""
+
+
+def in_project() -> bool:
+    """Whether the working directory is the project's folder or in it."""
+    marked = IS_CHECKOUT or any((PROJECT / name).exists() for name in (".env", "dagster_home"))
+    return marked and Path.cwd().resolve().is_relative_to(PROJECT.resolve())
 
 
 def child_environment() -> dict[str, str]:

@@ -1,22 +1,75 @@
-"""Every setting, and the one reader of the environment and of `.env`."""
+"""Every setting: what it is called, what it may be, and which mistakes are refused."""
 
 from __future__ import annotations
 
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
 
+from cw_pipeline.environment import (
+    IN_A_FILE,
+    NAMED_FILE,
+    Given,
+    given,
+    path_from,
+    read_settings_file,
+    secret,
+    settings_file,
+)
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.paths import PROJECT
+from cw_pipeline.paths import IS_CHECKOUT, PROJECT, cli_command
+from cw_pipeline.suggest import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+TENANT = ("CW_SITE", "CW_COMPANY", "CW_PUBLIC_KEY", "CW_PRIVATE_KEY", "CW_CLIENT_ID")
+"""What it takes to ask a tenant."""
+
+_OF_A_TENANT = (
+    *TENANT[1:],
+    "CW_AUTH",
+    "CW_IMPERSONATE",
+    "CW_USER_TYPE",
+    "CW_API_VERSION",
+    "CW_CA_FILE",
+)
+"""What makes no sense without CW_SITE."""
+
+_DECISIVE = (
+    *TENANT,
+    NAMED_FILE,
+    "CW_WAREHOUSE_DSN",
+    "CW_SCHEMA",
+    "CW_ENTITIES",
+    "CW_HASH_COLUMNS",
+    "CW_HASH_KEY",
+    "CW_DROP_COLUMNS",
+)
+"""What decides whose data goes where, and what of it is hidden. Misspelled, it is refused."""
+
+_OF_OTHERS = (
+    NAMED_FILE,
+    "CW_BENCH_DSN",
+    "CW_PG_BIN",
+    "CW_PYTHON",
+    "CW_REEXECUTED",
+    "CW_TEST_DSN",
+    "CW_VENV",
+)
+"""Names that are read elsewhere: by the set-up, the tests, the embedded server."""
 
 
 def _no_blank(value: object) -> object:
-    """An empty line in `.env` (`CW_SITE=`) means "not set"."""
+    """An empty value (`CW_SITE=`) means "not set"."""
     return None if value == "" else value
 
 
@@ -24,7 +77,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError("an IANA time zone is needed, for example America/New_York") from error
+        raise ValueError("an IANA time zone, such as America/New_York") from error
     return name
 
 
@@ -32,8 +85,7 @@ def _not_taken(schema: str) -> str:
     """Tables of a tenant must not land among the pipeline's state or another tenant's reports."""
     if schema == "cw_sync" or schema.startswith("pg_") or schema.endswith("reporting"):
         raise ValueError(
-            f"{schema!r} is kept for the pipeline's state, reports, or PostgreSQL itself; another"
-            " name is needed"
+            f"another name than {schema} (kept for the pipeline's state, reports, or PostgreSQL)"
         )
     return schema
 
@@ -45,9 +97,7 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
 class Settings(BaseSettings):
     """The settings of one tenant and its warehouse. `Settings.read()` is how to get them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CW_", env_file=".env", extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     site: Text = None
     company: Text = None
@@ -56,13 +106,16 @@ class Settings(BaseSettings):
     client_id: Secret = None
     auth: str = "keys"
     impersonate: Text = None
-    user_type: str = Field("member", pattern="^(member|integrator)$")
+    user_type: Literal["member", "integrator"] = "member"
     api_version: str = "2025.1"
     ca_file: Text = None
     warehouse_dsn: Secret = None
     max_connections: Annotated[int | None, BeforeValidator(_no_blank)] = Field(None, ge=2)
     schema_: Annotated[str, AfterValidator(_not_taken)] = Field(
-        "connectwise", validation_alias="CW_SCHEMA", pattern=r"^[a-z_][a-z0-9_]{0,30}$"
+        "connectwise",
+        validation_alias="CW_SCHEMA",
+        pattern=r"^[a-z_][a-z0-9_]{0,30}$",
+        examples=["a name of up to 31 small letters, digits and _ that begins with no digit"],
     )
     entities: Text = None
     audit_trail: Text = None
@@ -98,12 +151,36 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """The settings as they stand now. Raises ConfigError naming the variable and the fix."""
+        """The settings as they stand now. Raises ConfigError naming the variable and the fix.
+
+        What would put made-up data where real data is meant to be, or the other way round, is
+        refused here, before anything is read or written.
+        """
+        found = given()
+        _refuse_misspelled(found)
+        return cls.unchecked().refuse_half_a_tenant()
+
+    @classmethod
+    def unchecked(cls) -> Self:
+        """The same, if only each setting makes sense by itself: to stop what is running, say."""
         try:
             return cls()
         except ValidationError as error:
             # Without `from None` pydantic would print the value, which may be a secret.
             raise ConfigError(_complaints(error)) from None
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then what is given. Pydantic's own readers raise tracebacks."""
+        return init_settings, _Given(settings_cls)
 
     @property
     def simulated(self) -> bool:
@@ -112,26 +189,181 @@ class Settings(BaseSettings):
 
     def require_tenant(self) -> Self:
         """These settings, if a tenant can be reached with them. Raises ConfigError otherwise."""
-        needed = ("company", "public_key", "private_key", "client_id")
-        missing = [f"CW_{name.upper()}" for name in needed if getattr(self, name) is None]
+        missing = [name for name in TENANT[1:] if getattr(self, _field(name)) is None]
         if self.site is not None and missing:
             raise ConfigError(
                 f"{', '.join(missing)} not set. CW_SITE names a tenant, so its company id, API"
-                " member keys and clientId are needed too: set them in the environment or in .env"
-                " (see .env.example)"
+                f" member keys and clientId are needed too: `{cli_command('init')}` asks for them"
+                f" and writes them into {settings_file()}"
+            )
+        return self
+
+    def refuse_half_a_tenant(self) -> Self:
+        """These settings, if a whole tenant is configured or none. Raises ConfigError otherwise."""
+        if self.site is not None:
+            return self
+        of_tenant = [name for name in _OF_A_TENANT if _field(name) in self.model_fields_set]
+        if of_tenant or self.warehouse_dsn is not None:
+            have = ", ".join(of_tenant) or "CW_WAREHOUSE_DSN"
+            lacks = "CW_SITE" if of_tenant else "the tenant to fill it from (CW_SITE ...)"
+            raise ConfigError(
+                f"{have} {'are' if len(of_tenant) > 1 else 'is'} set, and {lacks} is not:"
+                f" `{cli_command('init')}` asks for what is missing and writes it into"
+                f" {settings_file()}. Only `demo`, on made-up data, leaves these alone"
             )
         return self
 
 
+class _Given(PydanticBaseSettingsSource):
+    """The environment, the settings file, and the files that hold secrets, for pydantic."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self._found = given()
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return _value(_variable(field_name), field, self._found), _key(field_name, field), False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields.items()
+        values = (self.get_field_value(field, name) for name, field in fields)
+        return {key: value for value, key, _ in values if value}
+
+
+def known() -> set[str]:
+    """Every name that means something, those of files that hold secrets too."""
+    fields = Settings.model_fields
+    files = {_variable(name) + IN_A_FILE for name in fields if _is_secret(fields[name])}
+    return {_variable(name) for name in fields} | files | set(_OF_OTHERS)
+
+
+def unknown() -> list[str]:
+    """A line for each `CW_` name that means nothing: where it is, and what may be meant."""
+    names = known()
+    return [
+        f"{name} ({each.place}) is no setting{_guess(closest(name, names))}"
+        for name, each in given().items()
+        if name not in names
+    ]
+
+
+def is_configured() -> bool:
+    """Whether a tenant or a warehouse is set, rightly or not."""
+    found = given()
+    names = (*TENANT, "CW_WAREHOUSE_DSN")
+    return any(each in found and found[each].value for n in names for each in (n, n + IN_A_FILE))
+
+
+def _refuse_misspelled(found: Mapping[str, Given]) -> None:
+    """Raises ConfigError for a name that means nothing where one that matters is missing."""
+    names = known()
+    wrong = {}
+    for name in found.keys() - names:
+        for meant in closest(name, names):
+            plain = meant.removesuffix(IN_A_FILE)
+            there = any(found.get(each, _NOTHING).value for each in (plain, plain + IN_A_FILE))
+            if plain in _DECISIVE and not there:
+                wrong[name] = meant
+    if wrong:
+        raise ConfigError(
+            "; ".join(
+                f"{name} ({found[name].place}) is no setting{_guess([meant])} Rename it"
+                for name, meant in sorted(wrong.items())
+            )
+        )
+
+
+_NOTHING = Given("")
+
+
+def _guess(candidates: list[str]) -> str:
+    return f": {did_you_mean(candidates)}" if candidates else ""
+
+
+def _value(variable: str, field: FieldInfo, found: Mapping[str, Given]) -> str | None:
+    if _is_secret(field):
+        return secret(variable, found)
+    each = found.get(variable)
+    if each is None or not each.value:
+        return None
+    return str(each.path) if variable in _PATHS else each.value
+
+
+_PATHS = ("CW_CA_FILE", "CW_PG_HOME")
+"""Relative to the settings file's folder, or to the working directory where that file is not."""
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in get_args(field.annotation)
+
+
+def _variable(field_name: str) -> str:
+    return f"CW_{field_name.rstrip('_').upper()}"
+
+
+def _field(variable: str) -> str:
+    return variable.removeprefix("CW_").lower()
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    """What pydantic calls a field, when it is given and when it complains."""
+    return str(field.validation_alias or name)
+
+
 def _complaints(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        name = str(problem["loc"][0])
-        variable = name if name.startswith("CW_") else f"CW_{name.upper()}"
-        lines.append(f"{variable}: {problem['msg']}. Change it in the environment or in .env")
-    return "; ".join(lines)
+    """What is wrong, in plain words, and never the value: it may be a secret."""
+    problems = error.errors(include_url=False, include_input=False)
+    return "; ".join(_complaint(dict(problem)) for problem in problems)
+
+
+def _complaint(problem: Mapping[str, Any]) -> str:
+    fields = {_key(name, field): (name, field) for name, field in Settings.model_fields.items()}
+    name, field = fields[str(problem["loc"][0])]
+    place = given().get(_variable(name), _NOTHING).place
+    ours = problem["type"] == "value_error"  # else the reason would be pydantic's words
+    wanted = problem["ctx"]["error"] if ours else _wanted(field)
+    return f"{_variable(name)}: {wanted} is needed. Change it {place}"
+
+
+def _wanted(field: FieldInfo) -> str:
+    """What a field takes, in words."""
+    if field.examples:
+        return str(field.examples[0])
+    choices = get_args(field.annotation)
+    if choices:
+        return f"one of {', '.join(map(str, choices))}"
+    if field.annotation is date:
+        return "a day such as 2015-01-01"
+    kind = "a whole number" if field.annotation is int else "a number"
+    return f"{kind}{_bounds(field)}"
+
+
+def _bounds(field: FieldInfo) -> str:
+    """`from 1 to 1000`, `of 1 or more`, `above 0`."""
+    limits = {
+        name: getattr(each, name)
+        for each in field.metadata
+        for name in ("ge", "gt", "le")
+        if getattr(each, name, None) is not None
+    }
+    low = f" from {limits['ge']}" if "ge" in limits else ""
+    low = low or (f" above {limits['gt']}" if "gt" in limits else "")
+    if "le" in limits:
+        return f"{low} {'to' if 'ge' in limits else 'and up to'} {limits['le']}"
+    return f" of {limits['ge']} or more" if "ge" in limits else low
 
 
 def dagster_home() -> Path:
-    """DAGSTER_HOME, or the project's own `dagster_home/`."""
-    return Path(os.environ.get("DAGSTER_HOME") or PROJECT / "dagster_home")
+    """Where state is kept: DAGSTER_HOME, of the environment or of the settings file.
+
+    Without it `dagster_home/` beside the settings file; of a checkout, its own.
+    """
+    if named := os.environ.get("DAGSTER_HOME"):
+        return Path(named)
+    file = settings_file()
+    if named := read_settings_file(file).get("DAGSTER_HOME"):
+        return path_from(file.parent, named)
+    folder = file.parent if file.is_file() and not IS_CHECKOUT else PROJECT
+    return folder / "dagster_home"

@@ -65,21 +65,18 @@ USUAL = (
 )
 """What most stories are about. A sync makes what is missing, and every clone costs its files."""
 
-NOT_SET = ("SITE", "COMPANY", "PUBLIC_KEY", "PRIVATE_KEY", "CLIENT_ID", "WAREHOUSE_DSN", "ENTITIES")
-
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_real_tenant() -> Iterator[None]:
     """No test, and no process it starts, may touch a tenant that this machine is set up for.
 
-    The variables are blanked rather than removed: a blank wins over a line in `.env`.
+    No file of settings is read either.
     """
     kept = {"CW_TEST_DSN", "CW_PG_BIN", "CW_VENV"}
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("CW_") and name not in kept]:
             patch.delenv(name)
-        for name in NOT_SET:
-            patch.setenv(f"CW_{name}", "")
+        patch.setenv("CW_ENV_FILE", os.devnull)
         yield
 
 

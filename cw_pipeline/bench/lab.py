@@ -290,10 +290,9 @@ def first_line(running: subprocess.Popen[str]) -> str:
 
 
 def _clean() -> dict[str, str]:
-    """The environment without settings of the pipeline's, which blanks keep out of `.env` too."""
+    """The environment without settings of the pipeline's, and without those of a file."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CW_") or k == "CW_PG_BIN"}
-    texts = ("SITE", "COMPANY", "WAREHOUSE_DSN", "ENTITIES", "HASH_COLUMNS", "DROP_COLUMNS")
-    return kept | {f"CW_{name}": "" for name in texts} | {"PYTHONPATH": str(ROOT)}
+    return kept | {"CW_ENV_FILE": os.devnull, "PYTHONPATH": str(ROOT)}
 
 
 def _at(url: str, database: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.configuration import read_settings, settings_warnings, warehouse_place
 from cw_pipeline.cli.sync import choose
 from cw_pipeline.errors import (
     ConfigError,
@@ -81,11 +82,12 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
     Exits 1 if anything is to be mended, 2 if it is a setting or the warehouse.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.read()
+    settings = read_settings()
     steps = Steps(silent=json_)
     findings: list[Finding] = []
+    for warning in settings_warnings():
+        steps.warn("settings", warning)
     if steps.take("settings", lambda: _settings(settings)):
         steps.take("typing", _typing)
         chosen = choose(settings, entities)
@@ -111,8 +113,7 @@ def _settings(settings: Settings) -> str:
     for name, address in _addresses(settings):
         parse_address(address, name)
     tenant = "the embedded simulator" if settings.simulated else settings.site
-    server = "embedded PostgreSQL" if settings.warehouse_dsn is None else "of CW_WAREHOUSE_DSN"
-    return f"tenant {tenant}, warehouse {server}"
+    return f"tenant {tenant}, warehouse {warehouse_place(settings)}"
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:

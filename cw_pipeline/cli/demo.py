@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.configuration import demo_settings
 from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from cw_pipeline.embedded.simulator import EmbeddedSimulator
     from cw_pipeline.model import Audit, Entity, Report
     from cw_pipeline.settings import Settings
-
-OURS = (
-    "CW_SITE",
-    "CW_COMPANY",
-    "CW_PUBLIC_KEY",
-    "CW_PRIVATE_KEY",
-    "CW_CLIENT_ID",
-    "CW_AUTH",
-    "CW_IMPERSONATE",
-    "CW_WAREHOUSE_DSN",
-    "CW_DAGSTER_PG_URL",
-    "CW_ENTITIES",
-    "CW_AUDIT_TRAIL",
-    "CW_DOCUMENTS",
-    "CW_REPORTS",
-    "CW_HISTORY_COLUMNS",
-    "CW_HASH_COLUMNS",
-    "CW_DROP_COLUMNS",
-    "CW_PG_HOME",
-    "CW_SCHEMA",
-    "CW_REQUESTS_PER_MINUTE",
-)
-"""What a demo decides for itself: it must touch nobody's tenant and nobody's warehouse."""
 
 
 @click.command()
@@ -59,7 +35,7 @@ def demo(*, tickets: int, seed: int) -> int:
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     started = time.monotonic()
-    with _own_settings() as elsewhere:
+    with demo_settings() as elsewhere:
         tenant = EmbeddedSimulator(ground.simulator().home, tickets=tickets, seed=seed)
         click.echo("A made-up ConnectWise tenant and a warehouse, both on this machine.\n")
         tenant.begin()
@@ -161,32 +137,6 @@ class _Tour:
         self._since = now
 
 
-@contextmanager
-def _own_settings() -> Iterator[bool]:
-    """The demo's own settings inside the block: whether it has a folder of its own.
-
-    A tenant or a warehouse is configured: then everything, Dagster's runs too, goes elsewhere.
-    """
-    from cw_pipeline.settings import Settings, dagster_home  # noqa: PLC0415
-
-    real = Settings.read()
-    elsewhere = real.site is not None or real.warehouse_dsn is not None
-    before = dict(os.environ)
-    # Blank rather than taken away: a blank wins over a line in `.env`.
-    os.environ.update(dict.fromkeys(OURS, ""))
-    os.environ.update(CW_AUTH="keys", CW_SCHEMA="connectwise", CW_REQUESTS_PER_MINUTE="60000")
-    if elsewhere:
-        os.environ["DAGSTER_HOME"] = str(dagster_home().absolute() / "demo")
-    elif real.pg_home:
-        os.environ["CW_PG_HOME"] = real.pg_home
-    try:
-        yield elsewhere
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
-
-
 def _told(tenant: dict[str, Any]) -> str:
     return (
         f"{tenant['service_tickets']:,} tickets, {tenant['time_entries']:,} time entries,"
@@ -224,7 +174,7 @@ def _proven(audits: Sequence[Audit]) -> str:
 def _farewell(seconds: float, *, elsewhere: bool) -> None:
     click.echo(f"\nDone in {seconds:.0f} s. Next:")
     if elsewhere:
-        click.echo("  CW_SITE and CW_WAREHOUSE_DSN are set, and were left alone.")
+        click.echo("  Your own settings were left alone; the demo is in a folder of its own.")
         click.echo(f"  {cli_command('check')}    whether they are what they should be")
         return
     click.echo(f"  {cli_command('up')}        Dagster's UI: runs, schedules, backfills")

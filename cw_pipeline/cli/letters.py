@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli import show, store
+from cw_pipeline.cli.configuration import read_settings
 
 if TYPE_CHECKING:
     from cw_pipeline.load.letters import Event, Letter
@@ -70,9 +71,8 @@ def replay(letter_ids: tuple[int, ...], *, json_: bool) -> int:
     """Read the records again and load what is good now; all open ones without an ID."""
     from cw_pipeline import ground, wiring  # noqa: PLC0415
     from cw_pipeline.replay import replay as tried  # noqa: PLC0415
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.read().require_tenant()
+    settings = read_settings().require_tenant()
     outcomes: list[tuple[int, str]] = []
     with ground.grounded(settings) as settings, wiring.connected(settings) as engine:
         for letter_id, outcome in tried(engine, letter_ids or None):

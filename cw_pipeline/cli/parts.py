@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cw_pipeline.cli.configuration import read_settings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,9 +27,8 @@ def up(*, port: int) -> int:
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.paths import PROJECT  # noqa: PLC0415
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.read().require_tenant()
+    settings = read_settings().require_tenant()
     workspace = PROJECT / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.exists() else ["-m", _MODULE]
     command = [sys.executable, "-m", "dagster", "dev", *where, "--port", str(port)]
@@ -55,7 +56,7 @@ def down(*, delete: bool, yes: bool) -> int:
     from cw_pipeline import ground  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.read()
+    settings = Settings.unchecked()
     if yes and not delete:
         raise click.UsageError("--yes answers the question of --delete")
     if delete and not yes and not _is_confirmed([str(p) for p in ground.local_data(settings)]):

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.configuration import read_settings
 
 # By file: what the tests of a file stand on is made once. More than four would only wait.
 _ON_ALL_CORES = (
@@ -29,9 +30,8 @@ def migrate(*, reader: bool) -> None:
     """
     from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.publish import grant_reader, reporting_schema  # noqa: PLC0415
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    with ground.warehoused(Settings.read()) as settings:
+    with ground.warehoused(read_settings()) as settings:
         wiring.migrated(settings)
         made = wiring.published(settings)
         role = grant_reader(wiring.dsn(settings), settings.schema_) if reader else None

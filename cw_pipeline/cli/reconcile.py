@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.configuration import read_settings
 from cw_pipeline.cli.sync import choose, with_tables
 
 if TYPE_CHECKING:
@@ -44,11 +45,10 @@ def reconcile(
     Exits 0 if all is proven, 1 if something is left that needs a look.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     if apply_deletes + list_deletes + reread > 1:
         raise click.UsageError("--apply-deletes, --list-deletes and --reread exclude each other")
-    settings = Settings.read()
+    settings = read_settings()
     if list_deletes:
         return _list(settings, entities, json_=json_)
     settings.require_tenant()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cw_pipeline.cli.configuration import read_settings
+
 
 @click.command()
 @click.option(
@@ -24,9 +26,8 @@ def report(output: Path) -> None:
     """
     from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.publish import page, refresh  # noqa: PLC0415
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    with ground.warehoused(Settings.read()) as settings:
+    with ground.warehoused(read_settings()) as settings:
         wiring.migrated(settings)
         wiring.published(settings)
         dsn, tenant = wiring.dsn(settings), settings.schema_

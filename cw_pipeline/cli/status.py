@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.configuration import read_settings, sources
 
 _SHOWN = 5  # names in a line
 
@@ -29,21 +30,22 @@ def status(*, json_: bool) -> None:
     synced by name in a line: nothing keeps that up to date.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.read()
+    settings = read_settings()
     with ground.warehoused(settings) as settings:
         touched = read(settings)
     wanted = _wanted(settings)
     entities = [entity for entity in touched if entity.entity in wanted]
     others = [entity.entity for entity in touched if entity.entity not in wanted]
     if json_:
-        told = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
-        show.print_json(told)
-    elif not touched:
-        click.echo("Nothing has been synced yet: `sync` does, `demo` shows it on made-up data.")
-    else:
+        found = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
+        show.print_json({"settings": sources().settings, "state": sources().state, **found})
+        return
+    if touched:
         _print(entities, wanted, others)
+    else:
+        click.echo("Nothing has been synced yet: `sync` does, `demo` shows it on made-up data.")
+    click.echo(f"Settings: {sources().settings}. State: {sources().state}.")
 
 
 def read(settings: Settings) -> list[EntityStatus]:

@@ -10,6 +10,7 @@ import click
 from typing_extensions import override
 
 from cw_pipeline.cli import show
+from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.model import Window
 
@@ -101,16 +102,17 @@ def run(
     """Syncs and shows what came of it. Returns the exit code."""
     from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.publish import refresh_showing  # noqa: PLC0415
-    from cw_pipeline.settings import Settings  # noqa: PLC0415
     from cw_pipeline.sync import Plan  # noqa: PLC0415
 
-    settings = Settings.read().require_tenant()
+    settings = read_settings().require_tenant()
     tables = reported(settings, names) if window is None else []
     listed = [name for name in names if name.removeprefix(REPORTS) not in tables]
     chosen = choose(settings, listed) if listed or not names else []
     plan = Plan(full, window, closed)
+    place = warehouse_place(settings)
     with ground.grounded(settings) as settings:
         check_warehouse(settings)
+        click.echo(f"{wiring.tenant(settings)} → {place}", err=True)
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
         # The daemon does so after each refresh; here there may be none.

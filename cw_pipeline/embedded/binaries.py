@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cw_pipeline.environment import setting
 from cw_pipeline.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def find() -> Path:
 
     Raises ConfigError saying what to install when there is none.
     """
-    named = os.environ.get("CW_PG_BIN")
+    named = setting("CW_PG_BIN")
     if named and (missing := _missing(Path(named))):
         raise ConfigError(
             f"CW_PG_BIN: {named} holds no {' and no '.join(missing)}. Name the folder that holds"

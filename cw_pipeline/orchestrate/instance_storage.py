@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -11,6 +10,7 @@ from dagster._serdes import ConfigurableClass
 from typing_extensions import override
 
 from cw_pipeline.address import parse_address
+from cw_pipeline.environment import setting
 from cw_pipeline.orchestrate.sqlite_events import BatchingSqliteStorage
 from cw_pipeline.settings import dagster_home
 
@@ -36,7 +36,7 @@ class EnvSwitchedStorage(DagsterStorage, ConfigurableClass):
     def from_config_value(  # type: ignore[override] # another class by design, see above
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> DagsterStorage:
-        url = os.environ.get("CW_DAGSTER_PG_URL")
+        url = setting("CW_DAGSTER_PG_URL")
         if not url:
             return BatchingSqliteStorage(str(dagster_home().resolve() / "storage"), inst_data)
         # Imported here: it takes a third of a second, and SQLite needs none of it.

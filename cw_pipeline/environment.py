@@ -1,0 +1,175 @@
+"""Settings as they are given: by the environment, by the settings file, by files that hold secrets.
+
+Which names there are and what their values mean is `settings`' part. The environment goes before
+the file, and an empty value counts as not set.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.paths import IS_CHECKOUT, PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "CW_"
+NAMED_FILE = "CW_ENV_FILE"
+IN_A_FILE = "_FILE"
+"""`CW_PRIVATE_KEY_FILE` names a file that holds what `CW_PRIVATE_KEY` would."""
+
+_LARGEST = 1 << 16  # bytes; what is larger is no secret, and /dev/zero never ends
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A setting as it is written somewhere. `file` is the settings file, None the environment."""
+
+    value: str
+    file: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """Where to change it, for messages."""
+        return f"in {self.file}" if self.file else "in the environment"
+
+    @property
+    def path(self) -> Path:
+        """The value as a path: relative to the settings file's folder where that names it."""
+        return path_from(self.file.parent if self.file else Path.cwd(), self.value)
+
+
+def settings_file() -> Path:
+    """The one file that settings are read from, there or not. The same from every folder.
+
+    The file that CW_ENV_FILE names; else a checkout's own `.env`. Where the package is installed:
+    `.env` in DAGSTER_HOME or beside it, else the nearest one from the working directory upwards.
+    Raises ConfigError if CW_ENV_FILE names none.
+    """
+    if named := os.environ.get(NAMED_FILE, "").strip():
+        path = path_from(Path.cwd(), named)
+        if not path.exists():
+            raise ConfigError(f"{NAMED_FILE} names {path}, which is not there")
+        return path
+    if IS_CHECKOUT:
+        return PROJECT / ".env"
+    home = os.environ.get("DAGSTER_HOME")
+    beside = [Path(home).absolute(), Path(home).absolute().parent] if home else []
+    folders = [*beside, Path.cwd(), *Path.cwd().parents]
+    found = (folder / ".env" for folder in folders if (folder / ".env").is_file())
+    return next(found, PROJECT / ".env")
+
+
+def read_settings_file(path: Path) -> dict[str, str]:
+    """The names and values that a settings file holds; none where there is no file.
+
+    Raises ConfigError that says why it cannot be read.
+    """
+    text = settings_text(path)
+    for line in parse_stream(StringIO(text)):
+        # Lines of others are theirs; dotenv skips what it cannot read, a key without a quote too.
+        if line.error and PREFIX in line.original.string:
+            raise ConfigError(
+                f"{path}, line {line.original.line}, cannot be read: write NAME=value, and close"
+                " quotes that are opened"
+            )
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
+def settings_text(path: Path) -> str:
+    """The text of a settings file; empty where there is no file. Raises ConfigError."""
+    try:
+        return _decoded(path.read_bytes(), path)
+    except FileNotFoundError:
+        return ""
+    except IsADirectoryError:
+        raise ConfigError(
+            f"{path} is a folder, and settings are read from a file: move the folder away, or name"
+            f" the file in {NAMED_FILE}"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}): give it to the account that runs this"
+            " command, with mode 0600"
+        ) from None
+
+
+def given() -> dict[str, Given]:
+    """All that begins with `CW_`, by name, whether it is a setting or not. Raises ConfigError."""
+    path = settings_file()
+    found = {n.upper(): Given(v.strip(), path) for n, v in read_settings_file(path).items()}
+    found |= {n.upper(): Given(v.strip()) for n, v in os.environ.items()}
+    return {name: each for name, each in found.items() if name.startswith(PREFIX)}
+
+
+def secret(name: str, everything: Mapping[str, Given]) -> str | None:
+    """The value of a setting that a file may hold instead, if it is set. Raises ConfigError."""
+    plain, file = (everything.get(each) for each in (name, name + IN_A_FILE))
+    if file is None or not file.value:
+        return plain.value if plain else None
+    if plain is not None and plain.value:
+        raise ConfigError(
+            f"{name} ({plain.place}) and {name}{IN_A_FILE} ({file.place}) are both set: keep one"
+        )
+    return _content(name + IN_A_FILE, file.path)
+
+
+def setting(name: str) -> str | None:
+    """One setting that is needed where the others are not, if it is set. Raises ConfigError."""
+    return secret(name, given()) or None
+
+
+def path_from(folder: Path, name: str) -> Path:
+    """A path that is written somewhere: from that folder on, if it is relative."""
+    # pathlib's own raises RuntimeError for the home of somebody who has none.
+    return folder / os.path.expanduser(name)  # noqa: PTH111
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether other accounts of this machine may read a file."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return os.name != "nt" and stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def _content(name: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{name} names {path}, which cannot be read ({error.strerror}): give the account that"
+            " runs this command a file it may read"
+        ) from None
+    try:
+        text = content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name} names {path}, which is no UTF-8 text") from None
+    if not text or len(content) > _LARGEST or "\0" in text:
+        fault = "is empty" if not text else "holds more than one secret would"
+        raise ConfigError(f"{name} names {path}, which {fault}: write the value alone into it")
+    return text
+
+
+def _decoded(text: bytes, path: Path) -> str:
+    """Raises ConfigError naming the line, and never what is written in it."""
+    advice = "save it as UTF-8"
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text:
+        raise ConfigError(f"{path} is not UTF-8 text but, it seems, UTF-16: {advice}")
+    try:
+        decoded = text.decode("utf-8-sig")  # editors on Windows put a mark before the first line
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path} is not UTF-8 text (line {line}): {advice}") from None
+    return decoded
