@@ -25,7 +25,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from typing_extensions import override
 
 from cw_pipeline.address import describe_address, parse_address, passwords, redact
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.paths import cli_command
 
 if TYPE_CHECKING:
@@ -420,10 +420,17 @@ def _named_failures(hidden: Iterable[str]) -> Iterator[None]:
         raise _named(error, hidden) from _harmless(error, hidden)
 
 
-def _named(error: BaseException, hidden: Iterable[str]) -> WarehouseError:
+def _named(error: BaseException, hidden: Iterable[str]) -> WarehouseError | EntityBusy:
     """What went wrong in the warehouse, and what to do about it."""
     text = redact(_text(error), hidden)
     match error:
+        case psycopg.Error(sqlstate="CW001"):  # raised by `cw_sync.fence`
+            return EntityBusy(text)
+        case errors.IdleInTransactionSessionTimeout() | errors.AdminShutdown():
+            advice = (
+                f"the server ended a connection in the middle of its work: {text}. Nothing of the"
+                " open batch was kept; run it again, and it goes on from there"
+            )
         case errors.DependentObjectsStillExist():
             advice = (
                 f"a view of your own stands in the way of a new version: {text}. Drop it, run"

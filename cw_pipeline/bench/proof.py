@@ -100,10 +100,8 @@ def _multiply(dsn: str, size: int) -> None:
 
 def _compared(dsn: str, size: int) -> tuple[float, Difference]:
     """How long the comparison takes where one in a thousand is missing, stale and extra each."""
-    with (
-        Warehouse(dsn, SCHEMA) as warehouse,
-        warehouse.sweep(CATALOG[TICKETS]) as sweep,
-    ):
+    with Warehouse(dsn, SCHEMA) as warehouse:
+        sweep = warehouse.sweep(CATALOG[TICKETS])
         for ids, stamps in _listed(size):
             sweep.add(ids, stamps)
         started = time.monotonic()

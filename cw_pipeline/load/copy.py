@@ -48,12 +48,17 @@ def copy(
 
 
 def copy_packed(
-    connection: Connection[Any], schema: str, table: str, columns: Sequence[Column], rows: Data
+    connection: Connection[Any],
+    schema: str,
+    table: str,
+    columns: Sequence[Column],
+    pages: Iterable[Data],
 ) -> None:
-    """The same of rows that are packed already."""
+    """The same of pages of rows that are packed already."""
     with connection.cursor() as cursor, cursor.copy(_statement(schema, table, columns)) as stream:
         stream.write(wire.HEADER)
-        stream.write(rows)
+        for rows in pages:
+            stream.write(rows)
         stream.write(wire.TRAILER)
 
 

@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 
 
 class Hold:
-    """What a run may do with its entity. Made by `Warehouse.hold`."""
+    """What a run may do with its entity. Made by `Warehouse.hold`.
+
+    Whatever writes raises EntityBusy, and writes nothing, once another run has the entity's lease.
+    """
 
     def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
         self._warehouse = warehouse
         self._tenant = warehouse.tenant
         self.entity = entity
         self.run_id = run_id
-        self.ledger = Ledger(warehouse, entity.name)
-        self.parents = Parents(warehouse, entity)
+        self.ledger = Ledger(warehouse, entity.name, run_id)
+        self.parents = Parents(warehouse, entity, run_id)
 
     def checkpoint(self) -> Checkpoint:
         """How far the entity has come."""
@@ -54,7 +57,7 @@ class Hold:
 
     def remember(self, **seen: bool | None) -> None:
         """Stores what the list was seen to do."""
-        with self._warehouse.connection() as connection:
+        with self._warehouse.fenced(self.run_id) as connection:
             state.remember(connection, self._tenant, self.entity.name, **seen)
 
     def load(
@@ -69,7 +72,7 @@ class Hold:
         """Merges a batch and moves the cursor of its range: both, or neither.
 
         `alone=False` lets several ranges of one pass load side by side; their ids never meet.
-        Raises EntityBusy if another run has taken the pass over.
+        Raises EntityBusy, too, if a run of another purpose has moved the pass meanwhile.
         """
         with self._warehouse.transaction() as connection:
             self._lock_merges(connection, parent_id, shared=not alone)
@@ -94,13 +97,13 @@ class Hold:
 
     def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
         """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
-        with self._warehouse.transaction() as connection:
+        with self._warehouse.fenced(self.run_id) as connection:
             name = self.entity.name
             self._owned(ranges.split(connection, self._tenant, name, halves, self.run_id))
 
     def finish_range(self, read: IdRange) -> None:
         """Forgets a closed range that has been read to its end."""
-        with self._warehouse.connection() as connection:
+        with self._warehouse.fenced(self.run_id) as connection:
             ranges.finish(connection, self._tenant, self.entity.name, read)
 
     def absent(self, seen: Iterable[int]) -> list[int]:
@@ -159,7 +162,7 @@ class Hold:
 
     def follow_parents(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
-        with self._warehouse.transaction() as connection:
+        with self._warehouse.fenced(self.run_id) as connection:
             above = sql.Identifier(self._tenant, parent.table)
             # Forgotten, or the entity would seem as old as the last time they were read.
             connection.execute(
@@ -198,7 +201,10 @@ class Hold:
             return counts.count(connection, self._tenant, self.entity)
 
     def finish(self, report: Report, status: str, error: str | None) -> None:
-        """Writes the run's row: `status` is done or failed."""
+        """Writes the run's row: `status` is done or failed.
+
+        With or without the lease: it is the run's own account, which nobody else goes by.
+        """
         with self._warehouse.connection() as connection:
             state.finish_run(connection, self.run_id, report, status, error)
 
@@ -224,7 +230,7 @@ class Hold:
         keys = {f"{self._tenant}/{self.entity.name}": shared}
         if parent_id is not None:
             keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
-        lock(connection, keys)
+        lock(connection, self.run_id, keys)
 
     def _keep_account(
         self, connection: Connection[Any], batch: Batch, parent_id: int | None

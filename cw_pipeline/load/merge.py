@@ -47,9 +47,10 @@ class _Stored:
     synced_at: datetime
 
 
-def lock(connection: Connection[Any], keys: Mapping[str, bool]) -> None:
+def lock(connection: Connection[Any], run_id: int, keys: Mapping[str, bool]) -> None:
     """Waits for locks on what the keys name, shared or not, held until the transaction ends.
 
+    The transaction is the run's from then on, as by `lease.fence`, in the same statement.
     Until then everything is looked up by key: of a table without statistics, such as one that is
     being loaded, Postgres would else read all rows to find the elements of a thousand records.
     """
@@ -57,7 +58,10 @@ def lock(connection: Connection[Any], keys: Mapping[str, bool]) -> None:
         f"pg_advisory_xact_lock{'_shared' * shared}(hashtextextended(%s, 1))"
         for shared in keys.values()
     )
-    connection.execute(f"select set_config('enable_seqscan', 'off', true), {calls}", [*keys])
+    connection.execute(
+        f"select cw_sync.fence(%s), set_config('enable_seqscan', 'off', true), {calls}",
+        [run_id, *keys],
+    )
 
 
 def merge(
@@ -213,7 +217,7 @@ def _insert(
     connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: Sequence[int]
 ) -> None:
     own, *arrays = batch.tables
-    copy_packed(connection, tenant, entity.table, entity.row_columns, own.only(chosen))
+    copy_packed(connection, tenant, entity.table, entity.row_columns, [own.only(chosen)])
     for array, packed in zip(entity.arrays, arrays, strict=True):
         if rows := packed.only(chosen):
-            copy_packed(connection, tenant, array.table, array.row_columns, rows)
+            copy_packed(connection, tenant, array.table, array.row_columns, [rows])

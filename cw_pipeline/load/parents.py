@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class Parents:
     """What one entity's children pass asks of the warehouse. Made by `Hold`."""
 
-    def __init__(self, warehouse: Warehouse, entity: Entity) -> None:
+    def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
         self._warehouse = warehouse
         self._tenant = warehouse.tenant
         self._entity = entity
+        self._run_id = run_id
 
     def path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
         """The ids that a child's path names, outermost first."""
@@ -76,13 +77,16 @@ class Parents:
         return row[0], row[1]
 
     def read(self, parent_id: int, at: datetime) -> None:
-        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in."""
+        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in.
+
+        Raises EntityBusy, and writes nothing, once another run has the entity's lease.
+        """
         with self._warehouse.connection() as connection:
             connection.execute(
                 "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
-                " values (%s, %s, %s, %s) on conflict (tenant, entity, parent_id)"
-                " do update set read_at = excluded.read_at",
-                [self._tenant, self._entity.name, parent_id, at],
+                " select %s, %s, %s, %s from cw_sync.fence(%s)"
+                " on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at",
+                [self._tenant, self._entity.name, parent_id, at, self._run_id],
             )
 
     def count(self, parent: Entity) -> int:

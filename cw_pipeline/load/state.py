@@ -8,7 +8,7 @@ from cw_pipeline.load.merge import id_array
 from cw_pipeline.model import Checkpoint, IdRange, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from psycopg import Connection
@@ -40,12 +40,15 @@ def read_checkpoint(connection: Connection[Any], tenant: str, entity: str) -> Ch
 def write_checkpoint(
     connection: Connection[Any], tenant: str, entity: str, checkpoint: Checkpoint, run_id: int
 ) -> None:
-    """Stores the checkpoint whole, ranges included, and makes the run its owner."""
+    """Stores the checkpoint whole, ranges included, and makes the run its owner.
+
+    The transaction is the run's from then on, as by `lease.fence`, in the same statement.
+    """
     window = checkpoint.window
     connection.execute(
         "insert into cw_sync.checkpoint"
         " (tenant, entity, watermark, pass_since, pass_until, cursor, run_id)"
-        " values (%s, %s, %s, %s, %s, %s, %s)"
+        " select %s, %s, %s, %s, %s, %s, run_id from cw_sync.fence(%s) as run_id"
         " on conflict (tenant, entity) do update set watermark = excluded.watermark,"
         " pass_since = excluded.pass_since, pass_until = excluded.pass_until,"
         " cursor = excluded.cursor, run_id = excluded.run_id, updated_at = now()",
@@ -68,31 +71,6 @@ def write_checkpoint(
             " values (%s, %s, %s, %s, %s)",
             [(tenant, entity, r.after, r.upto, r.cursor) for r in checkpoint.ranges],
         )
-
-
-def end_dead_runs(
-    connection: Connection[Any], tenant: str, entity: str, kinds: Sequence[str]
-) -> None:
-    """Closes the rows of runs that were killed, for who holds the entity as they did."""
-    connection.execute(
-        "update cw_sync.run set status = 'failed', finished_at = now(),"
-        " error = 'its process was gone before it ended'"
-        " where tenant = %s and entity = %s and status = 'started' and kind = any(%s)",
-        [tenant, entity, list(kinds)],
-    )
-
-
-def start_run(
-    connection: Connection[Any], tenant: str, entity: str, kind: str, dagster_run_id: str | None
-) -> int:
-    """The id of a new row in the run table."""
-    row = connection.execute(
-        "insert into cw_sync.run (tenant, entity, kind, dagster_run_id)"
-        " values (%s, %s, %s, %s) returning run_id",
-        [tenant, entity, kind, dagster_run_id],
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def finish_run(

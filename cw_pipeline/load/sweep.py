@@ -1,22 +1,27 @@
-"""The ids and stamps a sweep found, in a temporary table, and how they differ from the rows."""
+"""The ids and stamps a sweep found, and how they differ from the rows."""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.load.copy import copy
+from cw_pipeline import wire
+from cw_pipeline.load.copy import copy_packed
 from cw_pipeline.model import Column, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
+
+    Transaction = Callable[[], AbstractContextManager[Connection[Any]]]
 
 _DIFFERENCE = """
 select count(s.id),
@@ -36,6 +41,7 @@ full join (select id, {stamp} as stamp, _deleted_at, _synced_at from {table}) t 
 """The shorter side is hashed and the table read once: a scan of wide rows is what takes long."""
 
 _COLUMNS = (Column("id", (), Kind.BIGINT), Column("stamp", (), Kind.TIMESTAMPTZ))
+_PACK = wire.packer(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +60,39 @@ class Difference:
 
 
 class Sweep:
-    """One sweep of one entity. Lives on one connection; made by `Warehouse.sweep`."""
+    """One sweep of one entity: its pages as they will be copied. Made by `Warehouse.sweep`.
 
-    def __init__(self, connection: Connection[Any], tenant: str, entity: Entity) -> None:
-        self._connection = connection
+    They wait here, a few bytes a record, because a temporary table lives with a connection, which a
+    pooler lends for one transaction.
+    """
+
+    def __init__(self, transaction: Transaction, tenant: str, entity: Entity) -> None:
+        self._transaction = transaction
         self._table = sql.Identifier(tenant, entity.table)
         self._stamp = sql.SQL("last_updated" if entity.stamped else "null::timestamptz")
-        connection.execute("create temp table swept (id bigint, stamp timestamptz)")
-        row = connection.execute("select clock_timestamp()").fetchone()
+        self._pages: list[bytes] = []
+        with transaction() as connection:
+            row = connection.execute("select clock_timestamp()").fetchone()
         assert row is not None
         self.began: datetime = row[0]
 
     def add(self, ids: Sequence[int], stamps: Sequence[datetime | None]) -> None:
         """Notes what a page showed."""
-        rows = zip(ids, stamps, strict=True)
-        copy(self._connection, "pg_temp", "swept", _COLUMNS, rows)
+        rows = bytearray()
+        for row in zip(ids, stamps, strict=True):
+            _PACK(row, rows)
+        self._pages.append(zlib.compress(rows, zlib.Z_BEST_SPEED))
 
     def difference(self) -> Difference:
         """The difference, worked out in the database in one go over the table."""
-        with self._connection.transaction():
-            self._connection.execute("set local work_mem = '64MB'")
-            self._connection.execute("analyze swept")
-            row = self._connection.execute(self._filled(_DIFFERENCE)).fetchone()
+        with self._transaction() as connection:
+            connection.execute(
+                "create temp table swept (id bigint, stamp timestamptz) on commit drop"
+            )
+            copy_packed(connection, "pg_temp", "swept", _COLUMNS, map(zlib.decompress, self._pages))
+            connection.execute("analyze pg_temp.swept")
+            connection.execute("set local work_mem = '64MB'")
+            row = connection.execute(self._filled(_DIFFERENCE)).fetchone()
         assert row is not None
         listed, live, missing, stale, extra, stamped = row
         return Difference(listed, live, missing or [], stale or [], extra or [], bool(stamped))

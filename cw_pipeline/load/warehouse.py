@@ -1,37 +1,38 @@
-"""The warehouse: connections, who holds an entity, and the transaction of batch and checkpoint."""
+"""The warehouse: connections, and what may be done over them."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from cw_pipeline.database import Pool
-from cw_pipeline.errors import EntityBusy
 from cw_pipeline.load import state
 from cw_pipeline.load.budget import Budget
 from cw_pipeline.load.fields import Fields
 from cw_pipeline.load.hold import Hold
+from cw_pipeline.load.lease import PURPOSES, SPAN, Leases, fence, purpose_of
 from cw_pipeline.load.promotions import entities_with_promotions
 from cw_pipeline.load.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
     from types import TracebackType
 
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
 
-_LIVE = ("refresh", "full")
-_BESIDE = ("backfill", "reconcile", "reread", "replay")  # held beside the live pass
-
 
 class Warehouse:
     """One tenant's part of a Postgres database. A context manager."""
 
-    def __init__(self, dsn: str, tenant: str, *, max_connections: int = 16) -> None:
+    def __init__(
+        self, dsn: str, tenant: str, *, max_connections: int = 16, lease_span: timedelta = SPAN
+    ) -> None:
         self.tenant = tenant
         self._pool = Pool(dsn, max_connections)
+        self._leases = Leases(self.connection, tenant, lease_span)
 
     def __enter__(self) -> Self:
         self._pool.__enter__()
@@ -43,6 +44,7 @@ class Warehouse:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leases.close()
         self._pool.__exit__(kind, error, trace)
 
     @contextmanager
@@ -61,6 +63,16 @@ class Warehouse:
         with self._pool.transaction() as connection:
             yield connection
 
+    @contextmanager
+    def fenced(self, run_id: int) -> Iterator[Connection[Any]]:
+        """A transaction of a run, during which nobody takes its lease over.
+
+        Raises EntityBusy if somebody has.
+        """
+        with self.transaction() as connection:
+            fence(connection, run_id)
+            yield connection
+
     def was_readable(self, entity: Entity) -> bool:
         """Whether the entity's list was ever read to its end.
 
@@ -69,15 +81,9 @@ class Warehouse:
         with self.connection() as connection:
             return state.was_readable(connection, self.tenant, entity.name)
 
-    @contextmanager
-    def sweep(self, entity: Entity) -> Iterator[Sweep]:
-        """A place for the ids and stamps of a sweep, on a connection of its own."""
-        with self.connection() as connection:
-            try:
-                yield Sweep(connection, self.tenant, entity)
-            finally:
-                if not connection.closed:
-                    connection.execute("drop table if exists pg_temp.swept")
+    def sweep(self, entity: Entity) -> Sweep:
+        """A place for the ids and stamps of a sweep that begins now."""
+        return Sweep(self.transaction, self.tenant, entity)
 
     def budget(self, per_minute: int, *, yielding: bool = False) -> Budget:
         """The tenant's request budget, shared with its other processes."""
@@ -85,25 +91,17 @@ class Warehouse:
 
     @contextmanager
     def hold(self, entity: Entity, kind: str, dagster_run_id: str | None = None) -> Iterator[Hold]:
-        """Sole use of an entity's pass, until the block or this process ends.
+        """The entity's lease for a run of this kind, and all that the run may write.
 
-        A backfill and a reconcile hold an entity beside the live pass: `kind` is part of the key.
-        The hold's entity has the columns promoted until now, which stay until the hold ends.
-        Raises EntityBusy, naming who holds it.
+        Until the block or this process ends. Runs of another purpose (a backfill, a reconcile) may
+        go on beside it. The hold's entity has the columns promoted until now, which stay until the
+        hold ends. Raises EntityBusy, naming who holds the lease.
         """
-        purpose = kind if kind in _BESIDE else "pass"
-        key = f"{self.tenant}/{purpose}/{entity.name}"
-        with self.connection() as connection:
-            _take(connection, key, entity)
-            try:
+        purpose = purpose_of(kind)
+        with self._leases.held(entity.name, purpose, kind, dagster_run_id) as run_id:
+            with self.connection() as connection:
                 (own,) = entities_with_promotions(connection, self.tenant, [entity])
-                kinds = _LIVE if purpose == "pass" else (kind,)
-                state.end_dead_runs(connection, self.tenant, entity.name, kinds)
-                run_id = state.start_run(connection, self.tenant, entity.name, kind, dagster_run_id)
-                yield Hold(self, own, run_id)
-            finally:
-                if not connection.closed:
-                    connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [key])
+            yield Hold(self, own, run_id)
 
     @contextmanager
     def alone(self, entity: Entity) -> Iterator[Fields]:
@@ -111,26 +109,9 @@ class Warehouse:
 
         Raises EntityBusy, naming who does.
         """
-        with self.transaction() as connection:
-            for purpose in ("pass", *_BESIDE):
-                _take(connection, f"{self.tenant}/{purpose}/{entity.name}", entity, "_xact")
-            yield Fields(connection, self.tenant, entity)
-
-
-def _take(connection: Connection[Any], key: str, entity: Entity, scope: str = "") -> None:
-    row = connection.execute(
-        f"select pg_try_advisory{scope}_lock(hashtextextended(%s, 0))", [key]
-    ).fetchone()
-    if not (row and row[0]):
-        raise EntityBusy(f"{entity.name}: {_holder(connection, key)} holds it; let it finish")
-
-
-def _holder(connection: Connection[Any], key: str) -> str:
-    row = connection.execute(
-        "select a.application_name, l.pid, to_char(a.backend_start, 'HH24:MI:SS')"
-        " from pg_locks l join pg_stat_activity a using (pid)"
-        " where l.locktype = 'advisory' and l.objsubid = 1 and l.granted"
-        " and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)",
-        [key],
-    ).fetchone()
-    return f"{row[0]} (since {row[2]} UTC)" if row else "another runner"
+        with ExitStack() as stack:
+            held = [stack.enter_context(self._leases.held(entity.name, own)) for own in PURPOSES]
+            with self.transaction() as connection:
+                for run_id in held:
+                    fence(connection, run_id)
+                yield Fields(connection, self.tenant, entity)

@@ -25,10 +25,9 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     """Compares a list with its table and mends the table. Raises if the sweep is incomplete."""
     audit = Audit(work.entity.name)
     counted = _count(work)
-    with work.engine.warehouse.sweep(work.entity) as sweep:
-        _fill(work, sweep)
-        difference = sweep.difference()
-        began = sweep.began
+    sweep = work.engine.warehouse.sweep(work.entity)
+    _fill(work, sweep)
+    difference, began = sweep.difference(), sweep.began
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
     audit.extra = len(difference.extra)

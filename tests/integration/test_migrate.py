@@ -72,10 +72,16 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
     migrate(empty_dsn, "connectwise", SOME)
     newest = columns(empty_dsn)
     with psycopg.connect(empty_dsn) as connection:
-        connection.execute("drop table cw_sync.row_change")
-        connection.execute("update cw_sync.migration set version_num = '0006'")
+        connection.execute(
+            "drop table cw_sync.lease; drop function cw_sync.fence; drop sequence"
+            " cw_sync.next_run_id; alter table cw_sync.run alter run_id add generated always as"
+            " identity (start 7); insert into cw_sync.run (tenant, entity, kind) values"
+            " ('connectwise', 'service/tickets', 'refresh'); drop table cw_sync.row_change;"
+            " update cw_sync.migration set version_num = '0006'"
+        )
     migrate(empty_dsn, "connectwise", SOME)
     assert columns(empty_dsn) == newest
+    assert asked(empty_dsn, "select nextval('cw_sync.next_run_id')") == [(8,)]
     ((version,),) = asked(empty_dsn, "select version_num from cw_sync.migration")
     files = {path.name.partition("_")[0] for path in (SQL / "migrations/versions").glob("0*.py")}
     assert version == max(files)

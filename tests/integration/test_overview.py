@@ -36,9 +36,9 @@ def test_an_entity_shows_how_complete_it_is_and_what_was_last_done(
         [THEN],
     )
     connection.execute(
-        "insert into cw_sync.run (tenant, entity, kind, status, rows_read, error) values"
-        " ('connectwise', 'time/entries', 'refresh', 'done', 7, null),"
-        " ('connectwise', 'time/entries', 'backfill', 'failed', 3, 'no answer')"
+        "insert into cw_sync.run (run_id, tenant, entity, kind, status, rows_read, error) values"
+        " (1, 'connectwise', 'time/entries', 'refresh', 'done', 7, null),"
+        " (2, 'connectwise', 'time/entries', 'backfill', 'failed', 3, 'no answer')"
     )
     status = status_of(connection, "time/entries")
     assert status.complete_through == THEN
@@ -101,8 +101,8 @@ def test_progress_names_what_runs_now_and_not_what_ran_before(
     connection: psycopg.Connection,
 ) -> None:
     insert = (
-        "insert into cw_sync.run (tenant, entity, kind, status)"
-        " values ('connectwise', %s, 'refresh', %s)"
+        "insert into cw_sync.run (run_id, tenant, entity, kind, status)"
+        " values (nextval('cw_sync.next_run_id'), 'connectwise', %s, 'refresh', %s)"
     )
     connection.execute(insert, ["left/behind", "started"])
     before = last_run(connection)
