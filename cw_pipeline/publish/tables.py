@@ -198,8 +198,9 @@ def _marks(
     """Up to where this refresh sees: rows synced, and changes in ConnectWise.
 
     A merge that has not committed yet stamped its rows when it began, so the oldest of the
-    pipeline's transactions still open bounds the first. A table can be no
-    further than the tables it reads.
+    pipeline's transactions still open bounds the first. Those are all of this role, because not
+    every pooler passes on what its clients call themselves; whoever else uses it only has some rows
+    computed again. A table can be no further than the tables it reads.
     """
     row = connection.execute(
         "select least(min(a.xact_start), now(), (select min(t.changed_through) from"
@@ -209,7 +210,8 @@ def _marks(
         " (select min(t.complete_through) from cw_sync.publication t"
         " where t.tenant = %(tenant)s and t.name = any(p.tables)))"
         " from cw_sync.publication p left join pg_stat_activity a"
-        " on a.datname = current_database() and a.application_name like 'cw_pipeline%%'"
+        " on a.datname = current_database() and (a.usename = session_user"
+        " or a.application_name like 'cw_pipeline%%')"
         " where p.tenant = %(tenant)s and p.name = %(name)s group by p.tables, p.entities",
         {"tenant": place.tenant, "name": script.name},
     ).fetchone()
