@@ -1,13 +1,19 @@
-"""The table of one report: made as its columns are, filled by what differs."""
+"""The table of one report: made as its columns are, filled by what differs.
+
+What is being read is staged in a table of the run's own, `cw_sync.staged_<run_id>`, until all of it
+is there: minutes of many transactions, each of which may meet another session of the server.
+"""
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load.copy import copy
 from cw_pipeline.load.retype import add_column, kind_of, retype
 from cw_pipeline.model import Column, Entity, Kind
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 
     from cw_pipeline.load.warehouse import Warehouse
     from cw_pipeline.model import Row
+
+log = logging.getLogger(__name__)
 
 _EXTRA = Column("_extra", (), Kind.JSONB)
 _CREATE = """
@@ -48,6 +56,15 @@ with old as (
 select (select count(*) from added), (select count(*) from gone),
     (select count(*) from added where key in (select key from gone))
 """
+# A run that was killed leaves its table; whoever took its lease over has changed the token.
+_LEFT_BEHIND = """
+select c.relname from pg_class c
+where c.relnamespace = 'cw_sync'::regnamespace and c.relname ~ '^staged_[0-9]+$'
+    and pg_has_role(c.relowner, 'usage')
+    and not exists (
+        select from cw_sync.lease l where c.relname = 'staged_' || l.run_id
+    )
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +76,28 @@ class ReportState:
 
 
 class ReportTable:
-    """One report's table, and a place beside it for what is being read. Made by `report_table`."""
+    """One report's table, and a place beside it for what is being read. Made by `report_table`.
 
-    def __init__(self, connection: Connection[Any], tenant: str, report: str) -> None:
-        self._connection = connection
-        self._tenant = tenant
+    Whatever writes raises EntityBusy, and writes nothing, once another run has the report's lease.
+    """
+
+    def __init__(self, warehouse: Warehouse, report: str, run_id: int) -> None:
+        self._warehouse = warehouse
+        self._tenant = warehouse.tenant
         self._report = report
-        self._staged = sql.Identifier("pg_temp", "staged")
+        self._run_id = run_id
+        self._place = ("cw_sync", f"staged_{run_id}")
+        self._staged = sql.Identifier(*self._place)
+        self._staged_rows = 0
 
     def state(self) -> ReportState:
         """What the last whole read found."""
-        row = self._connection.execute(
-            "select key_column, read_whole_at from cw_sync.report_table"
-            " where tenant = %s and report = %s",
-            [self._tenant, self._report],
-        ).fetchone()
+        with self._warehouse.connection() as connection:
+            row = connection.execute(
+                "select key_column, read_whole_at from cw_sync.report_table"
+                " where tenant = %s and report = %s",
+                [self._tenant, self._report],
+            ).fetchone()
         return ReportState(*row) if row else ReportState()
 
     def fitted(self, entity: Entity) -> Entity:
@@ -82,55 +106,73 @@ class ReportTable:
         A column that was retyped becomes text, which holds both.
         """
         table = (self._tenant, entity.table)
-        self._connection.execute(_said(_CREATE, table=sql.Identifier(*table)))
         columns = []
-        for column in entity.columns:
-            stored = kind_of(self._connection, table, column.name)
-            if stored is None:
-                add_column(self._connection, table, column.name, column.kind)
-            elif stored is not column.kind:
-                column = replace(column, kind=Kind.TEXT)  # noqa: PLW2901
-                retype(self._connection, table, column.name, Kind.TEXT)
-            columns.append(column)
-        comment = sql.SQL("comment on table {} is {}").format(
-            sql.Identifier(*table), sql.Literal(entity.description)
-        )
-        self._connection.execute(comment)
+        with self._warehouse.fenced(self._run_id) as connection:
+            connection.execute(_said(_CREATE, table=sql.Identifier(*table)))
+            for column in entity.columns:
+                stored = kind_of(connection, table, column.name)
+                if stored is None:
+                    add_column(connection, table, column.name, column.kind)
+                elif stored is not column.kind:
+                    column = replace(column, kind=Kind.TEXT)  # noqa: PLW2901
+                    retype(connection, table, column.name, Kind.TEXT)
+                columns.append(column)
+            comment = sql.SQL("comment on table {} is {}").format(
+                sql.Identifier(*table), sql.Literal(entity.description)
+            )
+            connection.execute(comment)
         return replace(entity, columns=tuple(columns))
 
     def clear(self, entity: Entity) -> None:
         """Makes room for rows that are being read."""
-        self._connection.execute("drop table if exists pg_temp.staged")
-        self._connection.execute(
-            _said(
-                "create temp table staged as select {columns} from {table} limit 0",
-                columns=_names(entity),
-                table=sql.Identifier(self._tenant, entity.table),
+        self._staged_rows = 0
+        with self._warehouse.fenced(self._run_id) as connection:
+            connection.execute(_said("drop table if exists {staged}", staged=self._staged))
+            connection.execute(
+                _said(
+                    "create unlogged table {staged} as select {columns} from {table} limit 0",
+                    staged=self._staged,
+                    columns=_names(entity),
+                    table=sql.Identifier(self._tenant, entity.table),
+                )
             )
-        )
 
     def stage(self, entity: Entity, rows: Sequence[Row]) -> None:
         """Puts rows beside the table: the columns' values, and `_extra`."""
-        copy(self._connection, "pg_temp", "staged", (*entity.columns, _EXTRA), rows)
+        with self._warehouse.fenced(self._run_id) as connection:
+            copy(connection, *self._place, (*entity.columns, _EXTRA), rows)
+        self._staged_rows += len(rows)
 
     def tells_apart(self, column: str) -> bool:
         """Whether each staged row has a value of its own there."""
         query = "select count(*) = count(distinct {own}) from {staged}"
-        row = self._connection.execute(
-            _said(query, own=sql.Identifier(column), staged=self._staged)
-        ).fetchone()
+        with self._warehouse.connection() as connection:
+            row = connection.execute(
+                _said(query, own=sql.Identifier(column), staged=self._staged)
+            ).fetchone()
         return bool(row and row[0])
 
     def rows(self, entity: Entity) -> tuple[int, int]:
-        """How many rows the table has, and how many are staged."""
-        row = self._connection.execute(
-            _said(
-                "select (select count(*) from {table}), (select count(*) from {staged})",
-                table=sql.Identifier(self._tenant, entity.table),
-                staged=self._staged,
+        """How many rows the table has, and how many are staged.
+
+        Raises WarehouseError if the server was restarted by force since, which empties unlogged
+        tables: what is left of the report must not pass for the whole of it.
+        """
+        with self._warehouse.connection() as connection:
+            row = connection.execute(
+                _said(
+                    "select (select count(*) from {table}), (select count(*) from {staged})",
+                    table=sql.Identifier(self._tenant, entity.table),
+                    staged=self._staged,
+                )
+            ).fetchone()
+        there, staged = row or (0, 0)
+        if staged != self._staged_rows:
+            raise WarehouseError(
+                f"{self._report}: of {self._staged_rows} rows read {staged} are left, as after a"
+                " crash of the server: sync it again"
             )
-        ).fetchone()
-        return row or (0, 0)
+        return there, staged
 
     def merge(self, entity: Entity, key: str | None, *, whole: bool) -> tuple[int, int, int]:
         """Makes the table what is staged: rows added, rows gone, and how many of both are one.
@@ -143,8 +185,8 @@ class ReportTable:
             own = sql.Identifier(key)
         if not whole:
             concerned = sql.SQL("{} in (select {} from {})").format(own, own, self._staged)
-        with self._connection.transaction():
-            row = self._connection.execute(
+        with self._warehouse.fenced(self._run_id) as connection:
+            row = connection.execute(
                 _said(
                     _MERGE,
                     table=sql.Identifier(self._tenant, entity.table),
@@ -155,12 +197,16 @@ class ReportTable:
                 )
             ).fetchone()
             if whole:
-                self._remember(key)
+                self._remember(connection, key)
         added, gone, both = row or (0, 0, 0)
         return added, gone, both
 
-    def _remember(self, key: str | None) -> None:
-        self._connection.execute(
+    def drop_staged(self) -> None:
+        """Ends what was being read."""
+        _drop(self._warehouse, self._staged)
+
+    def _remember(self, connection: Connection[Any], key: str | None) -> None:
+        connection.execute(
             "insert into cw_sync.report_table (tenant, report, key_column, read_whole_at)"
             " values (%s, %s, %s, now()) on conflict (tenant, report) do update set"
             " key_column = excluded.key_column, read_whole_at = excluded.read_whole_at",
@@ -169,14 +215,30 @@ class ReportTable:
 
 
 @contextmanager
-def report_table(warehouse: Warehouse, report: str) -> Iterator[ReportTable]:
-    """A report's table, on a connection of its own."""
-    with warehouse.connection() as connection:
+def report_table(warehouse: Warehouse, report: str, run_id: int) -> Iterator[ReportTable]:
+    """A report's table, for the run that has its lease."""
+    _drop_left_behind(warehouse)
+    table = ReportTable(warehouse, report, run_id)
+    try:
+        yield table
+    finally:
         try:
-            yield ReportTable(connection, warehouse.tenant, report)
-        finally:
-            if not connection.closed:
-                connection.execute("drop table if exists pg_temp.staged")
+            table.drop_staged()
+        except WarehouseError as error:
+            log.warning("%s: its staged rows are left to the next run: %s", report, error)
+
+
+def _drop_left_behind(warehouse: Warehouse) -> None:
+    """Drops what runs staged whose leases are gone."""
+    with warehouse.connection() as connection:
+        names = [row[0] for row in connection.execute(_LEFT_BEHIND)]
+    for name in names:
+        _drop(warehouse, sql.Identifier("cw_sync", name))
+
+
+def _drop(warehouse: Warehouse, staged: sql.Identifier) -> None:
+    with warehouse.connection() as connection:
+        connection.execute(_said("drop table if exists {staged}", staged=staged))
 
 
 def _names(entity: Entity) -> sql.Composed:

@@ -77,7 +77,7 @@ def _accounted(engine: Engine, hold: Hold, name: str, report: Report) -> None:
     tally = Tally()
     status, why = "failed", "interrupted"
     try:
-        with report_table(engine.warehouse, name) as table:
+        with report_table(engine.warehouse, name, hold.run_id) as table:
             _Pass(engine, hold, table, name, report, tally).run()
         status, why = "done", ""
     except Exception as error:
