@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
+import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,9 +25,11 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cw_pipeline.embedded import EmbeddedPostgres
+from cw_pipeline.embedded.account import Account
+from tests.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,6 +215,73 @@ def empty_dsn(server: Server, owner: Owner) -> Iterator[str]:
     """The postgresql:// URL of this test's own empty database."""
     with _database(server, owner, "template1") as url:
         yield url
+
+
+@dataclass(frozen=True)
+class Pooler:
+    """A PgBouncer before the tests' server. Addresses that lead through it are `through` it."""
+
+    port: int
+
+    def through(self, dsn: str) -> str:
+        """The same database and role, by way of the pooler."""
+        own = {name: conninfo_to_dict(dsn)[name] for name in ("user", "password", "dbname")}
+        return make_conninfo(host="127.0.0.1", port=self.port, **own)
+
+
+_POOLER = """
+[databases]
+* = {server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_file = {folder}/users
+pool_mode = transaction
+{options}
+"""
+_ROTATING = "server_round_robin = 1\nmin_pool_size = 3"
+
+
+@pytest.fixture(scope="session", params=["", _ROTATING], ids=["usual", "rotating"])
+def pooler(request: pytest.FixtureRequest, server: Server, owner: Owner) -> Iterator[Pooler]:
+    """PgBouncer in transaction mode: with its defaults, and with sessions that rotate."""
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    account = Account.chosen()  # as PostgreSQL, it does not run as root
+    port = free_port()
+    place = conninfo_to_dict(server.admin)
+    server_place = " ".join(f"{name}={place[name]}" for name in ("host", "port") if name in place)
+    with tempfile.TemporaryDirectory(prefix="cw-pooler-") as made:
+        folder = Path(made)
+        settings = {"server": server_place, "port": port, "folder": folder}
+        (folder / "users").write_text(f'"{owner.name}" "{owner.password}"\n')
+        (folder / "ini").write_text(_POOLER.format(options=request.param, **settings))
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, account.uid, account.gid)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [program, str(folder / "ini")], stdout=log, stderr=log, **account.switch
+            )
+        try:
+            _wait_for(port)
+            yield Pooler(port)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline, "pgbouncer does not start"
+            time.sleep(0.05)
+        else:
+            return
 
 
 @pytest.fixture
