@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from cw_pipeline.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -177,12 +179,20 @@ def take_down(connection: Connection[Any], views: Sequence[Dependent]) -> list[S
 
 
 def put_back(connection: Connection[Any], saved: Iterable[Saved]) -> None:
-    """Makes the views again, as their owners."""
+    """Makes the views again, as their owners. Raises WarehouseError if one does not work now."""
     for view in saved:
         with _qualified(connection):
-            with _as(connection, view.owner):
-                for statement in view.statements:
-                    connection.execute(statement.encode())
+            try:
+                with _as(connection, view.owner):
+                    for statement in view.statements:
+                        connection.execute(statement.encode())
+            except psycopg.ProgrammingError as error:
+                said = " ".join((error.diag.message_primary or str(error)).split())
+                raise WarehouseError(
+                    f"{view.name} of {view.owner} does not work with the new version ({said})."
+                    f" Nothing was changed. Let {view.owner} drop it, or change it so that it works"
+                    " with both, and run the command again"
+                ) from error
             restore_privileges(connection, view.name, view.privileges)
 
 

@@ -9,12 +9,17 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cw_pipeline.load import Warehouse
+from cw_pipeline.load import Warehouse, migrate
+from cw_pipeline.publish import entities, publish
+from tests.conftest import _database as database
+from tests.integration.others import as_admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Owner, Server
+
+ZONE = "America/New_York"
 
 
 @pytest.fixture
@@ -65,3 +70,27 @@ def humble(server: Server, empty_dsn: str) -> Iterator[tuple[str, Any]]:
         admin.execute(f"drop owned by {role} cascade".encode())
         admin.close()
         server.execute("drop role {}", role)
+
+
+@pytest.fixture(scope="session")
+def publication(server: Server, owner: Owner, template: str) -> Iterator[str]:
+    """The name of a database with a reporting schema, to make others from: that takes a while."""
+    with database(server, owner, template) as url:
+        migrate(url, "connectwise", entities())
+        publish(url, "connectwise", ZONE)
+        yield str(conninfo_to_dict(url)["dbname"])
+
+
+@pytest.fixture
+def people(server: Server, dsn: str, owner: Owner) -> Iterator[tuple[str, ...]]:
+    """Roles: three that build views, of which our role is a member, and one that it is not."""
+    ours = [f"cw_test_bi_{secrets.token_hex(3)}" for _ in range(3)]
+    stranger = f"cw_test_Bob {secrets.token_hex(3)}"
+    for name in (*ours, stranger):
+        server.execute("create role {} nologin", name)
+    for name in ours:
+        server.execute("grant {} to {}", name, owner.name)
+    yield (*ours, stranger)
+    as_admin(server, dsn, *(f'drop owned by "{name}" cascade' for name in (*ours, stranger)))
+    for name in (*ours, stranger):
+        server.execute("drop role {}", name)

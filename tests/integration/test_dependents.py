@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,11 +11,10 @@ from cw_pipeline.database import transaction
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load.retype import retype
 from cw_pipeline.model import Kind
+from tests.integration.others import as_admin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import Owner, Server
+    from tests.conftest import Server
 
 TABLE = ("connectwise", "service_boards")
 STATE = """
@@ -32,32 +30,8 @@ order by c.relname
 """
 
 
-@pytest.fixture
-def people(server: Server, dsn: str, owner: Owner) -> Iterator[tuple[str, ...]]:
-    """Roles: three that build views, of which our role is a member, and one that it is not."""
-    ours = [f"cw_test_bi_{secrets.token_hex(3)}" for _ in range(3)]
-    stranger = f"cw_test_Bob {secrets.token_hex(3)}"
-    for name in (*ours, stranger):
-        server.execute("create role {} nologin", name)
-    for name in ours:
-        server.execute("grant {} to {}", name, owner.name)
-    yield (*ours, stranger)
-    as_admin(server, dsn, *(f'drop owned by "{name}" cascade' for name in (*ours, stranger)))
-    for name in (*ours, stranger):
-        server.execute("drop role {}", name)
-
-
-def as_admin(server: Server, dsn: str, *statements: str) -> None:
-    database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
-    with psycopg.connect(server.admin, dbname=database) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
 def state(server: Server, dsn: str) -> list[Any]:
-    database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
-    with psycopg.connect(server.admin, dbname=database) as connection:
-        return connection.execute(STATE).fetchall()
+    return as_admin(server, dsn, STATE)
 
 
 def build(server: Server, dsn: str, people: tuple[str, ...]) -> None:

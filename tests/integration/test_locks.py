@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,55 +17,14 @@ from cw_pipeline.errors import WarehouseLocked
 from cw_pipeline.load import Warehouse, migrate
 from cw_pipeline.promote import promote
 from cw_pipeline.publish.database import transaction
+from tests.integration.others import end_later, new_readers, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from cw_pipeline.ddl import Attempt
 
 BOARDS = "connectwise.service_boards"
-
-
-@contextmanager
-def reading(dsn: str, table: str) -> Iterator[psycopg.Connection]:
-    """A BI tool's transaction that has read a table, and is left open inside the block."""
-    with psycopg.connect(dsn, application_name="Power BI") as connection:
-        connection.execute(sql.SQL("select from {}").format(sql.Identifier(*table.split("."))))
-        yield connection
-
-
-@contextmanager
-def new_readers(dsn: str, table: str) -> Iterator[list[float]]:
-    """Somebody who reads a table again and again: the seconds that each time took."""
-    took: list[float] = []
-    done = Event()
-
-    def read() -> None:
-        query = sql.SQL("select from {}").format(sql.Identifier(*table.split(".")))
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            while not done.wait(0.02):
-                began = time.monotonic()
-                connection.execute(query)
-                took.append(time.monotonic() - began)
-
-    thread = Thread(target=read)
-    thread.start()
-    try:
-        yield took
-    finally:
-        done.set()
-        thread.join()
-
-
-def end_later(reader: psycopg.Connection, seconds: float) -> Thread:
-    def end() -> None:
-        time.sleep(seconds)
-        reader.rollback()
-
-    thread = Thread(target=end)
-    thread.start()
-    return thread
 
 
 def test_new_readers_do_not_queue_behind_a_migration_that_waits_for_an_old_one(dsn: str) -> None:

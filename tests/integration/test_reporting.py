@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict
 
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import WarehouseError
@@ -17,13 +16,13 @@ from cw_pipeline.load import migrate
 from cw_pipeline.publish import READER, entities, grant_reader, publish, refresh
 from cw_pipeline.publish.script import scripts
 from tests.conftest import _database as database
+from tests.integration.conftest import ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Owner, Server
 
-ZONE = "America/New_York"
 NOW = datetime.now(UTC).replace(microsecond=0)
 KEPT = (
     "fct_ticket_all",
@@ -35,15 +34,6 @@ KEPT = (
     "kpi_client_month",
     "kpi_data_readiness",
 )
-
-
-@pytest.fixture(scope="session")
-def publication(server: Server, owner: Owner, template: str) -> Iterator[str]:
-    """The name of a database with a reporting schema, to make others from: that takes a while."""
-    with database(server, owner, template) as url:
-        migrate(url, "connectwise", entities())
-        publish(url, "connectwise", ZONE)
-        yield str(conninfo_to_dict(url)["dbname"])
 
 
 @pytest.fixture
