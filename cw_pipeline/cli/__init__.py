@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show.usage_error(error)
         return UNUSABLE
     except (click.Abort, KeyboardInterrupt):
-        return _said("interrupted: what was read until now is kept", INTERRUPTED)
+        return _said(
+            "interrupted: what was read until now is kept. The same command goes on from there",
+            INTERRUPTED,
+        )
     except (ConfigError, WarehouseError, SourceDenied) as error:
         return _said(str(error), UNUSABLE)
     except PipelineError as error:

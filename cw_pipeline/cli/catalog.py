@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cw_pipeline.cli import show
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,5 +117,6 @@ def build(openapi_file: Path) -> None:
     written = openapi.write_facts(openapi_file, target)
     lists, models = written["lists"], written["models"]
     click.echo(
-        f"{target}: {len(lists):,} lists, {len(models):,} models. `git diff` shows the news."
+        f"{target}: {count(len(lists), 'list')}, {count(len(models), 'model')}."
+        " `git diff` shows what is new."
     )

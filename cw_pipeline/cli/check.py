@@ -20,6 +20,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     WarehouseError,
 )
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -161,7 +162,7 @@ def _checked(
 
         def probed() -> str:
             findings.extend(probe_all(chosen, source, warehouse, deep=deep))
-            return show.count(sum(bool(found.readable) for found in findings), "list") + " readable"
+            return count(sum(bool(found.readable) for found in findings), "list") + " readable"
 
         steps.take("lists", probed)
         return sorted(findings, key=lambda found: found.entity)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli import show, store
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from cw_pipeline.load.promotions import Drifted
@@ -64,7 +65,7 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
         show.print_json(promotions)
         return
     for one in promotions:
-        told = f"{one.table}.{one.column} ({one.kind}): {show.count(one.rows, 'row')} filled"
+        told = f"{one.table}.{one.column} ({one.kind}): {count(one.rows, 'row')} filled"
         click.echo(told)
 
 

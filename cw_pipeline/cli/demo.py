@@ -11,6 +11,7 @@ import click
 from cw_pipeline.cli import show
 from cw_pipeline.cli.configuration import demo_settings
 from cw_pipeline.paths import cli_command
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,7 @@ class _Tour:
         made = wiring.published(self._settings)  # new tables are filled
         dsn, schema = wiring.dsn(self._settings), self._settings.schema_
         rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*made}))
-        came_to = f"{show.count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
+        came_to = f"{count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
         self._say("Reporting", came_to)
 
     def _show(self) -> None:
@@ -150,7 +151,8 @@ def _lived(changed: dict[str, dict[str, int]]) -> str:
 
 def _loaded(reports: Sequence[Report]) -> str:
     rows, requests = (sum(getattr(r, n) for r in reports) for n in ("rows_inserted", "requests"))
-    return f"{rows:,} rows of {len(reports)} entities, {requests:,} requests"
+    entities = count(len(reports), "entity", "entities")
+    return f"{count(rows, 'row')} of {entities}, {count(requests, 'request')}"
 
 
 def _brought(reports: Sequence[Report]) -> str:
@@ -159,7 +161,7 @@ def _brought(reports: Sequence[Report]) -> str:
         for name in ("rows_inserted", "rows_updated", "rows_deleted", "requests")
     )
     deleted = f", {gone:,} deleted" if gone else ""
-    return f"{new:,} new, {changed:,} changed{deleted}, {requests:,} requests"
+    return f"{new:,} new, {changed:,} changed{deleted}, {count(requests, 'request')}"
 
 
 def _proven(audits: Sequence[Audit]) -> str:
@@ -167,7 +169,8 @@ def _proven(audits: Sequence[Audit]) -> str:
     rows = sum(audit.warehouse_rows or 0 for audit in audits if audit.proven)
     deleted = sum(audit.deleted for audit in audits)
     return (
-        f"{deleted:,} deletions found; {proven} of {len(audits)} lists proven equal, {rows:,} rows"
+        f"{count(deleted, 'deletion')} found; {proven} of {count(len(audits), 'list')} proven"
+        f" equal, {count(rows, 'row')}"
     )
 
 

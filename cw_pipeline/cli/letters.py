@@ -9,6 +9,7 @@ import click
 
 from cw_pipeline.cli import show, store
 from cw_pipeline.cli.configuration import read_settings
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from cw_pipeline.load.letters import Event, Letter
@@ -41,7 +42,7 @@ def list_(entity: str | None, *, json_: bool) -> None:
     else:
         heads = ("id", "entity ", "record", "reason ", "tries", "since ", "next try ")
         show.table(heads, [_row(letter) for letter in letters])
-        click.echo(f"\n{show.count(len(letters), 'open dead letter')}. `dead-letters show ID`")
+        click.echo(f"\n{count(len(letters), 'open dead letter')}. `dead-letters show ID`")
 
 
 @dead_letters.command("show")

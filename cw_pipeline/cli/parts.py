@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli.configuration import read_settings
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,7 @@ def simulate(*, tickets: int, seed: int, port: int) -> None:
     """
     from cw_pipeline.simulator import CLIENT_ID, seed_tenant, serve  # noqa: PLC0415
 
-    click.echo(f"Making a tenant of {tickets:,} tickets …", err=True)
+    click.echo(f"Making a tenant of {count(tickets, 'ticket')} …", err=True)
     tenant = seed_tenant(tickets=tickets, seed=seed)
     click.echo(
         f"CW_SITE=http://127.0.0.1:{port}\nCW_COMPANY=demo\nCW_PUBLIC_KEY=public\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from cw_pipeline.cli import show
 from cw_pipeline.cli.configuration import read_settings
+from cw_pipeline.plural import count
 
 # By file: what the tests of a file stand on is made once. More than four would only wait.
 _ON_ALL_CORES = (
@@ -35,10 +35,10 @@ def migrate(*, reader: bool) -> None:
         wiring.migrated(settings)
         made = wiring.published(settings)
         role = grant_reader(wiring.dsn(settings), settings.schema_) if reader else None
-        tables = show.count(len(wiring.entities(settings)), "entity", "entities")
+        tables = count(len(wiring.entities(settings)), "entity", "entities")
     schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
-    click.echo(f"Schema {schema} is up to date: {show.count(len(made), 'view')} made anew.")
+    click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} made anew.")
     if role:
         click.echo(f"Role {role} may read {schema}: grant it to the users of your BI tools.")
 

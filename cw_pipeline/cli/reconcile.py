@@ -9,6 +9,7 @@ import click
 from cw_pipeline.cli import show
 from cw_pipeline.cli.configuration import read_settings
 from cw_pipeline.cli.sync import choose, with_tables
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,6 +167,6 @@ def summary(audits: Sequence[Audit]) -> str:
     deleted = sum(audit.deleted for audit in audits)
     rows = sum(audit.warehouse_rows or 0 for audit in audits)
     return (
-        f"{proven} of {show.count(len(audits), 'entity', 'entities')} proven equal,"
-        f" {show.count(rows, 'row')}; {healed:,} healed, {deleted:,} marked deleted"
+        f"{proven} of {count(len(audits), 'entity', 'entities')} proven equal,"
+        f" {count(rows, 'row')}; {healed:,} healed, {deleted:,} marked deleted"
     )

@@ -66,26 +66,31 @@ def lively() -> bool:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows in columns. A head that ends in a space stands over text, others over figures."""
+    """Prints rows in columns. A head that ends in a space stands over text, others over figures.
+
+    Columns without a value are left out. In a narrow terminal the last columns of text are folded,
+    so that the first, which says what a row is about, stays whole.
+    """
     from rich.table import Table  # noqa: PLC0415 - takes a tenth of a second
 
+    rows = list(rows)
+    filled = [at for at, _ in enumerate(heads) if not rows or any(row[at] for row in rows)]
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in heads:
-        shown.add_column(head.strip(), justify="left" if head.endswith(" ") else "right")
+    for at in filled:
+        is_text = heads[at].endswith(" ")
+        shown.add_column(
+            heads[at].strip(),
+            justify="left" if is_text else "right",
+            no_wrap=at == 0 or not is_text,
+        )
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*[row[at] for at in filled])
     stdout().print(shown)
 
 
 def print_json(value: object) -> None:
     """Prints a value as JSON: dataclasses as objects, times as ISO text, spans in seconds."""
     click.echo(json.dumps(value, default=_plain, indent=2))
-
-
-def count(number: int | None, one: str, many: str | None = None) -> str:
-    """`1 row`, `12,000 rows`."""
-    word = one if number == 1 else many or f"{one}s"
-    return f"{number or 0:,} {word}"
 
 
 def age(span: timedelta | None) -> str:

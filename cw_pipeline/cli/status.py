@@ -8,6 +8,7 @@ import click
 
 from cw_pipeline.cli import show
 from cw_pipeline.cli.configuration import read_settings, sources
+from cw_pipeline.plural import count
 
 _SHOWN = 5  # names in a line
 
@@ -116,11 +117,13 @@ def totals(entities: Sequence[EntityStatus]) -> str:
     """All entities in a line."""
     through = [entity.complete_through for entity in entities if entity.complete_through]
     oldest = f", complete through {show.moment(min(through))}" if through else ""
+    unfinished = len(entities) - len(through)
+    oldest += f" but for {unfinished:,} that never came to an end" if unfinished and through else ""
     rows = sum(entity.rows or 0 for entity in entities)
     letters = sum(entity.dead_letters for entity in entities)
     return (
-        f"{show.count(len(entities), 'entity', 'entities')}, {show.count(rows, 'row')}{oldest};"
-        f" {show.count(letters, 'open dead letter')}"
+        f"{count(len(entities), 'entity', 'entities')}, {count(rows, 'row')}{oldest};"
+        f" {count(letters, 'open dead letter')}"
     )
 
 
@@ -132,7 +135,7 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     for entity in entities:
         notes += _of_last_run(entity)
         if entity.quarantined:
-            kept = show.count(entity.quarantined, "row")
+            kept = count(entity.quarantined, "row")
             notes.append(
                 f"! {entity.entity}: {kept} no longer listed at the source were kept by the guard."
                 " `reconcile --list-deletes` lists them, `reconcile --apply-deletes` deletes them"
@@ -175,7 +178,7 @@ def _beside(
 
 
 def _counted(names: Sequence[str]) -> str:
-    return show.count(len(names), "entity", "entities")
+    return count(len(names), "entity", "entities")
 
 
 def _some(names: Sequence[str]) -> str:

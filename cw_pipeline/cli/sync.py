@@ -13,6 +13,7 @@ from cw_pipeline.cli import show
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.model import Window
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,16 +188,23 @@ def recorded(
 
 
 def line(report: Report) -> str:
-    """What one entity's run did, in a line; empty if nothing changed."""
+    """What one entity's run did, in a line; empty if nothing changed, or it was interrupted.
+
+    Whoever interrupts a sync needs not hear it of each entity.
+    """
+    from cw_pipeline.errors import Interrupted  # noqa: PLC0415
+
+    if isinstance(report.failure, Interrupted):
+        return ""
     if report.failure is not None:
         return f"✗ {report.entity}: {report.failure}"
     done = {
         "new": report.rows_inserted,
         "changed": report.rows_updated,
         "deleted": report.rows_deleted,
-        "dead letters": report.dead_letters,
     }
     parts = [f"{number:,} {what}" for what, number in done.items() if number]
+    parts += [count(report.dead_letters, "dead letter")] if report.dead_letters else []
     parts += [f"warning: {warning}" for warning in report.warnings]
     return f"✓ {report.entity}: {', '.join(parts)}" if parts else ""
 
@@ -222,11 +230,12 @@ def summary(reports: Sequence[Report], seconds: float) -> str:
         name: sum(getattr(report, name) for report in reports)
         for name in ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "requests")
     }
-    of = "" if len(good) == len(reports) else f" of {len(reports)}"
+    of = "" if len(good) == len(reports) else f"{len(good):,} of "
+    entities = count(len(reports), "entity", "entities")
     return (
-        f"{len(good):,}{of} entities up to date in {seconds:.1f} s: {total['rows_read']:,} read,"
+        f"{of}{entities} up to date in {seconds:.1f} s: {total['rows_read']:,} read,"
         f" {total['rows_inserted']:,} new, {total['rows_updated']:,} changed,"
-        f" {total['rows_deleted']:,} deleted; {show.count(total['requests'], 'request')}"
+        f" {total['rows_deleted']:,} deleted; {count(total['requests'], 'request')}"
     )
 
 

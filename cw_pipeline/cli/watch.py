@@ -16,6 +16,7 @@ from cw_pipeline import wiring
 from cw_pipeline.cli import show
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.load.overview import Progress, Reading, last_run, progress
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +84,7 @@ class Watch:
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False)
         else:
-            show.stderr().print(line, markup=False)
+            show.stderr().print(line, markup=False, soft_wrap=True)
 
     def _look(self) -> None:
         """Looks at the warehouse until all is done. What it cannot see is not worth a failure."""
@@ -108,7 +109,8 @@ class Watch:
             parts = [" ".join(filter(None, pair)) for pair in told.items()]
             done = len(self._tables) - len(self._left)
             at = time.strftime("%H:%M:%S")
-            show.stderr().print(f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}")
+            line = f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}"
+            show.stderr().print(line, markup=False, soft_wrap=True)
 
     def _draw(self, bars: Bars, running: Sequence[Reading], told: Mapping[str, str]) -> None:
         for name in self._tasks.keys() - told.keys():
@@ -127,11 +129,11 @@ class Watch:
         if expected is None:
             written = now.written.get(self._tables[entity], 0)
             changed = written - self._before.get(self._tables[entity], 0)
-            return show.count(changed, "row") if changed else ""
+            return count(changed, "row") if changed else ""
         self._paces.setdefault(entity, Pace(rows, time.monotonic()))
         left = self._paces[entity].left(rows, expected, time.monotonic())
         about = "" if left is None else f", about {show.age(left)} left"
-        return f"{rows:,} of {show.count(max(expected, rows), 'row')}{about}"
+        return f"{rows:,} of {count(max(expected, rows), 'row')}{about}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from cw_pipeline import wiring
 from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
+from cw_pipeline.plural import count
 from cw_pipeline.publish import facts, orphans, reporting_schema
 from cw_pipeline.settings import Settings
 
@@ -37,7 +38,7 @@ def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
         wiring.published(own)
         for check in sorted(context.selected_asset_check_keys):
             lost = orphans(wiring.dsn(own), own.schema_, by_key[check.asset_key])
-            told = ", ".join(f"{count} rows by {column}" for column, count in lost.items())
+            told = ", ".join(f"{count(rows, 'row')} by {column}" for column, rows in lost.items())
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=KEYS,

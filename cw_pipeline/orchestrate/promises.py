@@ -18,6 +18,7 @@ from cw_pipeline.orchestrate.proof import audit_key, reread_key
 from cw_pipeline.orchestrate.specs import COUNT, asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
 from cw_pipeline.paths import cli_command
+from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
 
 PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
@@ -110,10 +111,11 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdic
 
 
 def _dead_letters(standing: EntityStatus, most: int) -> Verdict:
-    count = standing.dead_letters
-    severity = dg.AssetCheckSeverity.ERROR if count > most else dg.AssetCheckSeverity.WARN
-    told = f"{count} records are kept out: `{cli_command('dead-letters', 'list')}` says why"
-    return Verdict(count == 0, told if count else "none", severity)
+    letters = standing.dead_letters
+    severity = dg.AssetCheckSeverity.ERROR if letters > most else dg.AssetCheckSeverity.WARN
+    out = f"{count(letters, 'record')} not in the warehouse"
+    told = f"{out}: `{cli_command('dead-letters', 'list')}` says why"
+    return Verdict(letters == 0, told if letters else "none", severity)
 
 
 def _proven(standing: EntityStatus) -> Verdict:
@@ -121,7 +123,8 @@ def _proven(standing: EntityStatus) -> Verdict:
         return Verdict(passed=False, told="never reconciled", severity=dg.AssetCheckSeverity.WARN)
     when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
     if not standing.proven:
-        kept = f"; {standing.quarantined} rows the source no longer lists were kept by the guard"
+        rows = count(standing.quarantined, "row")
+        kept = f"; {rows} no longer listed at the source, kept by the delete guard"
         told = f"not the same at {when}{kept if standing.quarantined else ''}"
         return Verdict(passed=False, told=told)
     late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN

@@ -15,6 +15,7 @@ from cw_pipeline.orchestrate.assets import pool
 from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
+from cw_pipeline.plural import count
 from cw_pipeline.reconcile import reconcile_all, reread_all
 from cw_pipeline.settings import Settings
 
@@ -126,7 +127,9 @@ def _audited(
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
     failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
     if failed:
-        raise run.failed(context, failed, f"of {len(entities)} entities", checked=False)
+        raise run.failed(
+            context, failed, f"of {count(len(entities), 'entity', 'entities')}", checked=False
+        )
     sums = {name: sum(getattr(audit, name) for audit in audits) for name in _COUNTS}
     proven = sum(audit.proven for audit in audits)
     return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})

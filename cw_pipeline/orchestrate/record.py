@@ -15,6 +15,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from cw_pipeline.sync import Plan
 
 _PROCESS = "cw/process"
+_NO_LOGS = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
 _HERE = {"executor": "in_process"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the caller has its own
 _UNFINISHED = [
@@ -184,9 +189,15 @@ def _origin(settings: Settings, job: str) -> RemoteJobOrigin:
 
 @contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance, that of the UI."""
-    ground.prepared_home()
-    with dg.DagsterInstance.get() as instance:
+    """Dagster's instance, that of the UI.
+
+    But what a step prints is not kept: here it is the command's own progress. To keep it, Dagster
+    starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of it
+    with a traceback.
+    """
+    home = ground.prepared_home()
+    ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_LOGS})
+    with dg.DagsterInstance.from_ref(ref) as instance:
         yield instance
 
 

@@ -19,6 +19,7 @@ from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import TenantRun
 from cw_pipeline.passes.reports import sync_report
+from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
 
 OP = "sync_report_tables"
@@ -73,7 +74,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 failed[keys[key]] = report.failure
             yield from _results(key, report, loaded=key in context.selected_asset_keys)
         if failed:
-            raise tenant_run.failed(context, failed, f"of {len(keys)} reports")
+            raise tenant_run.failed(context, failed, f"of {count(len(keys), 'report')}")
 
     return [sync_report_tables]
 

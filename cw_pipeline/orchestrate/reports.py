@@ -16,6 +16,7 @@ from cw_pipeline.orchestrate.executors import step_tags
 from cw_pipeline.orchestrate.specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.orchestrate.tenant_run import RETRY_TAG, TenantRun
 from cw_pipeline.passes.report_columns import ReportSnapshot, snapshot_reports
+from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
 
 UNCHANGED = "unchanged"
@@ -116,7 +117,7 @@ def _read(key: dg.AssetKey, found: ReportSnapshot) -> dg.AssetCheckResult:
     troubles = [f"{name}: {why}" for name, why in sorted(found.unreadable.items())]
     if found.withheld:
         troubles.append(
-            f"{len(found.withheld)} reports are no longer listed, so many at once that none of"
+            f"{count(len(found.withheld), 'report')} no longer listed, so many at once that none of"
             " their columns was deleted: may the API member's role still see them?"
         )
     return dg.AssetCheckResult(
@@ -137,6 +138,8 @@ def _same(key: dg.AssetKey, found: ReportSnapshot) -> dg.AssetCheckResult:
         check_name=UNCHANGED,
         passed=not rows,
         severity=dg.AssetCheckSeverity.WARN,
-        description="the first snapshot" if found.first else f"{len(rows)} columns changed",
+        description="the first snapshot"
+        if found.first
+        else f"{count(len(rows), 'column')} changed",
         metadata={"changes": table} if rows else {},
     )

@@ -17,6 +17,7 @@ from cw_pipeline.orchestrate.months import span, within
 from cw_pipeline.orchestrate.specs import COUNT, SYNC_OK
 from cw_pipeline.orchestrate.stamps import stamp
 from cw_pipeline.orchestrate.tenant_run import BACKFILL_TAG
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,7 +61,7 @@ class Step:
             self.run.give_up(error)  # a fault of ours: Dagster shows where
             raise
         if self.failures:
-            of = f"of {len(self._selected())} entities"
+            of = f"of {count(len(self._selected()), 'entity', 'entities')}"
             raise self.run.failed(self.context, self.failures, of)
 
     def _synced(self, config: SyncConfig) -> Iterator[Result]:

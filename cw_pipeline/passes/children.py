@@ -12,6 +12,7 @@ from cw_pipeline.passes.engine import side_by_side
 from cw_pipeline.passes.paging import any_way
 from cw_pipeline.passes.reader import Reader
 from cw_pipeline.passes.retire import Guard, allowance, kept, some
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +57,8 @@ class ChildrenPass:
             )
         if self.forbidden:
             work.report.warnings.append(
-                f"403 for {self.forbidden} of {len(due)} parents: their children are not read"
+                f"403 for {self.forbidden} of {count(len(due), 'parent')}: their children are not"
+                " read"
             )
         self._quarantine([parents[-1] for parents in due])
         # Where there is no parent there are no children: complete as of when that was found.

@@ -12,6 +12,7 @@ from cw_pipeline.passes.children import ChildrenPass
 from cw_pipeline.passes.reader import NotForward, Reader
 from cw_pipeline.passes.retire import Guard, confirmed, retire, some
 from cw_pipeline.passes.snapshot import snapshot
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -54,7 +55,7 @@ def reconcile_snapshot(work: Work, guard: Guard) -> Audit:
     live = work.hold.count_rows()
     detail = [*report.warnings]
     if report.dead_letters:
-        detail.append(f"{report.dead_letters} records are dead letters")
+        detail.append(f"{count(report.dead_letters, 'record')} kept as dead letters")
     return Audit(
         work.entity.name,
         source_rows=report.rows_read,
@@ -80,7 +81,7 @@ def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
     whole = oldest is None or oldest >= began
     detail = [*report.warnings]
     if report.dead_letters:
-        detail.append(f"{report.dead_letters} records are dead letters")
+        detail.append(f"{count(report.dead_letters, 'record')} kept as dead letters")
     if not whole:
         detail.append(f"the oldest parent's children were last read at {oldest:%Y-%m-%d %H:%M} UTC")
     return Audit(
@@ -190,9 +191,9 @@ def _heal(work: Work, audit: Audit, difference: Difference) -> Iterator[str]:
         found.update(batch.every_id)
     work.report.rows_healed += audit.healed
     if rejected:
-        yield f"{len(rejected)} records are dead letters: {some(rejected)}"
+        yield f"{count(len(rejected), 'record')} kept as dead letters: {some(rejected)}"
     if went := [own for own in difference.stale if own not in found]:
-        yield f"{len(went)} records went while they were compared: {some(went)}"
+        yield f"{count(len(went), 'record')} went while they were compared: {some(went)}"
 
 
 def _objection(

@@ -27,6 +27,7 @@ from cw_pipeline.load.report_table import report_table
 from cw_pipeline.model import Checkpoint, Kind, Report
 from cw_pipeline.normalize.report_rows import PATH, report_entity, report_page
 from cw_pipeline.passes.private import hide_stored
+from cw_pipeline.plural import count
 from cw_pipeline.publish.reports import typed
 
 if TYPE_CHECKING:
@@ -223,8 +224,8 @@ class _Pass:
         lost = there - read
         if whole and lost > max(1, there * self.engine.limits.max_delete_fraction):
             self.report.warnings.append(
-                f"{lost} of {there} rows are no longer listed, more than CW_MAX_DELETE_FRACTION"
-                " allows: the table stays as it is"
+                f"{lost} of {count(there, 'row')} no longer listed, more than"
+                " CW_MAX_DELETE_FRACTION allows: the table stays as it is"
             )
             return False
         key = self.table.state().key

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cw_pipeline.plural import count
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -58,7 +60,7 @@ def retire(work: Work, gone: Sequence[int], why: str, before: datetime) -> str:
 def kept(gone: Sequence[int], why: str) -> str:
     """What to tell the operator about rows that were kept, and what to do."""
     return (
-        f"{len(gone)} rows are no longer listed and were kept, because {why}: {some(gone)}."
+        f"{count(len(gone), 'row')} no longer listed, but kept, because {why}: {some(gone)}."
         " `reconcile --list-deletes` lists them; if they are really gone,"
         " `reconcile --apply-deletes` deletes them"
     )

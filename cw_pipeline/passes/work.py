@@ -74,7 +74,7 @@ class Work:
             allowed = max(limits.min_rejects, limits.max_reject_fraction * report.rows_read)
         if self.judged_rejects > allowed:
             raise TooManyRejects(
-                f"{self.entity.name}: {self.judged_rejects} of {report.rows_read} records were"
+                f"{self.entity.name}: {self.judged_rejects} of {report.rows_read:,} records were"
                 " rejected, so the watermark stays. `dead-letters list` names the fields and why"
             )
         return outcome

@@ -111,7 +111,7 @@ def test_a_run_without_news_is_not_worth_a_line() -> None:
 
 def test_a_run_is_told_in_one_line() -> None:
     report = Report("time/entries", "refresh", rows_inserted=1200, dead_letters=1)
-    assert line(report) == "✓ time/entries: 1,200 new, 1 dead letters"
+    assert line(report) == "✓ time/entries: 1,200 new, 1 dead letter"
 
 
 def test_a_forbidden_list_says_which_right_the_role_needs() -> None:
