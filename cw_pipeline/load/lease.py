@@ -88,6 +88,9 @@ select run_id, to_char(taken_at at time zone 'UTC', 'HH24:MI:SS'),
     extract(epoch from span)::integer, holder, machine, process_id, process_started
 from cw_sync.lease where tenant = %(tenant)s and purpose = %(purpose)s and entity = %(entity)s
 """
+_HOLDERS = """
+select run_id, holder, machine, process_id, process_started from cw_sync.lease where tenant = %s
+"""
 _OLDER_HOLDER = """
 select a.application_name, to_char(a.backend_start at time zone 'UTC', 'HH24:MI:SS')
 from pg_locks l join pg_stat_activity a using (pid)
@@ -178,6 +181,16 @@ def fence(connection: Connection[Any], run_id: int) -> None:
     server, which `database` names EntityBusy.
     """
     connection.execute("select cw_sync.fence(%s)", [run_id])
+
+
+def dead_runs(connection: Connection[Any], tenant: str) -> list[int]:
+    """Runs whose lease has not ended, but whose process is surely gone, as seen from here.
+
+    They are those of this machine, that were killed since.
+    """
+    here = Runner.this()
+    rows = connection.execute(_HOLDERS, [tenant]).fetchall()
+    return [run_id for run_id, *runner in rows if Runner(*runner).is_gone(here)]
 
 
 def purpose_of(kind: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.load.lease import dead_runs
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
@@ -51,8 +54,9 @@ select t.entity, c.watermark, now() - c.watermark,
        coalesce(d.drifted, 0), coalesce(k.rows, 0), p.oldest,
        a.at, a.proven, can.readable, s.at, s.source_rows, s.warehouse_rows,
        r.kind,
-       case when r.status = 'failed' and r.error = any(%(interrupted)s) then 'interrupted'
-            else r.status end, r.started_at, r.finished_at, r.requests,
+       case when r.status = 'failed' and r.error = any(%(interrupted)s)
+                or r.status = 'started' and not coalesce(r.is_alive, false)
+            then 'interrupted' else r.status end, r.started_at, r.finished_at, r.requests,
        r.rows_read, r.rows_inserted, r.rows_updated, r.rows_deleted, r.error
 from touched t
 left join cw_sync.checkpoint c on c.tenant = %(tenant)s and c.entity = t.entity
@@ -70,8 +74,11 @@ left join lateral (
     order by at desc limit 1
 ) a on true
 left join lateral (
-    select * from cw_sync.run where tenant = %(tenant)s and entity = t.entity
-    order by run_id desc limit 1
+    select run.*, lease.run_id <> all(%(dead)s) and lease.expires_at
+            between clock_timestamp() and clock_timestamp() + lease.span as is_alive
+    from cw_sync.run left join cw_sync.lease using (run_id)
+    where run.tenant = %(tenant)s and run.entity = t.entity
+    order by run.run_id desc limit 1
 ) r on true
 order by t.entity
 """
@@ -141,16 +148,28 @@ class EntityStatus:
 
 
 def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
-    """Every entity that was ever touched, by name, in one round trip; none before `migrate`."""
+    """Every entity that was ever touched, by name; none before `migrate`.
+
+    Raises WarehouseError if the warehouse is at an older version.
+    """
     if not _is_migrated(connection):
         return []
-    values = {"tenant": tenant, "interrupted": list(_INTERRUPTED)}
+    if not _exists(connection, "cw_sync.lease"):
+        raise WarehouseError(
+            "the warehouse is at an older version: `migrate` upgrades it, and so does any sync"
+        )
+    dead = dead_runs(connection, tenant)
+    values = {"tenant": tenant, "interrupted": list(_INTERRUPTED), "dead": dead}
     rows = connection.execute(_QUERY, values).fetchall()
     return [_status(*row) for row in rows]
 
 
 def _is_migrated(connection: Connection[Any]) -> bool:
-    row = connection.execute("select to_regclass('cw_sync.run')").fetchone()
+    return _exists(connection, "cw_sync.run")
+
+
+def _exists(connection: Connection[Any], table: str) -> bool:
+    row = connection.execute("select to_regclass(%s)", [table]).fetchone()
     return row is not None and row[0] is not None
 
 

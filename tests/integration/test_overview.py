@@ -129,8 +129,8 @@ def test_a_first_load_is_measured_by_what_was_counted_and_is_no_miscount(
         " values ('connectwise', 'time/entries', 5000, 100)"
     )
     connection.execute(
-        "insert into cw_sync.run (tenant, entity, kind) values"
-        " ('connectwise', 'time/entries', 'refresh')"
+        "insert into cw_sync.run (run_id, tenant, entity, kind) values"
+        " (1, 'connectwise', 'time/entries', 'refresh')"
     )
     assert progress(connection, "connectwise", 0).running == [Reading("time/entries", 1100, 5000)]
     status = status_of(connection, "time/entries")
@@ -144,15 +144,17 @@ def test_a_first_load_is_measured_by_what_was_counted_and_is_no_miscount(
 def test_a_run_that_was_cut_short_is_interrupted_and_one_that_failed_is_not(
     connection: psycopg.Connection,
 ) -> None:
-    for error, status in (
-        ("interrupted", "interrupted"),
-        ("its process was gone before it ended", "interrupted"),
-        ("no answer", "failed"),
+    for run_id, (error, status) in enumerate(
+        (
+            ("interrupted", "interrupted"),
+            ("its process was gone before it ended", "interrupted"),
+            ("no answer", "failed"),
+        )
     ):
         connection.execute(
-            "insert into cw_sync.run (tenant, entity, kind, status, error)"
-            " values ('connectwise', 'time/entries', 'refresh', 'failed', %s)",
-            [error],
+            "insert into cw_sync.run (run_id, tenant, entity, kind, status, error)"
+            " values (%s, 'connectwise', 'time/entries', 'refresh', 'failed', %s)",
+            [run_id, error],
         )
         last = status_of(connection, "time/entries").last_run
         assert last is not None

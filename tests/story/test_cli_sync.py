@@ -452,5 +452,27 @@ def test_an_interrupted_sync_keeps_what_was_read_and_the_next_one_goes_on(
     assert len(_loaded(shell)) == 300
 
 
+def test_a_killed_sync_is_interrupted_and_one_that_goes_on_is_not(
+    shell: Shell, simulator: Simulator, tenant: Tenant
+) -> None:
+    for at in range(31, 301):
+        tenant.put("/service/tickets", {"id": at})
+    shell.monkeypatch.setenv("CW_PAGE_SIZE", "5")
+    simulator.latency = 0.5
+    running = shell.start("sync", TICKETS)
+    try:
+        deadline = time.monotonic() + 60
+        while not _loaded(shell) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (told,) = shell.json("status")["entities"]
+        assert told["last_run"]["status"] == "started"
+    finally:
+        running.kill()
+        running.communicate(timeout=60)
+    (told,) = shell.json("status")["entities"]
+    assert told["last_run"]["status"] == "interrupted"
+    assert told["rows"] == len(_loaded(shell)) > 0
+
+
 def _loaded(shell: Shell) -> list[tuple[Any, ...]]:
     return shell.rows("select id from connectwise.service_tickets")
