@@ -96,6 +96,11 @@ class Server:
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
+    def create_role(self, name: str, options: str = "nologin") -> None:
+        """Makes a role that the role of `CW_TEST_DSN` may act as: it need be no superuser then."""
+        self.execute(f"create role {{}} {options}", name)
+        self.execute("grant {} to current_user", name)
+
     def drop_leftovers(self) -> None:
         """Drops the databases and roles of test runs that were killed.
 
@@ -169,10 +174,7 @@ def owner(server: Server) -> Iterator[Owner]:
     server.drop_leftovers()
     role = Owner(f"cw_test_{secrets.token_hex(4)}", secrets.token_hex(16))
     end = (datetime.now(UTC) + _LIFE).isoformat()
-    server.execute(
-        f"create role {{}} login password '{role.password}' valid until '{end}'", role.name
-    )
-    server.execute("grant {} to current_user", role.name)  # or it could not give databases away
+    server.create_role(role.name, f"login password '{role.password}' valid until '{end}'")
     yield role
     server.execute("drop role {}", role.name)
 

@@ -48,7 +48,7 @@ def narrow_dsn(server: Server, owner: Owner, request: pytest.FixtureRequest) -> 
 def limited(server: Server, dsn: str) -> Iterator[tuple[str, str]]:
     """A role that may open three connections, and its URL."""
     role, parts = f"cw_test_{secrets.token_hex(6)}", conninfo_to_dict(dsn)
-    server.execute("create role {} login password 'limited' connection limit 3", role)
+    server.create_role(role, "login password 'limited' connection limit 3")
     try:
         yield role, server.url(str(parts["dbname"]), role, "limited")
     finally:
@@ -60,7 +60,7 @@ def humble(server: Server, empty_dsn: str) -> Iterator[tuple[str, Any]]:
     """A role with nothing but CONNECT, and who may grant it more."""
     role = f"cw_test_{secrets.token_hex(6)}"
     parts = conninfo_to_dict(empty_dsn)
-    server.execute("create role {} login password 'humble'", role)
+    server.create_role(role, "login password 'humble'")
     name = str(parts["dbname"])
     server.execute("revoke temporary on database {} from public", name)
     admin = psycopg.connect(server.admin, dbname=name, autocommit=True)
@@ -87,7 +87,7 @@ def people(server: Server, dsn: str, owner: Owner) -> Iterator[tuple[str, ...]]:
     ours = [f"cw_test_bi_{secrets.token_hex(3)}" for _ in range(3)]
     stranger = f"cw_test_Bob {secrets.token_hex(3)}"
     for name in (*ours, stranger):
-        server.execute("create role {} nologin", name)
+        server.create_role(name)
     for name in ours:
         server.execute("grant {} to {}", name, owner.name)
     yield (*ours, stranger)

@@ -320,7 +320,7 @@ def test_a_user_who_made_a_view_in_our_schema_keeps_it(dsn: str) -> None:
 def test_letting_the_reader_read_takes_nothing_and_names_what_is_not_ours(
     server: Server, dsn: str, people: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.execute("create role {} nologin", READER)
+    server.create_role(READER)
     try:
         stranger = f'"{people[3]}"'
         before = granted(server, dsn, people)

@@ -335,7 +335,7 @@ def test_the_reader_sees_the_reports_and_nothing_else(
         # The tests' owner may not create roles, as in many a production.
         with pytest.raises(WarehouseError, match=f"create role {READER} nologin"):
             grant_reader(published, "connectwise")
-        server.execute("create role {} nologin", READER)
+        server.create_role(READER)
     server.execute("grant {} to {}", READER, connection.info.user)
     try:
         grant_reader(published, "connectwise")

@@ -22,8 +22,7 @@ def test_what_a_killed_test_run_left_behind_is_dropped_a_day_later(
     server: Server, end: str, left: tuple[int, int]
 ) -> None:
     name = f"cw_test_{secrets.token_hex(4)}"
-    server.execute(f"create role {{}} valid until '{end}'", name)
-    server.execute("grant {} to current_user", name)
+    server.create_role(name, f"valid until '{end}'")
     server.execute("create database {} owner {}", name, name)
     try:
         server.drop_leftovers()
