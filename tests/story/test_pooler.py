@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from cw_pipeline.reconcile import reconcile_all, reread_all
 from cw_pipeline.replay import replay
 from cw_pipeline.simulator import Fault
 from cw_pipeline.simulator.seed import seed_tenant
+from tests.story import test_holds
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
     from tests.conftest import Pooler
 
-TICKETS, NOTES = "service/tickets", "service/tickets/notes"
+TICKETS = "service/tickets"
 BOARDS, TYPES = "service/boards", "service/boards/types"
 PATH = "/service/tickets"
 
@@ -44,7 +46,8 @@ def story(dsn: str, pooler: Pooler, simulator: Simulator, tenant: Tenant) -> Ite
     """A story whose pipeline goes through the pooler; nothing of it stays with a session."""
     told = Story(pooler.through(dsn), simulator, tenant, {"page_size": 10})
     yield told
-    assert told.rows("select * from cw_sync.lease") == []
+    ours = "select * from cw_sync.lease where process_id = %s"
+    assert told.rows(ours, os.getpid()) == []
     assert told.rows("select * from pg_class where relname like 'staged%%'") == []
     own = "database = (select oid from pg_database where datname = current_database())"
     assert told.rows(f"select * from pg_locks where locktype = 'advisory' and {own}") == []  # noqa: S608
@@ -170,3 +173,13 @@ def test_a_new_warehouse_with_its_reporting_schema(empty_dsn: str, pooler: Poole
         with story.engine() as engine, engine.warehouse.connection() as connection:
             found = {own.entity for own in overview(connection, "connectwise")}
         assert set(names) <= found
+
+
+# The same promises, to the story of this module.
+holder = test_holds.holder
+test_a_second_runner = test_holds.test_the_second_runner_names_the_first_and_leaves_at_once
+test_a_killed_runner = test_holds.test_a_killed_runner_holds_nothing_and_its_run_is_no_longer_open
+test_a_stopped_runner = (
+    test_holds.test_a_runner_that_is_stopped_loses_its_hold_and_writes_nothing_when_it_goes_on
+)
+test_a_living_runner = test_holds.test_a_runner_that_lives_is_never_taken_over
