@@ -400,7 +400,9 @@ def _is_running(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 def _how_far(said: str, entries: int) -> str:
     """What pip or uv has done so far, read from what it printed and from what is in `.venv`."""
     resolved = re.search(r"Resolved (\d+) packages", said)  # by uv; pip names what it leaves out
-    wanted = int(resolved.group(1)) if resolved else entries - said.count("\nIgnoring ")
+    wanted = (
+        int(resolved.group(1)) if resolved else entries - len(re.findall(r"(?m)^Ignoring ", said))
+    )
     if "Installing collected packages" in said or "\nPrepared " in said:
         return f"{_installed_count()} of {wanted} packages installed"
     sizes = re.findall(r"Downloading .*\((\d+(?:\.\d+)?) ?(k|M|Ki|Mi)?B\)", said)
