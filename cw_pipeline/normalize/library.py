@@ -17,10 +17,12 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "c"
+_making = Lock()  # lists are read side by side, and one compiler at work is enough
 _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 
@@ -57,7 +59,9 @@ def _folders() -> list[Path]:
 def _made(compiler: str, folder: Path) -> Path:
     """The library's file. Raises OSError where none can be written, and CalledProcessError."""
     made = folder / f"records-{_edition()}.so"
-    if not made.exists():
+    with _making:
+        if made.exists():
+            return made
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(folder)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +173,18 @@ def test_what_was_made_is_used_where_the_compiler_is_gone(
         assert library() is not None
     with reading_by("no-such-compiler"):
         assert library() is not None
+
+
+def test_lists_that_are_read_side_by_side_have_it_made_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(built, "_folders", lambda: [tmp_path / "made"])
+    compiler = tmp_path / "counting"
+    compiler.write_text(f'#!/bin/sh\necho >>"{tmp_path}/calls"\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    with reading_by(str(compiler)), ThreadPoolExecutor(8) as lanes:
+        assert None not in list(lanes.map(lambda _: library(), range(8)))
+    assert (tmp_path / "calls").read_text() == "\n"
 
 
 def test_where_ours_cannot_be_written_the_users_own_folder_takes_it(
