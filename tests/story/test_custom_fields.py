@@ -12,6 +12,7 @@ import pytest
 from cw_pipeline.load import migrate
 from cw_pipeline.publish import entities, publish
 from cw_pipeline.publish.custom_fields import refresh_custom_views
+from tests.integration.others import end_later, new_readers, reading
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -79,6 +80,36 @@ def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
         {"id": 1, "cf_13_seats": Decimal("2.5"), "cf_16_risk": None},
         {"id": 2, "cf_13_seats": Decimal(3), "cf_16_risk": "low"},
     ]
+
+
+def test_a_new_field_takes_no_privilege_away_and_waits_for_no_reader_for_long(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {SEATS: 2.5})
+    refreshed(story)
+    migrate(story.dsn, "connectwise", entities())
+    publish(story.dsn, "connectwise")
+    views = ("connectwise.service_tickets__custom", "reporting.cf_service_tickets")
+    state = (
+        "select relname, relacl::text as acl, reloptions from pg_class"
+        " where relname in ('service_tickets__custom', 'cf_service_tickets') order by relname"
+    )
+    with psycopg.connect(story.dsn) as connection:
+        for view in views:
+            connection.execute(f"grant select on {view} to public".encode())
+            connection.execute(f"alter view {view} set (security_barrier)".encode())
+    before = story.rows(state)
+    assert all(row["reloptions"] for row in before)
+    ticket(tenant, 2, {SEATS: 3, 16: "low"}, _16=("Risk", "Text"))
+    with reading(story.dsn, views[0]) as reader:
+        thread = end_later(reader, 4)
+        with new_readers(story.dsn, views[0]) as took:
+            refreshed(story)
+        thread.join()
+    assert max(took) < 1.5
+    publish(story.dsn, "connectwise")
+    assert "cf_16_risk" in story.rows(f"select * from {views[1]}")[0]  # noqa: S608
+    assert story.rows(state) == before
 
 
 def test_each_field_is_a_typed_column_named_from_id_and_caption(
