@@ -6,8 +6,11 @@ the file, and an empty value counts as not set.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
+import tempfile
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -103,6 +106,39 @@ def settings_text(path: Path) -> str:
         ) from None
 
 
+def write_settings_file(path: Path, values: Mapping[str, str]) -> None:
+    """Puts values into a settings file, which only its owner can read afterwards.
+
+    Lines that give none of these names stay as they are. The file is whole at every moment. Raises
+    ConfigError if it cannot be written.
+    """
+    text = settings_text(path) or "# Settings of cw_pipeline: .env.example explains them all.\n"
+    lines, written = list[str](), set[str]()
+    for line in parse_stream(StringIO(text)):
+        if line.key is None or line.key not in values:
+            lines.append(line.original.string)
+        elif line.key not in written:
+            written.add(line.key)
+            same = line.value == values[line.key]
+            lines.append(line.original.string if same else _line(line.key, values[line.key]))
+    if lines and not lines[-1].endswith("\n"):
+        lines.append("\n")
+    lines += [_line(name, value) for name, value in values.items() if name not in written]
+    new = "".join(lines)
+    kept = dotenv_values(stream=StringIO(new))
+    if odd := [name for name, value in values.items() if kept.get(name) != value]:
+        raise ConfigError(
+            f"{', '.join(odd)} cannot be written into {path}, because of a ${{ or an end of line:"
+            f" put the value into a file of its own, and name that in {odd[0]}{IN_A_FILE}"
+        )
+    try:
+        _replace(path.resolve(), new.encode())
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}): {NAMED_FILE} names another file"
+        ) from None
+
+
 def given() -> dict[str, Given]:
     """All that begins with `CW_`, by name, whether it is a setting or not. Raises ConfigError."""
     path = settings_file()
@@ -141,6 +177,32 @@ def open_to_others(path: Path) -> bool:
     except OSError:
         return False
     return os.name != "nt" and stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def _line(name: str, value: str) -> str:
+    """Without quotes where they are not needed: Docker's --env-file would keep them."""
+    if re.fullmatch(r"[\w./:@%+,=~?&*\[\]-]*", value, re.ASCII):
+        return f"{name}={value}\n"
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}='{escaped}'\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Raises OSError. The owner stays who it was, when root writes for somebody."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no plain file")
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            if os.name != "nt":
+                os.fchmod(number, stat.S_IRUSR | stat.S_IWUSR)  # whatever the umask takes away
+                if path.exists() and path.stat().st_uid != os.geteuid():
+                    os.fchown(number, path.stat().st_uid, path.stat().st_gid)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _content(name: str, path: Path) -> str:

@@ -26,7 +26,7 @@ from cw_pipeline.embedded.simulator import (
     PUBLIC_KEY,
     EmbeddedSimulator,
 )
-from cw_pipeline.environment import settings_file
+from cw_pipeline.environment import NAMED_FILE, settings_file
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import DAGSTER_YAML, cli_command
 from cw_pipeline.settings import dagster_home
@@ -174,6 +174,8 @@ def prepared_home() -> Path:
     if not (home / "dagster.yaml").exists():
         shutil.copyfile(DAGSTER_YAML, home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
+    if (file := settings_file()).exists():  # for children that run in another folder
+        os.environ[NAMED_FILE] = str(file)
     # What a run is going to do, two events for each entity, is written at once.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
     return home

@@ -163,8 +163,15 @@ class Settings(BaseSettings):
     @classmethod
     def unchecked(cls) -> Self:
         """The same, if only each setting makes sense by itself: to stop what is running, say."""
+        return cls.of({})
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Self:
+        """Settings with some values by their variables' names, the rest as given."""
+        fields = {_variable(name): _key(name, each) for name, each in cls.model_fields.items()}
         try:
-            return cls()
+            given_here: dict[str, Any] = {fields[name]: value for name, value in values.items()}
+            return cls(**given_here)
         except ValidationError as error:
             # Without `from None` pydantic would print the value, which may be a secret.
             raise ConfigError(_complaints(error)) from None
@@ -249,6 +256,26 @@ def unknown() -> list[str]:
     ]
 
 
+def missing() -> list[str]:
+    """The settings of a tenant that are not given, in a file of their own neither."""
+    found = given()
+    return [
+        name
+        for name in TENANT
+        if not any(found.get(each, _NOTHING).value for each in (name, name + IN_A_FILE))
+    ]
+
+
+def from_environment() -> dict[str, str]:
+    """What the environment sets, as it can stand in a settings file in any folder."""
+    files = {name + IN_A_FILE for name in known()}
+    return {
+        name: str(each.path) if name in files or name in _PATHS else each.value
+        for name, each in given().items()
+        if each.file is None and each.value and name in known() - set(_OF_OTHERS)
+    }
+
+
 def is_configured() -> bool:
     """Whether a tenant or a warehouse is set, rightly or not."""
     found = given()
@@ -321,10 +348,10 @@ def _complaints(error: ValidationError) -> str:
 def _complaint(problem: Mapping[str, Any]) -> str:
     fields = {_key(name, field): (name, field) for name, field in Settings.model_fields.items()}
     name, field = fields[str(problem["loc"][0])]
-    place = given().get(_variable(name), _NOTHING).place
+    there = given().get(_variable(name))
     ours = problem["type"] == "value_error"  # else the reason would be pydantic's words
     wanted = problem["ctx"]["error"] if ours else _wanted(field)
-    return f"{_variable(name)}: {wanted} is needed. Change it {place}"
+    return f"{_variable(name)}: {wanted} is needed{f'. Change it {there.place}' if there else ''}"
 
 
 def _wanted(field: FieldInfo) -> str:

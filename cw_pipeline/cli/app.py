@@ -10,6 +10,7 @@ from typing_extensions import override
 from cw_pipeline.cli.show import Group
 
 COMMANDS = {
+    "init": ("init", "Set it up: answer questions, try the answers, keep them"),
     "demo": ("demo", "See it work: a warehouse and a made-up tenant, in under a minute"),
     "sync": ("sync", "Bring the warehouse up to date"),
     "status": ("status", "How complete each table is, and what went wrong"),
@@ -82,9 +83,9 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # no
 def cli(*, verbose: bool) -> None:
     """Keep a Postgres warehouse in step with a ConnectWise PSA tenant.
 
-    Settings come from the environment and from .env (see .env.example). Without a tenant in CW_SITE
-    a made-up one is used, without a server in CW_WAREHOUSE_DSN one of the project's own: start with
-    `demo`.
+    Settings come from the environment and from .env (see .env.example); `init` asks for them. See
+    it work on made-up data with `demo`. Without CW_WAREHOUSE_DSN the warehouse is a PostgreSQL of
+    the project's own.
     """
     if verbose:
         import logging  # noqa: PLC0415 - rarely asked for

@@ -153,7 +153,7 @@ def _checked(
     with ExitStack() as stack:
         source = stack.enter_context(wiring.source(settings, policy=INTERACTIVE))
         tenant = Tenant(source, settings)
-        well = steps.take("network", lambda: _network(settings.site or "")) and tenant.check(steps)
+        well = steps.take("network", lambda: network(settings.site or "")) and tenant.check(steps)
         well = steps.take("warehouse", lambda: _warehouse(with_tables(settings, chosen))) and well
         if not well:
             return []
@@ -168,7 +168,7 @@ def _checked(
         return sorted(findings, key=lambda found: found.entity)
 
 
-def _network(site: str) -> str:
+def network(site: str) -> str:
     """Raises OSError saying which part of the way is closed."""
     from cw_pipeline.extract import Site  # noqa: PLC0415
 

@@ -178,7 +178,8 @@ def _farewell(seconds: float, *, elsewhere: bool) -> None:
     click.echo(f"\nDone in {seconds:.0f} s. Next:")
     if elsewhere:
         click.echo("  Your own settings were left alone; the demo is in a folder of its own.")
-        click.echo(f"  {cli_command('check')}    whether they are what they should be")
+        click.echo(f"  {cli_command('up', '--demo')}    Dagster's UI on the demo")
+        click.echo(f"  {cli_command('check')}    whether your own settings are what they should be")
         return
     click.echo(f"  {cli_command('up')}        Dagster's UI: runs, schedules, backfills")
     click.echo(f"  {cli_command('status')}    how complete each table is")

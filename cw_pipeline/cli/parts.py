@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli.configuration import read_settings
+from cw_pipeline.cli.configuration import demo_settings, read_settings
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
-def up(*, port: int) -> int:
+@click.option("--demo", is_flag=True, help="On a made-up tenant, whatever is configured.")
+def up(*, port: int, demo: bool) -> int:
     """Dagster's UI and daemon: schedules, runs, backfills.
 
-    What `dagster dev` does, with the warehouse and the tenant that are not configured put under it.
-    Runs until Ctrl-C.
+    What `dagster dev` does, with the project's own PostgreSQL where CW_WAREHOUSE_DSN is not set.
+    With --demo it goes on where `demo` left off. Runs until Ctrl-C.
     """
     from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.paths import PROJECT  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = read_settings().require_tenant()
     workspace = PROJECT / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.exists() else ["-m", _MODULE]
     command = [sys.executable, "-m", "dagster", "dev", *where, "--port", str(port)]
-    with ground.grounded(settings):
+    with ExitStack() as stack:
+        if demo:
+            stack.enter_context(demo_settings())
+            click.echo("MADE-UP DATA: what is configured is left alone.", err=True)
+        settings = Settings.read() if demo else read_settings().require_tenant()
+        stack.enter_context(ground.grounded(settings))
         click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
         return _run(command)
 

@@ -1,0 +1,285 @@
+"""`init`: asks for what is needed, tries it, and writes the settings file."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from zoneinfo import available_timezones
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from cw_pipeline.settings import Settings
+
+INTERRUPTED = 130
+OWN = "own"
+"""The answer that means the project's own PostgreSQL."""
+
+ASKED = (
+    "CW_SITE",
+    "CW_COMPANY",
+    "CW_PUBLIC_KEY",
+    "CW_PRIVATE_KEY",
+    "CW_CLIENT_ID",
+    "CW_WAREHOUSE_DSN",
+    "CW_TIME_ZONE",
+)
+_UNKNOWN_YET = {"CW_PUBLIC_KEY": "-", "CW_PRIVATE_KEY": "-", "CW_CLIENT_ID": "-"}
+
+
+@click.command()
+@click.option(
+    "--from-env",
+    is_flag=True,
+    help="Ask nothing: take what the environment has, of secrets also CW_..._FILE.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace other values that the file has.")
+def init(*, from_env: bool, overwrite: bool) -> int:
+    """Ask for what is needed, try it, and write the settings file.
+
+    Site, company, the API member's keys, the clientId, the warehouse and the time zone. Nothing is
+    written before ConnectWise and the warehouse have accepted them. The file is the project's
+    `.env` (or what CW_ENV_FILE names), for its owner alone; its other lines stay as they are.
+
+    Exits 0 when it is written, 2 if something is missing or not accepted.
+    """
+    with _settings_file() as (file, before):
+        try:
+            values = _taken_from_environment() if from_env else _asked(file, before)
+        except (click.Abort, EOFError):
+            if not sys.stdin.isatty():
+                raise click.UsageError(
+                    "nobody is here to answer: --from-env takes the settings from the environment"
+                ) from None
+            click.echo("\nNothing was written.", err=True)
+            return INTERRUPTED
+    replaced = [name for name, new in values.items() if before.get(name) not in (None, "", new)]
+    if replaced and not overwrite and not _may_replace(file, replaced, ask=not from_env):
+        click.echo("Nothing was written.", err=True)
+        return INTERRUPTED
+    _write(file, values)
+    return 0
+
+
+def machine_time_zone() -> str:
+    """The time zone that this machine is set to, as an IANA name; UTC if that cannot be told."""
+    known = available_timezones()
+    link = os.path.realpath("/etc/localtime").rpartition("/zoneinfo/")[2]
+    named = Path("/etc/timezone")
+    written = named.read_text(errors="replace").strip() if named.is_file() else ""
+    candidates = (os.environ.get("TZ", "").removeprefix(":"), link, written)
+    found = next((name for name in candidates if name in known), "UTC")
+    return "UTC" if found == "Etc/UTC" else found
+
+
+def with_password(address: str, password: str) -> str:
+    """A warehouse's address with a password put in, encoded as its form needs it."""
+    if "://" not in address:
+        escaped = password.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{address} password='{escaped}'"
+    encoded = quote(password, safe="")
+    if found := re.match(r"([^:/]+://[^@:/?]+)@", address):
+        return f"{found[1]}:{encoded}{address[found.end() - 1 :]}"
+    return f"{address}{'&' if '?' in address else '?'}password={encoded}"
+
+
+@contextmanager
+def _settings_file() -> Iterator[tuple[Path, dict[str, str]]]:
+    """The file to write, and what is in it. The one that CW_ENV_FILE names need not be there."""
+    from cw_pipeline.environment import (  # noqa: PLC0415 - see cli/__init__.py
+        NAMED_FILE,
+        path_from,
+        read_settings_file,
+        settings_file,
+    )
+
+    named = os.environ.get(NAMED_FILE, "").strip()
+    path = path_from(Path.cwd(), named) if named else settings_file()
+    if named and not path.exists():
+        os.environ[NAMED_FILE] = os.devnull  # else every look at the settings is refused
+    try:
+        yield path, read_settings_file(path)
+    finally:
+        if named:
+            os.environ[NAMED_FILE] = named
+
+
+def _taken_from_environment() -> dict[str, str]:
+    """What the environment has, once it was tried. Raises ConfigError that says what lacks."""
+    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
+    from cw_pipeline.settings import Settings, from_environment, missing  # noqa: PLC0415
+
+    if lacking := missing():
+        raise ConfigError(
+            f"not set in the environment: {', '.join(lacking)}. Nothing was written. Secrets may be"
+            " in files, as in CW_PRIVATE_KEY_FILE=/run/secrets/cw_private_key"
+        )
+    settings = Settings.read()
+    if not (_try_company(settings) and _try_keys(settings) and _try_warehouse(settings)):
+        raise ConfigError("not all of it was accepted, see above. Nothing was written")
+    return {"CW_TIME_ZONE": machine_time_zone(), **from_environment()}
+
+
+def _asked(file: Path, before: Mapping[str, str]) -> dict[str, str]:
+    """The answers to all questions, accepted. Raises click.Abort when the user gives up."""
+    click.echo(f"The answers go into {file}. Ctrl-C ends this, and nothing is written.\n")
+    questions = _Questions({**before, **os.environ})
+    questions.ask_until(questions.ask_place, _try_company, _UNKNOWN_YET)
+    questions.ask_until(questions.ask_keys, _try_keys)
+    questions.ask_until(questions.ask_warehouse, _try_warehouse)
+    questions.ask_until(questions.ask_time_zone, _try_time_zone)
+    click.echo()
+    return questions.answers()
+
+
+class _Questions:
+    """What there is, offered as answers; secrets without being shown."""
+
+    def __init__(self, there: Mapping[str, str]) -> None:
+        self._values = {name: there[name].strip() for name in ASKED if there.get(name)}
+        self._in_files = {name for name in ASKED if there.get(f"{name}_FILE")}
+
+    def answers(self) -> dict[str, str]:
+        """The settings to write: an answer goes before the file that held it until now."""
+        emptied = {f"{name}_FILE": "" for name in self._in_files & self._values.keys()}
+        return {name: self._values[name] for name in ASKED if name in self._values} | emptied
+
+    def ask_until(
+        self,
+        ask: Callable[[], None],
+        accepted: Callable[[Settings], bool],
+        unknown_yet: Mapping[str, str] | None = None,
+    ) -> None:
+        """Asks until the answers are accepted."""
+        from cw_pipeline.errors import ConfigError  # noqa: PLC0415
+        from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+        while True:
+            before = dict(self._values)
+            try:
+                ask()
+                if accepted(Settings.of({**self._values, **(unknown_yet or {})})):
+                    return
+            except ConfigError as error:
+                click.echo(f"✗ {error}")
+                self._values = before  # or Enter would keep what makes no sense
+
+    def ask_place(self) -> None:
+        self._ask("CW_SITE", "ConnectWise site, such as na.myconnectwise.net or psa.example.com")
+        self._ask("CW_COMPANY", "Company id, as on the login page")
+
+    def ask_keys(self) -> None:
+        click.echo("\nThe keys of an API member (System > Members > API Members > API Keys):")
+        self._ask("CW_PUBLIC_KEY", "Public key", hidden=True)
+        self._ask("CW_PRIVATE_KEY", "Private key", hidden=True)
+        self._ask("CW_CLIENT_ID", "clientId of your integration, a GUID")
+
+    def ask_warehouse(self) -> None:
+        from cw_pipeline.address import describe_address, parse_address  # noqa: PLC0415
+
+        click.echo(
+            "\nThe warehouse, as postgresql://user@host:5432/database; the password is asked for"
+            f" next.\n`{OWN}` takes a PostgreSQL of the project's own, started when it is needed."
+        )
+        before = self._values.get("CW_WAREHOUSE_DSN")
+        self._ask("CW_WAREHOUSE_DSN", "Warehouse")
+        address = self._values.get("CW_WAREHOUSE_DSN", "")
+        if address == OWN:
+            del self._values["CW_WAREHOUSE_DSN"]
+        elif address != before:
+            found = parse_address(address)
+            if "user" in found and "password" not in found:
+                text = f"Password for {describe_address(address)} (hidden, Enter for none)"
+                password = click.prompt(text, hide_input=True, default="", show_default=False)
+                if password:
+                    self._values["CW_WAREHOUSE_DSN"] = with_password(address, password)
+
+    def ask_time_zone(self) -> None:
+        self._values.setdefault("CW_TIME_ZONE", machine_time_zone())
+        click.echo()
+        self._ask("CW_TIME_ZONE", "Time zone of the reports")
+
+    def _ask(self, name: str, text: str, *, hidden: bool = False) -> None:
+        there = name in self._values or name in self._in_files
+        is_secret = hidden or name in ("CW_CLIENT_ID", "CW_WAREHOUSE_DSN")
+        hints = [
+            *(["hidden"] if hidden else []),
+            *(["Enter keeps it"] if is_secret and there else []),
+        ]
+        answer = click.prompt(
+            f"{text} ({', '.join(hints)})" if hints else text,
+            hide_input=hidden,
+            default=("" if there else None) if is_secret else self._values.get(name),
+            show_default=not is_secret,
+        )
+        if answer.strip():
+            self._values[name] = answer.strip()
+
+
+def _try_company(settings: Settings) -> bool:
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps, network  # noqa: PLC0415
+    from cw_pipeline.extract import INTERACTIVE  # noqa: PLC0415
+
+    steps = Steps(silent=False)
+    if not steps.take("network", lambda: network(settings.site or "")):
+        return False
+    with wiring.source(settings, policy=INTERACTIVE) as source:
+        return steps.take("company", lambda: str(source.discover().get("CompanyName") or "known"))
+
+
+def _try_keys(settings: Settings) -> bool:
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps, Tenant  # noqa: PLC0415
+    from cw_pipeline.extract import INTERACTIVE  # noqa: PLC0415
+
+    with wiring.source(settings, policy=INTERACTIVE) as source:
+        return Tenant(source, settings).check(Steps(silent=False))
+
+
+def _try_warehouse(settings: Settings) -> bool:
+    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps  # noqa: PLC0415
+    from cw_pipeline.database import describe_server  # noqa: PLC0415
+
+    if settings.warehouse_dsn is None:
+        click.echo("✓ warehouse: a PostgreSQL of the project's own")
+        return True
+    return Steps(silent=False).take("warehouse", lambda: describe_server(wiring.dsn(settings)))
+
+
+def _try_time_zone(settings: Settings) -> bool:
+    return bool(settings.time_zone)
+
+
+def _may_replace(file: Path, names: list[str], *, ask: bool) -> bool:
+    """Whether other values may go. Raises ConfigError where nobody can be asked."""
+    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
+
+    others = f"{file} has other values for {', '.join(names)}"
+    if not ask:
+        raise ConfigError(f"{others}: --overwrite replaces them. Nothing was written")
+    return click.confirm(f"{others}. Replace them?")
+
+
+def _write(file: Path, values: Mapping[str, str]) -> None:
+    from cw_pipeline.environment import write_settings_file  # noqa: PLC0415
+    from cw_pipeline.paths import cli_command  # noqa: PLC0415
+
+    write_settings_file(file, values)
+    click.echo(f"✓ {file} is written, for its owner alone to read.")
+    for name, value in values.items():
+        if os.environ.get(name, value).strip() not in ("", value):
+            click.echo(f"! {name} of the environment is another one, and goes before the file")
+    click.echo(
+        f"\nNext:\n  {cli_command('check')}    what the API member may read"
+        f"\n  {cli_command('sync')}    the first load"
+        f"\n  {cli_command('up')}    Dagster's UI, schedules and backfills"
+    )
