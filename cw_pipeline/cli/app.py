@@ -10,9 +10,9 @@ from typing_extensions import override
 from cw_pipeline.cli.show import Group
 
 COMMANDS = {
-    "init": ("init", "Set it up: answer questions, try the answers, keep them"),
     "demo": ("demo", "See it work: a warehouse and a made-up tenant, in under a minute"),
     "sync": ("sync", "Bring the warehouse up to date"),
+    "init": ("init", "Set it up: answer questions, try the answers, keep them"),
     "status": ("status", "How complete each table is, and what went wrong"),
     "check": ("check", "Find out what keeps it from working, and how to mend it"),
     "reconcile": ("reconcile", "Prove that warehouse and tenant hold the same, and mend it"),
