@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from cw_pipeline.ddl import patiently
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load.copy import copy
 from cw_pipeline.load.retype import add_column, kind_of, retype
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from cw_pipeline.ddl import Attempt
     from cw_pipeline.load.warehouse import Warehouse
     from cw_pipeline.model import Row
 
@@ -103,11 +106,16 @@ class ReportTable:
     def fitted(self, entity: Entity) -> Entity:
         """Makes the table have the entity's columns: the entity with the kinds they have there.
 
-        A column that was retyped becomes text, which holds both.
+        A column that was retyped becomes text, which holds both. Who reads the table meanwhile does
+        not wait for us, see `ddl`.
         """
+        what = f"bringing {self._tenant}.{entity.table} up to date"
+        return patiently(partial(self._fitted, entity), self._warehouse.connection, what)
+
+    def _fitted(self, entity: Entity, attempt: Attempt) -> Entity:
         table = (self._tenant, entity.table)
         columns = []
-        with self._warehouse.fenced(self._run_id) as connection:
+        with self._warehouse.fenced(self._run_id) as connection, attempt.brief(connection):
             connection.execute(_said(_CREATE, table=sql.Identifier(*table)))
             for column in entity.columns:
                 stored = kind_of(connection, table, column.name)
