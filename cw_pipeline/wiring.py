@@ -192,7 +192,7 @@ def connected(
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
         gate = Gate(budget.grant, budget.announce)
         api = stack.enter_context(source(settings, gate, policy))
-        with store.connection() as connection:
+        with store.transaction() as connection:
             claim(connection, store.tenant, tenant(settings))
         hide_stored(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))

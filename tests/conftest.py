@@ -287,14 +287,9 @@ def _wait_for(port: int) -> None:
 
 
 @pytest.fixture
-def pooled_dsn(dsn: str) -> Iterator[str]:
-    """The URL of this test's own warehouse through PgBouncer in transaction mode."""
-    from tests.pooler import pooled, program  # noqa: PLC0415 - of few tests' concern
-
-    if program() is None:
-        pytest.skip("no pgbouncer on this machine")
-    with pooled(dsn) as url:
-        yield url
+def pooled_dsn(dsn: str, pooler: Pooler) -> str:
+    """The address of this test's own warehouse through the pooler."""
+    return pooler.through(dsn)
 
 
 @pytest.fixture

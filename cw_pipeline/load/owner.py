@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,35 +13,31 @@ from cw_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_TOLD = re.compile(r"ConnectWise tenant (\S+)")
-
 
 def claim(connection: Connection[Any], schema: str, tenant: str) -> None:
-    """Notes in the schema's comment which tenant it holds: `company@host`.
+    """Notes which tenant a schema holds: `company@host`. In the caller's transaction.
 
-    Raises ConfigError if it holds another one.
+    The schema's comment says it too, for people, where the role may write it. Raises ConfigError if
+    the schema holds another tenant.
     """
-    held = _holder(connection, schema)
-    if held is None:
-        told = f"ConnectWise tenant {tenant}, kept by cw_pipeline"
-        comment = sql.SQL("comment on schema {} is {}")
-        try:
-            connection.execute(comment.format(sql.Identifier(schema), sql.Literal(told)))
-        except psycopg.errors.InsufficientPrivilege:
-            return  # the schema was made by somebody else, who may say whose it is
-    elif held != tenant:
-        raise ConfigError(
-            f"the schema {schema} holds the ConnectWise tenant {held}, and the settings name"
-            f" {tenant}. Set CW_SCHEMA to another name, or CW_WAREHOUSE_DSN to another database. If"
-            f" it is the same tenant at a new address, run in the warehouse: comment on schema"
-            f" {schema} is null"
-        )
-
-
-def _holder(connection: Connection[Any], schema: str) -> str | None:
     row = connection.execute(
-        "select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = %s",
-        [schema],
+        "select tenant from cw_sync.schema_owner where schema = %s", [schema]
     ).fetchone()
-    found = _TOLD.match(row[0]) if row and row[0] else None
-    return found[1].rstrip(",") if found else None
+    if row is None:
+        connection.execute(
+            "insert into cw_sync.schema_owner (schema, tenant) values (%s, %s)", [schema, tenant]
+        )
+        comment = sql.SQL("comment on schema {} is {}").format(
+            sql.Identifier(schema),
+            sql.Literal(f"ConnectWise tenant {tenant}, kept by cw_pipeline"),
+        )
+        # The schema may be made by an administrator, and only its owner may comment on it.
+        with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+            connection.execute(comment)
+    elif row[0] != tenant:
+        raise ConfigError(
+            f"the schema {schema} holds the ConnectWise tenant {row[0]}, and the settings name"  # noqa: S608 - it is told, not run
+            f" {tenant}. Set CW_SCHEMA to another name, or CW_WAREHOUSE_DSN to another database. If"
+            " it is the same tenant at a new address, run in the warehouse: delete from"
+            f" cw_sync.schema_owner where schema = '{schema}'"
+        )

@@ -191,7 +191,7 @@ def test_a_wrong_password_is_said_at_once_and_shown_nowhere(
 
 def test_why_a_pooler_refuses_an_address_with_options_is_said(pooled_dsn: str) -> None:
     with pytest.raises(WarehouseError, match=r"PgBouncer refuses the `options`"):
-        connect(f"{pooled_dsn}&options=-c%20geqo%3Doff")
+        connect(f"{pooled_dsn} options='-c geqo=off'")
 
 
 class TestLimits:

@@ -77,11 +77,20 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " cw_sync.next_run_id; alter table cw_sync.run alter run_id add generated always as"
             " identity (start 7); insert into cw_sync.run (tenant, entity, kind) values"
             " ('connectwise', 'service/tickets', 'refresh'); drop table cw_sync.row_change;"
+            " drop table cw_sync.schema_owner; comment on schema connectwise is"
+            " 'ConnectWise tenant acme@psa.example.com, kept by cw_pipeline'; create sequence"
+            " connectwise.ids owned by connectwise.service_boards.id; alter table"
+            " connectwise.service_boards alter id set default nextval('connectwise.ids');"
             " update cw_sync.migration set version_num = '0006'"
         )
     migrate(empty_dsn, "connectwise", SOME)
     assert columns(empty_dsn) == newest
     assert asked(empty_dsn, "select nextval('cw_sync.next_run_id')") == [(8,)]
+    assert asked(empty_dsn, "select * from cw_sync.schema_owner") == [
+        ("connectwise", "acme@psa.example.com")
+    ]
+    counted = "select count(*) from pg_class where relkind = 'S' and relname = 'ids'"
+    assert asked(empty_dsn, counted) == [(0,)], "ids are ConnectWise's"
     ((version,),) = asked(empty_dsn, "select version_num from cw_sync.migration")
     files = {path.name.partition("_")[0] for path in (SQL / "migrations/versions").glob("0*.py")}
     assert version == max(files)

@@ -16,6 +16,7 @@ from cw_pipeline.extract import Policy
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID
 from cw_pipeline.sync import Plan, sync_all
+from tests.hostile import make_hostile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Report
     from cw_pipeline.passes.engine import Engine
     from cw_pipeline.simulator import Simulator, Tenant
+    from tests.conftest import Server
 
 HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
 
@@ -91,3 +93,17 @@ class Story:
 def story(dsn: str, simulator: Simulator, tenant: Tenant) -> Story:
     """An empty tenant and an empty warehouse."""
     return Story(dsn, simulator, tenant)
+
+
+@pytest.fixture
+def hostile_story(story: Story, server: Server, dsn: str) -> Story:
+    """A story in a warehouse whose defaults are all otherwise than they are meant."""
+    make_hostile(server, dsn)
+    return story
+
+
+@pytest.fixture
+def pooled_hostile_story(hostile_story: Story, pooled_dsn: str) -> Story:
+    """The same through a pooler."""
+    hostile_story.dsn = pooled_dsn
+    return hostile_story
