@@ -20,6 +20,7 @@ Edit = tuple[str, str, str]
 
 SOAK = "tests/chaos/test_soak.py"
 KILLS = "tests/chaos/test_kills.py"
+LEASE = "tests/integration/test_lease.py"
 WINDOW = "tests/story/test_sync_window.py"
 _COPIED = ("cw_pipeline", "sql", "tests", "pyproject.toml")
 
@@ -294,8 +295,61 @@ MUTANTS = (
     ),
     Mutant(
         "two runners of one entity at once",
-        (("load/warehouse.py", "    if not (row and row[0]):\n", "    if not row:\n"),),
+        (
+            (
+                "load/lease.py",
+                "            and o.run_id <> all(%(dead)s)\n",
+                "            and false\n",
+            ),
+            (
+                "load/lease.py",
+                "    where l.expires_at not between clock_timestamp()",
+                "    where true or l.expires_at not between clock_timestamp()",
+            ),
+        ),
         ("tests/story/test_holds.py",),
+    ),
+    Mutant(
+        "a batch is loaded without a lease",
+        (("load/merge.py", "select cw_sync.fence(%s), ", "select %s::bigint, "),),
+        (LEASE,),
+    ),
+    Mutant(
+        "a run writes beside its batches without a lease",
+        (("load/lease.py", '"select cw_sync.fence(%s)"', '"select %s::bigint"'),),
+        (LEASE,),
+    ),
+    Mutant(
+        "a lease is not renewed",
+        (("load/lease.py", "        if not held and not released:\n", "        if held:\n"),),
+        (LEASE,),
+    ),
+    Mutant(
+        "a lease ends by the taker's idea of how long it lasts",
+        (
+            (
+                "load/lease.py",
+                "o.expires_at between clock_timestamp() and clock_timestamp() + o.span",
+                "o.taken_at > clock_timestamp() - %(span)s",
+            ),
+            (
+                "load/lease.py",
+                "l.expires_at not between clock_timestamp() and clock_timestamp() + l.span",
+                "l.taken_at <= clock_timestamp() - %(span)s",
+            ),
+        ),
+        (LEASE,),
+    ),
+    Mutant(
+        "a batch that stands still keeps its lease",
+        (
+            (
+                "load/lease.py",
+                "self._try(asked) if self._ask(_END_STALLED, asked) else None",
+                "None",
+            ),
+        ),
+        (LEASE,),
     ),
     Mutant(
         "Retry-After is not obeyed",
