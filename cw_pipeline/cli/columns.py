@@ -11,14 +11,13 @@ from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from cw_pipeline.load.promotions import Drifted
-    from cw_pipeline.model import Entity
 
 KINDS = ("text", "bigint", "numeric", "boolean", "timestamptz", "date", "jsonb")
 
 
 @click.group(cls=show.Group, context_settings={"help_option_names": ["-h", "--help"]})
 def columns() -> None:
-    """Fields that came back and that no column holds.
+    """Fields that ConnectWise has sent and that have no column.
 
     Their values are kept in `_extra` from the first record on.
     """
@@ -28,15 +27,16 @@ def columns() -> None:
 @click.option("--entity", help="Of this entity only.")
 @show.as_json
 def list_(entity: str | None, *, json_: bool) -> None:
-    """What came back and is not as the catalog says."""
+    """Fields that ConnectWise has sent and that are not as the catalog says."""
     from cw_pipeline.promote import drift  # noqa: PLC0415 - see cli/__init__.py
 
+    wanted = store.meant(entity)
     with store.warehouse() as warehouse:
-        found = [one for one in drift(warehouse) if entity in (None, one.entity)]
+        found = [one for one in drift(warehouse) if wanted is None or one.entity == wanted]
     if json_:
         show.print_json(found)
     elif not found:
-        click.echo("Everything that came back has its column.")
+        click.echo("Every field that ConnectWise has sent has a column.")
     else:
         heads = ("entity ", "field ", "what ", "since ", "last seen ", "for example ")
         show.table(heads, [_row(one) for one in found])
@@ -55,10 +55,11 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
     the narrowest that holds all stored values exactly; an object gives a column for each value in
     it. A promoted column gets a wider type by promoting it again with --type.
     """
+    from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.model import Kind  # noqa: PLC0415
     from cw_pipeline.promote import promote as made  # noqa: PLC0415
 
-    chosen = _entity(entity)
+    chosen = CATALOG[store.meant(entity) or ""]
     with store.warehouse() as warehouse:
         promotions = made(warehouse, chosen, field, Kind(kind) if kind else None)
     if json_:
@@ -67,19 +68,6 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
     for one in promotions:
         told = f"{one.table}.{one.column} ({one.kind}): {count(one.rows, 'row')} filled"
         click.echo(told)
-
-
-def _entity(name: str) -> Entity:
-    from cw_pipeline.catalog import select  # noqa: PLC0415
-    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
-
-    try:
-        (chosen,) = select(name)
-    except ConfigError as error:
-        raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
-    except ValueError as error:
-        raise click.UsageError(f"{name}: name one entity") from error
-    return chosen
 
 
 def _row(one: Drifted) -> tuple[str, ...]:

@@ -33,8 +33,9 @@ def list_(entity: str | None, *, json_: bool) -> None:
     """What is not in the warehouse, and why."""
     from cw_pipeline.load.letters import open_letters  # noqa: PLC0415 - see cli/__init__.py
 
+    wanted = store.meant(entity)
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        letters = open_letters(connection, warehouse.tenant, entity)
+        letters = open_letters(connection, warehouse.tenant, wanted)
     if json_:
         show.print_json(letters)
     elif not letters:
@@ -79,7 +80,8 @@ def replay(letter_ids: tuple[int, ...], *, json_: bool) -> int:
         for letter_id, outcome in tried(engine, letter_ids or None):
             outcomes.append((letter_id, outcome))
             if not json_:
-                click.echo(f"{letter_id}: {outcome}")
+                missing = "there is no open dead letter with this id"
+                click.echo(f"{letter_id}: {missing if outcome == 'not open' else outcome}")
     if json_:
         show.print_json([{"id": own, "outcome": outcome} for own, outcome in outcomes])
     elif not outcomes:

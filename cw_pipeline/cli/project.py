@@ -38,7 +38,7 @@ def migrate(*, reader: bool) -> None:
         tables = count(len(wiring.entities(settings)), "entity", "entities")
     schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
-    click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} made anew.")
+    click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} created or replaced.")
     if role:
         click.echo(f"Role {role} may read {schema}: grant it to the users of your BI tools.")
 

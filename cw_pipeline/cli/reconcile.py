@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option(
     "--apply-deletes", is_flag=True, help="Delete what is gone, however much it is, this once."
 )
-@click.option("--list-deletes", is_flag=True, help="List the rows that were kept; ask nobody.")
+@click.option(
+    "--list-deletes", is_flag=True, help="List the rows that were kept, without asking ConnectWise."
+)
 @click.option(
     "--reread", is_flag=True, help="Read the next slice of each list again, whatever stamps say."
 )
@@ -75,7 +77,7 @@ def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
     if json_:
         show.print_json({"candidates": kept})
     elif not kept:
-        click.echo("No rows were kept from deletion.")
+        click.echo("No rows are kept that the source no longer lists.")
     else:
         heads = ("entity ", "parent", "id", "missed since ", "kept because ")
         show.table(heads, [_candidate(row) for row in kept])
@@ -112,8 +114,9 @@ def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int
         show.print_json({"audits": audits})
     else:
         for audit in audits:
-            told = "" if audit.failure else f"{audit.source_rows or 0:,} read again"
-            click.echo(f"{audit.entity}: {audit.detail or told}, {audit.drift:,} had drifted")
+            told = "" if audit.failure else f"{count(audit.source_rows, 'record')} read again"
+            changed = f"{audit.drift:,} had changed although lastUpdated had not moved"
+            click.echo(f"{audit.entity}: {audit.detail or told}, {changed}")
     return 1 if any(audit.failure for audit in audits) else 0
 
 
@@ -151,7 +154,7 @@ def line(audit: Audit) -> str:
         "missing": audit.missing,
         "stale": audit.stale,
         "no longer listed": audit.extra,
-        "healed": audit.healed,
+        "repaired": audit.healed,
         "deleted": audit.deleted,
     }
     parts = [f"{number:,} {what}" for what, number in found.items() if number]
@@ -163,10 +166,10 @@ def line(audit: Audit) -> str:
 def summary(audits: Sequence[Audit]) -> str:
     """All audits in a line."""
     proven = sum(audit.proven for audit in audits)
-    healed = sum(audit.healed for audit in audits)
+    repaired = sum(audit.healed for audit in audits)
     deleted = sum(audit.deleted for audit in audits)
     rows = sum(audit.warehouse_rows or 0 for audit in audits)
     return (
         f"{proven} of {count(len(audits), 'entity', 'entities')} proven equal,"
-        f" {count(rows, 'row')}; {healed:,} healed, {deleted:,} marked deleted"
+        f" {count(rows, 'row')}; {repaired:,} repaired, {deleted:,} marked deleted"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 from cw_pipeline.cli.configuration import read_settings
 
 if TYPE_CHECKING:
@@ -23,3 +25,22 @@ def warehouse() -> Iterator[Warehouse]:
         migrate(wiring.dsn(settings), settings.schema_, [])
         with wiring.warehouse(settings) as opened:
             yield opened
+
+
+def meant(entity: str | None) -> str | None:
+    """The name of the entity that a name or a table means; None if none is given.
+
+    Raises click.UsageError for what is none, lest "nothing found" be said of a misspelled one.
+    """
+    from cw_pipeline.catalog import select  # noqa: PLC0415
+    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
+
+    if entity is None or entity.startswith("system/reports/"):
+        return entity
+    try:
+        (chosen,) = select(entity)
+    except ConfigError as error:
+        raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
+    except ValueError as error:
+        raise click.UsageError(f"{entity!r} means several entities: name one") from error
+    return chosen.name

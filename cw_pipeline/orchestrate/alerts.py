@@ -1,4 +1,4 @@
-"""Alerts: a message when something goes wrong, and one when it is well again.
+"""Alerts: a message when something goes wrong, and one when it is resolved.
 
 Not Dagster's own sensors for Slack, Teams and e-mail: each knows its one service and failed runs
 alone, and would write for every refresh of a night, four times an hour. This one remembers what it
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from cw_pipeline.model import Entity
 from cw_pipeline.orchestrate.post import send
 from cw_pipeline.orchestrate.troubles import Found, Trouble, troubles
+from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
 
 SENSOR = "alerts"
@@ -41,7 +42,7 @@ def alert_sensor(settings: Settings, entities: Sequence[Entity]) -> dg.SensorDef
         name=SENSOR,
         description=(
             "Tells the addresses of CW_ALERT_URLS, once each, when a run or an entity fails, a"
-            " check is an error or data is older than promised, and when it is well again."
+            " check is an error or data is older than promised, and when it is resolved."
         ),
         minimum_interval_seconds=_EVERY,
         default_status=on,
@@ -62,7 +63,7 @@ def alert_sensor(settings: Settings, entities: Sequence[Entity]) -> dg.SensorDef
                 context.log.warning("CW_ALERT_URLS: address %s did not take the alert", place)
         return dg.SensorResult(
             cursor=json.dumps(remembered(told, found)),
-            skip_reason=f"{len(new)} new, {len(well)} well again, {len(told) - len(well)} known",
+            skip_reason=_summary(new, well, len(told) - len(well)),
         )
 
     return alerts
@@ -93,9 +94,14 @@ def _secrets(settings: Settings) -> Iterator[str]:
 
 
 def _title(new: Mapping[str, Trouble], well: Mapping[str, float], tenant: str) -> str:
-    parts = [f"{len(new)} wrong"] if new else []
-    parts += [f"{len(well)} well again"] if well else []
-    return f"cw_pipeline {tenant}: {', '.join(parts)}"
+    return f"cw_pipeline {tenant}: {_summary(new, well)}"
+
+
+def _summary(new: Mapping[str, Trouble], well: Mapping[str, float], known: int = 0) -> str:
+    parts = [count(len(new), "new incident")] if new else []
+    parts += [f"{len(well)} resolved"] if well else []
+    parts += [f"{known} still open"] if known else []
+    return ", ".join(parts) or "nothing new"
 
 
 def _words(

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 _UNKNOWN = (
-    "CW_ALERT_URLS: address {} is none that can be sent to. Write them as apprise does, such as"
-    " slack://TOKEN_A/TOKEN_B/TOKEN_C/#channel, workflows://host/workflow/signature or"
-    " mailtos://user:password@host?to=someone@example.com, with commas between them"
+    "CW_ALERT_URLS: address {} is not a notification URL that this program knows. Write it for"
+    " example as slack://TOKEN_A/TOKEN_B/TOKEN_C/#channel, workflows://host/workflow/signature or"
+    " mailtos://user:password@host?to=someone@example.com, and separate several with commas"
 )
 
 

@@ -85,9 +85,10 @@ class ChildrenPass:
             self.work.report.warnings.append(kept([own for _, own in self.kept], why))
 
     def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
-        """Parents that are gone are none to wait for; if they are there, the list itself is not.
+        """Marks parents whose children answered 404 as read: they are gone.
 
-        Raises SourceMissing: a 404 is never "no children".
+        If every parent answered 404 and one of them still exists, the list itself is missing:
+        raises SourceMissing, because a 404 never means "no children".
         """
         if not self.missing:
             return

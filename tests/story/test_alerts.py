@@ -100,7 +100,7 @@ def test_an_entity_that_fails_is_told_once_and_when_it_is_well_again(watch: Watc
     stage.story.simulator.role.forbid("/service/tickets")
     failed = stage.run(mode="incremental")
     (text,) = watch.tick()
-    assert "cw_pipeline connectwise: 1 wrong" in text  # not the run beside its one entity
+    assert "cw_pipeline connectwise: 1 new incident" in text  # not the run beside its one entity
     assert "check sync_ok of connectwise.service_tickets" in text
     assert "security role" in text
     assert f"http://dagster.example:3000/runs/{failed.run_id}" in text
@@ -109,7 +109,7 @@ def test_an_entity_that_fails_is_told_once_and_when_it_is_well_again(watch: Watc
     stage.story.simulator.role.allow("/service/tickets")
     stage.run(mode="incremental")
     (text,) = watch.tick()
-    assert "1 well again" in text
+    assert "1 resolved" in text
     assert "check sync_ok of connectwise.service_tickets, wrong since" in text
     assert watch.tick() == []
 
@@ -119,7 +119,7 @@ def test_what_many_suffer_from_is_one_message(watch: Watch) -> None:
     watch.stage.story.simulator.keys = keys.__class__("demo", "public", "other", "x")
     watch.stage.run(mode="incremental")
     (text,) = watch.tick()
-    assert "4 wrong" in text
+    assert "4 new incidents" in text
     assert text.count("CW_PRIVATE_KEY") == 1
 
 

@@ -56,6 +56,9 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["--verbos", "status"], "There is no option --verbos; did you mean '--verbose'?"),
         (["sync", "-q"], "There is no option -q; `--help` lists them"),
         (["sync", "servce/*"], "did you mean 'service/*'?"),
+        (["dead-letters", "list", "--entity", "service/tickts"], "mean 'service/tickets'?"),
+        (["columns", "list", "--entity", "service/*"], "means several entities: name one"),
+        (["columns", "promote", "service/tickts", "field"], "mean 'service/tickets'?"),
     ],
 )
 def test_a_misspelled_word_is_a_usage_error_that_says_what_was_meant(
