@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
 
 CHAOS = 5
 """Histories of the chaos suite in a run that does not say how many."""
+
+
+# A deadline for each example would fail whatever shares its machine with something else.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
