@@ -48,8 +48,9 @@ def warehouse(tmp_path: Path) -> Iterator[str]:
             publish(server.dsn(), tenant)
             with Warehouse(server.dsn(), tenant), psycopg.connect(server.dsn()) as connection:
                 connection.execute(
-                    "insert into cw_sync.run (tenant, entity, kind, started_at, status)"
-                    " values (%s, 'service/boards', 'refresh', now(), 'done')",
+                    "insert into cw_sync.run (run_id, tenant, entity, kind, started_at, status)"
+                    " values (nextval('cw_sync.next_run_id'), %s, 'service/boards', 'refresh',"
+                    " now(), 'done')",
                     [tenant],
                 )
         yield server.dsn()

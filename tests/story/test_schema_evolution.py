@@ -17,6 +17,7 @@ from cw_pipeline.errors import ConfigError, EntityBusy, WarehouseError
 from cw_pipeline.load import migrate
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.promote import drift, promote
+from cw_pipeline.simulator import CLIENT_ID
 from cw_pipeline.sync import Plan
 
 if TYPE_CHECKING:
@@ -274,7 +275,16 @@ def test_the_command_lists_what_is_new_and_promotes_it(
 ) -> None:
     fill(tenant, 5)
     story.one(TICKETS)
-    monkeypatch.setenv("CW_WAREHOUSE_DSN", story.dsn)
+    tenant_settings = {
+        "SITE": story.simulator.url,
+        "COMPANY": "demo",
+        "PUBLIC_KEY": "public",
+        "PRIVATE_KEY": "private",
+        "CLIENT_ID": CLIENT_ID,
+        "WAREHOUSE_DSN": story.dsn,
+    }
+    for name, value in tenant_settings.items():
+        monkeypatch.setenv(f"CW_{name}", value)
     assert main(["columns", "list"]) == 0
     assert "mood" in capsys.readouterr().out
     assert main(["columns", "promote", TICKETS, "mood"]) == 0
