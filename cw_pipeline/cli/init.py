@@ -65,6 +65,9 @@ def init(*, from_env: bool, overwrite: bool) -> int:
         click.echo("Nothing was written.", err=True)
         return INTERRUPTED
     _write(file, values)
+    if not from_env:
+        _tell_of_others(values)
+    _tell_what_is_next()
     return 0
 
 
@@ -122,7 +125,7 @@ def _taken_from_environment() -> dict[str, str]:
             " in files, as in CW_PRIVATE_KEY_FILE=/run/secrets/cw_private_key"
         )
     settings = Settings.read()
-    if not (_try_company(settings) and _try_keys(settings) and _try_warehouse(settings)):
+    if not (_try_network(settings) and _try_keys(settings) and _try_warehouse(settings)):
         raise ConfigError("not all of it was accepted, see above. Nothing was written")
     return {"CW_TIME_ZONE": machine_time_zone(), **from_environment()}
 
@@ -223,14 +226,20 @@ class _Questions:
             self._values[name] = answer.strip()
 
 
+def _try_network(settings: Settings) -> bool:
+    from cw_pipeline.cli.check import Steps, network  # noqa: PLC0415
+
+    return Steps(silent=False).take("network", lambda: network(settings.site or ""))
+
+
 def _try_company(settings: Settings) -> bool:
     from cw_pipeline import wiring  # noqa: PLC0415
-    from cw_pipeline.cli.check import Steps, network  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps  # noqa: PLC0415
     from cw_pipeline.extract import INTERACTIVE  # noqa: PLC0415
 
-    steps = Steps(silent=False)
-    if not steps.take("network", lambda: network(settings.site or "")):
+    if not _try_network(settings):
         return False
+    steps = Steps(silent=False)
     with wiring.source(settings, policy=INTERACTIVE) as source:
         return steps.take("company", lambda: str(source.discover().get("CompanyName") or "known"))
 
@@ -271,13 +280,21 @@ def _may_replace(file: Path, names: list[str], *, ask: bool) -> bool:
 
 def _write(file: Path, values: Mapping[str, str]) -> None:
     from cw_pipeline.environment import write_settings_file  # noqa: PLC0415
-    from cw_pipeline.paths import cli_command  # noqa: PLC0415
 
     write_settings_file(file, values)
     click.echo(f"✓ {file} is written, for its owner alone to read.")
+
+
+def _tell_of_others(values: Mapping[str, str]) -> None:
+    """Names what the environment has, too: it would go before what was just answered."""
     for name, value in values.items():
         if os.environ.get(name, value).strip() not in ("", value):
             click.echo(f"! {name} of the environment is another one, and goes before the file")
+
+
+def _tell_what_is_next() -> None:
+    from cw_pipeline.paths import cli_command  # noqa: PLC0415
+
     click.echo(
         f"\nNext:\n  {cli_command('check')}    what the API member may read"
         f"\n  {cli_command('sync')}    the first load"
