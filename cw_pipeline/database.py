@@ -24,7 +24,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 from typing_extensions import override
 
-from cw_pipeline.address import describe_address, parse_address, passwords, redact
+from cw_pipeline.address import parse_address, passwords, redact
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.paths import cli_command
 
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
     from psycopg import Connection
-
-__all__ = (
-    "CONNECTIONS_NEEDED",
-    "OLDEST_SERVER",
-    "Pool",
-    "Session",
-    "connect",
-    "create_schemas",
-    "describe_address",
-    "describe_server",
-    "parse_address",
-    "sqlalchemy_transaction",
-    "transaction",
-)
 
 OLDEST_SERVER = 15
 """The major version that the state schema needs: `unique … nulls not distinct` came with it."""
