@@ -215,7 +215,8 @@ def debian(folder: Path) -> Iterator[Root]:
     mirror = os.environ.get("CW_TEST_DEBIAN", "http://deb.debian.org/debian")
     packages = "--include=python3,python3-venv,ca-certificates"
     command = ["debootstrap", "--variant=minbase", packages, "trixie", str(folder), mirror]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=quiet)
     for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"):
         if Path(name).exists():
             shutil.copy(name, folder / name[1:])
