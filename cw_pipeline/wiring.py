@@ -26,7 +26,7 @@ from cw_pipeline.extract import (
     refuse_cookies,
     trust,
 )
-from cw_pipeline.load import Warehouse, migrate
+from cw_pipeline.load import Warehouse, migrate, overview
 from cw_pipeline.load.owner import claim
 from cw_pipeline.normalize.private import Privacy
 from cw_pipeline.passes.engine import Engine, Limits
@@ -89,6 +89,18 @@ def entities(settings: Settings) -> list[Entity]:
         *_attached("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
     )
     return [*chosen, *(CATALOG[name] for name in attached if name not in known)]
+
+
+def wanted(settings: Settings) -> list[str]:
+    """The names of all that the settings keep up to date, reports too. Raises ConfigError."""
+    names = [entity.name for entity in entities(settings)]
+    return [*names, *(f"system/reports/{name}" for name in reports(settings))]
+
+
+def remember_wanted(settings: Settings) -> None:
+    """Stores that, so that what is no longer named makes no table look old."""
+    with warehouse(settings) as store, store.transaction() as connection:
+        overview.remember_wanted(connection, store.tenant, wanted(settings))
 
 
 def _attached(

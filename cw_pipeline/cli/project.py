@@ -33,6 +33,7 @@ def migrate(*, reader: bool) -> None:
 
     with ground.warehoused(read_settings()) as settings:
         wiring.migrated(settings)
+        wiring.remember_wanted(settings)
         made = wiring.published(settings)
         role = grant_reader(wiring.dsn(settings), settings.schema_) if reader else None
         tables = count(len(wiring.entities(settings)), "entity", "entities")

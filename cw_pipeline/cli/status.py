@@ -30,12 +30,12 @@ def status(*, json_: bool) -> None:
     Shows what CW_ENTITIES, CW_AUDIT_TRAIL, CW_DOCUMENTS and CW_REPORTS name, and what else was
     synced by name in a line: nothing keeps that up to date.
     """
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
 
     settings = read_settings()
     with ground.warehoused(settings) as settings:
         touched = read(settings)
-    wanted = _wanted(settings)
+    wanted = wiring.wanted(settings)
     entities = [entity for entity in touched if entity.entity in wanted]
     others = [entity.entity for entity in touched if entity.entity not in wanted]
     if json_:
@@ -70,14 +70,6 @@ def check_warehouse(settings: Settings) -> None:
 
     if fault := version_fault(wiring.dsn(settings)):
         raise WarehouseError(fault)
-
-
-def _wanted(settings: Settings) -> list[str]:
-    """The names of all that the settings keep up to date."""
-    from cw_pipeline import wiring  # noqa: PLC0415
-
-    names = [entity.name for entity in wiring.entities(settings)]
-    return [*names, *(f"system/reports/{name}" for name in wiring.reports(settings))]
 
 
 def _print(entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequence[str]) -> None:

@@ -116,6 +116,7 @@ def run(
         click.echo(f"{wiring.tenant(settings)} → {place}", err=True)
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
+        wiring.remember_wanted(settings)
         # The daemon does so after each refresh; here there may be none.
         refresh_showing(wiring.dsn(settings), settings.schema_, [each.entity for each in reports])
     return tell(reports, time.monotonic() - started, json_=json_)

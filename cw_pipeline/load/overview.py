@@ -9,6 +9,7 @@ from cw_pipeline.errors import WarehouseError
 from cw_pipeline.load.lease import dead_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from psycopg import Connection
@@ -162,6 +163,15 @@ def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
     values = {"tenant": tenant, "interrupted": list(_INTERRUPTED), "dead": dead}
     rows = connection.execute(_QUERY, values).fetchall()
     return [_status(*row) for row in rows]
+
+
+def remember_wanted(connection: Connection[Any], tenant: str, names: Sequence[str]) -> None:
+    """Stores which entities the settings keep up to date: the others leave `cw_sync.freshness`."""
+    connection.execute(
+        "update cw_sync.checkpoint set wanted = not wanted"
+        " where tenant = %s and wanted <> (entity = any(%s))",
+        [tenant, list(names)],
+    )
 
 
 def _is_migrated(connection: Connection[Any]) -> bool:

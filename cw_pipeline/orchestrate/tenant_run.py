@@ -75,11 +75,12 @@ class TenantRun:
             raise self._fatal
         if self._engine is None:
             try:
+                settings = self.settings()
                 self._engine = self._stack.enter_context(
-                    wiring.connected(
-                        self.settings(), yielding=self.yielding, dagster_run_id=self.run_id
-                    )
+                    wiring.connected(settings, yielding=self.yielding, dagster_run_id=self.run_id)
                 )
+                if self.caller is None:  # whose settings are of what it was asked to sync
+                    wiring.remember_wanted(settings)
             except PipelineError as error:
                 self.give_up(error)
                 raise

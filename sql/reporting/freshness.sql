@@ -7,7 +7,7 @@ select
     now() - case when p.is_table then p.complete_through else least(min(f.data_complete_through), p.through_tables) end as age, -- since then
     p.refreshed_at as refreshed_at, -- latest refresh, of tables
     array_agg(f.entity order by f.entity) filter (where f.data_complete_through is not null) as entities, -- what it reads in ConnectWise
-    array_agg(e.entity order by e.entity) filter (where f.data_complete_through is null and e.entity is not null) as missing_entities -- of what it reads, never synced: these parts are empty
+    array_agg(e.entity order by e.entity) filter (where f.data_complete_through is null and e.entity is not null) as missing_entities -- of what it reads, not kept up to date: never synced, so these parts are empty, or no longer named by CW_ENTITIES, so they are old
 from (
     select
         o.*,

@@ -212,6 +212,17 @@ def test_a_list_that_is_no_longer_wanted_leaves_status_and_its_rows_stay(
     through = told["entities"][0]["complete_through"][:16].replace("T", " ")
     assert f"1 entity, 30 rows, complete through {through} UTC; 0 open dead letters" in out
     assert "1 entity not named by CW_ENTITIES: service/boards. The rows stay" in out
+    fresh = "select entity from cw_sync.freshness order by entity"
+    assert shell.rows(fresh) == [(BOARDS,), (TICKETS,)]  # until anything is done
+    shell.run("sync")
+    assert shell.rows(fresh) == [(TICKETS,)]
+    shell.monkeypatch.setenv("CW_ENTITIES", f"{BOARDS},{TICKETS}")
+    shell.run("migrate")
+    assert shell.rows(fresh) == [(BOARDS,), (TICKETS,)]
+    shell.monkeypatch.setenv("CW_ENTITIES", TICKETS)
+    shell.run("migrate")
+    named = "select entities, missing_entities from reporting.freshness where name = 'dim_board'"
+    assert shell.rows(named) == [(None, [BOARDS])]
     assert shell.rows("select name from connectwise.service_boards") == [("Help Desk",)]
 
 
