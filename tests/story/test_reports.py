@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline.errors import ConfigError, SourceForbidden
+from cw_pipeline.errors import ConfigError, SourceForbidden, WarehouseError
+from cw_pipeline.load.report_table import report_table
+from cw_pipeline.model import ReportColumn
 from cw_pipeline.normalize.report_rows import report_entity, report_page
 from cw_pipeline.passes.reports import sync_report
 from cw_pipeline.publish.reports import typed
@@ -196,3 +198,30 @@ def test_private_columns_of_reports_are_hidden_too(story: Story, tenant: Tenant)
     assert said.startswith("Hashed")
     with pytest.raises(ConfigError, match="is numeric, which holds no hash"):
         read(story, hash_columns="report_service.hours_actual", hash_key="k")
+
+
+def test_what_a_killed_run_had_read_is_taken_away_by_the_next(story: Story, tenant: Tenant) -> None:
+    put(tenant, 1)
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute("create table cw_sync.staged_999999 ()")
+    read(story)
+    assert story.rows("select relname from pg_class where relname ~ '^staged_'") == []
+
+
+def test_rows_that_a_crash_of_the_server_took_out_are_never_missed_in_silence(story: Story) -> None:
+    """It empties unlogged tables; what is read after it would pass for all there is."""
+    declared = report_entity("Service", [ReportColumn("Service", "Name", "Text", None, 1)])
+    with (
+        story.engine() as engine,
+        engine.warehouse.hold(declared, "refresh") as hold,
+        report_table(engine.warehouse, "Service", hold.run_id) as table,
+    ):
+        entity = table.fitted(declared)
+        table.clear(entity)
+        table.stage(entity, [("one", None), ("two", None)])
+        assert table.rows(entity) == (0, 2)
+        with psycopg.connect(story.dsn) as connection:
+            connection.execute(f"truncate cw_sync.staged_{hold.run_id}".encode())
+        table.stage(entity, [("three", None)])
+        with pytest.raises(WarehouseError, match="of 3 rows read 1 are left"):
+            table.rows(entity)
