@@ -102,26 +102,30 @@ class Server:
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-    def create_role(self, name: str, options: str = "nologin") -> None:
-        """Makes a role that the role of `CW_TEST_DSN` may act as: it need be no superuser then."""
-        self.execute(f"create role {{}} {options}", name)
+    def create_role(
+        self, name: str, options: str = "nologin", life: timedelta = timedelta(days=1)
+    ) -> None:
+        """Makes a role that the role of `CW_TEST_DSN` may act as: it need be no superuser then.
+
+        After `life` another run may take it, and its databases, for left behind.
+        """
+        end = (datetime.now(UTC) + life).isoformat()
+        self.execute(f"create role {{}} {options} valid until '{end}'", name)
         self.execute("grant {} to current_user", name)
 
     def drop_leftovers(self) -> None:
         """Drops the databases and roles of test runs that were killed.
 
-        Each run's role carries the time when it may be dropped, because whether another run still
-        uses it is not to be seen.
+        Each role carries the time when it may be dropped, because whether another run still uses
+        it is not to be seen.
         """
         with psycopg.connect(self.admin, autocommit=True) as connection:
             # One run at a time: the others find nothing left to drop.
             connection.execute("select pg_advisory_lock(hashtext('cw_test'))")
-            expired = connection.execute(_EXPIRED).fetchall()
-            for role, databases in expired:
-                for name in databases:
-                    drop = sql.SQL("drop database if exists {} with (force)")
-                    connection.execute(drop.format(sql.Identifier(name)))
-                connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+            # Databases first: a role that owns something in one cannot be dropped.
+            for drop, query in _LEFTOVERS.items():
+                for (name,) in connection.execute(query).fetchall():
+                    connection.execute(sql.SQL(drop).format(sql.Identifier(name)))
 
     def url(self, database: str, role: str, password: str) -> str:
         """The URL of one of its databases."""
@@ -130,11 +134,16 @@ class Server:
         return f"postgresql://{role}:{password}@/{database}?{urlencode(rest)}"
 
 
-_EXPIRED = """
-select rolname, array(select datname from pg_database where datdba = pg_roles.oid)
-  from pg_roles where rolname like 'cw\\_test\\_%' and rolvaliduntil < now()
-"""
-_LIFE = timedelta(days=1)
+_LEFTOVERS = {
+    "drop database {} with (force)": """
+        select datname from pg_database join pg_roles r on r.oid = datdba
+         where rolname like 'cw\\_test\\_%' and rolvaliduntil < now()
+    """,
+    "drop role {}": """
+        select rolname from pg_roles
+         where rolname like 'cw\\_test\\_%' and rolvaliduntil < now()
+    """,
+}
 
 
 @dataclass(frozen=True)
@@ -179,8 +188,7 @@ def owner(server: Server) -> Iterator[Owner]:
     """The role that owns every test's database."""
     server.drop_leftovers()
     role = Owner(f"cw_test_{secrets.token_hex(4)}", secrets.token_hex(16))
-    end = (datetime.now(UTC) + _LIFE).isoformat()
-    server.create_role(role.name, f"login password '{role.password}' valid until '{end}'")
+    server.create_role(role.name, f"login password '{role.password}'")
     yield role
     server.execute("drop role {}", role.name)
 
