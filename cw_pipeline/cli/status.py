@@ -99,10 +99,11 @@ def _last(entity: EntityStatus) -> str:
     run = entity.last_run
     if run is None:
         return ""
-    parts = [f"{run.rows_read:,} read"]
+    # One that was killed, or goes on, has not said yet.
+    parts = [f"{run.rows_read:,} read"] if run.finished_at else []
     parts += [f"{run.rows_inserted:,} new"] if run.rows_inserted else []
     parts += [f"{run.rows_updated:,} changed"] if run.rows_updated else []
-    return f"{run.kind} {run.status} {run.started_at:%H:%M}, {', '.join(parts)}"
+    return ", ".join([f"{run.kind} {run.status} {run.started_at:%H:%M}", *parts])
 
 
 def totals(entities: Sequence[EntityStatus]) -> str:
@@ -150,9 +151,10 @@ def _of_last_run(entity: EntityStatus) -> list[str]:
     if run.status == "started":
         return [f"… {entity.entity}: {run.kind} since {show.moment(run.started_at)}"]
     if run.status == "interrupted":
-        at = show.moment(run.finished_at)
+        killed = f"that began {show.moment(run.started_at)} was killed or lost its machine"
+        how = f"interrupted {show.moment(run.finished_at)}" if run.finished_at else killed
         kept = "What was read is kept; the next sync goes on from there"
-        return [f"! {entity.entity}: {run.kind} interrupted {at}. {kept}"]
+        return [f"! {entity.entity}: {run.kind} {how}. {kept}"]
     return [f"✗ {entity.entity}: {run.error}"]
 
 

@@ -486,6 +486,9 @@ def test_a_killed_sync_is_interrupted_and_one_that_goes_on_is_not(
     (told,) = shell.json("status")["entities"]
     assert told["last_run"]["status"] == "interrupted"
     assert told["rows"] == len(_loaded(shell)) > 0
+    out = shell.run("status")[1]
+    assert "was killed or lost its machine. What was read is kept" in out
+    assert "0 read" not in out
 
 
 def _loaded(shell: Shell) -> list[tuple[Any, ...]]:
