@@ -132,7 +132,7 @@ def test_commands_name_the_file_before_anything_is_read(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     assert main(["sync"]) == 2
     assert "CW_CA_FILE" in capsys.readouterr().err
-    assert main(["check"]) == 1
+    assert main(["check"]) == 2
     assert "✗ settings: CW_CA_FILE" in capsys.readouterr().out
     assert psa.requests == []
     monkeypatch.setenv("CW_CA_FILE", "")
