@@ -277,7 +277,9 @@ def process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield running
         finally:
-            running.terminate()
+            # Not terminate(): where our parent ignores SIGTERM so does the child, and is waited for
+            # for ever. There is nothing that it would have to save.
+            running.kill()
 
 
 def first_line(running: subprocess.Popen[str]) -> str:
