@@ -81,7 +81,7 @@ NEEDED_BY = {
     "celery": ("celery", "redis", "dagster_celery"),
     "k8s": ("dagster_k8s",),
 }
-"""The extras of pyproject.toml. What each adds to the lock is in requirements/EXTRA.lock."""
+"""The extras of pyproject.toml. What each adds to the lock is in .ci/locks/EXTRA.lock."""
 
 CONSOLE_SCRIPT = """\
 #!/bin/sh
@@ -303,7 +303,7 @@ def _python() -> str:
 
 def _locks(extras: "set[str]") -> "list[Path]":
     """The lock, and what these extras add to it."""
-    return [LOCK] + [ROOT / "requirements" / (extra + ".lock") for extra in sorted(extras)]
+    return [LOCK] + [ROOT / ".ci" / "locks" / (extra + ".lock") for extra in sorted(extras)]
 
 
 def _stamp() -> "tuple[str, str, set[str]]":

@@ -108,7 +108,8 @@ def test_what_is_copied_is_sent_and_settings_and_data_are_not() -> None:
             for source in line.rest.split()[:-1]:
                 assert any(path.is_relative_to(source) for path in files), source
     assert not [path for path in files if path.name.startswith(".env")]
-    assert not [path for path in files if path.parts[0] in {"tests", ".ci"}]
+    assert not [path for path in files if path.parts[0] == "tests"]
+    assert {path.parent for path in files if path.parts[0] == ".ci"} == {Path(".ci/locks")}
 
 
 def test_the_image_runs_as_a_plain_account_is_looked_after_and_starts_by_the_entry_point() -> None:

@@ -85,8 +85,8 @@ def checkout(tmp_path: Path) -> Path:
     (package / "cli.py").write_text(CLI)
     (made / "pyproject.toml").touch()
     (made / "requirements.lock").write_text(wheel(tmp_path, "cw_probe", "1.0"))
-    (made / "requirements").mkdir()
-    (made / "requirements" / "celery.lock").write_text(wheel(tmp_path, "cw_extra", "1.0"))
+    (made / ".ci" / "locks").mkdir(parents=True)
+    (made / ".ci" / "locks" / "celery.lock").write_text(wheel(tmp_path, "cw_extra", "1.0"))
     return made
 
 

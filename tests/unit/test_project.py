@@ -34,7 +34,6 @@ TOP_LEVEL = {
     "cw_pipeline",
     "dagster_home",
     "pyproject.toml",
-    "requirements",
     "requirements.lock",
     "sql",
     "tests",
@@ -100,7 +99,7 @@ def locked(*extras: str) -> dict[str, list[Requirement]]:
 
 def lock_entries(*extras: str) -> list[str]:
     """The lines of requirements.lock and of what these extras add to it."""
-    files = [ROOT / "requirements.lock", *(ROOT / f"requirements/{each}.lock" for each in extras)]
+    files = [ROOT / "requirements.lock", *(ROOT / f".ci/locks/{each}.lock" for each in extras)]
     joined = re.sub(r"\s*\\\n\s*", " ", "".join(file.read_text() for file in files))
     return [line for line in joined.splitlines() if line and not line.startswith("#")]
 
@@ -194,7 +193,7 @@ def test_the_locks_pin_every_file_by_hash_and_name_no_place() -> None:
 def test_every_extra_has_its_lock_and_set_up_knows_what_it_brings() -> None:
     table = project()["project"]
     assert isinstance(table, dict)
-    kept = {path.stem for path in (ROOT / "requirements").glob("*.lock")}
+    kept = {path.stem for path in (ROOT / ".ci/locks").glob("*.lock")}
     assert set(table["optional-dependencies"]) == set(EXTRAS) == kept == set(_bootstrap.NEEDED_BY)
 
 
