@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ from tests.unit.mangled import TICKETS, differences, reading_by
 from tests.unit.sent import outside, page_of, pages
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cw_pipeline.model import Batch
 
 SOURCES = Path(normalize.__file__).parent / "c"
@@ -82,6 +86,48 @@ def test_an_instant_and_a_day_are_the_ones_that_python_reads(some: list[tuple[st
 @pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_page_becomes_the_same_or_is_broken_both_ways(seed: int) -> None:
     assert differences(200, seed) == []
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """A record with that many objects and arrays in each other, and one of the latter."""
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"in": value}
+    return {"id": levels, "future": value}
+
+
+def on_a_small_stack(work: Callable[[], None]) -> None:
+    """Does it in a thread whose stack has 256 KB, as servers give their threads."""
+    before = threading.stack_size(256 * 1024)
+    try:
+        with ThreadPoolExecutor(1) as lanes:
+            lanes.submit(work).result()
+    finally:
+        threading.stack_size(before)
+
+
+def test_records_nested_deeply_become_the_same_on_a_small_stack() -> None:
+    body = page_of(*(nested(levels) for levels in (1, 31, 32, 33, 98, 200, 2)))
+
+    def both_ways() -> None:
+        here, there = (batch_by(way, "service/tickets", body) for way in ("cc", ""))
+        assert here.ids == [1, 31, 32, 33, 98, 200, 2]
+        assert (here.tables, here.hashes) == (there.tables, there.hashes)
+
+    on_a_small_stack(both_ways)
+
+
+def test_python_reads_a_record_nested_deeper_than_32_levels_and_only_that() -> None:
+    learned = Normalizer(TICKETS)
+    learned.batch(page_of(nested(1)), seed=5)
+    code = learned._compiled
+    assert code is not None
+    for levels, refused in ((32, None), (33, 33), (300, 300)):
+        body = page_of(nested(2), nested(levels), nested(3))
+        run = code.read(body, 0, (), 5, [bytearray(), bytearray()])
+        assert run is not None
+        found = run.refused and json.loads(body[slice(*run.refused)])["id"]
+        assert found == refused
 
 
 def test_it_never_leaves_its_memory() -> None:

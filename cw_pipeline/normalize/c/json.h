@@ -8,7 +8,10 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { DEEPEST = 100 }; /* levels; without a limit a hostile body would use up the stack */
+enum {
+    DEEPEST = 32, /* levels of a value; on a small stack, as a thread may have, more would crash */
+    SKIPPED_LEVELS = 1024 /* of a record that Python reads */
+};
 
 struct text {
     const unsigned char *at, *end;
@@ -189,39 +192,13 @@ static inline bool read_number(struct text *text, struct number *number)
     return true;
 }
 
-static bool skip_value(struct text *text, int depth);
-
-static bool skip_members(struct text *text, int depth, unsigned char end, bool named)
-{
-    struct string key;
-    text->at++;
-    if (take(text, end))
-        return true;
-    do {
-        skip_blanks(text);
-        if (named && !(read_string(text, &key) && take(text, ':')))
-            return false;
-        if (!skip_value(text, depth + 1))
-            return false;
-    } while (take(text, ','));
-    return take(text, end);
-}
-
-/* Goes past one value of any kind. False if it is none, and then `text` stands anywhere. */
-static bool skip_value(struct text *text, int depth)
+static inline bool skip_scalar(struct text *text)
 {
     struct string string;
     struct number number;
-    skip_blanks(text);
-    if (text->at == text->end || depth > DEEPEST)
-        return false;
     switch (*text->at) {
     case '"':
         return read_string(text, &string);
-    case '{':
-        return skip_members(text, depth, '}', true);
-    case '[':
-        return skip_members(text, depth, ']', false);
     case 't':
         return take_word(text, "true", 4);
     case 'f':
@@ -230,6 +207,55 @@ static bool skip_value(struct text *text, int depth)
         return take_word(text, "null", 4);
     default:
         return read_number(text, &number);
+    }
+}
+
+static inline bool skip_key(struct text *text)
+{
+    struct string key;
+    skip_blanks(text);
+    return read_string(text, &key) && take(text, ':');
+}
+
+/* Goes past one value of any kind. False if it is none, or if more than `deepest` objects and
+   arrays are in each other; then `text` stands anywhere. The levels are kept in bits, not by calls
+   of itself: a hostile body must not use up the stack. */
+static bool skip_value(struct text *text, int deepest)
+{
+    uint64_t named[SKIPPED_LEVELS / 64] = {0}; /* a bit a level: whether it is an object */
+    int depth = 0;
+    for (;;) {
+        skip_blanks(text);
+        if (text->at == text->end)
+            return false;
+        unsigned char first = *text->at;
+        bool is_object = first == '{';
+        if (is_object || first == '[') {
+            if (depth == deepest)
+                return false;
+            uint64_t bit = (uint64_t)1 << (depth % 64), *bits = &named[depth / 64];
+            *bits = is_object ? *bits | bit : *bits & ~bit;
+            text->at++;
+            if (!take(text, is_object ? '}' : ']')) {
+                depth++;
+                if (is_object && !skip_key(text))
+                    return false;
+                continue;
+            }
+        } else if (!skip_scalar(text)) {
+            return false;
+        }
+        for (; depth > 0; depth--) {
+            is_object = named[(depth - 1) / 64] >> ((depth - 1) % 64) & 1;
+            if (take(text, ','))
+                break;
+            if (!take(text, is_object ? '}' : ']'))
+                return false;
+        }
+        if (depth == 0)
+            return true;
+        if (is_object && !skip_key(text))
+            return false;
     }
 }
 

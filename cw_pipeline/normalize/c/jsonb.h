@@ -112,18 +112,18 @@ static bool put_json(struct text *text, struct buffer *out, int depth)
     const unsigned char *begin;
     skip_blanks(text);
     begin = text->at;
-    if (begin == text->end || depth > DEEPEST)
+    if (begin == text->end)
         return false;
     switch (*begin) {
     case '"':
         return put_json_string(text, out, &string);
     case '{':
     case '[':
-        return put_members(text, out, depth, *begin == '{');
+        return depth < DEEPEST && put_members(text, out, depth, *begin == '{');
     case 't':
     case 'f':
     case 'n':
-        if (!skip_value(text, depth))
+        if (!skip_scalar(text))
             return false;
         put(out, begin, (size_t)(text->at - begin));
         return true;

@@ -135,7 +135,7 @@ static enum outcome refuse(struct page *page)
     for (int32_t i = 0; i < page->buffers; i++)
         page->made[i].size = page->sizes[i];
     page->text.at = page->record;
-    return skip_value(&page->text, 0) ? REFUSED : BROKEN;
+    return skip_value(&page->text, SKIPPED_LEVELS) ? REFUSED : BROKEN;
 }
 
 static enum outcome read_page(struct page *page)
