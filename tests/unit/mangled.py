@@ -52,11 +52,13 @@ def mangled(body: bytes, some: random.Random) -> bytes:
 @contextmanager
 def reading_by(compiler: str) -> Iterator[None]:
     """What is made inside reads by what this C compiler makes; by Python alone if it is empty."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("CC", compiler)
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("CC", compiler)
+            library.cache_clear()
+            yield
+    finally:
         library.cache_clear()
-        yield
-    library.cache_clear()
 
 
 def read(bodies: list[bytes]) -> list[Batch | str]:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from cw_pipeline import normalize
 from cw_pipeline.bench.records import Records
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import SourceBroken
 from cw_pipeline.normalize import Normalizer
 from cw_pipeline.normalize import library as built
 from cw_pipeline.normalize.compiled import compiled
@@ -74,6 +75,8 @@ days = instants.map(lambda instant: instant[:10]) | instants.filter(lambda one: 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(instants, days), min_size=1, max_size=20))
 @example([("2023-02-29T00:00:00Z", "2023-02-29"), ("1900-02-29T00:00:00Z", "2000-02-29")])
+@example([(f"2024-02-29T23:59:59{part}Z", "2024-02-29") for part in (".5", ".123456", ".", ",5")])
+@example([("2024-02-29T23:59:59.12x4Z", "2024-02-29T00:00:00Z"), ("2024-02-29Z", "2024.02-29")])
 def test_an_instant_and_a_day_are_the_ones_that_python_reads(some: list[tuple[str, str]]) -> None:
     page = [
         {"id": at, "startDate": day, "_info": {"lastUpdated": instant}}
@@ -86,6 +89,73 @@ def test_an_instant_and_a_day_are_the_ones_that_python_reads(some: list[tuple[st
 @pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_page_becomes_the_same_or_is_broken_both_ways(seed: int) -> None:
     assert differences(200, seed) == []
+
+
+# JSON values that compiled code writes, and those that it leaves to Python.
+WRITTEN = (
+    *("0", "-1", "1.50", "-0.0", "0.000001", "0.00000", "123456789012345678", "true", "false"),
+    *('"x"', '"\u00e9"', '"\U0001f600"', '""', "[]", "{}", "[ ]", "{ }", "[1, 2 ,3]", "[[], {}]"),
+    *(
+        '{"b": 1, "a": 2}',
+        '{"ab": 1, "a": 2}',
+        '{"a": 1, "ab": 2}',
+        '{"c": 1, "a": {"z": 0, "b": 1}}',
+    ),
+    *('{"": 1}', '{"b": null, "\u00e9": 2, "a": 3, "B": 4}', '[{"b": [{"d": 1, "c": 2}], "a": 2}]'),
+    *(json.dumps({f"{at:02}": at for at in order}) for order in (range(64), range(63, -1, -1))),
+)
+LEFT = (
+    *(
+        "1e5",
+        "1E-2",
+        "1234567890123456789",
+        "-0",
+        "0.0000001",
+        "0.0000000",
+        r'"a\nb"',
+        r'{"\u0061": 1}',
+    ),
+    *('{"a": 1, "a": 2}', '{"b": 1, "a": 2, "b": 3}', '[{"a": "1", "b": 1e5}]', '["\\u00e9"]'),
+    json.dumps({f"{at:02}": at for at in range(65)}),
+)
+BROKEN = (
+    *("", "tru", "nul", "falsy", "01", "1.", "-", "+1", '"x', '"\t"', "[1", "[1,]", "[1 2]", "[,]"),
+    *('{"a" 1}', '{"a":}', "{1: 2}", '{"a": 1,}', '{"a": 1', '{"a": 1]', "[1}", '{"a": [1, tru]}'),
+    *(r'"\x"', r'"\u12"', r'"\u00g0"', '"\\', "[0.]", '{"b": 1, "a": 2 "c": 3}'),
+)
+
+
+def result_by(compiler: str, body: bytes) -> tuple[Any, ...] | str:
+    try:
+        batch = batch_by(compiler, "service/tickets", body)
+    except SourceBroken as error:
+        return str(error)
+    return batch.ids, batch.hashes, batch.tables, batch.rejects
+
+
+PLACES = ('"future": %s', '"customFields": [{"id": 3, "value": %s}]')
+
+
+@pytest.mark.parametrize("value", [*WRITTEN, *LEFT, *BROKEN])
+@pytest.mark.parametrize("place", PLACES)
+def test_any_json_is_stored_as_python_writes_it(place: str, value: str) -> None:
+    # The field that the catalog does not know is learned from the first record.
+    body = f'[{{"id": 1, {place % "[1]"}}}, {{"id": 2, {place % value}}}]'.encode()
+    assert result_by("cc", body) == result_by("", body)
+
+
+@pytest.mark.parametrize("value", [*WRITTEN, *LEFT])
+@pytest.mark.parametrize("place", PLACES)
+def test_python_is_needed_for_few_kinds_of_json(place: str, value: str) -> None:
+    normalizer = Normalizer(TICKETS)
+    normalizer.batch(f'[{{"id": 1, {place % 1}}}]'.encode())
+    code = normalizer._compiled
+    assert code is not None
+    run = code.read(
+        f'[{{"id": 2, {place % value}}}]'.encode(), 0, (), 5, [bytearray(), bytearray()]
+    )
+    assert run is not None
+    assert (run.refused is None) == (value in WRITTEN)
 
 
 def nested(levels: int) -> dict[str, Any]:
