@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -22,8 +23,10 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.normalize import Normalizer
 from cw_pipeline.normalize import library as built
-from cw_pipeline.normalize.compiled import compiled
+from cw_pipeline.normalize.compiled import Compiled, compiled
 from cw_pipeline.normalize.library import library
+from cw_pipeline.normalize.mend import mend
+from cw_pipeline.normalize.plan import plan
 from cw_pipeline.normalize.sieve import Sieve
 from cw_pipeline.normalize.tree import tree
 from cw_pipeline.paths import ROOT
@@ -125,37 +128,101 @@ BROKEN = (
 )
 
 
-def result_by(compiler: str, body: bytes) -> tuple[Any, ...] | str:
+PLACES = (
+    ("service/tickets", '"future": %s'),
+    ("service/tickets", '"customFields": [{"id": 3, "value": %s}]'),
+    ("company/contacts", '"integratorTags": %s'),
+)
+
+
+def result_by(compiler: str, entity: str, body: bytes) -> tuple[Any, ...] | str:
     try:
-        batch = batch_by(compiler, "service/tickets", body)
+        batch = batch_by(compiler, entity, body)
     except SourceBroken as error:
         return str(error)
     return batch.ids, batch.hashes, batch.tables, batch.rejects
 
 
-PLACES = ('"future": %s', '"customFields": [{"id": 3, "value": %s}]')
-
-
 @pytest.mark.parametrize("value", [*WRITTEN, *LEFT, *BROKEN])
-@pytest.mark.parametrize("place", PLACES)
-def test_any_json_is_stored_as_python_writes_it(place: str, value: str) -> None:
+@pytest.mark.parametrize(("entity", "place"), PLACES)
+def test_any_json_is_stored_as_python_writes_it(entity: str, place: str, value: str) -> None:
     # The field that the catalog does not know is learned from the first record.
     body = f'[{{"id": 1, {place % "[1]"}}}, {{"id": 2, {place % value}}}]'.encode()
-    assert result_by("cc", body) == result_by("", body)
+    assert result_by("cc", entity, body) == result_by("", entity, body)
 
 
 @pytest.mark.parametrize("value", [*WRITTEN, *LEFT])
-@pytest.mark.parametrize("place", PLACES)
-def test_python_is_needed_for_few_kinds_of_json(place: str, value: str) -> None:
-    normalizer = Normalizer(TICKETS)
+@pytest.mark.parametrize(("entity", "place"), PLACES)
+def test_python_is_needed_for_few_kinds_of_json(entity: str, place: str, value: str) -> None:
+    normalizer = Normalizer(CATALOG[entity])
     normalizer.batch(f'[{{"id": 1, {place % 1}}}]'.encode())
     code = normalizer._compiled
     assert code is not None
-    run = code.read(
-        f'[{{"id": 2, {place % value}}}]'.encode(), 0, (), 5, [bytearray(), bytearray()]
-    )
+    tables = [bytearray() for _ in (entity, *CATALOG[entity].arrays)]
+    run = code.read(f'[{{"id": 2, {place % value}}}]'.encode(), 0, (), 5, tables)
     assert run is not None
     assert (run.refused is None) == (value in WRITTEN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"\xc2\x80", b"\xe0\xa0\x80", b"\xed\x9f\xbf", b"\xf0\x90\x80\x80", b"\xf4\x8f\xbf\xbf"),
+        *(b"\x80", b"\xc0\x80", b"\xc1\xbf", b"\xc2", b"\xc2x", b"\xe0\x9f\xbf", b"\xe0\xa0x"),
+        *(b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff"),
+        *(rb"\ud83d\ude00", rb"\uD83D\uDE00", rb"\ud83d", rb"\ude00", rb"\ud83dx", rb"\ud83d\n"),
+        *(rb"\ud83d\ud83d", rb"\ud83d\u0041", rb"\ud83d\uffff", rb"\u0000", rb"\/\b\f\r\t", b"\t"),
+    ],
+)
+def test_text_in_any_encoding_becomes_the_same(text: bytes) -> None:
+    body = b'[\r\n\t{"id": 1, "summary": "' + text + b'"\t}\n]\r\n'
+    assert result_by("cc", "service/tickets", body) == result_by("", "service/tickets", body)
+
+
+WITHOUT_MEMORY = """
+#include <stdlib.h>
+long left; /* how often there is memory */
+static void *try_realloc(void *data, size_t size)
+{
+    return left-- > 0 ? realloc(data, size) : NULL;
+}
+static void *try_calloc(size_t count, size_t size)
+{
+    return left-- > 0 ? calloc(count, size) : NULL;
+}
+#include <string.h>
+#define realloc try_realloc
+#define calloc try_calloc
+"""
+
+
+def test_whenever_memory_runs_out_it_is_said(tmp_path: Path) -> None:
+    """No row is lost, and nothing is written where there is no memory."""
+    source, made = tmp_path / "limited.c", tmp_path / "limited.so"
+    source.write_text(f'{WITHOUT_MEMORY}#include "{SOURCES / "records.c"}"\n')
+    subprocess.run([CC, "-std=c11", "-shared", "-fPIC", "-o", made, source], check=True)
+    library = ctypes.CDLL(str(made))
+    shape = tree(TICKETS)
+    mend({"future": 1}, shape)
+    code = Compiled(library, plan(TICKETS, shape))
+    left = ctypes.c_long.in_dll(library, "left")
+    # Rows longer than the body: nulls take four bytes, which are not in the body at all.
+    wide = {"b": 1, "a": {"d": 5000 * "x", "c": 2}}
+    some = {"future": wide, "customFields": [{"id": 1, "value": wide}]}
+    body = page_of(*({"id": at, **(some if at < 3 else {})} for at in range(40)))
+    found = []
+    for count in range(100):
+        left.value = count
+        try:
+            run = code.read(body, 0, (), 5, [bytearray(), bytearray()])
+        except MemoryError:
+            found.append(False)
+        else:
+            assert run is not None
+            assert (list(run.ids), run.refused) == (list(range(40)), None)
+            found.append(True)
+    assert found == sorted(found)
+    assert 10 < found.index(True) < 90
 
 
 def nested(levels: int) -> dict[str, Any]:
