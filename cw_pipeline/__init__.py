@@ -1,5 +1,5 @@
 """Keeps a Postgres warehouse in step with a ConnectWise PSA tenant, and proves it.
 
-catalog says what, extract reads it, normalize types it, load merges it,
-publish serves it; `sync` tells the whole story and `orchestrate` runs it.
+`catalog` says what there is, `connectwise` reads it, `transform` makes rows of it, `warehouse`
+merges them and `reporting` serves them; `sync` tells the whole story and `dagster` runs it.
 """

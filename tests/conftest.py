@@ -28,8 +28,8 @@ from hypothesis import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cw_pipeline.embedded import EmbeddedPostgres
-from cw_pipeline.embedded.account import Account
+from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.dev.account import Account
 from tests.processes import free_port
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def template(server: Server, owner: Owner) -> Iterator[str]:
     """The name of a migrated database with the tables of the usual entities."""
     # Imported here, so that tests without a database start without SQLAlchemy.
     from cw_pipeline.catalog import select  # noqa: PLC0415
-    from cw_pipeline.load import migrate  # noqa: PLC0415
+    from cw_pipeline.warehouse import migrate  # noqa: PLC0415
 
     with _database(server, owner, "template1") as url:
         migrate(url, "connectwise", select(USUAL))

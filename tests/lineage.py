@@ -22,12 +22,12 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 from sqlglot.schema import MappingSchema
 
-from cw_pipeline.publish.script import LINEAGE, Place, entities, scripts
+from cw_pipeline.reporting.script import LINEAGE, Place, entities, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cw_pipeline.publish.script import Script
+    from cw_pipeline.reporting.script import Script
 
 _PLACE = Place("connectwise")
 _STAMPS = ("_synced_at", "_deleted_at")

@@ -13,8 +13,8 @@ import re
 from collections import Counter
 
 from cw_pipeline.paths import ROOT
-from cw_pipeline.publish.keys import facts, keys
-from cw_pipeline.publish.script import scripts
+from cw_pipeline.reporting.foreign_keys import facts, keys
+from cw_pipeline.reporting.script import scripts
 
 README = ROOT / "sql" / "README.md"
 BEGIN = "<!-- begin: python -m tests.star_schema -->\n"

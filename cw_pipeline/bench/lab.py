@@ -20,11 +20,11 @@ import psycopg
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG, select
-from cw_pipeline.embedded import EmbeddedPostgres
+from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.load import migrate
-from cw_pipeline.passes.engine import Limits
 from cw_pipeline.paths import ROOT
+from cw_pipeline.sync.context import Limits
+from cw_pipeline.warehouse import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ from cw_pipeline.bench.finding import Finding, cpu
 from cw_pipeline.bench.lab import SCHEMA, TICKETS
 from cw_pipeline.bench.records import FIRST, SPAN, STEP, stamp_of
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.load import Warehouse
+from cw_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cw_pipeline.bench.cases import Scale
     from cw_pipeline.bench.lab import Lab
-    from cw_pipeline.load import Difference
+    from cw_pipeline.warehouse import Difference
 
 _PAGE = 1000
 _MB = 1e6

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.bench.meter import Meter, peak_memory
-from cw_pipeline.reconcile import reconcile_all
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
-    from cw_pipeline.passes.engine import Engine
+    from cw_pipeline.sync.context import Engine
 
 _COUNTED = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
 
@@ -25,8 +25,8 @@ def main(what: str, server: int | None) -> None:
     """Syncs, `full` or not, or makes the `proof`; prints the costs of just that as JSON."""
     settings = Settings.read()
     with (
-        psycopg.connect(wiring.dsn(settings), autocommit=True) as connection,
-        wiring.connected(settings) as engine,
+        psycopg.connect(pipeline.dsn(settings), autocommit=True) as connection,
+        pipeline.connected(settings) as engine,
     ):
         meter = Meter(connection, server)
         done = _proof(engine, settings) if what == "proof" else _sync(engine, settings, what)
@@ -44,7 +44,7 @@ def main(what: str, server: int | None) -> None:
 
 
 def _sync(engine: Engine, settings: Settings, what: str) -> dict[str, Any]:
-    reports = list(sync_all(wiring.entities(settings), engine, Plan(full=what == "full")))
+    reports = list(sync_all(pipeline.entities(settings), engine, Plan(full=what == "full")))
     return {
         **{name: sum(getattr(report, name) for report in reports) for name in _COUNTED},
         "retries": sum(report.retries for report in reports),
@@ -54,7 +54,7 @@ def _sync(engine: Engine, settings: Settings, what: str) -> dict[str, Any]:
 
 
 def _proof(engine: Engine, settings: Settings) -> dict[str, Any]:
-    audits = list(reconcile_all(wiring.entities(settings), engine))
+    audits = list(reconcile_all(pipeline.entities(settings), engine))
     swept = sum(audit.source_rows or 0 for audit in audits)
     return {
         **dict.fromkeys(_COUNTED, 0),

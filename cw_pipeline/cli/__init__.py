@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from typing_extensions import override
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.app import cli
 from cw_pipeline.errors import ConfigError, PipelineError, SourceDenied, WarehouseError
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(arguments, prog_name="cw-pipeline", standalone_mode=False)
     except click.ClickException as error:
-        show.usage_error(error)
+        output.usage_error(error)
         return UNUSABLE
     except (click.Abort, KeyboardInterrupt):
         return _said(
@@ -64,7 +64,7 @@ def _show_warnings() -> None:
     # Errors are told by the commands; without this, Python's last resort says them again.
     for name in ("cw_pipeline", "psycopg.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    for name in ("cw_pipeline.ddl", "cw_pipeline.publish", "cw_pipeline.wiring"):
+    for name in ("cw_pipeline.warehouse.ddl", "cw_pipeline.reporting", "cw_pipeline.pipeline"):
         logging.getLogger(name).addHandler(_STDERR)
 
 

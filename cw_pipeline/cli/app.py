@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 from typing_extensions import override
 
-from cw_pipeline.cli.show import Group
+from cw_pipeline.cli.output import Group
 
 COMMANDS = {
     "demo": ("demo", "See it work: a warehouse and a made-up tenant, in under a minute"),
@@ -17,11 +17,11 @@ COMMANDS = {
     "check": ("check", "Find out what keeps it from working, and how to mend it"),
     "reconcile": ("reconcile", "Prove that warehouse and tenant hold the same, and mend it"),
     "backfill": ("sync", "Read a span of time again"),
-    "dead-letters": ("letters", "Records that could not be loaded: look, retry, discard"),
+    "dead-letters": ("dead_letters", "Records that could not be loaded: look, retry, discard"),
     "columns": ("columns", "Fields that ConnectWise has added, and how they become columns"),
-    "up": ("parts", "Dagster's UI and daemon: schedules, runs, backfills"),
-    "down": ("parts", "Stop the embedded parts that were left running"),
-    "simulate": ("parts", "A made-up ConnectWise tenant alone, on a port"),
+    "up": ("services", "Dagster's UI and daemon: schedules, runs, backfills"),
+    "down": ("services", "Stop the embedded parts that were left running"),
+    "simulate": ("services", "A made-up ConnectWise tenant alone, on a port"),
     "report": ("report", "The KPIs as one HTML page"),
     "migrate": ("project", "Create and upgrade the schemas"),
     "catalog": ("catalog", "What can be synced, and where those facts come from"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 
 if TYPE_CHECKING:
     from cw_pipeline.bench.report import Results
@@ -80,6 +80,6 @@ def _print(results: Results) -> None:
     from cw_pipeline.bench.report import mark  # noqa: PLC0415
 
     rows = [(line.what, line.seen, line.target, mark(line)) for line in results.lines]
-    show.table(("what ", "measured ", "target ", "kept "), rows)
+    output.table(("what ", "measured ", "target ", "kept "), rows)
     facts = results.facts()
     click.echo(f"\n{facts['machine']}, Python {facts['python']}, PostgreSQL {facts['postgres']}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Column, Entity
 
 
-@click.group(cls=show.Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=output.Group, context_settings={"help_option_names": ["-h", "--help"]})
 def catalog() -> None:
     """What can be synced, and where those facts come from."""
 
@@ -25,7 +25,7 @@ def catalog() -> None:
 @click.argument("entities", nargs=-1, metavar="[ENTITY]...")
 @click.option("--columns", is_flag=True, help="Every column: table, name, type and field.")
 @click.option("--left-out", is_flag=True, help="The lists that are not synced, and why.")
-@show.as_json
+@output.as_json
 def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bool) -> None:
     """Every list the catalog knows, or those that names and globs choose.
 
@@ -37,15 +37,15 @@ def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bo
         return
     chosen = _chosen(entities)
     if json_:
-        show.print_json([_plain(entity) for entity in chosen])
+        output.print_json([_plain(entity) for entity in chosen])
     elif columns:
-        show.table(
+        output.table(
             ("table ", "column ", "type ", "key ", "field "),
             [row for entity in chosen for row in _columns(entity)],
         )
     else:
         heads = ("entity ", "table ", "key ", "read by ", "core ", "what it is ")
-        show.table(heads, map(_row, chosen))
+        output.table(heads, map(_row, chosen))
 
 
 def _chosen(entities: tuple[str, ...]) -> list[Entity]:
@@ -102,9 +102,9 @@ def _left_out(*, json_: bool) -> None:
     whys = {path: reason(path, fact["kind"]) for path, fact in facts()["lists"].items()}
     rows = [(path, why) for path, why in sorted(whys.items()) if why]
     if json_:
-        show.print_json([{"path": path, "reason": why} for path, why in rows])
+        output.print_json([{"path": path, "reason": why} for path, why in rows])
     else:
-        show.table(("path ", "why it is left out "), rows)
+        output.table(("path ", "why it is left out "), rows)
 
 
 @catalog.command()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, settings_warnings, warehouse_place
 from cw_pipeline.cli.sync import choose
 from cw_pipeline.errors import (
@@ -25,10 +25,10 @@ from cw_pipeline.plural import count
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cw_pipeline.extract import ConnectWise
+    from cw_pipeline.connectwise import ConnectWise
     from cw_pipeline.model import Entity
-    from cw_pipeline.probe import Finding
     from cw_pipeline.settings import Settings
+    from cw_pipeline.sync.capabilities import Finding
 
 _WORDS = {True: "yes", False: "no", None: ""}
 
@@ -72,7 +72,7 @@ class Steps:
 @click.option(
     "--deep", is_flag=True, help="Also try counts, forward-only paging and single records."
 )
-@show.as_json
+@output.as_json
 def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
     """Find out what keeps it from working, and how to mend it.
 
@@ -82,7 +82,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
 
     Exits 1 if anything is to be mended, 2 if it is a setting or the warehouse.
     """
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
 
     settings = read_settings()
     steps = Steps(silent=json_)
@@ -92,12 +92,12 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
     if steps.take("settings", lambda: _settings(settings)):
         steps.take("typing", _typing)
         chosen = choose(settings, entities)
-        with ground.grounded(settings) as settings:
+        with services.grounded(settings) as settings:
             if steps.take("server", lambda: _server(settings)):
                 findings = _checked(settings, steps, chosen, deep=deep)
     fine = all(step["ok"] for step in steps.taken) and all(found.well for found in findings)
     if json_:
-        show.print_json({"ok": fine, "steps": steps.taken, "entities": findings})
+        output.print_json({"ok": fine, "steps": steps.taken, "entities": findings})
     elif findings:
         _print(findings, deep=deep)
     return 0 if fine else 2 if steps.unusable else 1
@@ -105,7 +105,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
 
 def _settings(settings: Settings) -> str:
     from cw_pipeline.address import parse_address  # noqa: PLC0415
-    from cw_pipeline.extract import Site, trust  # noqa: PLC0415
+    from cw_pipeline.connectwise import Site, trust  # noqa: PLC0415
 
     settings.require_tenant()
     if settings.site is not None:
@@ -128,14 +128,14 @@ def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _server(settings: Settings) -> str:
     """Asked before the tenant is: without a warehouse there is nothing to read for."""
-    from cw_pipeline import wiring  # noqa: PLC0415
-    from cw_pipeline.database import describe_server  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline.warehouse.database import describe_server  # noqa: PLC0415
 
-    return describe_server(wiring.dsn(settings))
+    return describe_server(pipeline.dsn(settings))
 
 
 def _typing() -> str:
-    from cw_pipeline.normalize.library import library  # noqa: PLC0415
+    from cw_pipeline.transform.compiled_build import library  # noqa: PLC0415
 
     if library() is None:
         return "by Python. With a C compiler (such as gcc) a first load takes half the time or less"
@@ -145,19 +145,19 @@ def _typing() -> str:
 def _checked(
     settings: Settings, steps: Steps, chosen: Sequence[Entity], *, deep: bool
 ) -> list[Finding]:
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.sync import with_tables  # noqa: PLC0415
-    from cw_pipeline.extract import INTERACTIVE  # noqa: PLC0415
-    from cw_pipeline.probe import probe_all  # noqa: PLC0415
+    from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
+    from cw_pipeline.sync.capabilities import probe_all  # noqa: PLC0415
 
     with ExitStack() as stack:
-        source = stack.enter_context(wiring.source(settings, policy=INTERACTIVE))
+        source = stack.enter_context(pipeline.source(settings, policy=INTERACTIVE))
         tenant = Tenant(source, settings)
         well = steps.take("network", lambda: network(settings.site or "")) and tenant.check(steps)
         well = steps.take("warehouse", lambda: _warehouse(with_tables(settings, chosen))) and well
         if not well:
             return []
-        warehouse = stack.enter_context(wiring.warehouse(settings))
+        warehouse = stack.enter_context(pipeline.warehouse(settings))
         findings: list[Finding] = []
 
         def probed() -> str:
@@ -170,7 +170,7 @@ def _checked(
 
 def network(site: str) -> str:
     """Raises OSError saying which part of the way is closed."""
-    from cw_pipeline.extract import Site  # noqa: PLC0415
+    from cw_pipeline.connectwise import Site  # noqa: PLC0415
 
     address = urlsplit(Site.of(site).info)
     host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
@@ -192,7 +192,7 @@ class Tenant:
 
     def check(self, steps: Steps) -> bool:
         """Takes the steps "company", "keys and clientId" and "API version": whether all is well."""
-        from cw_pipeline.extract import VERSION_REFUSED  # noqa: PLC0415
+        from cw_pipeline.connectwise import VERSION_REFUSED  # noqa: PLC0415
 
         if not steps.take("company", self._company):
             return False
@@ -269,10 +269,10 @@ def _parts(release: str) -> tuple[int, ...]:
 
 
 def _warehouse(settings: Settings) -> str:
-    from cw_pipeline import wiring  # noqa: PLC0415
-    from cw_pipeline.load import migrate  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline.warehouse import migrate  # noqa: PLC0415
 
-    migrate(wiring.dsn(settings), settings.schema_, wiring.entities(settings))
+    migrate(pipeline.dsn(settings), settings.schema_, pipeline.entities(settings))
     return f"up to date, schema {settings.schema_}"
 
 
@@ -280,7 +280,7 @@ def _print(findings: Sequence[Finding], *, deep: bool) -> None:
     heads = ("entity ", "readable ", "changes only ")
     deeper = ("records", "forward only ", "by id ") if deep else ()
     click.echo()
-    show.table((*heads, *deeper), [_row(found, deep=deep) for found in findings])
+    output.table((*heads, *deeper), [_row(found, deep=deep) for found in findings])
     click.echo()
     for found in findings:
         if found.detail:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli import show, store
+from cw_pipeline.cli import output, store
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
-    from cw_pipeline.load.promotions import Drifted
+    from cw_pipeline.warehouse.promotions import Drifted
 
 KINDS = ("text", "bigint", "numeric", "boolean", "timestamptz", "date", "jsonb")
 
 
-@click.group(cls=show.Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=output.Group, context_settings={"help_option_names": ["-h", "--help"]})
 def columns() -> None:
     """Fields that ConnectWise has sent and that have no column.
 
@@ -25,21 +25,21 @@ def columns() -> None:
 
 @columns.command("list")
 @click.option("--entity", help="Of this entity only.")
-@show.as_json
+@output.as_json
 def list_(entity: str | None, *, json_: bool) -> None:
     """Fields that ConnectWise has sent and that are not as the catalog says."""
-    from cw_pipeline.promote import drift  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.warehouse.promote import drift  # noqa: PLC0415 - see cli/__init__.py
 
     wanted = store.meant(entity)
     with store.warehouse() as warehouse:
         found = [one for one in drift(warehouse) if wanted is None or one.entity == wanted]
     if json_:
-        show.print_json(found)
+        output.print_json(found)
     elif not found:
         click.echo("Every field that ConnectWise has sent has a column.")
     else:
         heads = ("entity ", "field ", "what ", "since ", "last seen ", "for example ")
-        show.table(heads, [_row(one) for one in found])
+        output.table(heads, [_row(one) for one in found])
         click.echo("\n`columns promote ENTITY FIELD` makes a column of an unknown field.")
 
 
@@ -47,7 +47,7 @@ def list_(entity: str | None, *, json_: bool) -> None:
 @click.argument("entity")
 @click.argument("field")
 @click.option("--type", "kind", type=click.Choice(KINDS), help="Instead of the one that fits all.")
-@show.as_json
+@output.as_json
 def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
     """Make FIELD a column, filled with every value that is stored.
 
@@ -57,13 +57,13 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
     """
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.model import Kind  # noqa: PLC0415
-    from cw_pipeline.promote import promote as made  # noqa: PLC0415
+    from cw_pipeline.warehouse.promote import promote as made  # noqa: PLC0415
 
     chosen = CATALOG[store.meant(entity) or ""]
     with store.warehouse() as warehouse:
         promotions = made(warehouse, chosen, field, Kind(kind) if kind else None)
     if json_:
-        show.print_json(promotions)
+        output.print_json(promotions)
         return
     for one in promotions:
         told = f"{one.table}.{one.column} ({one.kind}): {count(one.rows, 'row')} filled"
@@ -75,7 +75,7 @@ def _row(one: Drifted) -> tuple[str, ...]:
         one.entity,
         one.field,
         one.change,
-        show.moment(one.first_seen),
-        show.moment(one.last_seen),
+        output.moment(one.first_seen),
+        output.moment(one.last_seen),
         one.sample,
     )

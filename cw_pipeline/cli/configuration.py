@@ -84,11 +84,11 @@ def settings_warnings() -> list[str]:
 
 def warehouse_place(settings: Settings) -> str:
     """Which warehouse it is and which schema in it, for people; no password."""
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.address import describe_address  # noqa: PLC0415
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
 
     if settings.warehouse_dsn is None:
-        place = f"the project's own PostgreSQL in {ground.postgres(settings).home}"
+        place = f"the project's own PostgreSQL in {services.postgres(settings).home}"
     else:
         place = describe_address(settings.warehouse_dsn.get_secret_value())
     return f"{place}, schema {settings.schema_}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import demo_settings
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
@@ -16,7 +16,7 @@ from cw_pipeline.plural import count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.embedded.simulator import EmbeddedSimulator
+    from cw_pipeline.dev.simulator import EmbeddedSimulator
     from cw_pipeline.model import Audit, Entity, Report
     from cw_pipeline.settings import Settings
 
@@ -31,17 +31,17 @@ def demo(*, tickets: int, seed: int) -> int:
     working day, and shows what the next sync and the proof cost. Nothing leaves this machine, and
     whatever CW_SITE and CW_WAREHOUSE_DSN name is left alone. Run it again: it goes on from there.
     """
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.embedded.simulator import EmbeddedSimulator  # noqa: PLC0415
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev.simulator import EmbeddedSimulator  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     started = time.monotonic()
     with demo_settings() as elsewhere:
-        tenant = EmbeddedSimulator(ground.simulator().home, tickets=tickets, seed=seed)
+        tenant = EmbeddedSimulator(services.simulator().home, tickets=tickets, seed=seed)
         click.echo("A made-up ConnectWise tenant and a warehouse, both on this machine.\n")
         tenant.begin()
-        import_module("cw_pipeline.orchestrate.record")  # Dagster, while the tenant is made up
-        with ground.grounded(Settings.read(), tenant) as settings:
+        import_module("cw_pipeline.dagster.in_process")  # Dagster, while the tenant is made up
+        with services.grounded(Settings.read(), tenant) as settings:
             well = _Tour(settings, tenant).walk()
         _farewell(time.monotonic() - started, elsewhere=elsewhere)
     return 0 if well else 1
@@ -77,7 +77,7 @@ class _Tour:
 
     def _sync(self, name: str, *, first: bool) -> list[Report]:
         from cw_pipeline.cli.sync import needs, recorded  # noqa: PLC0415
-        from cw_pipeline.sync import Plan  # noqa: PLC0415
+        from cw_pipeline.sync.entity_sync import Plan  # noqa: PLC0415
 
         reports = recorded(self._settings, self._chosen, Plan(), quietly=True)
         self._say(name, _loaded(reports) if first else _brought(reports))
@@ -106,11 +106,11 @@ class _Tour:
                 click.echo(f"  ✗ {audit.entity}: {audit.detail}")
 
     def _publish(self) -> None:
-        from cw_pipeline import wiring  # noqa: PLC0415
-        from cw_pipeline.publish import kept_tables, refresh  # noqa: PLC0415
+        from cw_pipeline import pipeline  # noqa: PLC0415
+        from cw_pipeline.reporting import kept_tables, refresh  # noqa: PLC0415
 
-        made = wiring.published(self._settings)  # new tables are filled
-        dsn, schema = wiring.dsn(self._settings), self._settings.schema_
+        made = pipeline.published(self._settings)  # new tables are filled
+        dsn, schema = pipeline.dsn(self._settings), self._settings.schema_
         rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*made}))
         came_to = f"{count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
         self._say("Reporting", came_to)
@@ -121,9 +121,9 @@ class _Tour:
 
         entities = self._status()
         largest = sorted(entities, key=lambda entity: -(entity.rows or 0))[:6]
-        rows = [(e.entity, f"{e.rows or 0:,}", show.moment(e.complete_through)) for e in largest]
+        rows = [(e.entity, f"{e.rows or 0:,}", output.moment(e.complete_through)) for e in largest]
         click.echo()
-        show.table(("largest tables ", "rows", "complete through "), rows)
+        output.table(("largest tables ", "rows", "complete through "), rows)
         click.echo(f"\n{totals(entities)}")
 
     def _status(self) -> list[Any]:

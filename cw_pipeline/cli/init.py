@@ -96,12 +96,7 @@ def with_password(address: str, password: str) -> str:
 @contextmanager
 def _settings_file() -> Iterator[tuple[Path, dict[str, str]]]:
     """The file to write, and what is in it. The one that CW_ENV_FILE names need not be there."""
-    from cw_pipeline.environment import (  # noqa: PLC0415 - see cli/__init__.py
-        NAMED_FILE,
-        path_from,
-        read_settings_file,
-        settings_file,
-    )
+    from cw_pipeline.environment import NAMED_FILE, path_from, read_settings_file, settings_file  # noqa: PLC0415
 
     named = os.environ.get(NAMED_FILE, "").strip()
     path = path_from(Path.cwd(), named) if named else settings_file()
@@ -233,35 +228,35 @@ def _try_network(settings: Settings) -> bool:
 
 
 def _try_company(settings: Settings) -> bool:
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps  # noqa: PLC0415
-    from cw_pipeline.extract import INTERACTIVE  # noqa: PLC0415
+    from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
     if not _try_network(settings):
         return False
     steps = Steps(silent=False)
-    with wiring.source(settings, policy=INTERACTIVE) as source:
+    with pipeline.source(settings, policy=INTERACTIVE) as source:
         return steps.take("company", lambda: str(source.discover().get("CompanyName") or "known"))
 
 
 def _try_keys(settings: Settings) -> bool:
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps, Tenant  # noqa: PLC0415
-    from cw_pipeline.extract import INTERACTIVE  # noqa: PLC0415
+    from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
-    with wiring.source(settings, policy=INTERACTIVE) as source:
+    with pipeline.source(settings, policy=INTERACTIVE) as source:
         return Tenant(source, settings).check(Steps(silent=False))
 
 
 def _try_warehouse(settings: Settings) -> bool:
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps  # noqa: PLC0415
-    from cw_pipeline.database import describe_server  # noqa: PLC0415
+    from cw_pipeline.warehouse.database import describe_server  # noqa: PLC0415
 
     if settings.warehouse_dsn is None:
         click.echo("✓ warehouse: a PostgreSQL of the project's own")
         return True
-    return Steps(silent=False).take("warehouse", lambda: describe_server(wiring.dsn(settings)))
+    return Steps(silent=False).take("warehouse", lambda: describe_server(pipeline.dsn(settings)))
 
 
 def _try_time_zone(settings: Settings) -> bool:

@@ -28,15 +28,16 @@ def migrate(*, reader: bool) -> None:
 
     Every sync brings state and tables up to date too. Nothing that was synced is ever dropped.
     """
-    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.publish import grant_reader, reporting_schema  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.reporting import grant_reader, reporting_schema  # noqa: PLC0415
 
-    with ground.warehoused(read_settings()) as settings:
-        wiring.migrated(settings)
-        wiring.remember_wanted(settings)
-        made = wiring.published(settings)
-        role = grant_reader(wiring.dsn(settings), settings.schema_) if reader else None
-        tables = count(len(wiring.entities(settings)), "entity", "entities")
+    with services.warehoused(read_settings()) as settings:
+        pipeline.migrated(settings)
+        pipeline.remember_wanted(settings)
+        made = pipeline.published(settings)
+        role = grant_reader(pipeline.dsn(settings), settings.schema_) if reader else None
+        tables = count(len(pipeline.entities(settings)), "entity", "entities")
     schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
     click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} created or replaced.")

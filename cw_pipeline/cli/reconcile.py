@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings
 from cw_pipeline.cli.sync import choose, with_tables
 from cw_pipeline.plural import count
@@ -14,9 +14,9 @@ from cw_pipeline.plural import count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.load.candidates import Candidate
     from cw_pipeline.model import Audit, Entity
     from cw_pipeline.settings import Settings
+    from cw_pipeline.warehouse.candidates import Candidate
 
 
 @click.command()
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reread", is_flag=True, help="Read the next slice of each list again, whatever stamps say."
 )
-@show.as_json
+@output.as_json
 def reconcile(
     entities: tuple[str, ...],
     *,
@@ -47,7 +47,7 @@ def reconcile(
 
     Exits 0 if all is proven, 1 if something is left that needs a look.
     """
-    from cw_pipeline import ground  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
 
     if apply_deletes + list_deletes + reread > 1:
         raise click.UsageError("--apply-deletes, --list-deletes and --reread exclude each other")
@@ -58,10 +58,10 @@ def reconcile(
     chosen = choose(settings, entities)
     if reread:
         return _reread(settings, chosen, json_=json_)
-    with ground.grounded(settings) as settings:
+    with services.grounded(settings) as settings:
         audits = run(settings, chosen, apply_deletes=apply_deletes, silent=json_)
     if json_:
-        show.print_json({"audits": audits})
+        output.print_json({"audits": audits})
     else:
         click.echo(summary(audits))
     return 0 if all(audit.proven for audit in audits) else 1
@@ -69,49 +69,50 @@ def reconcile(
 
 def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
     """Shows what the guard kept."""
-    from cw_pipeline import ground  # noqa: PLC0415
+    from cw_pipeline.dev import services  # noqa: PLC0415
 
     names = [entity.name for entity in choose(settings, entities)] if entities else None
-    with ground.warehoused(settings) as grounded:
+    with services.warehoused(settings) as grounded:
         kept = _kept(grounded, names)
     if json_:
-        show.print_json({"candidates": kept})
+        output.print_json({"candidates": kept})
     elif not kept:
         click.echo("No rows are kept that the source no longer lists.")
     else:
         heads = ("entity ", "parent", "id", "missed since ", "kept because ")
-        show.table(heads, [_candidate(row) for row in kept])
+        output.table(heads, [_candidate(row) for row in kept])
         click.echo("\nIf they are really gone, `reconcile --apply-deletes` deletes them, once.")
     return 0
 
 
 def _kept(settings: Settings, names: list[str] | None) -> list[Candidate]:
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.status import check_warehouse  # noqa: PLC0415
-    from cw_pipeline.load.candidates import candidates  # noqa: PLC0415
+    from cw_pipeline.warehouse.candidates import candidates  # noqa: PLC0415
 
     check_warehouse(settings)
-    with wiring.warehouse(settings) as warehouse, warehouse.connection() as connection:
+    with pipeline.warehouse(settings) as warehouse, warehouse.connection() as connection:
         return candidates(connection, warehouse.tenant, names)
 
 
 def _candidate(row: Candidate) -> tuple[str, ...]:
     parent = "" if row.parent_id is None else str(row.parent_id)
-    return row.entity, parent, str(row.record_id), show.moment(row.seen_at), row.reason
+    return row.entity, parent, str(row.record_id), output.moment(row.seen_at), row.reason
 
 
 def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int:
     """The next night of the rotation."""
-    from cw_pipeline import ground, wiring  # noqa: PLC0415
-    from cw_pipeline.reconcile import reread_all  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline.dev import services  # noqa: PLC0415
+    from cw_pipeline.sync.reconcile import reread_all  # noqa: PLC0415
 
     with (
-        ground.grounded(settings) as grounded,
-        wiring.connected(with_tables(grounded, chosen)) as engine,
+        services.grounded(settings) as grounded,
+        pipeline.connected(with_tables(grounded, chosen)) as engine,
     ):
         audits = list(reread_all(chosen, engine))
     if json_:
-        show.print_json({"audits": audits})
+        output.print_json({"audits": audits})
     else:
         for audit in audits:
             told = "" if audit.failure else f"{count(audit.source_rows, 'record')} read again"
@@ -132,15 +133,15 @@ def run(
 
     `silent` shows nothing, `quietly` only what moves on a terminal.
     """
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
-    from cw_pipeline.reconcile import reconcile_all  # noqa: PLC0415
+    from cw_pipeline.sync.reconcile import reconcile_all  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
     audits = []
     with (
-        wiring.connected(settings) as engine,
-        Watch(settings, chosen, silent=silent or (quietly and not show.lively())) as watch,
+        pipeline.connected(settings) as engine,
+        Watch(settings, chosen, silent=silent or (quietly and not output.lively())) as watch,
     ):
         for audit in reconcile_all(chosen, engine, apply_deletes=apply_deletes):
             watch.finished(audit.entity, "" if quietly else line(audit))

@@ -24,13 +24,14 @@ def report(output: Path) -> None:
     It needs no network and no BI tool. The figures are brought up to date first, from what was
     synced; it asks ConnectWise nothing.
     """
-    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.publish import page, refresh  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.reporting import page, refresh  # noqa: PLC0415
 
-    with ground.warehoused(read_settings()) as settings:
-        wiring.migrated(settings)
-        wiring.published(settings)
-        dsn, tenant = wiring.dsn(settings), settings.schema_
+    with services.warehoused(read_settings()) as settings:
+        pipeline.migrated(settings)
+        pipeline.published(settings)
+        dsn, tenant = pipeline.dsn(settings), settings.schema_
         refresh(dsn, tenant)
         text = page(dsn, tenant)
     try:

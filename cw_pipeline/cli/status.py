@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, sources
 from cw_pipeline.plural import count
 
@@ -15,12 +15,12 @@ _SHOWN = 5  # names in a line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.load.overview import EntityStatus
     from cw_pipeline.settings import Settings
+    from cw_pipeline.warehouse.status import EntityStatus
 
 
 @click.command()
-@show.as_json
+@output.as_json
 def status(*, json_: bool) -> None:
     """How complete each table is, and what went wrong.
 
@@ -30,17 +30,18 @@ def status(*, json_: bool) -> None:
     Shows what CW_ENTITIES, CW_AUDIT_TRAIL, CW_DOCUMENTS and CW_REPORTS name, and what else was
     synced by name in a line: nothing keeps that up to date.
     """
-    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
 
     settings = read_settings()
-    with ground.warehoused(settings) as settings:
+    with services.warehoused(settings) as settings:
         touched = read(settings)
-    wanted = wiring.wanted(settings)
+    wanted = pipeline.wanted(settings)
     entities = [entity for entity in touched if entity.entity in wanted]
     others = [entity.entity for entity in touched if entity.entity not in wanted]
     if json_:
         found = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
-        show.print_json({"settings": sources().settings, "state": sources().state, **found})
+        output.print_json({"settings": sources().settings, "state": sources().state, **found})
         return
     if touched:
         _print(entities, wanted, others)
@@ -51,11 +52,11 @@ def status(*, json_: bool) -> None:
 
 def read(settings: Settings) -> list[EntityStatus]:
     """Every entity that was ever touched. Raises WarehouseError."""
-    from cw_pipeline import wiring  # noqa: PLC0415
-    from cw_pipeline.load.overview import overview  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline.warehouse.status import overview  # noqa: PLC0415
 
     check_warehouse(settings)
-    with wiring.warehouse(settings) as warehouse, warehouse.transaction() as connection:
+    with pipeline.warehouse(settings) as warehouse, warehouse.transaction() as connection:
         return overview(connection, warehouse.tenant)
 
 
@@ -64,18 +65,18 @@ def check_warehouse(settings: Settings) -> None:
 
     At once, where a connection pool would go on trying for a minute.
     """
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.errors import WarehouseError  # noqa: PLC0415
-    from cw_pipeline.load import version_fault  # noqa: PLC0415
+    from cw_pipeline.warehouse import version_fault  # noqa: PLC0415
 
-    if fault := version_fault(wiring.dsn(settings)):
+    if fault := version_fault(pipeline.dsn(settings)):
         raise WarehouseError(fault)
 
 
 def _print(entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequence[str]) -> None:
     heads = ("entity ", "complete through ", "age", "rows", "last run ", "dead letters", "drift")
     if entities:
-        show.table((*heads, "column drift"), [_row(entity) for entity in entities])
+        output.table((*heads, "column drift"), [_row(entity) for entity in entities])
         click.echo()
     click.echo(totals(entities))
     for note in (*_notes(entities), *_beside(entities, wanted, others)):
@@ -85,8 +86,8 @@ def _print(entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequ
 def _row(entity: EntityStatus) -> tuple[str, ...]:
     return (
         entity.entity,
-        show.moment(entity.complete_through) or "never",
-        show.age(entity.age),
+        output.moment(entity.complete_through) or "never",
+        output.age(entity.age),
         "" if entity.rows is None else f"{entity.rows:,}",
         _last(entity),
         f"{entity.dead_letters:,}" if entity.dead_letters else "",
@@ -109,7 +110,7 @@ def _last(entity: EntityStatus) -> str:
 def totals(entities: Sequence[EntityStatus]) -> str:
     """All entities in a line."""
     through = [entity.complete_through for entity in entities if entity.complete_through]
-    oldest = f", complete through {show.moment(min(through))}" if through else ""
+    oldest = f", complete through {output.moment(min(through))}" if through else ""
     unfinished = len(entities) - len(through)
     oldest += f" but for {unfinished:,} that never came to an end" if unfinished and through else ""
     rows = sum(entity.rows or 0 for entity in entities)
@@ -122,7 +123,7 @@ def totals(entities: Sequence[EntityStatus]) -> str:
 
 def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     """What somebody should look at, one line each."""
-    from cw_pipeline.load.advice import drifts, miscounted  # noqa: PLC0415
+    from cw_pipeline.warehouse.advice import drifts, miscounted  # noqa: PLC0415
 
     notes = []
     for entity in entities:
@@ -149,10 +150,10 @@ def _of_last_run(entity: EntityStatus) -> list[str]:
     if run is None or run.status == "done":
         return []
     if run.status == "started":
-        return [f"… {entity.entity}: {run.kind} since {show.moment(run.started_at)}"]
+        return [f"… {entity.entity}: {run.kind} since {output.moment(run.started_at)}"]
     if run.status == "interrupted":
-        killed = f"that began {show.moment(run.started_at)} was killed or lost its machine"
-        how = f"interrupted {show.moment(run.finished_at)}" if run.finished_at else killed
+        killed = f"that began {output.moment(run.started_at)} was killed or lost its machine"
+        how = f"interrupted {output.moment(run.finished_at)}" if run.finished_at else killed
         kept = "What was read is kept; the next sync goes on from there"
         return [f"! {entity.entity}: {run.kind} {how}. {kept}"]
     return [f"✗ {entity.entity}: {run.error}"]

@@ -12,18 +12,19 @@ from cw_pipeline.cli.configuration import read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.load import Warehouse
+    from cw_pipeline.warehouse import Warehouse
 
 
 @contextmanager
 def warehouse() -> Iterator[Warehouse]:
     """The warehouse, migrated: it must have what is to be looked into."""
-    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.load import migrate  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.warehouse import migrate  # noqa: PLC0415
 
-    with ground.warehoused(read_settings()) as settings:
-        migrate(wiring.dsn(settings), settings.schema_, [])
-        with wiring.warehouse(settings) as opened:
+    with services.warehoused(read_settings()) as settings:
+        migrate(pipeline.dsn(settings), settings.schema_, [])
+        with pipeline.warehouse(settings) as opened:
             yield opened
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import override
 
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.model import Window
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity, Report
     from cw_pipeline.settings import Settings
-    from cw_pipeline.sync import Plan
+    from cw_pipeline.sync.entity_sync import Plan
 
 
 class Moment(click.ParamType[datetime]):
@@ -50,7 +50,7 @@ REPORTS = "system/reports/"
 @click.option("--full", is_flag=True, help="Read everything again, whatever is known already.")
 @click.option("--since", type=MOMENT, help="Read what changed from then on again (a backfill).")
 @click.option("--until", type=MOMENT, help="And only what changed before then.")
-@show.as_json
+@output.as_json
 def sync(
     entities: tuple[str, ...],
     *,
@@ -81,7 +81,7 @@ def sync(
 @click.argument("entities", nargs=-1, required=True, metavar="ENTITY...")
 @click.option("--since", type=MOMENT, required=True, help="From then on, inclusive.")
 @click.option("--until", type=MOMENT, required=True, help="Before then, exclusive.")
-@show.as_json
+@output.as_json
 def backfill(entities: tuple[str, ...], *, since: datetime, until: datetime, json_: bool) -> int:
     """Read again what changed in a span of time.
 
@@ -101,9 +101,10 @@ def run(
     json_: bool = False,
 ) -> int:
     """Syncs and shows what came of it. Returns the exit code."""
-    from cw_pipeline import ground, wiring  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.publish import refresh_showing  # noqa: PLC0415
-    from cw_pipeline.sync import Plan  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.reporting import refresh_showing  # noqa: PLC0415
+    from cw_pipeline.sync.entity_sync import Plan  # noqa: PLC0415
 
     settings = read_settings().require_tenant()
     tables = reported(settings, names) if window is None else []
@@ -111,34 +112,34 @@ def run(
     chosen = choose(settings, listed) if listed or not names else []
     plan = Plan(full, window, closed)
     place = warehouse_place(settings)
-    with ground.grounded(settings) as settings:
+    with services.grounded(settings) as settings:
         check_warehouse(settings)
-        click.echo(f"{wiring.tenant(settings)} → {place}", err=True)
+        click.echo(f"{pipeline.tenant(settings)} → {place}", err=True)
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
-        wiring.remember_wanted(settings)
+        pipeline.remember_wanted(settings)
         # The daemon does so after each refresh; here there may be none.
-        refresh_showing(wiring.dsn(settings), settings.schema_, [each.entity for each in reports])
+        refresh_showing(pipeline.dsn(settings), settings.schema_, [each.entity for each in reports])
     return tell(reports, time.monotonic() - started, json_=json_)
 
 
 def reported(settings: Settings, names: Sequence[str]) -> list[str]:
     """The reports that names mean; without any, those of CW_REPORTS."""
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
 
     if not names:
-        return wiring.reports(settings)
+        return pipeline.reports(settings)
     return [name.removeprefix(REPORTS) for name in names if name.startswith(REPORTS)]
 
 
 def choose(settings: Settings, names: Sequence[str]) -> list[Entity]:
     """The entities that names, globs and tables mean; without any, those that are set."""
-    from cw_pipeline import wiring  # noqa: PLC0415
+    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.catalog import select  # noqa: PLC0415
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
 
     if not names:
-        return wiring.entities(settings)
+        return pipeline.entities(settings)
     try:
         return select(",".join(names))
     except ConfigError as error:
@@ -173,12 +174,12 @@ def recorded(
     what moves on a terminal.
     """
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
-    from cw_pipeline.normalize.report_rows import report_entity  # noqa: PLC0415
-    from cw_pipeline.orchestrate.record import recorded_reports, recorded_sync  # noqa: PLC0415
+    from cw_pipeline.dagster.in_process import recorded_reports, recorded_sync  # noqa: PLC0415
+    from cw_pipeline.reports_api.rows import report_entity  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
     watched = [*chosen, *map(report_entity, tables)]
-    with Watch(settings, watched, silent=silent or (quietly and not show.lively())) as watch:
+    with Watch(settings, watched, silent=silent or (quietly and not output.lively())) as watch:
 
         def heard(report: Report) -> None:
             watch.finished(report.entity, "" if quietly else line(report))
@@ -214,7 +215,7 @@ def tell(reports: Sequence[Report], seconds: float, *, json_: bool = False) -> i
     """Prints what a sync came to. Returns the exit code."""
     failed = [report for report in reports if report.failure is not None]
     if json_:
-        show.print_json({"seconds": round(seconds, 3), "entities": reports})
+        output.print_json({"seconds": round(seconds, 3), "entities": reports})
         return 1 if failed else 0
     click.echo(summary(reports, seconds))
     for report in failed:
@@ -244,7 +245,7 @@ def needs(report: Report) -> str:
     """Why an entity failed, and what it needs."""
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
-    from cw_pipeline.probe import right  # noqa: PLC0415
+    from cw_pipeline.sync.capabilities import right  # noqa: PLC0415
 
     if isinstance(report.failure, SourceForbidden) and report.entity in CATALOG:
         where = right(CATALOG[report.entity])

@@ -12,11 +12,11 @@ from datetime import timedelta
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 
-from cw_pipeline import wiring
-from cw_pipeline.cli import show
+from cw_pipeline import pipeline
+from cw_pipeline.cli import output
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.load.overview import Progress, Reading, last_run, progress
 from cw_pipeline.plural import count
+from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class Watch:
     def __enter__(self) -> Self:
         if self._silent:
             return self
-        if show.lively():
+        if output.lively():
             self._bars = self._stack.enter_context(_bars())
             self._overall = self._bars.add_task("entities", total=len(self._left), done="")
         self._thread.start()
@@ -84,13 +84,13 @@ class Watch:
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False)
         else:
-            show.stderr().print(line, markup=False, soft_wrap=True)
+            output.stderr().print(line, markup=False, soft_wrap=True)
 
     def _look(self) -> None:
         """Looks at the warehouse until all is done. What it cannot see is not worth a failure."""
         spacing = GLANCE if self._bars is not None else HEARTBEAT
         try:
-            with wiring.warehouse(self._settings) as warehouse:
+            with pipeline.warehouse(self._settings) as warehouse:
                 with warehouse.connection() as connection:
                     after = last_run(connection)
                     self._before = progress(connection, warehouse.tenant, after).written
@@ -110,7 +110,7 @@ class Watch:
             done = len(self._tables) - len(self._left)
             at = time.strftime("%H:%M:%S")
             line = f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}"
-            show.stderr().print(line, markup=False, soft_wrap=True)
+            output.stderr().print(line, markup=False, soft_wrap=True)
 
     def _draw(self, bars: Bars, running: Sequence[Reading], told: Mapping[str, str]) -> None:
         for name in self._tasks.keys() - told.keys():
@@ -132,7 +132,7 @@ class Watch:
             return count(changed, "row") if changed else ""
         self._paces.setdefault(entity, Pace(rows, time.monotonic()))
         left = self._paces[entity].left(rows, expected, time.monotonic())
-        about = "" if left is None else f", about {show.age(left)} left"
+        about = "" if left is None else f", about {output.age(left)} left"
         return f"{rows:,} of {count(max(expected, rows), 'row')}{about}"
 
 
@@ -159,7 +159,7 @@ def _bars() -> Bars:
         TimeElapsedColumn,
     )
 
-    console = show.stderr()
+    console = output.stderr()
     wide = console.width >= _WIDE
     return Progress(
         TextColumn("{task.description}"),

@@ -3,10 +3,6 @@
 Nothing here does I/O; every other module speaks in these types.
 """
 
-from cw_pipeline.model.account import Audit as Audit
-from cw_pipeline.model.account import Report as Report
-from cw_pipeline.model.account import ReportColumn as ReportColumn
-from cw_pipeline.model.account import ReportDrift as ReportDrift
 from cw_pipeline.model.batch import Batch as Batch
 from cw_pipeline.model.batch import Data as Data
 from cw_pipeline.model.batch import Drift as Drift
@@ -24,3 +20,7 @@ from cw_pipeline.model.progress import Checkpoint as Checkpoint
 from cw_pipeline.model.progress import IdRange as IdRange
 from cw_pipeline.model.progress import RequestGrant as RequestGrant
 from cw_pipeline.model.progress import Window as Window
+from cw_pipeline.model.results import Audit as Audit
+from cw_pipeline.model.results import Report as Report
+from cw_pipeline.model.results import ReportColumn as ReportColumn
+from cw_pipeline.model.results import ReportDrift as ReportDrift

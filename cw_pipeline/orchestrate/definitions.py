@@ -1,10 +1,8 @@
-"""The code location that Dagster's UI and daemon load. Reads settings, connects to nothing."""
+"""The old name of the code location: workspaces and code servers that users set up name it."""
 
-from __future__ import annotations
+import warnings
 
-from cw_pipeline import wiring
-from cw_pipeline.orchestrate.code_location import definitions
-from cw_pipeline.settings import Settings
+from cw_pipeline.dagster.definitions import defs  # noqa: F401 - what Dagster looks for here
 
-_settings = Settings.read()
-defs = definitions(_settings, wiring.entities(_settings))
+_WHAT_TO_DO = "cw_pipeline.orchestrate.definitions: write cw_pipeline.dagster.definitions instead"
+warnings.warn(_WHAT_TO_DO, DeprecationWarning, stacklevel=2)

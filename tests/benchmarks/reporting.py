@@ -25,10 +25,10 @@ import psycopg
 from psycopg import sql
 
 from cw_pipeline.catalog import select
-from cw_pipeline.embedded import EmbeddedPostgres
-from cw_pipeline.load import migrate
-from cw_pipeline.publish import entities, page, publish, refresh
-from cw_pipeline.publish.script import scripts
+from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.reporting import entities, page, publish, refresh
+from cw_pipeline.reporting.script import scripts
+from cw_pipeline.warehouse import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

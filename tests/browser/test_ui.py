@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cw_pipeline import ground, wiring
-from cw_pipeline.orchestrate.record import recorded_sync
+from cw_pipeline import pipeline
+from cw_pipeline.dagster.in_process import recorded_sync
+from cw_pipeline.dev import services
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, seed_tenant, working_day
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
 from tests.story.test_dagster_ui import LOADED, Dagster, dagster
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ def told(dsn: str, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def _history(tenant: Tenant) -> None:
     """A first load and a few refreshes, for the UI to plot."""
-    ground.prepared_home()
+    services.prepared_home()
     settings = Settings.read()
     for day in range(4):
-        recorded_sync(settings, wiring.entities(settings), Plan(), lambda _: None)
+        recorded_sync(settings, pipeline.entities(settings), Plan(), lambda _: None)
         working_day(tenant, seed=day)
 
 

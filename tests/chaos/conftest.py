@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from cw_pipeline.embedded import EmbeddedPostgres
-from cw_pipeline.load import migrate
+from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.warehouse import migrate
 from tests.chaos.world import EVERYTHING, entities
 from tests.conftest import memory
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import stamina
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.extract import Gate, Policy
-from cw_pipeline.passes.engine import Engine
+from cw_pipeline.connectwise import Gate, Policy
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.context import Engine
+from cw_pipeline.sync.entity_sync import Plan, sync_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,13 +32,13 @@ _PROCESSES.set_forkserver_preload([__name__])
 def connected(settings: Settings) -> Iterator[Engine]:
     """An engine on a warehouse that is migrated already."""
     with (
-        wiring.warehouse(settings) as store,
+        pipeline.warehouse(settings) as store,
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
     ):
         budget = store.budget(settings.requests_per_minute)
         gate = Gate(budget.grant, budget.announce)
-        with wiring.source(settings, gate, HASTY) as source:
-            yield Engine(source, store, wiring.limits(settings), fetchers)
+        with pipeline.source(settings, gate, HASTY) as source:
+            yield Engine(source, store, pipeline.limits(settings), fetchers)
 
 
 def sync_and_die(options: dict[str, Any], names: Sequence[str], statement: int) -> int:

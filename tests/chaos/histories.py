@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
-    from cw_pipeline.embedded import EmbeddedPostgres
+    from cw_pipeline.dev import EmbeddedPostgres
 
 
 @contextmanager

@@ -72,19 +72,19 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "strict > instead of >=",
-        (("extract/query.py", '"lastUpdated >= {instant', '"lastUpdated > {instant'),),
+        (("connectwise/query.py", '"lastUpdated >= {instant', '"lastUpdated > {instant'),),
         (WINDOW,),
     ),
     Mutant(
         "the watermark is the newest stamp seen",
         (
             (
-                "passes/window.py",
+                "sync/incremental.py",
                 "    stamped: bool = False\n",
                 "    stamped: bool = False\n    newest: datetime | None = None\n",
             ),
             (
-                "passes/window.py",
+                "sync/incremental.py",
                 "        self.work.load(batch, reached, alone=alone)\n",
                 (
                     "        self.work.load(batch, reached, alone=alone)\n"
@@ -92,7 +92,7 @@ MUTANTS = (
                 ),
             ),
             (
-                "passes/window.py",
+                "sync/incremental.py",
                 "done = checkpoint.completed()",
                 "done = Checkpoint(self.newest or checkpoint.watermark)",
             ),
@@ -103,7 +103,7 @@ MUTANTS = (
         "the watermark is the clock at the end",
         (
             (
-                "passes/window.py",
+                "sync/incremental.py",
                 "done = checkpoint.completed()",
                 "done = Checkpoint(self.work.engine.source.now())",
             ),
@@ -119,7 +119,7 @@ MUTANTS = (
         "the checkpoint commits before the merge",
         (
             (
-                "load/hold.py",
+                "warehouse/entity_store.py",
                 (
                     "        with self._warehouse.transaction() as connection:\n"
                     "            self._lock_merges(connection, parent_id, shared=not alone)\n"
@@ -133,7 +133,7 @@ MUTANTS = (
                 ),
             ),
             (
-                "load/hold.py",
+                "warehouse/entity_store.py",
                 (
                     "            self._keep_account(connection, batch, parent_id)\n"
                     "            if reached is not None:\n"
@@ -148,7 +148,7 @@ MUTANTS = (
         "a resumed pass ends at today's clock",
         (
             (
-                "passes/window.py",
+                "sync/incremental.py",
                 "            self._run(stored)\n",
                 (
                     "            window = replace(stored.window, until=work.engine.source.now())\n"
@@ -163,7 +163,7 @@ MUTANTS = (
         "a short page ends the list",
         (
             (
-                "passes/reader.py",
+                "sync/list_reader.py",
                 "        batch = self._reader.settled(self._pending, query, self._parent_id,",
                 (
                     "        if self._start % query.page_size:\n"
@@ -178,7 +178,7 @@ MUTANTS = (
         "a page that stays broken is taken for an empty one",
         (
             (
-                "passes/reader.py",
+                "sync/list_reader.py",
                 "batch = isolate(self, query, error, parent_id=parent_id, start=start)",
                 'batch = self._typed(b"[]", query, parent_id, start)',
             ),
@@ -189,7 +189,7 @@ MUTANTS = (
         "a 404 is taken for an empty list",
         (
             (
-                "passes/reader.py",
+                "sync/list_reader.py",
                 "        except (SourceBroken, SourceDown) as error:\n            self._good = 0\n",
                 (
                     "        except PipelineError as error:\n"
@@ -207,7 +207,7 @@ MUTANTS = (
         "an outage is blamed on records",
         (
             (
-                "passes/poison.py",
+                "sync/poison.py",
                 "        if not reader.answers():\n            raise error\n        if size == 1",
                 "        if size == 1",
             ),
@@ -216,19 +216,19 @@ MUTANTS = (
     ),
     Mutant(
         "too many rejects, and the watermark moves",
-        (("passes/work.py", "if self.judged_rejects > allowed:", "if allowed < 0:"),),
+        (("sync/run.py", "if self.judged_rejects > allowed:", "if allowed < 0:"),),
         ("tests/story/test_dead_letters.py", "tests/story/test_poison.py"),
     ),
     Mutant(
         "dead letters are never tried again",
-        (("sync.py", "        retry_due(work)\n", "        _ = retry_due\n"),),
+        (("sync/entity_sync.py", "        retry_due(work)\n", "        _ = retry_due\n"),),
         ("tests/story/test_dead_letters.py",),
     ),
     Mutant(
         "an older copy wins",
         (
             (
-                "load/merge.py",
+                "warehouse/merge.py",
                 "return later or not _older(stamp, before.stamp)",
                 "return later or not _older(before.stamp, before.stamp)",
             ),
@@ -239,7 +239,7 @@ MUTANTS = (
         "a deleted record that comes back stays deleted",
         (
             (
-                "load/merge.py",
+                "warehouse/merge.py",
                 "if not before.deleted and before.row_hash ==",
                 "if before.row_hash ==",
             ),
@@ -253,7 +253,7 @@ MUTANTS = (
         "a record restored with an old date is not healed",
         (
             (
-                "load/merge.py",
+                "warehouse/merge.py",
                 "before.synced_at < read_after",
                 "before.synced_at < before.synced_at",
             ),
@@ -264,7 +264,7 @@ MUTANTS = (
         "rows are deleted without a second question",
         (
             (
-                "passes/retire.py",
+                "sync/deletes.py",
                 "    return [own for own in gone if own not in still]\n",
                 "    return [own for own in gone if own not in still or own]\n",
             ),
@@ -275,7 +275,7 @@ MUTANTS = (
         "rows that were just synced are deleted",
         (
             (
-                "load/hold.py",
+                "warehouse/entity_store.py",
                 '" and _synced_at < %s"',
                 '" and coalesce(_synced_at < %s, true) is not null"',
             ),
@@ -286,7 +286,7 @@ MUTANTS = (
         "only parents that changed have their children read",
         (
             (
-                "load/parents.py",
+                "warehouse/parents.py",
                 "return moved, due or [own for own, changed, _ in parents if not changed][:1]",
                 "return moved, due[:0]",
             ),
@@ -297,12 +297,12 @@ MUTANTS = (
         "two runners of one entity at once",
         (
             (
-                "load/lease.py",
+                "warehouse/lease.py",
                 "            and o.run_id <> all(%(dead)s)\n",
                 "            and false\n",
             ),
             (
-                "load/lease.py",
+                "warehouse/lease.py",
                 "    where l.expires_at not between clock_timestamp()",
                 "    where true or l.expires_at not between clock_timestamp()",
             ),
@@ -311,29 +311,29 @@ MUTANTS = (
     ),
     Mutant(
         "a batch is loaded without a lease",
-        (("load/merge.py", "select cw_sync.fence(%s), ", "select %s::bigint, "),),
+        (("warehouse/merge.py", "select cw_sync.fence(%s), ", "select %s::bigint, "),),
         (LEASE,),
     ),
     Mutant(
         "a run writes beside its batches without a lease",
-        (("load/lease.py", '"select cw_sync.fence(%s)"', '"select %s::bigint"'),),
+        (("warehouse/lease.py", '"select cw_sync.fence(%s)"', '"select %s::bigint"'),),
         (LEASE,),
     ),
     Mutant(
         "a lease is not renewed",
-        (("load/lease.py", "        if not held and not released:\n", "        if held:\n"),),
+        (("warehouse/lease.py", "        if not held and not released:\n", "        if held:\n"),),
         (LEASE,),
     ),
     Mutant(
         "a lease ends by the taker's idea of how long it lasts",
         (
             (
-                "load/lease.py",
+                "warehouse/lease.py",
                 "o.expires_at between clock_timestamp() and clock_timestamp() + o.span",
                 "o.taken_at > clock_timestamp() - %(span)s",
             ),
             (
-                "load/lease.py",
+                "warehouse/lease.py",
                 "l.expires_at not between clock_timestamp() and clock_timestamp() + l.span",
                 "l.taken_at <= clock_timestamp() - %(span)s",
             ),
@@ -344,7 +344,7 @@ MUTANTS = (
         "a batch that stands still keeps its lease",
         (
             (
-                "load/lease.py",
+                "warehouse/lease.py",
                 "self._try(asked) if self._ask(_END_STALLED, asked) else None",
                 "None",
             ),
@@ -355,7 +355,7 @@ MUTANTS = (
         "Retry-After is not obeyed",
         (
             (
-                "extract/client.py",
+                "connectwise/client.py",
                 "pause = _UNKNOWN_PAUSE if error.retry_after is None else error.retry_after",
                 "pause = 0.01",
             ),
@@ -366,7 +366,7 @@ MUTANTS = (
         "numbers go through floats",
         (
             (
-                "normalize/numbers.py",
+                "transform/numbers.py",
                 "digits = spelling if",
                 "digits = repr(float(spelling)).encode() if",
             ),
@@ -375,14 +375,14 @@ MUTANTS = (
     ),
     Mutant(
         "NULs are left in texts",
-        (("normalize/mend.py", 'value.replace("\\x00", "").encode', "value.encode"),),
+        (("transform/coerce.py", 'value.replace("\\x00", "").encode', "value.encode"),),
         ("tests/story/test_dead_letters.py", SOAK),
     ),
     Mutant(
         "what is stored is told by its id and stamp alone",
         (
             (
-                "passes/sift.py",
+                "transform/sift.py",
                 "known.get(own) == (source, stamp)",
                 "known.get(own, (0, 0))[1] == stamp",
             ),
@@ -392,9 +392,9 @@ MUTANTS = (
     Mutant(
         "a changed hash does not make a row be read again",
         (
-            ("load/merge.py", "_source_hash # _row_hash, {stamp}", "_source_hash, {stamp}"),
-            ("normalize/page.py", "source ^ row_hash", "source"),
-            ("normalize/c/records.c", "facts->source ^ facts->hash", "facts->source"),
+            ("warehouse/merge.py", "_source_hash # _row_hash, {stamp}", "_source_hash, {stamp}"),
+            ("transform/batch_builder.py", "source ^ row_hash", "source"),
+            ("transform/c/records.c", "facts->source ^ facts->hash", "facts->source"),
         ),
         ("tests/story/test_sync_sift.py",),
     ),
@@ -402,7 +402,7 @@ MUTANTS = (
         "new columns do not make records be typed again",
         (
             (
-                "normalize/sieve.py",
+                "transform/sieve.py",
                 "self.seed = digest(seed_text(entity).encode()) % 2**64",
                 "self.seed = _EDITION",
             ),
@@ -413,7 +413,7 @@ MUTANTS = (
         "what compiled code refuses is left out",
         (
             (
-                "normalize/normalizer.py",
+                "transform/pages.py",
                 "            self._exactly(msgspec.Raw(body[refused:begin]), page, seed)",
                 "            page.drift += ()",
             ),
@@ -422,12 +422,12 @@ MUTANTS = (
     ),
     Mutant(
         "compiled code gives each year a leap day",
-        (("normalize/c/wire.h", "(month == 2 && leap)", "(month == 2)"),),
+        (("transform/c/wire.h", "(month == 2 && leap)", "(month == 2)"),),
         ("tests/unit/test_compiled.py",),
     ),
     Mutant(
         "compiled code leaves fields out that the catalog does not know",
-        (("normalize/c/row.h", "object->closed || !skip_value", "!skip_value"),),
+        (("transform/c/row.h", "object->closed || !skip_value", "!skip_value"),),
         ("tests/unit/test_compiled.py",),
     ),
 )

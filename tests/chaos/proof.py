@@ -10,8 +10,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.reconcile import reconcile_all, reread_all
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from tests.chaos.truth import expected_arrays, expected_row, spoilt, stamp_of
 from tests.chaos.world import ADDITIONS, AGREEMENTS, EVERYTHING, OVERLAP, TICKETS, entities
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
 from tests.chaos.doomed import sync_and_die
 from tests.chaos.histories import new_world
 from tests.chaos.people import TICKETS as PATH
@@ -20,7 +20,7 @@ from tests.chaos.world import TICKETS, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.embedded import EmbeddedPostgres
+    from cw_pipeline.dev import EmbeddedPostgres
 
 RECORDS = 9  # pages of 4: a whole one, another, and a short one
 

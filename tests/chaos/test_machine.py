@@ -20,7 +20,7 @@ from tests.chaos.histories import new_world
 from tests.chaos.proof import check_always, check_when_quiet
 
 if TYPE_CHECKING:
-    from cw_pipeline.embedded import EmbeddedPostgres
+    from cw_pipeline.dev import EmbeddedPostgres
     from tests.chaos.world import World
 
 late = st.booleans()

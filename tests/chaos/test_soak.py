@@ -12,7 +12,7 @@ from tests.chaos.histories import history
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cw_pipeline.embedded import EmbeddedPostgres
+    from cw_pipeline.dev import EmbeddedPostgres
 
 
 def test_after_any_history_one_quiet_pass_and_a_reconcile_leave_no_difference(

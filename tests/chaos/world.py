@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import PipelineError, WarehouseError
 from cw_pipeline.model import Window
-from cw_pipeline.reconcile import reconcile_all, reread_all
-from cw_pipeline.replay import replay
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Fault
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.reconcile import reconcile_all, reread_all
+from cw_pipeline.sync.replay import replay
 from tests.chaos.doomed import connected, sync_and_die
 from tests.chaos.people import LATEST, People
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Sequence
 
-    from cw_pipeline.embedded import EmbeddedPostgres
+    from cw_pipeline.dev import EmbeddedPostgres
     from cw_pipeline.model import Entity
-    from cw_pipeline.passes.engine import Engine
     from cw_pipeline.simulator import Simulator
+    from cw_pipeline.sync.context import Engine
 
 TICKETS = "service/tickets"
 AGREEMENTS = "finance/agreements"

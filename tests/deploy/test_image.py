@@ -250,8 +250,12 @@ def test_the_dockerfile_makes_an_image_that_works(
         for command in (
             ["cw-pipeline", "--version"],
             ["python", "-c", "import dagster_celery"],
-            ["python", "-c", "from cw_pipeline.normalize.library import library; assert library()"],
-            ["dagster", "definitions", "validate", "-m", "cw_pipeline.orchestrate.definitions"],
+            [
+                "python",
+                "-c",
+                "from cw_pipeline.transform.compiled_build import library; assert library()",
+            ],
+            ["dagster", "definitions", "validate", "-m", "cw_pipeline.dagster.definitions"],
         ):
             done = root.run(*command, **TENANT)
             assert done.returncode == 0, done.stdout + done.stderr

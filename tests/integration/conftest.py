@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cw_pipeline.load import Warehouse, migrate
-from cw_pipeline.publish import entities, publish
+from cw_pipeline.reporting import entities, publish
+from cw_pipeline.warehouse import Warehouse, migrate
 from tests.conftest import _database as database
 from tests.integration.others import as_admin
 

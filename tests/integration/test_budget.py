@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.load import Warehouse
+from cw_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from psycopg import Connection

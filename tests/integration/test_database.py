@@ -12,8 +12,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import text
 
-from cw_pipeline import database
-from cw_pipeline.database import (
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.reporting import entities, publish
+from cw_pipeline.warehouse import database, migrate
+from cw_pipeline.warehouse.database import (
     Pool,
     connect,
     create_schemas,
@@ -21,9 +23,6 @@ from cw_pipeline.database import (
     sqlalchemy_transaction,
     transaction,
 )
-from cw_pipeline.errors import WarehouseError
-from cw_pipeline.load import migrate
-from cw_pipeline.publish import entities, publish
 from tests.hostile import make_hostile
 
 if TYPE_CHECKING:

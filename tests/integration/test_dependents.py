@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline.database import transaction
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.load.retype import retype
 from cw_pipeline.model import Kind
+from cw_pipeline.warehouse.columns import retype
+from cw_pipeline.warehouse.database import transaction
 from tests.integration.others import as_admin
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from cw_pipeline.embedded import EmbeddedPostgres, binaries
+from cw_pipeline.dev import EmbeddedPostgres, binaries
 from cw_pipeline.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has another ac
 HOLD = """
 import sys, time
 from pathlib import Path
-from cw_pipeline.embedded import EmbeddedPostgres
+from cw_pipeline.dev import EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1]), durable=False):
     print("up", flush=True)
     sys.stdin.read()
@@ -38,7 +38,7 @@ BORN = """
 import sys
 from pathlib import Path
 import psycopg
-from cw_pipeline.embedded import EmbeddedPostgres
+from cw_pipeline.dev import EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1]), durable=False) as postgres:
     with psycopg.connect(postgres.dsn()) as connection:
         row = connection.execute("select pg_postmaster_start_time()").fetchone()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.frames import table
+from cw_pipeline.reporting.frames import table
 
 if TYPE_CHECKING:
     import psycopg

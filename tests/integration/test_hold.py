@@ -10,8 +10,8 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
-from cw_pipeline.load import Warehouse
 from cw_pipeline.model import Checkpoint
+from cw_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from psycopg import Connection

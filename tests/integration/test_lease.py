@@ -16,17 +16,17 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
-from cw_pipeline.load import Warehouse
-from cw_pipeline.load.lease import PURPOSES, Runner
 from cw_pipeline.model import Audit, Checkpoint, Column, IdRange, Kind, Window
-from cw_pipeline.normalize import Normalizer
+from cw_pipeline.transform import Normalizer
+from cw_pipeline.warehouse import Warehouse
+from cw_pipeline.warehouse.lease import PURPOSES, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from psycopg import Connection
 
-    from cw_pipeline.load import Hold
+    from cw_pipeline.warehouse import Hold
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)

@@ -12,17 +12,17 @@ import pytest
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.ddl import Patience, patiently
 from cw_pipeline.errors import WarehouseLocked
-from cw_pipeline.load import Warehouse, migrate
-from cw_pipeline.promote import promote
-from cw_pipeline.publish.database import transaction
+from cw_pipeline.reporting.database import transaction
+from cw_pipeline.warehouse import Warehouse, migrate
+from cw_pipeline.warehouse.ddl import Patience, patiently
+from cw_pipeline.warehouse.promote import promote
 from tests.integration.others import end_later, new_readers, reading
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from cw_pipeline.ddl import Attempt
+    from cw_pipeline.warehouse.ddl import Attempt
 
 BOARDS = "connectwise.service_boards"
 
@@ -74,7 +74,7 @@ def test_whoever_is_in_the_way_is_named_and_then_it_goes_on(
     def connect() -> AbstractContextManager[psycopg.Connection[Any]]:
         return transaction(dsn)
 
-    with reading(dsn, BOARDS) as old, caplog.at_level(logging.WARNING, "cw_pipeline.ddl"):
+    with reading(dsn, BOARDS) as old, caplog.at_level(logging.WARNING, "cw_pipeline.warehouse.ddl"):
         thread = end_later(old, 6)
         patience = Patience(name_after=2)
         patiently(altering(dsn, BOARDS), connect, "the test", patience)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.normalize import Normalizer
+from cw_pipeline.transform import Normalizer
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from cw_pipeline.load import Outcome, Warehouse
     from cw_pipeline.model import Batch
+    from cw_pipeline.warehouse import Outcome, Warehouse
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)

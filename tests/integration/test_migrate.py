@@ -10,8 +10,8 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.load import migrate, version_fault
 from cw_pipeline.paths import SQL
+from cw_pipeline.warehouse import migrate, version_fault
 
 SOME = [CATALOG["service/boards"], CATALOG["service/boards/statuses"]]
 

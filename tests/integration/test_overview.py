@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from cw_pipeline.load.overview import Reading, last_run, overview, progress
+from cw_pipeline.warehouse.status import Reading, last_run, overview, progress
 
 if TYPE_CHECKING:
-    from cw_pipeline.load.overview import EntityStatus
+    from cw_pipeline.warehouse.status import EntityStatus
 
 THEN = datetime(2026, 11, 24, 3, tzinfo=UTC)
 

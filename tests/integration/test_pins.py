@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.load import Warehouse, migrate
-from cw_pipeline.normalize import Normalizer
-from cw_pipeline.publish import entities, publish, refresh
-from cw_pipeline.publish.custom_fields import refresh_custom_views
+from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.reporting.custom_fields import refresh_custom_views
+from cw_pipeline.transform import Normalizer
+from cw_pipeline.warehouse import Warehouse, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cw_pipeline.ddl import Patience
 from cw_pipeline.errors import WarehouseError, WarehouseLocked
-from cw_pipeline.publish import READER, grant_reader, publish
+from cw_pipeline.reporting import READER, grant_reader, publish
+from cw_pipeline.warehouse.ddl import Patience
 from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
 from tests.integration.others import as_admin, end_later, new_readers, reading
@@ -187,7 +187,7 @@ def test_a_column_that_goes_stays_empty_while_others_views_read_it(
     older(dsn, DSO, "currency_id, balance, invoiced_90_days, dso_days, 7 as lucky")
     run(dsn, f"alter table {SURVEYS} add lucky integer", outdated(SURVEYS))
     built(server, dsn, people, f"select d.lucky, s.lucky as s from {DSO} d, {SURVEYS} s")
-    with caplog.at_level(logging.WARNING, "cw_pipeline.publish"):
+    with caplog.at_level(logging.WARNING, "cw_pipeline.reporting"):
         publish(dsn, "connectwise", ZONE)
     assert columns(dsn, DSO)["lucky"] == columns(dsn, SURVEYS)["lucky"] == "integer"
     said = "\n".join(record.getMessage() for record in caplog.records)
@@ -284,7 +284,7 @@ def test_what_this_version_no_longer_has_stays_while_others_read_it(
         " ('connectwise', 'kpi_older', '', false, '{}', '{}')",
     )
     built(server, dsn, people, "select * from reporting.kpi_old")
-    with caplog.at_level(logging.WARNING, "cw_pipeline.publish"):
+    with caplog.at_level(logging.WARNING, "cw_pipeline.reporting"):
         publish(dsn, "connectwise", ZONE)
     (said,) = [record.getMessage() for record in caplog.records]
     assert "reporting.kpi_old is no part of this version" in said
@@ -331,7 +331,7 @@ def test_letting_the_reader_read_takes_nothing_and_names_what_is_not_ours(
             f"set role {stranger}",
             "create view reporting.theirs as select 1 as one",
         )
-        with caplog.at_level(logging.WARNING, "cw_pipeline.publish"):
+        with caplog.at_level(logging.WARNING, "cw_pipeline.reporting"):
             grant_reader(dsn, "connectwise")
         (said,) = [record.getMessage() for record in caplog.records]
         assert f"reporting.theirs belongs to {stranger}" in said
@@ -348,7 +348,7 @@ def test_letting_the_reader_read_takes_nothing_and_names_what_is_not_ours(
 
 
 def test_sql_of_the_users_that_does_not_work_is_named_by_its_file(dsn: str) -> None:
-    from cw_pipeline.publish.database import named  # noqa: PLC0415
+    from cw_pipeline.reporting.database import named  # noqa: PLC0415
 
     with (
         pytest.raises(WarehouseError, match=r"sql/reporting/kpi_x\.sql does not work: .*nowhere"),

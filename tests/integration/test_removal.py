@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from cw_pipeline.catalog import select
-from cw_pipeline.embedded import EmbeddedPostgres
-from cw_pipeline.load import Warehouse, migrate
+from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.paths import ROOT
-from cw_pipeline.publish import entities, grant_reader, publish
+from cw_pipeline.reporting import entities, grant_reader, publish
+from cw_pipeline.warehouse import Warehouse, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from psycopg import errors, sql
 
 from cw_pipeline.catalog import select
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.load import migrate
-from cw_pipeline.publish import READER, entities, grant_reader, publish, refresh
-from cw_pipeline.publish.script import scripts
+from cw_pipeline.reporting import READER, entities, grant_reader, publish, refresh
+from cw_pipeline.reporting.script import scripts
+from cw_pipeline.warehouse import migrate
 from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
 

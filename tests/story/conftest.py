@@ -10,20 +10,20 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.extract import Policy
+from cw_pipeline.connectwise import Policy
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
 from tests.hostile import make_hostile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cw_pipeline.model import Report
-    from cw_pipeline.passes.engine import Engine
     from cw_pipeline.simulator import Simulator, Tenant
+    from cw_pipeline.sync.context import Engine
     from tests.conftest import Server
 
 HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
@@ -55,7 +55,7 @@ class Story:
     @contextmanager
     def engine(self, **options: Any) -> Iterator[Engine]:
         """A connected engine that does not wait long between tries."""
-        with wiring.connected(self.settings(**options), policy=HASTY) as engine:
+        with pipeline.connected(self.settings(**options), policy=HASTY) as engine:
             yield engine
 
     def sync(self, *names: str, plan: Plan | None = None, **options: Any) -> dict[str, Report]:

@@ -51,6 +51,6 @@ def _code_server(environment: dict[str, str], home: Path) -> Iterator[int]:
     """The port of a code server that has these settings."""
     port = processes.free_port()
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "api", "grpc"]
-    command += ["-m", "cw_pipeline.orchestrate.definitions", "-p", str(port)]
+    command += ["-m", "cw_pipeline.dagster.definitions", "-p", str(port)]
     with processes.running(command, home / f"{NAME}.log", **environment, DAGSTER_HOME=str(home)):
         yield port

@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 from typing_extensions import override
 
+from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.dagster.notifications import SENSOR, without_secrets
+from cw_pipeline.dagster.post import NotSent
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.orchestrate.alerts import SENSOR, without_secrets
-from cw_pipeline.orchestrate.code_location import definitions
-from cw_pipeline.orchestrate.post import NotSent
 from cw_pipeline.simulator import Fault
 from tests.story import test_dagster
 

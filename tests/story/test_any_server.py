@@ -9,10 +9,10 @@ import psycopg
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli.status import read
-from cw_pipeline.frames import table
-from cw_pipeline.load import migrate
-from cw_pipeline.publish import entities, publish
-from cw_pipeline.reconcile import reconcile_all
+from cw_pipeline.reporting import entities, publish
+from cw_pipeline.reporting.frames import table
+from cw_pipeline.sync.reconcile import reconcile_all
+from cw_pipeline.warehouse import migrate
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant

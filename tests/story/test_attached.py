@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.connectwise import address
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.extract import address
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Report
@@ -36,7 +36,7 @@ def tenant(tenant: Tenant) -> Tenant:
 
 def synced(story: Story) -> dict[str, Report]:
     with story.engine(children_share=0.000001, **CHOSEN) as engine:
-        chosen = wiring.entities(story.settings(**CHOSEN))
+        chosen = pipeline.entities(story.settings(**CHOSEN))
         reports = {report.entity: report for report in sync_all(chosen, engine, Plan())}
     failures = [report.failure for report in reports.values() if report.failure]
     assert failures == []
@@ -94,4 +94,4 @@ def test_nothing_but_their_names_chooses_them() -> None:
 
 def test_an_unknown_kind_of_record_is_refused_with_those_there_are(story: Story) -> None:
     with pytest.raises(ConfigError, match=r"CW_AUDIT_TRAIL: 'Tickets' is none of .*Ticket"):
-        wiring.entities(story.settings(audit_trail="Tickets"))
+        pipeline.entities(story.settings(audit_trail="Tickets"))

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cw_pipeline import wiring
-from cw_pipeline.extract import ConnectWise, Gate
+from cw_pipeline import pipeline
+from cw_pipeline.connectwise import ConnectWise, Gate
 from cw_pipeline.simulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.load import Warehouse
     from cw_pipeline.settings import Settings
+    from cw_pipeline.warehouse import Warehouse
     from tests.story.conftest import Story
 
 LIST = "/service/tickets"
 ASKING = """
 import sys, time
-from cw_pipeline import wiring
-from cw_pipeline.extract import Gate
+from cw_pipeline import pipeline as wiring
+from cw_pipeline.connectwise import Gate
 from cw_pipeline.settings import Settings
 import msgspec
 settings = Settings.read()
@@ -52,7 +52,7 @@ def asking(
 ) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
     budget = store.budget(settings.requests_per_minute, yielding=yielding)
-    with wiring.source(settings, Gate(budget.grant, budget.announce)) as source:
+    with pipeline.source(settings, Gate(budget.grant, budget.announce)) as source:
         yield source
 
 
@@ -107,7 +107,7 @@ def test_a_pause_that_one_process_was_told_holds_the_other_back(story: Story) ->
     settings = limited(story, 240)  # leave is taken for two requests at a time
     story.simulator.faults.add(Fault("429", path=LIST, times=1, retry_after=2))
     with (
-        wiring.warehouse(settings) as store,
+        pipeline.warehouse(settings) as store,
         asking(store, settings) as told,
         asking(store, settings) as other,
     ):
@@ -129,7 +129,7 @@ def test_a_backfill_takes_leave_only_while_no_refresh_waits_for_it(story: Story)
     done = {"live": 0, "yielding": 0}
     stop = threading.Event()
     with (
-        wiring.warehouse(settings) as store,
+        pipeline.warehouse(settings) as store,
         asking(store, settings) as live,
         asking(store, settings, yielding=True) as backfill,
     ):
@@ -159,7 +159,7 @@ def test_a_backfill_takes_leave_only_while_no_refresh_waits_for_it(story: Story)
 def test_budgets_of_two_tenants_in_one_warehouse_are_apart(story: Story) -> None:
     settings = limited(story, 60)
     other = settings.model_copy(update={"schema_": "second"})
-    with wiring.warehouse(settings) as one, wiring.warehouse(other) as two:
+    with pipeline.warehouse(settings) as one, pipeline.warehouse(other) as two:
         first, second = one.budget(60), two.budget(60)
         waits = [first.grant().wait for _ in range(8)]
         assert waits == sorted(waits)

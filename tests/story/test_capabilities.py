@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.probe import probe_all
-from cw_pipeline.reconcile import reconcile_all
 from cw_pipeline.simulator import Quirk
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.capabilities import probe_all
+from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.load.overview import overview
-from cw_pipeline.reconcile import reconcile_all
+from cw_pipeline.sync.reconcile import reconcile_all
+from cw_pipeline.warehouse.status import overview
 from tests.chaos.doomed import sync_and_die
 
 if TYPE_CHECKING:

@@ -13,14 +13,8 @@ import httpx
 import pytest
 
 from cw_pipeline.cli import main
-from cw_pipeline.embedded.simulator import (
-    CLIENT_ID,
-    COMPANY,
-    PRIVATE_KEY,
-    PUBLIC_KEY,
-    EmbeddedSimulator,
-)
-from cw_pipeline.ground import _environment_kept, ensured, grounded, postgres
+from cw_pipeline.dev.services import _environment_kept, ensured, grounded, postgres
+from cw_pipeline.dev.simulator import CLIENT_ID, COMPANY, PRIVATE_KEY, PUBLIC_KEY, EmbeddedSimulator
 from cw_pipeline.paths import cli_command
 from cw_pipeline.settings import Settings
 from tests.story.simulated import ACCEPT

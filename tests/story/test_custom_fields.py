@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline.load import migrate
-from cw_pipeline.publish import entities, publish
-from cw_pipeline.publish.custom_fields import refresh_custom_views
+from cw_pipeline.reporting import entities, publish
+from cw_pipeline.reporting.custom_fields import refresh_custom_views
+from cw_pipeline.warehouse import migrate
 from tests.integration.others import end_later, new_readers, reading
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 import stamina
 
-from cw_pipeline import ground
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.orchestrate.code_location import definitions
+from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.dev import services
 from cw_pipeline.simulator import Fault
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def stage(
     """Some tickets, boards and companies that have never been synced."""
     _fill(story.tenant)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    ground.prepared_home()
+    services.prepared_home()
     told = {
         "SITE": simulator.url,
         "COMPANY": "demo",

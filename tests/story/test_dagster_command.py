@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
+from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.dagster.in_process import recorded_sync
 from cw_pipeline.errors import ConfigError, SourceDenied
 from cw_pipeline.model import Window
-from cw_pipeline.orchestrate.code_location import definitions
-from cw_pipeline.orchestrate.record import recorded_sync
 from cw_pipeline.simulator import Fault
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
 from tests.story import test_dagster
 from tests.story.test_dagster import BOARDS, COMPANIES, JUNE, TICKETS, TYPES, Stage, key, this_month
 

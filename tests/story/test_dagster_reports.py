@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from cw_pipeline.orchestrate.code_location import definitions
+from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.simulator import Fault
 from tests.story import test_dagster
 from tests.story.test_dagster import COMPANIES, TICKETS, Stage, key

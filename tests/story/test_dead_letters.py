@@ -12,10 +12,10 @@ import pytest
 import stamina
 
 from cw_pipeline.errors import TooManyRejects
-from cw_pipeline.load.letters import discard, events
-from cw_pipeline.replay import replay
 from cw_pipeline.simulator import Fault
 from cw_pipeline.simulator.answers import Refusal, broken
+from cw_pipeline.sync.replay import replay
+from cw_pipeline.warehouse.dead_letters import discard, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

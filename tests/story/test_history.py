@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.load import migrate
-from cw_pipeline.load.history import tracked
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.warehouse import migrate
+from cw_pipeline.warehouse.history import tracked
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant

@@ -25,9 +25,9 @@ HOLDING = """
 import sys
 from datetime import UTC, datetime, timedelta
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.load import Warehouse
+from cw_pipeline.warehouse import Warehouse
 from cw_pipeline.model import Checkpoint, IdRange, Window
-from cw_pipeline.normalize import Normalizer
+from cw_pipeline.transform import Normalizer
 tickets, span = CATALOG["service/tickets"], timedelta(seconds=float(sys.argv[2]))
 store = Warehouse(sys.argv[1], "connectwise", lease_span=span)
 with store, store.hold(tickets, "refresh") as hold:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import stamina
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.errors import ConfigError, SourceDenied
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Fault, Simulator, Tenant
@@ -18,7 +18,7 @@ from cw_pipeline.simulator import CLIENT_ID, Fault, Simulator, Tenant
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.extract import ConnectWise
+    from cw_pipeline.connectwise import ConnectWise
 
 LIST = "/service/tickets"
 TOKENS = "/system/members/jdoe/tokens"
@@ -42,7 +42,7 @@ def impersonating(simulator: Simulator, **options: Any) -> Iterator[ConnectWise]
         "impersonate": "jdoe",
     }
     settings = Settings(**{**given, **options})
-    with wiring.source(settings) as source:
+    with pipeline.source(settings) as source:
         yield source
 
 

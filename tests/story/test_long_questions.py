@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.passes.reader import Reader
+from cw_pipeline.sync.list_reader import Reader
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant

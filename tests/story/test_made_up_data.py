@@ -11,8 +11,8 @@ import pytest
 
 from cw_pipeline.cli import main
 from cw_pipeline.cli.configuration import demo_settings
+from cw_pipeline.dagster.instance_storage import EnvSwitchedStorage
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.orchestrate.instance_storage import EnvSwitchedStorage
 from cw_pipeline.paths import ROOT
 from cw_pipeline.settings import Settings, dagster_home
 

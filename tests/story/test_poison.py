@@ -15,7 +15,7 @@ import stamina
 from cw_pipeline.errors import SourceError, TooManyRejects
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import Fault, Quirk
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stamina
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.load import migrate
-from cw_pipeline.load.overview import overview
-from cw_pipeline.passes.reports import sync_report
-from cw_pipeline.promote import promote
-from cw_pipeline.publish.tables import refresh
-from cw_pipeline.reconcile import reconcile_all, reread_all
-from cw_pipeline.replay import replay
+from cw_pipeline.reporting.tables import refresh
+from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.simulator import Fault
 from cw_pipeline.simulator.seed import seed_tenant
+from cw_pipeline.sync.reconcile import reconcile_all, reread_all
+from cw_pipeline.sync.replay import replay
+from cw_pipeline.warehouse import migrate
+from cw_pipeline.warehouse.promote import promote
+from cw_pipeline.warehouse.status import overview
 from tests.story import test_holds
 from tests.story.conftest import Story
 
@@ -163,8 +163,8 @@ def test_a_new_warehouse_with_its_reporting_schema(empty_dsn: str, pooler: Poole
         story = Story(pooler.through(empty_dsn), simulator, tenant)
         names = (BOARDS, TICKETS, "company/companies", "time/entries")
         settings = story.settings(entities=",".join(names))
-        wiring.migrated(settings)
-        wiring.published(settings)
+        pipeline.migrated(settings)
+        pipeline.published(settings)
         for report in story.sync(*names).values():
             assert report.failure is None
         migrate(story.dsn, "connectwise", [CATALOG[name] for name in names])

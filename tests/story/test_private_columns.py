@@ -11,9 +11,9 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.normalize.private import Privacy
 from cw_pipeline.simulator import Fault
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.transform.mask import Privacy
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant

@@ -13,9 +13,9 @@ import stamina
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceError
-from cw_pipeline.reconcile import reconcile_all
 from cw_pipeline.simulator import UNSTAMPED, Fault, Quirk
 from cw_pipeline.simulator.answers import Refusal, as_json
+from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

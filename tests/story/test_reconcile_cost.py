@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.reconcile import reconcile_all
 from cw_pipeline.simulator import Simulator, Tenant
+from cw_pipeline.sync.reconcile import reconcile_all
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import stamina
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceForbidden
-from cw_pipeline.reconcile import reconcile_all
 from cw_pipeline.simulator import Fault, Quirk
 from cw_pipeline.simulator.answers import Answer
+from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.reconcile import reconcile_all, reread_all
+from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Audit

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from cw_pipeline.errors import ConfigError, SourceForbidden, WarehouseError
-from cw_pipeline.load.report_table import report_table
 from cw_pipeline.model import ReportColumn
-from cw_pipeline.normalize.report_rows import report_entity, report_page
-from cw_pipeline.passes.reports import sync_report
-from cw_pipeline.publish.reports import typed
+from cw_pipeline.reports_api.rows import report_entity, report_page
+from cw_pipeline.reports_api.sync import sync_report
+from cw_pipeline.reports_api.table import report_table
+from cw_pipeline.reports_api.values import typed
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Report

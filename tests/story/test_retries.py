@@ -13,6 +13,8 @@ import msgspec
 import pytest
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.connectwise import BACKGROUND, INTERACTIVE, ConnectWise, Credentials, Policy, Site
+from cw_pipeline.connectwise.retry import RetryBudget
 from cw_pipeline.errors import (
     SourceBroken,
     SourceBusy,
@@ -22,12 +24,10 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
-from cw_pipeline.extract import BACKGROUND, INTERACTIVE, ConnectWise, Credentials, Policy, Site
-from cw_pipeline.extract.retry import RetryBudget
-from cw_pipeline.normalize import id_of
 from cw_pipeline.simulator import CLIENT_ID, Fault
 from cw_pipeline.simulator.answers import JSON, Answer
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.transform import id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.cli import main
 from cw_pipeline.errors import ConfigError, EntityBusy, WarehouseError
-from cw_pipeline.load import migrate
 from cw_pipeline.model import Column, Entity, Kind
-from cw_pipeline.promote import drift, promote
 from cw_pipeline.simulator import CLIENT_ID
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.warehouse import migrate
+from cw_pipeline.warehouse.promote import drift, promote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.load import Warehouse
     from cw_pipeline.simulator import Tenant
+    from cw_pipeline.warehouse import Warehouse
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -34,7 +34,7 @@ ENTITY = CATALOG[TICKETS]
 
 @pytest.fixture
 def warehouse(story: Story) -> Iterator[Warehouse]:
-    with wiring.warehouse(story.settings()) as open_:
+    with pipeline.warehouse(story.settings()) as open_:
         yield open_
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.simulator import Quirk, Simulator, Tenant
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.simulator import Quirk
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Report

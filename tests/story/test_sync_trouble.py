@@ -21,7 +21,7 @@ from cw_pipeline.errors import (
     WarehouseError,
 )
 from cw_pipeline.simulator import Fault, Simulator, Tenant
-from cw_pipeline.sync import Plan, sync
+from cw_pipeline.sync.entity_sync import Plan, sync
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:

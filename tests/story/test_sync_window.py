@@ -12,7 +12,7 @@ import pytest
 
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import UNSTAMPED, Quirk, Simulator, Tenant
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.query import Question

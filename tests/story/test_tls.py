@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.cli import main
+from cw_pipeline.connectwise import INTERACTIVE, ConnectWise, Credentials, Site
 from cw_pipeline.errors import ConfigError, SourceDenied, SourceDown
-from cw_pipeline.extract import INTERACTIVE, ConnectWise, Credentials, Site
 from cw_pipeline.simulator import CLIENT_ID, Simulator
 
 if TYPE_CHECKING:

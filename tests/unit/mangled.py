@@ -16,8 +16,8 @@ import pytest
 from cw_pipeline.bench.records import Records
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.normalize import Normalizer
-from cw_pipeline.normalize.library import library
+from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform.compiled_build import library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

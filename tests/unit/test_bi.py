@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cw_pipeline.paths import SQL
-from cw_pipeline.publish.script import scripts
+from cw_pipeline.reporting.script import scripts
 
 if TYPE_CHECKING:
     from pathlib import Path

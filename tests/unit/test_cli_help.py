@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cw_pipeline.cli import main, show
+from cw_pipeline.cli import main, output
 from cw_pipeline.cli.app import COMMANDS
 from cw_pipeline.cli.sync import line, needs, summary
 from cw_pipeline.errors import SourceForbidden
@@ -135,14 +135,14 @@ def test_the_summary_counts_what_failed() -> None:
     [(-3, "0 s"), (40, "40 s"), (119, "119 s"), (720, "12 min"), (8000, "2 h"), (259_200, "3 d")],
 )
 def test_ages_are_short(seconds: int, shown: str) -> None:
-    assert show.age(timedelta(seconds=seconds)) == shown
+    assert output.age(timedelta(seconds=seconds)) == shown
 
 
 def test_json_holds_times_as_iso_text_and_spans_as_seconds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     at = datetime(2026, 11, 24, tzinfo=UTC)
-    show.print_json({"at": at, "age": timedelta(minutes=2), "report": Report("a", "refresh")})
+    output.print_json({"at": at, "age": timedelta(minutes=2), "report": Report("a", "refresh")})
     said = capsys.readouterr().out
     assert '"at": "2026-11-24T00:00:00+00:00"' in said
     assert '"age": 120.0' in said

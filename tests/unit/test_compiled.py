@@ -17,19 +17,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cw_pipeline import normalize
+from cw_pipeline import transform
 from cw_pipeline.bench.records import Records
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.normalize import Normalizer
-from cw_pipeline.normalize import library as built
-from cw_pipeline.normalize.compiled import Compiled, compiled
-from cw_pipeline.normalize.library import library
-from cw_pipeline.normalize.mend import mend
-from cw_pipeline.normalize.plan import plan
-from cw_pipeline.normalize.sieve import Sieve
-from cw_pipeline.normalize.tree import tree
 from cw_pipeline.paths import ROOT
+from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import compiled_build as built
+from cw_pipeline.transform.coerce import mend
+from cw_pipeline.transform.compiled import Compiled, compiled
+from cw_pipeline.transform.compiled_build import library
+from cw_pipeline.transform.plan import plan
+from cw_pipeline.transform.record_shape import tree
+from cw_pipeline.transform.sieve import Sieve
 from tests.unit.mangled import TICKETS, differences, reading_by
 from tests.unit.sent import outside, page_of, pages
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Batch
 
-SOURCES = Path(normalize.__file__).parent / "c"
+SOURCES = Path(transform.__file__).parent / "c"
 CC = shutil.which("cc") or ""
 STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.passes.family import parents_first
+from cw_pipeline.sync.scheduler import parents_first
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity

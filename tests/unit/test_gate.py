@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from cw_pipeline.extract import Gate
+from cw_pipeline.connectwise import Gate
 from cw_pipeline.model import RequestGrant
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.extract.inflate import inflated
+from cw_pipeline.connectwise.inflate import inflated
 
 
 @given(st.binary(max_size=5000))

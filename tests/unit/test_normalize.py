@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.normalize import Normalizer, id_of
+from cw_pipeline.transform import Normalizer, id_of
 from tests.unit.mangled import reading_by
 from tests.unit.sent import BIG, ENTITIES, Number, decimals, outside, page_of, pages, records
 from tests.unit.unpacked import rows

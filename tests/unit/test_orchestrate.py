@@ -13,15 +13,15 @@ import pytest
 import yaml
 
 from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.dagster.checks import judged
+from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.dagster.config import SyncConfig, config_of, plan_of
+from cw_pipeline.dagster.partitions import months_from, span, within
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.load.overview import EntityStatus
 from cw_pipeline.model import Keeping, Window
-from cw_pipeline.orchestrate.code_location import definitions
-from cw_pipeline.orchestrate.config import SyncConfig, config_of, plan_of
-from cw_pipeline.orchestrate.months import months_from, span, within
-from cw_pipeline.orchestrate.promises import judged
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync import Plan
+from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.warehouse.status import EntityStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -331,7 +331,7 @@ class TestStorage:
     def test_sqlite_keeps_a_batch_of_months_and_finds_them_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cw_pipeline.orchestrate.stamps import stamp  # noqa: PLC0415
+        from cw_pipeline.dagster.stamps import stamp  # noqa: PLC0415
 
         with _instance(tmp_path, monkeypatch) as instance:
             assert type(instance.event_log_storage).__name__ == "BatchingSqliteEvents"
@@ -358,7 +358,7 @@ def _instance(home: Path, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance
 
 
 def test_the_code_location_loads_with_nothing_configured_and_quickly(tmp_path: Path) -> None:
-    code = "from cw_pipeline.orchestrate.definitions import defs; print(len(defs.assets))"
+    code = "from cw_pipeline.dagster.definitions import defs; print(len(defs.assets))"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CW_")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cw_pipeline.extract.pace import Pace
+from cw_pipeline.connectwise.pace import Pace
 
 PAGE, COUNT = ("/service/tickets", 20), ("/service/tickets/count", 4)
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.catalog import CATALOG, select
-from cw_pipeline.cli import show
+from cw_pipeline.cli import output
 from cw_pipeline.cli.app import COMMANDS
-from cw_pipeline.load.candidates import Candidate
-from cw_pipeline.load.letters import Event, Letter
-from cw_pipeline.load.overview import EntityStatus, LastRun
-from cw_pipeline.load.promotions import Drifted
+from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.model import Array, Audit, Column, Entity, Keeping, Kind, Report
-from cw_pipeline.normalize import Normalizer
-from cw_pipeline.normalize.sieve import Sieve, seed_text
-from cw_pipeline.orchestrate.code_location import definitions
-from cw_pipeline.probe import Finding
-from cw_pipeline.promote import Promotion
-from cw_pipeline.publish.script import Place, Script, scripts
+from cw_pipeline.reporting.script import Place, Script, scripts
 from cw_pipeline.settings import Settings
+from cw_pipeline.sync.capabilities import Finding
+from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform.sieve import Sieve, seed_text
+from cw_pipeline.warehouse.candidates import Candidate
+from cw_pipeline.warehouse.dead_letters import Event, Letter
+from cw_pipeline.warehouse.promote import Promotion
+from cw_pipeline.warehouse.promotions import Drifted
+from cw_pipeline.warehouse.status import EntityStatus, LastRun
 from tests.unit.mangled import reading_by
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ KEYS = (
 def test_programs_find_the_same_keys_in_json(
     shown: type, keys: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show.print_json(shown(**{field.name: None for field in fields(shown)}))
+    output.print_json(shown(**{field.name: None for field in fields(shown)}))
     assert set(keys.split()) <= set(json.loads(capsys.readouterr().out))
 
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.publish import column_lineage, entities, lineage, reporting_schema
-from cw_pipeline.publish.script import Place, Script, in_order, roots, scripts
+from cw_pipeline.reporting import column_lineage, entities, lineage, reporting_schema
+from cw_pipeline.reporting.script import Place, Script, in_order, roots, scripts
 from tests.lineage import traced
 
 HERE = Place("connectwise", "Europe/Zurich")

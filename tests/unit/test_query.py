@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.extract import Paging, Query, instant
+from cw_pipeline.connectwise import Paging, Query, instant
 from cw_pipeline.model import IdRange, Window
 
 SINCE = datetime(2025, 3, 1, 12, 30, 15, 999999, tzinfo=UTC)

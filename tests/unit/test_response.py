@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cw_pipeline.connectwise.response import check, http_date, retry_after
 from cw_pipeline.errors import (
     SourceBroken,
     SourceBusy,
@@ -18,7 +19,6 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
-from cw_pipeline.extract.response import check, http_date, retry_after
 
 JSON = {"content-type": "application/json"}
 

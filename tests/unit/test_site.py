@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cw_pipeline.connectwise import Credentials, Site
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.extract import Credentials, Site
 
 
 @pytest.mark.parametrize(

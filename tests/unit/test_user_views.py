@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _LOADED = """
 import sys, warnings
 warnings.simplefilter("ignore")
-from cw_pipeline.orchestrate.definitions import defs
-from cw_pipeline.publish import entities, facts
+from cw_pipeline.dagster.definitions import defs
+from cw_pipeline.reporting import entities, facts
 graph = defs.get_repository_def().asset_graph
 print(sorted(key.path[-1] for key in graph.get_all_asset_keys() if key.path[-1] in sys.argv))
 print(len(facts()), len(entities()) > 0)

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.types.numeric import NumericBinaryLoader
 
-from cw_pipeline import wire
-from cw_pipeline.normalize.numbers import Numbers
+from cw_pipeline.transform import copy_format
+from cw_pipeline.transform.numbers import Numbers
 
 _LOADER = NumericBinaryLoader(1700)
 
@@ -27,7 +27,7 @@ digits = st.from_regex(r"-?[0-9]{1,30}(\.[0-9]{1,20})?", fullmatch=True)
 @example("-12.50")
 @example("9" * 5000 + ".5")
 def test_a_number_is_packed_with_every_digit_and_no_other(text: str) -> None:
-    read = _LOADER.load(wire.numeric(text.encode()))
+    read = _LOADER.load(copy_format.numeric(text.encode()))
     assert read == Decimal(text)
     assert -int(read.as_tuple().exponent) == len(text.partition(".")[2])
 

@@ -10,7 +10,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
 from cw_pipeline.model import Kind
-from cw_pipeline.wire import TYPES
+from cw_pipeline.transform.copy_format import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

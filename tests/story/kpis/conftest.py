@@ -16,14 +16,14 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from cw_pipeline import wiring
+from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG, select
-from cw_pipeline.publish import publish, refresh
-from cw_pipeline.reconcile import reconcile_all
+from cw_pipeline.reporting import publish, refresh
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
 from cw_pipeline.simulator.seed import seed_tenant
-from cw_pipeline.sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.reconcile import reconcile_all
 from tests.conftest import _database as database
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
             warehouse_dsn=dsn,
             requests_per_minute=1_000_000,
         )
-        with wiring.connected(settings) as engine:
+        with pipeline.connected(settings) as engine:
             _done(sync_all(select(None), engine, Plan()))
             publish(dsn, "connectwise", ZONE)
             told = Books(dsn, tenant, datetime.now(UTC))

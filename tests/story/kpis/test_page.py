@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline.load import migrate
-from cw_pipeline.publish import entities, page, publish
-from cw_pipeline.publish.charts import CHARTS
-from cw_pipeline.publish.tiles import TILES
+from cw_pipeline.reporting import entities, page, publish
+from cw_pipeline.reporting.charts import CHARTS
+from cw_pipeline.reporting.tiles import TILES
+from cw_pipeline.warehouse import migrate
 from tests.story.kpis.conftest import local
 
 if TYPE_CHECKING:

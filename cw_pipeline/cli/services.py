@@ -1,0 +1,143 @@
+"""`up`, `down` and `simulate`: the parts that run beside the commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from cw_pipeline.cli.configuration import demo_settings, read_settings
+from cw_pipeline.plural import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
+@click.option("--demo", is_flag=True, help="On a made-up tenant, whatever is configured.")
+def up(*, port: int, demo: bool) -> int:
+    """Dagster's UI and daemon: schedules, runs, backfills.
+
+    What `dagster dev` does, with the project's own PostgreSQL where CW_WAREHOUSE_DSN is not set.
+    With --demo it goes on where `demo` left off. Runs until Ctrl-C.
+    """
+    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.paths import PROJECT  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    workspace = PROJECT / "workspace.yaml"
+    where = ["-w", str(workspace)] if workspace.exists() else ["-m", _MODULE]
+    command = [sys.executable, "-m", "dagster", "dev", *where, "--port", str(port)]
+    with ExitStack() as stack:
+        if demo:
+            stack.enter_context(demo_settings())
+            click.echo("MADE-UP DATA: what is configured is left alone.", err=True)
+        settings = Settings.read() if demo else read_settings().require_tenant()
+        stack.enter_context(services.grounded(settings))
+        click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
+        return _run(command)
+
+
+_MODULE = "cw_pipeline.dagster.definitions"
+
+
+@click.command()
+@click.option("--delete", is_flag=True, help="Delete their data too, and Dagster's runs.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+def down(*, delete: bool, yes: bool) -> int:
+    """Stop the embedded parts that were left running.
+
+    A code location that Dagster loads by itself starts them and leaves them: the next run needs
+    them again. No data is lost.
+
+    With --delete, what they hold and what Dagster has recorded on this machine goes: the embedded
+    PostgreSQL with its warehouse, the made-up tenant, runs, schedules' states, pages. The database
+    of CW_WAREHOUSE_DSN is never touched; README.md has the SQL for it. Stop Dagster first.
+    """
+    from cw_pipeline.dev import services  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.unchecked()
+    if yes and not delete:
+        raise click.UsageError("--yes answers the question of --delete")
+    if delete and not yes and not _is_confirmed([str(p) for p in services.local_data(settings)]):
+        click.echo("Nothing was stopped or deleted.")
+        return 1
+    stopped = services.down(settings)
+    click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+    if delete:
+        deleted = services.delete_local_data(settings)
+        for path in deleted:
+            click.echo(f"Deleted {path}")
+        if not deleted:
+            click.echo("There was nothing to delete.")
+    return 0
+
+
+def _is_confirmed(paths: list[str]) -> bool:
+    """Whether the user says at the terminal that this may go. Raises UsageError without one."""
+    if not paths:
+        return True
+    click.echo("This deletes, for good:\n  " + "\n  ".join(paths))
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is here to say yes: --delete --yes deletes without asking")
+    return click.confirm("Go on?")
+
+
+@click.command()
+@click.option("--tickets", default=20_000, show_default=True, help="How large a tenant to make.")
+@click.option("--seed", default=7, show_default=True, help="The same seed makes the same tenant.")
+@click.option("--port", default=8080, show_default=True, help="On 127.0.0.1.")
+def simulate(*, tickets: int, seed: int, port: int) -> None:
+    """A made-up ConnectWise tenant alone, on a port.
+
+    It answers as the vendor's developer guide says, so other programs can be tried on it too. It
+    forgets every change when it ends.
+    """
+    from cw_pipeline.simulator import CLIENT_ID, seed_tenant, serve  # noqa: PLC0415
+
+    click.echo(f"Making a tenant of {count(tickets, 'ticket')} …", err=True)
+    tenant = seed_tenant(tickets=tickets, seed=seed)
+    click.echo(
+        f"CW_SITE=http://127.0.0.1:{port}\nCW_COMPANY=demo\nCW_PUBLIC_KEY=public\n"
+        f"CW_PRIVATE_KEY=private\nCW_CLIENT_ID={CLIENT_ID}"
+    )
+    click.echo("Serving until Ctrl-C.", err=True)
+    try:
+        serve(tenant, port=port)
+    except OSError as error:
+        raise click.UsageError(f"port {port}: {error.strerror}. --port takes another") from error
+
+
+def _run(command: list[str]) -> int:
+    """Runs a program to its end and hands it the signals we get. Returns its exit code."""
+    child = subprocess.Popen(
+        command,
+        # Started in the background, we inherit an ignored SIGINT, and Dagster would then ignore
+        # every way of stopping it but the hard one, which leaves its own children behind.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        start_new_session=True,  # or Ctrl-C would reach it twice
+        env={"PYTHONWARNINGS": "ignore", **os.environ},  # they speak to developers
+    )
+    with _forwarded(child):
+        code = child.wait()
+    return 0 if code in (0, -signal.SIGINT, 130) else 1
+
+
+@contextmanager
+def _forwarded(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    def pass_on(*_: object) -> None:
+        child.send_signal(signal.SIGINT)
+
+    before = {each: signal.signal(each, pass_on) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,291 @@
+"""Asking ConnectWise: one request at a time, checked, retried and counted."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+import msgspec
+
+from cw_pipeline.connectwise.auth import Impersonation, basic
+from cw_pipeline.connectwise.breaker import Breaker
+from cw_pipeline.connectwise.gate import Gate
+from cw_pipeline.connectwise.pace import Pace
+from cw_pipeline.connectwise.question import Question, opened, text, why
+from cw_pipeline.connectwise.response import check, http_date
+from cw_pipeline.connectwise.retry import BACKGROUND, INTERACTIVE, Policy, RetryBudget, retried
+from cw_pipeline.connectwise.tally import Tally
+from cw_pipeline.connectwise.tls import certificate_fault, trust
+from cw_pipeline.errors import (
+    SourceBroken,
+    SourceBusy,
+    SourceDenied,
+    SourceDown,
+    SourceError,
+    SourceMissing,
+    SourceRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from cw_pipeline.connectwise.query import Query
+    from cw_pipeline.connectwise.site import Credentials, Site
+
+T = TypeVar("T")
+
+_UNKNOWN_PAUSE = 15.0  # seconds after a 429 that does not say how long
+_REDISCOVER = 60.0  # seconds in which a codebase that was just asked for is believed
+_NO_DATE_LAG = timedelta(minutes=5)
+
+
+class ConnectWise:
+    """A ConnectWise tenant, as its API member may see it. A context manager."""
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
+        self,
+        site: Site,
+        credentials: Credentials,
+        *,
+        api_version: str = "2025.1",
+        gate: Gate | None = None,
+        policy: Policy = BACKGROUND,
+        timeout: float = 60.0,
+        max_concurrency: int = 8,
+        ca_file: str | None = None,
+    ) -> None:
+        self._site = site
+        self._company = credentials.company
+        self._gate = gate or Gate()
+        self._policy = policy
+        self._pace = Pace(max_concurrency)
+        self._breaker = Breaker()
+        self._retry_budget = RetryBudget()
+        self._lock = Lock()
+        self._base = ""
+        self._base_at = float("-inf")
+        self._now: datetime | None = None
+        self.tally = Tally()
+        self._auth: httpx.Auth = (
+            Impersonation(credentials, lambda: self._base)
+            if credentials.impersonate
+            else basic(credentials, credentials.public_key, credentials.private_key)
+        )
+        self._http = httpx.Client(
+            headers={
+                "Accept": f"application/vnd.connectwise.com+json; version={api_version}",
+                "Accept-Encoding": "gzip",
+                "clientId": credentials.client_id,
+                "User-Agent": "cw_pipeline",
+            },
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+            limits=httpx.Limits(max_connections=max_concurrency, keepalive_expiry=30.0),
+            verify=trust(ca_file),
+            trust_env=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    @property
+    def base(self) -> str:
+        """Where the API is, as company info said last; empty before it was asked."""
+        return self._base
+
+    def now(self) -> datetime:
+        """The source's clock: the `Date` of its latest answer. Asks, if it never answered."""
+        with self._lock:  # the entities that start together ask once
+            if self._now is None:
+                self.discover()
+        if self._now is None:
+            # A server without `Date`: our clock, kept well behind, is all there is.
+            return datetime.now(UTC) - _NO_DATE_LAG
+        return self._now
+
+    def ask(
+        self,
+        query: Query,
+        read: Callable[[bytes], T],
+        *tallies: Tally,
+        policy: Policy | None = None,
+    ) -> T:
+        """What `read` makes of the answer. A body that it cannot read counts as broken.
+
+        Raises a SourceError when asking again did not help, or cannot.
+        """
+        return self._anywhere(Question.of(query), read, tallies, policy)
+
+    def get(
+        self,
+        path: str,
+        read: Callable[[bytes], T],
+        *tallies: Tally,
+        policy: Policy | None = None,
+    ) -> T:
+        """What `read` makes of the answer to a GET below the API's base."""
+        return self._anywhere(Question(path), read, tallies, policy)
+
+    def answers(self, *tallies: Tally) -> bool:
+        """Whether the API answers at all: a refusal is an answer, a server error is none."""
+        try:
+            self.get("/system/info", msgspec.json.decode, *tallies, policy=INTERACTIVE)
+        except (SourceBroken, SourceDown):
+            return False
+        except SourceError:
+            return True
+        return True
+
+    def count(self, path: str, conditions: str, *tallies: Tally) -> int:
+        """How many records the list's `/count` says there are."""
+        query = {"conditions": conditions} if conditions else {}
+        url = str(httpx.URL(f"{path.rstrip('/')}/count", params=query))
+        return self.get(url, _count, *tallies)
+
+    def discover(self) -> dict[str, Any]:
+        """Company info, from which the API's base URL follows (guide: "Calling Company Info").
+
+        Raises SourceDenied if there is no ConnectWise at CW_SITE or it does not know CW_COMPANY.
+        """
+        url = f"{self._site.info}/login/companyinfo/{self._company}"
+        try:
+            question = Question(url, anonymous=True)
+            info = self._asked(question, msgspec.json.decode, (), self._policy)
+        except SourceMissing as error:
+            raise SourceDenied(
+                f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
+                " page, such as na.myconnectwise.net"
+            ) from error
+        if not isinstance(info, dict) or not info.get("Codebase"):
+            raise SourceDenied(
+                f"CW_COMPANY={self._company!r} is not known at {self._site.info}: it is the company"
+                " id of the login page"
+            )
+        self._base = self._site.base(str(info["Codebase"]))
+        self._base_at = time.monotonic()
+        return info
+
+    def _anywhere(
+        self,
+        question: Question,
+        read: Callable[[bytes], T],
+        tallies: tuple[Tally, ...],
+        policy: Policy | None,
+    ) -> T:
+        """Asks at the known base; on a 404 once more where company info now says it is."""
+        with self._lock:
+            if not self._base:
+                self.discover()
+            base = self._base
+        try:
+            return self._asked(question.at(base), read, tallies, policy or self._policy)
+        except SourceMissing:
+            # The night of an upgrade moves the codebase: a 404 never means "empty".
+            with self._lock:
+                if self._base == base and time.monotonic() - self._base_at > _REDISCOVER:
+                    self.discover()
+                moved = self._base
+            if moved == base:
+                raise
+            return self._asked(question.at(moved), read, tallies, policy or self._policy)
+
+    def _asked(
+        self,
+        question: Question,
+        read: Callable[[bytes], T],
+        tallies: tuple[Tally, ...],
+        policy: Policy,
+    ) -> T:
+        """What `read` makes of the answer."""
+        counted = (self.tally, *tallies)
+
+        def once() -> T:
+            body = self._patiently(question, counted, policy.patience)
+            try:
+                return read(body)
+            except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
+                raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
+
+        def count_retry() -> None:
+            for tally in counted:
+                tally.add(retries=1)
+
+        self._breaker.check()
+        try:
+            answer = retried(policy, once, count_retry, self._retry_budget)
+        except (SourceBroken, SourceDown):
+            self._breaker.failed()
+            raise
+        except SourceError:
+            self._breaker.answered()
+            raise
+        self._breaker.answered()
+        return answer
+
+    def _patiently(self, question: Question, tallies: tuple[Tally, ...], patience: float) -> bytes:
+        """The body, after however many pauses ConnectWise asks for."""
+        while True:
+            try:
+                return self._send(question, tallies)
+            except SourceBusy as error:
+                self._pace.refused()
+                pause = _UNKNOWN_PAUSE if error.retry_after is None else error.retry_after
+                patience -= pause + 1.0
+                if patience < 0:
+                    raise
+                self._gate.pause(pause)
+                for tally in tallies:
+                    tally.add(retries=1)
+
+    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> bytes:
+        with self._pace.slot():
+            waited = self._gate.enter()
+            for tally in tallies:
+                tally.add(requests=1, throttled_seconds=waited)
+            started = time.monotonic()
+            response, raw = self._exchanged(question)
+            took = time.monotonic() - started
+        self._now = http_date(response.headers.get("date", "")) or self._now
+        body = opened(raw, response.headers, question)
+        check(response.status_code, response.headers, body, str(question))
+        self._pace.answered(took, (question.list, len(raw).bit_length()))
+        return body
+
+    def _exchanged(self, question: Question) -> tuple[httpx.Response, bytes]:
+        headers = dict(question.headers)
+        if question.body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            with self._http.stream(
+                question.method,
+                question.url,
+                headers=headers,
+                content=question.body,
+                auth=None if question.anonymous else self._auth,
+            ) as response:
+                return response, b"".join(response.iter_raw())
+        except httpx.TimeoutException as error:
+            raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
+        except httpx.TransportError as error:
+            if fault := certificate_fault(error):
+                raise SourceDenied(f"{question}: {fault}") from error
+            raise SourceDown(f"{question}: {why(error)}") from error
+
+
+def _count(body: bytes) -> int:
+    """The number in a `/count` answer. Raises SourceRefused if there is none: asked in vain."""
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict) or not isinstance(found.get("count"), int):
+        raise SourceRefused(f"no count in the answer: {text(body)[:100]}", 200)
+    return int(found["count"])

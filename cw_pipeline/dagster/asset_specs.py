@@ -1,0 +1,160 @@
+"""What the UI says of an entity before anything ran: its key, what it is, where it is declared."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from cw_pipeline import pipeline
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.connectwise import Site
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.model import Column, Keeping, Kind
+from cw_pipeline.paths import PACKAGE
+from cw_pipeline.reporting.script import reporting_schema, scripts
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+    from cw_pipeline.transform.mask import Privacy
+
+OWNER = "team:connectwise"
+KINDS = {"connectwise", "postgres"}
+SYNC_OK = "sync_ok"
+COUNT = "count"
+
+_HOW = {
+    Keeping.WINDOW: "Each pass asks for what changed since the watermark.",
+    Keeping.SNAPSHOT: "The list shows no changes, so each pass reads it whole.",
+    Keeping.CHILDREN: (
+        "Read parent by parent: parents that changed, and the rest in rotation. A backfill of"
+        " months brings it up to date; it has no months of its own."
+    ),
+}
+_SYSTEM = {
+    "_synced_at": "When the row was last written.",
+    "_deleted_at": "When the record was found to be gone; null while it lives.",
+    "_row_hash": "Tells whether the record changed.",
+    "_source_hash": "Tells whether its JSON did, without typing it; null where that was not kept.",
+    "_extra": "Fields that the catalog does not know, whole.",
+}
+
+
+def asset_key(schema: str, table: str) -> dg.AssetKey:
+    """The key of a table's asset."""
+    return dg.AssetKey([schema, table])
+
+
+def report_keys(settings: Settings) -> list[dg.AssetKey]:
+    """The assets of the reporting schema's tables."""
+    schema = reporting_schema(settings.schema_)
+    return [asset_key(schema, own.name) for own in scripts() if own.changed is not None]
+
+
+def asset_spec(
+    settings: Settings, entity: Entity, months: dg.PartitionsDefinition[str]
+) -> dg.AssetSpec:
+    """The asset of an entity.
+
+    A child links to its parent, but does not depend on it: Dagster would then look up the parent's
+    months for a run that has none, and fail.
+    """
+    return dg.AssetSpec(
+        asset_key(settings.schema_, entity.table),
+        description=f"{entity.description}.\n\n{_HOW[entity.keeping]}",
+        skippable=True,
+        group_name=entity.module,
+        owners=[OWNER],
+        kinds=KINDS,
+        tags={"cw/keeping": entity.keeping.value, "cw/core": str(entity.core).lower()},
+        partitions_def=months if entity.keeping is Keeping.WINDOW else None,
+        freshness_policy=promised(settings, daily=entity.keeping is Keeping.SNAPSHOT),
+        metadata=_metadata(settings, entity),
+    )
+
+
+def column_schema(entity: Entity, privacy: Privacy | None = None) -> dg.TableSchema:
+    """The table's columns; keys, and what is hashed or dropped, are tagged so."""
+    stamps = [Column(name, (), Kind.TIMESTAMPTZ) for name in ("_synced_at", "_deleted_at")]
+    hidden = _hidden(entity, privacy)
+    tags = {name: {how: ""} for (table, name), how in hidden.items() if table == entity.table}
+    tags |= {name: {"key": ""} for name in entity.key}
+    return dg.TableSchema(
+        columns=[_column(entity, column, tags) for column in (*entity.row_columns, *stamps)]
+    )
+
+
+def _column(entity: Entity, column: Column, tags: dict[str, dict[str, str]]) -> dg.TableColumn:
+    return dg.TableColumn(
+        column.name,
+        column.kind.value,
+        description=_SYSTEM.get(column.name) or "/".join(column.path) or None,
+        constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
+        tags=tags.get(column.name),
+    )
+
+
+def promised(settings: Settings, *, daily: bool = False) -> dg.FreshnessPolicy:
+    """A pass within the promise, `daily` once a day; `fresh` says whether it also caught up."""
+    promise = timedelta(minutes=settings.fresh_minutes, days=1 if daily else 0)
+    return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
+
+
+def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "dagster/table_name": f"{settings.schema_}.{entity.table}",
+        "dagster/storage_kind": "postgres",
+        "dagster/column_schema": column_schema(entity, _privacy(settings)),
+        "dagster/code_references": _declared_at(entity),
+        "API": _api(settings, entity),
+        "entity": entity.name,
+    }
+    if entity.parent:
+        parent = asset_key(settings.schema_, CATALOG[entity.parent].table)
+        told["parent"] = dg.MetadataValue.asset(parent)
+    if entity.arrays:
+        tables = [f"- `{settings.schema_}.{array.table}`" for array in entity.arrays]
+        told["arrays"] = dg.MetadataValue.md("\n".join(tables))
+    return told
+
+
+def _privacy(settings: Settings) -> Privacy | None:
+    try:
+        return pipeline.privacy(settings)
+    except ConfigError:
+        return None  # the run says what is wrong with it
+
+
+def _hidden(entity: Entity, privacy: Privacy | None) -> dict[tuple[str, str], str]:
+    try:
+        return dict(privacy.columns(entity)) if privacy else {}
+    except ConfigError:
+        return {}
+
+
+def _api(settings: Settings, entity: Entity) -> dg.MetadataValue[Any]:
+    """Where a signed-in browser sees the list; its bare path if no tenant is set."""
+    try:
+        site = Site.of(settings.site) if settings.site else None
+    except ConfigError:
+        site = None  # the run says what is wrong with it
+    if site is None or "{" in entity.path:
+        return dg.MetadataValue.text(f"GET {entity.path}")
+    return dg.MetadataValue.url(f"{site.info}/v4_6_release/apis/3.0{entity.path}")
+
+
+def _declared_at(entity: Entity) -> dg.CodeReferencesMetadataValue:
+    """The line of the catalog that declares the entity."""
+    file = PACKAGE / "catalog" / f"{entity.module}.py"
+    lines = (n for n, line in enumerate(_lines(entity.module), 1) if f'"{entity.path}"' in line)
+    line = next(lines, 1)
+    declared = dg.LocalFileCodeReference(file_path=str(file), line_number=line, label="catalog")
+    return dg.CodeReferencesMetadataValue(code_references=[declared])
+
+
+@cache
+def _lines(module: str) -> list[str]:
+    return (PACKAGE / "catalog" / f"{module}.py").read_text("utf-8").splitlines()

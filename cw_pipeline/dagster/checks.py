@@ -1,0 +1,167 @@
+"""What is promised of every entity, as asset checks: fresh, nothing left out, proven, counted.
+
+They look at the warehouse alone, so they also tell when nothing ran at all.
+Without postponed annotations: Dagster reads a step's as objects.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from cw_pipeline.dagster.asset_specs import COUNT, asset_key
+from cw_pipeline.dagster.executors import step_tags
+from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
+from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.paths import cli_command
+from cw_pipeline.plural import count
+from cw_pipeline.settings import Settings
+from cw_pipeline.warehouse.advice import drifts, miscounted
+from cw_pipeline.warehouse.status import EntityStatus
+
+PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
+FRESH, DEAD_LETTERS, PROVEN = "fresh", "dead_letters", "proven"
+DRIFT = "drift"
+
+_TOLD = {
+    FRESH: "Its data is complete up to a time that is as near as promised",
+    DEAD_LETTERS: "No record of it is kept out of the warehouse",
+    PROVEN: "The last reconcile found the table and the list to be the same, lately",
+    COUNT: "The list's /count is the number of live rows: a cheap alarm, no proof",
+    DRIFT: "Few records change without lastUpdated moving, as the nightly re-read finds them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a promise is kept, and in words."""
+
+    passed: bool
+    told: str
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+
+
+def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDefinition:
+    """The checks of these entities, evaluated together."""
+    by_key = {asset_key(settings.schema_, entity.table): entity for entity in entities}
+
+    @dg.multi_asset_check(
+        name="judge_promises",
+        description="Looks in the warehouse whether what is promised of each entity holds.",
+        specs=list(_specs(settings, by_key)),
+        can_subset=True,
+        op_tags=step_tags(settings),
+    )
+    def kept(
+        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+    ) -> Iterator[dg.AssetCheckResult]:
+        standings = tenant_run.standings()
+        for check in sorted(context.selected_asset_check_keys):
+            entity = by_key[check.asset_key]
+            verdict = judged(check.name, entity, standings.get(entity.name), settings)
+            yield dg.AssetCheckResult(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=verdict.passed,
+                severity=verdict.severity,
+                description=verdict.told,
+            )
+
+    return kept
+
+
+def promise_selection(
+    settings: Settings, entities: Sequence[Entity], *names: str
+) -> dg.AssetSelection:
+    """The checks of these names on the entities, as far as they are made."""
+    return dg.AssetSelection.checks(
+        *(
+            dg.AssetCheckKey(asset_key(settings.schema_, entity.table), name)
+            for entity in entities
+            for name in _promised(entity)
+            if name in names
+        )
+    )
+
+
+def judged(name: str, entity: Entity, standing: EntityStatus | None, settings: Settings) -> Verdict:
+    """Whether a promise is kept by an entity that stands so. None: it was never touched."""
+    if standing is not None and name == DEAD_LETTERS:
+        return _dead_letters(standing, settings.max_open_dead_letters)
+    if standing is not None and name in {COUNT, DRIFT}:
+        return _counted(standing) if name == COUNT else _drift(standing)
+    if standing is None or standing.complete_through is None:
+        return Verdict(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
+    return _fresh(entity, standing, settings) if name == FRESH else _proven(standing)
+
+
+def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdict:
+    assert standing.complete_through is not None
+    late = datetime.now(UTC) - standing.complete_through
+    promised = timedelta(minutes=settings.fresh_minutes)
+    if entity.keeping is Keeping.SNAPSHOT:
+        promised += timedelta(days=1)
+    if entity.keeping is Keeping.CHILDREN:
+        # The rotation reads each parent's children once in this time; its oldest is its watermark.
+        promised += timedelta(hours=settings.children_max_age_hours)
+    told = f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
+    return Verdict(late <= promised, f"{told}; promised: {_long(promised)}")
+
+
+def _dead_letters(standing: EntityStatus, most: int) -> Verdict:
+    letters = standing.dead_letters
+    severity = dg.AssetCheckSeverity.ERROR if letters > most else dg.AssetCheckSeverity.WARN
+    out = f"{count(letters, 'record')} not in the warehouse"
+    told = f"{out}: `{cli_command('dead-letters', 'list')}` says why"
+    return Verdict(letters == 0, told if letters else "none", severity)
+
+
+def _proven(standing: EntityStatus) -> Verdict:
+    if standing.audited_at is None:
+        return Verdict(passed=False, told="never reconciled", severity=dg.AssetCheckSeverity.WARN)
+    when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
+    if not standing.proven:
+        rows = count(standing.quarantined, "row")
+        kept = f"; {rows} no longer listed at the source, kept by the delete guard"
+        told = f"not the same at {when}{kept if standing.quarantined else ''}"
+        return Verdict(passed=False, told=told)
+    late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN
+    return Verdict(not late, f"the same at {when}")
+
+
+def _counted(standing: EntityStatus) -> Verdict:
+    if standing.counted_at is None:
+        return Verdict(passed=True, told="/count was not asked yet")
+    return Verdict(not standing.miscounted, miscounted(standing), dg.AssetCheckSeverity.WARN)
+
+
+def _drift(standing: EntityStatus) -> Verdict:
+    told = drifts(standing) if standing.drifts else f"{standing.drift} of {standing.reread}"
+    return Verdict(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
+
+
+def _promised(entity: Entity) -> list[str]:
+    """The checks that mean something for an entity."""
+    made = [FRESH, DEAD_LETTERS, PROVEN]
+    made += [COUNT] if entity.count and entity.keeping is not Keeping.CHILDREN else []
+    return made + ([DRIFT] if entity.keeping is Keeping.WINDOW else [])
+
+
+def _specs(
+    settings: Settings, entities: Mapping[dg.AssetKey, Entity]
+) -> Iterator[dg.AssetCheckSpec]:
+    # So that `proven` waits for a reconcile in the same run, and `drift` for a re-read.
+    after = {PROVEN: [audit_key(settings)], DRIFT: [reread_key(settings)]}
+    for key, entity in entities.items():
+        for name in _promised(entity):
+            yield dg.AssetCheckSpec(
+                name, asset=key, description=_TOLD[name], additional_deps=after.get(name, [])
+            )
+
+
+def _long(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

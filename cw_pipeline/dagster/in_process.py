@@ -1,0 +1,224 @@
+"""A sync that is asked for in this process, recorded in Dagster like a scheduled one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import make_new_run_id
+
+from cw_pipeline.dagster.asset_specs import asset_key
+from cw_pipeline.dagster.config import config_of
+from cw_pipeline.dagster.jobs import REFRESH, REPORT_TABLES, refresh_job, report_tables_job
+from cw_pipeline.dagster.names import COMMAND, TRIGGER
+from cw_pipeline.dagster.partitions import month_of, months_from
+from cw_pipeline.dagster.report_tables import OP, report_table_assets, report_table_keys
+from cw_pipeline.dagster.resource import CALLERS, Caller, tenant_run
+from cw_pipeline.dagster.sync_assets import by_module, entity_assets, op_name
+from cw_pipeline.dev import services
+from cw_pipeline.model import Keeping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.settings import Settings
+    from cw_pipeline.sync.entity_sync import Plan
+
+_PROCESS = "cw/process"
+_NO_LOGS = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
+_HERE = {"executor": "in_process"}
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the caller has its own
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def recorded_sync(
+    settings: Settings, entities: Sequence[Entity], plan: Plan, on_report: Callable[[Report], None]
+) -> list[Report]:
+    """The report of each entity, told to `on_report` as it finishes, in the order they finish.
+
+    The run, its materializations and its checks are in Dagster's UI like those of the schedule;
+    it runs here, without a daemon. Raises the PipelineError that kept all entities from being read
+    (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
+    Raises KeyboardInterrupt after Ctrl-C, once what was read is committed.
+    """
+    keys = {asset_key(settings.schema_, entity.table) for entity in entities}
+    run = _Run(_job(settings, entities), _run_config(entities, plan), _tags(entities, plan), keys)
+    return _recorded(settings, run, on_report, entities)
+
+
+def recorded_reports(
+    settings: Settings,
+    names: Sequence[str],
+    on_report: Callable[[Report], None],
+    *,
+    full: bool = False,
+) -> list[Report]:
+    """The same for reports of the reporting API that are kept as tables."""
+    chosen = settings.model_copy(update={"reports": ",".join(names), **_HERE})
+    made = dg.Definitions(
+        assets=report_table_assets(chosen),
+        jobs=[report_tables_job(chosen)],
+        resources={"tenant_run": tenant_run},
+    )
+    config = {"ops": {OP: {"config": {"full": full}}}, **_QUIET}
+    job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(chosen))
+    return _recorded(chosen, _Run(job, config, _tags((), None), keys), on_report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    job: dg.JobDefinition
+    config: Mapping[str, Any]
+    tags: dict[str, str]
+    keys: set[dg.AssetKey]
+
+
+def _recorded(
+    settings: Settings,
+    run: _Run,
+    on_report: Callable[[Report], None],
+    entities: Sequence[Entity] = (),
+) -> list[Report]:
+    reports: list[Report] = []
+
+    def heard(report: Report) -> None:
+        reports.append(report)
+        on_report(report)
+
+    in_order = [entity for own in by_module(entities).values() for entity in own]
+    caller = Caller(settings, heard, in_order)
+    with _instance() as instance:
+        _bury_the_dead(instance)
+        _execute(instance, caller, run)
+    if caller.fatal is not None:
+        raise caller.fatal
+    return reports
+
+
+def _execute(instance: dg.DagsterInstance, caller: Caller, told: _Run) -> None:
+    job = told.job
+    run_id = make_new_run_id()
+    CALLERS[run_id] = caller
+    try:
+        run = instance.create_run_for_job(
+            job,
+            run_id=run_id,
+            run_config=told.config,
+            tags={**job.run_tags, **told.tags},
+            asset_selection=told.keys,
+            remote_job_origin=_origin(caller.settings, job.name),
+        )
+        events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+    finally:
+        del CALLERS[run_id]
+    # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
+    if any(_interrupted(event) for event in events):
+        raise KeyboardInterrupt
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    if event.event_type is not dg.DagsterEventType.RUN_FAILURE:
+        return event.event_type is dg.DagsterEventType.RUN_CANCELED
+    return event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
+
+
+def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
+    """The code location's job, over just these entities and without what else it knows of them.
+
+    A run that names its assets would take the checks of other steps along.
+    """
+    settings = settings.model_copy(update=_HERE)
+    made = dg.Definitions(
+        assets=entity_assets(settings, entities, months_from(settings.backfill_start)),
+        jobs=[refresh_job(settings, entities)],
+        resources={"tenant_run": tenant_run},
+    )
+    return made.resolve_job_def(REFRESH)
+
+
+def _run_config(entities: Sequence[Entity], plan: Plan) -> Mapping[str, Any]:
+    told = {"config": config_of(plan)}
+    return {"ops": {op_name(module): told for module in by_module(entities)}, **_QUIET}
+
+
+def _tags(entities: Sequence[Entity], plan: Plan | None) -> dict[str, str]:
+    """Who runs it and where; the month it brings up to date. Nobody retries it behind his back."""
+    tags = {TRIGGER: COMMAND, _PROCESS: _this_process(), "dagster/max_retries": "0"}
+    if (
+        plan
+        and plan.window is None
+        and any(entity.keeping is Keeping.WINDOW for entity in entities)
+    ):
+        tags["dagster/partition"] = month_of(datetime.now(UTC))
+    return tags
+
+
+def _origin(settings: Settings, job: str) -> RemoteJobOrigin:
+    """Where the UI finds the job, so that it can execute what failed again."""
+    target = LoadableTargetOrigin(
+        module_name="cw_pipeline.dagster.definitions", working_directory=str(Path.cwd())
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, settings.code_location)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+@contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance, that of the UI.
+
+    But what a step prints is not kept: here it is the command's own progress. To keep it, Dagster
+    starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of it
+    with a traceback.
+    """
+    home = services.prepared_home()
+    ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_LOGS})
+    with dg.DagsterInstance.from_ref(ref) as instance:
+        yield instance
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _bury_the_dead(instance: dg.DagsterInstance) -> None:
+    """Ends the runs of commands that were killed: nobody else would ever."""
+    ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=_UNFINISHED)
+    for run in instance.get_runs(ours):
+        host, _, pid = run.tags.get(_PROCESS, "").rpartition(":")
+        if host == socket.gethostname() and not _lives(int(pid)):
+            instance.report_run_failed(run, f"its process {pid} is gone")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

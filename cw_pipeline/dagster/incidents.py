@@ -1,0 +1,185 @@
+"""What is wrong now: steps that failed, checks that say so, data older than promised.
+
+found: "refresh, step sync_service" ─► Trouble    it is wrong
+       "freshness of time/entries"  ─► None       it is well
+       (not there)                                nobody knows: being looked at, long ago
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
+
+from cw_pipeline import pipeline
+from cw_pipeline.dagster.checks import FRESH, judged
+from cw_pipeline.dagster.names import COMMAND, TENANT, TRIGGER, tenant_of
+from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.errors import PipelineError
+from cw_pipeline.paths import cli_command
+from cw_pipeline.warehouse import version_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+    from dagster._core.storage.dagster_run import RunRecord
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+
+_LOOKED_BACK = timedelta(days=7)
+_EVENTS = {
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+}
+_RERUN = "open the run; `Re-execute from failure` runs what failed, and only that"
+_LATE = (
+    f"`{cli_command('status')}` tells how it stands: are the schedules on, and do their runs"
+    " succeed?"
+)
+_UNREACHED = "see that the server of CW_WAREHOUSE_DSN runs and lets this machine in"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is wrong: since when, why, what to do, and the run that tells more."""
+
+    since: datetime
+    why: str
+    remedy: str = ""
+    run_id: str | None = None
+
+
+Found: TypeAlias = dict[str, Trouble | None]
+
+
+def troubles(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    entities: Sequence[Entity],
+    checks: Iterable[dg.AssetCheckKey],
+) -> Found:
+    """All that is known of one tenant, by what it is about."""
+    return {
+        **_runs(instance, settings.schema_),
+        **_checks(instance, sorted(checks)),
+        **_late(settings, entities),
+    }
+
+
+def _runs(instance: dg.DagsterInstance, tenant: str) -> Found:
+    """The steps of the latest run of each schedule, and of each other run and its retries."""
+    failed = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE], created_after=datetime.now(UTC) - _LOOKED_BACK
+    )
+    found: Found = {}
+    seen: set[str] = set()
+    for record in instance.get_run_records(failed):  # the latest first
+        name, tags = _group(record.dagster_run)
+        if name in seen or not _counts(record.dagster_run, tenant):
+            continue
+        seen.add(name)
+        done = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags=tags)
+        later = instance.get_run_records(done, limit=1)
+        latest = later[0] if later and later[0].storage_id > record.storage_id else record
+        found |= _steps(instance, name, latest)
+    return found
+
+
+def _counts(run: dg.DagsterRun, tenant: str) -> bool:
+    """Whether the run is this tenant's, nobody watches it anyhow, and it is not tried again."""
+    return (
+        tenant_of(run) == tenant
+        and run.tags.get(TRIGGER) != COMMAND
+        and run.tags.get(WILL_RETRY_TAG) != "true"
+    )
+
+
+def _group(run: dg.DagsterRun) -> tuple[str, dict[str, str]]:
+    """What the run repeats, and the tags by which to find the other times."""
+    trigger = run.tags.get(TRIGGER)
+    if trigger is not None:
+        return trigger, {TRIGGER: trigger, TENANT: run.tags.get(TENANT, "")}
+    root = run.tags.get(ROOT_RUN_ID_TAG, run.run_id)
+    return f"run {root[:8]}", {ROOT_RUN_ID_TAG: root}
+
+
+def _steps(instance: dg.DagsterInstance, name: str, record: RunRecord) -> Found:
+    """How each step of a run ended; how the run did, if that was no step's fault."""
+    whole = f"{name} as a whole"
+    found: Found = {whole: None}
+    blamed = False
+    for entry in instance.all_logs(record.dagster_run.run_id, of_type=_EVENTS):
+        event = entry.get_dagster_event()
+        at = datetime.fromtimestamp(entry.timestamp, UTC)
+        if event.is_step_success:
+            found[f"{name}, step {event.step_key}"] = None
+        elif event.is_step_failure:
+            blamed = True
+            if why := _why(event):
+                told = Trouble(at, why, _RERUN, entry.run_id)
+                found[f"{name}, step {event.step_key}"] = told
+        elif not blamed and event.is_job_failure:
+            found[whole] = Trouble(at, event.message or "the run failed", _RERUN, entry.run_id)
+    return found
+
+
+def _why(event: dg.DagsterEvent) -> str | None:
+    """Why a step failed. None: because of entities, of which the checks tell one by one."""
+    failure = event.step_failure_data
+    if failure.user_failure_data is not None:
+        own = failure.user_failure_data
+        return None if own.metadata else own.description
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip().splitlines()[0] if error is not None else "it says not why"
+
+
+def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> Found:
+    """The latest result of each check; `fresh` is looked up where it stands instead."""
+    watched = [key for key in keys if key.name != FRESH]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(watched)
+    return dict(_judgements(latest.values()))
+
+
+def _judgements(
+    records: Iterable[AssetCheckExecutionRecord],
+) -> Iterator[tuple[str, Trouble | None]]:
+    for record in records:
+        done = record.evaluation
+        if record.status is AssetCheckExecutionRecordStatus.PLANNED or done is None:
+            continue
+        name = f"check {record.key.name} of {'.'.join(record.key.asset_key.path)}"
+        if done.passed or done.severity is not dg.AssetCheckSeverity.ERROR:
+            yield name, None
+        else:
+            at = datetime.fromtimestamp(record.create_timestamp, UTC)
+            yield name, Trouble(at, done.description or "it failed", run_id=record.run_id)
+
+
+def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
+    """Which entities are older than promised, by the warehouse: also when nothing ran at all."""
+    run = TenantRun("", yielding=True)
+    try:
+        # At once, where a connection pool would try for longer than a tick may last.
+        if fault := version_fault(pipeline.dsn(run.settings())):
+            return {"the warehouse": Trouble(datetime.now(UTC), fault, _UNREACHED)}
+        standings = run.standings()
+    except PipelineError as error:
+        return {"the warehouse": Trouble(datetime.now(UTC), str(error), _UNREACHED)}
+    found: Found = {"the warehouse": None}
+    for entity in entities:
+        standing = standings.get(entity.name)
+        if standing is None or standing.complete_through is None:
+            continue  # its first load is to come
+        kept = judged(FRESH, entity, standing, settings)
+        late = None if kept.passed else Trouble(standing.complete_through, kept.told, _LATE)
+        found[f"freshness of {entity.name}"] = late
+    return found

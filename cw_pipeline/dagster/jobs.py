@@ -1,0 +1,134 @@
+"""The jobs: what runs together, and how a run that failed is tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, asset_key, report_keys
+from cw_pipeline.dagster.checks import DEAD_LETTERS, DRIFT, FRESH, PROVEN, promise_selection
+from cw_pipeline.dagster.executors import executor
+from cw_pipeline.dagster.keys import key_selection
+from cw_pipeline.dagster.names import TENANT
+from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
+from cw_pipeline.dagster.report_tables import report_table_keys
+from cw_pipeline.dagster.reports_api_assets import UNCHANGED, report_key
+from cw_pipeline.dagster.resource import YIELDING_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+
+REPORTING_KEYS = "reporting_keys"
+REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING, MAINTENANCE = (
+    "refresh", "promises", "reconcile", "reread", "report_columns", "reporting", "maintenance",
+)  # fmt: skip
+REPORT_TABLES = "report_tables"
+
+_RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+_BEHIND = {YIELDING_TAG: "true"}
+
+
+def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
+    """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
+    proven = promise_selection(settings, entities, PROVEN)
+    drift = promise_selection(settings, entities, DRIFT)
+    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
+    made = (
+        refresh_job(settings, entities),
+        _job(settings, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
+        _job(
+            settings,
+            RECONCILE,
+            "Compares every list with its table, mends the difference, and says what is proven.",
+            with_checks([audit_key(settings)]) | proven,
+            _RETRIES | _BEHIND,
+        ),
+        _job(
+            settings,
+            REREAD,
+            "Reads the next part of every list again, whatever its stamps say.",
+            with_checks([reread_key(settings)]) | drift,
+            _RETRIES | _BEHIND,
+        ),
+        _job(
+            settings,
+            REPORTS,
+            "Snapshots the columns of the tenant's reports and tells what changed.",
+            with_checks([report_key(settings)], SYNC_OK, UNCHANGED),
+            _RETRIES | _BEHIND,
+        ),
+        _job(
+            settings,
+            REPORTING_KEYS,
+            "Looks in the reporting schema whether every key has its row.",
+            key_selection(settings),
+        ),
+        _job(
+            settings,
+            REPORTING,
+            "Brings the tables of the reporting schema up to date with what was synced.",
+            dg.AssetSelection.assets(*report_keys(settings)),
+            _RETRIES,
+        ),
+    )
+    tables = [report_tables_job(settings)] if report_table_keys(settings) else []
+    return {job.name: job for job in (*made, *tables)}
+
+
+def tenant_tag(settings: Settings) -> dict[str, str]:
+    """The tag that every run of the tenant's jobs has."""
+    return {TENANT: settings.schema_}
+
+
+def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAssetJobDefinition:
+    """The job that brings entities up to date."""
+    return _job(
+        settings,
+        REFRESH,
+        "Reads what changed since each entity's watermark. The schedule launches it; launched"
+        " by hand for a month, it reads that month again.",
+        with_checks([asset_key(settings.schema_, entity.table) for entity in entities], SYNC_OK),
+        _RETRIES,
+    )
+
+
+def report_tables_job(settings: Settings) -> UnresolvedAssetJobDefinition:
+    """The job that brings the tables of the chosen reports up to date."""
+    return _job(
+        settings,
+        REPORT_TABLES,
+        "Reads what changed in the reports that CW_REPORTS chooses.",
+        with_checks(list(report_table_keys(settings)), SYNC_OK),
+        _RETRIES | _BEHIND,
+    )
+
+
+def with_checks(keys: Sequence[dg.AssetKey], *names: str) -> dg.AssetSelection:
+    """The assets with just these checks."""
+    checks = [dg.AssetCheckKey(key, name) for key in keys for name in names]
+    selected = dg.AssetSelection.assets(*keys).without_checks()
+    return selected | dg.AssetSelection.checks(*checks) if checks else selected
+
+
+def _job(
+    settings: Settings,
+    name: str,
+    description: str,
+    selection: dg.AssetSelection,
+    tags: dict[str, str] | None = None,
+) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        description=description,
+        selection=selection,
+        tags=tenant_tag(settings) | (tags or {}),
+        executor_def=executor(settings),
+    )

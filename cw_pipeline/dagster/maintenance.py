@@ -1,0 +1,80 @@
+"""Old runs are deleted, which Dagster never does; what they loaded stays shown as loaded.
+
+Without postponed annotations: Dagster reads an op's as objects.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+
+from cw_pipeline.dagster.asset_specs import asset_key
+from cw_pipeline.dagster.jobs import MAINTENANCE, tenant_tag
+from cw_pipeline.dagster.names import tenant_of
+from cw_pipeline.dagster.stamps import stamp
+from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.settings import Settings
+
+_PAGE = 200
+
+
+def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
+    """The job that keeps Dagster's own storage small. It touches no tenant and no warehouse."""
+    told = f"Deletes the tenant's runs that are older than {settings.keep_runs_days} days."
+    dated = [
+        asset_key(settings.schema_, entity.table)
+        for entity in entities
+        if entity.keeping is Keeping.WINDOW
+    ]
+
+    @dg.op(description=f"{told} Months that they loaded stay shown as loaded.")
+    def delete_old_runs(context: dg.OpExecutionContext) -> None:
+        instance = context.instance
+        before = {key: instance.get_materialized_partitions(key) for key in dated}
+        oldest = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
+        old = list(_old(instance, settings.schema_, oldest))
+        for run_id in old:
+            instance.delete_run(run_id)
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
+        if old:
+            for key, months in before.items():
+                stamp(instance, key, sorted(months), context.run_id)
+        _forget_checks(instance, settings.schema_, oldest)
+        context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
+
+    @dg.job(
+        name=MAINTENANCE,
+        description=told,
+        tags=tenant_tag(settings),
+        executor_def=dg.in_process_executor,
+    )
+    def maintenance() -> None:
+        delete_old_runs()
+
+    return maintenance
+
+
+def _old(instance: dg.DagsterInstance, tenant: str, oldest: datetime) -> Iterator[str]:
+    """The ids of the tenant's runs that ended, and began before that."""
+    wanted = dg.RunsFilter(created_before=oldest, statuses=FINISHED_STATUSES)
+    cursor = None
+    while runs := instance.get_runs(wanted, cursor=cursor, limit=_PAGE):
+        yield from (run.run_id for run in runs if tenant_of(run) == tenant)
+        cursor = runs[-1].run_id
+
+
+def _forget_checks(instance: dg.DagsterInstance, tenant: str, oldest: datetime) -> None:
+    """Deletes old results of the tenant's checks, hundreds an hour, which outlive their runs."""
+    storage = instance.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        table = AssetCheckExecutionsTable
+        with storage.index_connection() as connection:
+            connection.execute(
+                table.delete().where(
+                    table.c.asset_key.startswith(f'["{tenant}",', autoescape=True),
+                    table.c.create_timestamp < oldest.replace(tzinfo=None),
+                )
+            )

@@ -1,0 +1,184 @@
+"""What the steps of one Dagster run share: the tenant, connected once, and what failed so far."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cw_pipeline import pipeline
+from cw_pipeline.dagster.ahead import Ahead
+from cw_pipeline.dev import services
+from cw_pipeline.errors import (
+    ConfigError,
+    PipelineError,
+    SourceDenied,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+)
+from cw_pipeline.settings import Settings
+from cw_pipeline.sync.entity_sync import sync_all
+from cw_pipeline.warehouse.status import EntityStatus, overview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.entity_sync import Plan
+
+BACKFILL_TAG = "dagster/backfill"
+YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first
+RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
+
+PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMissing)
+"""What fails again however often it is tried."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """A caller in this very process: its settings, and who hears of each report.
+
+    `entities` are those of all steps of a sync, which is made in one go.
+    `fatal` is what ended the run before its entities were read, if anything did.
+    """
+
+    settings: Settings
+    on_report: Callable[[Report], None]
+    entities: Sequence[Entity] = ()
+    fatal: Exception | None = None
+
+
+CALLERS: dict[str, Caller] = {}
+"""By run id. What the environment cannot tell a run that is executed where it was asked for."""
+
+
+@dataclass(slots=True)
+class TenantRun:
+    """The tenant for the length of a run: connected by the first step that needs it."""
+
+    run_id: str
+    yielding: bool
+    caller: Caller | None = None
+    failures: list[Exception] = field(default_factory=list)
+    _engine: Engine | None = None
+    _before: dict[str, EntityStatus] | None = None
+    _ahead: Ahead | None = None
+    _fatal: Exception | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def engine(self) -> Engine:
+        """The connected tenant. Raises the error that made an earlier step give up."""
+        if self._fatal is not None:
+            raise self._fatal
+        if self._engine is None:
+            try:
+                settings = self.settings()
+                self._engine = self._stack.enter_context(
+                    pipeline.connected(settings, yielding=self.yielding, dagster_run_id=self.run_id)
+                )
+                if self.caller is None:  # whose settings are of what it was asked to sync
+                    pipeline.remember_wanted(settings)
+            except PipelineError as error:
+                self.give_up(error)
+                raise
+        return self._engine
+
+    def settings(self) -> Settings:
+        """The settings that this run goes by, with the embedded parts put in."""
+        return self.caller.settings if self.caller else services.ensured(Settings.read())
+
+    def reports(self, entities: Sequence[Entity], plan: Plan) -> Iterator[Report]:
+        """The report of each entity of a step, synced, as it finishes.
+
+        Raises as `engine` and `sync_all` do.
+        """
+        engine, caller = self.engine(), self.caller
+        if caller is None:
+            yield from sync_all(entities, engine, plan)
+            return
+        if self._ahead is None:
+            self._ahead = Ahead(
+                caller.entities, lambda: sync_all(caller.entities, engine, plan), caller.on_report
+            )
+        yield from self._ahead.reports(entities)
+
+    def before(self) -> dict[str, EntityStatus]:
+        """How every entity stood before the first step of this run in this process."""
+        if self._before is None:
+            self._before = self.standings()
+        return self._before
+
+    def standings(self) -> dict[str, EntityStatus]:
+        """How every entity stands in the warehouse now; needs no tenant."""
+        with ExitStack() as stack:
+            if self._engine is None:
+                warehouse = stack.enter_context(pipeline.warehouse(self.settings()))
+            else:
+                warehouse = self._engine.warehouse
+            connection = stack.enter_context(warehouse.connection())
+            return {each.entity: each for each in overview(connection, warehouse.tenant)}
+
+    def give_up(self, error: Exception) -> None:
+        """Spares the steps to come what cannot succeed: the keys were refused, say."""
+        self._fatal = error
+        if self.caller is not None:
+            self.caller.fatal = error
+
+    def tell(self, report: Report) -> None:
+        """Tells the caller, if there is one."""
+        if self.caller is not None:
+            self.caller.on_report(report)
+
+    def failed(
+        self,
+        context: dg.AssetExecutionContext,
+        failures: Mapping[str, Exception],
+        of: str,
+        *,
+        checked: bool = True,
+    ) -> dg.Failure:
+        """What a step raises at its end when some failed, `of` as in "2 of 7 entities".
+
+        `checked`: each has a check that tells its trouble, so the step needs not be one too.
+        """
+        self.failures.extend(failures.values())
+        # A run is one, its steps are many: what one step may retry, another must not forbid.
+        context.instance.add_run_tags(self.run_id, {RETRY_TAG: str(self.retryable).lower()})
+        told = {name: str(error) for name, error in failures.items()}
+        return dg.Failure(
+            f"{len(told)} {of} failed. {'; '.join(f'{name}: {why}' for name, why in told.items())}",
+            metadata=told if checked else None,
+            allow_retries=False,  # by the step; the run's retry takes only what failed
+        )
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying the failed ones again could help any of them."""
+        return not all(isinstance(error, PERMANENT) for error in self.failures)
+
+    def close(self) -> None:
+        """Lets the tenant go; a sync that nobody waits for any more ends with its present pages."""
+        if self._ahead is not None and self._engine is not None:
+            self._engine.stopping.set()
+            self._ahead.join()
+        self._stack.close()
+
+
+@dg.resource(description="The ConnectWise tenant and its warehouse, as the settings name them")
+def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
+    """One for each run. Connects nothing before a step asks."""
+    run = context.run
+    assert run is not None
+    made = TenantRun(
+        run.run_id,
+        yielding=not {BACKFILL_TAG, YIELDING_TAG}.isdisjoint(run.tags),
+        caller=CALLERS.get(run.run_id),
+    )
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,130 @@
+"""When what runs. All are on from the start, and off by a click.
+
+On, because a warehouse that nobody remembered to switch on is stale, and a first look at the UI
+should see it work. None of them can do harm: they read within the tenant's request budget, a pass
+repeats itself freely, and deletes stand under a guard. A run that is still going makes the next one
+skip; what was skipped is read by the one after, which goes on from the watermark.
+
+Without postponed annotations: Dagster reads a schedule's as objects.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_key
+from cw_pipeline.dagster.jobs import (
+    MAINTENANCE,
+    PROMISES,
+    RECONCILE,
+    REFRESH,
+    REPORT_TABLES,
+    REPORTING_KEYS,
+    REPORTS,
+    REREAD,
+    tenant_tag,
+)
+from cw_pipeline.dagster.names import REFRESHES, TRIGGER
+from cw_pipeline.dagster.partitions import month_of
+from cw_pipeline.dagster.sync_assets import by_module, op_name
+from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.settings import Settings
+
+Job: TypeAlias = dg.JobDefinition | UnresolvedAssetJobDefinition
+
+REFERENCE = "reference"
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_URGENT = {"dagster/priority": "10"}  # before a backfill that waits in the queue
+
+
+def schedules(
+    settings: Settings,
+    entities: Sequence[Entity],
+    jobs: Mapping[str, Job],
+) -> list[dg.ScheduleDefinition]:
+    """The schedules over these entities."""
+    whole = [entity for entity in entities if entity.keeping is Keeping.SNAPSHOT]
+    changing = [entity for entity in entities if entity.keeping is not Keeping.SNAPSHOT]
+    made = [
+        _plain(settings, "promises", "8 * * * *", jobs[PROMISES]),
+        _plain(settings, "reconcile", "17 2 * * *", jobs[RECONCILE]),
+        _plain(settings, "reread", "17 3 * * *", jobs[REREAD]),
+        _plain(settings, "report_columns", "47 4 * * *", jobs[REPORTS]),
+        _plain(settings, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
+        _plain(settings, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
+    ]
+    if REPORT_TABLES in jobs:
+        made.append(_plain(settings, REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
+    refresh = jobs[REFRESH]
+    if changing:
+        made.append(_refresh("refresh", settings.refresh_cron, refresh, settings, changing))
+    if whole:  # lists that show no changes; many, if all of them are chosen
+        made.append(_refresh(REFERENCE, "27 5 * * *", refresh, settings, whole))
+    return made
+
+
+def _plain(settings: Settings, name: str, cron: str, job: Job) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        description=job.description,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if _going(context, settings, name):
+            return dg.SkipReason(f"the last {name} is still going")
+        return dg.RunRequest(tags={TRIGGER: name})
+
+    return tick
+
+
+def _refresh(
+    name: str,
+    cron: str,
+    job: Job,
+    settings: Settings,
+    entities: Sequence[Entity],
+) -> dg.ScheduleDefinition:
+    """A refresh of some entities: what changed since each one's watermark.
+
+    It is launched for the current month, which it brings up to date; further months that it finds
+    changed, after an outage or in a first load, it reports itself.
+    """
+    keys = [asset_key(settings.schema_, entity.table) for entity in entities]
+    dated = any(entity.keeping is Keeping.WINDOW for entity in entities)
+    config = {op_name(each): {"config": {"mode": "incremental"}} for each in by_module(entities)}
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        description="Reads what changed since each entity's watermark.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if _going(context, settings, name):
+            return dg.SkipReason(f"the last {name} is still going")
+        return dg.RunRequest(
+            run_config={"ops": config},
+            asset_selection=keys,
+            asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
+            partition_key=month_of(context.scheduled_execution_time) if dated else None,
+            tags={TRIGGER: name, REFRESHES: settings.schema_, **_URGENT},
+        )
+
+    return tick
+
+
+def _going(context: dg.ScheduleEvaluationContext, settings: Settings, name: str) -> bool:
+    own = {TRIGGER: name} | tenant_tag(settings)  # another tenant's says nothing
+    going = dg.RunsFilter(tags=own, statuses=_UNFINISHED)
+    return context.instance.get_runs_count(going) > 0

@@ -1,0 +1,189 @@
+"""The embedded server's life: started by whoever comes first, stopped by the last one out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from psycopg import sql
+
+from cw_pipeline.dev import binaries
+from cw_pipeline.dev.account import Account, alone, is_last, opened, share
+from cw_pipeline.dev.cluster import PORT, Cluster
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.warehouse.database import connect
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from psycopg import Connection
+
+ROLE = "cw_pipeline"
+DATABASES = ("cw_warehouse", "dagster")
+SUPERUSER = "postgres"
+PATIENCE = 300
+"""Seconds for a start or a stop: after a crash PostgreSQL first replays its log."""
+
+UP, BUSY, DOWN = range(3)  # pg_isready's exit codes; BUSY is starting or stopping
+# A socket's path, 15 longer than its folder's, fits 103 bytes on macOS and 107 on Linux.
+PLAIN_FOLDER = re.compile(r"[\w./-]{1,80}", re.ASCII)
+BIGGEST_LOG = 10_000_000
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server that lives in the folder `home`, shared by all who name that folder.
+
+    Used in a `with` block it is up inside the block, and stopped on the way out unless another
+    process still uses it. The kernel keeps count, so a killed process never counts as a user.
+    `durable=False` trades safety against power cuts for speed, for tests.
+
+    As root the server may have to live elsewhere; `home` then says where. Every method raises
+    ConfigError or WarehouseError that says what to do.
+    """
+
+    def __init__(self, home: Path, *, durable: bool = True) -> None:
+        account = Account.chosen()
+        home = home.expanduser().absolute()
+        programs, home = binaries.within_reach(binaries.find(), home, account)
+        self.home = home
+        self._cluster = Cluster(home, programs, _socket_folder(home), account, durable)
+        self._lease: int | None = None
+
+    def __enter__(self) -> Self:
+        self.ensure()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lease is None:
+            return
+        try:
+            if is_last(self._lease):
+                self._stop()
+        finally:
+            self._leave()
+
+    def ensure(self) -> str:
+        """The warehouse's DSN, with the server up until this process ends or stops it.
+
+        Outside a `with` block the server is left running at the end of the process.
+        """
+        self._cluster.account.own(self.home)
+        if self._lease is None:
+            self._lease = opened(self.home / ".users")
+            share(self._lease)
+        with alone(self.home / ".lock"):
+            if self._settled() == DOWN:
+                self._start()
+            self._prepare()
+        return self.dsn()
+
+    def stop(self) -> bool:
+        """Stops the server, whoever else uses it. False when it was not running."""
+        self._leave()
+        return self.home.exists() and self._stop()
+
+    def is_up(self) -> bool:
+        """Whether the server takes connections now."""
+        return self.home.exists() and self._state() == UP
+
+    def dsn(self, database: str = "cw_warehouse", driver: str = "postgresql") -> str:
+        """The URL of a database for the pipeline's role, which owns it and is no superuser."""
+        return self._url(ROLE, database, driver)
+
+    def admin_dsn(self) -> str:
+        """The superuser's URL of the database `postgres`."""
+        return self._url(SUPERUSER, "postgres", "postgresql")
+
+    def _url(self, role: str, database: str, driver: str) -> str:
+        host = quote(str(self._cluster.sockets), safe="/")
+        password = self._cluster.password()
+        return f"{driver}://{role}:{password}@/{database}?host={host}&port={PORT}"
+
+    def _state(self) -> int:
+        """What the socket answers. Never what a pid says: pids are re-used."""
+        folder = str(self._cluster.sockets)
+        question = ["-q", "-t", "3", "-h", folder, "-p", str(PORT)]
+        code, _ = self._cluster.attempt("pg_isready", *question)
+        return min(code, DOWN)
+
+    def _settled(self) -> int:
+        """UP or DOWN, once it is neither starting nor stopping."""
+        deadline = time.monotonic() + PATIENCE
+        while (state := self._state()) == BUSY:
+            if time.monotonic() > deadline:
+                raise WarehouseError(f"The embedded PostgreSQL is stuck: see {self._cluster.log}")
+            time.sleep(0.1)
+        return state
+
+    def _start(self) -> None:
+        cluster = self._cluster
+        cluster.account.own(cluster.sockets)
+        cluster.make()
+        cluster.clear_stale_locks()
+        if cluster.log.exists() and cluster.log.stat().st_size > BIGGEST_LOG:
+            cluster.log.replace(cluster.log.with_suffix(".log.1"))
+        patience = str(PATIENCE)
+        arguments = ["-D", "data", "-l", "server.log", "-w", "-t", patience]
+        cluster.run("pg_ctl", *arguments, "-o", cluster.options(), "start", timeout=PATIENCE + 10)
+
+    def _stop(self) -> bool:
+        with alone(self.home / ".lock"):
+            if self._settled() == DOWN:
+                return False
+            arguments = ["-D", "data", "-m", "fast", "-w", "-t", str(PATIENCE), "stop"]
+            self._cluster.run("pg_ctl", *arguments, timeout=PATIENCE + 10)
+            if self._cluster.sockets.parent != self.home:
+                self._cluster.sockets.rmdir()
+        return True
+
+    def _prepare(self) -> None:
+        """Makes the role and the databases, once; a start cut short here is made good later."""
+        done = self._cluster.data / "cw-prepared"
+        if done.exists():
+            return
+        with connect(self.admin_dsn(), autocommit=True) as connection:
+            _make_role(connection, self._cluster.password())
+            for name in DATABASES:
+                _make_database(connection, name)
+        done.touch()
+
+    def _leave(self) -> None:
+        if self._lease is not None:
+            os.close(self._lease)
+            self._lease = None
+
+
+def _make_role(connection: Connection[Any], password: str) -> None:
+    if connection.execute("select from pg_roles where rolname = %s", [ROLE]).rowcount:
+        return
+    # Sent hashed, so that it never stands in the server's log.
+    hashed = connection.pgconn.encrypt_password(password.encode(), ROLE.encode(), b"scram-sha-256")
+    make = sql.SQL("create role {} login password {}")
+    connection.execute(make.format(sql.Identifier(ROLE), sql.Literal(hashed.decode())))
+
+
+def _make_database(connection: Connection[Any], name: str) -> None:
+    if connection.execute("select from pg_database where datname = %s", [name]).rowcount:
+        return
+    make = sql.SQL("create database {} owner {}")
+    connection.execute(make.format(sql.Identifier(name), sql.Identifier(ROLE)))
+
+
+def _socket_folder(home: Path) -> Path:
+    """Inside `home`; in the temporary folder if that path is too long or needs quoting."""
+    inside = home / "run"
+    if PLAIN_FOLDER.fullmatch(str(inside)):
+        return inside
+    key = hashlib.sha256(str(home).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"cwpg-{os.geteuid()}-{key}"

@@ -1,0 +1,235 @@
+"""What stands under a command when nothing is configured: a PostgreSQL and a ConnectWise.
+
+`CW_WAREHOUSE_DSN` and `CW_SITE` name real ones. Where one is not set, the embedded one takes its
+place. Both are shared by all processes of the project, and child processes inherit where they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from threading import Event, Lock
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
+from cw_pipeline.dev.simulator import (
+    CLIENT_ID,
+    COMPANY,
+    HOST,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    EmbeddedSimulator,
+)
+from cw_pipeline.environment import NAMED_FILE, settings_file
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.paths import cli_command
+from cw_pipeline.settings import dagster_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cw_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNHURRIED = 60_000
+"""Requests a minute to a simulated tenant: there is nobody else to leave room for."""
+
+PAST = timedelta(days=4 * 366)
+"""How far back a simulated tenant's records go, at most."""
+
+_OF_DAGSTER = (
+    "storage",
+    "history",
+    "schedules",
+    "logs",
+    ".logs_queue",
+    ".telemetry",
+    ".nux",
+    "demo",  # the home that the demo makes for itself where a tenant is configured
+    "report.html",
+    "bench.json",
+    "bench.html",
+)
+"""What Dagster and the commands write into DAGSTER_HOME."""
+
+_servers: dict[Path, EmbeddedPostgres] = {}
+_simulators: dict[Path, EmbeddedSimulator] = {}
+_lock = Lock()
+_said = Event()
+
+
+def postgres(settings: Settings) -> EmbeddedPostgres:
+    """The project's own PostgreSQL; not started."""
+    return EmbeddedPostgres(Path(settings.pg_home or dagster_home() / "postgres"))
+
+
+def simulator() -> EmbeddedSimulator:
+    """The project's own ConnectWise; not started."""
+    return EmbeddedSimulator(dagster_home() / "simulator")
+
+
+@contextmanager
+def grounded(settings: Settings, tenant: EmbeddedSimulator | None = None) -> Iterator[Settings]:
+    """The settings with a warehouse and a ConnectWise to use, inside the block.
+
+    Embedded parts are stopped on the way out unless another process uses them. `tenant` is the
+    simulator to use instead of the project's own. Raises ConfigError, WarehouseError or
+    PipelineError that says what to do.
+    """
+    with _environment_kept(), ExitStack() as stack:
+        stand_in = server = None
+        if settings.simulated:
+            stand_in = stack.enter_context(tenant or simulator())  # starts beside the server
+        if settings.warehouse_dsn is None:
+            server = stack.enter_context(postgres(settings))
+        yield _filled(settings, server, stand_in)
+
+
+@contextmanager
+def warehoused(settings: Settings) -> Iterator[Settings]:
+    """The settings with a warehouse to look at, inside the block. No ConnectWise is started."""
+    with _environment_kept(), ExitStack() as stack:
+        server = None
+        if settings.warehouse_dsn is None:
+            server = stack.enter_context(postgres(settings))
+        yield _filled(settings, server, None)
+
+
+def ensured(settings: Settings) -> Settings:
+    """The settings with a warehouse and a ConnectWise to use, until somebody stops them.
+
+    For a code location that Dagster loads by itself: there is no block to stop them at the end of.
+    Called again it finds them running.
+    """
+    with _lock:
+        stand_in = server = None
+        if settings.simulated:
+            stand_in = simulator()
+            stand_in = _simulators.setdefault(stand_in.home, stand_in)
+            stand_in.begin()
+            if not _said.is_set():
+                log.warning(
+                    "MADE-UP DATA: no tenant is configured, neither in the environment nor in %s",
+                    settings_file(),
+                )
+        if settings.warehouse_dsn is None:
+            server = postgres(settings)
+            server = _servers.setdefault(server.home, server)
+            server.ensure()
+        filled = _filled(settings, server, stand_in)
+        if (stand_in or server) and not _said.is_set():
+            _said.set()
+            log.warning("The embedded parts are left running: `%s` stops them", cli_command("down"))
+        return filled
+
+
+def down(settings: Settings) -> list[str]:
+    """Stops the embedded parts, whoever uses them: which were running."""
+    stopped = {
+        "simulator": simulator().stop(),
+        "PostgreSQL": settings.warehouse_dsn is None and postgres(settings).stop(),
+    }
+    return [name for name, was_running in stopped.items() if was_running]
+
+
+def local_data(settings: Settings) -> list[Path]:
+    """The folders and files on this machine that hold what was synced, made up or recorded.
+
+    The embedded server's data, the simulator's tenant, Dagster's runs and schedules, pages that
+    were written. Neither settings, nor dagster.yaml, nor the warehouse of CW_WAREHOUSE_DSN.
+    """
+    home = dagster_home().absolute()
+    found = [postgres(settings).home, simulator().home]
+    found += [home / name for name in _OF_DAGSTER]
+    return [path for path in dict.fromkeys(found) if path.exists()]
+
+
+def delete_local_data(settings: Settings) -> list[Path]:
+    """Stops the embedded parts and deletes all of that: what was deleted.
+
+    Raises WarehouseError naming what could not be deleted, for example another account's.
+    """
+    down(settings)
+    postgres(settings).stop()  # one of before CW_WAREHOUSE_DSN was set may run, too
+    doomed = local_data(settings)
+    for path in doomed:
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError as error:
+            raise WarehouseError(f"Cannot delete {path}: {error.strerror}") from error
+    return doomed
+
+
+def prepared_home() -> Path:
+    """The folder that DAGSTER_HOME names, with a dagster.yaml in it, and named for children."""
+    home = dagster_home().absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    prepare_dagster_yaml(home)
+    os.environ["DAGSTER_HOME"] = str(home)
+    if (file := settings_file()).exists():  # for children that run in another folder
+        os.environ[NAMED_FILE] = str(file)
+    # What a run is going to do, two events for each entity, is written at once.
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+    return home
+
+
+def _filled(
+    settings: Settings, server: EmbeddedPostgres | None, stand_in: EmbeddedSimulator | None
+) -> Settings:
+    """The settings with what was started put in, here and in the environment."""
+    prepared_home()
+    found: dict[str, str | int | date] = {}
+    if server is not None:
+        found["warehouse_dsn"] = server.dsn()
+    if stand_in is not None:
+        found |= {
+            "site": stand_in.url(),
+            "company": COMPANY,
+            "public_key": PUBLIC_KEY,
+            "private_key": PRIVATE_KEY,
+            "client_id": CLIENT_ID,
+            "auth": "keys",
+        }
+        unset: dict[str, int | date] = {
+            "requests_per_minute": UNHURRIED,
+            "backfill_start": _birth(stand_in),
+        }
+        found |= {n: v for n, v in unset.items() if n not in settings.model_fields_set}
+        _spare_the_proxy()
+    os.environ.update({f"CW_{name.upper()}": str(value) for name, value in found.items()})
+    secret = {"warehouse_dsn", "public_key", "private_key", "client_id"}
+    return settings.model_copy(
+        update={n: SecretStr(str(v)) if n in secret else v for n, v in found.items()}
+    )
+
+
+def _birth(stand_in: EmbeddedSimulator) -> date:
+    """The month in which a simulated tenant's past begins: before it there is nothing to read."""
+    born = datetime.fromisoformat(stand_in.about()["born"])
+    return (born - PAST).date().replace(day=1)
+
+
+def _spare_the_proxy() -> None:
+    """A proxy that is set for the Internet cannot reach this machine's own address."""
+    for name in ("NO_PROXY", "no_proxy"):
+        spared = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*spared, HOST]))
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)

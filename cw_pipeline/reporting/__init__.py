@@ -1,0 +1,20 @@
+"""The reporting schema: what SQL files say becomes views and tables that BI tools read.
+
+sql/reporting/*.sql ──script──► Script ──apply──► views and empty tables ──refresh──► tables
+                                                                          page ──► one HTML file
+"""
+
+from cw_pipeline.reporting.foreign_keys import facts as facts
+from cw_pipeline.reporting.foreign_keys import orphans as orphans
+from cw_pipeline.reporting.page import page as page
+from cw_pipeline.reporting.publish import publish as publish
+from cw_pipeline.reporting.reader import READER as READER
+from cw_pipeline.reporting.reader import grant_reader as grant_reader
+from cw_pipeline.reporting.script import column_lineage as column_lineage
+from cw_pipeline.reporting.script import entities as entities
+from cw_pipeline.reporting.script import kept_tables as kept_tables
+from cw_pipeline.reporting.script import lineage as lineage
+from cw_pipeline.reporting.script import reporting_schema as reporting_schema
+from cw_pipeline.reporting.tables import Refreshed as Refreshed
+from cw_pipeline.reporting.tables import refresh as refresh
+from cw_pipeline.reporting.tables import refresh_showing as refresh_showing

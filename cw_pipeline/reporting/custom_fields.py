@@ -1,0 +1,295 @@
+"""Custom fields as columns: for each entity a view of its values typed, and one as wide as needed.
+
+    service_tickets__custom_fields   as it came        one row for each field of each record
+    ..._custom_fields_typed          view              value_text, value_number, value_date, …
+    service_tickets__custom          view              one row a record: id, cf_12_warranty_end, …
+
+A column of the wide view is named once, from the field's id and its caption of that time, and keeps
+its name and type for good: reports are built on them. Views, so that loading pays nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.columns import fitted
+from cw_pipeline.model import Kind
+from cw_pipeline.reporting.database import options, transaction
+from cw_pipeline.warehouse.ddl import patiently
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from psycopg import Connection
+
+    from cw_pipeline.warehouse.ddl import Attempt, Patience
+
+_LOCK = 7_239_003  # any number that nothing else here uses
+_KINDS = {
+    "number": Kind.NUMERIC,
+    "percent": Kind.NUMERIC,
+    "checkbox": Kind.BOOLEAN,
+    "date": Kind.DATE,
+}
+"""By the field's type in small letters; every other type is text."""
+
+_SHOWN: Mapping[Kind, sql.SQL] = {
+    Kind.NUMERIC: sql.SQL("max(cw_sync.to_numeric(f.value))"),
+    Kind.BOOLEAN: sql.SQL("bool_or(cw_sync.to_flag(f.value))"),
+    Kind.DATE: sql.SQL("max(cw_sync.to_day(f.value))"),
+    Kind.TEXT: sql.SQL("max(f.value #>> '{}')"),
+}
+_FITS: Mapping[Kind, sql.SQL] = {
+    Kind.NUMERIC: sql.SQL("cw_sync.to_numeric(f.value) is not null"),
+    Kind.BOOLEAN: sql.SQL("cw_sync.to_flag(f.value) is not null"),
+    Kind.DATE: sql.SQL("coalesce(cw_sync.is_day(f.value), false)"),
+    Kind.TEXT: sql.SQL("true"),
+}
+_DUE = """
+select exists (select from {rows}) and (s.scanned_at is null or to_regclass(%(view)s) is null
+    or exists (select from cw_sync.run r where r.tenant = %(tenant)s and r.entity = %(entity)s
+        and (r.finished_at >= s.scanned_at and r.rows_inserted + r.rows_updated + r.rows_healed > 0
+             or r.finished_at is null and r.started_at >= s.scanned_at))
+    or exists (select from {definitions} where _synced_at >= s.scanned_at)),
+    s.scanned_at
+from (select) one left join cw_sync.custom_field_scan s
+    on s.tenant = %(tenant)s and s.entity = %(entity)s
+"""
+_SEEN = """
+select f.id, max(f.caption), max(f.type) from {rows} f
+where f._deleted_at is null and (%(since)s::timestamptz is null
+    or f.parent_id in (select t.{key} from {table} t where t._synced_at >= %(since)s))
+group by f.id
+"""
+# A record lists its fields only in part where they belong to a location: their screen tells.
+_DEFINED = """
+select id, caption, field_type_identifier from {definitions}
+where id = any(%(ids)s) or (screen_id, pod_id) in
+    (select screen_id, pod_id from {definitions} where id = any(%(ids)s) and pod_id is not null)
+"""
+_TYPED = """
+create or replace view {view}{options} as
+select f.parent_id, f.position, f.id as field_id, f.caption, f.type, f.value,
+    f.value #>> '{{}}' as value_text,
+    case when lower(f.type) in ('number', 'percent') then cw_sync.to_numeric(f.value) end
+        as value_number,
+    case when lower(f.type) = 'date' then cw_sync.to_day(f.value) end as value_date,
+    case when lower(f.type) = 'checkbox' then cw_sync.to_flag(f.value) end as value_flag
+from {rows} f where f._deleted_at is null
+"""
+_WIDE = """
+create or replace view {view}{options} as
+select f.parent_id as id,
+    jsonb_object_agg(case f.id {names} end, f.value)
+        filter (where f.value not in ('null', '""') and not case f.id {fits} else true end)
+        as unfit_values,
+    {columns}
+from {rows} f where f._deleted_at is null group by f.parent_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A custom field and its column in the wide view."""
+
+    id: int
+    kind: Kind
+    caption: str
+    type: str
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an entity's custom fields are."""
+
+    tenant: str
+    entity: str
+    key: str
+    table: str
+    rows: str
+
+    def named(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self.tenant, name)
+
+    @property
+    def wide(self) -> str:
+        return fitted(f"{self.table}__custom")
+
+    @property
+    def typed(self) -> str:
+        return fitted(f"{self.rows}_typed")
+
+
+def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None) -> list[str]:
+    """Brings the views of custom fields up to date with definitions and data: names of those made.
+
+    Looks only at entities of which a run has written something since the last time. Columns are
+    added and never taken away. Raises WarehouseError; WarehouseLocked if somebody reads for minutes
+    what has to change: nothing is lost by it, the next call makes up for it.
+    """
+    connect = partial(transaction, dsn)
+
+    def refreshed(attempt: Attempt) -> list[str]:
+        with connect() as connection, attempt.brief(connection, _LOCK):
+            places = _places(connection, tenant)
+            return [name for own in places for name in _refreshed(connection, own)]
+
+    return patiently(refreshed, connect, "bringing the views of custom fields up to date", patience)
+
+
+def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
+    """Where the catalog has custom fields and this warehouse has the tables."""
+    found = connection.execute(
+        "select relname from pg_class where relnamespace = to_regnamespace(%s)", [f'"{tenant}"']
+    )
+    there = {row[0] for row in found}
+    if CATALOG["system/userDefinedFields"].table not in there:
+        return
+    for name, declared in CATALOG.declared.items():
+        rows = fitted(f"{declared.table}__custom_fields")
+        if {declared.table, rows} <= there:
+            yield _Place(tenant, name, CATALOG[name].key[-1], declared.table, rows)
+
+
+def _refreshed(connection: Connection[Any], own: _Place) -> list[str]:
+    definitions = own.named(CATALOG["system/userDefinedFields"].table)
+    due, since = connection.execute(
+        _said(_DUE, definitions=definitions, rows=own.named(own.rows)),
+        {
+            "view": own.named(own.typed).as_string(connection),
+            "tenant": own.tenant,
+            "entity": own.entity,
+        },
+    ).fetchone() or (True, None)
+    if not due:
+        return []
+    connection.execute(
+        "insert into cw_sync.custom_field_scan values (%s, %s, now())"
+        " on conflict (tenant, entity) do update set scanned_at = excluded.scanned_at",
+        [own.tenant, own.entity],
+    )
+    before = _known(connection, own)
+    after = _fields(connection, own, before, definitions, since)
+    _register(connection, own, before, after)
+    return _create(connection, own, after) if after != before or since is None else []
+
+
+def _known(connection: Connection[Any], own: _Place) -> list[_Field]:
+    rows = connection.execute(
+        "select field_id, kind, caption, type, column_name from cw_sync.custom_field_column"
+        " where tenant = %s and entity = %s order by position",
+        [own.tenant, own.entity],
+    )
+    return [_Field(field, Kind(kind), *told) for field, kind, *told in rows]
+
+
+def _fields(
+    connection: Connection[Any],
+    own: _Place,
+    before: list[_Field],
+    definitions: sql.Identifier,
+    since: object,
+) -> list[_Field]:
+    """Every field there is, each at the place where its column is; new ones at the end."""
+    names = {"rows": own.named(own.rows), "table": own.named(own.table)}
+    seen = connection.execute(
+        _said(_SEEN, key=sql.Identifier(own.key), **names), {"since": since}
+    ).fetchall()
+    ids = [*(row[0] for row in seen), *(field.id for field in before)]
+    defined = connection.execute(_said(_DEFINED, definitions=definitions), {"ids": ids})
+    told = {row[0]: row for row in (*seen, *defined) if row[0] is not None}
+    fields = {(field.id, field.kind): field for field in before}
+    for field_id, caption, type_ in sorted(told.values()):
+        kind = _KINDS.get((type_ or "").lower(), Kind.TEXT)
+        field = _Field(field_id, kind, caption or "", type_ or "")
+        old = fields.get((field_id, kind))
+        column = old.column if old else _name(field, fields.values())
+        fields[field_id, kind] = replace(field, column=column)
+    return list(fields.values())
+
+
+def _name(field: _Field, others: Iterable[_Field]) -> str:
+    """`cf_12_warranty_end`; with the kind behind it for a field that had another type before."""
+    plain = unicodedata.normalize("NFKD", field.caption).encode("ascii", "ignore").decode().lower()
+    words = ["cf", str(field.id), *re.findall("[a-z0-9]+", plain)]
+    if any(other.id == field.id for other in others):
+        words.append({Kind.NUMERIC: "number", Kind.BOOLEAN: "flag"}.get(field.kind, field.kind))
+    return fitted("_".join(words))
+
+
+def _register(
+    connection: Connection[Any], own: _Place, before: list[_Field], after: list[_Field]
+) -> None:
+    changed = [(at, field) for at, field in enumerate(after) if field not in before]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into cw_sync.custom_field_column"
+            " (tenant, entity, field_id, kind, position, column_name, caption, type)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (tenant, entity, field_id, kind)"
+            " do update set caption = excluded.caption, type = excluded.type",
+            [(own.tenant, own.entity, f.id, f.kind, at, f.column, f.caption, f.type)
+             for at, f in changed],
+        )  # fmt: skip
+
+
+def _create(connection: Connection[Any], own: _Place, fields: list[_Field]) -> list[str]:
+    rows, typed = own.named(own.rows), own.named(own.typed)
+    connection.execute(_said(_TYPED, view=typed, options=options(connection, typed), rows=rows))
+    _comment(connection, "view", typed, f"Custom fields of {own.entity}, a row each, typed")
+    if not fields:
+        return [own.typed]
+    wide = own.named(own.wide)
+    whole = {field.id for field in fields if field.kind is Kind.TEXT}
+    connection.execute(
+        _said(
+            _WIDE,
+            view=wide,
+            options=options(connection, wide),
+            rows=rows,
+            names=_cases((f.id, sql.Literal(f.column)) for f in fields),
+            fits=_cases((f.id, _FITS[f.kind]) for f in fields if f.id not in whole),
+            columns=sql.SQL(", ").join(_column(field) for field in fields),
+        )
+    )
+    _comment(
+        connection,
+        "view",
+        wide,
+        f"Custom fields of {own.entity}: one row for each record that has any (id), one column for"
+        " each field. unfit_values: what is not of its column's type, by column, as it came",
+    )
+    for field in fields:
+        at = sql.Identifier(own.tenant, own.wide, field.column)
+        _comment(connection, "column", at, f"{field.caption} ({field.type})")
+    return [own.typed, own.wide]
+
+
+def _column(field: _Field) -> sql.Composed:
+    return sql.SQL("{} filter (where f.id = {}) as {}").format(
+        _SHOWN[field.kind], sql.Literal(field.id), sql.Identifier(field.column)
+    )
+
+
+def _cases(pairs: Iterable[tuple[int, sql.Composable]]) -> sql.Composed:
+    """`when 12 then …`, once for each field: of several columns the latest says."""
+    cases = {own: sql.SQL("when {} then {}").format(sql.Literal(own), then) for own, then in pairs}
+    return sql.SQL(" ").join(cases.values() or [sql.SQL("when null then true")])
+
+
+def _comment(connection: Connection[Any], what: str, on: sql.Identifier, text: str) -> None:
+    statement = sql.SQL("comment on {} {} is {}").format(
+        sql.SQL("view" if what == "view" else "column"), on, sql.Literal(text)
+    )
+    connection.execute(statement)
+
+
+def _said(query: str, **parts: sql.Composable) -> sql.Composed:
+    return sql.SQL(query).format(**parts)

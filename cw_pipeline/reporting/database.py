@@ -1,0 +1,46 @@
+"""Statements of this room."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import errors, sql
+
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.warehouse.database import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from psycopg import Connection
+
+__all__ = ("at_once", "named", "options", "transaction")
+
+
+def at_once(connection: Connection[Any], statements: Iterable[sql.Composable]) -> None:
+    """Runs statements that ask nothing, in one round trip."""
+    connection.execute(sql.SQL(";\n").join(statements))
+
+
+def options(connection: Connection[Any], view: sql.Identifier) -> sql.Composable:
+    """`with (security_barrier=true)`, as a view has it: `create or replace` would take it away."""
+    row = connection.execute(
+        "select array_to_string(reloptions, ', ') from pg_class where oid = to_regclass(%s)",
+        [view.as_string(connection)],
+    ).fetchone()
+    # What Postgres itself stores as the view's options.
+    return sql.SQL(f" with ({row[0]})" if row and row[0] else "")
+
+
+@contextmanager
+def named(view: str) -> Iterator[None]:
+    """Says which file's SQL the server refused. Raises WarehouseError."""
+    try:
+        yield
+    except (errors.UndefinedTable, errors.InsufficientPrivilege):
+        raise  # of these it is known what to do
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        said = " ".join((error.diag.message_primary or str(error)).split())
+        raise WarehouseError(f"sql/reporting/{view}.sql does not work: {said}") from error

@@ -1,0 +1,270 @@
+"""Reports as tables: what changed since the last time where a report tells, else all of it.
+
+A report is a view of the vendor's database. Nothing declares which column tells its rows apart; the
+first id in it does, if a whole read shows that it does. Then only rows that changed are read, and
+once a day all of them, because a row that is gone says nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from cw_pipeline.connectwise import Paging, Query, Tally, instant
+from cw_pipeline.errors import (
+    PipelineError,
+    SourceBroken,
+    SourceDenied,
+    SourceForbidden,
+    SourceRefused,
+)
+from cw_pipeline.model import Checkpoint, Kind, Report
+from cw_pipeline.plural import count
+from cw_pipeline.reports_api.rows import PATH, report_entity, report_page
+from cw_pipeline.reports_api.table import report_table
+from cw_pipeline.reports_api.values import typed
+from cw_pipeline.warehouse.stored_masks import hide_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cw_pipeline.model import Column, Entity
+    from cw_pipeline.reports_api.rows import ReportPage
+    from cw_pipeline.reports_api.table import ReportTable
+    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.warehouse import Hold
+
+log = logging.getLogger(__name__)
+
+_WHOLE_EVERY = timedelta(days=1)
+_UPDATED = "last_update_utc"
+
+
+class _Unkeyed(Exception):
+    """No column of the report carries paging: it is read by offsets."""
+
+
+class _Unfiltered(Exception):
+    """The condition was not obeyed: rows older than asked for came back."""
+
+
+def sync_report(engine: Engine, name: str, *, full: bool = False) -> Report:
+    """Brings the table of a report up to date, and accounts for it in the run table.
+
+    What is read is merged at the end, or not at all. A failure is in the report's `failure`. Raises
+    SourceDenied when the keys are refused.
+    """
+    report = Report(f"system/reports/{name}", "full" if full else "refresh")
+    try:
+        entity = report_entity(name)
+        with engine.warehouse.hold(entity, report.kind, engine.dagster_run_id) as hold:
+            _accounted(engine, hold, name, report)
+    except SourceDenied:
+        raise
+    except SourceForbidden as error:
+        report.failure = SourceForbidden(f"{error} (System > API Reports)", error.status)
+    except PipelineError as error:
+        log.error("%s: %s", report.entity, error)  # noqa: TRY400 - expected and named: no trace
+        report.failure = error
+    return report
+
+
+def _accounted(engine: Engine, hold: Hold, name: str, report: Report) -> None:
+    tally = Tally()
+    status, why = "failed", "interrupted"
+    try:
+        with report_table(engine.warehouse, name, hold.run_id) as table:
+            _Pass(engine, hold, table, name, report, tally).run()
+        status, why = "done", ""
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise
+    finally:
+        report.requests, report.retries = tally.requests, tally.retries
+        report.throttled_seconds = tally.throttled_seconds
+        hold.finish(report, status, why or None)
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One reading of one report."""
+
+    engine: Engine
+    hold: Hold
+    table: ReportTable
+    name: str
+    report: Report
+    tally: Tally
+
+    def run(self) -> None:
+        """Reads and merges."""
+        until = self.engine.source.now().replace(microsecond=0)
+        entity = self._prepared()
+        since = self._since(entity)
+        try:
+            self._read(entity, since)
+        except _Unfiltered:
+            self.report.warnings.append("read whole: the condition on Last_Update_UTC is ignored")
+            since = None
+            self._read(entity, since)
+        if self._merge(entity, whole=since is None):
+            self.hold.save(Checkpoint(watermark=until))
+            self.report.watermark = until
+
+    def _prepared(self) -> Entity:
+        """The report's table as its columns are now."""
+        columns = self._ask(Query(self._path, page_size=1, paging=Paging.OFFSET)).columns
+        declared = report_entity(self.name, columns)
+        if self.engine.privacy:
+            self.engine.privacy.columns(declared)  # refuses what cannot be hidden, before it stores
+        entity = self.table.fitted(declared)
+        hide_stored(self.engine.warehouse, [entity], self.engine.privacy)
+        return entity
+
+    def _since(self, entity: Entity) -> datetime | None:
+        """From when on changes must be read; None: everything."""
+        state, watermark = self.table.state(), self.hold.checkpoint().watermark
+        names = {column.name: column for column in entity.columns}
+        if self.report.kind == "full" or watermark is None or state.key not in names:
+            return None
+        updated = names.get(_UPDATED)
+        if updated is None or updated.kind is not Kind.TIMESTAMPTZ or state.read_whole_at is None:
+            return None
+        if datetime.now(UTC) - state.read_whole_at >= _WHOLE_EVERY:
+            return None
+        return watermark - self.engine.limits.overlap
+
+    def _read(self, entity: Entity, since: datetime | None) -> None:
+        """Puts what the report shows beside the table."""
+        key = _candidate(entity.columns)
+        query = self._query(entity, since)
+        ordered = replace(query, order=f"{_declared(entity)[key]} asc") if key else query
+        try:
+            self._stage(entity, since, self._pages_by_key(entity, ordered, key))
+        except _Unkeyed:
+            self._stage(entity, since, self._pages_by_offset(entity, ordered))
+        except SourceRefused:  # it takes no such order
+            self._stage(entity, since, self._pages_by_offset(entity, query))
+
+    def _stage(
+        self, entity: Entity, since: datetime | None, pages: Iterator[list[list[Any]]]
+    ) -> None:
+        self.table.clear(entity)
+        self.report.rows_read = self.report.pages = 0
+        at = next((i for i, c in enumerate(entity.columns) if c.name == _UPDATED), None)
+        hidden = self.engine.privacy.columns(entity) if self.engine.privacy else {}
+        for page in pages:
+            values = [self._shown(entity, row, hidden) for row in page] if hidden else page
+            rows = typed(entity.columns, values)
+            if since is not None and at is not None and any(_older(row[at], since) for row in rows):
+                raise _Unfiltered
+            self.table.stage(entity, rows)
+            self.report.rows_read += len(rows)
+            self.report.pages += 1
+
+    def _shown(self, entity: Entity, row: Sequence[Any], hidden: Any) -> list[Any]:
+        privacy = self.engine.privacy
+        assert privacy is not None
+        return [
+            privacy.shown(hidden.get((entity.table, column.name)), value)
+            for column, value in zip(entity.columns, row, strict=True)
+        ]
+
+    def _pages_by_key(
+        self, entity: Entity, query: Query, key: str | None
+    ) -> Iterator[list[list[Any]]]:
+        """Pages of rows in the order of the report's first id, each from where the last one ended.
+
+        Offsets would skip a row for each one that goes meanwhile. The rows of a page's last id are
+        left to the next page, which has all of them. Raises _Unkeyed if there is no such order.
+        """
+        if key is None:
+            raise _Unkeyed
+        names = _declared(entity)
+        at, own = list(names).index(key), names[key]
+        asked, floor = query, Decimal("-Infinity")
+        while page := self._rows(entity, asked):
+            ids = [row[at] for row in page]
+            if not _rising(ids, floor):
+                raise _Unkeyed
+            floor, single = ids[-1], ids[0] == ids[-1]
+            if single and len(ids) > 1:
+                raise _Unkeyed  # there may be more of this id than a page holds
+            yield [row for row in page if single or row[at] != floor]
+            condition = f"{own} {'>' if single else '>='} {floor}"
+            asked = replace(query, conditions=(*query.conditions, condition))
+
+    def _pages_by_offset(self, entity: Entity, query: Query) -> Iterator[list[list[Any]]]:
+        """Pages until an empty one, or until the same one comes again: then there are no pages."""
+        before: list[list[Any]] = []
+        while (page := self._rows(entity, query)) and page != before:
+            yield page
+            before, query = page, query.after(None)
+
+    def _query(self, entity: Entity, since: datetime | None) -> Query:
+        query = Query(self._path, page_size=self.engine.limits.page_size, paging=Paging.OFFSET)
+        if since is None:
+            return query
+        return replace(query, conditions=(f"{_declared(entity)[_UPDATED]} >= {instant(since)}",))
+
+    def _rows(self, entity: Entity, query: Query) -> list[list[Any]]:
+        page = self._ask(query)
+        if [column.column for column in page.columns] != list(_declared(entity).values()):
+            raise SourceBroken(f"{self._path}: its columns changed while it was read")
+        return page.rows
+
+    def _merge(self, entity: Entity, *, whole: bool) -> bool:
+        """Whether what was read may take the place of what is there, and does."""
+        there, read = self.table.rows(entity)
+        lost = there - read
+        if whole and lost > max(1, there * self.engine.limits.max_delete_fraction):
+            self.report.warnings.append(
+                f"{lost} of {count(there, 'row')} no longer listed, more than"
+                " CW_MAX_DELETE_FRACTION allows: the table stays as it is"
+            )
+            return False
+        key = self.table.state().key
+        if whole:
+            key = _candidate(entity.columns)
+            key = key if key and self.table.tells_apart(key) else None
+        added, gone, both = self.table.merge(entity, key, whole=whole)
+        self.report.rows_inserted = added - both
+        self.report.rows_updated = both
+        self.report.rows_deleted = gone - both
+        self.report.rows_unchanged = read - added
+        self.report.row_count = there + added - gone
+        return True
+
+    @property
+    def _path(self) -> str:
+        return f"{PATH}/{quote(self.name, safe='')}"
+
+    def _ask(self, query: Query) -> ReportPage:
+        return self.engine.source.ask(query, lambda body: report_page(body, self.name), self.tally)
+
+
+def _candidate(columns: Sequence[Column]) -> str | None:
+    """The first id in the report: if anything tells its rows apart, it does."""
+    found = (c.name for c in columns if c.kind is Kind.NUMERIC and c.name.endswith("rec_id"))
+    return next(found, None)
+
+
+def _declared(entity: Entity) -> dict[str, str]:
+    """What the report calls each column."""
+    return {column.name: column.path[0] for column in entity.columns}
+
+
+def _rising(ids: Sequence[Any], floor: Any) -> bool:
+    """Whether the ids are numbers in order, from `floor` on."""
+    if not all(isinstance(own, int | float | Decimal) for own in ids):
+        return False
+    return all(before <= own for before, own in pairwise([floor, *ids]))
+
+
+def _older(stamp: datetime | None, than: datetime) -> bool:
+    return stamp is not None and stamp < than

@@ -1,0 +1,1 @@
+"""How an entity is kept in step with its list: by changes, whole, or parent by parent."""

@@ -1,0 +1,222 @@
+"""What each list lets the API member do, found out by asking as little as possible."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.connectwise import INTERACTIVE, ConnectWise, Paging, Query, address
+from cw_pipeline.errors import (
+    SourceDenied,
+    SourceError,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+)
+from cw_pipeline.model import Entity, Keeping, Window
+from cw_pipeline.transform import Normalizer
+from cw_pipeline.warehouse import state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cw_pipeline.model import Batch
+    from cw_pipeline.warehouse import Warehouse
+
+RIGHTS = {
+    "company/configurations": "Companies > Configurations",
+    "company/contacts": "Companies > Contacts",
+    "company": "Companies > Company Maintenance",
+    "expense": "Time & Expense > Expense Reporting",
+    "finance/agreements": "Finance > Agreements",
+    "finance": "Finance > Invoicing",
+    "marketing": "Marketing > Marketing Management",
+    "procurement/catalog": "Procurement > Product Catalog",
+    "procurement/purchaseorders": "Procurement > Purchase Orders",
+    "procurement": "Procurement > Products",
+    "project/tickets": "Project > Project Tickets",
+    "project": "Project > Project Headers",
+    "sales/activities": "Sales > Sales Activity",
+    "sales/orders": "Sales > Sales Orders",
+    "sales": "Sales > Opportunity",
+    "schedule": "Companies > Manage Schedule",
+    "service/surveys": "System > Table Setup",
+    "service": "Service Desk > Service Tickets",
+    "system/members": "System > Member Maintenance",
+    "system/reports": "System > API Reports",
+    "system": "System > Table Setup",
+    "time": "Time & Expense > Time Entry",
+}
+"""Where a security role's window keeps the right to inquire a list, by the list's first words."""
+
+NAMES = ("readable", "count", "filterable", "forward_only", "by_id")
+_SAMPLE = 2
+_NO_PARENT = "no parent to ask it of, so what it allows is not known yet"
+
+
+@dataclass(slots=True)
+class Finding:
+    """What one list was seen to do; None: could not be seen. `detail` says what to fix, or why."""
+
+    entity: str
+    readable: bool | None = None
+    count: bool | None = None
+    filterable: bool | None = None
+    forward_only: bool | None = None
+    by_id: bool | None = None
+    records: int | None = None
+    detail: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing has to be mended: it can be read, or there is nothing yet to read."""
+        return bool(self.readable) or self.detail == _NO_PARENT
+
+    @property
+    def seen(self) -> dict[str, bool]:
+        """What was found out, by the name it is remembered under."""
+        values = {name: getattr(self, name) for name in NAMES}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def probe_all(
+    entities: Iterable[Entity], source: ConnectWise, warehouse: Warehouse, *, deep: bool = False
+) -> Iterator[Finding]:
+    """What each list does, as it is found out, and remembered in the warehouse.
+
+    One or two requests a list; `deep` adds one each for count, forward-only paging and by id.
+    Raises SourceDenied as soon as the keys are refused.
+    """
+    prober = Prober(source, deep=deep)
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(prober.probe, entity) for entity in entities]
+        try:
+            for finished in as_completed(running):
+                finding = finished.result()
+                with warehouse.connection() as connection:
+                    state.remember(connection, warehouse.tenant, finding.entity, **finding.seen)
+                yield finding
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@dataclass(slots=True)
+class Prober:
+    """Asks lists what they do. Safe to share between threads."""
+
+    source: ConnectWise
+    deep: bool = False
+    _samples: dict[str, Batch] = field(default_factory=dict)
+    _locks: dict[str, Lock] = field(default_factory=dict)
+
+    def probe(self, entity: Entity) -> Finding:
+        """What this list does. Raises SourceDenied when the keys are refused."""
+        found = Finding(entity.name)
+        try:
+            self._ask_everything(entity, found)
+        except SourceDenied:
+            raise
+        except SourceForbidden:
+            found.readable = False
+            found.detail = f"403: the API member's role needs {right(entity)}, Inquire: All"
+        except SourceError as error:
+            found.detail = str(error)
+        return found
+
+    def _ask_everything(self, entity: Entity, found: Finding) -> None:
+        parents = self._parents(entity)
+        if parents is None:
+            found.detail = _NO_PARENT
+            return
+        sample = self._sample(entity, parents)
+        found.readable = True
+        if entity.keeping is Keeping.WINDOW and sample.ids:
+            found.filterable = self._filters(entity, sample)
+        if not self.deep:
+            return
+        if entity.count:
+            self._count(entity, parents, found)
+        if entity.has_id and sample.ids:
+            found.forward_only = self._goes_forward(entity, parents, sample)
+            found.by_id = entity.by_id and self._has_address(entity, parents, sample)
+
+    def _parents(self, entity: Entity) -> tuple[int, ...] | None:
+        """Ids for the places in the path, outermost first; None if there is no such parent."""
+        if entity.parent is None:
+            return ()
+        parent = CATALOG[entity.parent]
+        above = self._parents(parent)
+        if above is None:
+            return None
+        ids = self._sample(parent, above).ids
+        return (*above, ids[0]) if ids else None
+
+    def _sample(self, entity: Entity, parents: tuple[int, ...]) -> Batch:
+        """The list's first records. Asked once, however many children want a parent."""
+        with self._locks.setdefault(entity.name, Lock()):
+            if entity.name not in self._samples:
+                self._samples[entity.name] = self._ask(entity, _first(entity, parents), parents)
+            return self._samples[entity.name]
+
+    def _filters(self, entity: Entity, sample: Batch) -> bool | None:
+        """Whether a condition on lastUpdated is obeyed: nothing older than asked for comes back."""
+        stamps = [stamp for stamp in sample.stamps if stamp is not None]
+        if not stamps:
+            return None
+        since = max(stamps) + timedelta(seconds=1)  # leaves the sample itself out
+        asked = _first(entity, ()).within(Window(since, since))
+        try:
+            batch = self._ask(entity, asked, ())
+        except SourceRefused:
+            return False
+        return all(stamp is None or stamp >= since for stamp in batch.stamps)
+
+    def _count(self, entity: Entity, parents: tuple[int, ...], found: Finding) -> None:
+        try:
+            found.records = self.source.count(address(entity.path, parents), "")
+            found.count = True
+        except SourceError as error:
+            found.count = False
+            found.detail = f"no count: {error}"
+
+    def _goes_forward(self, entity: Entity, parents: tuple[int, ...], sample: Batch) -> bool:
+        """Whether `pageId` is obeyed: only higher ids come back."""
+        behind = self._ask(entity, _first(entity, parents).after(sample.ids[0]), parents)
+        return all(own > sample.ids[0] for own in behind.ids)
+
+    def _has_address(self, entity: Entity, parents: tuple[int, ...], sample: Batch) -> bool:
+        def nothing(_: bytes) -> None:
+            """That it answers is all that counts."""
+
+        try:
+            self.source.get(
+                f"{address(entity.path, parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE
+            )
+        except (SourceMissing, SourceRefused):
+            return False
+        return True
+
+    def _ask(self, entity: Entity, asked: Query, parents: tuple[int, ...]) -> Batch:
+        parent_id = parents[-1] if parents else None
+        normalizer = Normalizer(entity)
+        return self.source.ask(
+            asked,
+            lambda body: normalizer.batch(body, parent_id=parent_id),
+            policy=INTERACTIVE,
+        )
+
+
+def right(entity: Entity) -> str:
+    """Where the security role keeps the right to inquire this list."""
+    fitting = [words for words in RIGHTS if entity.name.startswith(words)]
+    return RIGHTS[max(fitting, key=len)] if fitting else f"the module {entity.module}"
+
+
+def _first(entity: Entity, parents: tuple[int, ...]) -> Query:
+    paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
+    return Query(address(entity.path, parents), page_size=_SAMPLE, paging=paging)

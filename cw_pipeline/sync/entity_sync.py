@@ -1,0 +1,140 @@
+"""The sync, start to finish."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.connectwise import Paging
+from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
+from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
+from cw_pipeline.sync.counting import count_source
+from cw_pipeline.sync.dead_letters import retry_due
+from cw_pipeline.sync.full import snapshot
+from cw_pipeline.sync.incremental import Unfilterable, WindowPass
+from cw_pipeline.sync.per_parent import ChildrenPass
+from cw_pipeline.sync.run import Work
+from cw_pipeline.sync.scheduler import parents_first
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cw_pipeline.sync.context import Engine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sync is asked to do.
+
+    Without `window` it brings entities up to date, `full` by reading everything again. With one it
+    reads that window again and leaves watermarks alone; `closed`: not beyond the window's end.
+    """
+
+    full: bool = False
+    window: Window | None = None
+    closed: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of the runs it makes."""
+        if self.window is not None:
+            return "backfill"
+        return "full" if self.full else "refresh"
+
+
+def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
+    """Brings one entity's table in step with its list, and accounts for it in the run table.
+
+    Each page commits together with the cursor that covers it, so a crash anywhere resumes at the
+    next page. A failure is in the report's `failure`; what was read until then is kept. Raises
+    SourceDenied when the keys are refused: no other entity would fare better.
+    """
+    report = Report(entity.name, plan.kind)
+    try:
+        with engine.warehouse.hold(entity, plan.kind, engine.dagster_run_id) as hold:
+            _accounted(Work.of(engine, hold, report), plan)
+    except SourceDenied:
+        raise
+    except PipelineError as error:
+        log.error("%s: %s", entity.name, error)  # noqa: TRY400 - expected and named: no trace
+        report.failure = error
+    except Exception as error:
+        # A fault of ours in one entity must not take the others down; it keeps its trace.
+        log.exception("%s: unexpected", entity.name)
+        report.failure = error
+    return report
+
+
+def _accounted(work: Work, plan: Plan) -> None:
+    """Reads, and writes the run's row whatever comes of it."""
+    status = "failed"
+    why: str | None = "interrupted"
+    try:
+        _read(work, plan)
+        work.report.row_count = work.hold.row_count()
+        _remember(work)
+        count_source(work)
+        status, why = "done", None
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        if isinstance(error, SourceForbidden):
+            work.hold.remember(readable=False)
+        raise
+    finally:
+        work.settle(status, why)
+
+
+def _remember(work: Work) -> None:
+    """Stores what this run has learned of the list, for the next one."""
+    if work.hold.capability()["readable"] is not True:
+        work.hold.remember(readable=True)
+    size = work.reader.page_size
+    learned = size if size < work.limits.page_size else None
+    if learned != work.hold.ledger.page_size():
+        work.hold.ledger.remember_page_size(learned)
+
+
+def _read(work: Work, plan: Plan) -> None:
+    entity, seen = work.entity, work.hold.capability()
+    most = work.limits.page_size
+    work.reader.page_size = min(most, work.hold.ledger.page_size() or most)
+    if plan.window is None:
+        retry_due(work)
+    if seen["forward_only"] is False and entity.has_id:
+        work.reader.paging = Paging.KEYSET
+    if entity.keeping is Keeping.CHILDREN:
+        assert entity.parent is not None
+        ChildrenPass(work, CATALOG[entity.parent]).run(whole=plan.full)
+    elif entity.keeping is Keeping.SNAPSHOT or seen["filterable"] is False:
+        snapshot(work)
+    elif plan.window is not None:
+        WindowPass(work).backfill(plan.window, closed=plan.closed)
+    else:
+        _refresh(work, full=plan.full)
+
+
+def _refresh(work: Work, *, full: bool) -> None:
+    watermark = work.hold.checkpoint().watermark
+    try:
+        WindowPass(work).refresh(whole=full)
+    except Unfilterable as finding:
+        log.warning("%s is read whole from now on: %s", work.entity.name, finding)
+        work.report.warnings.append(f"read whole from now on: {finding}")
+        work.hold.save(Checkpoint(watermark))
+        snapshot(work)
+        work.hold.remember(filterable=False)  # now that reading it whole is known to work
+
+
+def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[Report]:
+    """The report of each entity as it finishes; a failed one has its `failure` set.
+
+    One entity's failure leaves the others alone. Parents come before their children. Raises
+    SourceDenied as soon as the keys are refused.
+    """
+    chosen, stopping = list(entities), engine.stopping
+    at_once = engine.limits.concurrency
+    yield from parents_first(chosen, lambda one: sync(one, engine, plan), at_once, stopping)

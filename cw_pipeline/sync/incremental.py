@@ -1,0 +1,162 @@
+"""The pass over a list with `lastUpdated`: what changed since the watermark, or all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from cw_pipeline.connectwise import Paging
+from cw_pipeline.errors import SourceRefused, TooManyRejects
+from cw_pipeline.model import Checkpoint, IdRange, Window
+from cw_pipeline.sync.counting import count_ahead
+from cw_pipeline.sync.list_reader import NotForward
+from cw_pipeline.sync.ranges import Ranges, parts, split
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Batch
+    from cw_pipeline.sync.list_reader import Walk
+    from cw_pipeline.sync.run import Work
+
+
+class Unfilterable(Exception):
+    """The list does not filter by lastUpdated, whatever its documentation says."""
+
+
+@dataclass(slots=True)
+class WindowPass:
+    """One pass of one entity. What reads everything reads ranges of ids side by side."""
+
+    work: Work
+    loaded: bool = False
+    stamped: bool = False
+
+    def refresh(self, *, whole: bool = False) -> None:
+        """Brings the table up to the source's clock as it stood at the start.
+
+        An open pass is finished first, with its own window; since that may be old, another
+        follows. Raises Unfilterable if the list turns out to take no window.
+        """
+        work = self.work
+        stored = work.hold.checkpoint()
+        if stored.window is not None:
+            self._run(stored)
+            stored = work.hold.checkpoint()
+        self._run(stored.opened(work.engine.source.now(), work.limits.overlap, whole=whole))
+
+    def backfill(self, window: Window, *, closed: bool) -> None:
+        """Reads a window again. Never touches the watermark; the merge makes it harmless."""
+        for batch in self.work.reader.walk(self.work.reader.query().within(window, closed=closed)):
+            self.work.load(batch)
+
+    def _run(self, checkpoint: Checkpoint) -> None:
+        window = checkpoint.window
+        assert window is not None
+        self.work.hold.save(checkpoint)
+        if checkpoint.watermark is None:
+            self.work.reader.sift.known = None
+            self.work.hold.row_count()  # now, while there is next to nothing to count
+        try:
+            self._read_either_way(checkpoint, window)
+            self._check_stamps(window)
+        except TooManyRejects:
+            # Left open, the pass would go on behind the rejects next time, and count as done.
+            self.work.hold.save(Checkpoint(checkpoint.watermark))
+            raise
+        done = checkpoint.completed()
+        self.work.hold.save(done)
+        self.work.report.watermark = done.watermark
+
+    def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
+        work = self.work
+        try:
+            self._read(checkpoint, window)
+        except NotForward as finding:
+            if work.reader.paging is not Paging.FORWARD:
+                raise Unfilterable(str(finding)) from finding
+            work.hold.remember(forward_only=False)
+            work.reader.paging = Paging.KEYSET
+            # From the start: pages that were in another order than by id left ids out on the way.
+            anew = Checkpoint(checkpoint.watermark, window)
+            work.hold.save(anew)
+            self._read_either_way(anew, window)
+        except SourceRefused as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise  # only a 400 is about the conditions, or the order
+            raise Unfilterable(str(error)) from error
+
+    def _read(self, checkpoint: Checkpoint, window: Window) -> None:
+        ranges = [checkpoint.tail, *checkpoint.ranges]
+        if window.since is None and not checkpoint.ranges:
+            ranges = self._split(checkpoint)
+        alone = len(ranges) == 1
+        Ranges(
+            self.work, lambda ids, among: self._read_range(ids, window, among, alone=alone)
+        ).read(ranges)
+
+    def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
+        """Reads the next page; if there is much more, splits the rest into ranges of ids."""
+        work, size = self.work, self.work.limits.page_size
+        batch = work.reader.first(work.reader.query().among(checkpoint.tail))
+        if batch.cursor is None:
+            return []  # an empty page: the list ends here
+        tail = checkpoint.tail.reached(batch.cursor)
+        self._load(batch, tail, alone=True)
+        if checkpoint.watermark is None and batch.read >= size:
+            count_ahead(work)
+        highest = work.reader.highest_id() if batch.read >= size else None
+        several = parts(highest - tail.cursor, size, work.limits.lanes) if highest else 1
+        if highest is None or several == 1:
+            return [tail]
+        ranges = split(tail.cursor, highest, several, size)
+        tail = IdRange(0, None, highest)
+        work.hold.save(replace(checkpoint, tail=tail, ranges=ranges))
+        return [tail, *ranges]
+
+    def _read_range(self, ids: IdRange, window: Window, among: Ranges, *, alone: bool) -> None:
+        reader = self.work.reader
+        walk = reader.walk(reader.query().within(window).among(ids))
+        reached: IdRange | None = ids
+        while reached is not None:
+            ids = reached
+            walk.wait()
+            with self.work.engine.desk:
+                reached = self._read_page(walk, ids, window, among, alone=alone)
+        among.ended(ids)
+        if ids.upto is not None:
+            self.work.hold.finish_range(ids)
+
+    def _read_page(
+        self, walk: Walk, ids: IdRange, window: Window, among: Ranges, *, alone: bool
+    ) -> IdRange | None:
+        """Loads the page that has arrived: how far that is, or None if there is no more."""
+        batch = walk.read()
+        if batch is None:
+            return None
+        _check(batch, ids, window)
+        assert batch.cursor is not None
+        reached = among.shared(ids.reached(batch.cursor))
+        more = reached.cursor != reached.upto  # else there is no id that could follow
+        if more:
+            walk.ask(reached.upto)
+        self._load(batch, reached, alone=alone)
+        return reached if more else None
+
+    def _load(self, batch: Batch, reached: IdRange, *, alone: bool) -> None:
+        self.loaded = self.loaded or bool(batch.ids)
+        self.stamped = self.stamped or any(batch.stamps)
+        self.work.load(batch, reached, alone=alone)
+
+    def _check_stamps(self, window: Window) -> None:
+        if window.since is None and self.loaded and not self.stamped:
+            raise Unfilterable("no record carries lastUpdated")
+
+
+def _check(batch: Batch, ids: IdRange, window: Window) -> None:
+    """Raises Unfilterable for a page with what was not asked for."""
+    since = window.since
+    if since and any(stamp is not None and stamp < since for stamp in batch.stamps):
+        raise Unfilterable("records older than asked for came back")
+    if ids.upto is not None and (batch.cursor or 0) > ids.upto:
+        # Another range loads those; two at once would collide.
+        raise Unfilterable(f"ids beyond {ids.upto} came back")

@@ -1,0 +1,266 @@
+"""Walking a list: batches in order until an empty page, the next one fetched meanwhile."""
+
+from __future__ import annotations
+
+from concurrent.futures import wait
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from cw_pipeline.connectwise import BRIEF, Paging, Query, Tally, address
+from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
+from cw_pipeline.sync.poison import is_timeout, isolate
+from cw_pipeline.transform import id_of
+from cw_pipeline.transform.sift import Sift
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+
+    from cw_pipeline.errors import SourceError
+    from cw_pipeline.model import Batch, Entity
+    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.transform.sift import Known
+
+
+_EDGE = 100  # bytes; stripping all of a body would copy megabytes
+_GROWS_AFTER = 2  # good pages at a reduced size before a larger one is tried
+
+
+class NotForward(PipelineError):
+    """The list does not take the paging it was asked with: ids do not go up from page to page."""
+
+
+class Reader:
+    """Reads one entity's list for one run, and counts what that costs.
+
+    `known` tells what is stored; without it every record is typed.
+    """
+
+    def __init__(self, engine: Engine, entity: Entity, known: Known | None = None) -> None:
+        self._engine = engine
+        self._entity = entity
+        self._veil = engine.privacy.veil(entity) if engine.privacy else None
+        self.sift = Sift(entity, known)
+        self._good = 0
+        self._suspects: dict[int, int] = {}
+        self.tally = Tally()
+        self.pages = 0
+        self.page_size = engine.limits.page_size
+        self.timed_out = False
+        self.paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
+
+    def query(self, parents: tuple[int, ...] = ()) -> Query:
+        """A question for the whole list, or for one parent's part of it.
+
+        `parents` are the ids that the path names, outermost first.
+        """
+        path = address(self._entity.path, parents)
+        return Query(path, page_size=self.page_size, paging=self.paging)
+
+    def walk(self, query: Query, parent_id: int | None = None) -> Walk:
+        """Every batch of the list from the query's cursor on."""
+        return Walk(self, query, parent_id)
+
+    def first(self, query: Query) -> Batch:
+        """The first batch of what is asked for; an empty one at the end. Raises NotForward."""
+        return self.settled(self.fetch(query), query, None, 0)
+
+    def settled(
+        self, pending: Future[bytes], query: Query, parent_id: int | None, start: int
+    ) -> Batch:
+        """A page, or what can be read of it, in order."""
+        try:
+            batch = self._typed(pending.result(), query, parent_id, start)
+            self._grow(query)
+        except (SourceBroken, SourceDown) as error:
+            self._good = 0
+            self.timed_out = self.timed_out or is_timeout(error)
+            if query.paging is Paging.OFFSET:
+                raise  # without ids there is no telling what is poisoned
+            batch = isolate(self, query, error, parent_id=parent_id, start=start)
+            if batch.cursor is not None:
+                self._suspects[batch.cursor] = query.page_size - batch.read
+        if batch.read:
+            self.pages += 1
+            if query.paging is not Paging.OFFSET:
+                _check_order(query, batch)
+        return batch
+
+    def suspects(self, cursor: int) -> int:
+        """How many records behind the cursor were on a page that broke, and not yet read."""
+        return self._suspects.get(cursor, 0)
+
+    def _grow(self, query: Query) -> None:
+        """After a few good pages at a reduced size, twice as many records are asked for."""
+        self._good += 1
+        most = self._engine.limits.page_size
+        if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
+            self.page_size = min(most, 2 * query.page_size)
+            self._good = 0
+
+    def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
+        """One page, asked for with little patience: for finding what is poisoned."""
+        body = self._engine.source.ask(query, _sound, self.tally, policy=BRIEF)
+        return self._typed(body, query, parent_id, start)
+
+    def ids(self, query: Query) -> list[int]:
+        """The ids of one page, asked for with little patience."""
+        return self._engine.source.ask(replace(query, fields="id"), id_of, self.tally, policy=BRIEF)
+
+    def answers(self) -> bool:
+        """Whether the API answers at all."""
+        return self._engine.source.answers(self.tally)
+
+    def count(self) -> int:
+        """How many records the list says it has."""
+        return self._engine.source.count(self._entity.path, "", self.tally)
+
+    def highest_id(self) -> int | None:
+        """The highest id in the list, or None if the list does not say."""
+        query = replace(
+            self.query(), page_size=1, fields="id", order="id desc", paging=Paging.OFFSET
+        )
+        try:
+            ids = self._engine.source.ask(query, id_of, self.tally)
+        except (SourceRefused, SourceBroken):
+            # No such order, or a last record that cannot be read; one piece works all the same.
+            return None
+        return ids[0] if ids else None
+
+    def present(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
+        """Which of these ids the list has, asked with as few and as short questions as can be."""
+        try:
+            return self._confirmed(ids, parents)
+        except SourceRefused:  # it takes no conditions: all of it is the answer
+            query, parent_id = self.query(parents), parents[-1] if parents else None
+            return {own for batch in self.walk(query, parent_id) for own in batch.every_id}
+
+    def _confirmed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
+        found: set[int] = set()
+        for query in self._about(ids, parents):
+            asked = replace(query, fields="id")
+            # To the empty page: a server's own page size must not make a record look deleted.
+            while some := self._engine.source.ask(asked, id_of, self.tally):
+                if found.issuperset(some):
+                    break
+                found.update(some)
+                asked = asked.after(max(some))
+        return found
+
+    def records(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
+        """Batches of just these records, as far as the list has them."""
+        parent_id = parents[-1] if parents else None
+        for query in self._about(ids, parents):
+            yield from self.walk(query, parent_id)
+
+    def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
+        return self.query(parents).about(ids, search=self._entity.search and not parents)
+
+    def typed(self, body: bytes, parent_id: int | None) -> Batch:
+        """The batch of a body that was kept: what is private in it is hidden already."""
+        return self.sift.plain(body, parent_id)
+
+    def quotable(self, error: SourceError) -> str:
+        """What of a broken answer may be kept: nothing, if it may say what is private."""
+        return "" if self._veil else str(getattr(error, "answer", ""))
+
+    def fetch(self, query: Query, *, suspect: bool = False) -> Future[bytes]:
+        """A page's body, on its way. Raises Interrupted when the run is to end.
+
+        `suspect`: it was part of a page that broke, so there is little point in asking for long.
+        """
+        self._engine.check()
+        policy = BRIEF if suspect else None
+        ask = self._engine.source.ask
+        return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
+
+    def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
+        if self._veil is not None:
+            body = self._veil.body(body)
+        batch = self.sift.batch(body, parent_id, start)
+        if not batch.rejects:
+            return batch
+        asked = f"GET {query.url()}"
+        rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
+        return replace(batch, rejects=rejects)
+
+
+class Walk:
+    """A walk over a list in order, the next page on its way while one is worked on.
+
+    Ends at an empty page and at nothing else: a short page may be a server's own limit, and the
+    link to a next page is always there (guide, "Forward-Only"). A record that cannot be read
+    comes as a reject. Raises NotForward, and SourceError when the API is out.
+    """
+
+    def __init__(self, reader: Reader, query: Query, parent_id: int | None) -> None:
+        self._reader = reader
+        self._query = query
+        self._parent_id = parent_id
+        self._start = 0
+        self._suspects = reader.suspects(query.cursor)
+        self._before: list[int | None] | None = None
+        self._pending = reader.fetch(query, suspect=self._suspects > 0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            while (batch := self.next()) is not None:
+                yield batch
+        finally:
+            self._pending.cancel()
+
+    def wait(self) -> None:
+        """Returns when the next page has arrived, so that `next` will not have to wait."""
+        wait([self._pending])
+
+    def next(self) -> Batch | None:
+        """The next batch, or None at the end; the one behind it is sent for."""
+        batch = self.read()
+        if batch is not None:
+            self.ask(self._query.upto)
+        return batch
+
+    def read(self) -> Batch | None:
+        """The page that is on its way, or None at the end. `ask` for the one behind it."""
+        query = self._query
+        batch = self._reader.settled(self._pending, query, self._parent_id, self._start)
+        if not batch.read:
+            return None
+        if batch.cursor is not None:
+            left = self._suspects - batch.read
+            self._suspects = max(left, self._reader.suspects(batch.cursor))
+        if query.paging is Paging.OFFSET:
+            if batch.hashes and batch.hashes == self._before:
+                return None  # it does not page at all: this is the first page once more
+            self._before = list(batch.hashes)
+        self._start += batch.read
+        self._query = query.after(batch.cursor)
+        if query.paging is not Paging.OFFSET:  # another size would shift the offsets
+            self._query = replace(self._query, page_size=self._reader.page_size)
+        return batch
+
+    def ask(self, upto: int | None) -> None:
+        """Sends for the next page, with ids up to and including `upto`."""
+        self._query = replace(self._query, upto=upto)
+        self._pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
+
+
+def _sound(body: bytes) -> bytes:
+    """The body. Raises SourceBroken for what is no whole array; typing comes later."""
+    begin = body[:_EDGE].lstrip() or body.lstrip()
+    end = body[-_EDGE:].rstrip() or body.rstrip()
+    if not begin.startswith(b"[") or not end.endswith(b"]"):
+        raise SourceBroken("the body is no JSON array", 200, body[:2000].decode("utf-8", "replace"))
+    return body
+
+
+def _check_order(query: Query, batch: Batch) -> None:
+    if batch.cursor is None:
+        raise SourceBroken(
+            f"{query.path}: no record on a page has an id, so the next page is unknown"
+        )
+    listed = batch.listed or batch.ids
+    rising = all(before <= own for before, own in pairwise([query.cursor + 1, *listed]))
+    if batch.cursor <= query.cursor or not rising:
+        raise NotForward(f"{query.path}: asked for ids after {query.cursor}, got others")

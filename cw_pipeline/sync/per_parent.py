@@ -1,0 +1,140 @@
+"""The pass over lists that exist only below a parent: parents that changed, and a rotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cw_pipeline.errors import SourceForbidden, SourceMissing
+from cw_pipeline.model import Checkpoint
+from cw_pipeline.plural import count
+from cw_pipeline.sync.context import side_by_side
+from cw_pipeline.sync.deletes import Guard, allowance, kept, some
+from cw_pipeline.sync.list_reader import Reader
+from cw_pipeline.sync.paging import any_way
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.sync.run import Work
+
+
+_GUARDED = Guard()
+
+
+@dataclass(slots=True)
+class ChildrenPass:
+    """Reads the children of every parent that is due, side by side."""
+
+    work: Work
+    parent: Entity
+    guard: Guard = _GUARDED
+    allowed: int = 0
+    forbidden: int = 0
+    kept: list[tuple[int, int]] = field(default_factory=list)
+    missing: list[tuple[int, ...]] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def run(self, *, whole: bool = False) -> None:
+        """Brings the children up to date; `whole` reads every parent's."""
+        work, limits = self.work, self.work.limits
+        share = 2**62 if whole else limits.sweep
+        age = limits.children_max_age * (0 if whole else 1)
+        changed, rest = work.hold.parents.due(self.parent, age, share)
+        due = changed + rest
+        self.allowed = self._allowed(work.hold.row_count())
+        started = work.hold.clock()
+        side_by_side(self._read, due, limits.lanes)
+        self._settle_missing(started, everyone=len(self.missing) == len(due))
+        work.report.rows_deleted += work.hold.follow_parents(self.parent)
+        if due and self.forbidden == len(due):
+            raise SourceForbidden(
+                f"{work.entity.name}: 403 for every parent. The API member's security role may not"
+                " inquire it",
+                403,
+            )
+        if self.forbidden:
+            work.report.warnings.append(
+                f"403 for {self.forbidden} of {count(len(due), 'parent')}: their children are not"
+                " read"
+            )
+        self._quarantine([parents[-1] for parents in due])
+        # Where there is no parent there are no children: complete as of when that was found.
+        oldest = (
+            work.hold.parents.oldest_read()
+            if due
+            else work.hold.parents.complete_through(self.parent)
+        )
+        if oldest is not None:
+            work.hold.save(Checkpoint(watermark=oldest))
+        work.report.watermark = oldest
+
+    def _allowed(self, live: int) -> int:
+        """How many children may be deleted in this pass."""
+        if self.guard.lifted:
+            return live
+        return 0 if self.guard.withheld else allowance(self.work, live)
+
+    def _quarantine(self, parents: list[int]) -> None:
+        """Lists the children that were kept, in place of what was listed of these parents."""
+        why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
+        self.work.hold.ledger.quarantine(self.kept, why, parents=parents)
+        if self.kept:
+            self.work.report.warnings.append(kept([own for _, own in self.kept], why))
+
+    def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
+        """Marks parents whose children answered 404 as read: they are gone.
+
+        If every parent answered 404 and one of them still exists, the list itself is missing:
+        raises SourceMissing, because a 404 never means "no children".
+        """
+        if not self.missing:
+            return
+        *above, own = self.missing[0]
+        if everyone and Reader(self.work.engine, self.parent).present([own], tuple(above)):
+            raise SourceMissing(f"{self.work.entity.name}: 404 for every parent", 404)
+        gone = some([parents[-1] for parents in self.missing])
+        self.work.report.warnings.append(f"404 for parents that went since they were read: {gone}")
+        for parents in self.missing:
+            self.work.hold.parents.read(parents[-1], at)
+
+    def _read(self, parents: tuple[int, ...]) -> None:
+        started, before = self.work.hold.parents.children(parents[-1])
+        try:
+            seen = any_way(self.work, lambda: self._read_one(parents))
+        except SourceMissing:
+            with self._lock:
+                self.missing.append(parents)
+            return
+        except SourceForbidden:
+            with self._lock:
+                self.forbidden += 1
+            return
+        self._retire(parents, [own for own in before if own not in seen], started)
+        self.work.hold.parents.read(parents[-1], started)
+
+    def _read_one(self, parents: tuple[int, ...]) -> set[int]:
+        seen: set[int] = set()
+        reader, parent_id = self.work.reader, parents[-1]
+        for batch in reader.walk(reader.query(parents), parent_id):
+            seen.update(batch.every_id)
+            self.work.load(batch, parent_id=parent_id, alone=False)
+        return seen
+
+    def _retire(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
+        """Deletes what the parent no longer lists, if a second question says the same."""
+        if not gone:
+            return
+        if self.work.entity.has_id:
+            still = self.work.reader.present(gone, parents)
+            gone = [own for own in gone if own not in still]
+        with self._lock:
+            if len(gone) > self.allowed:
+                self.kept += [(parents[-1], own) for own in gone]
+                return
+            self.allowed -= len(gone)
+        deleted = self.work.hold.delete(gone, parents[-1], before=before)
+        with self._lock:
+            self.work.report.rows_deleted += deleted

@@ -1,0 +1,80 @@
+"""One run of one entity: what it reads with, what it writes to, and its account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Self
+
+from cw_pipeline.errors import TooManyRejects
+from cw_pipeline.sync.list_reader import Reader
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cw_pipeline.model import Batch, Entity, IdRange, Report
+    from cw_pipeline.sync.context import Engine, Limits
+    from cw_pipeline.warehouse import Hold, Outcome
+
+
+@dataclass(slots=True)
+class Work:
+    """Everything a pass needs. Safe to share between the threads of one pass."""
+
+    engine: Engine
+    entity: Entity
+    reader: Reader
+    hold: Hold
+    report: Report
+    judged_rejects: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def of(cls, engine: Engine, hold: Hold, report: Report) -> Self:
+        """The work on the entity that `hold` holds, with the columns that it has there."""
+        return cls(engine, hold.entity, Reader(engine, hold.entity, hold.known), hold, report)
+
+    @property
+    def limits(self) -> Limits:
+        """The tenant's limits."""
+        return self.engine.limits
+
+    def settle(self, status: str, error: str | None) -> None:
+        """Writes the run's row, with all that reading has cost."""
+        report, tally = self.report, self.reader.tally
+        report.requests, report.retries = tally.requests, tally.retries
+        report.throttled_seconds, report.pages = tally.throttled_seconds, self.reader.pages
+        self.hold.finish(report, status, error)
+
+    def load(
+        self,
+        batch: Batch,
+        reached: IdRange | None = None,
+        *,
+        parent_id: int | None = None,
+        alone: bool = True,
+        read_after: datetime | None = None,
+        judged: bool = True,
+    ) -> Outcome:
+        """Loads a batch and counts it. Raises TooManyRejects when a healthy pass has fewer.
+
+        `judged=False` is for records that were rejected before.
+        """
+        outcome = self.hold.load(
+            batch, reached, parent_id=parent_id, alone=alone, read_after=read_after
+        )
+        report, limits = self.report, self.limits
+        with self._lock:
+            report.rows_read += batch.read
+            report.rows_inserted += outcome.inserted
+            report.rows_updated += outcome.updated
+            report.rows_unchanged += outcome.unchanged
+            report.dead_letters += len(batch.rejects)
+            self.judged_rejects += len(batch.rejects) if judged else 0
+            allowed = max(limits.min_rejects, limits.max_reject_fraction * report.rows_read)
+        if self.judged_rejects > allowed:
+            raise TooManyRejects(
+                f"{self.entity.name}: {self.judged_rejects} of {report.rows_read:,} records were"
+                " rejected, so the watermark stays. `dead-letters list` names the fields and why"
+            )
+        return outcome

@@ -1,0 +1,121 @@
+"""A page's records as they become rows: packed one after the other, and hashed on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xxhash import xxh64_intdigest
+
+from cw_pipeline.model import Batch, Drift, Entity, Packed, Reject
+from cw_pipeline.transform import copy_format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from msgspec import Raw
+
+    from cw_pipeline.model import Row
+    from cw_pipeline.transform.compiled import Run
+    from cw_pipeline.transform.shapes import Shape
+
+_HALF = 2**63  # bigint is signed
+_HASHES = 2 * len(copy_format.NULL)  # the end of a row that is not hashed yet
+_PARENT = copy_format.before(1)  # what an array's row begins with
+_NEXT = b"|"  # between the tables of a record
+
+
+def digest(data: bytes | bytearray | Raw, seed: int = 0) -> int:
+    """A hash that fits a bigint."""
+    return xxh64_intdigest(data, seed) - _HALF
+
+
+class Page:
+    """The rows and rejects of one page, as they come in.
+
+    `outside` is the parent's id, of a child; `start` the position of the first record.
+    """
+
+    def __init__(self, entity: Entity, outside: tuple[int, ...], start: int) -> None:
+        self._has_id = entity.has_id
+        self._outside = outside
+        self._start = start
+        self._keys = copy_format.before(len(entity.outside_key))
+        self._ids: list[int] = []
+        self._stamps: list[datetime | None] = []
+        self._hashes: list[int] = []
+        self.buffers = [bytearray() for _ in (entity, *entity.arrays)]
+        self._ends: list[list[int]] = [[] for _ in self.buffers]
+        self.rejects: list[Reject] = []
+        self.drift: list[Drift] = []
+
+    def add(
+        self, shape: Shape, struct: Any, source: int | None, spill: dict[str, Any] | None = None
+    ) -> bool:
+        """Takes a record in, `source` being its hash as it came. False if it has no id."""
+        keys = self.keys
+        row = shape.row(struct, keys, spill)
+        own = row[shape.id_at] if self._has_id else keys[-1]
+        if own is None:
+            return False
+        self._pack(shape.packers, row, shape.array_rows(own, struct), source)
+        self._ids.append(own)
+        self._stamps.append(None if shape.stamp_at is None else row[shape.stamp_at])
+        return True
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """What the next record's row begins with: what it does not carry itself."""
+        return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
+
+    def extend(self, run: Run) -> None:
+        """Takes a run of records in, whose rows are in `buffers` already."""
+        for known, ends in zip(self._ends, run.ends, strict=True):
+            before = known[-1] if known else 0
+            known.extend(before + end for end in ends)
+        self._ids += run.ids
+        self._stamps += run.stamps
+        self._hashes += run.hashes
+
+    def batch(self) -> Batch:
+        """All of it."""
+        rejected = [one.record_id for one in self.rejects if one.record_id is not None]
+        tables = zip(self.buffers, self._ends, strict=True)
+        return Batch(
+            read=len(self._ids) + len(self.rejects),
+            cursor=max((*self._ids, *rejected), default=None) if self._has_id else None,
+            ids=self._ids,
+            stamps=self._stamps,
+            hashes=self._hashes,
+            tables=[Packed(buffer, ends) for buffer, ends in tables],
+            rejects=tuple(self.rejects),
+            drift=tuple(self.drift),
+        )
+
+    def _pack(
+        self,
+        packers: Sequence[copy_format.Packer],
+        row: Row,
+        arrays: Sequence[Sequence[Row]],
+        source: int | None,
+    ) -> None:
+        """Appends the record's rows. Its own ends with its hash, which is of all of them."""
+        own, *others = self.buffers
+        pack, *array_packs = packers
+        begin = len(own)
+        pack(row, own)
+        del own[-_HASHES:]
+        # Without its keys from outside: a record is the same wherever in its list it stands.
+        hashed = own[begin + self._keys :]
+        for rows, buffer, pack_array in zip(arrays, others, array_packs, strict=True):
+            hashed += _NEXT
+            for element in rows:
+                at = len(buffer)
+                pack_array(element, buffer)
+                hashed += buffer[at + _PARENT :]
+        row_hash = digest(hashed)
+        # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
+        own += copy_format.hashes(None if source is None else source ^ row_hash, row_hash)
+        self._hashes.append(row_hash)
+        for buffer, ends in zip(self.buffers, self._ends, strict=True):
+            ends.append(len(buffer))

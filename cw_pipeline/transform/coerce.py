@@ -1,0 +1,226 @@
+"""The exact way, for a record that the fast way refused: field by field, nothing guessed.
+
+What fits after all is brought into the form the fast way takes; what it could not hold in full
+(an unknown field, a time of day on a date, a NUL) is spilled to `_extra` or noted; a value that
+will not convert makes the record a reject.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cw_pipeline.model import Drift, Kind
+from cw_pipeline.transform.numbers import FARTHEST
+from cw_pipeline.transform.record_shape import Node, Path, is_link, learnable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_LEARNED = 200
+_INT64 = range(-(2**63), 2**63)
+_WIDTH = 20  # digits that no 64-bit number reaches
+
+
+@dataclass(slots=True)
+class Mended:
+    """What became of one record."""
+
+    clean: dict[str, Any]
+    spill: dict[str, Any] = field(default_factory=dict)
+    drift: list[Drift] = field(default_factory=list)
+    faults: list[tuple[Path, str]] = field(default_factory=list)
+    learned: bool = False
+
+
+class Unfit(ValueError):
+    """A value its column cannot hold."""
+
+
+def mend(record: dict[str, Any], node: Node) -> Mended:
+    """Brings a record into the shape of `node`, learning the fields it does not know."""
+    mended = Mended({})
+    mended.clean = _object(record, node, (), mended)
+    return mended
+
+
+def strip(value: Any) -> Any:
+    """The value without NULs and half surrogates, which Postgres refuses in text and jsonb."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {strip(key): strip(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [strip(inner) for inner in value]
+    return value
+
+
+def _object(record: dict[str, Any], node: Node, path: Path, mended: Mended) -> dict[str, Any]:
+    clean: dict[str, Any] = {}
+    for received_key, received in record.items():
+        key = strip(received_key)
+        here = (*path, key)
+        value = strip(received)
+        if (key, value) != (received_key, received):
+            mended.drift.append(Drift(".".join(here), "nul stripped", ""))
+        if value is None:
+            continue
+        if key in node.leaves:
+            _leaf(clean, value, node.leaves[key], here, mended)
+        elif key in node.nodes:
+            _nested(clean, value, node.nodes[key], here, mended)
+        elif key in node.arrays:
+            _array(clean, value, node.arrays[key], here, mended)
+        elif key == "_info" and node.skips_info:
+            continue
+        else:
+            _unknown(clean, value, node, here, mended)
+    return clean
+
+
+def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: Mended) -> None:
+    try:
+        held, whole = _CONVERT[kind](value)
+    except (ValueError, InvalidOperation) as error:
+        mended.faults.append((path, str(error)))
+        return
+    if held is not None:
+        clean[path[-1]] = held
+    if not whole:
+        _spill(mended.spill, path, value)
+
+
+def _nested(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
+    if isinstance(value, dict):
+        clean[path[-1]] = _object(value, node, path, mended)
+    else:
+        mended.faults.append((path, f"expected an object, got {_shown(value)}"))
+
+
+def _array(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        mended.faults.append((path, f"expected an array of objects, got {_shown(value)}"))
+        return
+    before = len(mended.spill)
+    inner = Mended({})
+    clean[path[-1]] = [_object(item, node, path, inner) for item in value]
+    mended.drift += inner.drift
+    mended.faults += inner.faults
+    mended.learned |= inner.learned
+    if inner.spill and len(mended.spill) == before:
+        # Paths into arrays have no position; the array is kept whole beside its rows.
+        _spill(mended.spill, path, value)
+
+
+def _unknown(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
+    key = path[-1]
+    data = not is_link(path)
+    if key not in node.learned and data:
+        mended.drift.append(Drift(".".join(path), "unknown field", _shown(value)))
+    if key in node.learned or (len(node.learned) < _MOST_LEARNED and learnable(key)):
+        mended.learned |= key not in node.learned
+        node.learned.add(key)
+        clean[key] = value
+    elif data:
+        _spill(mended.spill, path, value)
+
+
+def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:
+    for key in path[:-1]:
+        spill = spill.setdefault(key, {})
+    spill[path[-1]] = value
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return f"{type(value).__name__} {text[:77] + '...' if len(text) > 80 else text}"  # noqa: PLR2004
+
+
+def _bigint(value: Any) -> tuple[Any, bool]:
+    if (
+        isinstance(value, Decimal)
+        and value.adjusted() < _WIDTH
+        and value == value.to_integral_value()
+    ):
+        value = int(value)  # never of 1e999999999, which would fill the memory
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Unfit(f"expected an integer, got {_shown(value)}")
+    if value not in _INT64:
+        raise Unfit(f"{value} does not fit into 64 bits")
+    return value, True
+
+
+def _numeric(value: Any) -> tuple[Any, bool]:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise Unfit(f"expected a number, got {_shown(value)}")
+    if value == "":
+        return None, False
+    try:
+        made = Decimal(value)
+    except InvalidOperation:
+        raise Unfit(f"expected a number, got {_shown(value)}") from None
+    if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
+        raise Unfit(f"expected a number that Postgres holds, got {_shown(value)}")
+    return msgspec.Raw(str(value).encode()), True
+
+
+def _boolean(value: Any) -> tuple[Any, bool]:
+    if not isinstance(value, bool):
+        raise Unfit(f"expected true or false, got {_shown(value)}")
+    return value, True
+
+
+def _instant(value: Any) -> tuple[Any, bool]:
+    if value == "":
+        return None, False
+    if not isinstance(value, str):
+        raise Unfit(f"expected a date-time, got {_shown(value)}")
+    try:
+        moment = _moment(value)
+    except ValueError:
+        raise Unfit(f"expected a date-time, got {_shown(value)}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC), True
+
+
+def _moment(text: str) -> datetime:
+    """As the fast way reads it where that can; Python alone would cut a 7th digit, not round it."""
+    try:
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text)
+
+
+def _date(value: Any) -> tuple[Any, bool]:
+    moment, whole = _instant(value)
+    if moment is None:
+        return None, whole
+    midnight = (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0)
+    if midnight and value[10:] in ("", "T00:00:00Z"):
+        return value, True  # as the fast way sees it, or the same record would hash differently
+    # The day as written: moving it to UTC first would shift a date with an offset.
+    return date(moment.year, moment.month, moment.day).isoformat(), midnight
+
+
+def _text(value: Any) -> tuple[Any, bool]:
+    if isinstance(value, bool):
+        return ("true" if value else "false"), True
+    if isinstance(value, int | Decimal):
+        return str(value), True
+    if not isinstance(value, str):
+        raise Unfit(f"expected text, got {_shown(value)}")
+    return value, True
+
+
+_CONVERT: dict[Kind, Callable[[Any], tuple[Any, bool]]] = {
+    Kind.BIGINT: _bigint,
+    Kind.NUMERIC: _numeric,
+    Kind.BOOLEAN: _boolean,
+    Kind.TIMESTAMPTZ: _instant,
+    Kind.DATE: _date,
+    Kind.TEXT: _text,
+    Kind.JSONB: lambda value: (value, True),
+}

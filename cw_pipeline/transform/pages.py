@@ -1,0 +1,200 @@
+"""The ways of a record: by compiled code, typed by Python, or exactly, where those refuse it.
+
+All of them make the same row of it, to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from threading import RLock
+from typing import Any
+
+import msgspec
+
+from cw_pipeline.errors import SourceBroken
+from cw_pipeline.model import Batch, Entity, Reject
+from cw_pipeline.transform.batch_builder import Page, digest
+from cw_pipeline.transform.coerce import Mended, mend, strip
+from cw_pipeline.transform.compiled import compiled
+from cw_pipeline.transform.record_shape import tree
+from cw_pipeline.transform.shapes import JSON, Shape, is_plain
+
+_RAW = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
+_INT64 = range(-(2**63), 2**63)
+
+
+class _Id(msgspec.Struct, gc=False):
+    id: int
+
+
+_IDS = msgspec.json.Decoder(list[_Id])
+
+
+class Normalizer:
+    """Turns pages of one entity into batches. Safe to share between threads."""
+
+    def __init__(self, entity: Entity) -> None:
+        self._entity = entity
+        self._tree = tree(entity)
+        self._lock = RLock()
+        self._compiled = compiled(entity, self._tree)
+        self._made_shape: Shape | None = None
+
+    @property
+    def _shape(self) -> Shape:
+        """What Python types with, made late: it takes a millisecond, and few lists ever need it."""
+        with self._lock:
+            if self._made_shape is None:
+                self._made_shape = Shape(self._entity, self._tree)
+            return self._made_shape
+
+    def batch(
+        self,
+        body: bytes,
+        *,
+        parent_id: int | None = None,
+        start: int = 0,
+        seed: int | None = None,
+    ) -> Batch:
+        """Every record of a page's body, as a row or as a reject.
+
+        `parent_id` is the parent of a child list's page; `start` the position of the page's first
+        record in a list without ids; `seed` that of the records' hashes, which are taken if it is
+        given. Raises SourceBroken if the body is no JSON array.
+        """
+        outside = () if parent_id is None else (parent_id,)
+        page = Page(self._entity, outside, start)
+        if not self._read_compiled(body, page, seed):
+            noted, page = page.drift, Page(self._entity, outside, start)
+            self._read(body, page, seed)
+            # Fields that were learned before it broke are not noted again.
+            page.drift += [drift for drift in noted if drift not in page.drift]
+        return page.batch()
+
+    def _read_compiled(self, body: bytes, page: Page, seed: int | None) -> bool:
+        """Whether compiled code has read the page; the records that it refused are read here.
+
+        False if there is none, or if it cannot tell the body's records apart.
+        """
+        begin = 0
+        while (code := self._compiled) is not None:
+            run = code.read(body, begin, page.keys, seed, page.buffers)
+            if run is None:
+                return False
+            page.extend(run)
+            if run.refused is None:
+                return True
+            refused, begin = run.refused
+            self._exactly(msgspec.Raw(body[refused:begin]), page, seed)
+        return False
+
+    def _read(self, body: bytes, page: Page, seed: int | None) -> None:
+        try:
+            records = _RAW.decode(body)
+        except msgspec.DecodeError as refused:
+            for record in _leniently(body, refused):
+                self._exactly(record, page, None)
+            return
+        add = self._add_typed if is_plain(body) else self._exactly
+        # One by one: what a record was made of is still in the processor's cache when its row is
+        # packed. A thousand decoded at once took a fifth longer, and 10 MB.
+        for raw in records:
+            add(raw, page, seed)
+
+    def _add_typed(self, raw: msgspec.Raw, page: Page, seed: int | None) -> None:
+        shape = self._shape
+        try:
+            _add(page, shape, shape.decode(raw), _source(raw, seed))
+        except (msgspec.DecodeError, ValueError):
+            self._exactly(raw, page, seed)
+
+    def _exactly(self, raw: Any, page: Page, seed: int | None) -> None:
+        with self._lock:  # learning makes a new shape; one thread at a time
+            self._one(raw, _source(raw, seed), page)
+
+    def _one(self, raw: Any, source: int | None, page: Page) -> None:
+        """A record as typed as it gets, with what had to be mended for it."""
+        if isinstance(raw, msgspec.Raw):
+            if (struct := self._shape.decode_one(bytes(raw))) is not None:
+                _add(page, self._shape, struct, source)
+                return
+            raw = _decoded(raw)
+        if not isinstance(raw, dict):
+            page.rejects.append(Reject(None, _text(raw), "not a record", "expected an object"))
+            return
+        mended = mend(raw, self._tree)
+        page.drift += mended.drift
+        if mended.learned:
+            self._made_shape = None
+            self._compiled = compiled(self._entity, self._tree)
+        if mended.faults:
+            page.rejects.append(_reject(raw, mended))
+        else:
+            struct = msgspec.convert(mended.clean, self._shape.struct)
+            _add(page, self._shape, struct, source, mended.spill or None)
+
+
+def _source(raw: Any, seed: int | None) -> int | None:
+    """The hash of a record as it came; None if it is not to be taken, or did not come as it is."""
+    return digest(raw, seed) if isinstance(raw, msgspec.Raw) and seed is not None else None
+
+
+def _add(
+    page: Page,
+    shape: Shape,
+    struct: Any,
+    source: int | None,
+    spill: dict[str, Any] | None = None,
+) -> None:
+    if not page.add(shape, struct, source, spill):
+        page.rejects.append(_homeless(struct))
+
+
+def id_of(body: bytes) -> list[int]:
+    """The ids of a page's records, in order. Raises SourceBroken if a record shows none.
+
+    An answer that is no list of ids must not pass for an empty one: its records would be deleted.
+    """
+    try:
+        return [record.id for record in _IDS.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceBroken(f"expected ids: {error}", 200, _head(body)) from error
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    try:
+        return _ANY.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceBroken(f"the body is not JSON: {error}", 200, _head(bytes(raw))) from error
+
+
+def _leniently(body: bytes, refused: Exception) -> list[Any]:
+    """Half surrogates are valid JSON to a lenient parser only; anything else is a broken body."""
+    try:
+        records = json.loads(body, parse_float=Decimal)
+    except (ValueError, UnicodeDecodeError):
+        raise SourceBroken(f"the body is not JSON: {refused}", 200, _head(body)) from None
+    if not isinstance(records, list):
+        raise SourceBroken("expected a list of records", 200, _head(body))
+    return records
+
+
+def _head(body: bytes) -> str:
+    return body[:2000].decode("utf-8", "replace")
+
+
+def _reject(record: dict[str, Any], mended: Mended) -> Reject:
+    detail = "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.faults)
+    own = record.get("id")
+    known = own if type(own) is int and own in _INT64 else None
+    return Reject(known, _text(record), "does not convert", detail)
+
+
+def _homeless(struct: Any) -> Reject:
+    return Reject(None, JSON.encode(struct).decode(), "no id", "id: absent or null")
+
+
+def _text(record: Any) -> str:
+    return JSON.encode(strip(record)).decode()

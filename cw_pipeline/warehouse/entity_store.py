@@ -1,0 +1,249 @@
+"""One run's hold on one entity: everything it may write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.errors import EntityBusy
+from cw_pipeline.model import Column, Kind
+from cw_pipeline.warehouse import counts, ranges, state
+from cw_pipeline.warehouse.copy import copy
+from cw_pipeline.warehouse.ledger import Ledger
+from cw_pipeline.warehouse.merge import Outcome, known, lock, merge
+from cw_pipeline.warehouse.parents import Parents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, Report
+    from cw_pipeline.warehouse.warehouse import Warehouse
+
+
+class Hold:
+    """What a run may do with its entity. Made by `Warehouse.hold`.
+
+    Whatever writes raises EntityBusy, and writes nothing, once another run has the entity's lease.
+    """
+
+    def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
+        self._warehouse = warehouse
+        self._tenant = warehouse.tenant
+        self.entity = entity
+        self.run_id = run_id
+        self.ledger = Ledger(warehouse, entity.name, run_id)
+        self.parents = Parents(warehouse, entity, run_id)
+
+    def checkpoint(self) -> Checkpoint:
+        """How far the entity has come."""
+        with self._warehouse.connection() as connection:
+            return state.read_checkpoint(connection, self._tenant, self.entity.name)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Stores a checkpoint: a pass opened, split or completed."""
+        with self._warehouse.transaction() as connection:
+            state.write_checkpoint(
+                connection, self._tenant, self.entity.name, checkpoint, self.run_id
+            )
+
+    def capability(self) -> dict[str, bool | None]:
+        """What the list was seen to do."""
+        with self._warehouse.connection() as connection:
+            return state.capability(connection, self._tenant, self.entity.name)
+
+    def remember(self, **seen: bool | None) -> None:
+        """Stores what the list was seen to do."""
+        with self._warehouse.fenced(self.run_id) as connection:
+            state.remember(connection, self._tenant, self.entity.name, **seen)
+
+    def load(
+        self,
+        batch: Batch,
+        reached: IdRange | None = None,
+        *,
+        parent_id: int | None = None,
+        alone: bool = True,
+        read_after: datetime | None = None,
+    ) -> Outcome:
+        """Merges a batch and moves the cursor of its range: both, or neither.
+
+        `alone=False` lets several ranges of one pass load side by side; their ids never meet.
+        Raises EntityBusy, too, if a run of another purpose has moved the pass meanwhile.
+        """
+        with self._warehouse.transaction() as connection:
+            self._lock_merges(connection, parent_id, shared=not alone)
+            outcome = merge(
+                connection,
+                self._tenant,
+                self.entity,
+                batch,
+                parent_id=parent_id,
+                read_after=read_after,
+            )
+            counts.note(connection, self._tenant, self.entity, outcome.added)
+            self._keep_account(connection, batch, parent_id)
+            if reached is not None:
+                self._move(connection, reached)
+        return outcome
+
+    def known(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
+        """Hash as read and stamp of the live rows among these ids."""
+        with self._warehouse.connection() as connection:
+            return known(connection, self._tenant, self.entity, ids)
+
+    def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
+        """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
+        with self._warehouse.fenced(self.run_id) as connection:
+            name = self.entity.name
+            self._owned(ranges.split(connection, self._tenant, name, halves, self.run_id))
+
+    def finish_range(self, read: IdRange) -> None:
+        """Forgets a closed range that has been read to its end."""
+        with self._warehouse.fenced(self.run_id) as connection:
+            ranges.finish(connection, self._tenant, self.entity.name, read)
+
+    def absent(self, seen: Iterable[int]) -> list[int]:
+        """Ids of live rows that are not among `seen`."""
+        with self._warehouse.transaction() as connection:
+            connection.execute("create temp table seen (id bigint) on commit drop")
+            copy(
+                connection,
+                "pg_temp",
+                "seen",
+                [Column("id", (), Kind.BIGINT)],
+                ((own,) for own in seen),
+            )
+            query = sql.SQL(
+                "select {key} from {table} where _deleted_at is null"
+                " and not exists (select from seen where seen.id = {table}.{key}) order by 1"
+            ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
+            return [row[0] for row in connection.execute(query)]
+
+    def delete(self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime) -> int:
+        """Soft-deletes rows and the rows of their arrays: how many.
+
+        Not those written since `before`, on the warehouse's clock: another run has just read them.
+        """
+        if not ids:
+            return 0
+        with self._warehouse.transaction() as connection:
+            self._lock_merges(connection, shared=False)
+            gone = connection.execute(
+                sql.SQL(
+                    "update {} set _deleted_at = now(), _synced_at = now()"
+                    " where {} = any(%s) and {} and _deleted_at is null"
+                    " and _synced_at < %s"
+                ).format(self._table, sql.Identifier(self.entity.key[-1]), _of_parent(parent_id)),
+                [list(ids), before],
+            ).rowcount
+            self._delete_arrays(connection, ids)
+            counts.note(connection, self._tenant, self.entity, -gone)
+        return gone
+
+    def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
+        """Not those of a child that lives on below another parent."""
+        for array in self.entity.arrays:
+            connection.execute(
+                sql.SQL(
+                    "update {} a set _deleted_at = now()"
+                    " where parent_id = any(%s) and _deleted_at is null and not exists"
+                    " (select from {} t where t.{} = a.parent_id and t._deleted_at is null)"
+                ).format(
+                    sql.Identifier(self._tenant, array.table),
+                    self._table,
+                    sql.Identifier(self.entity.key[-1]),
+                ),
+                [list(ids)],
+            )
+
+    def follow_parents(self, parent: Entity) -> int:
+        """Soft-deletes children whose parent is gone: how many."""
+        with self._warehouse.fenced(self.run_id) as connection:
+            above = sql.Identifier(self._tenant, parent.table)
+            # Forgotten, or the entity would seem as old as the last time they were read.
+            connection.execute(
+                sql.SQL(
+                    "delete from cw_sync.parent_read r using {} p where r.tenant = %s"
+                    " and r.entity = %s and r.parent_id = p.id and p._deleted_at is not null"
+                ).format(above),
+                [self._tenant, self.entity.name],
+            )
+            query = sql.SQL(
+                "update {child} c set _deleted_at = now(), _synced_at = now() from {parent} p"
+                " where p.id = c.parent_id and p._deleted_at is not null and c._deleted_at is null"
+                " returning c.{key}"
+            ).format(child=self._table, parent=above, key=sql.Identifier(self.entity.key[-1]))
+            gone = [row[0] for row in connection.execute(query)]
+            self._delete_arrays(connection, gone)
+            counts.note(connection, self._tenant, self.entity, -len(gone))
+            return len(gone)
+
+    def clock(self) -> datetime:
+        """The warehouse's clock."""
+        with self._warehouse.connection() as connection:
+            row = connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None
+        at: datetime = row[0]
+        return at
+
+    def row_count(self) -> int:
+        """Live rows of the entity's table, as far as this program has changed them."""
+        with self._warehouse.connection() as connection:
+            return counts.row_count(connection, self._tenant, self.entity)
+
+    def count_rows(self) -> int:
+        """Live rows of the entity's table, counted one by one."""
+        with self._warehouse.connection() as connection:
+            return counts.count(connection, self._tenant, self.entity)
+
+    def finish(self, report: Report, status: str, error: str | None) -> None:
+        """Writes the run's row: `status` is done or failed.
+
+        With or without the lease: it is the run's own account, which nobody else goes by.
+        """
+        with self._warehouse.connection() as connection:
+            state.finish_run(connection, self.run_id, report, status, error)
+
+    @property
+    def _table(self) -> sql.Identifier:
+        return sql.Identifier(self._tenant, self.entity.table)
+
+    def _move(self, connection: Connection[Any], reached: IdRange) -> None:
+        name = self.entity.name
+        self._owned(ranges.move_cursor(connection, self._tenant, name, reached, self.run_id))
+
+    def _owned(self, still: bool) -> None:  # noqa: FBT001 - an answer, not an option
+        if not still:
+            raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
+
+    def _lock_merges(
+        self, connection: Connection[Any], parent_id: int | None = None, *, shared: bool
+    ) -> None:
+        """Two runs must not look a row up and then both insert it.
+
+        Nor a parent's children, though those of several are merged side by side.
+        """
+        keys = {f"{self._tenant}/{self.entity.name}": shared}
+        if parent_id is not None:
+            keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
+        lock(connection, self.run_id, keys)
+
+    def _keep_account(
+        self, connection: Connection[Any], batch: Batch, parent_id: int | None
+    ) -> None:
+        name = self.entity.name
+        if batch.rejects:
+            state.bury(connection, self._tenant, name, batch.rejects, self.run_id, parent_id)
+        if batch.drift:
+            state.note_drift(connection, self._tenant, name, batch.drift)
+        state.resolve(connection, self._tenant, name, batch.ids, parent_id)
+
+
+def _of_parent(parent_id: int | None) -> sql.Composable:
+    if parent_id is None:
+        return sql.SQL("true")
+    return sql.SQL("parent_id = {}").format(sql.Literal(parent_id))

@@ -1,0 +1,223 @@
+"""The merge: newest wins, unchanged rows are not touched, order of arrival never matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.warehouse import history
+from cw_pipeline.warehouse.copy import copy_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from cw_pipeline.model import Batch, Entity
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a merge did with the rows of a batch; the first three sum up to them.
+
+    `drifted` of the updated ones differed although their `lastUpdated` had not moved; `revived` of
+    them had been deleted.
+    """
+
+    inserted: int
+    updated: int
+    unchanged: int
+    drifted: int = 0
+    revived: int = 0
+
+    @property
+    def added(self) -> int:
+        """How many more live rows there are now."""
+        return self.inserted + self.revived
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    row_hash: int
+    stamp: datetime | None
+    deleted: bool
+    synced_at: datetime
+
+
+def lock(connection: Connection[Any], run_id: int, keys: Mapping[str, bool]) -> None:
+    """Waits for locks on what the keys name, shared or not, held until the transaction ends.
+
+    The transaction is the run's from then on, as by `lease.fence`, in the same statement.
+    Until then everything is looked up by key: of a table without statistics, such as one that is
+    being loaded, Postgres would else read all rows to find the elements of a thousand records.
+    """
+    calls = ", ".join(
+        f"pg_advisory_xact_lock{'_shared' * shared}(hashtextextended(%s, 1))"
+        for shared in keys.values()
+    )
+    connection.execute(
+        f"select cw_sync.fence(%s), set_config('enable_seqscan', 'off', true), {calls}",
+        [run_id, *keys],
+    )
+
+
+def merge(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    batch: Batch,
+    *,
+    parent_id: int | None = None,
+    read_after: datetime | None = None,
+) -> Outcome:
+    """Merges a batch in the caller's transaction, which holds the entity's merge lock.
+
+    A row replaces a stored one that differs and is not newer. `read_after`: the batch was read
+    after this moment of the warehouse's clock, so it replaces what was stored before then even if
+    that has a newer stamp: a record restored or imported with an old date.
+    """
+    stored = _stored(connection, tenant, entity, batch, parent_id)
+    inserted: list[int] = []
+    replaced: list[int] = []
+    for at in _newest(batch):
+        if (row_hash := batch.hashes[at]) is None:
+            continue  # stored as it is
+        before = stored.get(batch.ids[at])
+        if before is None:
+            inserted.append(at)
+        elif _replaces(before, row_hash, batch.stamps[at], read_after):
+            replaced.append(at)
+    chosen = sorted(inserted + replaced)
+    old = [batch.ids[at] for at in replaced]
+    if chosen:
+        with history.kept(connection, tenant, entity, old, parent_id):
+            _delete(connection, tenant, entity, old, parent_id)
+            # Of inserted records too: a row that was taken out by hand leaves its arrays behind.
+            _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
+            _insert(connection, tenant, entity, batch, chosen)
+    unchanged = len(batch.ids) - len(inserted) - len(replaced)
+    drifted = sum(_drifted(stored[batch.ids[at]], batch.stamps[at]) for at in replaced)
+    revived = sum(stored[own].deleted for own in old)
+    return Outcome(len(inserted), len(replaced), unchanged, drifted, revived)
+
+
+def _newest(batch: Batch) -> Iterable[int]:
+    """Where each id's newest row is: a list may return a record twice while it changes."""
+    newest: dict[int, int] = {}
+    for at, own in enumerate(batch.ids):
+        before = newest.setdefault(own, at)
+        if before != at and not _older(batch.stamps[at], batch.stamps[before]):
+            newest[own] = at
+    return newest.values()
+
+
+def _replaces(
+    before: _Stored, row_hash: int, stamp: datetime | None, read_after: datetime | None
+) -> bool:
+    if not before.deleted and before.row_hash == row_hash and before.stamp == stamp:
+        return False  # the stamp is in the hash: where they disagree, somebody wrote by hand
+    # A deleted row that reappears is one that differs; an older copy of it is only a late answer.
+    later = read_after is not None and before.synced_at < read_after
+    return later or not _older(stamp, before.stamp)
+
+
+def _drifted(before: _Stored, stamp: datetime | None) -> bool:
+    return not before.deleted and stamp is not None and stamp == before.stamp
+
+
+def _older(stamp: datetime | None, than: datetime | None) -> bool:
+    return stamp is not None and than is not None and stamp < than
+
+
+def _stored(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    batch: Batch,
+    parent_id: int | None,
+) -> dict[int, _Stored]:
+    stamp = "last_updated" if entity.stamped else None
+    query = sql.SQL(
+        "select {key}, _row_hash, {stamp}, _deleted_at is not null, _synced_at from {table}"
+        " where {key} = any(%s::bigint[])"
+    ).format(
+        key=sql.Identifier(entity.key[-1]),
+        stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),
+        table=sql.Identifier(tenant, entity.table),
+    )
+    asked: list[Any] = [id_array(_typed(batch))]
+    if parent_id is not None:
+        query += sql.SQL(" and parent_id = %s")
+        asked.append(parent_id)
+    found = connection.execute(query, asked, binary=True).fetchall()
+    return {own: _Stored(*rest) for own, *rest in found}
+
+
+def known(
+    connection: Connection[Any], tenant: str, entity: Entity, ids: Sequence[int]
+) -> dict[int, tuple[int, datetime | None]]:
+    """Hash as read and stamp of the live rows among these ids."""
+    query = sql.SQL(
+        "select id, _source_hash # _row_hash, {stamp} from {table}"
+        " where id = any(%s::bigint[]) and _source_hash is not null and _deleted_at is null"
+    ).format(
+        stamp=sql.Identifier("last_updated") if entity.stamped else sql.NULL,
+        table=sql.Identifier(tenant, entity.table),
+    )
+    rows = connection.execute(query, [id_array(ids)], binary=True)
+    return {own: (source, stamp) for own, source, stamp in rows}
+
+
+def _typed(batch: Batch) -> Iterable[int]:
+    """The ids of the records that have rows."""
+    return (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
+
+
+def _delete(
+    connection: Connection[Any],
+    tenant: str,
+    entity: Entity,
+    ids: Sequence[int],
+    parent_id: int | None,
+) -> None:
+    """Takes out what will be inserted anew: cheaper than an update, which writes a row too."""
+    if not ids:
+        return
+    query = sql.SQL("delete from {} where {} = any(%s::bigint[])").format(
+        sql.Identifier(tenant, entity.table), sql.Identifier(entity.key[-1])
+    )
+    asked: list[Any] = [id_array(ids)]
+    if parent_id is not None:
+        query += sql.SQL(" and parent_id = %s")
+        asked.append(parent_id)
+    connection.execute(query, asked)
+
+
+def _delete_arrays(
+    connection: Connection[Any], tenant: str, entity: Entity, ids: Sequence[int]
+) -> None:
+    for array in entity.arrays:
+        connection.execute(
+            sql.SQL("delete from {} where parent_id = any(%s::bigint[])").format(
+                sql.Identifier(tenant, array.table)
+            ),
+            [id_array(ids)],
+        )
+
+
+def id_array(ids: Iterable[int]) -> str:
+    """Ids as a `bigint[]` in text: made in a tenth of the time that psycopg takes for a list."""
+    return f"{{{','.join(map(str, ids))}}}"
+
+
+def _insert(
+    connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: Sequence[int]
+) -> None:
+    own, *arrays = batch.tables
+    copy_packed(connection, tenant, entity.table, entity.row_columns, [own.only(chosen)])
+    for array, packed in zip(entity.arrays, arrays, strict=True):
+        if rows := packed.only(chosen):
+            copy_packed(connection, tenant, array.table, array.row_columns, [rows])

@@ -1,0 +1,244 @@
+"""How the warehouse stands, entity by entity: what `status` shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.warehouse.lease import dead_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from psycopg import Connection
+
+_INTERRUPTED = ("interrupted", "its process was gone before it ended")
+"""What runs say that were cut short by whoever started them, or with their process."""
+
+_QUERY = """
+with touched as (
+    select entity from cw_sync.checkpoint where tenant = %(tenant)s
+    union select entity from cw_sync.run where tenant = %(tenant)s
+    union select entity from cw_sync.dead_letter where tenant = %(tenant)s and resolved_at is null
+),
+letters as (
+    select entity, count(*) as open from cw_sync.dead_letter
+    where tenant = %(tenant)s and resolved_at is null group by entity
+),
+columns as (
+    select entity, count(*) as drifted from cw_sync.column_drift
+    where tenant = %(tenant)s group by entity
+),
+rereads as (
+    select entity, sum(drift)::bigint as drift, sum(source_rows)::bigint as reread
+    from cw_sync.audit
+    where tenant = %(tenant)s and kind = 'reread' and at > now() - interval '14 days'
+    group by entity
+),
+changes as (
+    select entity, sum(change)::bigint as rows from cw_sync.row_change
+    where tenant = %(tenant)s group by entity
+),
+kept as (
+    select entity, count(*) as rows from cw_sync.delete_candidate
+    where tenant = %(tenant)s group by entity
+),
+parents as (
+    select entity, min(read_at) as oldest from cw_sync.parent_read
+    where tenant = %(tenant)s group by entity
+)
+select t.entity, c.watermark, now() - c.watermark,
+       coalesce(c.row_count + coalesce(ch.rows, 0), ch.rows), c.pass_until is not null,
+       coalesce(l.open, 0), coalesce(re.drift, 0), coalesce(re.reread, 0),
+       coalesce(d.drifted, 0), coalesce(k.rows, 0), p.oldest,
+       a.at, a.proven, can.readable, s.at, s.source_rows, s.warehouse_rows,
+       r.kind,
+       case when r.status = 'failed' and r.error = any(%(interrupted)s)
+                or r.status = 'started' and not coalesce(r.is_alive, false)
+            then 'interrupted' else r.status end, r.started_at, r.finished_at, r.requests,
+       r.rows_read, r.rows_inserted, r.rows_updated, r.rows_deleted, r.error
+from touched t
+left join cw_sync.checkpoint c on c.tenant = %(tenant)s and c.entity = t.entity
+left join letters l on l.entity = t.entity
+left join rereads re on re.entity = t.entity
+left join columns d on d.entity = t.entity
+left join changes ch on ch.entity = t.entity
+left join kept k on k.entity = t.entity
+left join parents p on p.entity = t.entity
+left join cw_sync.capability can on can.tenant = %(tenant)s and can.entity = t.entity
+left join cw_sync.source_count s on s.tenant = %(tenant)s and s.entity = t.entity
+left join lateral (
+    select at, proven from cw_sync.audit
+    where tenant = %(tenant)s and entity = t.entity and kind = 'reconcile'
+    order by at desc limit 1
+) a on true
+left join lateral (
+    select run.*, lease.run_id <> all(%(dead)s) and lease.expires_at
+            between clock_timestamp() and clock_timestamp() + lease.span as is_alive
+    from cw_sync.run left join cw_sync.lease using (run_id)
+    where run.tenant = %(tenant)s and run.entity = t.entity
+    order by run.run_id desc limit 1
+) r on true
+order by t.entity
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """What was last done to an entity. `status`: started, done, failed or interrupted."""
+
+    kind: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    requests: int
+    rows_read: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStatus:
+    """How one entity stands. None: not known, or not yet.
+
+    Every change up to `complete_through` is in the warehouse, which was `age` ago. `rows` are the
+    live ones, those of a load that is going on or was cut short included. `drift` of the `reread`
+    records that were read again in the last two weeks had changed although their stamps had not
+    moved; `column_drift` fields are not as the catalog has them. `/count` said `source_rows` at
+    `counted_at`, when there were `counted_rows`.
+    `quarantined` rows are no longer listed at the source but were kept by the delete guard.
+    `oldest_parent`: when the children that were read longest ago were.
+    """
+
+    entity: str
+    complete_through: datetime | None
+    age: timedelta | None
+    rows: int | None
+    pass_open: bool
+    dead_letters: int
+    drift: int
+    reread: int
+    column_drift: int
+    quarantined: int
+    oldest_parent: datetime | None
+    audited_at: datetime | None
+    proven: bool | None
+    readable: bool | None
+    counted_at: datetime | None
+    source_rows: int | None
+    counted_rows: int | None
+    last_run: LastRun | None
+
+    @property
+    def drifts(self) -> bool:
+        """Whether windows miss changes: over a hundredth of what was read again had drifted."""
+        return self.drift * 100 > self.reread
+
+    @property
+    def miscounted(self) -> bool:
+        """Whether neither rows nor dead letters explain what `/count` said."""
+        if self.source_rows is None or self.counted_rows is None:
+            return False
+        if self.complete_through is None and self.pass_open:
+            return False  # counted ahead of a first load that has not come to its end
+        return not 0 <= self.source_rows - self.counted_rows <= self.dead_letters
+
+
+def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
+    """Every entity that was ever touched, by name; none before `migrate`.
+
+    Raises WarehouseError if the warehouse is at an older version.
+    """
+    if not _is_migrated(connection):
+        return []
+    if not _exists(connection, "cw_sync.lease"):
+        raise WarehouseError(
+            "the warehouse is at an older version: `migrate` upgrades it, and so does any sync"
+        )
+    dead = dead_runs(connection, tenant)
+    values = {"tenant": tenant, "interrupted": list(_INTERRUPTED), "dead": dead}
+    rows = connection.execute(_QUERY, values).fetchall()
+    return [_status(*row) for row in rows]
+
+
+def remember_wanted(connection: Connection[Any], tenant: str, names: Sequence[str]) -> None:
+    """Stores which entities the settings keep up to date: the others leave `cw_sync.freshness`."""
+    connection.execute(
+        "update cw_sync.checkpoint set wanted = not wanted"
+        " where tenant = %s and wanted <> (entity = any(%s))",
+        [tenant, list(names)],
+    )
+
+
+def _is_migrated(connection: Connection[Any]) -> bool:
+    return _exists(connection, "cw_sync.run")
+
+
+def _exists(connection: Connection[Any], table: str) -> bool:
+    row = connection.execute("select to_regclass(%s)", [table]).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _status(*row: Any) -> EntityStatus:  # noqa: ANN401 - a row of the query above
+    own, run = row[:-10], row[-10:]
+    return EntityStatus(*[*own, None if run[0] is None else LastRun(*run)])
+
+
+_WRITTEN = """
+select relname, n_tup_ins + n_tup_upd from pg_stat_user_tables where schemaname = %(tenant)s
+"""
+_RUNNING = """
+select r.entity, coalesce(c.row_count + coalesce(n.rows, 0), n.rows, 0),
+       case when c.watermark is null and c.pass_until is not null and r.kind in ('refresh', 'full')
+            then s.source_rows end
+from cw_sync.run r
+left join cw_sync.checkpoint c using (tenant, entity)
+left join cw_sync.source_count s using (tenant, entity)
+left join lateral (
+    select sum(change)::bigint as rows from cw_sync.row_change
+    where tenant = r.tenant and entity = r.entity
+) n on true
+where r.tenant = %(tenant)s and r.status = 'started' and r.run_id > %(after)s order by r.run_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An entity that is being read: live rows of its table, and of how many.
+
+    `expected` is what `/count` said when a first load began; None for other runs, and where the
+    list has no count or only a page.
+    """
+
+    entity: str
+    rows: int
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being done now: which entities are being read, and rows written so far by table."""
+
+    running: list[Reading]
+    written: dict[str, int]
+
+
+def last_run(connection: Connection[Any]) -> int:
+    """The id of the newest run; 0 before the first, and before `migrate`."""
+    if not _is_migrated(connection):
+        return 0
+    row = connection.execute("select coalesce(max(run_id), 0) from cw_sync.run").fetchone()
+    return int(row[0]) if row else 0
+
+
+def progress(connection: Connection[Any], tenant: str, after: int) -> Progress:
+    """How the runs after run `after` come along, whichever process they run in."""
+    if not _is_migrated(connection):
+        return Progress([], {})
+    running = connection.execute(_RUNNING, {"tenant": tenant, "after": after}).fetchall()
+    written = connection.execute(_WRITTEN, {"tenant": tenant}).fetchall()
+    return Progress([Reading(*row) for row in running], dict(written))

@@ -1,0 +1,65 @@
+"""What became private is hidden where it is stored, too."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cw_pipeline.warehouse.private_columns import Hiding, private_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.transform.mask import Privacy
+    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse.private_columns import Place
+
+
+def hide_stored(warehouse: Warehouse, entities: Iterable[Entity], privacy: Privacy | None) -> None:
+    """Hashes and drops what was stored before it was private, once, and notes what is private.
+
+    What is no longer private comes back as its records are read again. Raises WarehouseError.
+    """
+    with warehouse.connection() as connection:
+        known = private_columns(connection, warehouse.tenant)
+    if privacy is None and not known:
+        return
+    for entity in entities:
+        tables = {entity.table, *(array.table for array in entity.arrays)}
+        before = {place: how for place, how in known.items() if place[0] in tables}
+        wanted = _wanted(entity, privacy)
+        if before != wanted:
+            _hide(warehouse, entity, (before, wanted), privacy)
+
+
+def _wanted(entity: Entity, privacy: Privacy | None) -> dict[Place, str]:
+    """The private columns, and the patterns, which may mean fields that have none yet."""
+    if privacy is None:
+        return {}
+    patterns = {(entity.table, p.column): str(p.how) for p in privacy.about(entity)}
+    return {**patterns, **privacy.columns(entity)}
+
+
+def _hide(
+    warehouse: Warehouse,
+    entity: Entity,
+    change: tuple[dict[Place, str], dict[Place, str]],
+    privacy: Privacy | None,
+) -> None:
+    before, wanted = change
+    veil = privacy.veil(entity) if privacy else None
+    columns = privacy.columns(entity) if privacy else {}
+    with warehouse.transaction() as connection:
+        hiding = Hiding(connection, warehouse.tenant)
+        hiding.record(wanted, before)
+        if veil is None or not wanted.items() - before.items():
+            return
+        for place, how in columns.items() - before.items():
+            if how == "dropped":
+                hiding.drop(place, entity.name)
+            else:
+                hiding.hash(place, entity.name, veil.value)
+        for table in (entity.table, *(array.table for array in entity.arrays)):
+            hiding.rewrite_extra(table, partial(veil.part, table))
+        hiding.rewrite_letters(entity.name, partial(veil.part, entity.table))

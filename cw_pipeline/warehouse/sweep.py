@@ -1,0 +1,103 @@
+"""The ids and stamps a sweep found, and how they differ from the rows."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from cw_pipeline.model import Column, Kind
+from cw_pipeline.transform import copy_format
+from cw_pipeline.warehouse.copy import copy_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from cw_pipeline.model import Entity
+
+    Transaction = Callable[[], AbstractContextManager[Connection[Any]]]
+
+_DIFFERENCE = """
+select count(s.id),
+       count(*) filter (where t.id is not null and t._deleted_at is null),
+       array_agg(s.id order by s.id) filter (
+           where s.id is not null
+             and (t.id is null or t._deleted_at is not null and t._synced_at < {began})),
+       array_agg(t.id order by t.id) filter (
+           where t._deleted_at is null and t._synced_at < {began}
+             and s.stamp is not null and s.stamp is distinct from t.stamp),
+       array_agg(t.id order by t.id) filter (
+           where s.id is null and t._deleted_at is null and t._synced_at < {began}),
+       bool_or(s.stamp is not null or t.stamp is not null)
+from (select id, max(stamp) as stamp from swept group by id) s
+full join (select id, {stamp} as stamp, _deleted_at, _synced_at from {table}) t on t.id = s.id
+"""
+"""The shorter side is hashed and the table read once: a scan of wide rows is what takes long."""
+
+_COLUMNS = (Column("id", (), Kind.BIGINT), Column("stamp", (), Kind.TIMESTAMPTZ))
+_PACK = copy_format.packer(_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How list and table differ, by id. Rows written since the sweep began are left out.
+
+    `stamped`: some record of the list, or some row of the table, carries lastUpdated.
+    """
+
+    source_rows: int
+    warehouse_rows: int
+    missing: list[int]
+    stale: list[int]
+    extra: list[int]
+    stamped: bool
+
+
+class Sweep:
+    """One sweep of one entity: its pages as they will be copied. Made by `Warehouse.sweep`.
+
+    They wait here, a few bytes a record, because a temporary table lives with a connection, which a
+    pooler lends for one transaction.
+    """
+
+    def __init__(self, transaction: Transaction, tenant: str, entity: Entity) -> None:
+        self._transaction = transaction
+        self._table = sql.Identifier(tenant, entity.table)
+        self._stamp = sql.SQL("last_updated" if entity.stamped else "null::timestamptz")
+        self._pages: list[bytes] = []
+        with transaction() as connection:
+            row = connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None
+        self.began: datetime = row[0]
+
+    def add(self, ids: Sequence[int], stamps: Sequence[datetime | None]) -> None:
+        """Notes what a page showed."""
+        rows = bytearray()
+        for row in zip(ids, stamps, strict=True):
+            _PACK(row, rows)
+        self._pages.append(zlib.compress(rows, zlib.Z_BEST_SPEED))
+
+    def difference(self) -> Difference:
+        """The difference, worked out in the database in one go over the table."""
+        with self._transaction() as connection:
+            connection.execute(
+                "create temp table swept (id bigint, stamp timestamptz) on commit drop"
+            )
+            copy_packed(connection, "pg_temp", "swept", _COLUMNS, map(zlib.decompress, self._pages))
+            connection.execute("analyze pg_temp.swept")
+            connection.execute("set local work_mem = '64MB'")
+            row = connection.execute(self._filled(_DIFFERENCE)).fetchone()
+        assert row is not None
+        listed, live, missing, stale, extra, stamped = row
+        return Difference(listed, live, missing or [], stale or [], extra or [], bool(stamped))
+
+    def _filled(self, query: str) -> sql.Composed:
+        return sql.SQL(query).format(
+            table=self._table, stamp=self._stamp, began=sql.Literal(self.began)
+        )

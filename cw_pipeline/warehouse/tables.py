@@ -1,0 +1,197 @@
+"""The catalog's tables: created when new, widened when the catalog has grown, never dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+
+from cw_pipeline.catalog import indexes
+from cw_pipeline.model import Column, Entity, Kind
+from cw_pipeline.warehouse.columns import retype
+from cw_pipeline.warehouse.extra import fill
+from cw_pipeline.warehouse.promotions import entities_with_promotions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from psycopg import Connection
+
+_TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
+    Kind.BIGINT: sa.BigInteger(),
+    Kind.NUMERIC: sa.Numeric(),
+    Kind.BOOLEAN: sa.Boolean(),
+    Kind.TIMESTAMPTZ: sa.DateTime(timezone=True),
+    Kind.DATE: sa.Date(),
+    Kind.TEXT: sa.Text(),
+    Kind.JSONB: postgresql.JSONB(),
+}
+_NAMES = {
+    "bigint": "bigint",
+    "numeric": "numeric",
+    "boolean": "boolean",
+    "timestamp with time zone": "timestamptz",
+    "date": "date",
+    "text": "text",
+    "jsonb": "jsonb",
+}
+
+
+def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Entity]) -> list[str]:
+    """Creates what is missing of the entities' tables: names of those that `widen` must bring up.
+
+    Nothing here locks a table that was there before.
+    """
+    existing = _existing(connection, tenant)
+    outdated: list[str] = []
+    for table in _due(connection, tenant, entities, existing):
+        if table.name in existing:
+            outdated += [table.name] if _outdated(table, existing[table.name]) else []
+        else:
+            connection.execute(CreateTable(table))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index))
+    return outdated
+
+
+def widen(connection: sa.Connection, tenant: str, entities: Iterable[Entity], name: str) -> None:
+    """Adds the columns that a table of the entities has gained, and alters types that have grown.
+
+    A column that is new gets its values out of `_extra`. Raises WarehouseError if a type can only
+    be had by losing something.
+    """
+    existing = _existing(connection, tenant)
+    grown = entities_with_promotions(driver(connection), tenant, entities)
+    catalog = {(table, column.name): column for table, column in _columns(grown)}
+    for table in _due(connection, tenant, entities, existing):
+        if table.name == name:
+            for added in _widen(connection, table, existing[name]):
+                if column := catalog.get((name, added)):
+                    fill(driver(connection), tenant, name, column)
+
+
+def driver(connection: sa.Connection) -> Connection[Any]:
+    """The same connection without SQLAlchemy around it."""
+    return connection.connection.driver_connection  # type: ignore[return-value]
+
+
+def _due(
+    connection: sa.Connection,
+    tenant: str,
+    entities: Iterable[Entity],
+    existing: Mapping[str, Mapping[str, str]],
+) -> Iterator[sa.Table]:
+    """The tables of those entities of which not everything is as it should be."""
+    grown = entities_with_promotions(driver(connection), tenant, entities)
+    return _tables(tenant, [entity for entity in grown if not _fits(entity, existing)])
+
+
+def _fits(entity: Entity, existing: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether its tables have all their columns as they should be: nearly always."""
+    wanted = {entity.table: entity.row_columns}
+    wanted |= {array.table: array.row_columns for array in entity.arrays}
+    return (
+        all(
+            table in existing
+            and all(_NAMES.get(existing[table].get(c.name, "")) == c.kind.value for c in columns)
+            and "_deleted_at" in existing[table]
+            for table, columns in wanted.items()
+        )
+        and "_synced_at" in existing[entity.table]
+    )
+
+
+def _tables(tenant: str, entities: Iterable[Entity]) -> Iterator[sa.Table]:
+    metadata = sa.MetaData(schema=tenant)
+    for entity in entities:
+        table = _table(metadata, entity.table, entity.row_columns, entity.key)
+        table.append_column(
+            sa.Column(
+                "_synced_at",
+                sa.DateTime(timezone=True),
+                nullable=False,
+                server_default=sa.func.now(),
+            )
+        )
+        for name in indexes(entity):
+            sa.Index(None, table.c[name], _table=table)
+        table.comment = entity.description or None
+        yield table
+        for array in entity.arrays:
+            yield _table(metadata, array.table, array.row_columns, ("parent_id", "position"))
+
+
+def _table(
+    metadata: sa.MetaData, name: str, columns: Iterable[Column], key: tuple[str, ...]
+) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        *(
+            # SQLAlchemy else makes a lone whole number in a key count up by itself.
+            sa.Column(c.name, _TYPES[c.kind], nullable=c.name not in key, autoincrement=False)
+            for c in columns
+        ),
+        sa.Column("_deleted_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint(*key),
+    )
+
+
+def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str]]:
+    """Column types by column by table, as they stand."""
+    found: dict[str, dict[str, str]] = {}
+    rows = connection.execute(
+        sa.text(
+            "select c.relname, a.attname, format_type(a.atttypid, null)"
+            " from pg_attribute a join pg_class c on c.oid = a.attrelid"
+            " where c.relnamespace = to_regnamespace(:schema) and c.relkind in ('r', 'p')"
+            " and a.attnum > 0 and not a.attisdropped"
+        ),
+        {"schema": f'"{tenant}"'},
+    )
+    for table, column, kind in rows:
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+def _outdated(table: sa.Table, existing: Mapping[str, str]) -> list[sa.Column[Any]]:
+    """Its columns that are not there, or of another type."""
+    return [
+        column
+        for column in table.columns
+        if _NAMES.get(existing.get(column.name, "")) != _kind(column).value
+    ]
+
+
+def _widen(
+    connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]
+) -> Iterator[str]:
+    """Adds columns and alters types: the names of those added."""
+    for column in _outdated(table, existing):
+        if column.name not in existing:
+            definition = CreateColumn(column).compile(dialect=_DIALECT)
+            connection.execute(
+                sa.text(f'alter table "{table.schema}"."{table.name}" add {definition}')
+            )
+            yield column.name
+        else:
+            own = (str(table.schema), table.name)
+            retype(driver(connection), own, column.name, _kind(column))
+
+
+def _kind(column: sa.Column[Any]) -> Kind:
+    wanted = column.type.compile(_DIALECT).lower()
+    return Kind(_NAMES.get(wanted, wanted))
+
+
+def _columns(entities: Iterable[Entity]) -> Iterator[tuple[str, Column]]:
+    """Every column that holds a field, with its table."""
+    for entity in entities:
+        yield from ((entity.table, column) for column in entity.columns)
+        for array in entity.arrays:
+            yield from ((array.table, column) for column in array.columns)
