@@ -157,10 +157,11 @@ def dsn(settings: Settings) -> str:
     return settings.warehouse_dsn.get_secret_value()
 
 
-def warehouse(settings: Settings) -> Warehouse:
-    """The tenant's part of the warehouse, not yet opened."""
-    connections = settings.max_connections or 2 * settings.max_concurrency + 4
-    return Warehouse(dsn(settings), settings.schema_, max_connections=connections)
+def warehouse(settings: Settings, patience: Patience | None = None) -> Warehouse:
+    """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
+    most = settings.max_connections or 2 * settings.max_concurrency + 4
+    address = dsn(settings)
+    return Warehouse(address, settings.schema_, max_connections=most, patience=patience)
 
 
 def migrated(settings: Settings) -> None:
@@ -190,17 +191,19 @@ def connected(
     yielding: bool = False,
     dagster_run_id: str | None = None,
     policy: Policy = BACKGROUND,
+    patience: Patience | None = None,
 ) -> Iterator[Engine]:
     """A migrated warehouse and a source that shares the tenant's request budget.
 
-    `yielding`: the live refresh of another process goes first. At the end of the block the views of
-    custom fields follow what was read. Raises ConfigError or WarehouseError before anything is.
+    `yielding`: the live refresh of another process goes first. `patience`: see `warehouse`. At the
+    end of the block the views of custom fields follow what was read. Raises ConfigError or
+    WarehouseError before anything is.
     """
     hidden = privacy(settings)
     trust(settings.ca_file)  # an unusable file must be named before the warehouse is touched
     migrated(settings)
     with ExitStack() as stack:
-        store = stack.enter_context(warehouse(settings))
+        store = stack.enter_context(warehouse(settings, patience))
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
         gate = Gate(budget.grant, budget.announce)
         api = stack.enter_context(source(settings, gate, policy))

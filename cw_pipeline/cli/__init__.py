@@ -64,8 +64,9 @@ def _show_warnings() -> None:
     # Errors are told by the commands; without this, Python's last resort says them again.
     for name in ("cw_pipeline", "psycopg.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    for name in ("cw_pipeline.warehouse.ddl", "cw_pipeline.reporting", "cw_pipeline.pipeline"):
-        logging.getLogger(name).addHandler(_STDERR)
+    about_locks = ("warehouse.ddl", "warehouse.lock_waits", "warehouse.stored_masks")
+    for name in (*about_locks, "reporting", "pipeline"):
+        logging.getLogger(f"cw_pipeline.{name}").addHandler(_STDERR)
 
 
 def _said(message: str, code: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Condition, Event
+from threading import Condition, Event, get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.errors import Interrupted
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DESK = 2
+_LOADED = 20.0  # seconds in which a page is loaded, unless something is in its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +57,41 @@ class Desk:
     """A place for so many pages at a time to be typed and loaded. A context manager for one.
 
     They take ten times the memory of their bodies, and more of them than cores would only wait for
-    each other.
+    each other. One that takes longer than `most` seconds waits for somebody who has locked its
+    table: its place goes to the next, so that other entities go on.
     """
 
-    def __init__(self, places: int) -> None:
-        self._free = places  # below zero: so many wait
+    def __init__(self, places: int, most: float = _LOADED) -> None:
+        self._places = places
+        self._most = most
+        self._began: dict[int, float] = {}  # by thread
+        self._waiting = 0
         self._changed = Condition()
 
     @property
     def crowded(self) -> bool:
         """Whether pages that have arrived wait here."""
-        return self._free < 0
+        return self._waiting > 0
 
     def __enter__(self) -> None:
         with self._changed:
-            self._free -= 1
-            if self._free < 0:
-                self._changed.wait()
+            self._waiting += 1
+            while (seconds := self._full_for()) > 0:
+                self._changed.wait(seconds)
+            self._waiting -= 1
+            self._began[get_ident()] = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
-            self._free += 1
+            del self._began[get_ident()]
             self._changed.notify()
+
+    def _full_for(self) -> float:
+        """Seconds until there is a place, unless one is given back before."""
+        latest = sorted(self._began.values(), reverse=True)[: self._places]
+        if len(latest) < self._places:
+            return 0
+        return latest[-1] + self._most - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

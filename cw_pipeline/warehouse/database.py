@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -27,6 +27,7 @@ from typing_extensions import override
 from cw_pipeline.address import parse_address, passwords, redact
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.paths import cli_command
+from cw_pipeline.warehouse.lock_waits import Patience, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +45,7 @@ CONNECTIONS_NEEDED = 2
 PATIENCE = 60.0
 """Seconds for which a thread waits for a connection of the pool."""
 
+_ASIDE = 2.0  # seconds for which a connection of the pool is waited for, before one more is opened
 _TRUSTED = 10.0  # seconds for which an idle connection is believed to be alive
 _TRANSACTION_TIMEOUT = 170_000  # the server version that has it
 
@@ -54,7 +56,6 @@ _PINNED = {
     "IntervalStyle": "postgres",
     "search_path": "pg_catalog, public",
     "statement_timeout": "0",  # a first load's statements take as long as they take
-    "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "5min",  # a stopped process must not keep its locks
     "array_nulls": "on",
     "bytea_output": "hex",
@@ -92,13 +93,27 @@ class Session(psycopg.Connection[Any]):
     taken_at = float("-inf")
     """When it was last taken out of a pool, on our clock."""
 
+    backend: int | None = None
+    """The server's process that has it, or its transaction; None where that is not known."""
+
+    patience = Patience()
+    """How long it waits for what other sessions have locked."""
+
     unusual = False
     """Whether role or database set otherwise what changes results, or forbids to write."""
 
     def pin(self) -> None:
         """Pins this transaction's settings, where the session could not be pinned as a whole."""
         if self.pooled:
-            self.execute(_PIN_TRANSACTION)
+            pinned = _pinned(self.patience).items()
+            calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in pinned)
+            row = self.execute(f"select pg_backend_pid(), {calls}").fetchone()
+            self.backend = row and row[0]
+
+    @property
+    def application(self) -> str:
+        """The name that the server knows this process by."""
+        return _application()
 
     @override
     def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
@@ -107,21 +122,30 @@ class Session(psycopg.Connection[Any]):
         if alone and self.info.transaction_status == pq.TransactionStatus.IDLE:
             with self.transaction():
                 self.pin()
-                return super().execute(*args, **kwargs)
+                cursor = super().execute(*args, **kwargs)
+            self.backend = None
+            return cursor
         return super().execute(*args, **kwargs)
 
 
-_PIN_TRANSACTION = "select " + ", ".join(
-    f"set_config('{name}', '{value}', true)" for name, value in _PINNED.items()
-)
+def _pinned(patience: Patience) -> dict[str, str]:
+    """What every transaction must have. A wait for a lock ends in the server."""
+    return _PINNED | {"lock_timeout": f"{patience.give_up_after * 1000:.0f}ms"}
 
 
-def connect(address: str, *, autocommit: bool = False, read_only: bool = False) -> Session:
+def connect(
+    address: str,
+    *,
+    autocommit: bool = False,
+    read_only: bool = False,
+    patience: Patience | None = None,
+) -> Session:
     """An open connection with pinned settings; the caller closes it.
 
-    `read_only` works on standbys too. Raises ConfigError for an address that makes no sense, and
-    WarehouseError that says why the server cannot be reached, or cannot hold a warehouse: it is
-    older than OLDEST_SERVER, or the database's encoding is not UTF8.
+    `read_only` works on standbys too. Waits for locks end after `patience.give_up_after`. Raises
+    ConfigError for an address that makes no sense, and WarehouseError that says why the server
+    cannot be reached, or cannot hold a warehouse: it is older than OLDEST_SERVER, or the database's
+    encoding is not UTF8.
     """
     parameters = parse_address(address)
     hidden = passwords(parameters)
@@ -133,6 +157,7 @@ def connect(address: str, *, autocommit: bool = False, read_only: bool = False) 
         )
     except psycopg.Error as error:
         raise _unreachable(error, parameters, hidden) from None
+    session.patience = patience or session.patience
     try:
         _refuse_unfit(session)
         with _named_failures(hidden):
@@ -180,7 +205,7 @@ def _pin(session: Session) -> None:
     the server's process to himself, so that nobody else meets what is set there.
     """
     alone = f"pg_backend_pid() = {session.info.backend_pid}"
-    pinned = _PINNED | _SESSION_ONLY
+    pinned = _pinned(session.patience) | _SESSION_ONLY
     if session.info.server_version >= _TRANSACTION_TIMEOUT:
         pinned["transaction_timeout"] = "0"
     reported = (f"set_config('{name}', '{value}', false)" for name, value in _REPORTED.items())
@@ -192,6 +217,7 @@ def _pin(session: Session) -> None:
     row = session.execute(f"select {', '.join((alone, usual, *reported, *if_alone))}").fetchone()
     session.pooled, session.unusual = row is None or not row[0], row is None or not row[1]
     if not session.pooled:
+        session.backend = session.info.backend_pid
         session.prepare_threshold = 5  # psycopg's own: what is asked often is planned once
 
 
@@ -199,7 +225,11 @@ def _pin(session: Session) -> None:
 def transaction(address: str, *, read_only: bool = False) -> Iterator[Connection[Any]]:
     """A connection of its own inside a transaction. Database errors come out as WarehouseError."""
     hidden = passwords(parse_address(address))
-    with _named_failures(hidden), connect(address, read_only=read_only) as session:
+    with (
+        _named_failures(hidden),
+        connect(address, read_only=read_only) as session,
+        _watched(session, address),
+    ):
         session.pin()
         yield session
 
@@ -221,11 +251,18 @@ def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
     try:
         with engine.begin() as connection:
             driver: Any = connection.connection.driver_connection
-            driver.pin()
-            yield connection
+            with _watched(driver, address):
+                driver.pin()
+                yield connection
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise _named(cause or error, hidden) from _harmless(error, hidden)
+
+
+@contextmanager
+def _watched(session: Session, address: str) -> Iterator[None]:
+    with watched(session, lambda: connect(address, autocommit=True), session.patience):
+        yield
 
 
 def describe_server(address: str) -> str:
@@ -284,8 +321,11 @@ class Pool:
     be used is refused at once.
     """
 
-    def __init__(self, address: str, max_connections: int = 16) -> None:
+    def __init__(
+        self, address: str, max_connections: int = 16, patience: Patience | None = None
+    ) -> None:
         self._address = address
+        self._patience = patience or Patience()
         self._max = max_connections
         self._first: Session | None = None
         self._failure: WarehouseError | None = None
@@ -294,7 +334,7 @@ class Pool:
 
     def __enter__(self) -> Self:
         self._hidden = passwords(parse_address(self._address))
-        self._first = connect(self._address, autocommit=True)
+        self._first = connect(self._address, autocommit=True, patience=self._patience)
         try:
             size = self._size(self._first)
         except BaseException:
@@ -328,11 +368,35 @@ class Pool:
         assert self._pool is not None, "used outside of its block"
         with _named_failures(self._hidden):
             try:
-                with self._pool.connection() as session:
-                    session.taken_at = time.monotonic()
+                with self._pool.connection() as session, self._used(session):
                     yield session
             except PoolTimeout:
                 raise self._timed_out() from None
+
+    @contextmanager
+    def aside(self) -> Iterator[Session]:
+        """The same for a short look or a note that must not wait until others end their work.
+
+        Where all connections are in use, it is one more, if the server gives it.
+        """
+        assert self._pool is not None, "used outside of its block"
+        with _named_failures(self._hidden), ExitStack() as stack:
+            try:
+                session = stack.enter_context(self._pool.connection(_ASIDE))
+            except PoolTimeout:
+                session = stack.enter_context(connect(self._address, autocommit=True))
+            with self._used(session):
+                yield session
+
+    @contextmanager
+    def _used(self, session: Session) -> Iterator[None]:
+        session.taken_at = time.monotonic()
+        try:
+            with watched(session, self.aside, self._patience):
+                yield
+        finally:
+            if session.pooled:  # whoever takes it next may have another process of the server
+                session.backend = None
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -347,7 +411,7 @@ class Pool:
         if session is not None:
             return session
         try:
-            session = connect(self._address, autocommit=True)
+            session = connect(self._address, autocommit=True, patience=self._patience)
         except WarehouseError as error:
             self._failure = error
             raise

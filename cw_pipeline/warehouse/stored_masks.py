@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cw_pipeline.errors import WarehouseLocked
 from cw_pipeline.warehouse.private_columns import Hiding, private_columns
 
 if TYPE_CHECKING:
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
     from cw_pipeline.warehouse import Warehouse
     from cw_pipeline.warehouse.private_columns import Place
 
+log = logging.getLogger(__name__)
+
 
 def hide_stored(warehouse: Warehouse, entities: Iterable[Entity], privacy: Privacy | None) -> None:
     """Hashes and drops what was stored before it was private, once, and notes what is private.
 
-    What is no longer private comes back as its records are read again. Raises WarehouseError.
+    What is no longer private comes back as its records are read again. An entity whose table
+    somebody keeps locked is not synced this time, see `Warehouse.locked`. Raises WarehouseError.
     """
     with warehouse.connection() as connection:
         known = private_columns(connection, warehouse.tenant)
@@ -29,8 +34,13 @@ def hide_stored(warehouse: Warehouse, entities: Iterable[Entity], privacy: Priva
         tables = {entity.table, *(array.table for array in entity.arrays)}
         before = {place: how for place, how in known.items() if place[0] in tables}
         wanted = _wanted(entity, privacy)
-        if before != wanted:
+        if before == wanted:
+            continue
+        try:
             _hide(warehouse, entity, (before, wanted), privacy)
+        except WarehouseLocked as error:
+            log.warning("%s: what is stored could not be made private: %s", entity.name, error)
+            warehouse.locked[entity.name] = error
 
 
 def _wanted(entity: Entity, privacy: Privacy | None) -> dict[Place, str]:

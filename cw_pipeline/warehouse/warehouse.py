@@ -21,18 +21,32 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from cw_pipeline.errors import WarehouseLocked
     from cw_pipeline.model import Entity
+    from cw_pipeline.warehouse.ddl import Patience
 
 
 class Warehouse:
-    """One tenant's part of a Postgres database. A context manager."""
+    """One tenant's part of a Postgres database. A context manager.
+
+    `patience` is for what other sessions have locked. Entities in `locked` could not be prepared
+    because of that, so they are not to be written to: no run of them begins.
+    """
 
     def __init__(
-        self, dsn: str, tenant: str, *, max_connections: int = 16, lease_span: timedelta = SPAN
+        self,
+        dsn: str,
+        tenant: str,
+        *,
+        max_connections: int = 16,
+        lease_span: timedelta = SPAN,
+        patience: Patience | None = None,
     ) -> None:
         self.tenant = tenant
-        self._pool = Pool(dsn, max_connections)
-        self._leases = Leases(self.connection, tenant, lease_span)
+        self.locked: dict[str, WarehouseLocked] = {}
+        self._pool = Pool(dsn, max_connections, patience)
+        # Not behind transactions that wait for somebody, or a lease would end meanwhile.
+        self._leases = Leases(self._pool.aside, tenant, lease_span)
 
     def __enter__(self) -> Self:
         self._pool.__enter__()
@@ -95,8 +109,10 @@ class Warehouse:
 
         Until the block or this process ends. Runs of another purpose (a backfill, a reconcile) may
         go on beside it. The hold's entity has the columns promoted until now, which stay until the
-        hold ends. Raises EntityBusy, naming who holds the lease.
+        hold ends. Raises EntityBusy, naming who holds the lease, or what `locked` has of it.
         """
+        if (locked := self.locked.get(entity.name)) is not None:
+            raise locked
         purpose = purpose_of(kind)
         with self._leases.held(entity.name, purpose, kind, dagster_run_id) as run_id:
             with self.connection() as connection:

@@ -38,7 +38,7 @@ MEANT = {
     "client_encoding": "UTF8",
     "search_path": "pg_catalog, public",
     "statement_timeout": "0",
-    "lock_timeout": "0",
+    "lock_timeout": "5min",
     "idle_in_transaction_session_timeout": "5min",
     "transaction_read_only": "off",
     "transaction_isolation": "read committed",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Report
     from cw_pipeline.simulator import Simulator, Tenant
     from cw_pipeline.sync.context import Engine
+    from cw_pipeline.warehouse.ddl import Patience
     from tests.conftest import Server
 
 HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
@@ -53,9 +54,10 @@ class Story:
         return Settings(**{**usual, **self.options, **options})
 
     @contextmanager
-    def engine(self, **options: Any) -> Iterator[Engine]:
+    def engine(self, patience: Patience | None = None, **options: Any) -> Iterator[Engine]:
         """A connected engine that does not wait long between tries."""
-        with pipeline.connected(self.settings(**options), policy=HASTY) as engine:
+        settings = self.settings(**options)
+        with pipeline.connected(settings, policy=HASTY, patience=patience) as engine:
             yield engine
 
     def sync(self, *names: str, plan: Plan | None = None, **options: Any) -> dict[str, Report]:

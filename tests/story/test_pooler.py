@@ -20,7 +20,7 @@ from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse import migrate
 from cw_pipeline.warehouse.promote import promote
 from cw_pipeline.warehouse.status import overview
-from tests.story import test_holds
+from tests.story import test_holds, test_lock_waits
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:
@@ -183,3 +183,5 @@ test_a_stopped_runner = (
     test_holds.test_a_runner_that_is_stopped_loses_its_hold_and_writes_nothing_when_it_goes_on
 )
 test_a_living_runner = test_holds.test_a_runner_that_lives_is_never_taken_over
+test_named = test_lock_waits.test_who_is_in_the_way_is_named_and_then_the_sync_goes_on
+test_given_up = test_lock_waits.test_a_wait_ends_by_a_bound_with_what_to_do_and_others_go_on

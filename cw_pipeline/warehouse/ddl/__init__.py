@@ -5,5 +5,5 @@ dependents   what stands on a view or a column is taken down and put back as it 
 """
 
 from cw_pipeline.warehouse.ddl.locks import Attempt as Attempt
-from cw_pipeline.warehouse.ddl.locks import Patience as Patience
 from cw_pipeline.warehouse.ddl.locks import patiently as patiently
+from cw_pipeline.warehouse.lock_waits import Patience as Patience

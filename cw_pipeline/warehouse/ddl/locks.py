@@ -10,16 +10,15 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain, repeat
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
-from typing_extensions import override
 
 from cw_pipeline.errors import PipelineError, WarehouseLocked
+from cw_pipeline.warehouse.lock_waits import BLOCKERS, Blocker, Patience, describe, way_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,54 +33,12 @@ Connect: TypeAlias = "Callable[[], AbstractContextManager[Connection[Any]]]"
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between tries; 5 from then on
 _BRIEF = 500  # milliseconds that new readers may wait behind us
 _PATIENT = 10_000  # where nobody waits behind us: among ourselves, and for rows
-_NAMED = 3  # blockers in a message
 _LOOK = 0.1  # seconds between looks at who is in the way
 _LIMITS = (
     "select set_config('lock_timeout', %(patient)s, true),"
     " pg_advisory_xact_lock(%(lock)s::bigint), set_config('lock_timeout', %(then)s, true)"
 )
 _RETRIED = (errors.LockNotAvailable, errors.DeadlockDetected)
-_WHO = """
-select case when l.relation is not null
-        then (select format('%%I.%%I', n.nspname, c.relname) from pg_class c
-              join pg_namespace n on n.oid = c.relnamespace where c.oid = l.relation)
-        else l.locktype end,
-    b.pid, a.usename, a.application_name, a.backend_type
-from pg_locks l
-cross join lateral unnest(pg_blocking_pids(l.pid)) b (pid)
-left join pg_stat_activity a on a.pid = b.pid
-where l.pid = %s and not l.granted
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds of waiting after which the blocker is named, and after which we give up."""
-
-    name_after: float = 30.0
-    give_up_after: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Blocker:
-    """A session that holds what we need. `what` is a relation's name, or the kind of the lock."""
-
-    what: str | None
-    pid: int
-    user: str | None
-    application: str | None
-    kind: str | None
-
-    @override
-    def __str__(self) -> str:
-        if not self.pid:
-            return f"{self.what} is locked by a prepared transaction (see pg_prepared_xacts)"
-        who = [f"process {self.pid}", f"user {self.user or 'unknown'}"]
-        who += [f"application {self.application}"] if self.application else []
-        who += [str(self.kind)] if self.kind not in (None, "client backend") else []
-        if self.what == "advisory":
-            return f"another cw_pipeline is at the same work ({', '.join(who)})"
-        return f"{self.what or 'something'} is locked ({', '.join(who)})"
 
 
 class _Locked(Exception):
@@ -153,23 +110,16 @@ def patiently(
 
 def _waiting(what: str, waited: float, blockers: list[Blocker]) -> str:
     return (
-        f"{what} has waited for {waited:.0f} s: {_told(blockers)}. Readers are not held up; it goes"
-        " on when that transaction ends"
+        f"{what} has waited for {waited:.0f} s: {describe(blockers)}. Readers are not held up; it"
+        " goes on when that transaction ends"
     )
 
 
 def _given_up(what: str, waited: float, blockers: list[Blocker]) -> str:
-    pids = [str(each.pid) for each in blockers if each.pid]
-    end = f" (an administrator may: select pg_terminate_backend({pids[0]}))" if pids else ""
     return (
-        f"{what} was given up after {waited:.0f} s: {_told(blockers)}. Nothing of it was kept. Let"
-        f" that transaction end, or end it{end}, and run the command again"
+        f"{what} was given up after {waited:.0f} s: {describe(blockers)}. Nothing of it was kept."
+        f" {way_out(blockers)}"
     )
-
-
-def _told(blockers: list[Blocker]) -> str:
-    known = list(dict.fromkeys(map(str, blockers)))
-    return "; ".join(known[:_NAMED]) or "a table or view is locked by another session"
 
 
 class _Watch:
@@ -197,11 +147,12 @@ class _Watch:
         # Whoever has no connection to spare is not told who it waits for, but does wait.
         with suppress(psycopg.Error, PipelineError), self._connect() as connection:
             self._ready.set()
+            asked = {"pids": [self._backend], "application": None}
             while not self._done.wait(_LOOK):
                 connection.execute("select pg_stat_clear_snapshot()")  # else a transaction's first
-                found = connection.execute(_WHO, [self._backend]).fetchall()
+                found = connection.execute(BLOCKERS, asked).fetchall()
                 if found:
-                    self._blockers = [Blocker(*row) for row in found]
+                    self._blockers = [Blocker(*row[1:-1]) for row in found]
         self._ready.set()
 
 

@@ -1,0 +1,50 @@
+"""Pages that are loaded take turns, and one that is held up holds up no other."""
+
+from __future__ import annotations
+
+import time
+from threading import Event, Thread
+
+from cw_pipeline.sync.context import Desk
+
+
+def occupy(desk: Desk, until: Event) -> Thread:
+    inside = Event()
+
+    def stay() -> None:
+        with desk:
+            inside.set()
+            until.wait(20)
+
+    thread = Thread(target=stay)
+    thread.start()
+    assert inside.wait(5)
+    return thread
+
+
+def test_a_page_waits_for_a_place() -> None:
+    desk, done = Desk(1), Event()
+    first = occupy(desk, done)
+    second = Thread(target=desk.__enter__)
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()
+    assert desk.crowded
+    done.set()
+    second.join(5)
+    assert not second.is_alive()
+    assert not desk.crowded
+    first.join()
+
+
+def test_pages_that_wait_for_a_lock_do_not_keep_their_places() -> None:
+    desk, done = Desk(2, most=0.3), Event()
+    stuck = [occupy(desk, done) for _ in range(2)]
+    began = time.monotonic()
+    for _ in range(20):  # all pages of another entity, not each after a pause of its own
+        with desk:
+            pass
+    assert 0.1 < time.monotonic() - began < 2
+    done.set()
+    for thread in stuck:
+        thread.join()
