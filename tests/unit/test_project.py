@@ -27,6 +27,7 @@ TOP_LEVEL = {
     ".ci",
     ".dockerignore",
     ".env.example",
+    ".github",
     ".gitignore",
     "CHANGELOG.md",
     "LICENSE",
