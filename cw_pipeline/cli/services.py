@@ -58,7 +58,7 @@ def down(*, delete: bool, yes: bool) -> int:
 
     With --delete, what they hold and what Dagster has recorded on this machine goes: the embedded
     PostgreSQL with its warehouse, the made-up tenant, runs, schedules' states, pages. The database
-    of CW_WAREHOUSE_DSN is never touched; README.md has the SQL for it. Stop Dagster first.
+    of CW_WAREHOUSE_DSN is never touched; sql/README.md has the SQL for it. Stop Dagster first.
     """
     from cw_pipeline.dev import services  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The walk of a data engineer through the UI, in a browser; it takes the README's screenshots.
+"""The walk of a data engineer through the UI, in a browser; it takes the documents' pictures.
 
 Opt-in: it runs where Playwright (the extra `ui`) and Chromium are installed, and is skipped
 elsewhere. `SCREENSHOTS=1` writes the pictures; without it they go to a temporary folder.
@@ -111,7 +111,7 @@ class Album:
 
 @pytest.fixture
 def album(page: Any, tmp_path: Path) -> Album:
-    """The README's pictures if they are asked for, else some that are thrown away."""
+    """The documents' pictures if they are asked for, else some that are thrown away."""
     kept = Path(__file__).parent / "screenshots"
     return Album(page, kept if os.environ.get("SCREENSHOTS") else tmp_path)
 

@@ -1,4 +1,4 @@
-"""README's statements remove all of it from a warehouse, or one tenant of several, and no more."""
+"""sql/README.md's statements remove all of it from a warehouse, or one of its tenants, no more."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ROWS = "select tenant from cw_sync.{table} where tenant = '{tenant}'"
 
 
 def statements(first: str) -> str:
-    """README's block of SQL that begins so."""
-    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    """The block of SQL in sql/README.md that begins so."""
+    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "sql/README.md").read_text("utf-8"), re.DOTALL)
     (found,) = (block for block in blocks if block.startswith(first))
     return str(found)
 
