@@ -11,7 +11,7 @@ from cw_pipeline.bench.finding import Finding, cpu
 from cw_pipeline.bench.lab import Lab, first_line, process
 from cw_pipeline.bench.proof import proof
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.model import Entity, SyncMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -193,7 +193,7 @@ def _say_memory(found: Finding, scale: Scale) -> None:
 def idle(lab: Lab, scale: Scale) -> Finding:
     """A pass over many lists in which nothing has changed."""
     found = Finding("idle")
-    lists = _flat(scale.idle_lists, lambda entity: entity.keeping is Keeping.WINDOW)
+    lists = _flat(scale.idle_lists, lambda entity: entity.mode is SyncMode.INCREMENTAL)
     names = ",".join(entity.name for entity in lists)
     with (
         process("cw_pipeline.bench.tenant", str(scale.tenant), "0") as tenant,

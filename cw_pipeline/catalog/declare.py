@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cw_pipeline.catalog.columns import arrays_of, columns_of, fitted
 from cw_pipeline.catalog.facts import list_fact
 from cw_pipeline.catalog.naming import entity_name, table_name
-from cw_pipeline.model import Column, Entity, Keeping, Kind
+from cw_pipeline.model import Column, Entity, Kind, SyncMode
 
 _PARENT = "/{parentId}"
 _ONLY_ID = (Column("id", ("id",), Kind.BIGINT),)
@@ -20,7 +20,7 @@ class Declared:
     path: str
     about: str
     core: bool
-    keeping: Keeping | None
+    keeping: SyncMode | None
     parent: str | None
     columns: tuple[Column, ...] | None
     step: str = ""
@@ -44,7 +44,7 @@ def entity(
     about: str = "",
     *,
     core: bool = False,
-    keeping: Keeping | None = None,
+    keeping: SyncMode | None = None,
     parent: str | None = None,
     columns: tuple[Column, ...] | None = None,
 ) -> Declared:
@@ -70,7 +70,7 @@ def built(declared: Declared) -> Entity:
         path=declared.path,
         table=declared.table,
         module=declared.name.split("/")[0],
-        keeping=declared.keeping or _keeping(columns, parent),
+        mode=declared.keeping or _keeping(columns, parent),
         columns=columns,
         arrays=arrays_of(model, declared.table) if declared.columns is None else (),
         parent=parent,
@@ -90,12 +90,12 @@ def _parent(declared: Declared, fact: dict[str, str]) -> str | None:
     return entity_name(declared.parent or fact.get("parent", before))
 
 
-def _keeping(columns: tuple[Column, ...], parent: str | None) -> Keeping:
+def _keeping(columns: tuple[Column, ...], parent: str | None) -> SyncMode:
     if parent:
-        return Keeping.CHILDREN
+        return SyncMode.PER_PARENT
     paths = {column.path for column in columns}
     dated = {("id",), ("_info", "lastUpdated")} <= paths
-    return Keeping.WINDOW if dated else Keeping.SNAPSHOT
+    return SyncMode.INCREMENTAL if dated else SyncMode.FULL
 
 
 def _about(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
-from cw_pipeline.model import Keeping
+from cw_pipeline.model import SyncMode
 
 _TYPES = "/finance/agreements/types"  # their children are under another path
 
@@ -11,12 +11,12 @@ ENTITIES = (
     entity("/finance/accounting/batches"),
     entity("/finance/accounting/batches/{parentId}/entries"),
     # What is unposted leaves these lists when it is posted: only a whole reading shows that.
-    entity("/finance/accounting/unpostedexpenses", keeping=Keeping.SNAPSHOT),
+    entity("/finance/accounting/unpostedexpenses", keeping=SyncMode.FULL),
     entity("/finance/accounting/unpostedexpenses/{parentId}/taxableLevels"),
-    entity("/finance/accounting/unpostedinvoices", keeping=Keeping.SNAPSHOT),
+    entity("/finance/accounting/unpostedinvoices", keeping=SyncMode.FULL),
     entity("/finance/accounting/unpostedinvoices/{parentId}/taxableLevels"),
-    entity("/finance/accounting/unpostedpayments", keeping=Keeping.SNAPSHOT),
-    entity("/finance/accounting/unpostedprocurement", keeping=Keeping.SNAPSHOT),
+    entity("/finance/accounting/unpostedpayments", keeping=SyncMode.FULL),
+    entity("/finance/accounting/unpostedprocurement", keeping=SyncMode.FULL),
     entity("/finance/accounting/unpostedprocurement/{parentId}/taxableLevels"),
     entity("/finance/accountingPackageSetup"),
     entity("/finance/accountingPackages"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
-from cw_pipeline.model import Keeping
+from cw_pipeline.model import SyncMode
 
 ENTITIES = (
     entity("/service/SLAs", "Service level agreements", core=True),
@@ -45,7 +45,7 @@ ENTITIES = (
     entity("/service/ticketSyncs"),
     entity("/service/tickets", "Service desk tickets; project tickets are apart", core=True),
     entity("/service/tickets/authstatus"),
-    entity("/service/tickets/changelogs", keeping=Keeping.SNAPSHOT),  # a queue: rows leave it
+    entity("/service/tickets/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it
     # One request per ticket, so not core.
     entity("/service/tickets/{parentId}/allNotes", "Notes and notes of time entries together"),
     entity("/service/tickets/{parentId}/configurations"),

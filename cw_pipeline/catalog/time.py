@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
-from cw_pipeline.model import Keeping
+from cw_pipeline.model import SyncMode
 
 ENTITIES = (
     entity("/time/accruals", "Accrual policies: vacation, sick leave", core=True),
     entity("/time/accruals/{parentId}/details"),
     entity("/time/activitystopwatches"),
-    entity("/time/changelogs", keeping=Keeping.SNAPSHOT),  # a queue: rows leave it
+    entity("/time/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it
     entity("/time/chargeCodes", "Charge codes: time that is no ticket's", core=True),
     entity("/time/chargeCodes/{parentId}/expenseTypes"),
     entity("/time/entries", "Time worked", core=True),

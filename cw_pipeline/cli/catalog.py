@@ -65,7 +65,7 @@ def _row(entity: Entity) -> tuple[str, ...]:
         entity.name,
         entity.table,
         ", ".join(entity.key),
-        entity.keeping,
+        entity.mode,
         core,
         entity.description,
     )
@@ -89,10 +89,11 @@ def _told(
 
 def _plain(entity: Entity) -> dict[str, Any]:
     """An entity for programs."""
-    names = ("name", "path", "table", "key", "keeping", "parent", "core", "description")
+    names = ("name", "path", "table", "key", "mode", "parent", "core", "description")
     heads = ("table", "column", "type", "key", "field")
     columns = [dict(zip(heads, row, strict=True)) for row in _columns(entity)]
-    return {name: getattr(entity, name) for name in names} | {"columns": columns}
+    shown = {name: getattr(entity, name) for name in names}
+    return shown | {"keeping": entity.mode, "columns": columns}  # its name until 0.1
 
 
 def _left_out(*, json_: bool) -> None:

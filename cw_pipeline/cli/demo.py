@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cw_pipeline.dev.simulator import EmbeddedSimulator
-    from cw_pipeline.model import Audit, Entity, Report
+    from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.settings import Settings
 
 
@@ -75,7 +75,7 @@ class _Tour:
         self._show()
         return self._well
 
-    def _sync(self, name: str, *, first: bool) -> list[Report]:
+    def _sync(self, name: str, *, first: bool) -> list[SyncResult]:
         from cw_pipeline.cli.sync import needs, recorded  # noqa: PLC0415
         from cw_pipeline.sync.entity_sync import Plan  # noqa: PLC0415
 
@@ -87,7 +87,7 @@ class _Tour:
                 click.echo(f"  ✗ {report.entity}: {needs(report)}")
         return reports
 
-    def _compare(self, first: Sequence[Report], second: Sequence[Report]) -> None:
+    def _compare(self, first: Sequence[SyncResult], second: Sequence[SyncResult]) -> None:
         flat = {entity.name for entity in self._chosen if entity.parent is None}
         asked = [
             sum(each.requests for each in run if each.entity in flat) for run in (first, second)
@@ -149,13 +149,13 @@ def _lived(changed: dict[str, dict[str, int]]) -> str:
     return ", ".join(f"{sum(by_path.values()):,} {what}" for what, by_path in changed.items())
 
 
-def _loaded(reports: Sequence[Report]) -> str:
+def _loaded(reports: Sequence[SyncResult]) -> str:
     rows, requests = (sum(getattr(r, n) for r in reports) for n in ("rows_inserted", "requests"))
     entities = count(len(reports), "entity", "entities")
     return f"{count(rows, 'row')} of {entities}, {count(requests, 'request')}"
 
 
-def _brought(reports: Sequence[Report]) -> str:
+def _brought(reports: Sequence[SyncResult]) -> str:
     new, changed, gone, requests = (
         sum(getattr(report, name) for report in reports)
         for name in ("rows_inserted", "rows_updated", "rows_deleted", "requests")

@@ -18,7 +18,7 @@ from cw_pipeline.plural import count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.entity_sync import Plan
 
@@ -167,7 +167,7 @@ def recorded(
     tables: Sequence[str] = (),
     silent: bool = False,
     quietly: bool = False,
-) -> list[Report]:
+) -> list[SyncResult]:
     """Syncs under the eyes of whoever sits there. Raises what kept all entities from being read.
 
     `tables` are reports, which are read after the entities. `silent` shows nothing, `quietly` only
@@ -181,7 +181,7 @@ def recorded(
     watched = [*chosen, *map(report_entity, tables)]
     with Watch(settings, watched, silent=silent or (quietly and not output.lively())) as watch:
 
-        def heard(report: Report) -> None:
+        def heard(report: SyncResult) -> None:
             watch.finished(report.entity, "" if quietly else line(report))
 
         done = recorded_sync(settings, chosen, plan, heard) if chosen else []
@@ -189,7 +189,7 @@ def recorded(
         return done
 
 
-def line(report: Report) -> str:
+def line(report: SyncResult) -> str:
     """What one entity's run did, in a line; empty if nothing changed, or it was interrupted.
 
     Whoever interrupts a sync needs not hear it of each entity.
@@ -211,7 +211,7 @@ def line(report: Report) -> str:
     return f"✓ {report.entity}: {', '.join(parts)}" if parts else ""
 
 
-def tell(reports: Sequence[Report], seconds: float, *, json_: bool = False) -> int:
+def tell(reports: Sequence[SyncResult], seconds: float, *, json_: bool = False) -> int:
     """Prints what a sync came to. Returns the exit code."""
     failed = [report for report in reports if report.failure is not None]
     if json_:
@@ -225,7 +225,7 @@ def tell(reports: Sequence[Report], seconds: float, *, json_: bool = False) -> i
     return 1 if failed else 0
 
 
-def summary(reports: Sequence[Report], seconds: float) -> str:
+def summary(reports: Sequence[SyncResult], seconds: float) -> str:
     """The figures of a sync in a line."""
     good = [report for report in reports if report.failure is None]
     total = {
@@ -241,7 +241,7 @@ def summary(reports: Sequence[Report], seconds: float) -> str:
     )
 
 
-def needs(report: Report) -> str:
+def needs(report: SyncResult) -> str:
     """Why an entity failed, and what it needs."""
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity, SyncResult
 
 
 class Ahead:
@@ -21,11 +21,11 @@ class Ahead:
     def __init__(
         self,
         entities: Iterable[Entity],
-        sync: Callable[[], Iterator[Report]],
-        on_report: Callable[[Report], None],
+        sync: Callable[[], Iterator[SyncResult]],
+        on_report: Callable[[SyncResult], None],
     ) -> None:
         self._module = {entity.name: entity.module for entity in entities}
-        self._queues: dict[str, SimpleQueue[Report | BaseException]] = {
+        self._queues: dict[str, SimpleQueue[SyncResult | BaseException]] = {
             module: SimpleQueue() for module in set(self._module.values())
         }
         self._sync = sync
@@ -33,7 +33,7 @@ class Ahead:
         self._thread = Thread(target=self._run, name="ahead")
         self._thread.start()
 
-    def reports(self, entities: Iterable[Entity]) -> Iterator[Report]:
+    def reports(self, entities: Iterable[Entity]) -> Iterator[SyncResult]:
         """The report of each of these entities, which are all of their module's, as it comes.
 
         Raises what has ended the sync.

@@ -12,7 +12,7 @@ from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Site
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.model import Column, Keeping, Kind
+from cw_pipeline.model import Column, Kind, SyncMode
 from cw_pipeline.paths import PACKAGE
 from cw_pipeline.reporting.script import reporting_schema, scripts
 
@@ -27,9 +27,9 @@ SYNC_OK = "sync_ok"
 COUNT = "count"
 
 _HOW = {
-    Keeping.WINDOW: "Each pass asks for what changed since the watermark.",
-    Keeping.SNAPSHOT: "The list shows no changes, so each pass reads it whole.",
-    Keeping.CHILDREN: (
+    SyncMode.INCREMENTAL: "Each pass asks for what changed since the watermark.",
+    SyncMode.FULL: "The list shows no changes, so each pass reads it whole.",
+    SyncMode.PER_PARENT: (
         "Read parent by parent: parents that changed, and the rest in rotation. A backfill of"
         " months brings it up to date; it has no months of its own."
     ),
@@ -64,14 +64,14 @@ def asset_spec(
     """
     return dg.AssetSpec(
         asset_key(settings.schema_, entity.table),
-        description=f"{entity.description}.\n\n{_HOW[entity.keeping]}",
+        description=f"{entity.description}.\n\n{_HOW[entity.mode]}",
         skippable=True,
         group_name=entity.module,
         owners=[OWNER],
         kinds=KINDS,
-        tags={"cw/keeping": entity.keeping.value, "cw/core": str(entity.core).lower()},
-        partitions_def=months if entity.keeping is Keeping.WINDOW else None,
-        freshness_policy=promised(settings, daily=entity.keeping is Keeping.SNAPSHOT),
+        tags={"cw/keeping": entity.mode.value, "cw/core": str(entity.core).lower()},
+        partitions_def=months if entity.mode is SyncMode.INCREMENTAL else None,
+        freshness_policy=promised(settings, daily=entity.mode is SyncMode.FULL),
         metadata=_metadata(settings, entity),
     )
 

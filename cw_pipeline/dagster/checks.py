@@ -14,7 +14,7 @@ from cw_pipeline.dagster.asset_specs import COUNT, asset_key
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.resource import TenantRun
-from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
@@ -101,9 +101,9 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdic
     assert standing.complete_through is not None
     late = datetime.now(UTC) - standing.complete_through
     promised = timedelta(minutes=settings.fresh_minutes)
-    if entity.keeping is Keeping.SNAPSHOT:
+    if entity.mode is SyncMode.FULL:
         promised += timedelta(days=1)
-    if entity.keeping is Keeping.CHILDREN:
+    if entity.mode is SyncMode.PER_PARENT:
         # The rotation reads each parent's children once in this time; its oldest is its watermark.
         promised += timedelta(hours=settings.children_max_age_hours)
     told = f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
@@ -145,8 +145,8 @@ def _drift(standing: EntityStatus) -> Verdict:
 def _promised(entity: Entity) -> list[str]:
     """The checks that mean something for an entity."""
     made = [FRESH, DEAD_LETTERS, PROVEN]
-    made += [COUNT] if entity.count and entity.keeping is not Keeping.CHILDREN else []
-    return made + ([DRIFT] if entity.keeping is Keeping.WINDOW else [])
+    made += [COUNT] if entity.count and entity.mode is not SyncMode.PER_PARENT else []
+    return made + ([DRIFT] if entity.mode is SyncMode.INCREMENTAL else [])
 
 
 def _specs(

@@ -33,12 +33,12 @@ from cw_pipeline.dagster.report_tables import OP, report_table_assets, report_ta
 from cw_pipeline.dagster.resource import CALLERS, Caller, tenant_run
 from cw_pipeline.dagster.sync_assets import by_module, entity_assets, op_name
 from cw_pipeline.dev import services
-from cw_pipeline.model import Keeping
+from cw_pipeline.model import SyncMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.entity_sync import Plan
 
@@ -57,8 +57,11 @@ _UNFINISHED = [
 
 
 def recorded_sync(
-    settings: Settings, entities: Sequence[Entity], plan: Plan, on_report: Callable[[Report], None]
-) -> list[Report]:
+    settings: Settings,
+    entities: Sequence[Entity],
+    plan: Plan,
+    on_report: Callable[[SyncResult], None],
+) -> list[SyncResult]:
     """The report of each entity, told to `on_report` as it finishes, in the order they finish.
 
     The run, its materializations and its checks are in Dagster's UI like those of the schedule;
@@ -74,10 +77,10 @@ def recorded_sync(
 def recorded_reports(
     settings: Settings,
     names: Sequence[str],
-    on_report: Callable[[Report], None],
+    on_report: Callable[[SyncResult], None],
     *,
     full: bool = False,
-) -> list[Report]:
+) -> list[SyncResult]:
     """The same for reports of the reporting API that are kept as tables."""
     chosen = settings.model_copy(update={"reports": ",".join(names), **_HERE})
     made = dg.Definitions(
@@ -101,12 +104,12 @@ class _Run:
 def _recorded(
     settings: Settings,
     run: _Run,
-    on_report: Callable[[Report], None],
+    on_report: Callable[[SyncResult], None],
     entities: Sequence[Entity] = (),
-) -> list[Report]:
-    reports: list[Report] = []
+) -> list[SyncResult]:
+    reports: list[SyncResult] = []
 
-    def heard(report: Report) -> None:
+    def heard(report: SyncResult) -> None:
         reports.append(report)
         on_report(report)
 
@@ -172,7 +175,7 @@ def _tags(entities: Sequence[Entity], plan: Plan | None) -> dict[str, str]:
     if (
         plan
         and plan.window is None
-        and any(entity.keeping is Keeping.WINDOW for entity in entities)
+        and any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
     ):
         tags["dagster/partition"] = month_of(datetime.now(UTC))
     return tags

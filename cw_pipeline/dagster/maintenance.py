@@ -15,7 +15,7 @@ from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.jobs import MAINTENANCE, tenant_tag
 from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.stamps import stamp
-from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.settings import Settings
 
 _PAGE = 200
@@ -27,7 +27,7 @@ def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDef
     dated = [
         asset_key(settings.schema_, entity.table)
         for entity in entities
-        if entity.keeping is Keeping.WINDOW
+        if entity.mode is SyncMode.INCREMENTAL
     ]
 
     @dg.op(description=f"{told} Months that they loaded stay shown as loaded.")

@@ -11,7 +11,7 @@ from cw_pipeline.dagster.asset_specs import column_schema
 from cw_pipeline.warehouse.preview import preview
 
 if TYPE_CHECKING:
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import Engine
     from cw_pipeline.warehouse import Warehouse
 
@@ -29,7 +29,7 @@ _COUNTS = (
 )
 
 
-def of_report(report: Report, entity: Entity, engine: Engine, *, whole: bool) -> dict[str, Any]:
+def of_report(report: SyncResult, entity: Entity, engine: Engine, *, whole: bool) -> dict[str, Any]:
     """The metadata of a materialization. `whole`: the pass read everything.
 
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and
@@ -49,7 +49,7 @@ def of_report(report: Report, entity: Entity, engine: Engine, *, whole: bool) ->
     return told
 
 
-def numbers(report: Report) -> dict[str, int | float]:
+def numbers(report: SyncResult) -> dict[str, int | float]:
     """What the run did, in figures.
 
     Given to the check `sync_ok` too: of an asset with months the UI plots one figure a month, of a

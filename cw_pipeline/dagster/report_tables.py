@@ -16,7 +16,7 @@ from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.resource import TenantRun
 from cw_pipeline.dagster.sync_assets import pool
 from cw_pipeline.errors import EntityBusy, PipelineError
-from cw_pipeline.model import Report
+from cw_pipeline.model import SyncResult
 from cw_pipeline.plural import count
 from cw_pipeline.reports_api.rows import report_entity
 from cw_pipeline.reports_api.sync import sync_report
@@ -68,7 +68,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 report = sync_report(tenant_run.engine(), keys[key], full=config.full)
             except PipelineError as error:
                 tenant_run.give_up(error)  # the keys were refused: no other report fares better
-                report = Report(f"system/reports/{keys[key]}", "refresh", failure=error)
+                report = SyncResult(f"system/reports/{keys[key]}", "refresh", failure=error)
             tenant_run.tell(report)
             if report.failure is not None and not isinstance(report.failure, EntityBusy):
                 failed[keys[key]] = report.failure
@@ -79,7 +79,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     return [sync_report_tables]
 
 
-def _results(key: dg.AssetKey, report: Report, *, loaded: bool) -> Iterator[Result]:
+def _results(key: dg.AssetKey, report: SyncResult, *, loaded: bool) -> Iterator[Result]:
     fine = report.failure is None
     busy = isinstance(report.failure, EntityBusy)
     yield dg.AssetCheckResult(

@@ -26,7 +26,7 @@ from cw_pipeline.warehouse.status import EntityStatus, overview
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import Engine
     from cw_pipeline.sync.entity_sync import Plan
 
@@ -47,7 +47,7 @@ class Caller:
     """
 
     settings: Settings
-    on_report: Callable[[Report], None]
+    on_report: Callable[[SyncResult], None]
     entities: Sequence[Entity] = ()
     fatal: Exception | None = None
 
@@ -91,7 +91,7 @@ class TenantRun:
         """The settings that this run goes by, with the embedded parts put in."""
         return self.caller.settings if self.caller else services.ensured(Settings.read())
 
-    def reports(self, entities: Sequence[Entity], plan: Plan) -> Iterator[Report]:
+    def reports(self, entities: Sequence[Entity], plan: Plan) -> Iterator[SyncResult]:
         """The report of each entity of a step, synced, as it finishes.
 
         Raises as `engine` and `sync_all` do.
@@ -128,7 +128,7 @@ class TenantRun:
         if self.caller is not None:
             self.caller.fatal = error
 
-    def tell(self, report: Report) -> None:
+    def tell(self, report: SyncResult) -> None:
         """Tells the caller, if there is one."""
         if self.caller is not None:
             self.caller.on_report(report)

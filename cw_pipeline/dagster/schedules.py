@@ -29,7 +29,7 @@ from cw_pipeline.dagster.jobs import (
 from cw_pipeline.dagster.names import REFRESHES, TRIGGER
 from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.sync_assets import by_module, op_name
-from cw_pipeline.model import Entity, Keeping
+from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.settings import Settings
 
 Job: TypeAlias = dg.JobDefinition | UnresolvedAssetJobDefinition
@@ -51,8 +51,8 @@ def schedules(
     jobs: Mapping[str, Job],
 ) -> list[dg.ScheduleDefinition]:
     """The schedules over these entities."""
-    whole = [entity for entity in entities if entity.keeping is Keeping.SNAPSHOT]
-    changing = [entity for entity in entities if entity.keeping is not Keeping.SNAPSHOT]
+    whole = [entity for entity in entities if entity.mode is SyncMode.FULL]
+    changing = [entity for entity in entities if entity.mode is not SyncMode.FULL]
     made = [
         _plain(settings, "promises", "8 * * * *", jobs[PROMISES]),
         _plain(settings, "reconcile", "17 2 * * *", jobs[RECONCILE]),
@@ -100,7 +100,7 @@ def _refresh(
     changed, after an outage or in a first load, it reports itself.
     """
     keys = [asset_key(settings.schema_, entity.table) for entity in entities]
-    dated = any(entity.keeping is Keeping.WINDOW for entity in entities)
+    dated = any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
     config = {op_name(each): {"config": {"mode": "incremental"}} for each in by_module(entities)}
 
     @dg.schedule(

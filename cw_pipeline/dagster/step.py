@@ -15,7 +15,7 @@ from cw_pipeline.dagster.partitions import span, within
 from cw_pipeline.dagster.resource import BACKFILL_TAG
 from cw_pipeline.dagster.stamps import stamp
 from cw_pipeline.errors import EntityBusy, PipelineError
-from cw_pipeline.model import Keeping, Window
+from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
 from cw_pipeline.warehouse.advice import miscounted
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.dagster.config import SyncConfig
     from cw_pipeline.dagster.resource import TenantRun
-    from cw_pipeline.model import Entity, Report
+    from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import Engine
     from cw_pipeline.sync.entity_sync import Plan
 
@@ -112,7 +112,7 @@ class Step:
         return {key: entity for key, entity in self.entities.items() if key in wanted}
 
     def _succeeded(
-        self, key: dg.AssetKey, report: Report, engine: Engine, *, whole: bool
+        self, key: dg.AssetKey, report: SyncResult, engine: Engine, *, whole: bool
     ) -> Iterator[Result]:
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
@@ -124,7 +124,7 @@ class Step:
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
     def _failed(
-        self, key: dg.AssetKey, error: Exception, report: Report | None = None
+        self, key: dg.AssetKey, error: Exception, report: SyncResult | None = None
     ) -> Iterator[Result]:
         entity = self.entities[key]
         self.told.add(entity.name)
@@ -133,7 +133,7 @@ class Step:
         yield self._check(key, report, error)
 
     def _check(
-        self, key: dg.AssetKey, report: Report | None, error: Exception | None = None
+        self, key: dg.AssetKey, report: SyncResult | None, error: Exception | None = None
     ) -> dg.AssetCheckResult:
         """The check `sync_ok` of an entity.
 
@@ -172,7 +172,7 @@ class Step:
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""
-        if entity.keeping is not Keeping.WINDOW or key not in self.context.selected_asset_keys:
+        if entity.mode is not SyncMode.INCREMENTAL or key not in self.context.selected_asset_keys:
             return
         now = datetime.now(UTC)
         if not self.every_month:  # costs as much as a request, so once for all entities

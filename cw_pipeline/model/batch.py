@@ -28,7 +28,7 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class SchemaDrift:
     """A field that the catalog does not know, or a value that had to be mended to fit."""
 
     column: str
@@ -37,7 +37,7 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedRows:
     """Rows of one table, as Postgres' COPY takes them.
 
     Those that a batch's record number i makes end at `ends[i]` and begin where the last one's end.
@@ -46,7 +46,7 @@ class Packed:
     data: Data
     ends: Sequence[int]
 
-    def only(self, chosen: Sequence[int]) -> Data:
+    def rows_of(self, chosen: Sequence[int]) -> Data:
         """The rows of these records, which are in order."""
         if len(chosen) == len(self.ends):
             return self.data
@@ -66,15 +66,15 @@ class Batch:
     read: int
     cursor: int | None
     ids: Sequence[int]
-    stamps: Sequence[datetime | None]
+    last_updated: Sequence[datetime | None]
     hashes: Sequence[int | None]
-    tables: Sequence[Packed]
+    tables: Sequence[PackedRows]
     rejects: tuple[Reject, ...] = ()
-    drift: tuple[Drift, ...] = ()
+    drift: tuple[SchemaDrift, ...] = ()
     listed: Sequence[int] = ()
 
     @property
-    def every_id(self) -> list[int]:
+    def listed_ids(self) -> list[int]:
         """The ids that the page showed: rejects are at the source too, if not in form."""
         rejected = (reject.record_id for reject in self.rejects)
         return [*self.ids, *(own for own in rejected if own is not None)]

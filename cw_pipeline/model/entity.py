@@ -10,7 +10,7 @@ Row: TypeAlias = tuple[Any, ...]
 """Typed values, in the order of the table's columns."""
 
 
-STAMP = ("_info", "lastUpdated")
+LAST_UPDATED = ("_info", "lastUpdated")
 """Where a record tells when it was last updated."""
 
 
@@ -26,12 +26,12 @@ class Kind(StrEnum):
     JSONB = "jsonb"
 
 
-class Keeping(StrEnum):
+class SyncMode(StrEnum):
     """How an entity's table is kept in step with its list."""
 
-    WINDOW = "window"  # changes found by lastUpdated
-    SNAPSHOT = "snapshot"  # read whole each time, compared by hash
-    CHILDREN = "children"  # read parent by parent
+    INCREMENTAL = "window"  # changes found by lastUpdated
+    FULL = "snapshot"  # read whole each time, compared by hash
+    PER_PARENT = "children"  # read parent by parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Entity:
     path: str
     table: str
     module: str
-    keeping: Keeping
+    mode: SyncMode
     columns: tuple[Column, ...]
     arrays: tuple[Array, ...] = ()
     parent: str | None = None
@@ -91,20 +91,20 @@ class Entity:
         return ("parent_id", own) if self.parent else (own,)
 
     @property
-    def outside_key(self) -> tuple[str, ...]:
+    def key_from_context(self) -> tuple[str, ...]:
         """The part of the key that a record does not carry itself: its parent, its position."""
         return tuple(name for name in self.key if name != "id")
 
     @property
-    def stamped(self) -> bool:
+    def has_last_updated(self) -> bool:
         """Whether records tell when they were last updated, in the column `last_updated`."""
-        return any(column.path == STAMP for column in self.columns)
+        return any(column.path == LAST_UPDATED for column in self.columns)
 
     @property
     def row_columns(self) -> tuple[Column, ...]:
         """What a row holds, in order: keys from outside, the record, extra and the hashes."""
         return (
-            *(Column(name, (), Kind.BIGINT) for name in self.outside_key),
+            *(Column(name, (), Kind.BIGINT) for name in self.key_from_context),
             *self.columns,
             Column("_extra", (), Kind.JSONB),
             Column("_source_hash", (), Kind.BIGINT),

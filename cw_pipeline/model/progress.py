@@ -29,7 +29,7 @@ class IdRange:
     upto: int | None
     cursor: int
 
-    def reached(self, cursor: int) -> IdRange:
+    def advanced_to(self, cursor: int) -> IdRange:
         """This range with its cursor moved forward. Raises ValueError if it would move back."""
         if cursor <= self.cursor:
             raise ValueError(f"cursor must advance: {cursor} after {self.cursor}")
@@ -53,7 +53,7 @@ class Checkpoint:
     tail: IdRange = TAIL
     ranges: tuple[IdRange, ...] = ()
 
-    def opened(self, now: datetime, overlap: timedelta, *, whole: bool = False) -> Checkpoint:
+    def open_pass(self, now: datetime, overlap: timedelta, *, whole: bool = False) -> Checkpoint:
         """Resumes the open pass, or opens the next one, up to the source's `now`.
 
         `whole` opens one that reads everything, whatever the watermark says.
@@ -63,7 +63,7 @@ class Checkpoint:
         since = None if whole or self.watermark is None else self.watermark - overlap
         return Checkpoint(self.watermark, Window(since, now.replace(microsecond=0)))
 
-    def completed(self) -> Checkpoint:
+    def close_pass(self) -> Checkpoint:
         """Closes the pass: its end becomes the watermark, which never moves back."""
         if self.window is None:
             raise ValueError("no pass is open")

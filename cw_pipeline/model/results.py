@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Report:
+class SyncResult:
     """What one run of one entity did. `rows_read` is the sum of the four below it."""
 
     entity: str

@@ -11,7 +11,7 @@ import msgspec
 from cw_pipeline.catalog.columns import fitted
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.model import Column, Entity, Keeping, Kind, ReportColumn
+from cw_pipeline.model import Column, Entity, Kind, ReportColumn, SyncMode
 from cw_pipeline.reports_api.answers import report_columns
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def report_entity(report: str, columns: Sequence[ReportColumn] = ()) -> Entity:
         # The columns of all reports are a table of their own.
         table="report_columns_" if table == "report_columns" else table,
         module="system",
-        keeping=Keeping.SNAPSHOT,
+        mode=SyncMode.FULL,
         columns=tuple(
             Column(name, (column.column,), kind_of(column.type))
             for name, column in zip(names, columns, strict=True)

@@ -23,7 +23,7 @@ from cw_pipeline.errors import (
     SourceForbidden,
     SourceRefused,
 )
-from cw_pipeline.model import Checkpoint, Kind, Report
+from cw_pipeline.model import Checkpoint, Kind, SyncResult
 from cw_pipeline.plural import count
 from cw_pipeline.reports_api.rows import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
@@ -53,13 +53,13 @@ class _Unfiltered(Exception):
     """The condition was not obeyed: rows older than asked for came back."""
 
 
-def sync_report(engine: Engine, name: str, *, full: bool = False) -> Report:
+def sync_report(engine: Engine, name: str, *, full: bool = False) -> SyncResult:
     """Brings the table of a report up to date, and accounts for it in the run table.
 
     What is read is merged at the end, or not at all. A failure is in the report's `failure`. Raises
     SourceDenied when the keys are refused.
     """
-    report = Report(f"system/reports/{name}", "full" if full else "refresh")
+    report = SyncResult(f"system/reports/{name}", "full" if full else "refresh")
     try:
         entity = report_entity(name)
         with engine.warehouse.hold(entity, report.kind, engine.dagster_run_id) as hold:
@@ -74,7 +74,7 @@ def sync_report(engine: Engine, name: str, *, full: bool = False) -> Report:
     return report
 
 
-def _accounted(engine: Engine, hold: Hold, name: str, report: Report) -> None:
+def _accounted(engine: Engine, hold: Hold, name: str, report: SyncResult) -> None:
     tally = Tally()
     status, why = "failed", "interrupted"
     try:
@@ -98,7 +98,7 @@ class _Pass:
     hold: Hold
     table: ReportTable
     name: str
-    report: Report
+    report: SyncResult
     tally: Tally
 
     def run(self) -> None:

@@ -17,7 +17,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
-from cw_pipeline.model import Entity, Keeping, Window
+from cw_pipeline.model import Entity, SyncMode, Window
 from cw_pipeline.transform import Normalizer
 from cw_pipeline.warehouse import state
 
@@ -135,7 +135,7 @@ class Prober:
             return
         sample = self._sample(entity, parents)
         found.readable = True
-        if entity.keeping is Keeping.WINDOW and sample.ids:
+        if entity.mode is SyncMode.INCREMENTAL and sample.ids:
             found.filterable = self._filters(entity, sample)
         if not self.deep:
             return
@@ -165,7 +165,7 @@ class Prober:
 
     def _filters(self, entity: Entity, sample: Batch) -> bool | None:
         """Whether a condition on lastUpdated is obeyed: nothing older than asked for comes back."""
-        stamps = [stamp for stamp in sample.stamps if stamp is not None]
+        stamps = [stamp for stamp in sample.last_updated if stamp is not None]
         if not stamps:
             return None
         since = max(stamps) + timedelta(seconds=1)  # leaves the sample itself out
@@ -174,7 +174,7 @@ class Prober:
             batch = self._ask(entity, asked, ())
         except SourceRefused:
             return False
-        return all(stamp is None or stamp >= since for stamp in batch.stamps)
+        return all(stamp is None or stamp >= since for stamp in batch.last_updated)
 
     def _count(self, entity: Entity, parents: tuple[int, ...], found: Finding) -> None:
         try:

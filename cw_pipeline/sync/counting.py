@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
-from cw_pipeline.model import Keeping
+from cw_pipeline.model import SyncMode
 
 if TYPE_CHECKING:
     from cw_pipeline.sync.run import Work
@@ -35,7 +35,7 @@ def count_source(work: Work) -> None:
     """
     report, entity = work.report, work.entity
     changed = report.rows_inserted or report.rows_deleted
-    if report.kind == "backfill" or not entity.count or entity.keeping is Keeping.CHILDREN:
+    if report.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
         return
     if not changed and not work.hold.ledger.count_due(_AT_MOST_EVERY):
         return

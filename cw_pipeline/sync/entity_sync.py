@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
-from cw_pipeline.model import Checkpoint, Entity, Keeping, Report, Window
+from cw_pipeline.model import Checkpoint, Entity, SyncMode, SyncResult, Window
 from cw_pipeline.sync.counting import count_source
 from cw_pipeline.sync.dead_letters import retry_due
 from cw_pipeline.sync.full import snapshot
@@ -46,14 +46,14 @@ class Plan:
         return "full" if self.full else "refresh"
 
 
-def sync(entity: Entity, engine: Engine, plan: Plan) -> Report:
+def sync(entity: Entity, engine: Engine, plan: Plan) -> SyncResult:
     """Brings one entity's table in step with its list, and accounts for it in the run table.
 
     Each page commits together with the cursor that covers it, so a crash anywhere resumes at the
     next page. A failure is in the report's `failure`; what was read until then is kept. Raises
     SourceDenied when the keys are refused: no other entity would fare better.
     """
-    report = Report(entity.name, plan.kind)
+    report = SyncResult(entity.name, plan.kind)
     try:
         with engine.warehouse.hold(entity, plan.kind, engine.dagster_run_id) as hold:
             _accounted(Work.of(engine, hold, report), plan)
@@ -106,10 +106,10 @@ def _read(work: Work, plan: Plan) -> None:
         retry_due(work)
     if seen["forward_only"] is False and entity.has_id:
         work.reader.paging = Paging.KEYSET
-    if entity.keeping is Keeping.CHILDREN:
+    if entity.mode is SyncMode.PER_PARENT:
         assert entity.parent is not None
         ChildrenPass(work, CATALOG[entity.parent]).run(whole=plan.full)
-    elif entity.keeping is Keeping.SNAPSHOT or seen["filterable"] is False:
+    elif entity.mode is SyncMode.FULL or seen["filterable"] is False:
         snapshot(work)
     elif plan.window is not None:
         WindowPass(work).backfill(plan.window, closed=plan.closed)
@@ -129,7 +129,7 @@ def _refresh(work: Work, *, full: bool) -> None:
         work.hold.remember(filterable=False)  # now that reading it whole is known to work
 
 
-def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[Report]:
+def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[SyncResult]:
     """The report of each entity as it finishes; a failed one has its `failure` set.
 
     One entity's failure leaves the others alone. Parents come before their children. Raises

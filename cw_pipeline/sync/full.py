@@ -31,7 +31,7 @@ def _read(work: Work) -> list[int]:
     """Every id or position the list showed, rejects included: they are there, if not in form."""
     seen: list[int] = []
     for batch in work.reader.walk(work.reader.query()):
-        seen += batch.every_id
+        seen += batch.listed_ids
         work.load(batch)
     return seen
 

@@ -42,7 +42,7 @@ class WindowPass:
         if stored.window is not None:
             self._run(stored)
             stored = work.hold.checkpoint()
-        self._run(stored.opened(work.engine.source.now(), work.limits.overlap, whole=whole))
+        self._run(stored.open_pass(work.engine.source.now(), work.limits.overlap, whole=whole))
 
     def backfill(self, window: Window, *, closed: bool) -> None:
         """Reads a window again. Never touches the watermark; the merge makes it harmless."""
@@ -63,7 +63,7 @@ class WindowPass:
             # Left open, the pass would go on behind the rejects next time, and count as done.
             self.work.hold.save(Checkpoint(checkpoint.watermark))
             raise
-        done = checkpoint.completed()
+        done = checkpoint.close_pass()
         self.work.hold.save(done)
         self.work.report.watermark = done.watermark
 
@@ -100,7 +100,7 @@ class WindowPass:
         batch = work.reader.first(work.reader.query().among(checkpoint.tail))
         if batch.cursor is None:
             return []  # an empty page: the list ends here
-        tail = checkpoint.tail.reached(batch.cursor)
+        tail = checkpoint.tail.advanced_to(batch.cursor)
         self._load(batch, tail, alone=True)
         if checkpoint.watermark is None and batch.read >= size:
             count_ahead(work)
@@ -135,7 +135,7 @@ class WindowPass:
             return None
         _check(batch, ids, window)
         assert batch.cursor is not None
-        reached = among.shared(ids.reached(batch.cursor))
+        reached = among.shared(ids.advanced_to(batch.cursor))
         more = reached.cursor != reached.upto  # else there is no id that could follow
         if more:
             walk.ask(reached.upto)
@@ -144,7 +144,7 @@ class WindowPass:
 
     def _load(self, batch: Batch, reached: IdRange, *, alone: bool) -> None:
         self.loaded = self.loaded or bool(batch.ids)
-        self.stamped = self.stamped or any(batch.stamps)
+        self.stamped = self.stamped or any(batch.last_updated)
         self.work.load(batch, reached, alone=alone)
 
     def _check_stamps(self, window: Window) -> None:
@@ -155,7 +155,7 @@ class WindowPass:
 def _check(batch: Batch, ids: IdRange, window: Window) -> None:
     """Raises Unfilterable for a page with what was not asked for."""
     since = window.since
-    if since and any(stamp is not None and stamp < since for stamp in batch.stamps):
+    if since and any(stamp is not None and stamp < since for stamp in batch.last_updated):
         raise Unfilterable("records older than asked for came back")
     if ids.upto is not None and (batch.cursor or 0) > ids.upto:
         # Another range loads those; two at once would collide.

@@ -134,7 +134,7 @@ class Reader:
             return self._confirmed(ids, parents)
         except SourceRefused:  # it takes no conditions: all of it is the answer
             query, parent_id = self.query(parents), parents[-1] if parents else None
-            return {own for batch in self.walk(query, parent_id) for own in batch.every_id}
+            return {own for batch in self.walk(query, parent_id) for own in batch.listed_ids}
 
     def _confirmed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
         found: set[int] = set()

@@ -119,7 +119,7 @@ class ChildrenPass:
         seen: set[int] = set()
         reader, parent_id = self.work.reader, parents[-1]
         for batch in reader.walk(reader.query(parents), parent_id):
-            seen.update(batch.every_id)
+            seen.update(batch.listed_ids)
             self.work.load(batch, parent_id=parent_id, alone=False)
         return seen
 

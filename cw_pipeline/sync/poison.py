@@ -64,7 +64,9 @@ def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch | None:
         detail=f"{error}\n{answer}".strip()[:_KEPT],
         request=f"GET {replace(query, page_size=1).url()}",
     )
-    return Batch(read=1, cursor=own, ids=(), stamps=(), hashes=(), tables=(), rejects=(reject,))
+    return Batch(
+        read=1, cursor=own, ids=(), last_updated=(), hashes=(), tables=(), rejects=(reject,)
+    )
 
 
 def _next_id(reader: Reader, one: Query) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import PipelineError, SourceDenied, SourceError, SourceForbidden
-from cw_pipeline.model import Audit, Entity, Keeping, Report
+from cw_pipeline.model import Audit, Entity, SyncMode, SyncResult
 from cw_pipeline.sync.deletes import Guard
 from cw_pipeline.sync.list_reader import Reader
 from cw_pipeline.sync.reconcile_ways import (
@@ -50,7 +50,7 @@ def reread_all(
 
     A slice is a `nights`-th of the list; of as many as CW_REREAD_NIGHTS says, if not given.
     """
-    stamped = [entity for entity in entities if entity.keeping is Keeping.WINDOW]
+    stamped = [entity for entity in entities if entity.mode is SyncMode.INCREMENTAL]
     slices = nights or engine.limits.reread_nights
     yield from _each(stamped, engine, "reread", lambda work: reread(work, slices))
 
@@ -74,7 +74,7 @@ def _each(
 
 
 def _examined(entity: Entity, engine: Engine, kind: str, examine: Callable[[Work], Audit]) -> Audit:
-    report = Report(entity.name, kind)
+    report = SyncResult(entity.name, kind)
     try:
         with engine.warehouse.hold(entity, kind, engine.dagster_run_id) as hold:
             work = Work.of(engine, hold, report)

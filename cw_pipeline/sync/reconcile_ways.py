@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
-from cw_pipeline.model import STAMP, Array, Audit, Entity, Keeping
+from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
 from cw_pipeline.plural import count
 from cw_pipeline.sync.deletes import Guard, confirmed, retire, some
 from cw_pipeline.sync.full import snapshot
@@ -152,7 +152,7 @@ def _fill(work: Work, sweep: Sweep) -> None:
         try:
             for batch in _pages(slim, ways[0]):
                 work.reader.pages += 1
-                sweep.add(batch.ids, batch.stamps)
+                sweep.add(batch.ids, batch.last_updated)
                 lost = [r.record_id for r in batch.rejects if r.record_id is not None]
                 sweep.add(lost, [None] * len(lost))
         except SourceRefused:
@@ -174,7 +174,7 @@ def _pages(slim: Reader, fields: str) -> Iterable[Batch]:
 def _slim(entity: Entity) -> Entity:
     """The entity with nothing but id and stamp."""
     arrays: tuple[Array, ...] = ()
-    kept = tuple(c for c in entity.columns if c.path in (("id",), STAMP))
+    kept = tuple(c for c in entity.columns if c.path in (("id",), LAST_UPDATED))
     return replace(entity, columns=kept, arrays=arrays)
 
 
@@ -188,7 +188,7 @@ def _heal(work: Work, audit: Audit, difference: Difference) -> Iterator[str]:
         outcome = work.load(batch, read_after=began, judged=False)
         audit.healed += outcome.inserted + outcome.updated
         rejected += [r.record_id for r in batch.rejects if r.record_id is not None]
-        found.update(batch.every_id)
+        found.update(batch.listed_ids)
     work.report.rows_healed += audit.healed
     if rejected:
         yield f"{count(len(rejected), 'record')} kept as dead letters: {some(rejected)}"
@@ -212,4 +212,4 @@ def _objection(
 def keeps_window(work: Work) -> bool:
     """Whether the entity is compared by a sweep: it has stamps and takes a window."""
     filterable = work.hold.capability()["filterable"] is not False
-    return work.entity.keeping is Keeping.WINDOW and filterable
+    return work.entity.mode is SyncMode.INCREMENTAL and filterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, PipelineError, SourceDenied
-from cw_pipeline.model import Report
+from cw_pipeline.model import SyncResult
 from cw_pipeline.sync.dead_letters import retry
 from cw_pipeline.sync.run import Work
 from cw_pipeline.warehouse.dead_letters import open_letters
@@ -39,7 +39,7 @@ def _replayed(engine: Engine, name: str, letters: list[Letter]) -> Iterator[tupl
         return
     try:
         with engine.warehouse.hold(entity, "replay", engine.dagster_run_id) as hold:
-            report = Report(name, "replay")
+            report = SyncResult(name, "replay")
             work = Work.of(engine, hold, report)
             status, why = "failed", "interrupted"
             try:

@@ -12,7 +12,7 @@ from cw_pipeline.sync.list_reader import Reader
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from cw_pipeline.model import Batch, Entity, IdRange, Report
+    from cw_pipeline.model import Batch, Entity, IdRange, SyncResult
     from cw_pipeline.sync.context import Engine, Limits
     from cw_pipeline.warehouse import Hold, Outcome
 
@@ -25,12 +25,12 @@ class Work:
     entity: Entity
     reader: Reader
     hold: Hold
-    report: Report
+    report: SyncResult
     judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, engine: Engine, hold: Hold, report: Report) -> Self:
+    def of(cls, engine: Engine, hold: Hold, report: SyncResult) -> Self:
         """The work on the entity that `hold` holds, with the columns that it has there."""
         return cls(engine, hold.entity, Reader(engine, hold.entity, hold.known), hold, report)
 

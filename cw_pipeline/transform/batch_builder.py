@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh64_intdigest
 
-from cw_pipeline.model import Batch, Drift, Entity, Packed, Reject
+from cw_pipeline.model import Batch, Entity, PackedRows, Reject, SchemaDrift
 from cw_pipeline.transform import copy_format
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class Page:
         self._has_id = entity.has_id
         self._outside = outside
         self._start = start
-        self._keys = copy_format.before(len(entity.outside_key))
+        self._keys = copy_format.before(len(entity.key_from_context))
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
         self.buffers = [bytearray() for _ in (entity, *entity.arrays)]
         self._ends: list[list[int]] = [[] for _ in self.buffers]
         self.rejects: list[Reject] = []
-        self.drift: list[Drift] = []
+        self.drift: list[SchemaDrift] = []
 
     def add(
         self, shape: Shape, struct: Any, source: int | None, spill: dict[str, Any] | None = None
@@ -85,9 +85,9 @@ class Page:
             read=len(self._ids) + len(self.rejects),
             cursor=max((*self._ids, *rejected), default=None) if self._has_id else None,
             ids=self._ids,
-            stamps=self._stamps,
+            last_updated=self._stamps,
             hashes=self._hashes,
-            tables=[Packed(buffer, ends) for buffer, ends in tables],
+            tables=[PackedRows(buffer, ends) for buffer, ends in tables],
             rejects=tuple(self.rejects),
             drift=tuple(self.drift),
         )

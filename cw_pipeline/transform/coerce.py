@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cw_pipeline.model import Drift, Kind
+from cw_pipeline.model import Kind, SchemaDrift
 from cw_pipeline.transform.numbers import FARTHEST
 from cw_pipeline.transform.record_shape import Node, Path, is_link, learnable
 
@@ -32,7 +32,7 @@ class Mended:
 
     clean: dict[str, Any]
     spill: dict[str, Any] = field(default_factory=dict)
-    drift: list[Drift] = field(default_factory=list)
+    drift: list[SchemaDrift] = field(default_factory=list)
     faults: list[tuple[Path, str]] = field(default_factory=list)
     learned: bool = False
 
@@ -66,7 +66,7 @@ def _object(record: dict[str, Any], node: Node, path: Path, mended: Mended) -> d
         here = (*path, key)
         value = strip(received)
         if (key, value) != (received_key, received):
-            mended.drift.append(Drift(".".join(here), "nul stripped", ""))
+            mended.drift.append(SchemaDrift(".".join(here), "nul stripped", ""))
         if value is None:
             continue
         if key in node.leaves:
@@ -120,7 +120,7 @@ def _unknown(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: 
     key = path[-1]
     data = not is_link(path)
     if key not in node.learned and data:
-        mended.drift.append(Drift(".".join(path), "unknown field", _shown(value)))
+        mended.drift.append(SchemaDrift(".".join(path), "unknown field", _shown(value)))
     if key in node.learned or (len(node.learned) < _MOST_LEARNED and learnable(key)):
         mended.learned |= key not in node.learned
         node.learned.add(key)

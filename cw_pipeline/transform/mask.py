@@ -19,7 +19,7 @@ import msgspec
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import ConfigError, SourceBroken
-from cw_pipeline.model import STAMP, Column, Entity, Kind
+from cw_pipeline.model import LAST_UPDATED, Column, Entity, Kind
 from cw_pipeline.transform.coerce import strip
 from cw_pipeline.transform.shapes import JSON
 
@@ -31,7 +31,7 @@ Path: TypeAlias = tuple[str, ...]
 
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
 _HASHABLE = (Kind.TEXT, Kind.JSONB)
-_NEVER = (("id",), STAMP)
+_NEVER = (("id",), LAST_UPDATED)
 """Without these no record is found again, nor what changed."""
 
 

@@ -6,7 +6,7 @@ from array import array
 from ctypes import Structure, c_char_p, c_int32, c_void_p
 from typing import TYPE_CHECKING, ClassVar
 
-from cw_pipeline.model import STAMP, Kind
+from cw_pipeline.model import LAST_UPDATED, Kind
 from cw_pipeline.transform.record_shape import Node, Path, is_link
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def plan(entity: Entity, root: Node, *, is_closed: bool = True) -> Plan:
         max(count for _, count in tables),
         flat.slots,
         places[("id",)] if entity.has_id else _NONE,
-        places.get(STAMP, _NONE),
-        len(entity.outside_key),
+        places.get(LAST_UPDATED, _NONE),
+        len(entity.key_from_context),
     )
     result.kept = (names, parts)
     return result

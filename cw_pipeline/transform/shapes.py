@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cw_pipeline.model import STAMP, Array, Entity, Kind, Row
+from cw_pipeline.model import LAST_UPDATED, Array, Entity, Kind, Row
 from cw_pipeline.transform import copy_format
 from cw_pipeline.transform.record_shape import Node, getter, reader
 
@@ -25,7 +25,7 @@ class Shape:
     """Everything made from one tree, as it stood when this was made."""
 
     def __init__(self, entity: Entity, node: Node) -> None:
-        outside = entity.outside_key
+        outside = entity.key_from_context
         paths = [*((name,) for name in outside), *(column.path for column in entity.columns)]
         self.struct = node.struct(entity.table)
         self.decode = msgspec.json.Decoder(self.struct, float_hook=Decimal).decode
@@ -39,7 +39,7 @@ class Shape:
             for columns in (entity.row_columns, *(array.row_columns for array in entity.arrays))
         ]
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
-        self.stamp_at = paths.index(STAMP) if entity.stamped else None
+        self.stamp_at = paths.index(LAST_UPDATED) if entity.has_last_updated else None
 
     def decode_one(self, raw: bytes) -> Any:
         """The record, or None if it does not conform."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from cw_pipeline.model import STAMP
+from cw_pipeline.model import LAST_UPDATED
 from cw_pipeline.transform.batch_builder import digest
 from cw_pipeline.transform.compiled import compiled
 from cw_pipeline.transform.record_shape import tree
@@ -62,8 +62,8 @@ class Sieve:
 
     def __init__(self, entity: Entity) -> None:
         self.seed = digest(seed_text(entity).encode()) % 2**64
-        self._stamped = entity.stamped
-        shown = tuple(column for column in entity.columns if column.path in (("id",), STAMP))
+        self._stamped = entity.has_last_updated
+        shown = tuple(column for column in entity.columns if column.path in (("id",), LAST_UPDATED))
         shows = replace(entity, columns=shown, arrays=())
         self._compiled = compiled(shows, tree(shows), is_closed=False)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
-from cw_pipeline.model import Packed
+from cw_pipeline.model import PackedRows
 from cw_pipeline.transform import Normalizer
 from cw_pipeline.transform.sieve import Sieve
 
@@ -74,10 +74,10 @@ def _with_known(typed: Batch, sight: Sight, same: Sequence[int]) -> Batch:
         read=len(sight.ids),
         cursor=max(sight.ids),
         ids=[*typed.ids, *(sight.ids[at] for at in same)],
-        stamps=[*typed.stamps, *(sight.stamps[at] for at in same)],
+        last_updated=[*typed.last_updated, *(sight.stamps[at] for at in same)],
         hashes=[*typed.hashes, *[None] * len(same)],
         tables=[
-            Packed(table.data, [*table.ends, *[len(table.data)] * len(same)])
+            PackedRows(table.data, [*table.ends, *[len(table.data)] * len(same)])
             for table in typed.tables
         ],
         listed=sight.ids,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, Report
+    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, SyncResult
     from cw_pipeline.warehouse.warehouse import Warehouse
 
 
@@ -200,7 +200,7 @@ class Hold:
         with self._warehouse.connection() as connection:
             return counts.count(connection, self._tenant, self.entity)
 
-    def finish(self, report: Report, status: str, error: str | None) -> None:
+    def finish(self, report: SyncResult, status: str, error: str | None) -> None:
         """Writes the run's row: `status` is done or failed.
 
         With or without the lease: it is the run's own account, which nobody else goes by.

@@ -162,7 +162,9 @@ def _stored(
     ids, parent_id = wanted
     query = sql.SQL("select {key}, {stamp}, {columns} from {table} where {key} = any(%s)").format(
         key=sql.Identifier(entity.key[-1]),
-        stamp=sql.Identifier("last_updated") if entity.stamped else sql.SQL("null::timestamptz"),
+        stamp=sql.Identifier("last_updated")
+        if entity.has_last_updated
+        else sql.SQL("null::timestamptz"),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         table=sql.Identifier(tenant, entity.table),
     )

@@ -88,7 +88,7 @@ def merge(
         before = stored.get(batch.ids[at])
         if before is None:
             inserted.append(at)
-        elif _replaces(before, row_hash, batch.stamps[at], read_after):
+        elif _replaces(before, row_hash, batch.last_updated[at], read_after):
             replaced.append(at)
     chosen = sorted(inserted + replaced)
     old = [batch.ids[at] for at in replaced]
@@ -99,7 +99,7 @@ def merge(
             _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
             _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
-    drifted = sum(_drifted(stored[batch.ids[at]], batch.stamps[at]) for at in replaced)
+    drifted = sum(_drifted(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced)
     revived = sum(stored[own].deleted for own in old)
     return Outcome(len(inserted), len(replaced), unchanged, drifted, revived)
 
@@ -109,7 +109,7 @@ def _newest(batch: Batch) -> Iterable[int]:
     newest: dict[int, int] = {}
     for at, own in enumerate(batch.ids):
         before = newest.setdefault(own, at)
-        if before != at and not _older(batch.stamps[at], batch.stamps[before]):
+        if before != at and not _older(batch.last_updated[at], batch.last_updated[before]):
             newest[own] = at
     return newest.values()
 
@@ -139,7 +139,7 @@ def _stored(
     batch: Batch,
     parent_id: int | None,
 ) -> dict[int, _Stored]:
-    stamp = "last_updated" if entity.stamped else None
+    stamp = "last_updated" if entity.has_last_updated else None
     query = sql.SQL(
         "select {key}, _row_hash, {stamp}, _deleted_at is not null, _synced_at from {table}"
         " where {key} = any(%s::bigint[])"
@@ -164,7 +164,7 @@ def known(
         "select id, _source_hash # _row_hash, {stamp} from {table}"
         " where id = any(%s::bigint[]) and _source_hash is not null and _deleted_at is null"
     ).format(
-        stamp=sql.Identifier("last_updated") if entity.stamped else sql.NULL,
+        stamp=sql.Identifier("last_updated") if entity.has_last_updated else sql.NULL,
         table=sql.Identifier(tenant, entity.table),
     )
     rows = connection.execute(query, [id_array(ids)], binary=True)
@@ -217,7 +217,7 @@ def _insert(
     connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: Sequence[int]
 ) -> None:
     own, *arrays = batch.tables
-    copy_packed(connection, tenant, entity.table, entity.row_columns, [own.only(chosen)])
+    copy_packed(connection, tenant, entity.table, entity.row_columns, [own.rows_of(chosen)])
     for array, packed in zip(entity.arrays, arrays, strict=True):
-        if rows := packed.only(chosen):
+        if rows := packed.rows_of(chosen):
             copy_packed(connection, tenant, array.table, array.row_columns, [rows])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.model import Drift, Reject, Report
+    from cw_pipeline.model import Reject, SchemaDrift, SyncResult
 
 
 def read_checkpoint(connection: Connection[Any], tenant: str, entity: str) -> Checkpoint:
@@ -74,7 +74,7 @@ def write_checkpoint(
 
 
 def finish_run(
-    connection: Connection[Any], run_id: int, report: Report, status: str, error: str | None
+    connection: Connection[Any], run_id: int, report: SyncResult, status: str, error: str | None
 ) -> None:
     """Writes what the run did, and how it ended."""
     connection.execute(
@@ -164,7 +164,7 @@ def resolve(
 
 
 def note_drift(
-    connection: Connection[Any], tenant: str, entity: str, drift: Iterable[Drift]
+    connection: Connection[Any], tenant: str, entity: str, drift: Iterable[SchemaDrift]
 ) -> None:
     """Records each unknown field and each kind of mending once, with when it was last seen."""
     seen = {(d.column, d.change): d for d in drift}

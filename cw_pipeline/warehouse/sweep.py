@@ -69,7 +69,7 @@ class Sweep:
     def __init__(self, transaction: Transaction, tenant: str, entity: Entity) -> None:
         self._transaction = transaction
         self._table = sql.Identifier(tenant, entity.table)
-        self._stamp = sql.SQL("last_updated" if entity.stamped else "null::timestamptz")
+        self._stamp = sql.SQL("last_updated" if entity.has_last_updated else "null::timestamptz")
         self._pages: list[bytes] = []
         with transaction() as connection:
             row = connection.execute("select clock_timestamp()").fetchone()

@@ -87,13 +87,13 @@ MUTANTS = (
                 "sync/incremental.py",
                 "        self.work.load(batch, reached, alone=alone)\n",
                 (
-                    "        self.work.load(batch, reached, alone=alone)\n"
-                    "        self.newest = max(filter(None, (self.newest, *batch.stamps)))\n"
+                    "        self.work.load(batch, advanced_to, alone=alone)\n"
+                    "        self.newest = max(filter(None, (self.newest, *batch.last_updated)))\n"
                 ),
             ),
             (
                 "sync/incremental.py",
-                "done = checkpoint.completed()",
+                "done = checkpoint.close_pass()",
                 "done = Checkpoint(self.newest or checkpoint.watermark)",
             ),
         ),
@@ -104,7 +104,7 @@ MUTANTS = (
         (
             (
                 "sync/incremental.py",
-                "done = checkpoint.completed()",
+                "done = checkpoint.close_pass()",
                 "done = Checkpoint(self.work.engine.source.now())",
             ),
         ),

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
-from cw_pipeline.model import Checkpoint, Drift, IdRange, Reject, Window
+from cw_pipeline.model import Checkpoint, IdRange, Reject, SchemaDrift, Window
 from cw_pipeline.transform import Normalizer
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_a_checkpoint_is_read_as_it_was_written(warehouse: Warehouse) -> None:
         assert hold.checkpoint() == Checkpoint()
         hold.save(stored)
         assert hold.checkpoint() == stored
-        hold.save(stored.completed())
+        hold.save(stored.close_pass())
         assert hold.checkpoint() == Checkpoint(NOON + timedelta(1))
 
 
@@ -134,7 +134,7 @@ def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
     one, two = IdRange(0, 50, 0), IdRange(50, 100, 50)
     with warehouse.hold(TICKETS, "refresh") as hold:
         hold.save(replace(OPEN, tail=IdRange(0, None, 100), ranges=(two, one)))
-        hold.load(good(7), one.reached(7), alone=False)
+        hold.load(good(7), one.advanced_to(7), alone=False)
         found = hold.checkpoint()
         assert (found.tail.cursor, found.ranges) == (100, (two, IdRange(0, 50, 7)))
         hold.finish_range(two)
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_is_buried_with_its_request_and_left_behind(
 def test_ranges_that_note_the_same_drift_in_another_order_do_not_lock_each_other_out(
     warehouse: Warehouse,
 ) -> None:
-    drift = [Drift(f"field{at}", "unknown field", "") for at in range(30)]
+    drift = [SchemaDrift(f"field{at}", "unknown field", "") for at in range(30)]
     with warehouse.hold(TICKETS, "refresh") as hold:
 
         def noted(at: int) -> None:

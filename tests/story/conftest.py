@@ -21,7 +21,7 @@ from tests.hostile import make_hostile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Simulator, Tenant
     from cw_pipeline.sync.context import Engine
     from cw_pipeline.warehouse.ddl import Patience
@@ -60,13 +60,13 @@ class Story:
         with pipeline.connected(settings, policy=HASTY, patience=patience) as engine:
             yield engine
 
-    def sync(self, *names: str, plan: Plan | None = None, **options: Any) -> dict[str, Report]:
+    def sync(self, *names: str, plan: Plan | None = None, **options: Any) -> dict[str, SyncResult]:
         """The reports of syncing these entities once, by entity."""
         with self.engine(entities=",".join(names), **options) as engine:
             entities = [CATALOG[name] for name in names]
             return {r.entity: r for r in sync_all(entities, engine, plan or Plan())}
 
-    def one(self, name: str, plan: Plan | None = None, **options: Any) -> Report:
+    def one(self, name: str, plan: Plan | None = None, **options: Any) -> SyncResult:
         """The report of syncing one entity, which must not fail."""
         report = self.sync(name, plan=plan, **options)[name]
         if report.failure is not None:

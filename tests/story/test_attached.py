@@ -14,7 +14,7 @@ from cw_pipeline.errors import ConfigError
 from cw_pipeline.sync.entity_sync import Plan, sync_all
 
 if TYPE_CHECKING:
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Tenant
     from tests.story.conftest import Story
 
@@ -34,7 +34,7 @@ def tenant(tenant: Tenant) -> Tenant:
     return tenant
 
 
-def synced(story: Story) -> dict[str, Report]:
+def synced(story: Story) -> dict[str, SyncResult]:
     with story.engine(children_share=0.000001, **CHOSEN) as engine:
         chosen = pipeline.entities(story.settings(**CHOSEN))
         reports = {report.entity: report for report in sync_all(chosen, engine, Plan())}

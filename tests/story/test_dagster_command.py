@@ -20,14 +20,14 @@ from tests.story.test_dagster import BOARDS, COMPANIES, JUNE, TICKETS, TYPES, St
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import SyncResult
 
 stage = test_dagster.stage
 
 
 class TestACommand:
-    def sync(self, stage: Stage, plan: Plan | None = None) -> list[Report]:
-        heard: list[Report] = []
+    def sync(self, stage: Stage, plan: Plan | None = None) -> list[SyncResult]:
+        heard: list[SyncResult] = []
         reports = recorded_sync(
             stage.story.settings(), stage.entities, plan or Plan(), heard.append
         )

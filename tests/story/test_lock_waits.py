@@ -20,7 +20,7 @@ from cw_pipeline.warehouse.ddl import Patience
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.model import Audit, Report
+    from cw_pipeline.model import Audit, SyncResult
     from cw_pipeline.simulator import Tenant
     from tests.story.conftest import Story
 
@@ -59,7 +59,7 @@ def synced(story: Story, tenant: Tenant) -> None:
     tenant.edit("/service/boards", 1, name="new")
 
 
-def sync(story: Story, *names: str, plan: Plan | None = None) -> dict[str, Report]:
+def sync(story: Story, *names: str, plan: Plan | None = None) -> dict[str, SyncResult]:
     with story.engine(entities=",".join(names), patience=BRIEF) as engine:
         entities = [CATALOG[name] for name in names]
         return {r.entity: r for r in sync_all(entities, engine, plan or Plan())}

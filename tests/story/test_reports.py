@@ -18,7 +18,7 @@ from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import typed
 
 if TYPE_CHECKING:
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Tenant
     from tests.story.conftest import Story
 
@@ -30,7 +30,7 @@ def put(tenant: Tenant, own: int, **fields: Any) -> None:
     tenant.put(TICKETS, {"id": own, "summary": f"ticket {own}", "actualHours": 1.5, **fields})
 
 
-def read(story: Story, name: str = "Service", *, full: bool = False, **options: Any) -> Report:
+def read(story: Story, name: str = "Service", *, full: bool = False, **options: Any) -> SyncResult:
     with story.engine(entities=TICKETS.strip("/"), **options) as engine:
         report = sync_report(engine, name, full=full)
     if report.failure:

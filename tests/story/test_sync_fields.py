@@ -20,7 +20,7 @@ from tests.story.conftest import Story
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Tenant
 
 CORE = [entity.name for entity in select("core")]
@@ -92,7 +92,7 @@ def story(dsn: str, tenant: Tenant) -> Iterator[Story]:
         yield Story(dsn, simulator, tenant)
 
 
-def synced(story: Story) -> dict[str, Report]:
+def synced(story: Story) -> dict[str, SyncResult]:
     reports = story.sync(*CORE)
     failed = [str(report.failure) for report in reports.values() if report.failure]
     assert failed == []

@@ -12,7 +12,7 @@ from cw_pipeline.simulator import Quirk
 from cw_pipeline.sync.entity_sync import Plan
 
 if TYPE_CHECKING:
-    from cw_pipeline.model import Report
+    from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Tenant
     from tests.story.conftest import Story
 
@@ -35,7 +35,7 @@ def story(story: Story, tenant: Tenant) -> Story:
     return story
 
 
-def written(report: Report) -> tuple[int, int, int]:
+def written(report: SyncResult) -> tuple[int, int, int]:
     assert report.rows_read == sum(
         (report.rows_inserted, report.rows_updated, report.rows_unchanged, report.dead_letters)
     )

@@ -13,7 +13,7 @@ from cw_pipeline.catalog.declare import built, entity
 from cw_pipeline.catalog.facts import facts
 from cw_pipeline.catalog.left_out import BY_PATH, reason
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.model import Column, Entity, Keeping, Kind
+from cw_pipeline.model import Column, Entity, Kind, SyncMode
 
 ENTITIES = list(CATALOG.values())
 
@@ -99,14 +99,14 @@ def test_ids_are_bigint() -> None:
 
 def test_a_window_needs_an_id_and_a_stamp() -> None:
     for one in ENTITIES:
-        if one.keeping is Keeping.WINDOW:
+        if one.mode is SyncMode.INCREMENTAL:
             assert one.has_id
             assert Column("last_updated", ("_info", "lastUpdated"), Kind.TIMESTAMPTZ) in one.columns
-        assert (one.keeping is Keeping.CHILDREN) == (one.parent is not None)
+        assert (one.mode is SyncMode.PER_PARENT) == (one.parent is not None)
 
 
 def test_what_leaves_its_list_when_it_is_done_is_read_whole() -> None:
-    assert CATALOG["finance/accounting/unpostedinvoices"].keeping is Keeping.SNAPSHOT
+    assert CATALOG["finance/accounting/unpostedinvoices"].mode is SyncMode.FULL
 
 
 def test_only_the_two_ticket_lists_can_be_searched() -> None:
@@ -126,7 +126,7 @@ def test_the_core_is_what_reporting_needs_and_asks_no_ticket_contact_or_invoice_
 
 
 def test_the_core_includes_no_list_that_the_vendor_cannot_count_or_stamp_without_a_word() -> None:
-    odd = {one.name for one in select("core") if one.keeping is Keeping.SNAPSHOT}
+    odd = {one.name for one in select("core") if one.mode is SyncMode.FULL}
     assert odd == set()
 
 
@@ -181,7 +181,7 @@ class TestANewEntity:
         one = built(entity("/shop/novelties", "New things"))
         assert (one.name, one.table, one.module) == ("shop/novelties", "shop_novelties", "shop")
         assert one.columns == (Column("id", ("id",), Kind.BIGINT),)
-        assert (one.keeping, one.has_id, one.key) == (Keeping.SNAPSHOT, True, ("id",))
+        assert (one.mode, one.has_id, one.key) == (SyncMode.FULL, True, ("id",))
 
     def test_may_bring_its_own_columns(self) -> None:
         columns = (
@@ -190,12 +190,12 @@ class TestANewEntity:
         )
         one = built(entity("/shop/novelties", columns=columns))
         assert one.columns == columns
-        assert one.keeping is Keeping.WINDOW
+        assert one.mode is SyncMode.INCREMENTAL
 
     def test_may_be_a_child(self) -> None:
         one = built(entity("/shop/novelties/{parentId}/parts"))
         assert (one.name, one.parent) == ("shop/novelties/parts", "shop/novelties")
-        assert (one.keeping, one.key) == (Keeping.CHILDREN, ("parent_id", "id"))
+        assert (one.mode, one.key) == (SyncMode.PER_PARENT, ("parent_id", "id"))
 
 
 def test_importing_the_catalog_stays_light() -> None:

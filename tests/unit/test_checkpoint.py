@@ -21,7 +21,7 @@ overlaps = st.timedeltas(timedelta(0), timedelta(days=1))
 def test_the_watermark_never_moves_back_and_never_ahead_of_the_source(
     watermark: datetime | None, now: datetime, overlap: timedelta
 ) -> None:
-    done = Checkpoint(watermark).opened(now, overlap).completed()
+    done = Checkpoint(watermark).open_pass(now, overlap).close_pass()
     assert done.watermark is not None
     assert done.watermark <= max(now, watermark or now)
     assert watermark is None or done.watermark >= watermark
@@ -32,7 +32,7 @@ def test_the_watermark_never_moves_back_and_never_ahead_of_the_source(
 def test_a_pass_begins_the_overlap_before_the_watermark(
     watermark: datetime, now: datetime, overlap: timedelta
 ) -> None:
-    window = Checkpoint(watermark).opened(now, overlap).window
+    window = Checkpoint(watermark).open_pass(now, overlap).window
     assert window is not None
     assert window.since == watermark - overlap
 
@@ -44,20 +44,20 @@ def test_a_pass_that_was_cut_short_is_resumed_as_it_was(
     overlap: timedelta,
     whole: bool,  # noqa: FBT001
 ) -> None:
-    started = Checkpoint(None).opened(first, overlap)
+    started = Checkpoint(None).open_pass(first, overlap)
     started = replace(started, tail=IdRange(0, None, 500))
-    assert started.opened(later, overlap, whole=whole) is started
+    assert started.open_pass(later, overlap, whole=whole) is started
 
 
 def test_nothing_completes_that_was_not_open() -> None:
     with pytest.raises(ValueError, match="no pass"):
-        Checkpoint(datetime(2025, 1, 1, tzinfo=UTC)).completed()
+        Checkpoint(datetime(2025, 1, 1, tzinfo=UTC)).close_pass()
 
 
 @pytest.mark.parametrize("cursor", [4, 5])
 def test_a_cursor_that_stands_or_goes_back_is_an_error(cursor: int) -> None:
     with pytest.raises(ValueError, match="advance"):
-        IdRange(0, None, 5).reached(cursor)
+        IdRange(0, None, 5).advanced_to(cursor)
 
 
 @given(st.integers(0, 2**40), st.integers(1, 2**40), st.integers(1, 32), st.integers(1, 1000))

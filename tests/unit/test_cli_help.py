@@ -12,7 +12,7 @@ from cw_pipeline.cli import main, output
 from cw_pipeline.cli.app import COMMANDS
 from cw_pipeline.cli.sync import line, needs, summary
 from cw_pipeline.errors import SourceForbidden
-from cw_pipeline.model import Report
+from cw_pipeline.model import SyncResult
 
 CONTRACT = {
     *("demo", "sync", "reconcile", "status", "check", "dead-letters", "backfill", "migrate"),
@@ -108,22 +108,27 @@ def test_usage_errors_say_what_to_write(
 
 
 def test_a_run_without_news_is_not_worth_a_line() -> None:
-    report = Report("time/entries", "refresh", rows_read=12, rows_unchanged=12)
+    report = SyncResult("time/entries", "refresh", rows_read=12, rows_unchanged=12)
     assert line(report) == ""
 
 
 def test_a_run_is_told_in_one_line() -> None:
-    report = Report("time/entries", "refresh", rows_inserted=1200, dead_letters=1)
+    report = SyncResult("time/entries", "refresh", rows_inserted=1200, dead_letters=1)
     assert line(report) == "✓ time/entries: 1,200 new, 1 dead letter"
 
 
 def test_a_forbidden_list_says_which_right_the_role_needs() -> None:
-    report = Report("finance/agreements/additions", "refresh", failure=SourceForbidden("no", 403))
+    report = SyncResult(
+        "finance/agreements/additions", "refresh", failure=SourceForbidden("no", 403)
+    )
     assert "Finance > Agreements, Inquire: All" in needs(report)
 
 
 def test_the_summary_counts_what_failed() -> None:
-    reports = [Report("a", "refresh", rows_read=2, rows_inserted=2, requests=3), Report("b", "r")]
+    reports = [
+        SyncResult("a", "refresh", rows_read=2, rows_inserted=2, requests=3),
+        SyncResult("b", "r"),
+    ]
     reports[1].failure = SourceForbidden("no", 403)
     assert summary(reports, 1.25) == (
         "1 of 2 entities up to date in 1.2 s: 2 read, 2 new, 0 changed, 0 deleted; 3 requests"
@@ -142,7 +147,7 @@ def test_json_holds_times_as_iso_text_and_spans_as_seconds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     at = datetime(2026, 11, 24, tzinfo=UTC)
-    output.print_json({"at": at, "age": timedelta(minutes=2), "report": Report("a", "refresh")})
+    output.print_json({"at": at, "age": timedelta(minutes=2), "report": SyncResult("a", "refresh")})
     said = capsys.readouterr().out
     assert '"at": "2026-11-24T00:00:00+00:00"' in said
     assert '"age": 120.0' in said

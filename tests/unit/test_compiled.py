@@ -86,7 +86,11 @@ def test_an_instant_and_a_day_are_the_ones_that_python_reads(some: list[tuple[st
         for at, (instant, day) in enumerate(some)
     ]
     here, there = (batch_by(way, "finance/agreements", page_of(*page)) for way in ("cc", ""))
-    assert (here.ids, here.stamps, here.tables) == (there.ids, there.stamps, there.tables)
+    assert (here.ids, here.last_updated, here.tables) == (
+        there.ids,
+        there.last_updated,
+        there.tables,
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -58,8 +58,8 @@ def extra_of(entity: str, record: Any) -> Any:
 
 
 def outcome(batch: Batch, at: int) -> tuple[Any, ...]:
-    packed = [table.only([*range(len(batch.ids))][at : at + 1]) for table in batch.tables]
-    return batch.ids[at], batch.stamps[at], batch.hashes[at], packed
+    packed = [table.rows_of([*range(len(batch.ids))][at : at + 1]) for table in batch.tables]
+    return batch.ids[at], batch.last_updated[at], batch.hashes[at], packed
 
 
 def one_by_one(entity: str, some: list[Any], normalizer: Normalizer) -> list[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.dagster.config import SyncConfig, config_of, plan_of
 from cw_pipeline.dagster.partitions import months_from, span, within
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.model import Keeping, Window
+from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.entity_sync import Plan
 from cw_pipeline.warehouse.status import EntityStatus
@@ -182,7 +182,7 @@ class TestDefinitions:
         for entity in select(None):
             node = graph.get(dg.AssetKey(["connectwise", entity.table]))
             assert node.group_name == entity.module
-            assert node.is_partitioned == (entity.keeping is Keeping.WINDOW)
+            assert node.is_partitioned == (entity.mode is SyncMode.INCREMENTAL)
             assert node.kinds == {"connectwise", "postgres"}
             assert node.description
             assert node.owners

@@ -16,7 +16,7 @@ from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.cli import output
 from cw_pipeline.cli.app import COMMANDS
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.model import Array, Audit, Column, Entity, Keeping, Kind, Report
+from cw_pipeline.model import Array, Audit, Column, Entity, Kind, SyncMode, SyncResult
 from cw_pipeline.reporting.script import Place, Script, scripts
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import Finding
@@ -51,7 +51,7 @@ def test_the_seed_of_the_stored_hashes_stays(entity: str, seed: int) -> None:
 def test_the_text_behind_the_seed_names_each_column_and_array() -> None:
     columns = (Column("id", ("id",), Kind.BIGINT), Column("it_s", ("it's", "x"), Kind.TEXT))
     array = Array("made_up__parts", "parts", (Column("at", ("at",), Kind.TIMESTAMPTZ),))
-    entity = Entity("made/up", "/up", "made_up", "made", Keeping.WINDOW, columns, (array,))
+    entity = Entity("made/up", "/up", "made_up", "made", SyncMode.INCREMENTAL, columns, (array,))
     assert seed_text(entity) == (
         "(2, (Column(name='id', path=('id',), kind=<Kind.BIGINT: 'bigint'>), Column(name='it_s',"
         " path=(\"it's\", 'x'), kind=<Kind.TEXT: 'text'>)), (Array(table='made_up__parts',"
@@ -99,7 +99,7 @@ def test_a_view_that_an_older_version_published_is_not_made_again() -> None:
 
 KEYS = (
     (
-        Report,
+        SyncResult,
         (
             "entity kind rows_read rows_inserted rows_updated rows_unchanged dead_letters"
             " rows_deleted rows_healed requests retries throttled_seconds pages watermark"
