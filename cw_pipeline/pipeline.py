@@ -18,8 +18,8 @@ from cw_pipeline.connectwise import (
     BACKGROUND,
     ConnectWise,
     Credentials,
-    Gate,
     Policy,
+    RateLimiter,
     Site,
     refuse_cookies,
     trust,
@@ -117,7 +117,7 @@ def _attached(
 
 
 def source(
-    settings: Settings, gate: Gate | None = None, policy: Policy = BACKGROUND
+    settings: Settings, gate: RateLimiter | None = None, policy: Policy = BACKGROUND
 ) -> ConnectWise:
     """The tenant's API. Raises ConfigError if the settings do not name one."""
     refuse_cookies(settings.auth)
@@ -205,7 +205,7 @@ def connected(
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings, patience))
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
-        gate = Gate(budget.grant, budget.announce)
+        gate = RateLimiter(budget.grant, budget.announce)
         api = stack.enter_context(source(settings, gate, policy))
         with store.transaction() as connection:
             claim(connection, store.tenant, tenant(settings))

@@ -216,7 +216,7 @@ class Tenant:
         return True
 
     def _company(self) -> str:
-        info = self._source.discover()
+        info = self._source.find_codebase()
         name, version = info.get("CompanyName") or info.get("CompanyID"), info.get("VersionCode")
         self._release = _release(f"{version} {info.get('Codebase')}")
         self._is_cloud = str(info.get("IsCloud")).lower() == "true"

@@ -236,7 +236,9 @@ def _try_company(settings: Settings) -> bool:
         return False
     steps = Steps(silent=False)
     with pipeline.source(settings, policy=INTERACTIVE) as source:
-        return steps.take("company", lambda: str(source.discover().get("CompanyName") or "known"))
+        return steps.take(
+            "company", lambda: str(source.find_codebase().get("CompanyName") or "known")
+        )
 
 
 def _try_keys(settings: Settings) -> bool:

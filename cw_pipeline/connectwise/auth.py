@@ -12,7 +12,7 @@ import httpx
 import msgspec
 from typing_extensions import override
 
-from cw_pipeline.connectwise.response import check, http_date
+from cw_pipeline.connectwise.response import http_date, raise_for_status
 from cw_pipeline.errors import ConfigError, SourceBroken, SourceBusy, SourceDenied, SourceError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def basic(credentials: Credentials, public_key: str, private_key: str) -> httpx.
     return httpx.BasicAuth(f"{credentials.company}+{public_key}", private_key)
 
 
-class _Made(msgspec.Struct, rename="camel"):
+class _MemberKeys(msgspec.Struct, rename="camel"):
     """The answer to a question for keys."""
 
     public_key: str
@@ -89,8 +89,8 @@ class Impersonation(httpx.Auth):
             f"POST /system/members/{self._credentials.impersonate}/tokens",
         )
         try:
-            check(response.status_code, response.headers, body, asked)
-            made = msgspec.json.decode(body, type=_Made)
+            raise_for_status(response.status_code, response.headers, body, asked)
+            made = msgspec.json.decode(body, type=_MemberKeys)
         except (SourceBusy, SourceBroken):
             raise
         except msgspec.DecodeError as error:

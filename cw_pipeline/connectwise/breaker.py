@@ -14,7 +14,7 @@ _TRIPS_AFTER = 5  # questions in a row that failed with all their retries
 _RESTS = 60.0  # seconds
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts failures in a row; after too many, everything fails at once until it has rested."""
 
     def __init__(self) -> None:

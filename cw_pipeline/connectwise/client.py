@@ -11,13 +11,24 @@ import httpx
 import msgspec
 
 from cw_pipeline.connectwise.auth import Impersonation, basic
-from cw_pipeline.connectwise.breaker import Breaker
-from cw_pipeline.connectwise.gate import Gate
-from cw_pipeline.connectwise.pace import Pace
-from cw_pipeline.connectwise.question import Question, opened, text, why
-from cw_pipeline.connectwise.response import check, http_date
-from cw_pipeline.connectwise.retry import BACKGROUND, INTERACTIVE, Policy, RetryBudget, retried
-from cw_pipeline.connectwise.tally import Tally
+from cw_pipeline.connectwise.breaker import CircuitBreaker
+from cw_pipeline.connectwise.gate import RateLimiter
+from cw_pipeline.connectwise.pace import ConcurrencyLimit
+from cw_pipeline.connectwise.question import (
+    Request,
+    connection_errors,
+    explain_transport_error,
+    text,
+)
+from cw_pipeline.connectwise.response import http_date, raise_for_status
+from cw_pipeline.connectwise.retry import (
+    BACKGROUND,
+    INTERACTIVE,
+    Policy,
+    RetryBudget,
+    call_with_retries,
+)
+from cw_pipeline.connectwise.tally import RequestCounts
 from cw_pipeline.connectwise.tls import certificate_fault, trust
 from cw_pipeline.errors import (
     SourceBroken,
@@ -52,7 +63,7 @@ class ConnectWise:
         credentials: Credentials,
         *,
         api_version: str = "2025.1",
-        gate: Gate | None = None,
+        gate: RateLimiter | None = None,
         policy: Policy = BACKGROUND,
         timeout: float = 60.0,
         max_concurrency: int = 8,
@@ -60,16 +71,16 @@ class ConnectWise:
     ) -> None:
         self._site = site
         self._company = credentials.company
-        self._gate = gate or Gate()
+        self._gate = gate or RateLimiter()
         self._policy = policy
-        self._pace = Pace(max_concurrency)
-        self._breaker = Breaker()
+        self._pace = ConcurrencyLimit(max_concurrency)
+        self._breaker = CircuitBreaker()
         self._retry_budget = RetryBudget()
         self._lock = Lock()
         self._base = ""
         self._base_at = float("-inf")
         self._now: datetime | None = None
-        self.tally = Tally()
+        self.tally = RequestCounts()
         self._auth: httpx.Auth = (
             Impersonation(credentials, lambda: self._base)
             if credentials.impersonate
@@ -108,7 +119,7 @@ class ConnectWise:
         """The source's clock: the `Date` of its latest answer. Asks, if it never answered."""
         with self._lock:  # the entities that start together ask once
             if self._now is None:
-                self.discover()
+                self.find_codebase()
         if self._now is None:
             # A server without `Date`: our clock, kept well behind, is all there is.
             return datetime.now(UTC) - _NO_DATE_LAG
@@ -118,26 +129,26 @@ class ConnectWise:
         self,
         query: Query,
         read: Callable[[bytes], T],
-        *tallies: Tally,
+        *tallies: RequestCounts,
         policy: Policy | None = None,
     ) -> T:
         """What `read` makes of the answer. A body that it cannot read counts as broken.
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self._anywhere(Question.of(query), read, tallies, policy)
+        return self._anywhere(Request.of(query), read, tallies, policy)
 
     def get(
         self,
         path: str,
         read: Callable[[bytes], T],
-        *tallies: Tally,
+        *tallies: RequestCounts,
         policy: Policy | None = None,
     ) -> T:
         """What `read` makes of the answer to a GET below the API's base."""
-        return self._anywhere(Question(path), read, tallies, policy)
+        return self._anywhere(Request(path), read, tallies, policy)
 
-    def answers(self, *tallies: Tally) -> bool:
+    def is_reachable(self, *tallies: RequestCounts) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
         try:
             self.get("/system/info", msgspec.json.decode, *tallies, policy=INTERACTIVE)
@@ -147,20 +158,20 @@ class ConnectWise:
             return True
         return True
 
-    def count(self, path: str, conditions: str, *tallies: Tally) -> int:
+    def count(self, path: str, conditions: str, *tallies: RequestCounts) -> int:
         """How many records the list's `/count` says there are."""
         query = {"conditions": conditions} if conditions else {}
         url = str(httpx.URL(f"{path.rstrip('/')}/count", params=query))
         return self.get(url, _count, *tallies)
 
-    def discover(self) -> dict[str, Any]:
+    def find_codebase(self) -> dict[str, Any]:
         """Company info, from which the API's base URL follows (guide: "Calling Company Info").
 
         Raises SourceDenied if there is no ConnectWise at CW_SITE or it does not know CW_COMPANY.
         """
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
-            question = Question(url, anonymous=True)
+            question = Request(url, anonymous=True)
             info = self._asked(question, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
             raise SourceDenied(
@@ -178,15 +189,15 @@ class ConnectWise:
 
     def _anywhere(
         self,
-        question: Question,
+        question: Request,
         read: Callable[[bytes], T],
-        tallies: tuple[Tally, ...],
+        tallies: tuple[RequestCounts, ...],
         policy: Policy | None,
     ) -> T:
         """Asks at the known base; on a 404 once more where company info now says it is."""
         with self._lock:
             if not self._base:
-                self.discover()
+                self.find_codebase()
             base = self._base
         try:
             return self._asked(question.at(base), read, tallies, policy or self._policy)
@@ -194,7 +205,7 @@ class ConnectWise:
             # The night of an upgrade moves the codebase: a 404 never means "empty".
             with self._lock:
                 if self._base == base and time.monotonic() - self._base_at > _REDISCOVER:
-                    self.discover()
+                    self.find_codebase()
                 moved = self._base
             if moved == base:
                 raise
@@ -202,9 +213,9 @@ class ConnectWise:
 
     def _asked(
         self,
-        question: Question,
+        question: Request,
         read: Callable[[bytes], T],
-        tallies: tuple[Tally, ...],
+        tallies: tuple[RequestCounts, ...],
         policy: Policy,
     ) -> T:
         """What `read` makes of the answer."""
@@ -223,7 +234,7 @@ class ConnectWise:
 
         self._breaker.check()
         try:
-            answer = retried(policy, once, count_retry, self._retry_budget)
+            answer = call_with_retries(policy, once, count_retry, self._retry_budget)
         except (SourceBroken, SourceDown):
             self._breaker.failed()
             raise
@@ -233,7 +244,9 @@ class ConnectWise:
         self._breaker.answered()
         return answer
 
-    def _patiently(self, question: Question, tallies: tuple[Tally, ...], patience: float) -> bytes:
+    def _patiently(
+        self, question: Request, tallies: tuple[RequestCounts, ...], patience: float
+    ) -> bytes:
         """The body, after however many pauses ConnectWise asks for."""
         while True:
             try:
@@ -248,21 +261,21 @@ class ConnectWise:
                 for tally in tallies:
                     tally.add(retries=1)
 
-    def _send(self, question: Question, tallies: tuple[Tally, ...]) -> bytes:
+    def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
         with self._pace.slot():
-            waited = self._gate.enter()
+            waited = self._gate.wait_for_turn()
             for tally in tallies:
                 tally.add(requests=1, throttled_seconds=waited)
             started = time.monotonic()
             response, raw = self._exchanged(question)
             took = time.monotonic() - started
         self._now = http_date(response.headers.get("date", "")) or self._now
-        body = opened(raw, response.headers, question)
-        check(response.status_code, response.headers, body, str(question))
+        body = connection_errors(raw, response.headers, question)
+        raise_for_status(response.status_code, response.headers, body, str(question))
         self._pace.answered(took, (question.list, len(raw).bit_length()))
         return body
 
-    def _exchanged(self, question: Question) -> tuple[httpx.Response, bytes]:
+    def _exchanged(self, question: Request) -> tuple[httpx.Response, bytes]:
         headers = dict(question.headers)
         if question.body is not None:
             headers["Content-Type"] = "application/json"
@@ -280,7 +293,7 @@ class ConnectWise:
         except httpx.TransportError as error:
             if fault := certificate_fault(error):
                 raise SourceDenied(f"{question}: {fault}") from error
-            raise SourceDown(f"{question}: {why(error)}") from error
+            raise SourceDown(f"{question}: {explain_transport_error(error)}") from error
 
 
 def _count(body: bytes) -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import RequestGrant
 
 
-class Gate:
+class RateLimiter:
     """Lets requests through one by one, no faster than the tenant's budget allows.
 
     `grant` asks for leave on behalf of all processes of the tenant; `announce` tells them of a
@@ -30,7 +30,7 @@ class Gate:
         self._left = 0
         self._open_at = 0.0
 
-    def enter(self) -> float:
+    def wait_for_turn(self) -> float:
         """Returns when a request may be sent: the seconds it had to wait."""
         started = time.monotonic()
         with self._lock:

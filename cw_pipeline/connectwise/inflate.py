@@ -9,7 +9,7 @@ _GZIP = b"\x1f\x8b"
 _LEAST, _MOST = 16 << 10, 64 << 20  # bytes
 
 
-def inflated(sent: bytes) -> bytes:
+def inflate_body(sent: bytes) -> bytes:
     """What is in it. By hand: httpx inflates piece by piece at four times the cost.
 
     Raises ValueError if it does not inflate.

@@ -14,7 +14,7 @@ _SLOW = 3.0  # times the best time of its like: more in flight only queue up beh
 _CALM = 5.0  # seconds after backing off before the limit may fall again: one storm is one reason
 
 
-class Pace:
+class ConcurrencyLimit:
     """A limit on requests in flight, between 1 and `most`, that finds its own level.
 
     Each answered request raises it by a fraction; a 429 halves it, and times that say the server

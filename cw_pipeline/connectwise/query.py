@@ -43,13 +43,13 @@ class Query:
     order: str = ""
     search: bool = False
 
-    def after(self, cursor: int | None) -> Query:
+    def next_page(self, cursor: int | None) -> Query:
         """The question for the page behind `cursor`."""
         if self.paging is Paging.OFFSET:
             return replace(self, page=self.page + 1)
         return replace(self, cursor=self.cursor if cursor is None else cursor)
 
-    def within(self, window: Window, *, closed: bool = False) -> Query:
+    def changed_in(self, window: Window, *, closed: bool = False) -> Query:
         """This question about a window only.
 
         `>=`, because stamps are whole seconds and many records share one. No upper bound unless
@@ -57,16 +57,16 @@ class Query:
         """
         conditions = list(self.conditions)
         if window.since is not None:
-            conditions.append(f"lastUpdated >= {instant(window.since)}")
+            conditions.append(f"lastUpdated >= {format_timestamp(window.since)}")
         if closed:
-            conditions.append(f"lastUpdated < {instant(window.until)}")
+            conditions.append(f"lastUpdated < {format_timestamp(window.until)}")
         return replace(self, conditions=tuple(conditions))
 
-    def among(self, ids: IdRange) -> Query:
+    def in_range(self, ids: IdRange) -> Query:
         """This question about a range of ids only, from its cursor on."""
         return replace(self, cursor=ids.cursor, upto=ids.upto)
 
-    def about(self, ids: Sequence[int], *, search: bool = False) -> Iterator[Query]:
+    def for_ids(self, ids: Sequence[int], *, search: bool = False) -> Iterator[Query]:
         """Questions about just these ids, ascending, each short enough for a URL.
 
         `search`: the list takes long conditions in the body of a POST to `/search`, so a page's
@@ -125,7 +125,7 @@ def _fitting(ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
-def address(path: str, parents: Sequence[int] = ()) -> str:
+def path_for(path: str, parents: Sequence[int] = ()) -> str:
     """A list's path with its parents' ids, outermost first, in the places for them.
 
     Where only the innermost is asked for, the others are left out. Raises ValueError for too few.
@@ -135,6 +135,6 @@ def address(path: str, parents: Sequence[int] = ()) -> str:
     return first + "".join(f"{own}{step}" for own, step in zip(inner, rest, strict=True))
 
 
-def instant(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A date-time as conditions take it: UTC, whole seconds, in square brackets."""
     return moment.astimezone(UTC).strftime("[%Y-%m-%dT%H:%M:%SZ]")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import httpx
 from typing_extensions import override
 
-from cw_pipeline.connectwise.inflate import inflated
+from cw_pipeline.connectwise.inflate import inflate_body
 from cw_pipeline.connectwise.tls import handshake_fault
 from cw_pipeline.errors import SourceBroken
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Request:
     """One request, as it will be sent.
 
     As text it is what people read: without host and codebase, and not percent-encoded.
@@ -33,7 +33,7 @@ class Question:
     anonymous: bool = False
 
     @classmethod
-    def of(cls, query: Query) -> Question:
+    def of(cls, query: Query) -> Request:
         """The request for what the query asks."""
         return cls(query.url(), query.headers(), query.body())
 
@@ -47,7 +47,7 @@ class Question:
         """GET, or POST when there is a body."""
         return "GET" if self.body is None else "POST"
 
-    def at(self, base: str) -> Question:
+    def at(self, base: str) -> Request:
         """This request below a base URL."""
         return replace(self, url=f"{base}{self.url}")
 
@@ -56,17 +56,17 @@ class Question:
         return f"{self.method} {unquote(self.url.split('/apis/3.0', 1)[-1])}"
 
 
-def opened(raw: bytes, headers: Mapping[str, str], question: Question) -> bytes:
+def connection_errors(raw: bytes, headers: Mapping[str, str], question: Request) -> bytes:
     """What is in the body. Raises SourceBroken if it does not inflate."""
     if not raw or headers.get("content-encoding", "identity") == "identity":
         return raw
     try:
-        return inflated(raw)
+        return inflate_body(raw)
     except ValueError as error:
         raise SourceBroken(f"{question}: {error}", 200) from error
 
 
-def why(error: httpx.TransportError) -> str:
+def explain_transport_error(error: httpx.TransportError) -> str:
     """What went wrong on the way, and what to look at."""
     if fault := handshake_fault(error):
         return fault

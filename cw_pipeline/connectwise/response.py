@@ -39,7 +39,7 @@ VERSION_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_ACCEPTABLE, 415)
 """How a server may answer a version in the Accept header that it does not have."""
 
 
-def check(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> None:
+def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> None:
     """Returns if the answer is a good one. Raises the error that says what to do next."""
     if status == HTTPStatus.OK:
         if "json" not in headers.get("content-type", "json").lower():

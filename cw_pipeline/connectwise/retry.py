@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 BACKGROUND = Policy(attempts=8, wait_initial=0.5, wait_max=60, patience=900)
 INTERACTIVE = Policy(attempts=3, wait_initial=0.1, wait_max=5, patience=30)
-BRIEF = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900)  # finding what is poisoned
+PROBING = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900)  # finding what is poisoned
 
 
 class RetryBudget:
@@ -62,7 +62,7 @@ class RetryBudget:
             return True
 
 
-def retried(
+def call_with_retries(
     policy: Policy, ask: Callable[[], T], on_retry: Callable[[], None], budget: RetryBudget
 ) -> T:
     """What `ask` returns, asked again after errors that pass by themselves.

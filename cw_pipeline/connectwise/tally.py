@@ -7,7 +7,7 @@ from threading import Lock
 
 
 @dataclass(slots=True)
-class Tally:
+class RequestCounts:
     """What asking has cost so far. Safe to share between threads."""
 
     requests: int = 0

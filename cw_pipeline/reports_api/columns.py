@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from cw_pipeline.connectwise import Paging, Query, Tally
+from cw_pipeline.connectwise import Paging, Query, RequestCounts
 from cw_pipeline.errors import SourceDenied, SourceError
 from cw_pipeline.model import ReportColumn, ReportDrift
 from cw_pipeline.reports_api.answers import report_columns, report_names
@@ -41,7 +41,7 @@ class ReportSnapshot:
     drift: list[ReportDrift] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     withheld: list[str] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    tally: RequestCounts = field(default_factory=RequestCounts)
 
 
 def snapshot_reports(engine: Engine) -> ReportSnapshot:
@@ -98,7 +98,7 @@ def removed(
     ]
 
 
-def _names(engine: Engine, tally: Tally) -> list[str]:
+def _names(engine: Engine, tally: RequestCounts) -> list[str]:
     """The reports' names. A list that does not page says the same again, which is its end."""
     query = Query(_LIST, paging=Paging.OFFSET)
     names: dict[str, None] = {}
@@ -107,7 +107,7 @@ def _names(engine: Engine, tally: Tally) -> list[str]:
         if names.keys() >= set(page):
             return list(names)
         names.update(dict.fromkeys(page))
-        query = query.after(None)
+        query = query.next_page(None)
 
 
 def _columns(engine: Engine, names: Sequence[str], found: ReportSnapshot) -> list[ReportColumn]:

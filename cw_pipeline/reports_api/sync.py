@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from cw_pipeline.connectwise import Paging, Query, Tally, instant
+from cw_pipeline.connectwise import Paging, Query, RequestCounts, format_timestamp
 from cw_pipeline.errors import (
     PipelineError,
     SourceBroken,
@@ -75,7 +75,7 @@ def sync_report(engine: Engine, name: str, *, full: bool = False) -> SyncResult:
 
 
 def _accounted(engine: Engine, hold: Hold, name: str, report: SyncResult) -> None:
-    tally = Tally()
+    tally = RequestCounts()
     status, why = "failed", "interrupted"
     try:
         with report_table(engine.warehouse, name, hold.run_id) as table:
@@ -99,7 +99,7 @@ class _Pass:
     table: ReportTable
     name: str
     report: SyncResult
-    tally: Tally
+    tally: RequestCounts
 
     def run(self) -> None:
         """Reads and merges."""
@@ -204,13 +204,15 @@ class _Pass:
         before: list[list[Any]] = []
         while (page := self._rows(entity, query)) and page != before:
             yield page
-            before, query = page, query.after(None)
+            before, query = page, query.next_page(None)
 
     def _query(self, entity: Entity, since: datetime | None) -> Query:
         query = Query(self._path, page_size=self.engine.limits.page_size, paging=Paging.OFFSET)
         if since is None:
             return query
-        return replace(query, conditions=(f"{_declared(entity)[_UPDATED]} >= {instant(since)}",))
+        return replace(
+            query, conditions=(f"{_declared(entity)[_UPDATED]} >= {format_timestamp(since)}",)
+        )
 
     def _rows(self, entity: Entity, query: Query) -> list[list[Any]]:
         page = self._ask(query)

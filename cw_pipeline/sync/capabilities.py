@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.connectwise import INTERACTIVE, ConnectWise, Paging, Query, address
+from cw_pipeline.connectwise import INTERACTIVE, ConnectWise, Paging, Query, path_for
 from cw_pipeline.errors import (
     SourceDenied,
     SourceError,
@@ -169,7 +169,7 @@ class Prober:
         if not stamps:
             return None
         since = max(stamps) + timedelta(seconds=1)  # leaves the sample itself out
-        asked = _first(entity, ()).within(Window(since, since))
+        asked = _first(entity, ()).changed_in(Window(since, since))
         try:
             batch = self._ask(entity, asked, ())
         except SourceRefused:
@@ -178,7 +178,7 @@ class Prober:
 
     def _count(self, entity: Entity, parents: tuple[int, ...], found: Finding) -> None:
         try:
-            found.records = self.source.count(address(entity.path, parents), "")
+            found.records = self.source.count(path_for(entity.path, parents), "")
             found.count = True
         except SourceError as error:
             found.count = False
@@ -186,7 +186,7 @@ class Prober:
 
     def _goes_forward(self, entity: Entity, parents: tuple[int, ...], sample: Batch) -> bool:
         """Whether `pageId` is obeyed: only higher ids come back."""
-        behind = self._ask(entity, _first(entity, parents).after(sample.ids[0]), parents)
+        behind = self._ask(entity, _first(entity, parents).next_page(sample.ids[0]), parents)
         return all(own > sample.ids[0] for own in behind.ids)
 
     def _has_address(self, entity: Entity, parents: tuple[int, ...], sample: Batch) -> bool:
@@ -195,7 +195,7 @@ class Prober:
 
         try:
             self.source.get(
-                f"{address(entity.path, parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE
+                f"{path_for(entity.path, parents)}/{sample.ids[0]}", nothing, policy=INTERACTIVE
             )
         except (SourceMissing, SourceRefused):
             return False
@@ -219,4 +219,4 @@ def right(entity: Entity) -> str:
 
 def _first(entity: Entity, parents: tuple[int, ...]) -> Query:
     paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
-    return Query(address(entity.path, parents), page_size=_SAMPLE, paging=paging)
+    return Query(path_for(entity.path, parents), page_size=_SAMPLE, paging=paging)

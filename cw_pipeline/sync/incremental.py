@@ -46,7 +46,9 @@ class WindowPass:
 
     def backfill(self, window: Window, *, closed: bool) -> None:
         """Reads a window again. Never touches the watermark; the merge makes it harmless."""
-        for batch in self.work.reader.walk(self.work.reader.query().within(window, closed=closed)):
+        for batch in self.work.reader.walk(
+            self.work.reader.query().changed_in(window, closed=closed)
+        ):
             self.work.load(batch)
 
     def _run(self, checkpoint: Checkpoint) -> None:
@@ -97,7 +99,7 @@ class WindowPass:
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
         work, size = self.work, self.work.limits.page_size
-        batch = work.reader.first(work.reader.query().among(checkpoint.tail))
+        batch = work.reader.first(work.reader.query().in_range(checkpoint.tail))
         if batch.cursor is None:
             return []  # an empty page: the list ends here
         tail = checkpoint.tail.advanced_to(batch.cursor)
@@ -115,7 +117,7 @@ class WindowPass:
 
     def _read_range(self, ids: IdRange, window: Window, among: Ranges, *, alone: bool) -> None:
         reader = self.work.reader
-        walk = reader.walk(reader.query().within(window).among(ids))
+        walk = reader.walk(reader.query().changed_in(window).in_range(ids))
         reached: IdRange | None = ids
         while reached is not None:
             ids = reached

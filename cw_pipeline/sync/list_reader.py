@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cw_pipeline.connectwise import BRIEF, Paging, Query, Tally, address
+from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_for
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
 from cw_pipeline.sync.poison import is_timeout, isolate
 from cw_pipeline.transform import id_of
@@ -44,7 +44,7 @@ class Reader:
         self.sift = Sift(entity, known)
         self._good = 0
         self._suspects: dict[int, int] = {}
-        self.tally = Tally()
+        self.tally = RequestCounts()
         self.pages = 0
         self.page_size = engine.limits.page_size
         self.timed_out = False
@@ -55,7 +55,7 @@ class Reader:
 
         `parents` are the ids that the path names, outermost first.
         """
-        path = address(self._entity.path, parents)
+        path = path_for(self._entity.path, parents)
         return Query(path, page_size=self.page_size, paging=self.paging)
 
     def walk(self, query: Query, parent_id: int | None = None) -> Walk:
@@ -101,16 +101,18 @@ class Reader:
 
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
-        body = self._engine.source.ask(query, _sound, self.tally, policy=BRIEF)
+        body = self._engine.source.ask(query, _sound, self.tally, policy=PROBING)
         return self._typed(body, query, parent_id, start)
 
     def ids(self, query: Query) -> list[int]:
         """The ids of one page, asked for with little patience."""
-        return self._engine.source.ask(replace(query, fields="id"), id_of, self.tally, policy=BRIEF)
+        return self._engine.source.ask(
+            replace(query, fields="id"), id_of, self.tally, policy=PROBING
+        )
 
     def answers(self) -> bool:
         """Whether the API answers at all."""
-        return self._engine.source.answers(self.tally)
+        return self._engine.source.is_reachable(self.tally)
 
     def count(self) -> int:
         """How many records the list says it has."""
@@ -145,7 +147,7 @@ class Reader:
                 if found.issuperset(some):
                     break
                 found.update(some)
-                asked = asked.after(max(some))
+                asked = asked.next_page(max(some))
         return found
 
     def records(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
@@ -155,7 +157,7 @@ class Reader:
             yield from self.walk(query, parent_id)
 
     def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
-        return self.query(parents).about(ids, search=self._entity.search and not parents)
+        return self.query(parents).for_ids(ids, search=self._entity.search and not parents)
 
     def typed(self, body: bytes, parent_id: int | None) -> Batch:
         """The batch of a body that was kept: what is private in it is hidden already."""
@@ -171,7 +173,7 @@ class Reader:
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
         self._engine.check()
-        policy = BRIEF if suspect else None
+        policy = PROBING if suspect else None
         ask = self._engine.source.ask
         return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
@@ -235,7 +237,7 @@ class Walk:
                 return None  # it does not page at all: this is the first page once more
             self._before = list(batch.hashes)
         self._start += batch.read
-        self._query = query.after(batch.cursor)
+        self._query = query.next_page(batch.cursor)
         if query.paging is not Paging.OFFSET:  # another size would shift the offsets
             self._query = replace(self._query, page_size=self._reader.page_size)
         return batch

@@ -15,7 +15,7 @@ import stamina
 
 from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.connectwise import Gate, Policy
+from cw_pipeline.connectwise import Policy, RateLimiter
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.context import Engine
 from cw_pipeline.sync.entity_sync import Plan, sync_all
@@ -36,7 +36,7 @@ def connected(settings: Settings) -> Iterator[Engine]:
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
     ):
         budget = store.budget(settings.requests_per_minute)
-        gate = Gate(budget.grant, budget.announce)
+        gate = RateLimiter(budget.grant, budget.announce)
         with pipeline.source(settings, gate, HASTY) as source:
             yield Engine(source, store, pipeline.limits(settings), fetchers)
 

@@ -72,7 +72,13 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "strict > instead of >=",
-        (("connectwise/query.py", '"lastUpdated >= {instant', '"lastUpdated > {instant'),),
+        (
+            (
+                "connectwise/query.py",
+                '"lastUpdated >= {format_timestamp',
+                '"lastUpdated > {format_timestamp',
+            ),
+        ),
         (WINDOW,),
     ),
     Mutant(

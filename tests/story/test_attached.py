@@ -9,7 +9,7 @@ import pytest
 
 from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG, select
-from cw_pipeline.connectwise import address
+from cw_pipeline.connectwise import path_for
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.sync.entity_sync import Plan, sync_all
 
@@ -89,7 +89,7 @@ def test_nothing_but_their_names_chooses_them() -> None:
     assert not any(e.name in CATALOG.attached for e in select("all,service/*,core"))
     assert [e.name for e in select("service_tickets_audit_trail")] == [TRAIL]
     addition = CATALOG["finance/agreements/additions/auditTrail"]
-    assert address(addition.path, [3, 4]) == "/system/audittrail?type=AgreementAddition&id=4"
+    assert path_for(addition.path, [3, 4]) == "/system/audittrail?type=AgreementAddition&id=4"
 
 
 def test_an_unknown_kind_of_record_is_refused_with_those_there_are(story: Story) -> None:

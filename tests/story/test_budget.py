@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cw_pipeline import pipeline
-from cw_pipeline.connectwise import ConnectWise, Gate
+from cw_pipeline.connectwise import ConnectWise, RateLimiter
 from cw_pipeline.simulator import Fault
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def asking(
 ) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
     budget = store.budget(settings.requests_per_minute, yielding=yielding)
-    with pipeline.source(settings, Gate(budget.grant, budget.announce)) as source:
+    with pipeline.source(settings, RateLimiter(budget.grant, budget.announce)) as source:
         yield source
 
 

@@ -57,7 +57,7 @@ def company(simulator: Simulator, ca_file: Path | None) -> str:
     known = Credentials("demo", "public", "private", CLIENT_ID)
     site = Site.of(simulator.url)
     with ConnectWise(site, known, ca_file=trusted, policy=INTERACTIVE) as source:
-        return str(source.discover()["CompanyID"])
+        return str(source.find_codebase()["CompanyID"])
 
 
 @pytest.mark.parametrize("file", ["ca.pem", "ca.der", "here.pem"])

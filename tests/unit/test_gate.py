@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from cw_pipeline.connectwise import Gate
+from cw_pipeline.connectwise import RateLimiter
 from cw_pipeline.model import RequestGrant
 
 
 def test_without_a_budget_nothing_waits() -> None:
-    assert Gate().enter() < 0.1
+    assert RateLimiter().wait_for_turn() < 0.1
 
 
 def test_a_pause_holds_every_thread_and_is_announced() -> None:
     told: list[float] = []
-    gate = Gate(announce=told.append)
+    gate = RateLimiter(announce=told.append)
     gate.pause(0.2)
     started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        waits = list(pool.map(lambda _: gate.enter(), range(4)))
+        waits = list(pool.map(lambda _: gate.wait_for_turn(), range(4)))
     assert time.monotonic() - started >= 0.19
     assert min(waits) > 0.1
     assert told == [0.2]
@@ -32,9 +32,9 @@ def test_a_grant_is_used_up_before_the_next_is_asked_for() -> None:
         grants.append(RequestGrant(3, 0.0))
         return grants[-1]
 
-    gate = Gate(grant)
+    gate = RateLimiter(grant)
     for _ in range(7):
-        gate.enter()
+        gate.wait_for_turn()
     assert len(grants) == 3
 
 
@@ -45,13 +45,13 @@ def test_leave_that_was_granted_before_a_pause_is_void_after_it() -> None:
         asked.append(1)
         return RequestGrant(100, 0.0)
 
-    gate = Gate(grant)
-    gate.enter()
+    gate = RateLimiter(grant)
+    gate.wait_for_turn()
     gate.pause(0.0)
-    gate.enter()
+    gate.wait_for_turn()
     assert len(asked) == 2
 
 
 def test_a_grant_says_when_its_first_request_may_go() -> None:
-    gate = Gate(lambda: RequestGrant(2, 0.15))
-    assert gate.enter() >= 0.14
+    gate = RateLimiter(lambda: RequestGrant(2, 0.15))
+    assert gate.wait_for_turn() >= 0.14

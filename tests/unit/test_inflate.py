@@ -9,27 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.connectwise.inflate import inflated
+from cw_pipeline.connectwise.inflate import inflate_body
 
 
 @given(st.binary(max_size=5000))
 def test_it_opens_as_what_was_sent_however_it_was_packed(said: bytes) -> None:
-    assert inflated(gzip.compress(said)) == said
-    assert inflated(zlib.compress(said)) == said
+    assert inflate_body(gzip.compress(said)) == said
+    assert inflate_body(zlib.compress(said)) == said
 
 
 def test_a_large_one_opens_whole() -> None:
     said = b"[" + b'{"id": 1},' * 600_000 + b"]"
-    assert inflated(gzip.compress(said)) == said
+    assert inflate_body(gzip.compress(said)) == said
 
 
 @given(st.binary(min_size=1, max_size=500), st.integers(1, 8))
 def test_one_that_was_cut_off_does_not_open(said: bytes, missing: int) -> None:
     with pytest.raises(ValueError, match="does not inflate"):
-        inflated(gzip.compress(said)[:-missing])
+        inflate_body(gzip.compress(said)[:-missing])
 
 
 def test_one_that_lies_about_its_size_does_not_open_nor_fill_the_memory() -> None:
     sent = gzip.compress(b"[]")[:-4] + b"\xff\xff\xff\xff"
     with pytest.raises(ValueError, match="does not inflate"):
-        inflated(sent)
+        inflate_body(sent)

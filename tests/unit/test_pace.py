@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from cw_pipeline.connectwise.pace import Pace
+from cw_pipeline.connectwise.pace import ConcurrencyLimit
 
 PAGE, COUNT = ("/service/tickets", 20), ("/service/tickets/count", 4)
 
 
-def answered(pace: Pace, times: int, seconds: float = 0.6, like: tuple[str, int] = PAGE) -> None:
+def answered(
+    pace: ConcurrencyLimit, times: int, seconds: float = 0.6, like: tuple[str, int] = PAGE
+) -> None:
     for _ in range(times):
         pace.answered(seconds, like)
 
 
 def test_it_grows_up_to_the_limit_and_not_beyond() -> None:
-    pace = Pace(8)
+    pace = ConcurrencyLimit(8)
     assert pace.limit == 4
     answered(pace, 100)
     assert pace.limit == 8
 
 
 def test_a_quick_answer_of_another_kind_is_no_measure_for_a_page() -> None:
-    pace = Pace(8)
+    pace = ConcurrencyLimit(8)
     answered(pace, 3, 0.002, COUNT)
     answered(pace, 30)
     assert pace.limit == 8
 
 
 def test_pages_that_only_queue_up_lower_it_to_half_at_most() -> None:
-    pace = Pace(8)
+    pace = ConcurrencyLimit(8)
     answered(pace, 100)
     answered(pace, 1, 6.0)
     assert pace.limit == 7
@@ -39,7 +41,7 @@ def test_pages_that_only_queue_up_lower_it_to_half_at_most() -> None:
 
 @pytest.mark.parametrize(("most", "then"), [(8, 4), (1, 1)])
 def test_a_refusal_halves_it_once_a_storm(most: int, then: int) -> None:
-    pace = Pace(most)
+    pace = ConcurrencyLimit(most)
     answered(pace, 100)
     for _ in range(5):
         pace.refused()

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.connectwise import Paging, Query, instant
+from cw_pipeline.connectwise import Paging, Query, format_timestamp
 from cw_pipeline.model import IdRange, Window
 
 SINCE = datetime(2025, 3, 1, 12, 30, 15, 999999, tzinfo=UTC)
@@ -20,35 +20,35 @@ def asked(query: Query) -> dict[str, str]:
 
 
 def test_a_live_pass_asks_from_the_second_on_and_has_no_upper_bound() -> None:
-    conditions = asked(Query("/x").within(Window(SINCE, UNTIL)))["conditions"]
+    conditions = asked(Query("/x").changed_in(Window(SINCE, UNTIL)))["conditions"]
     assert conditions == "lastUpdated >= [2025-03-01T12:30:15Z]"
 
 
 def test_a_backfill_is_closed_above() -> None:
-    conditions = asked(Query("/x").within(Window(SINCE, UNTIL), closed=True))["conditions"]
+    conditions = asked(Query("/x").changed_in(Window(SINCE, UNTIL), closed=True))["conditions"]
     assert conditions.endswith("lastUpdated < [2025-03-02T12:30:15Z]")
 
 
 def test_a_first_load_has_no_condition() -> None:
-    assert "conditions" not in asked(Query("/x").within(Window(None, UNTIL)))
+    assert "conditions" not in asked(Query("/x").changed_in(Window(None, UNTIL)))
 
 
 def test_forward_only_never_sends_a_page_number_or_an_order() -> None:
     query = Query("/x", cursor=5)
     assert query.headers() == {"pagination-type": "forward-only"}
     assert asked(query) == {"pageSize": "1000", "pageId": "5"}
-    assert asked(query.after(9))["pageId"] == "9"
+    assert asked(query.next_page(9))["pageId"] == "9"
 
 
 def test_keyset_asks_behind_the_cursor_in_id_order() -> None:
-    query = Query("/x", paging=Paging.KEYSET).among(IdRange(0, 90, 20))
+    query = Query("/x", paging=Paging.KEYSET).in_range(IdRange(0, 90, 20))
     assert query.headers() == {}
     assert asked(query)["orderBy"] == "id asc"
     assert sorted(asked(query)["conditions"].split(" and ")) == ["id <= 90", "id > 20"]
 
 
 def test_a_space_is_never_a_plus_sign() -> None:
-    url = Query("/x").within(Window(SINCE, UNTIL)).url()
+    url = Query("/x").changed_in(Window(SINCE, UNTIL)).url()
     assert "+" not in url
     assert "%20" in url
 
@@ -57,14 +57,16 @@ def test_a_space_is_never_a_plus_sign() -> None:
 def test_an_instant_is_asked_in_utc_and_never_later_than_it_is(moment: datetime) -> None:
     if not 1900 < moment.year < 2900:
         return
-    asked_for = datetime.strptime(instant(moment), "[%Y-%m-%dT%H:%M:%SZ]").replace(tzinfo=UTC)
+    asked_for = datetime.strptime(format_timestamp(moment), "[%Y-%m-%dT%H:%M:%SZ]").replace(
+        tzinfo=UTC
+    )
     assert timedelta(0) <= moment - asked_for < timedelta(seconds=1)
 
 
 @given(st.sets(st.integers(1, 2**63 - 1), min_size=1, max_size=400), st.booleans())
 def test_questions_about_ids_name_each_once_and_fit_into_a_url(ids: set[int], search: bool) -> None:  # noqa: FBT001
     named: list[int] = []
-    for query in Query("/service/tickets", fields="id").about(list(ids), search=search):
+    for query in Query("/service/tickets", fields="id").for_ids(list(ids), search=search):
         assert len(query.url()) < 1900
         text = (query.body() or b"").decode() or asked(query)["conditions"]
         named += map(int, text.split("(")[1].split(")")[0].split(","))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.connectwise.response import check, http_date, retry_after
+from cw_pipeline.connectwise.response import http_date, raise_for_status, retry_after
 from cw_pipeline.errors import (
     SourceBroken,
     SourceBusy,
@@ -34,7 +34,7 @@ JSON = {"content-type": "application/json"}
 )  # fmt: skip
 def test_each_status_has_one_meaning(status: int, meaning: type[SourceError]) -> None:
     with pytest.raises(SourceError) as caught:
-        check(status, JSON, b'{"code": "X", "message": "said so"}', "GET /x")
+        raise_for_status(status, JSON, b'{"code": "X", "message": "said so"}', "GET /x")
     assert type(caught.value) is meaning
     assert caught.value.status == status
     assert "GET /x" in str(caught.value)
@@ -42,13 +42,15 @@ def test_each_status_has_one_meaning(status: int, meaning: type[SourceError]) ->
 
 
 def test_a_good_answer_passes() -> None:
-    check(200, {"content-type": "application/json; charset=utf-8"}, b"[]", "GET /x")
-    check(200, {"content-type": "application/vnd.connectwise.com+json"}, b"[]", "GET /x")
+    raise_for_status(200, {"content-type": "application/json; charset=utf-8"}, b"[]", "GET /x")
+    raise_for_status(200, {"content-type": "application/vnd.connectwise.com+json"}, b"[]", "GET /x")
 
 
 def test_html_in_place_of_json_is_broken_whatever_the_status_says() -> None:
     with pytest.raises(SourceBroken):
-        check(200, {"content-type": "text/html"}, b"<html>Please sign in</html>", "GET /x")
+        raise_for_status(
+            200, {"content-type": "text/html"}, b"<html>Please sign in</html>", "GET /x"
+        )
 
 
 @given(
@@ -61,7 +63,7 @@ def test_no_body_and_no_header_is_so_odd_that_the_meaning_is_lost(
     status: int, body: bytes, headers: dict[str, str]
 ) -> None:
     with pytest.raises(SourceError):
-        check(status, headers, body, "GET /x")
+        raise_for_status(status, headers, body, "GET /x")
 
 
 @pytest.mark.parametrize(("said", "seconds"), [("30", 30.0), ("0", 0.0), ("1.5", 1.5), ("", None)])
