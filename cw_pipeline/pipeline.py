@@ -27,7 +27,7 @@ from cw_pipeline.connectwise import (
 from cw_pipeline.errors import ConfigError, WarehouseLocked
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
 from cw_pipeline.sync.context import Engine, Limits
-from cw_pipeline.transform.mask import Privacy
+from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Warehouse, migrate, status
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import claim
@@ -65,10 +65,10 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def privacy(settings: Settings) -> Privacy | None:
+def privacy(settings: Settings) -> MaskingRules | None:
     """What CW_HASH_COLUMNS and CW_DROP_COLUMNS hide, if anything. Raises ConfigError."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else None
-    return Privacy.of(settings.hash_columns, settings.drop_columns, key)
+    return MaskingRules.of(settings.hash_columns, settings.drop_columns, key)
 
 
 def reports(settings: Settings) -> list[str]:

@@ -19,7 +19,7 @@ from cw_pipeline.reporting.script import reporting_schema, scripts
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
-    from cw_pipeline.transform.mask import Privacy
+    from cw_pipeline.transform.mask import MaskingRules
 
 OWNER = "team:connectwise"
 KINDS = {"connectwise", "postgres"}
@@ -76,7 +76,7 @@ def asset_spec(
     )
 
 
-def column_schema(entity: Entity, privacy: Privacy | None = None) -> dg.TableSchema:
+def column_schema(entity: Entity, privacy: MaskingRules | None = None) -> dg.TableSchema:
     """The table's columns; keys, and what is hashed or dropped, are tagged so."""
     stamps = [Column(name, (), Kind.TIMESTAMPTZ) for name in ("_synced_at", "_deleted_at")]
     hidden = _hidden(entity, privacy)
@@ -121,14 +121,14 @@ def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
     return told
 
 
-def _privacy(settings: Settings) -> Privacy | None:
+def _privacy(settings: Settings) -> MaskingRules | None:
     try:
         return pipeline.privacy(settings)
     except ConfigError:
         return None  # the run says what is wrong with it
 
 
-def _hidden(entity: Entity, privacy: Privacy | None) -> dict[tuple[str, str], str]:
+def _hidden(entity: Entity, privacy: MaskingRules | None) -> dict[tuple[str, str], str]:
     try:
         return dict(privacy.columns(entity)) if privacy else {}
     except ConfigError:

@@ -18,7 +18,7 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.model import Entity, SyncMode, Window
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 from cw_pipeline.warehouse import state
 
 if TYPE_CHECKING:
@@ -203,10 +203,10 @@ class Prober:
 
     def _ask(self, entity: Entity, asked: Query, parents: tuple[int, ...]) -> Batch:
         parent_id = parents[-1] if parents else None
-        normalizer = Normalizer(entity)
+        normalizer = PageReader(entity)
         return self.source.ask(
             asked,
-            lambda body: normalizer.batch(body, parent_id=parent_id),
+            lambda body: normalizer.read_page(body, parent_id=parent_id),
             policy=INTERACTIVE,
         )
 

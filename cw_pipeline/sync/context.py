@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cw_pipeline.connectwise import ConnectWise
-    from cw_pipeline.transform.mask import Privacy
+    from cw_pipeline.transform.mask import MaskingRules
     from cw_pipeline.warehouse import Warehouse
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Engine:
     limits: Limits
     fetchers: Executor
     dagster_run_id: str | None = None
-    privacy: Privacy | None = None
+    privacy: MaskingRules | None = None
     desk: Desk = field(default_factory=lambda: Desk(_DESK))
     stopping: Event = field(default_factory=Event)
 

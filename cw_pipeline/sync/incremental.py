@@ -56,7 +56,7 @@ class WindowPass:
         assert window is not None
         self.work.hold.save(checkpoint)
         if checkpoint.watermark is None:
-            self.work.reader.sift.known = None
+            self.work.reader.sift.stored_hashes = None
             self.work.hold.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)

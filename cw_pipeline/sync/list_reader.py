@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_for
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
 from cw_pipeline.sync.poison import is_timeout, isolate
-from cw_pipeline.transform import id_of
+from cw_pipeline.transform import decode_ids
 from cw_pipeline.transform.sift import Sift
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cw_pipeline.errors import SourceError
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.sync.context import Engine
-    from cw_pipeline.transform.sift import Known
+    from cw_pipeline.transform.sift import StoredHashes
 
 
 _EDGE = 100  # bytes; stripping all of a body would copy megabytes
@@ -37,10 +37,10 @@ class Reader:
     `known` tells what is stored; without it every record is typed.
     """
 
-    def __init__(self, engine: Engine, entity: Entity, known: Known | None = None) -> None:
+    def __init__(self, engine: Engine, entity: Entity, known: StoredHashes | None = None) -> None:
         self._engine = engine
         self._entity = entity
-        self._veil = engine.privacy.veil(entity) if engine.privacy else None
+        self._veil = engine.privacy.mask_of(entity) if engine.privacy else None
         self.sift = Sift(entity, known)
         self._good = 0
         self._suspects: dict[int, int] = {}
@@ -107,7 +107,7 @@ class Reader:
     def ids(self, query: Query) -> list[int]:
         """The ids of one page, asked for with little patience."""
         return self._engine.source.ask(
-            replace(query, fields="id"), id_of, self.tally, policy=PROBING
+            replace(query, fields="id"), decode_ids, self.tally, policy=PROBING
         )
 
     def answers(self) -> bool:
@@ -124,7 +124,7 @@ class Reader:
             self.query(), page_size=1, fields="id", order="id desc", paging=Paging.OFFSET
         )
         try:
-            ids = self._engine.source.ask(query, id_of, self.tally)
+            ids = self._engine.source.ask(query, decode_ids, self.tally)
         except (SourceRefused, SourceBroken):
             # No such order, or a last record that cannot be read; one piece works all the same.
             return None
@@ -143,7 +143,7 @@ class Reader:
         for query in self._about(ids, parents):
             asked = replace(query, fields="id")
             # To the empty page: a server's own page size must not make a record look deleted.
-            while some := self._engine.source.ask(asked, id_of, self.tally):
+            while some := self._engine.source.ask(asked, decode_ids, self.tally):
                 if found.issuperset(some):
                     break
                 found.update(some)
@@ -179,7 +179,7 @@ class Reader:
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
-            body = self._veil.body(body)
+            body = self._veil.mask_page(body)
         batch = self.sift.batch(body, parent_id, start)
         if not batch.rejects:
             return batch

@@ -1,4 +1,4 @@
 """Typing what was read: the body of a page in, a batch of rows out."""
 
-from cw_pipeline.transform.pages import Normalizer as Normalizer
-from cw_pipeline.transform.pages import id_of as id_of
+from cw_pipeline.transform.pages import PageReader as PageReader
+from cw_pipeline.transform.pages import decode_ids as decode_ids

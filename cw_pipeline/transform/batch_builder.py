@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from cw_pipeline.model import Row
-    from cw_pipeline.transform.compiled import Run
-    from cw_pipeline.transform.shapes import Shape
+    from cw_pipeline.transform.compiled import DecodedSpan
+    from cw_pipeline.transform.shapes import RecordDecoder
 
 _HALF = 2**63  # bigint is signed
 _HASHES = 2 * len(copy_format.NULL)  # the end of a row that is not hashed yet
-_PARENT = copy_format.before(1)  # what an array's row begins with
+_PARENT = copy_format.row_prefix_size(1)  # what an array's row begins with
 _NEXT = b"|"  # between the tables of a record
 
 
-def digest(data: bytes | bytearray | Raw, seed: int = 0) -> int:
+def hash_bytes(data: bytes | bytearray | Raw, seed: int = 0) -> int:
     """A hash that fits a bigint."""
     return xxh64_intdigest(data, seed) - _HALF
 
 
-class Page:
+class BatchBuilder:
     """The rows and rejects of one page, as they come in.
 
     `outside` is the parent's id, of a child; `start` the position of the first record.
@@ -40,7 +40,7 @@ class Page:
         self._has_id = entity.has_id
         self._outside = outside
         self._start = start
-        self._keys = copy_format.before(len(entity.key_from_context))
+        self._keys = copy_format.row_prefix_size(len(entity.key_from_context))
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
@@ -50,7 +50,11 @@ class Page:
         self.drift: list[SchemaDrift] = []
 
     def add(
-        self, shape: Shape, struct: Any, source: int | None, spill: dict[str, Any] | None = None
+        self,
+        shape: RecordDecoder,
+        struct: Any,
+        source: int | None,
+        spill: dict[str, Any] | None = None,
     ) -> bool:
         """Takes a record in, `source` being its hash as it came. False if it has no id."""
         keys = self.keys
@@ -68,13 +72,13 @@ class Page:
         """What the next record's row begins with: what it does not carry itself."""
         return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
 
-    def extend(self, run: Run) -> None:
+    def extend(self, run: DecodedSpan) -> None:
         """Takes a run of records in, whose rows are in `buffers` already."""
         for known, ends in zip(self._ends, run.ends, strict=True):
             before = known[-1] if known else 0
             known.extend(before + end for end in ends)
         self._ids += run.ids
-        self._stamps += run.stamps
+        self._stamps += run.last_updated
         self._hashes += run.hashes
 
     def batch(self) -> Batch:
@@ -113,9 +117,9 @@ class Page:
                 at = len(buffer)
                 pack_array(element, buffer)
                 hashed += buffer[at + _PARENT :]
-        row_hash = digest(hashed)
+        row_hash = hash_bytes(hashed)
         # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
-        own += copy_format.hashes(None if source is None else source ^ row_hash, row_hash)
+        own += copy_format.pack_hashes(None if source is None else source ^ row_hash, row_hash)
         self._hashes.append(row_hash)
         for buffer, ends in zip(self.buffers, self._ends, strict=True):
             ends.append(len(buffer))

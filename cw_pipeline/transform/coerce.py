@@ -16,7 +16,7 @@ import msgspec
 
 from cw_pipeline.model import Kind, SchemaDrift
 from cw_pipeline.transform.numbers import FARTHEST
-from cw_pipeline.transform.record_shape import Node, Path, is_link, learnable
+from cw_pipeline.transform.record_shape import Path, ShapeNode, is_learnable, is_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,23 +27,23 @@ _WIDTH = 20  # digits that no 64-bit number reaches
 
 
 @dataclass(slots=True)
-class Mended:
+class CoercedRecord:
     """What became of one record."""
 
     clean: dict[str, Any]
-    spill: dict[str, Any] = field(default_factory=dict)
+    unknown_values: dict[str, Any] = field(default_factory=dict)
     drift: list[SchemaDrift] = field(default_factory=list)
-    faults: list[tuple[Path, str]] = field(default_factory=list)
-    learned: bool = False
+    misfits: list[tuple[Path, str]] = field(default_factory=list)
+    fields_learned: bool = False
 
 
-class Unfit(ValueError):
+class DoesNotConvert(ValueError):
     """A value its column cannot hold."""
 
 
-def mend(record: dict[str, Any], node: Node) -> Mended:
+def coerce_record(record: dict[str, Any], node: ShapeNode) -> CoercedRecord:
     """Brings a record into the shape of `node`, learning the fields it does not know."""
-    mended = Mended({})
+    mended = CoercedRecord({})
     mended.clean = _object(record, node, (), mended)
     return mended
 
@@ -59,7 +59,9 @@ def strip(value: Any) -> Any:
     return value
 
 
-def _object(record: dict[str, Any], node: Node, path: Path, mended: Mended) -> dict[str, Any]:
+def _object(
+    record: dict[str, Any], node: ShapeNode, path: Path, mended: CoercedRecord
+) -> dict[str, Any]:
     clean: dict[str, Any] = {}
     for received_key, received in record.items():
         key = strip(received_key)
@@ -82,51 +84,57 @@ def _object(record: dict[str, Any], node: Node, path: Path, mended: Mended) -> d
     return clean
 
 
-def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: Mended) -> None:
+def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: CoercedRecord) -> None:
     try:
         held, whole = _CONVERT[kind](value)
     except (ValueError, InvalidOperation) as error:
-        mended.faults.append((path, str(error)))
+        mended.misfits.append((path, str(error)))
         return
     if held is not None:
         clean[path[-1]] = held
     if not whole:
-        _spill(mended.spill, path, value)
+        _spill(mended.unknown_values, path, value)
 
 
-def _nested(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
+def _nested(
+    clean: dict[str, Any], value: Any, node: ShapeNode, path: Path, mended: CoercedRecord
+) -> None:
     if isinstance(value, dict):
         clean[path[-1]] = _object(value, node, path, mended)
     else:
-        mended.faults.append((path, f"expected an object, got {_shown(value)}"))
+        mended.misfits.append((path, f"expected an object, got {_shown(value)}"))
 
 
-def _array(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
+def _array(
+    clean: dict[str, Any], value: Any, node: ShapeNode, path: Path, mended: CoercedRecord
+) -> None:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        mended.faults.append((path, f"expected an array of objects, got {_shown(value)}"))
+        mended.misfits.append((path, f"expected an array of objects, got {_shown(value)}"))
         return
-    before = len(mended.spill)
-    inner = Mended({})
+    before = len(mended.unknown_values)
+    inner = CoercedRecord({})
     clean[path[-1]] = [_object(item, node, path, inner) for item in value]
     mended.drift += inner.drift
-    mended.faults += inner.faults
-    mended.learned |= inner.learned
-    if inner.spill and len(mended.spill) == before:
+    mended.misfits += inner.misfits
+    mended.fields_learned |= inner.fields_learned
+    if inner.unknown_values and len(mended.unknown_values) == before:
         # Paths into arrays have no position; the array is kept whole beside its rows.
-        _spill(mended.spill, path, value)
+        _spill(mended.unknown_values, path, value)
 
 
-def _unknown(clean: dict[str, Any], value: Any, node: Node, path: Path, mended: Mended) -> None:
+def _unknown(
+    clean: dict[str, Any], value: Any, node: ShapeNode, path: Path, mended: CoercedRecord
+) -> None:
     key = path[-1]
     data = not is_link(path)
     if key not in node.learned and data:
         mended.drift.append(SchemaDrift(".".join(path), "unknown field", _shown(value)))
-    if key in node.learned or (len(node.learned) < _MOST_LEARNED and learnable(key)):
-        mended.learned |= key not in node.learned
+    if key in node.learned or (len(node.learned) < _MOST_LEARNED and is_learnable(key)):
+        mended.fields_learned |= key not in node.learned
         node.learned.add(key)
         clean[key] = value
     elif data:
-        _spill(mended.spill, path, value)
+        _spill(mended.unknown_values, path, value)
 
 
 def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:
@@ -148,29 +156,29 @@ def _bigint(value: Any) -> tuple[Any, bool]:
     ):
         value = int(value)  # never of 1e999999999, which would fill the memory
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Unfit(f"expected an integer, got {_shown(value)}")
+        raise DoesNotConvert(f"expected an integer, got {_shown(value)}")
     if value not in _INT64:
-        raise Unfit(f"{value} does not fit into 64 bits")
+        raise DoesNotConvert(f"{value} does not fit into 64 bits")
     return value, True
 
 
 def _numeric(value: Any) -> tuple[Any, bool]:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise Unfit(f"expected a number, got {_shown(value)}")
+        raise DoesNotConvert(f"expected a number, got {_shown(value)}")
     if value == "":
         return None, False
     try:
         made = Decimal(value)
     except InvalidOperation:
-        raise Unfit(f"expected a number, got {_shown(value)}") from None
+        raise DoesNotConvert(f"expected a number, got {_shown(value)}") from None
     if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
-        raise Unfit(f"expected a number that Postgres holds, got {_shown(value)}")
+        raise DoesNotConvert(f"expected a number that Postgres holds, got {_shown(value)}")
     return msgspec.Raw(str(value).encode()), True
 
 
 def _boolean(value: Any) -> tuple[Any, bool]:
     if not isinstance(value, bool):
-        raise Unfit(f"expected true or false, got {_shown(value)}")
+        raise DoesNotConvert(f"expected true or false, got {_shown(value)}")
     return value, True
 
 
@@ -178,11 +186,11 @@ def _instant(value: Any) -> tuple[Any, bool]:
     if value == "":
         return None, False
     if not isinstance(value, str):
-        raise Unfit(f"expected a date-time, got {_shown(value)}")
+        raise DoesNotConvert(f"expected a date-time, got {_shown(value)}")
     try:
         moment = _moment(value)
     except ValueError:
-        raise Unfit(f"expected a date-time, got {_shown(value)}") from None
+        raise DoesNotConvert(f"expected a date-time, got {_shown(value)}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC), True
 
 
@@ -211,7 +219,7 @@ def _text(value: Any) -> tuple[Any, bool]:
     if isinstance(value, int | Decimal):
         return str(value), True
     if not isinstance(value, str):
-        raise Unfit(f"expected text, got {_shown(value)}")
+        raise DoesNotConvert(f"expected text, got {_shown(value)}")
     return value, True
 
 

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
-from cw_pipeline.transform.compiled_build import library
-from cw_pipeline.transform.plan import Plan, plan
+from cw_pipeline.transform.compiled_build import load_library
+from cw_pipeline.transform.plan import ReaderLayout, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cw_pipeline.model import Entity
-    from cw_pipeline.transform.record_shape import Node
+    from cw_pipeline.transform.record_shape import ShapeNode
 
 _NULL_STAMP = -(2**63)
 _FROM = datetime(2000, 1, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _FACTS = 6  # numbers of `struct facts`; the end in each table follows
 
 
-class Outcome(IntEnum):
+class ReadStatus(IntEnum):
     """Why a run ended."""
 
     DONE = 0
@@ -34,7 +34,7 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class DecodedSpan:
     """Records one after the other, and where it went on from there.
 
     Record i stands in the body at `spans[i]`, has the hash `sources[i]` as it came (0 if that was
@@ -44,7 +44,7 @@ class Run:
 
     spans: Sequence[tuple[int, int]]
     ids: Sequence[int]
-    stamps: Sequence[datetime | None]
+    last_updated: Sequence[datetime | None]
     sources: Sequence[int]
     hashes: Sequence[int]
     ends: Sequence[Sequence[int]]
@@ -67,15 +67,15 @@ class _Buffer(Structure):
         return _view(self.data or 0, self.size, _READABLE) if self.size else memoryview(b"")
 
 
-class Compiled:
+class CompiledReader:
     """Reads the records of one shape. Safe to share between threads, which do not wait here."""
 
-    def __init__(self, code: ctypes.CDLL, shape: Plan) -> None:
+    def __init__(self, code: ctypes.CDLL, shape: ReaderLayout) -> None:
         self._plan = shape
         self._tables = shape.array_count + 1
         self._read = code.read_records
         self._read.argtypes = [
-            *(POINTER(Plan), POINTER(c_uint64), c_void_p, c_int64),
+            *(POINTER(ReaderLayout), POINTER(c_uint64), c_void_p, c_int64),
             *(POINTER(c_int64), POINTER(c_int64), POINTER(_Buffer)),
         ]
         self._give_back = code.give_back
@@ -87,7 +87,7 @@ class Compiled:
         keys: Sequence[int],
         seed: int | None,
         tables: Sequence[bytearray],
-    ) -> Run | None:
+    ) -> DecodedSpan | None:
         """The records from `begin` on, up to the first that is refused; None of a broken body.
 
         Their rows are appended to `tables`. `keys` are the bigints that a row begins with, `seed`
@@ -99,28 +99,28 @@ class Compiled:
         try:
             seeded = None if seed is None else c_uint64(seed)
             outcome = self._read(self._plan, seeded, body, len(body), span, key_values, made)
-            if outcome == Outcome.NO_MEMORY:
+            if outcome == ReadStatus.NO_MEMORY:
                 raise MemoryError
-            if outcome == Outcome.BROKEN:
+            if outcome == ReadStatus.BROKEN:
                 return None
             facts, *rows = (buffer.view() for buffer in made)
             for table, some in zip(tables, rows, strict=True):
                 table.extend(some)
-            refused = (span[0], span[1]) if outcome == Outcome.REFUSED else None
+            refused = (span[0], span[1]) if outcome == ReadStatus.REFUSED else None
             return _run(facts, len(rows), refused)
         finally:
             self._give_back(made, len(made))
 
 
-def _run(facts: memoryview, tables: int, refused: tuple[int, int] | None) -> Run:
+def _run(facts: memoryview, tables: int, refused: tuple[int, int] | None) -> DecodedSpan:
     numbers = facts.cast("q")
     begins, ends, ids, stamps, sources, hashes, *row_ends = (
         numbers[at :: _FACTS + tables].tolist() for at in range(_FACTS + tables)
     )
-    return Run(
+    return DecodedSpan(
         spans=list(zip(begins, ends, strict=True)),
         ids=ids,
-        stamps=[None if at == _NULL_STAMP else _FROM + at * _MICROSECOND for at in stamps],
+        last_updated=[None if at == _NULL_STAMP else _FROM + at * _MICROSECOND for at in stamps],
         sources=sources,
         hashes=hashes,
         ends=row_ends,
@@ -128,10 +128,14 @@ def _run(facts: memoryview, tables: int, refused: tuple[int, int] | None) -> Run
     )
 
 
-def compiled(entity: Entity, root: Node, *, is_closed: bool = True) -> Compiled | None:
+def compiled_reader(
+    entity: Entity, root: ShapeNode, *, is_closed: bool = True
+) -> CompiledReader | None:
     """What reads the records that `root` is the tree of; None where nothing can be compiled.
 
     `is_closed`: a record with a field that is not in the tree is refused.
     """
-    code = library()
-    return None if code is None else Compiled(code, plan(entity, root, is_closed=is_closed))
+    code = load_library()
+    return (
+        None if code is None else CompiledReader(code, layout_of(entity, root, is_closed=is_closed))
+    )

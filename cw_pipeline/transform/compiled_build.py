@@ -27,7 +27,7 @@ _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
     """The compiled code; None if there is none and this machine cannot make it.
 
     `CC` names the compiler, if it is not `cc`; if it is empty, nothing compiled is used. `CFLAGS`
@@ -36,7 +36,7 @@ def library() -> ctypes.CDLL | None:
     compiler = os.environ.get("CC", "cc")
     for folder in _folders() if compiler else ():
         try:
-            return ctypes.CDLL(str(_made(compiler, folder)))
+            return ctypes.CDLL(str(_build_library(compiler, folder)))
         except OSError as error:
             log.debug("no compiled code in %s: %s", folder, error)
         except subprocess.CalledProcessError as error:
@@ -56,7 +56,7 @@ def _folders() -> list[Path]:
     ]
 
 
-def _made(compiler: str, folder: Path) -> Path:
+def _build_library(compiler: str, folder: Path) -> Path:
     """The library's file. Raises OSError where none can be written, and CalledProcessError."""
     made = folder / f"records-{_edition()}.so"
     with _making:

@@ -65,7 +65,7 @@ _CONTEXT.adapters.register_dumper(bytes, BytesBinaryDumper)
 Packer: TypeAlias = "Callable[[Row, bytearray], None]"
 
 
-def packer(columns: Sequence[Column]) -> Packer:
+def row_packer(columns: Sequence[Column]) -> Packer:
     """What appends rows of one table to a buffer. Safe to share between threads.
 
     Values are what the columns' kinds say; numbers are as `numeric` makes them, and jsonb as
@@ -109,12 +109,12 @@ def jsonb(text: bytes) -> bytes:
     return _JSONB_VERSION + text
 
 
-def before(bigints: int) -> int:
+def row_prefix_size(bigints: int) -> int:
     """How many bytes a row has before what follows so many bigints, none of them null."""
     return _COUNT + bigints * _BIGINT.size
 
 
-def hashes(source: int | None, row: int) -> bytes:
+def pack_hashes(source: int | None, row: int) -> bytes:
     """The two bigints that a row ends with, as they stand in it."""
     if source is None:
         return NULL + _BIGINT.pack(8, row)

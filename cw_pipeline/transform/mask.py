@@ -36,7 +36,7 @@ _NEVER = (("id",), LAST_UPDATED)
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class MaskPattern:
     """`company_contacts.email`: a table or entity and a column, each perhaps a glob."""
 
     table: str
@@ -53,14 +53,14 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
+class MaskingRules:
     """What CW_DROP_COLUMNS, CW_HASH_COLUMNS and CW_HASH_KEY say. Dropping wins."""
 
-    patterns: tuple[Pattern, ...]
+    patterns: tuple[MaskPattern, ...]
     key: bytes
 
     @classmethod
-    def of(cls, hashed: str | None, dropped: str | None, key: str | None) -> Privacy | None:
+    def of(cls, hashed: str | None, dropped: str | None, key: str | None) -> MaskingRules | None:
         """The privacy that the settings ask for, if any. Raises ConfigError naming the setting."""
         patterns = (*_patterns("dropped", dropped), *_patterns("hashed", hashed))
         if any(pattern.how == "hashed" for pattern in patterns) and not key:
@@ -80,11 +80,11 @@ class Privacy:
             if (how := self._how((table, *_name(entity, table)), column.name, column))
         }
 
-    def veil(self, entity: Entity) -> Veil | None:
+    def mask_of(self, entity: Entity) -> EntityMask | None:
         """What hides the entity's private values; None if it has none."""
-        return Veil(self, entity) if any(True for _ in self.about(entity)) else None
+        return EntityMask(self, entity) if any(True for _ in self.about(entity)) else None
 
-    def about(self, entity: Entity) -> Iterator[Pattern]:
+    def about(self, entity: Entity) -> Iterator[MaskPattern]:
         """The patterns that may mean something in the entity's tables."""
         own = (entity.table, entity.name, *(array.table for array in entity.arrays))
         return (pattern for pattern in self.patterns if pattern.covers(own))
@@ -121,10 +121,10 @@ class Privacy:
         return None
 
 
-class Veil:
+class EntityMask:
     """Hides the private values of one entity's records. Safe to share between threads."""
 
-    def __init__(self, privacy: Privacy, entity: Entity) -> None:
+    def __init__(self, privacy: MaskingRules, entity: Entity) -> None:
         self._privacy = privacy
         self._arrays = {array.field: array for array in entity.arrays}
         self._entity = entity
@@ -149,7 +149,7 @@ class Veil:
             return JSON.encode(self._object(table, record, ())).decode()
         return JSON.encode(self.record(record)).decode()
 
-    def body(self, body: bytes) -> bytes:
+    def mask_page(self, body: bytes) -> bytes:
         """A page's body without what is private. Raises SourceBroken if it is no JSON."""
         records = _decoded(body)
         if not isinstance(records, list):
@@ -196,7 +196,7 @@ class Veil:
         return self._verdicts[table, path]
 
 
-def _patterns(how: How, setting: str | None) -> Iterable[Pattern]:
+def _patterns(how: How, setting: str | None) -> Iterable[MaskPattern]:
     for word in (setting or "").replace(" ", "").split(","):
         if not word:
             continue
@@ -206,7 +206,7 @@ def _patterns(how: How, setting: str | None) -> Iterable[Pattern]:
                 f"CW_{'HASH' if how == 'hashed' else 'DROP'}_COLUMNS: {word!r} names no table and"
                 " column; write table.column, for example company_contacts.email"
             )
-        yield Pattern(table, column, how)
+        yield MaskPattern(table, column, how)
 
 
 def _is_known(table: str) -> bool:

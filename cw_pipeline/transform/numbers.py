@@ -15,7 +15,7 @@ _PLAIN = re.compile(rb"-?\d{1,1000}(\.\d{1,1000})?").fullmatch
 _TEXT = msgspec.json.Decoder(str)
 
 
-class Numbers(dict[bytes, bytes | None]):
+class PackedNumbers(dict[bytes, bytes | None]):
     """The number behind each spelling, packed, with every digit, trailing zeros too; None for null.
 
     Looking up anything that is no finite number raises ValueError.
@@ -42,4 +42,4 @@ def _written_out(spelling: bytes) -> bytes:
     return f"{made:f}".encode()
 
 
-NUMBERS = Numbers()
+NUMBERS = PackedNumbers()

@@ -14,11 +14,11 @@ import msgspec
 
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.model import Batch, Entity, Reject
-from cw_pipeline.transform.batch_builder import Page, digest
-from cw_pipeline.transform.coerce import Mended, mend, strip
-from cw_pipeline.transform.compiled import compiled
-from cw_pipeline.transform.record_shape import tree
-from cw_pipeline.transform.shapes import JSON, Shape, is_plain
+from cw_pipeline.transform.batch_builder import BatchBuilder, hash_bytes
+from cw_pipeline.transform.coerce import CoercedRecord, coerce_record, strip
+from cw_pipeline.transform.compiled import compiled_reader
+from cw_pipeline.transform.record_shape import shape_of
+from cw_pipeline.transform.shapes import JSON, RecordDecoder, is_plain
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
@@ -32,25 +32,25 @@ class _Id(msgspec.Struct, gc=False):
 _IDS = msgspec.json.Decoder(list[_Id])
 
 
-class Normalizer:
+class PageReader:
     """Turns pages of one entity into batches. Safe to share between threads."""
 
     def __init__(self, entity: Entity) -> None:
         self._entity = entity
-        self._tree = tree(entity)
+        self._record_shape = shape_of(entity)
         self._lock = RLock()
-        self._compiled = compiled(entity, self._tree)
-        self._made_shape: Shape | None = None
+        self._compiled = compiled_reader(entity, self._record_shape)
+        self._made_decoder: RecordDecoder | None = None
 
     @property
-    def _shape(self) -> Shape:
+    def _decoder(self) -> RecordDecoder:
         """What Python types with, made late: it takes a millisecond, and few lists ever need it."""
         with self._lock:
-            if self._made_shape is None:
-                self._made_shape = Shape(self._entity, self._tree)
-            return self._made_shape
+            if self._made_decoder is None:
+                self._made_decoder = RecordDecoder(self._entity, self._record_shape)
+            return self._made_decoder
 
-    def batch(
+    def read_page(
         self,
         body: bytes,
         *,
@@ -65,15 +65,15 @@ class Normalizer:
         given. Raises SourceBroken if the body is no JSON array.
         """
         outside = () if parent_id is None else (parent_id,)
-        page = Page(self._entity, outside, start)
+        page = BatchBuilder(self._entity, outside, start)
         if not self._read_compiled(body, page, seed):
-            noted, page = page.drift, Page(self._entity, outside, start)
-            self._read(body, page, seed)
+            noted, page = page.drift, BatchBuilder(self._entity, outside, start)
+            self._read_by_python(body, page, seed)
             # Fields that were learned before it broke are not noted again.
             page.drift += [drift for drift in noted if drift not in page.drift]
         return page.batch()
 
-    def _read_compiled(self, body: bytes, page: Page, seed: int | None) -> bool:
+    def _read_compiled(self, body: bytes, page: BatchBuilder, seed: int | None) -> bool:
         """Whether compiled code has read the page; the records that it refused are read here.
 
         False if there is none, or if it cannot tell the body's records apart.
@@ -87,63 +87,63 @@ class Normalizer:
             if run.refused is None:
                 return True
             refused, begin = run.refused
-            self._exactly(msgspec.Raw(body[refused:begin]), page, seed)
+            self._coerce_one_at_a_time(msgspec.Raw(body[refused:begin]), page, seed)
         return False
 
-    def _read(self, body: bytes, page: Page, seed: int | None) -> None:
+    def _read_by_python(self, body: bytes, page: BatchBuilder, seed: int | None) -> None:
         try:
             records = _RAW.decode(body)
         except msgspec.DecodeError as refused:
             for record in _leniently(body, refused):
-                self._exactly(record, page, None)
+                self._coerce_one_at_a_time(record, page, None)
             return
-        add = self._add_typed if is_plain(body) else self._exactly
+        add = self._add_typed if is_plain(body) else self._coerce_one_at_a_time
         # One by one: what a record was made of is still in the processor's cache when its row is
         # packed. A thousand decoded at once took a fifth longer, and 10 MB.
         for raw in records:
             add(raw, page, seed)
 
-    def _add_typed(self, raw: msgspec.Raw, page: Page, seed: int | None) -> None:
-        shape = self._shape
+    def _add_typed(self, raw: msgspec.Raw, page: BatchBuilder, seed: int | None) -> None:
+        shape = self._decoder
         try:
             _add(page, shape, shape.decode(raw), _source(raw, seed))
         except (msgspec.DecodeError, ValueError):
-            self._exactly(raw, page, seed)
+            self._coerce_one_at_a_time(raw, page, seed)
 
-    def _exactly(self, raw: Any, page: Page, seed: int | None) -> None:
+    def _coerce_one_at_a_time(self, raw: Any, page: BatchBuilder, seed: int | None) -> None:
         with self._lock:  # learning makes a new shape; one thread at a time
-            self._one(raw, _source(raw, seed), page)
+            self._coerce_record(raw, _source(raw, seed), page)
 
-    def _one(self, raw: Any, source: int | None, page: Page) -> None:
+    def _coerce_record(self, raw: Any, source: int | None, page: BatchBuilder) -> None:
         """A record as typed as it gets, with what had to be mended for it."""
         if isinstance(raw, msgspec.Raw):
-            if (struct := self._shape.decode_one(bytes(raw))) is not None:
-                _add(page, self._shape, struct, source)
+            if (struct := self._decoder.decode_one(bytes(raw))) is not None:
+                _add(page, self._decoder, struct, source)
                 return
             raw = _decoded(raw)
         if not isinstance(raw, dict):
             page.rejects.append(Reject(None, _text(raw), "not a record", "expected an object"))
             return
-        mended = mend(raw, self._tree)
+        mended = coerce_record(raw, self._record_shape)
         page.drift += mended.drift
-        if mended.learned:
-            self._made_shape = None
-            self._compiled = compiled(self._entity, self._tree)
-        if mended.faults:
+        if mended.fields_learned:
+            self._made_decoder = None
+            self._compiled = compiled_reader(self._entity, self._record_shape)
+        if mended.misfits:
             page.rejects.append(_reject(raw, mended))
         else:
-            struct = msgspec.convert(mended.clean, self._shape.struct)
-            _add(page, self._shape, struct, source, mended.spill or None)
+            struct = msgspec.convert(mended.clean, self._decoder.struct)
+            _add(page, self._decoder, struct, source, mended.unknown_values or None)
 
 
 def _source(raw: Any, seed: int | None) -> int | None:
     """The hash of a record as it came; None if it is not to be taken, or did not come as it is."""
-    return digest(raw, seed) if isinstance(raw, msgspec.Raw) and seed is not None else None
+    return hash_bytes(raw, seed) if isinstance(raw, msgspec.Raw) and seed is not None else None
 
 
 def _add(
-    page: Page,
-    shape: Shape,
+    page: BatchBuilder,
+    shape: RecordDecoder,
     struct: Any,
     source: int | None,
     spill: dict[str, Any] | None = None,
@@ -152,7 +152,7 @@ def _add(
         page.rejects.append(_homeless(struct))
 
 
-def id_of(body: bytes) -> list[int]:
+def decode_ids(body: bytes) -> list[int]:
     """The ids of a page's records, in order. Raises SourceBroken if a record shows none.
 
     An answer that is no list of ids must not pass for an empty one: its records would be deleted.
@@ -185,8 +185,8 @@ def _head(body: bytes) -> str:
     return body[:2000].decode("utf-8", "replace")
 
 
-def _reject(record: dict[str, Any], mended: Mended) -> Reject:
-    detail = "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.faults)
+def _reject(record: dict[str, Any], mended: CoercedRecord) -> Reject:
+    detail = "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.misfits)
     own = record.get("id")
     known = own if type(own) is int and own in _INT64 else None
     return Reject(known, _text(record), "does not convert", detail)

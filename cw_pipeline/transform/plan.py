@@ -7,7 +7,7 @@ from ctypes import Structure, c_char_p, c_int32, c_void_p
 from typing import TYPE_CHECKING, ClassVar
 
 from cw_pipeline.model import LAST_UPDATED, Kind
-from cw_pipeline.transform.record_shape import Node, Path, is_link
+from cw_pipeline.transform.record_shape import Path, ShapeNode, is_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _KINDS = (*map(str, Kind), "object", "array", "extra", "link")  # `enum kind`
 _NONE = -1
 
 
-class Plan(Structure):
+class ReaderLayout(Structure):
     """`struct plan`: the shape of an entity's records. `kept` is what its addresses lead to."""
 
     kept: object
@@ -31,12 +31,12 @@ class Plan(Structure):
     ]
 
 
-def plan(entity: Entity, root: Node, *, is_closed: bool = True) -> Plan:
+def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> ReaderLayout:
     """The plan of the records that `root` is the tree of.
 
     `is_closed`: a record with a field that is not in the tree is refused.
     """
-    flat = _Flat(is_closed=is_closed)
+    flat = _LayoutBuilder(is_closed=is_closed)
     nodes = [
         (root, entity.columns),
         *((root.arrays[one.field], one.columns) for one in entity.arrays),
@@ -45,7 +45,7 @@ def plan(entity: Entity, root: Node, *, is_closed: bool = True) -> Plan:
     places = {column.path: at for at, column in enumerate(entity.columns)}
     names = bytes(flat.names)
     parts = [_ints(part) for part in (flat.fields, flat.objects, flat.extras, tables)]
-    result = Plan(
+    result = ReaderLayout(
         names,
         *(part.buffer_info()[0] for part in parts),
         len(flat.fields),
@@ -60,7 +60,7 @@ def plan(entity: Entity, root: Node, *, is_closed: bool = True) -> Plan:
     return result
 
 
-class _Flat:
+class _LayoutBuilder:
     """Nested objects, one after the other."""
 
     def __init__(self, *, is_closed: bool) -> None:
@@ -71,11 +71,11 @@ class _Flat:
         self.extras: list[tuple[int, ...]] = []
         self.slots = 0
 
-    def object(self, node: Node, columns: Iterable[Column]) -> int:
+    def object(self, node: ShapeNode, columns: Iterable[Column]) -> int:
         """The number of the object that this node and all below it become."""
         return self._object(node, (), {column.path: at for at, column in enumerate(columns)})
 
-    def _object(self, node: Node, path: Path, columns: Mapping[Path, int]) -> int:
+    def _object(self, node: ShapeNode, path: Path, columns: Mapping[Path, int]) -> int:
         fields: list[tuple[str, str, int]] = []
         extras: list[tuple[str, int, int]] = []
         for key in node.declared:

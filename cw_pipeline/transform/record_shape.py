@@ -38,18 +38,20 @@ class _Links(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Node:
+class ShapeNode:
     """One JSON object of the record: its fields by key."""
 
     leaves: dict[str, Kind]
-    nodes: dict[str, Node]
-    arrays: dict[str, Node]
+    nodes: dict[str, ShapeNode]
+    arrays: dict[str, ShapeNode]
     learned: set[str]
     skips_info: bool
     declared: dict[str, None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, columns: Iterable[Column], arrays: Mapping[str, Node], *, info: bool) -> Node:
+    def of(
+        cls, columns: Iterable[Column], arrays: Mapping[str, ShapeNode], *, info: bool
+    ) -> ShapeNode:
         """The tree of `columns`' paths. `info`: whether `_info` holds fields of its own."""
         root = cls({}, {}, dict(arrays), set(), not info)
         for column in columns:
@@ -102,7 +104,7 @@ class Node:
         below = self.nodes.items()
         return own + [(k, *path) for k, node in below for path in node.unknown((*above, k))]
 
-    def at(self, path: Path) -> Node:
+    def at(self, path: Path) -> ShapeNode:
         """The object that holds the field at `path`."""
         return self if len(path) == 1 else self.nodes[path[0]].at(path[1:])
 
@@ -117,19 +119,19 @@ def is_link(path: Path) -> bool:
     return path[:-1] == ("_info",) and path[-1].lower().endswith("href")
 
 
-def learnable(key: str) -> bool:
+def is_learnable(key: str) -> bool:
     """Whether a struct can have a field of this name."""
     return key.isprintable() and not {'"', "\\"} & {*key}
 
 
-def tree(entity: Entity) -> Node:
+def shape_of(entity: Entity) -> ShapeNode:
     """The record's tree, arrays included."""
-    arrays = {a.field: Node.of(a.columns, {}, info=False) for a in entity.arrays}
-    return Node.of(entity.columns, arrays, info=True)
+    arrays = {a.field: ShapeNode.of(a.columns, {}, info=False) for a in entity.arrays}
+    return ShapeNode.of(entity.columns, arrays, info=True)
 
 
 def reader(
-    node: Node,
+    node: ShapeNode,
     columns: Sequence[Column],
     finish: Mapping[Kind, Callable[[Any], Any]],
     before: Sequence[str] = (),
@@ -175,7 +177,7 @@ def _within(place: str, held: Mapping[str, str]) -> str:
     return f"{held[outer] if outer else 'record'}.{own}"
 
 
-def getter(node: Node, paths: Iterable[Path]) -> Callable[[Any], tuple[Any, ...]]:
+def getter(node: ShapeNode, paths: Iterable[Path]) -> Callable[[Any], tuple[Any, ...]]:
     """All values of a struct in one call, as a tuple."""
     names = [node.attribute(path) for path in paths]
     if not names:

@@ -10,7 +10,7 @@ import msgspec
 
 from cw_pipeline.model import LAST_UPDATED, Array, Entity, Kind, Row
 from cw_pipeline.transform import copy_format
-from cw_pipeline.transform.record_shape import Node, getter, reader
+from cw_pipeline.transform.record_shape import ShapeNode, getter, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ _NUL = b"\\u0000"
 _NEARLY_NUL = b"u0000"  # found twice as fast, because its first letter is rarer
 
 
-class Shape:
+class RecordDecoder:
     """Everything made from one tree, as it stood when this was made."""
 
-    def __init__(self, entity: Entity, node: Node) -> None:
+    def __init__(self, entity: Entity, node: ShapeNode) -> None:
         outside = entity.key_from_context
         paths = [*((name,) for name in outside), *(column.path for column in entity.columns)]
         self.struct = node.struct(entity.table)
@@ -35,7 +35,7 @@ class Shape:
         self._row = reader(node, entity.columns, _FINISH, outside, ("extra", "source", "row"))
         self._nowhere = (0,) * len(outside)
         self.packers = [
-            copy_format.packer(columns)
+            copy_format.row_packer(columns)
             for columns in (entity.row_columns, *(array.row_columns for array in entity.arrays))
         ]
         self.id_at = paths.index(("id",)) if ("id",) in paths else -1
@@ -81,7 +81,7 @@ def is_plain(text: bytes) -> bool:
 class _ArrayShape:
     """What makes rows of an array's elements."""
 
-    def __init__(self, root: Node, array: Array) -> None:
+    def __init__(self, root: ShapeNode, array: Array) -> None:
         node = root.arrays[array.field]
         self._row = reader(node, array.columns, _FINISH, ("parent_id", "position"), ("extra",))
         self._extra = _Extra(node)
@@ -98,7 +98,7 @@ class _ArrayShape:
 class _Extra:
     """Collects the values of fields that the catalog does not know."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ShapeNode) -> None:
         self.paths = node.unknown()
         self._get = getter(node, self.paths)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from cw_pipeline.model import LAST_UPDATED
-from cw_pipeline.transform.batch_builder import digest
-from cw_pipeline.transform.compiled import compiled
-from cw_pipeline.transform.record_shape import tree
+from cw_pipeline.transform.batch_builder import hash_bytes
+from cw_pipeline.transform.compiled import compiled_reader
+from cw_pipeline.transform.record_shape import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ class _Info(msgspec.Struct, gc=False, rename="camel"):
     last_updated: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
-class _Known(msgspec.Struct, gc=False, rename={"info": "_info"}):
+class _IdAndStamp(msgspec.Struct, gc=False, rename={"info": "_info"}):
     id: int
     info: _Info | None = None
 
@@ -37,15 +37,15 @@ class _Known(msgspec.Struct, gc=False, rename={"info": "_info"}):
         return None if self.info is None else self.info.last_updated
 
 
-_KNOWN = msgspec.json.Decoder(list[_Known])
+_KNOWN = msgspec.json.Decoder(list[_IdAndStamp])
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class PageFingerprints:
     """What can be seen of a page's records without typing them; all in the page's order."""
 
     ids: Sequence[int]
-    stamps: Sequence[datetime | None]
+    last_updated: Sequence[datetime | None]
     sources: Sequence[int]
     records: Sequence[Buffer]
 
@@ -54,24 +54,24 @@ class Sight:
         return b"[" + b",".join(self.records[at] for at in some) + b"]"
 
 
-class Sieve:
+class RecordFingerprints:
     """Hashes the records of one entity as they come.
 
     The same record has another hash once its entity has other columns: it makes another row then.
     """
 
     def __init__(self, entity: Entity) -> None:
-        self.seed = digest(seed_text(entity).encode()) % 2**64
+        self.seed = hash_bytes(text_of_seed(entity).encode()) % 2**64
         self._stamped = entity.has_last_updated
         shown = tuple(column for column in entity.columns if column.path in (("id",), LAST_UPDATED))
         shows = replace(entity, columns=shown, arrays=())
-        self._compiled = compiled(shows, tree(shows), is_closed=False)
+        self._compiled = compiled_reader(shows, shape_of(shows), is_closed=False)
 
-    def look(self, body: bytes) -> Sight | None:
+    def fingerprint_page(self, body: bytes) -> PageFingerprints | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
         return self._by_compiled_code(body) or self._by_python(body)
 
-    def _by_compiled_code(self, body: bytes) -> Sight | None:
+    def _by_compiled_code(self, body: bytes) -> PageFingerprints | None:
         if self._compiled is None:
             return None
         run = self._compiled.read(body, 0, (), self.seed, [bytearray()])
@@ -79,19 +79,19 @@ class Sieve:
             return None
         whole = memoryview(body)
         records = [whole[begin:end] for begin, end in run.spans]
-        return Sight(run.ids, run.stamps, run.sources, records)
+        return PageFingerprints(run.ids, run.last_updated, run.sources, records)
 
-    def _by_python(self, body: bytes) -> Sight | None:
+    def _by_python(self, body: bytes) -> PageFingerprints | None:
         try:
             known, records = _KNOWN.decode(body), _RAW.decode(body)
         except msgspec.DecodeError:
             return None
         stamps = [one.stamp if self._stamped else None for one in known]
-        sources = [digest(record, self.seed) for record in records]
-        return Sight([one.id for one in known], stamps, sources, records)
+        sources = [hash_bytes(record, self.seed) for record in records]
+        return PageFingerprints([one.id for one in known], stamps, sources, records)
 
 
-def seed_text(entity: Entity) -> str:
+def text_of_seed(entity: Entity) -> str:
     """What the seed of an entity's hashes is made from: its columns and arrays, written out.
 
     Every stored `_source_hash` depends on each letter of it: a change here makes every record of

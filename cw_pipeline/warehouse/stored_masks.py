@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cw_pipeline.model import Entity
-    from cw_pipeline.transform.mask import Privacy
+    from cw_pipeline.transform.mask import MaskingRules
     from cw_pipeline.warehouse import Warehouse
     from cw_pipeline.warehouse.private_columns import Place
 
 log = logging.getLogger(__name__)
 
 
-def hide_stored(warehouse: Warehouse, entities: Iterable[Entity], privacy: Privacy | None) -> None:
+def hide_stored(
+    warehouse: Warehouse, entities: Iterable[Entity], privacy: MaskingRules | None
+) -> None:
     """Hashes and drops what was stored before it was private, once, and notes what is private.
 
     What is no longer private comes back as its records are read again. An entity whose table
@@ -43,7 +45,7 @@ def hide_stored(warehouse: Warehouse, entities: Iterable[Entity], privacy: Priva
             warehouse.locked[entity.name] = error
 
 
-def _wanted(entity: Entity, privacy: Privacy | None) -> dict[Place, str]:
+def _wanted(entity: Entity, privacy: MaskingRules | None) -> dict[Place, str]:
     """The private columns, and the patterns, which may mean fields that have none yet."""
     if privacy is None:
         return {}
@@ -55,10 +57,10 @@ def _hide(
     warehouse: Warehouse,
     entity: Entity,
     change: tuple[dict[Place, str], dict[Place, str]],
-    privacy: Privacy | None,
+    privacy: MaskingRules | None,
 ) -> None:
     before, wanted = change
-    veil = privacy.veil(entity) if privacy else None
+    veil = privacy.mask_of(entity) if privacy else None
     columns = privacy.columns(entity) if privacy else {}
     with warehouse.transaction() as connection:
         hiding = Hiding(connection, warehouse.tenant)

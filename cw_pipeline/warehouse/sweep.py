@@ -41,7 +41,7 @@ full join (select id, {stamp} as stamp, _deleted_at, _synced_at from {table}) t 
 """The shorter side is hashed and the table read once: a scan of wide rows is what takes long."""
 
 _COLUMNS = (Column("id", (), Kind.BIGINT), Column("stamp", (), Kind.TIMESTAMPTZ))
-_PACK = copy_format.packer(_COLUMNS)
+_PACK = copy_format.row_packer(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -409,7 +409,7 @@ MUTANTS = (
         (
             (
                 "transform/sieve.py",
-                "self.seed = digest(seed_text(entity).encode()) % 2**64",
+                "self.seed = hash_bytes(text_of_seed(entity).encode()) % 2**64",
                 "self.seed = _EDITION",
             ),
         ),
@@ -420,7 +420,7 @@ MUTANTS = (
         (
             (
                 "transform/pages.py",
-                "            self._exactly(msgspec.Raw(body[refused:begin]), page, seed)",
+                "            self._coerce_one_at_a_time(msgspec.Raw(body[refused:begin]), page, seed)",  # noqa: E501 - as it stands in the code
                 "            page.drift += ()",
             ),
         ),

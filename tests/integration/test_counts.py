@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy
 from cw_pipeline.model import Checkpoint, IdRange, Window
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -37,7 +37,7 @@ steps = st.one_of(
 def batch(version: int, some: list[int]) -> Batch:
     stamp = (NOON + timedelta(minutes=version)).strftime("%Y-%m-%dT%H:%M:%SZ")
     records = [{"id": own, "_info": {"lastUpdated": stamp}} for own in some]
-    return Normalizer(TICKETS).batch(json.dumps(records).encode())
+    return PageReader(TICKETS).read_page(json.dumps(records).encode())
 
 
 def live(connection: Connection[Any]) -> int:
@@ -121,7 +121,7 @@ def test_children_that_go_with_their_parent_are_taken_off(
     connection.commit()
     records = json.dumps([{"id": own} for own in (1, 2, 3)]).encode()
     with warehouse.hold(SITES, "refresh") as hold:
-        hold.load(Normalizer(SITES).batch(records, parent_id=7), parent_id=7)
+        hold.load(PageReader(SITES).read_page(records, parent_id=7), parent_id=7)
         assert hold.row_count() == 3
         hold.save(Checkpoint(NOON))
         connection.execute("update connectwise.company_companies set _deleted_at = now()")

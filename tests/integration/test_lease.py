@@ -17,7 +17,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Audit, Checkpoint, Column, IdRange, Kind, Window
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 from cw_pipeline.warehouse import Warehouse
 from cw_pipeline.warehouse.lease import PURPOSES, Runner
 
@@ -32,7 +32,7 @@ TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 LATER = datetime(2999, 1, 1, tzinfo=UTC)
 OPEN = Checkpoint(None, Window(None, NOON), IdRange(0, None, 50), (IdRange(0, 50, 0),))
-BATCH = Normalizer(SITES).batch(json.dumps([{"id": 1, "name": "Tampa"}]).encode(), parent_id=7)
+BATCH = PageReader(SITES).read_page(json.dumps([{"id": 1, "name": "Tampa"}]).encode(), parent_id=7)
 SOON = timedelta(seconds=1)
 
 WRITES: dict[str, Callable[[Hold], object]] = {

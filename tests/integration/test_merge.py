@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -37,7 +37,7 @@ def record(own: int, version: int, **fields: Any) -> dict[str, Any]:
 
 
 def batch(*records: dict[str, Any], entity: Any = TICKETS, parent_id: int | None = None) -> Batch:
-    return Normalizer(entity).batch(json.dumps(records).encode(), parent_id=parent_id)
+    return PageReader(entity).read_page(json.dumps(records).encode(), parent_id=parent_id)
 
 
 def load(warehouse: Warehouse, *records: dict[str, Any]) -> Outcome:
@@ -217,7 +217,7 @@ def test_texts_numbers_and_times_come_out_as_they_went_in(
     whole = f'"id": 9223372036854775807, "summary": {json.dumps(text)}'
     body = f"[{{{whole}, {numbers}, {unknown}, {info}}}]"
     with warehouse.hold(TICKETS, "refresh") as hold:
-        hold.load(Normalizer(TICKETS).batch(body.encode()))
+        hold.load(PageReader(TICKETS).read_page(body.encode()))
     (row,) = rows(connection).values()
     assert row["id"] == 2**63 - 1
     assert row["summary"] == text

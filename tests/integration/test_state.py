@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Checkpoint, IdRange, Reject, SchemaDrift, Window
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -30,7 +30,7 @@ OPEN = Checkpoint(None, Window(None, NOON))
 
 
 def batch(*records: Any) -> Batch:
-    return Normalizer(TICKETS).batch(json.dumps(records).encode())
+    return PageReader(TICKETS).read_page(json.dumps(records).encode())
 
 
 def good(*ids: int) -> Batch:
@@ -189,11 +189,11 @@ def test_records_without_an_id_are_kept_apart_by_what_they_hold(
 def test_a_good_copy_below_one_parent_does_not_close_the_letter_of_another(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    normalizer = Normalizer(SITES)
+    normalizer = PageReader(SITES)
     with warehouse.hold(SITES, "refresh") as hold:
         for parent, name in ((1, ["bad"]), (2, ["bad"]), (1, "good")):
             body = json.dumps([{"id": 5, "name": name}]).encode()
-            hold.load(normalizer.batch(body, parent_id=parent), parent_id=parent, alone=False)
+            hold.load(normalizer.read_page(body, parent_id=parent), parent_id=parent, alone=False)
     open_letters = [each for each in letters(connection) if each["resolved_at"] is None]
     assert [(each["parent_id"], each["record_id"]) for each in open_letters] == [(2, 5)]
 

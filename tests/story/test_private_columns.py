@@ -13,7 +13,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.simulator import Fault
 from cw_pipeline.sync.entity_sync import Plan
-from cw_pipeline.transform.mask import Privacy
+from cw_pipeline.transform.mask import MaskingRules
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -122,7 +122,7 @@ def test_columns_say_that_they_are_private_as_long_as_they_are(story: Story) -> 
         "Never stored: CW_DROP_COLUMNS",
         "Hashed (HMAC-SHA256) before it is stored",
     ]
-    told = Privacy.of(PRIVATE["hash_columns"], PRIVATE["drop_columns"], KEY)
+    told = MaskingRules.of(PRIVATE["hash_columns"], PRIVATE["drop_columns"], KEY)
     assert told is not None
     assert told.columns(CATALOG[CONTACTS])["company_contacts", "nick_name"] == "hashed"
     story.one(CONTACTS, plan=Plan(full=True))
@@ -143,13 +143,13 @@ def test_a_setting_that_cannot_be_obeyed_is_refused_by_name(
     hashed: str | None, dropped: str | None, key: str | None, why: str
 ) -> None:
     with pytest.raises(ConfigError, match=why):
-        _ = (made := Privacy.of(hashed, dropped, key)) and made.columns(CATALOG[CONTACTS])
+        _ = (made := MaskingRules.of(hashed, dropped, key)) and made.columns(CATALOG[CONTACTS])
 
 
 def test_ids_and_change_stamps_are_never_private() -> None:
-    everything_dropped = Privacy.of(None, "company_contacts.*", None)
+    everything_dropped = MaskingRules.of(None, "company_contacts.*", None)
     assert everything_dropped is not None
-    veil = everything_dropped.veil(CATALOG[CONTACTS])
+    veil = everything_dropped.mask_of(CATALOG[CONTACTS])
     assert veil is not None
     record = {"id": 1, "firstName": "x", "_info": {"lastUpdated": "2026-01-01T00:00:00Z"}}
     assert veil.record(record) == {"id": 1, "_info": {"lastUpdated": "2026-01-01T00:00:00Z"}}

@@ -27,7 +27,7 @@ from cw_pipeline.errors import (
 from cw_pipeline.simulator import CLIENT_ID, Fault
 from cw_pipeline.simulator.answers import JSON, Answer
 from cw_pipeline.sync.entity_sync import Plan, sync_all
-from cw_pipeline.transform import id_of
+from cw_pipeline.transform import decode_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,5 +317,5 @@ def test_a_page_of_ids_never_passes_for_empty_when_it_is_no_list(
 ) -> None:
     asked = answering(simulator, Answer(200, b'{"message":"please wait"}'))
     with pytest.raises(SourceBroken, match="expected ids"):
-        source.get(LIST, id_of)
+        source.get(LIST, decode_ids)
     assert len(asked) == 4

@@ -16,8 +16,8 @@ import pytest
 from cw_pipeline.bench.records import Records
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.transform import Normalizer
-from cw_pipeline.transform.compiled_build import library
+from cw_pipeline.transform import PageReader
+from cw_pipeline.transform.compiled_build import load_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +55,10 @@ def reading_by(compiler: str) -> Iterator[None]:
     try:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("CC", compiler)
-            library.cache_clear()
+            load_library.cache_clear()
             yield
     finally:
-        library.cache_clear()
+        load_library.cache_clear()
 
 
 def read(bodies: list[bytes]) -> list[Batch | str]:
@@ -66,7 +66,7 @@ def read(bodies: list[bytes]) -> list[Batch | str]:
     found: list[Batch | str] = []
     for body in bodies:
         try:
-            batch = Normalizer(TICKETS).batch(body, seed=7)
+            batch = PageReader(TICKETS).read_page(body, seed=7)
             # What was noted of fields may come in another order.
             found.append(replace(batch, drift=tuple(sorted(batch.drift, key=repr))))
         except SourceBroken as error:

@@ -22,14 +22,14 @@ from cw_pipeline.bench.records import Records
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.paths import ROOT
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 from cw_pipeline.transform import compiled_build as built
-from cw_pipeline.transform.coerce import mend
-from cw_pipeline.transform.compiled import Compiled, compiled
-from cw_pipeline.transform.compiled_build import library
-from cw_pipeline.transform.plan import plan
-from cw_pipeline.transform.record_shape import tree
-from cw_pipeline.transform.sieve import Sieve
+from cw_pipeline.transform.coerce import coerce_record
+from cw_pipeline.transform.compiled import CompiledReader, compiled_reader
+from cw_pipeline.transform.compiled_build import load_library
+from cw_pipeline.transform.plan import layout_of
+from cw_pipeline.transform.record_shape import shape_of
+from cw_pipeline.transform.sieve import RecordFingerprints
 from tests.unit.mangled import TICKETS, differences, reading_by
 from tests.unit.sent import outside, page_of, pages
 
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.skipif(not CC, reason="needs a C compiler")
 
 def batch_by(compiler: str, entity: str, body: bytes) -> Batch:
     with reading_by(compiler):
-        return Normalizer(CATALOG[entity]).batch(body, seed=5, **outside(entity))
+        return PageReader(CATALOG[entity]).read_page(body, seed=5, **outside(entity))
 
 
 @settings(max_examples=150, deadline=None)
@@ -58,7 +58,7 @@ def test_a_page_becomes_the_same_rows_and_rejects(page: tuple[str, list[dict[str
     body = page_of(*some)
     here, there = batch_by("cc", entity, body), batch_by("", entity, body)
     assert set(here.drift) == set(there.drift)
-    for part in ("read", "cursor", "ids", "stamps", "hashes", "tables", "rejects"):
+    for part in ("read", "cursor", "ids", "last_updated", "hashes", "tables", "rejects"):
         assert getattr(here, part) == getattr(there, part)
 
 
@@ -158,8 +158,8 @@ def test_any_json_is_stored_as_python_writes_it(entity: str, place: str, value: 
 @pytest.mark.parametrize("value", [*WRITTEN, *LEFT])
 @pytest.mark.parametrize(("entity", "place"), PLACES)
 def test_python_is_needed_for_few_kinds_of_json(entity: str, place: str, value: str) -> None:
-    normalizer = Normalizer(CATALOG[entity])
-    normalizer.batch(f'[{{"id": 1, {place % 1}}}]'.encode())
+    normalizer = PageReader(CATALOG[entity])
+    normalizer.read_page(f'[{{"id": 1, {place % 1}}}]'.encode())
     code = normalizer._compiled
     assert code is not None
     tables = [bytearray() for _ in (entity, *CATALOG[entity].arrays)]
@@ -206,9 +206,9 @@ def test_whenever_memory_runs_out_it_is_said(tmp_path: Path) -> None:
     source.write_text(f'{WITHOUT_MEMORY}#include "{SOURCES / "records.c"}"\n')
     subprocess.run([CC, "-std=c11", "-shared", "-fPIC", "-o", made, source], check=True)
     library = ctypes.CDLL(str(made))
-    shape = tree(TICKETS)
-    mend({"future": 1}, shape)
-    code = Compiled(library, plan(TICKETS, shape))
+    shape = shape_of(TICKETS)
+    coerce_record({"future": 1}, shape)
+    code = CompiledReader(library, layout_of(TICKETS, shape))
     left = ctypes.c_long.in_dll(library, "left")
     # Rows longer than the body: nulls take four bytes, which are not in the body at all.
     wide = {"b": 1, "a": {"d": 5000 * "x", "c": 2}}
@@ -259,8 +259,8 @@ def test_records_nested_deeply_become_the_same_on_a_small_stack() -> None:
 
 
 def test_python_reads_a_record_nested_deeper_than_32_levels_and_only_that() -> None:
-    learned = Normalizer(TICKETS)
-    learned.batch(page_of(nested(1)), seed=5)
+    learned = PageReader(TICKETS)
+    learned.read_page(page_of(nested(1)), seed=5)
     code = learned._compiled
     assert code is not None
     for levels, refused in ((32, None), (33, 33), (300, 300)):
@@ -303,8 +303,8 @@ def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
 
 def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> None:
     records = Records(40)
-    normalizer = Normalizer(TICKETS)
-    normalizer.batch(b"[" + records.raw(1, odd=True) + b"]")
+    normalizer = PageReader(TICKETS)
+    normalizer.read_page(b"[" + records.raw(1, odd=True) + b"]")
     code = normalizer._compiled
     assert code is not None
     some = [at for at in range(40) if at % 4 < 2]
@@ -316,7 +316,7 @@ def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> No
 
 
 def test_a_field_is_not_looked_for_among_those_of_another_object() -> None:
-    code = compiled(TICKETS, tree(TICKETS))
+    code = compiled_reader(TICKETS, shape_of(TICKETS))
     assert code is not None
     run = code.read(
         b'[{"id": 1, "board": {"identifier": "x", "colour": 1}}]',
@@ -333,12 +333,16 @@ def test_what_is_seen_of_a_page_without_typing_it_is_the_same() -> None:
     records = Records(30)
     body = b"[" + b",".join(records.raw(at) for at in range(30)) + b"]"
     with reading_by("cc"):
-        here = Sieve(TICKETS).look(body)
+        here = RecordFingerprints(TICKETS).fingerprint_page(body)
     with reading_by(""):
-        there = Sieve(TICKETS).look(body)
+        there = RecordFingerprints(TICKETS).fingerprint_page(body)
     assert here is not None
     assert there is not None
-    assert (here.ids, here.stamps, here.sources) == (there.ids, there.stamps, there.sources)
+    assert (here.ids, here.last_updated, here.sources) == (
+        there.ids,
+        there.last_updated,
+        there.sources,
+    )
     assert here.body([3, 7]) == there.body([3, 7])
 
 
@@ -348,8 +352,8 @@ def test_without_a_compiler_that_works_python_reads_everything(
 ) -> None:
     monkeypatch.setattr(built, "_folders", lambda: [tmp_path])
     with reading_by(compiler):
-        assert library() is None
-        assert list(Normalizer(TICKETS).batch(b'[{"id": 1}]').ids) == [1]
+        assert load_library() is None
+        assert list(PageReader(TICKETS).read_page(b'[{"id": 1}]').ids) == [1]
 
 
 def test_what_was_made_is_used_where_the_compiler_is_gone(
@@ -357,9 +361,9 @@ def test_what_was_made_is_used_where_the_compiler_is_gone(
 ) -> None:
     monkeypatch.setattr(built, "_folders", lambda: [tmp_path])
     with reading_by("cc"):
-        assert library() is not None
+        assert load_library() is not None
     with reading_by("no-such-compiler"):
-        assert library() is not None
+        assert load_library() is not None
 
 
 def test_lists_that_are_read_side_by_side_have_it_made_once(
@@ -370,7 +374,7 @@ def test_lists_that_are_read_side_by_side_have_it_made_once(
     compiler.write_text(f'#!/bin/sh\necho >>"{tmp_path}/calls"\nexec cc "$@"\n')
     compiler.chmod(0o755)
     with reading_by(str(compiler)), ThreadPoolExecutor(8) as lanes:
-        assert None not in list(lanes.map(lambda _: library(), range(8)))
+        assert None not in list(lanes.map(lambda _: load_library(), range(8)))
     assert (tmp_path / "calls").read_text() == "\n"
 
 
@@ -381,5 +385,5 @@ def test_where_ours_cannot_be_written_the_users_own_folder_takes_it(
     blocked.write_text("a file where the folder should be")
     monkeypatch.setattr(built, "_folders", lambda: [blocked, tmp_path / "own"])
     with reading_by("cc"):
-        assert library() is not None
+        assert load_library() is not None
     assert [file.suffix for file in (tmp_path / "own").iterdir()] == [".so"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.transform import Normalizer, id_of
+from cw_pipeline.transform import PageReader, decode_ids
 from tests.unit.mangled import reading_by
 from tests.unit.sent import BIG, ENTITIES, Number, decimals, outside, page_of, pages, records
 from tests.unit.unpacked import rows
@@ -33,12 +33,12 @@ def way(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def batch_of(entity: str, *records: Any, normalizer: Normalizer | None = None) -> Batch:
+def batch_of(entity: str, *records: Any, normalizer: PageReader | None = None) -> Batch:
     entity_ = CATALOG[entity]
-    return (normalizer or Normalizer(entity_)).batch(page_of(*records), **outside(entity))
+    return (normalizer or PageReader(entity_)).read_page(page_of(*records), **outside(entity))
 
 
-def row_of(entity: str, record: Any, normalizer: Normalizer | None = None) -> dict[str, Any]:
+def row_of(entity: str, record: Any, normalizer: PageReader | None = None) -> dict[str, Any]:
     batch = batch_of(entity, record, normalizer=normalizer)
     assert batch.rejects == ()
     (row,) = rows(batch, CATALOG[entity].row_columns, 0)
@@ -62,7 +62,7 @@ def outcome(batch: Batch, at: int) -> tuple[Any, ...]:
     return batch.ids[at], batch.last_updated[at], batch.hashes[at], packed
 
 
-def one_by_one(entity: str, some: list[Any], normalizer: Normalizer) -> list[tuple[Any, ...]]:
+def one_by_one(entity: str, some: list[Any], normalizer: PageReader) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for record in some:
         batch = batch_of(entity, record, normalizer=normalizer)
@@ -94,7 +94,7 @@ def test_a_records_row_does_not_depend_on_the_page_it_came_in(
     entity, some = page
     together = batch_of(entity, *some)
     assert together.read == len(some) == len(together.ids) + len(together.rejects)
-    shared, again = Normalizer(CATALOG[entity]), Normalizer(CATALOG[entity])
+    shared, again = PageReader(CATALOG[entity]), PageReader(CATALOG[entity])
     alone = one_by_one(entity, some, shared)
     assert alone == one_by_one(entity, some, shared)  # by now every field is learned
     assert alone == list(reversed(one_by_one(entity, some[::-1], again)))
@@ -108,7 +108,7 @@ def test_what_was_learned_never_changes_the_hash_of_a_record_without_it(
     page: tuple[str, list[dict[str, Any]]], odd_one: dict[str, Any]
 ) -> None:
     entity, some = page
-    normalizer = Normalizer(CATALOG[entity])
+    normalizer = PageReader(CATALOG[entity])
     before = batch_of(entity, *some, normalizer=normalizer)
     batch_of(entity, odd_one, normalizer=normalizer)
     after = batch_of(entity, *some, normalizer=normalizer)
@@ -133,7 +133,7 @@ def test_a_record_without_an_id_is_the_same_wherever_in_its_list_it_stands() -> 
     for entity in placed:
         arrays = {array.field: [{"id": 1}, {"id": 2}] for array in entity.arrays}
         body = page_of({"name": "a", **arrays}, {"name": "b", **arrays})
-        here, there = (Normalizer(entity).batch(body, start=start) for start in (0, 2))
+        here, there = (PageReader(entity).read_page(body, start=start) for start in (0, 2))
         assert list(here.hashes) == list(there.hashes)
         assert list(here.ids) == [0, 1]
         assert list(there.ids) == [2, 3]
@@ -188,7 +188,7 @@ def test_a_time_of_day_inside_an_array_does_not_break_the_load() -> None:
 @pytest.mark.parametrize("sent", ["1e200000", "1e-200000", '"NaN"', '"Infinity"'])
 def test_a_number_that_postgres_does_not_hold_rejects_its_record_and_no_other(sent: str) -> None:
     body = f'[{{"id": 1, "actualHours": {sent}}}, {{"id": 2, "actualHours": 1.50}}]'
-    batch = Normalizer(CATALOG["service/tickets"]).batch(body.encode())
+    batch = PageReader(CATALOG["service/tickets"]).read_page(body.encode())
     assert (list(batch.ids), [reject.record_id for reject in batch.rejects]) == ([2], [1])
 
 
@@ -245,7 +245,7 @@ def test_links_of_info_are_no_data_and_no_change() -> None:
         return {"id": 1, "board": board, "_info": info}
 
     old, new = linked("a/v2025_1"), linked("b/v2025_2")
-    normalizer = Normalizer(CATALOG["service/tickets"])
+    normalizer = PageReader(CATALOG["service/tickets"])
     first = batch_of("service/tickets", old, normalizer=normalizer)
     second = batch_of("service/tickets", new, normalizer=normalizer)
     assert outcome(first, 0) == outcome(second, 0)
@@ -268,13 +268,13 @@ def test_backslash_u0000_written_out_is_text_and_stays() -> None:
 
 
 def test_fields_without_end_do_not_fill_the_memory_and_are_not_lost() -> None:
-    normalizer = Normalizer(CATALOG["service/tickets"])
+    normalizer = PageReader(CATALOG["service/tickets"])
     for at in range(400):
         batch_of("service/tickets", {"id": 1, f"field{at}": at}, normalizer=normalizer)
     wide = {f"field{at}": at for at in range(400)}
     row = row_of("service/tickets", {"id": 1, **wide}, normalizer)
     assert json.loads(row["_extra"]) == wide
-    assert len(normalizer._tree.learned) <= 200
+    assert len(normalizer._record_shape.learned) <= 200
 
 
 def test_drift_is_told_once_for_each_new_field_of_a_page() -> None:
@@ -288,21 +288,21 @@ def test_drift_is_told_once_for_each_new_field_of_a_page() -> None:
 )
 def test_a_body_that_is_no_list_is_broken_and_never_empty(body: bytes) -> None:
     with pytest.raises(SourceBroken):
-        Normalizer(CATALOG["service/tickets"]).batch(body)
+        PageReader(CATALOG["service/tickets"]).read_page(body)
     with pytest.raises((SourceBroken, ValueError)):
-        id_of(body)
+        decode_ids(body)
 
 
 def test_bytes_that_are_no_utf8_make_the_page_broken() -> None:
     with pytest.raises(SourceBroken):
-        Normalizer(CATALOG["service/tickets"]).batch(b'[{"id": 1, "summary": "\xff"}]')
+        PageReader(CATALOG["service/tickets"]).read_page(b'[{"id": 1, "summary": "\xff"}]')
 
 
 def test_ids_that_are_asked_for_are_all_there_or_the_answer_is_broken() -> None:
-    assert id_of(b'[{"id": 2}, {"id": 1, "_info": {}}]') == [2, 1]
+    assert decode_ids(b'[{"id": 2}, {"id": 1, "_info": {}}]') == [2, 1]
     for body in (b'{"message": "busy"}', b'[{"name": "a"}]', b'[{"id": null}]', b"[5]"):
         with pytest.raises(SourceBroken):
-            id_of(body)
+            decode_ids(body)
 
 
 def test_one_bad_value_costs_its_record_only_and_names_the_field() -> None:

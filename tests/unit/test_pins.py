@@ -20,8 +20,8 @@ from cw_pipeline.model import Array, Audit, Column, Entity, Kind, SyncMode, Sync
 from cw_pipeline.reporting.script import Place, Script, scripts
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import Finding
-from cw_pipeline.transform import Normalizer
-from cw_pipeline.transform.sieve import Sieve, seed_text
+from cw_pipeline.transform import PageReader
+from cw_pipeline.transform.sieve import RecordFingerprints, text_of_seed
 from cw_pipeline.warehouse.candidates import Candidate
 from cw_pipeline.warehouse.dead_letters import Event, Letter
 from cw_pipeline.warehouse.promote import Promotion
@@ -45,14 +45,14 @@ CHOSEN = "service/tickets,service/boards,service/boards/types,service/tickets/ch
 )
 def test_the_seed_of_the_stored_hashes_stays(entity: str, seed: int) -> None:
     """With another one, each record of each tenant is typed again once: slow, not wrong."""
-    assert Sieve(CATALOG[entity]).seed == seed
+    assert RecordFingerprints(CATALOG[entity]).seed == seed
 
 
 def test_the_text_behind_the_seed_names_each_column_and_array() -> None:
     columns = (Column("id", ("id",), Kind.BIGINT), Column("it_s", ("it's", "x"), Kind.TEXT))
     array = Array("made_up__parts", "parts", (Column("at", ("at",), Kind.TIMESTAMPTZ),))
     entity = Entity("made/up", "/up", "made_up", "made", SyncMode.INCREMENTAL, columns, (array,))
-    assert seed_text(entity) == (
+    assert text_of_seed(entity) == (
         "(2, (Column(name='id', path=('id',), kind=<Kind.BIGINT: 'bigint'>), Column(name='it_s',"
         " path=(\"it's\", 'x'), kind=<Kind.TEXT: 'text'>)), (Array(table='made_up__parts',"
         " field='parts', columns=(Column(name='at', path=('at',),"
@@ -86,7 +86,7 @@ def test_the_hash_of_a_stored_row_stays(
 ) -> None:
     """With another one, each row counts as changed once, with a version in its history."""
     with reading_by(compiler):
-        assert Normalizer(CATALOG[entity]).batch(body).hashes == [row_hash]
+        assert PageReader(CATALOG[entity]).read_page(body).hashes == [row_hash]
 
 
 def test_a_view_that_an_older_version_published_is_not_made_again() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg.types.numeric import NumericBinaryLoader
 
 from cw_pipeline.transform import copy_format
-from cw_pipeline.transform.numbers import Numbers
+from cw_pipeline.transform.numbers import PackedNumbers
 
 _LOADER = NumericBinaryLoader(1700)
 
@@ -34,7 +34,7 @@ def test_a_number_is_packed_with_every_digit_and_no_other(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1E+3", "1.5e-7", "-2e0", '"12.30"', "007"])
 def test_a_number_in_another_spelling_is_the_same_number(text: str) -> None:
-    packed = Numbers()[text.encode()]
+    packed = PackedNumbers()[text.encode()]
     assert packed is not None
     assert _LOADER.load(packed) == Decimal(text.strip('"'))
 
@@ -43,4 +43,4 @@ def test_a_number_in_another_spelling_is_the_same_number(text: str) -> None:
 def test_one_number_is_one_packing_however_it_came(text: str) -> None:
     """Or a record read the exact way would not be known again."""
     if Decimal(text):  # Decimal writes out what it holds; of zeros it keeps the sign
-        assert Numbers()[text.encode()] == Numbers()[f"{Decimal(text):f}".encode()]
+        assert PackedNumbers()[text.encode()] == PackedNumbers()[f"{Decimal(text):f}".encode()]
