@@ -30,8 +30,8 @@ from cw_pipeline.sync.context import Engine, Limits
 from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Warehouse, migrate, status
 from cw_pipeline.warehouse.ddl import Patience
-from cw_pipeline.warehouse.owner import claim
-from cw_pipeline.warehouse.stored_masks import hide_stored
+from cw_pipeline.warehouse.owner import mark_tenant
+from cw_pipeline.warehouse.stored_masks import mask_stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -205,11 +205,11 @@ def connected(
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings, patience))
         budget = store.budget(settings.requests_per_minute, yielding=yielding)
-        gate = RateLimiter(budget.grant, budget.announce)
+        gate = RateLimiter(budget.grant, budget.announce_pause)
         api = stack.enter_context(source(settings, gate, policy))
         with store.transaction() as connection:
-            claim(connection, store.tenant, tenant(settings))
-        hide_stored(store, entities(settings), hidden)
+            mark_tenant(connection, store.tenant, tenant(settings))
+        mask_stored_rows(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         _keep_blocks()
         yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)

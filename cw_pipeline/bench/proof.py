@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.bench.cases import Scale
     from cw_pipeline.bench.lab import Lab
-    from cw_pipeline.warehouse import Difference
+    from cw_pipeline.warehouse import ListDifference
 
 _PAGE = 1000
 _MB = 1e6
@@ -97,7 +97,7 @@ def _multiply(dsn: str, size: int) -> None:
         connection.execute("delete from cw_sync.schema_owner where schema = %s", [SCHEMA])
 
 
-def _compared(dsn: str, size: int) -> tuple[float, Difference]:
+def _compared(dsn: str, size: int) -> tuple[float, ListDifference]:
     """How long the comparison takes where one in a thousand is missing, stale and extra each."""
     with Warehouse(dsn, SCHEMA) as warehouse:
         sweep = warehouse.sweep(CATALOG[TICKETS])

@@ -10,7 +10,7 @@ from cw_pipeline.cli import output, store
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
-    from cw_pipeline.warehouse.promotions import Drifted
+    from cw_pipeline.warehouse.promotions import SchemaDriftEntry
 
 KINDS = ("text", "bigint", "numeric", "boolean", "timestamptz", "date", "jsonb")
 
@@ -28,11 +28,11 @@ def columns() -> None:
 @output.as_json
 def list_(entity: str | None, *, json_: bool) -> None:
     """Fields that ConnectWise has sent and that are not as the catalog says."""
-    from cw_pipeline.warehouse.promote import drift  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.warehouse.promote import unknown_fields  # noqa: PLC0415 - see cli/__init__.py
 
     wanted = store.meant(entity)
     with store.warehouse() as warehouse:
-        found = [one for one in drift(warehouse) if wanted is None or one.entity == wanted]
+        found = [one for one in unknown_fields(warehouse) if wanted is None or one.entity == wanted]
     if json_:
         output.print_json(found)
     elif not found:
@@ -70,7 +70,7 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
         click.echo(told)
 
 
-def _row(one: Drifted) -> tuple[str, ...]:
+def _row(one: SchemaDriftEntry) -> tuple[str, ...]:
     return (
         one.entity,
         one.field,

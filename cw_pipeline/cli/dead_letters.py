@@ -12,7 +12,7 @@ from cw_pipeline.cli.configuration import read_settings
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
-    from cw_pipeline.warehouse.dead_letters import Event, Letter
+    from cw_pipeline.warehouse.dead_letters import DeadLetter, DeadLetterEvent
 
 BROUGHT_BACK = ("loaded", "gone at the source")
 
@@ -31,11 +31,11 @@ def dead_letters() -> None:
 @output.as_json
 def list_(entity: str | None, *, json_: bool) -> None:
     """What is not in the warehouse, and why."""
-    from cw_pipeline.warehouse.dead_letters import open_letters  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.warehouse.dead_letters import open_dead_letters  # noqa: PLC0415 - see cli/__init__.py
 
     wanted = store.meant(entity)
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        letters = open_letters(connection, warehouse.tenant, wanted)
+        letters = open_dead_letters(connection, warehouse.tenant, wanted)
     if json_:
         output.print_json(letters)
     elif not letters:
@@ -108,7 +108,7 @@ def discard(letter_id: int, *, why: str, json_: bool) -> int:
     return 0 if closed else 1
 
 
-def _row(letter: Letter) -> tuple[str, ...]:
+def _row(letter: DeadLetter) -> tuple[str, ...]:
     record = "" if letter.record_id is None else str(letter.record_id)
     return (
         str(letter.id),
@@ -121,7 +121,7 @@ def _row(letter: Letter) -> tuple[str, ...]:
     )
 
 
-def _print(letter: Letter, history: list[Event]) -> None:
+def _print(letter: DeadLetter, history: list[DeadLetterEvent]) -> None:
     record = "without an id" if letter.record_id is None else str(letter.record_id)
     below = "" if letter.parent_id is None else f" below {letter.parent_id}"
     closed = output.moment(letter.resolved_at)

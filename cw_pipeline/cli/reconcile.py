@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Audit, Entity
     from cw_pipeline.settings import Settings
-    from cw_pipeline.warehouse.candidates import Candidate
+    from cw_pipeline.warehouse.candidates import DeleteCandidate
 
 
 @click.command()
@@ -85,17 +85,17 @@ def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
     return 0
 
 
-def _kept(settings: Settings, names: list[str] | None) -> list[Candidate]:
+def _kept(settings: Settings, names: list[str] | None) -> list[DeleteCandidate]:
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.status import check_warehouse  # noqa: PLC0415
-    from cw_pipeline.warehouse.candidates import candidates  # noqa: PLC0415
+    from cw_pipeline.warehouse.candidates import delete_candidates  # noqa: PLC0415
 
     check_warehouse(settings)
     with pipeline.warehouse(settings) as warehouse, warehouse.connection() as connection:
-        return candidates(connection, warehouse.tenant, names)
+        return delete_candidates(connection, warehouse.tenant, names)
 
 
-def _candidate(row: Candidate) -> tuple[str, ...]:
+def _candidate(row: DeleteCandidate) -> tuple[str, ...]:
     parent = "" if row.parent_id is None else str(row.parent_id)
     return row.entity, parent, str(row.record_id), output.moment(row.seen_at), row.reason
 

@@ -53,11 +53,11 @@ def status(*, json_: bool) -> None:
 def read(settings: Settings) -> list[EntityStatus]:
     """Every entity that was ever touched. Raises WarehouseError."""
     from cw_pipeline import pipeline  # noqa: PLC0415
-    from cw_pipeline.warehouse.status import overview  # noqa: PLC0415
+    from cw_pipeline.warehouse.status import entity_statuses  # noqa: PLC0415
 
     check_warehouse(settings)
     with pipeline.warehouse(settings) as warehouse, warehouse.transaction() as connection:
-        return overview(connection, warehouse.tenant)
+        return entity_statuses(connection, warehouse.tenant)
 
 
 def check_warehouse(settings: Settings) -> None:
@@ -123,7 +123,7 @@ def totals(entities: Sequence[EntityStatus]) -> str:
 
 def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     """What somebody should look at, one line each."""
-    from cw_pipeline.warehouse.advice import drifts, miscounted  # noqa: PLC0415
+    from cw_pipeline.warehouse.advice import explain_count_difference, explain_silent_changes  # noqa: PLC0415
 
     notes = []
     for entity in entities:
@@ -138,9 +138,9 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
         if entity.proven is False:
             notes.append(f"! {entity.entity}: the last reconcile could not prove it equal")
         if entity.miscounted:
-            notes.append(f"! {entity.entity}: {miscounted(entity)}")
+            notes.append(f"! {entity.entity}: {explain_count_difference(entity)}")
         if entity.drifts:
-            notes.append(f"! {entity.entity}: {drifts(entity)}")
+            notes.append(f"! {entity.entity}: {explain_silent_changes(entity)}")
     return notes
 
 

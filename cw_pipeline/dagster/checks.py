@@ -18,7 +18,7 @@ from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
-from cw_pipeline.warehouse.advice import drifts, miscounted
+from cw_pipeline.warehouse.advice import explain_count_difference, explain_silent_changes
 from cw_pipeline.warehouse.status import EntityStatus
 
 PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
@@ -134,11 +134,17 @@ def _proven(standing: EntityStatus) -> Verdict:
 def _counted(standing: EntityStatus) -> Verdict:
     if standing.counted_at is None:
         return Verdict(passed=True, told="/count was not asked yet")
-    return Verdict(not standing.miscounted, miscounted(standing), dg.AssetCheckSeverity.WARN)
+    return Verdict(
+        not standing.miscounted, explain_count_difference(standing), dg.AssetCheckSeverity.WARN
+    )
 
 
 def _drift(standing: EntityStatus) -> Verdict:
-    told = drifts(standing) if standing.drifts else f"{standing.drift} of {standing.reread}"
+    told = (
+        explain_silent_changes(standing)
+        if standing.drifts
+        else f"{standing.drift} of {standing.reread}"
+    )
     return Verdict(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import column_schema
-from cw_pipeline.warehouse.preview import preview
+from cw_pipeline.warehouse.preview import latest_rows
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
@@ -66,7 +66,7 @@ def numbers(report: SyncResult) -> dict[str, int | float]:
 def _preview(warehouse: Warehouse, entity: Entity) -> str:
     """The rows that changed last as a table: keys and stamps alone, nothing personal."""
     with warehouse.connection() as connection:
-        names, rows = preview(connection, warehouse.tenant, entity)
+        names, rows = latest_rows(connection, warehouse.tenant, entity)
     lines = [names, ["---"] * len(names), *([_shown(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

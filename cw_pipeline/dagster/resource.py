@@ -21,7 +21,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.entity_sync import sync_all
-from cw_pipeline.warehouse.status import EntityStatus, overview
+from cw_pipeline.warehouse.status import EntityStatus, entity_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,7 +120,7 @@ class TenantRun:
             else:
                 warehouse = self._engine.warehouse
             connection = stack.enter_context(warehouse.connection())
-            return {each.entity: each for each in overview(connection, warehouse.tenant)}
+            return {each.entity: each for each in entity_statuses(connection, warehouse.tenant)}
 
     def give_up(self, error: Exception) -> None:
         """Spares the steps to come what cannot succeed: the keys were refused, say."""

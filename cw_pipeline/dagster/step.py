@@ -17,7 +17,7 @@ from cw_pipeline.dagster.stamps import stamp
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
-from cw_pipeline.warehouse.advice import miscounted
+from cw_pipeline.warehouse.advice import explain_count_difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -162,7 +162,7 @@ class Step:
                     check_name=COUNT,
                     passed=not standing.miscounted,
                     severity=dg.AssetCheckSeverity.WARN,
-                    description=miscounted(standing),
+                    description=explain_count_difference(standing),
                     metadata={
                         "source_rows": standing.source_rows or 0,
                         "rows": standing.counted_rows or 0,

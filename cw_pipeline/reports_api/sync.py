@@ -28,7 +28,7 @@ from cw_pipeline.plural import count
 from cw_pipeline.reports_api.rows import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import typed
-from cw_pipeline.warehouse.stored_masks import hide_stored
+from cw_pipeline.warehouse.stored_masks import mask_stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +113,7 @@ class _Pass:
             since = None
             self._read(entity, since)
         if self._merge(entity, whole=since is None):
-            self.hold.save(Checkpoint(watermark=until))
+            self.hold.save_checkpoint(Checkpoint(watermark=until))
             self.report.watermark = until
 
     def _prepared(self) -> Entity:
@@ -123,7 +123,7 @@ class _Pass:
         if self.engine.privacy:
             self.engine.privacy.columns(declared)  # refuses what cannot be hidden, before it stores
         entity = self.table.fitted(declared)
-        hide_stored(self.engine.warehouse, [entity], self.engine.privacy)
+        mask_stored_rows(self.engine.warehouse, [entity], self.engine.privacy)
         return entity
 
     def _since(self, entity: Entity) -> datetime | None:

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Column, Entity, Kind
-from cw_pipeline.warehouse.columns import add_column, kind_of, retype
+from cw_pipeline.warehouse.columns import add_column, kind_of, widen_column
 from cw_pipeline.warehouse.copy import copy
 from cw_pipeline.warehouse.ddl import patiently
 
@@ -123,7 +123,7 @@ class ReportTable:
                     add_column(connection, table, column.name, column.kind)
                 elif stored is not column.kind:
                     column = replace(column, kind=Kind.TEXT)  # noqa: PLW2901
-                    retype(connection, table, column.name, Kind.TEXT)
+                    widen_column(connection, table, column.name, Kind.TEXT)
                 columns.append(column)
             comment = sql.SQL("comment on table {} is {}").format(
                 sql.Identifier(*table), sql.Literal(entity.description)

@@ -98,7 +98,9 @@ def probe_all(
             for finished in as_completed(running):
                 finding = finished.result()
                 with warehouse.connection() as connection:
-                    state.remember(connection, warehouse.tenant, finding.entity, **finding.seen)
+                    state.store_capability(
+                        connection, warehouse.tenant, finding.entity, **finding.seen
+                    )
                 yield finding
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

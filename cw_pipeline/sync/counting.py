@@ -25,7 +25,7 @@ def count_ahead(work: Work) -> None:
         work.hold.ledger.counted(work.reader.count(), work.hold.row_count())
     except SourceError as error:
         if isinstance(error, SourceMissing | SourceRefused):
-            work.hold.remember(count=False)
+            work.hold.learn(count=False)
 
 
 def count_source(work: Work) -> None:
@@ -45,7 +45,7 @@ def count_source(work: Work) -> None:
         report.source_rows = work.reader.count()
     except SourceError as error:
         if isinstance(error, SourceMissing | SourceRefused):
-            work.hold.remember(count=False)  # anything else may pass
+            work.hold.learn(count=False)  # anything else may pass
         report.warnings.append(f"no count: {error}")
         return
     work.hold.ledger.counted(report.source_rows, report.row_count or 0)

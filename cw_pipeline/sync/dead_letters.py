@@ -9,7 +9,7 @@ from cw_pipeline.errors import SourceBroken, SourceMissing, SourceRefused
 
 if TYPE_CHECKING:
     from cw_pipeline.sync.run import Work
-    from cw_pipeline.warehouse.dead_letters import Letter
+    from cw_pipeline.warehouse.dead_letters import DeadLetter
 
 _DUE_AT_ONCE = 100
 
@@ -27,7 +27,7 @@ def retry_due(work: Work) -> None:
         work.hold.ledger.postpone_letters([letter.id for letter in due])
 
 
-def retry(work: Work, letters: list[Letter]) -> list[tuple[int, str]]:
+def retry(work: Work, letters: list[DeadLetter]) -> list[tuple[int, str]]:
     """Reads the letters' records again and merges what is good: what came of each letter."""
     outcomes: list[tuple[int, str]] = []
     parents = {letter.parent_id for letter in letters}
@@ -37,7 +37,7 @@ def retry(work: Work, letters: list[Letter]) -> list[tuple[int, str]]:
     return outcomes
 
 
-def _retried(work: Work, parent_id: int | None, letters: list[Letter]) -> list[tuple[int, str]]:
+def _retried(work: Work, parent_id: int | None, letters: list[DeadLetter]) -> list[tuple[int, str]]:
     """The same for letters below one parent. A letter without an id has only its payload."""
     ids = {letter.record_id: letter for letter in letters if letter.record_id is not None}
     parents: tuple[int, ...] = ()
@@ -56,7 +56,7 @@ def _retried(work: Work, parent_id: int | None, letters: list[Letter]) -> list[t
     ]
 
 
-def _outcome(letter: Letter, good: set[int], bad: set[int]) -> str:
+def _outcome(letter: DeadLetter, good: set[int], bad: set[int]) -> str:
     if letter.record_id in good:
         return "loaded"
     if letter.record_id in bad:
@@ -64,7 +64,7 @@ def _outcome(letter: Letter, good: set[int], bad: set[int]) -> str:
     return "gone at the source"
 
 
-def _from_payload(work: Work, letter: Letter) -> tuple[int, str]:
+def _from_payload(work: Work, letter: DeadLetter) -> tuple[int, str]:
     """Types a kept payload again, which helps when the catalog has learned since."""
     batch = work.reader.typed(f"[{letter.payload or '{}'}]".encode(), letter.parent_id)
     if batch.rejects:

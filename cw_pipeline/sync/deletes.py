@@ -50,10 +50,10 @@ def confirmed(work: Work, gone: Sequence[int]) -> list[int]:
 def retire(work: Work, gone: Sequence[int], why: str, before: datetime) -> str:
     """Soft-deletes rows last written before that; or quarantines them, and says `why` not."""
     if why:
-        work.hold.ledger.quarantine([(0, own) for own in gone], why)
+        work.hold.ledger.set_delete_candidates([(0, own) for own in gone], why)
         return kept(gone, why)
-    work.hold.ledger.quarantine([], "")
-    work.report.rows_deleted += work.hold.delete(gone, before=before)
+    work.hold.ledger.set_delete_candidates([], "")
+    work.report.rows_deleted += work.hold.soft_delete(gone, before=before)
     return ""
 
 

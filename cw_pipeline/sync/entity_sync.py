@@ -82,7 +82,7 @@ def _accounted(work: Work, plan: Plan) -> None:
     except Exception as error:
         why = str(error) or type(error).__name__
         if isinstance(error, SourceForbidden):
-            work.hold.remember(readable=False)
+            work.hold.learn(readable=False)
         raise
     finally:
         work.settle(status, why)
@@ -91,7 +91,7 @@ def _accounted(work: Work, plan: Plan) -> None:
 def _remember(work: Work) -> None:
     """Stores what this run has learned of the list, for the next one."""
     if work.hold.capability()["readable"] is not True:
-        work.hold.remember(readable=True)
+        work.hold.learn(readable=True)
     size = work.reader.page_size
     learned = size if size < work.limits.page_size else None
     if learned != work.hold.ledger.page_size():
@@ -124,9 +124,9 @@ def _refresh(work: Work, *, full: bool) -> None:
     except Unfilterable as finding:
         log.warning("%s is read whole from now on: %s", work.entity.name, finding)
         work.report.warnings.append(f"read whole from now on: {finding}")
-        work.hold.save(Checkpoint(watermark))
+        work.hold.save_checkpoint(Checkpoint(watermark))
         snapshot(work)
-        work.hold.remember(filterable=False)  # now that reading it whole is known to work
+        work.hold.learn(filterable=False)  # now that reading it whole is known to work
 
 
 def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[SyncResult]:

@@ -20,10 +20,10 @@ _GUARDED = Guard()
 def snapshot(work: Work, guard: Guard = _GUARDED) -> None:
     """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
     until = work.engine.source.now().replace(microsecond=0)
-    began = work.hold.clock()
+    began = work.hold.warehouse_now()
     seen = any_way(work, lambda: _read(work))
     _retire(work, guard, seen, began)
-    work.hold.save(Checkpoint(watermark=until))
+    work.hold.save_checkpoint(Checkpoint(watermark=until))
     work.report.watermark = until
 
 
@@ -37,7 +37,7 @@ def _read(work: Work) -> list[int]:
 
 
 def _retire(work: Work, guard: Guard, seen: Sequence[int], began: datetime) -> None:
-    gone = work.hold.absent(seen)
+    gone = work.hold.absent_ids(seen)
     live = work.hold.row_count() if gone else 0
     why = guard.objection(work, len(gone), len(seen), live)
     if told := retire(work, gone if why else confirmed(work, gone), why, began):

@@ -54,7 +54,7 @@ class WindowPass:
     def _run(self, checkpoint: Checkpoint) -> None:
         window = checkpoint.window
         assert window is not None
-        self.work.hold.save(checkpoint)
+        self.work.hold.save_checkpoint(checkpoint)
         if checkpoint.watermark is None:
             self.work.reader.sift.stored_hashes = None
             self.work.hold.row_count()  # now, while there is next to nothing to count
@@ -63,10 +63,10 @@ class WindowPass:
             self._check_stamps(window)
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
-            self.work.hold.save(Checkpoint(checkpoint.watermark))
+            self.work.hold.save_checkpoint(Checkpoint(checkpoint.watermark))
             raise
         done = checkpoint.close_pass()
-        self.work.hold.save(done)
+        self.work.hold.save_checkpoint(done)
         self.work.report.watermark = done.watermark
 
     def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
@@ -76,11 +76,11 @@ class WindowPass:
         except NotForward as finding:
             if work.reader.paging is not Paging.FORWARD:
                 raise Unfilterable(str(finding)) from finding
-            work.hold.remember(forward_only=False)
+            work.hold.learn(forward_only=False)
             work.reader.paging = Paging.KEYSET
             # From the start: pages that were in another order than by id left ids out on the way.
             anew = Checkpoint(checkpoint.watermark, window)
-            work.hold.save(anew)
+            work.hold.save_checkpoint(anew)
             self._read_either_way(anew, window)
         except SourceRefused as error:
             if error.status != HTTPStatus.BAD_REQUEST:
@@ -112,7 +112,7 @@ class WindowPass:
             return [tail]
         ranges = split(tail.cursor, highest, several, size)
         tail = IdRange(0, None, highest)
-        work.hold.save(replace(checkpoint, tail=tail, ranges=ranges))
+        work.hold.save_checkpoint(replace(checkpoint, tail=tail, ranges=ranges))
         return [tail, *ranges]
 
     def _read_range(self, ids: IdRange, window: Window, among: Ranges, *, alone: bool) -> None:

@@ -37,6 +37,6 @@ def any_way(work: Work, read: Callable[[], T]) -> T:
             if way is not Paging.KEYSET or error.status != HTTPStatus.BAD_REQUEST:
                 raise  # only a 400 is about the condition, or the order
         if way is Paging.FORWARD:
-            work.hold.remember(forward_only=False)
+            work.hold.learn(forward_only=False)
         if work.reader.paging is way:  # another thread may have found out at the same time
             work.reader.paging = _NEXT[way]

@@ -45,10 +45,10 @@ class ChildrenPass:
         changed, rest = work.hold.parents.due(self.parent, age, share)
         due = changed + rest
         self.allowed = self._allowed(work.hold.row_count())
-        started = work.hold.clock()
+        started = work.hold.warehouse_now()
         side_by_side(self._read, due, limits.lanes)
         self._settle_missing(started, everyone=len(self.missing) == len(due))
-        work.report.rows_deleted += work.hold.follow_parents(self.parent)
+        work.report.rows_deleted += work.hold.delete_orphans(self.parent)
         if due and self.forbidden == len(due):
             raise SourceForbidden(
                 f"{work.entity.name}: 403 for every parent. The API member's security role may not"
@@ -68,7 +68,7 @@ class ChildrenPass:
             else work.hold.parents.complete_through(self.parent)
         )
         if oldest is not None:
-            work.hold.save(Checkpoint(watermark=oldest))
+            work.hold.save_checkpoint(Checkpoint(watermark=oldest))
         work.report.watermark = oldest
 
     def _allowed(self, live: int) -> int:
@@ -80,7 +80,7 @@ class ChildrenPass:
     def _quarantine(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
         why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
-        self.work.hold.ledger.quarantine(self.kept, why, parents=parents)
+        self.work.hold.ledger.set_delete_candidates(self.kept, why, parents=parents)
         if self.kept:
             self.work.report.warnings.append(kept([own for _, own in self.kept], why))
 
@@ -135,6 +135,6 @@ class ChildrenPass:
                 self.kept += [(parents[-1], own) for own in gone]
                 return
             self.allowed -= len(gone)
-        deleted = self.work.hold.delete(gone, parents[-1], before=before)
+        deleted = self.work.hold.soft_delete(gone, parents[-1], before=before)
         with self._lock:
             self.work.report.rows_deleted += deleted

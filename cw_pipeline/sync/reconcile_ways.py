@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Batch
     from cw_pipeline.sync.run import Work
-    from cw_pipeline.warehouse import Difference, Sweep
+    from cw_pipeline.warehouse import ListDifference, ListSnapshot
 
 
 def reconcile_window(work: Work, guard: Guard) -> Audit:
@@ -34,7 +34,7 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     audit.extra = len(difference.extra)
     if difference.source_rows and difference.warehouse_rows and not difference.stamped:
         # It was empty at its first pass and could not show it then: no window finds its changes.
-        work.hold.remember(filterable=False)
+        work.hold.learn(filterable=False)
     left = [*_heal(work, audit, difference)]
     gone = confirmed(work, difference.extra)
     why = _objection(work, difference, gone, guard, counted)
@@ -73,7 +73,7 @@ def reconcile_snapshot(work: Work, guard: Guard) -> Audit:
 def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
     """A list below parents: every parent's children, or as many as the request share allows."""
     report = work.report
-    began = work.hold.clock()
+    began = work.hold.warehouse_now()
     ChildrenPass(work, parent, guard).run(
         whole=work.hold.parents.count(parent) <= work.limits.sweep
     )
@@ -104,10 +104,10 @@ def reread(work: Work, nights: int) -> Audit:
     ledger = work.hold.ledger
     wanted = -(-max(1, audit.warehouse_rows or 0) // nights)
     cursor = ledger.reread_cursor()
-    began = work.hold.clock()
+    began = work.hold.warehouse_now()
     for batch in _round(work, cursor):
         outcome = work.load(batch, read_after=began)
-        audit.drift += outcome.drifted
+        audit.drift += outcome.silent_changes
         audit.healed += outcome.inserted + outcome.updated
         cursor = batch.cursor or 0
         if work.report.rows_read >= wanted:
@@ -135,11 +135,11 @@ def _count(work: Work) -> int | None:
         return work.reader.count()
     except SourceError as error:
         if isinstance(error, SourceMissing | SourceRefused):
-            work.hold.remember(count=False)  # anything else may pass
+            work.hold.learn(count=False)  # anything else may pass
         return None
 
 
-def _fill(work: Work, sweep: Sweep) -> None:
+def _fill(work: Work, sweep: ListSnapshot) -> None:
     """Puts every id and stamp of the list into the sweep, by as little as the list will send."""
     slim = Reader(work.engine, _slim(work.entity))
     slim.tally, slim.paging, slim.page_size = (
@@ -178,9 +178,9 @@ def _slim(entity: Entity) -> Entity:
     return replace(entity, columns=kept, arrays=arrays)
 
 
-def _heal(work: Work, audit: Audit, difference: Difference) -> Iterator[str]:
+def _heal(work: Work, audit: Audit, difference: ListDifference) -> Iterator[str]:
     """Reads what is missing or stale again and merges it: what could not be mended, in words."""
-    began = work.hold.clock()
+    began = work.hold.warehouse_now()
     found: set[int] = set()
     rejected: list[int] = []
     ids = [*difference.missing, *difference.stale]
@@ -197,7 +197,7 @@ def _heal(work: Work, audit: Audit, difference: Difference) -> Iterator[str]:
 
 
 def _objection(
-    work: Work, difference: Difference, gone: Sequence[int], guard: Guard, counted: int | None
+    work: Work, difference: ListDifference, gone: Sequence[int], guard: Guard, counted: int | None
 ) -> str:
     """Why nothing may be deleted; empty if it may."""
     listed = difference.source_rows

@@ -9,13 +9,13 @@ from cw_pipeline.errors import EntityBusy, PipelineError, SourceDenied
 from cw_pipeline.model import SyncResult
 from cw_pipeline.sync.dead_letters import retry
 from cw_pipeline.sync.run import Work
-from cw_pipeline.warehouse.dead_letters import open_letters
+from cw_pipeline.warehouse.dead_letters import open_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cw_pipeline.sync.context import Engine
-    from cw_pipeline.warehouse.dead_letters import Letter
+    from cw_pipeline.warehouse.dead_letters import DeadLetter
 
 
 def replay(engine: Engine, ids: Sequence[int] | None) -> Iterator[tuple[int, str]]:
@@ -24,7 +24,7 @@ def replay(engine: Engine, ids: Sequence[int] | None) -> Iterator[tuple[int, str
     Raises SourceDenied when the keys are refused. Another failure is told as the outcome.
     """
     with engine.warehouse.connection() as connection:
-        letters = open_letters(connection, engine.warehouse.tenant)
+        letters = open_dead_letters(connection, engine.warehouse.tenant)
     chosen = [letter for letter in letters if ids is None or letter.id in ids]
     known = {letter.id for letter in chosen}
     yield from ((own, "not open") for own in ids or () if own not in known)
@@ -32,7 +32,7 @@ def replay(engine: Engine, ids: Sequence[int] | None) -> Iterator[tuple[int, str
         yield from _replayed(engine, name, [letter for letter in chosen if letter.entity == name])
 
 
-def _replayed(engine: Engine, name: str, letters: list[Letter]) -> Iterator[tuple[int, str]]:
+def _replayed(engine: Engine, name: str, letters: list[DeadLetter]) -> Iterator[tuple[int, str]]:
     entity = CATALOG.get(name)
     if entity is None:
         yield from ((letter.id, f"{name} is no longer in the catalog") for letter in letters)

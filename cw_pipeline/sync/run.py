@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Batch, Entity, IdRange, SyncResult
     from cw_pipeline.sync.context import Engine, Limits
-    from cw_pipeline.warehouse import Hold, Outcome
+    from cw_pipeline.warehouse import Hold, MergeResult
 
 
 @dataclass(slots=True)
@@ -32,7 +32,9 @@ class Work:
     @classmethod
     def of(cls, engine: Engine, hold: Hold, report: SyncResult) -> Self:
         """The work on the entity that `hold` holds, with the columns that it has there."""
-        return cls(engine, hold.entity, Reader(engine, hold.entity, hold.known), hold, report)
+        return cls(
+            engine, hold.entity, Reader(engine, hold.entity, hold.stored_hashes), hold, report
+        )
 
     @property
     def limits(self) -> Limits:
@@ -55,7 +57,7 @@ class Work:
         alone: bool = True,
         read_after: datetime | None = None,
         judged: bool = True,
-    ) -> Outcome:
+    ) -> MergeResult:
         """Loads a batch and counts it. Raises TooManyRejects when a healthy pass has fewer.
 
         `judged=False` is for records that were rejected before.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cw_pipeline.warehouse.status import EntityStatus
 
 
-def drifts(standing: EntityStatus) -> str:
+def explain_silent_changes(standing: EntityStatus) -> str:
     """How many records changed without a stamp, and what helps."""
     return (
         f"{standing.drift:,} of {count(standing.reread, 'record')} read again in the last two"
@@ -20,7 +20,7 @@ def drifts(standing: EntityStatus) -> str:
     )
 
 
-def miscounted(standing: EntityStatus) -> str:
+def explain_count_difference(standing: EntityStatus) -> str:
     """What `/count` said beside the table, and what to do where they differ."""
     rows, letters = standing.counted_rows or 0, standing.dead_letters
     beside = f" and {count(letters, 'dead letter')}" if letters else ""

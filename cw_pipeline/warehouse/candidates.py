@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class DeleteCandidate:
     """One such row: since when it is missed, and why it was kept. `parent_id` of a child."""
 
     entity: str
@@ -23,9 +23,9 @@ class Candidate:
     reason: str
 
 
-def candidates(
+def delete_candidates(
     connection: Connection[Any], tenant: str, entities: Sequence[str] | None = None
-) -> list[Candidate]:
+) -> list[DeleteCandidate]:
     """The rows kept of these entities; of all without them."""
     rows = connection.execute(
         "select entity, record_id, nullif(parent_id, 0), seen_at, reason"
@@ -34,4 +34,4 @@ def candidates(
         " order by entity, parent_id, record_id",
         [tenant, entities, entities],
     )
-    return [Candidate(*row) for row in rows]
+    return [DeleteCandidate(*row) for row in rows]

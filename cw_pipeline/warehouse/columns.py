@@ -31,7 +31,9 @@ _WIDER: Mapping[tuple[Kind, Kind], str] = {
 """How a value becomes one of a wider kind. What is not here would lose something."""
 
 
-def retype(connection: Connection[Any], table: tuple[str, str], column: str, to: Kind) -> None:
+def widen_column(
+    connection: Connection[Any], table: tuple[str, str], column: str, to: Kind
+) -> None:
     """Gives the column of `table` (schema, name) the kind `to`, in place; views on it stay.
 
     Raises WarehouseError if a value could be lost by it, or if one of the views belongs to somebody

@@ -49,7 +49,7 @@ select rows from counted
 """
 
 
-def note(connection: Connection[Any], tenant: str, entity: Entity, change: int) -> None:
+def add_row_change(connection: Connection[Any], tenant: str, entity: Entity, change: int) -> None:
     """Notes that the table has grown by so many live rows, in the transaction that did it."""
     if change:
         connection.execute(

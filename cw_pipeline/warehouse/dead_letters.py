@@ -18,7 +18,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter; open until `resolved_at` is set. `payload` is the record's JSON text."""
 
     id: int
@@ -39,7 +39,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class DeadLetterEvent:
     """Something that happened to a dead letter."""
 
     at: datetime
@@ -47,9 +47,9 @@ class Event:
     detail: str
 
 
-def open_letters(
+def open_dead_letters(
     connection: Connection[Any], tenant: str, entity: str | None = None
-) -> list[Letter]:
+) -> list[DeadLetter]:
     """What is not in the warehouse, oldest first."""
     rows = connection.execute(
         f"select {_COLUMNS} from cw_sync.dead_letter"  # noqa: S608 - a constant
@@ -57,10 +57,12 @@ def open_letters(
         " order by id",
         [tenant, entity, entity],
     )
-    return [Letter(*row) for row in rows]
+    return [DeadLetter(*row) for row in rows]
 
 
-def due_letters(connection: Connection[Any], tenant: str, entity: str, limit: int) -> list[Letter]:
+def due_dead_letters(
+    connection: Connection[Any], tenant: str, entity: str, limit: int
+) -> list[DeadLetter]:
     """Open dead letters of an entity whose time to be tried again has come."""
     rows = connection.execute(
         f"select {_COLUMNS} from cw_sync.dead_letter"  # noqa: S608 - a constant
@@ -68,25 +70,25 @@ def due_letters(connection: Connection[Any], tenant: str, entity: str, limit: in
         " order by retry_at limit %s",
         [tenant, entity, limit],
     )
-    return [Letter(*row) for row in rows]
+    return [DeadLetter(*row) for row in rows]
 
 
-def letter(connection: Connection[Any], tenant: str, letter_id: int) -> Letter | None:
+def letter(connection: Connection[Any], tenant: str, letter_id: int) -> DeadLetter | None:
     """One dead letter, open or not."""
     row = connection.execute(
         f"select {_COLUMNS} from cw_sync.dead_letter where tenant = %s and id = %s",  # noqa: S608
         [tenant, letter_id],
     ).fetchone()
-    return Letter(*row) if row else None
+    return DeadLetter(*row) if row else None
 
 
-def events(connection: Connection[Any], letter_id: int) -> list[Event]:
+def events(connection: Connection[Any], letter_id: int) -> list[DeadLetterEvent]:
     """Everything that happened to a dead letter, in order."""
     rows = connection.execute(
         "select at, what, detail from cw_sync.dead_letter_event where letter_id = %s order by id",
         [letter_id],
     )
-    return [Event(*row) for row in rows]
+    return [DeadLetterEvent(*row) for row in rows]
 
 
 def discard(connection: Connection[Any], tenant: str, letter_id: int, why: str) -> bool:

@@ -11,7 +11,7 @@ from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse import counts, ranges, state
 from cw_pipeline.warehouse.copy import copy
 from cw_pipeline.warehouse.ledger import Ledger
-from cw_pipeline.warehouse.merge import Outcome, known, lock, merge
+from cw_pipeline.warehouse.merge import MergeResult, lock_for_merge, merge, stored_hashes
 from cw_pipeline.warehouse.parents import Parents
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Hold:
         with self._warehouse.connection() as connection:
             return state.read_checkpoint(connection, self._tenant, self.entity.name)
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Stores a checkpoint: a pass opened, split or completed."""
         with self._warehouse.transaction() as connection:
             state.write_checkpoint(
@@ -55,10 +55,10 @@ class Hold:
         with self._warehouse.connection() as connection:
             return state.capability(connection, self._tenant, self.entity.name)
 
-    def remember(self, **seen: bool | None) -> None:
+    def learn(self, **seen: bool | None) -> None:
         """Stores what the list was seen to do."""
         with self._warehouse.fenced(self.run_id) as connection:
-            state.remember(connection, self._tenant, self.entity.name, **seen)
+            state.store_capability(connection, self._tenant, self.entity.name, **seen)
 
     def load(
         self,
@@ -68,7 +68,7 @@ class Hold:
         parent_id: int | None = None,
         alone: bool = True,
         read_after: datetime | None = None,
-    ) -> Outcome:
+    ) -> MergeResult:
         """Merges a batch and moves the cursor of its range: both, or neither.
 
         `alone=False` lets several ranges of one pass load side by side; their ids never meet.
@@ -84,16 +84,16 @@ class Hold:
                 parent_id=parent_id,
                 read_after=read_after,
             )
-            counts.note(connection, self._tenant, self.entity, outcome.added)
+            counts.add_row_change(connection, self._tenant, self.entity, outcome.added)
             self._keep_account(connection, batch, parent_id)
             if reached is not None:
                 self._move(connection, reached)
         return outcome
 
-    def known(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
+    def stored_hashes(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
         """Hash as read and stamp of the live rows among these ids."""
         with self._warehouse.connection() as connection:
-            return known(connection, self._tenant, self.entity, ids)
+            return stored_hashes(connection, self._tenant, self.entity, ids)
 
     def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
         """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
@@ -106,7 +106,7 @@ class Hold:
         with self._warehouse.fenced(self.run_id) as connection:
             ranges.finish(connection, self._tenant, self.entity.name, read)
 
-    def absent(self, seen: Iterable[int]) -> list[int]:
+    def absent_ids(self, seen: Iterable[int]) -> list[int]:
         """Ids of live rows that are not among `seen`."""
         with self._warehouse.transaction() as connection:
             connection.execute("create temp table seen (id bigint) on commit drop")
@@ -123,7 +123,9 @@ class Hold:
             ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
             return [row[0] for row in connection.execute(query)]
 
-    def delete(self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime) -> int:
+    def soft_delete(
+        self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime
+    ) -> int:
         """Soft-deletes rows and the rows of their arrays: how many.
 
         Not those written since `before`, on the warehouse's clock: another run has just read them.
@@ -141,7 +143,7 @@ class Hold:
                 [list(ids), before],
             ).rowcount
             self._delete_arrays(connection, ids)
-            counts.note(connection, self._tenant, self.entity, -gone)
+            counts.add_row_change(connection, self._tenant, self.entity, -gone)
         return gone
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
@@ -160,7 +162,7 @@ class Hold:
                 [list(ids)],
             )
 
-    def follow_parents(self, parent: Entity) -> int:
+    def delete_orphans(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
         with self._warehouse.fenced(self.run_id) as connection:
             above = sql.Identifier(self._tenant, parent.table)
@@ -179,10 +181,10 @@ class Hold:
             ).format(child=self._table, parent=above, key=sql.Identifier(self.entity.key[-1]))
             gone = [row[0] for row in connection.execute(query)]
             self._delete_arrays(connection, gone)
-            counts.note(connection, self._tenant, self.entity, -len(gone))
+            counts.add_row_change(connection, self._tenant, self.entity, -len(gone))
             return len(gone)
 
-    def clock(self) -> datetime:
+    def warehouse_now(self) -> datetime:
         """The warehouse's clock."""
         with self._warehouse.connection() as connection:
             row = connection.execute("select clock_timestamp()").fetchone()
@@ -230,17 +232,19 @@ class Hold:
         keys = {f"{self._tenant}/{self.entity.name}": shared}
         if parent_id is not None:
             keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
-        lock(connection, self.run_id, keys)
+        lock_for_merge(connection, self.run_id, keys)
 
     def _keep_account(
         self, connection: Connection[Any], batch: Batch, parent_id: int | None
     ) -> None:
         name = self.entity.name
         if batch.rejects:
-            state.bury(connection, self._tenant, name, batch.rejects, self.run_id, parent_id)
+            state.store_rejects(
+                connection, self._tenant, name, batch.rejects, self.run_id, parent_id
+            )
         if batch.drift:
             state.note_drift(connection, self._tenant, name, batch.drift)
-        state.resolve(connection, self._tenant, name, batch.ids, parent_id)
+        state.close_resolved(connection, self._tenant, name, batch.ids, parent_id)
 
 
 def _of_parent(parent_id: int | None) -> sql.Composable:

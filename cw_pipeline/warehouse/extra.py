@@ -25,7 +25,7 @@ TYPED: Mapping[Kind, sql.SQL] = {
 """The value `v` as each kind; null where it is not one."""
 
 
-def fill(connection: Connection[Any], tenant: str, table: str, column: Column) -> int:
+def move_from_extra(connection: Connection[Any], tenant: str, table: str, column: Column) -> int:
     """Moves a field's stored values into its column, as far as they fit: how many rows got one.
 
     What the column cannot hold, or not in full, stays where it is.

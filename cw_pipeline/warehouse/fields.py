@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse import extra, promotions
-from cw_pipeline.warehouse.columns import add_column, kind_of, retype
+from cw_pipeline.warehouse.columns import add_column, kind_of, widen_column
 from cw_pipeline.warehouse.extra import TYPED
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Samples:
         return next((k for k, n in exact.items() if n == told and k in blanks), Kind.JSONB)
 
 
-class Fields:
-    """What may be done to an entity's columns, in one transaction. Made by `Warehouse.alone`."""
+class StoredFields:
+    """What may be done to an entity's columns, in one transaction: `Warehouse.exclusive_fields`."""
 
     def __init__(self, connection: Connection[Any], tenant: str, entity: Entity) -> None:
         self._connection = connection
@@ -133,13 +133,13 @@ class Fields:
 
     def widen(self, table: str, column: Column, path: Path) -> int:
         """Gives a promoted column a wider kind, and what fits by it. Raises WarehouseError."""
-        retype(self._connection, (self.tenant, table), column.name, column.kind)
+        widen_column(self._connection, (self.tenant, table), column.name, column.kind)
         return self._kept(table, column, path)
 
     def _kept(self, table: str, column: Column, path: Path) -> int:
         told = Column(column.name, path, column.kind)
         promotions.keep(self._connection, self.tenant, self._catalogued.name, told)
-        return extra.fill(self._connection, self.tenant, table, column)
+        return extra.move_from_extra(self._connection, self.tenant, table, column)
 
 
 def _values(tenant: str, table: str) -> sql.Composed:

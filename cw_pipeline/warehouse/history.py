@@ -43,7 +43,7 @@ TRACKED: Mapping[str, tuple[str, ...]] = {
 """Columns whose changes are always kept, by entity."""
 
 
-def tracked(setting: str | None) -> dict[str, tuple[str, ...]]:
+def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
     """`TRACKED`, and what a comma list such as `service/tickets.severity` adds to it.
 
     Raises ConfigError for an entity or a column that the catalog does not know.
@@ -71,7 +71,7 @@ def _entity(name: str, word: str) -> Entity:
     )
 
 
-def track(
+def set_history_columns(
     connection: sa.Connection,
     tenant: str,
     columns: Mapping[str, Iterable[str]],
@@ -119,7 +119,7 @@ class _Ended:
 
 
 @contextmanager
-def kept(
+def keep_versions(
     connection: Connection[Any],
     tenant: str,
     entity: Entity,

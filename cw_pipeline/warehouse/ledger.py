@@ -26,10 +26,10 @@ class Ledger:
         self._entity = entity
         self._run_id = run_id
 
-    def due_letters(self, limit: int) -> list[dead_letters.Letter]:
+    def due_letters(self, limit: int) -> list[dead_letters.DeadLetter]:
         """Dead letters whose time to be tried again has come."""
         with self._warehouse.connection() as connection:
-            return dead_letters.due_letters(connection, self._tenant, self._entity, limit)
+            return dead_letters.due_dead_letters(connection, self._tenant, self._entity, limit)
 
     def close_letters(self, letter_ids: Sequence[int], resolution: str) -> None:
         """Closes dead letters, with what became of the record."""
@@ -75,7 +75,7 @@ class Ledger:
             warehouse_rows=warehouse_rows,
         )
 
-    def quarantine(
+    def set_delete_candidates(
         self,
         rows: Sequence[tuple[int, int]],
         reason: str,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MergeResult:
     """What a merge did with the rows of a batch; the first three sum up to them.
 
     `drifted` of the updated ones differed although their `lastUpdated` had not moved; `revived` of
@@ -30,24 +30,24 @@ class Outcome:
     inserted: int
     updated: int
     unchanged: int
-    drifted: int = 0
-    revived: int = 0
+    silent_changes: int = 0
+    undeleted: int = 0
 
     @property
     def added(self) -> int:
         """How many more live rows there are now."""
-        return self.inserted + self.revived
+        return self.inserted + self.undeleted
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class _StoredRow:
     row_hash: int
     stamp: datetime | None
     deleted: bool
     synced_at: datetime
 
 
-def lock(connection: Connection[Any], run_id: int, keys: Mapping[str, bool]) -> None:
+def lock_for_merge(connection: Connection[Any], run_id: int, keys: Mapping[str, bool]) -> None:
     """Waits for locks on what the keys name, shared or not, held until the transaction ends.
 
     The transaction is the run's from then on, as by `lease.fence`, in the same statement.
@@ -72,7 +72,7 @@ def merge(
     *,
     parent_id: int | None = None,
     read_after: datetime | None = None,
-) -> Outcome:
+) -> MergeResult:
     """Merges a batch in the caller's transaction, which holds the entity's merge lock.
 
     A row replaces a stored one that differs and is not newer. `read_after`: the batch was read
@@ -93,7 +93,7 @@ def merge(
     chosen = sorted(inserted + replaced)
     old = [batch.ids[at] for at in replaced]
     if chosen:
-        with history.kept(connection, tenant, entity, old, parent_id):
+        with history.keep_versions(connection, tenant, entity, old, parent_id):
             _delete(connection, tenant, entity, old, parent_id)
             # Of inserted records too: a row that was taken out by hand leaves its arrays behind.
             _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
@@ -101,7 +101,7 @@ def merge(
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
     drifted = sum(_drifted(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced)
     revived = sum(stored[own].deleted for own in old)
-    return Outcome(len(inserted), len(replaced), unchanged, drifted, revived)
+    return MergeResult(len(inserted), len(replaced), unchanged, drifted, revived)
 
 
 def _newest(batch: Batch) -> Iterable[int]:
@@ -115,7 +115,7 @@ def _newest(batch: Batch) -> Iterable[int]:
 
 
 def _replaces(
-    before: _Stored, row_hash: int, stamp: datetime | None, read_after: datetime | None
+    before: _StoredRow, row_hash: int, stamp: datetime | None, read_after: datetime | None
 ) -> bool:
     if not before.deleted and before.row_hash == row_hash and before.stamp == stamp:
         return False  # the stamp is in the hash: where they disagree, somebody wrote by hand
@@ -124,7 +124,7 @@ def _replaces(
     return later or not _older(stamp, before.stamp)
 
 
-def _drifted(before: _Stored, stamp: datetime | None) -> bool:
+def _drifted(before: _StoredRow, stamp: datetime | None) -> bool:
     return not before.deleted and stamp is not None and stamp == before.stamp
 
 
@@ -138,7 +138,7 @@ def _stored(
     entity: Entity,
     batch: Batch,
     parent_id: int | None,
-) -> dict[int, _Stored]:
+) -> dict[int, _StoredRow]:
     stamp = "last_updated" if entity.has_last_updated else None
     query = sql.SQL(
         "select {key}, _row_hash, {stamp}, _deleted_at is not null, _synced_at from {table}"
@@ -153,10 +153,10 @@ def _stored(
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
     found = connection.execute(query, asked, binary=True).fetchall()
-    return {own: _Stored(*rest) for own, *rest in found}
+    return {own: _StoredRow(*rest) for own, *rest in found}
 
 
-def known(
+def stored_hashes(
     connection: Connection[Any], tenant: str, entity: Entity, ids: Sequence[int]
 ) -> dict[int, tuple[int, datetime | None]]:
     """Hash as read and stamp of the live rows among these ids."""

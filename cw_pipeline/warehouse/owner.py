@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def claim(connection: Connection[Any], schema: str, tenant: str) -> None:
+def mark_tenant(connection: Connection[Any], schema: str, tenant: str) -> None:
     """Notes which tenant a schema holds: `company@host`. In the caller's transaction.
 
     The schema's comment says it too, for people, where the role may write it. Raises ConfigError if

@@ -102,4 +102,4 @@ class Parents:
     def oldest_read(self) -> datetime | None:
         """When the children that were read longest ago were read."""
         with self._warehouse.connection() as connection:
-            return state.oldest(connection, self._tenant, self._entity.name)
+            return state.oldest_parent_read(connection, self._tenant, self._entity.name)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
 
 
-def preview(
+def latest_rows(
     connection: Connection[Any], tenant: str, entity: Entity, rows: int = 5
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The rows that changed last: keys and stamps alone, so nothing personal."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-Place: TypeAlias = tuple[str, str]
+ColumnRef: TypeAlias = tuple[str, str]
 Hide: TypeAlias = "Callable[[str], str]"
 """From JSON text to what may be stored in its place."""
 
@@ -22,7 +22,7 @@ _TOLD = {
 _HASH = "^[0-9a-f]{64}$"  # hidden already
 
 
-def private_columns(connection: Connection[Any], tenant: str) -> dict[Place, str]:
+def private_columns(connection: Connection[Any], tenant: str) -> dict[ColumnRef, str]:
     """How each private column is kept, by table and column."""
     rows = connection.execute(
         "select table_name, column_name, how from cw_sync.private_column where tenant = %s",
@@ -31,14 +31,14 @@ def private_columns(connection: Connection[Any], tenant: str) -> dict[Place, str
     return {(table, column): how for table, column, how in rows}
 
 
-class Hiding:
+class StoredRowMasker:
     """Makes private what is stored already, in one transaction."""
 
     def __init__(self, connection: Connection[Any], tenant: str) -> None:
         self._connection = connection
         self._tenant = tenant
 
-    def record(self, wanted: Mapping[Place, str], before: Mapping[Place, str]) -> None:
+    def record(self, wanted: Mapping[ColumnRef, str], before: Mapping[ColumnRef, str]) -> None:
         """Stores which columns are private from now on, and says so in their comments."""
         for table, column in before.keys() - wanted.keys():
             self._connection.execute(
@@ -56,7 +56,7 @@ class Hiding:
             )
             self._comment(table, column, _TOLD[how])
 
-    def drop(self, place: Place, entity: str) -> None:
+    def drop(self, place: ColumnRef, entity: str) -> None:
         """Empties a column, and what history kept of it."""
         column = sql.Identifier(place[1])
         self._connection.execute(
@@ -66,7 +66,7 @@ class Hiding:
         )
         self._forget(place[1], entity)
 
-    def hash(self, place: Place, entity: str, hide: Hide) -> None:
+    def hash(self, place: ColumnRef, entity: str, hide: Hide) -> None:
         """Replaces a column's values by what `hide` makes of them."""
         column, table = sql.Identifier(place[1]), self._table(place[0])
         rows = self._connection.execute(
@@ -146,7 +146,7 @@ class Hiding:
                 )
             )
 
-    def _is_json(self, place: Place) -> bool:
+    def _is_json(self, place: ColumnRef) -> bool:
         row = self._connection.execute(
             "select atttypid = 'jsonb'::regtype from pg_attribute"
             " where attrelid = to_regclass(%s) and attname = %s",

@@ -19,8 +19,8 @@ from cw_pipeline.warehouse.ddl import patiently
 if TYPE_CHECKING:
     from cw_pipeline.warehouse import Warehouse
     from cw_pipeline.warehouse.ddl import Attempt
-    from cw_pipeline.warehouse.fields import Fields
-    from cw_pipeline.warehouse.promotions import Drifted
+    from cw_pipeline.warehouse.fields import StoredFields
+    from cw_pipeline.warehouse.promotions import SchemaDriftEntry
 
 Path = tuple[str, ...]
 
@@ -36,10 +36,10 @@ class Promotion:
     rows: int
 
 
-def drift(warehouse: Warehouse) -> list[Drifted]:
+def unknown_fields(warehouse: Warehouse) -> list[SchemaDriftEntry]:
     """Every field that came back and that no column holds, with the entity it came with."""
     with warehouse.connection() as connection:
-        return promotions.drifted(connection, warehouse.tenant)
+        return promotions.schema_drift(connection, warehouse.tenant)
 
 
 def promote(
@@ -57,7 +57,7 @@ def promote(
     path = tuple(field.split("."))
 
     def attempted(attempt: Attempt) -> list[Promotion]:
-        with warehouse.alone(entity) as fields, fields.brief(attempt):
+        with warehouse.exclusive_fields(entity) as fields, fields.brief(attempt):
             where = place(fields.entity, path)
             if where.column is not None:
                 return [_widened(fields, path, where, kind)]
@@ -70,7 +70,7 @@ def promote(
     return patiently(attempted, warehouse.connection, f"the promotion of {entity.name} {field}")
 
 
-def _promoted(fields: Fields, path: Path, kind: Kind | None) -> list[Promotion]:
+def _promoted(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promotion]:
     where = place(fields.entity, path)
     found = fields.samples(where.table, where.path)
     if kind is None and found.values and found.objects == found.values:
@@ -87,7 +87,7 @@ def _promoted(fields: Fields, path: Path, kind: Kind | None) -> list[Promotion]:
     return [Promotion(where.table, ".".join(path), column.name, column.kind, rows)]
 
 
-def _check(fields: Fields, where: Place, column: Column) -> None:
+def _check(fields: StoredFields, where: Place, column: Column) -> None:
     """A kind that does not hold what is stored would make dead letters of those records."""
     misfits, sample = fields.misfits(where.table, column)
     if misfits:
@@ -97,7 +97,7 @@ def _check(fields: Fields, where: Place, column: Column) -> None:
         )
 
 
-def _widened(fields: Fields, path: Path, where: Place, kind: Kind | None) -> Promotion:
+def _widened(fields: StoredFields, path: Path, where: Place, kind: Kind | None) -> Promotion:
     """A promoted column as a wider kind."""
     field, column = ".".join(path), where.column
     assert column is not None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Drifted:
+class SchemaDriftEntry:
     """A field that the catalog does not know, or values of one that had to be mended."""
 
     entity: str
@@ -29,14 +29,14 @@ class Drifted:
     sample: str
 
 
-def drifted(connection: Connection[Any], tenant: str) -> list[Drifted]:
+def schema_drift(connection: Connection[Any], tenant: str) -> list[SchemaDriftEntry]:
     """What came back and is not as the catalog says."""
     rows = connection.execute(
         'select entity, "column", change, first_seen, last_seen, sample from cw_sync.column_drift'
         ' where tenant = %s order by entity, "column", change',
         [tenant],
     )
-    return [Drifted(*row) for row in rows]
+    return [SchemaDriftEntry(*row) for row in rows]
 
 
 def promotions(connection: Connection[Any], tenant: str) -> dict[str, list[Column]]:

@@ -31,7 +31,7 @@ returning extract(epoch from next_free - %(span)s::interval - clock_timestamp())
 """
 
 
-class Budget:
+class RequestBudget:
     """Leave to send requests, `per_minute` for the whole tenant.
 
     A `yielding` process (a backfill) takes leave only while nobody else is waiting for it, so the
@@ -59,7 +59,7 @@ class Budget:
                 return RequestGrant(self._requests, max(0.0, *map(float, taken)))
             time.sleep(_POLL)
 
-    def announce(self, seconds: float) -> None:
+    def announce_pause(self, seconds: float) -> None:
         """Tells every process of the tenant that ConnectWise asked for a pause."""
         with self._connect() as connection:
             connection.execute(

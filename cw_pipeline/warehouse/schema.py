@@ -9,7 +9,7 @@ from cw_pipeline.errors import WarehouseError
 from cw_pipeline.warehouse import versions
 from cw_pipeline.warehouse.database import create_schemas, sqlalchemy_transaction, transaction
 from cw_pipeline.warehouse.ddl import patiently
-from cw_pipeline.warehouse.history import track, tracked
+from cw_pipeline.warehouse.history import parse_history_columns, set_history_columns
 from cw_pipeline.warehouse.tables import create_tables, driver, widen
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def migrate(
     somebody keeps a table locked for minutes. Whoever reads the tables waits half a second at most,
     or for as long as it takes to fill a new column of the one table.
     """
-    columns = tracked(history_columns)
+    columns = parse_history_columns(history_columns)
     kept = history_columns is None
     entities = list(entities)
 
@@ -44,7 +44,7 @@ def migrate(
                 raise WarehouseError(fault)
             versions.upgrade(connection, here)
             outdated = create_tables(connection, tenant, entities)
-            track(connection, tenant, columns, and_before=kept)
+            set_history_columns(connection, tenant, columns, and_before=kept)
             return outdated
 
     def widened(attempt: Attempt, table: str) -> None:

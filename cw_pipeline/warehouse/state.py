@@ -102,7 +102,7 @@ def finish_run(
     )
 
 
-def bury(
+def store_rejects(
     connection: Connection[Any],
     tenant: str,
     entity: str,
@@ -146,7 +146,7 @@ def bury(
         )
 
 
-def resolve(
+def close_resolved(
     connection: Connection[Any],
     tenant: str,
     entity: str,
@@ -178,7 +178,9 @@ def note_drift(
         )
 
 
-def remember(connection: Connection[Any], tenant: str, entity: str, **seen: bool | None) -> None:
+def store_capability(
+    connection: Connection[Any], tenant: str, entity: str, **seen: bool | None
+) -> None:
     """Stores what a list was seen to do (readable, count, filterable, forward_only, by_id)."""
     for name, value in seen.items():
         assert name in {"readable", "count", "filterable", "forward_only", "by_id"}, name
@@ -214,7 +216,7 @@ def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
     return bool(row[0])
 
 
-def oldest(connection: Connection[Any], tenant: str, entity: str) -> datetime | None:
+def oldest_parent_read(connection: Connection[Any], tenant: str, entity: str) -> datetime | None:
     """When the parent whose children were read longest ago had them read."""
     row = connection.execute(
         "select min(read_at) from cw_sync.parent_read where tenant = %s and entity = %s",

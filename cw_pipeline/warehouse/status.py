@@ -148,7 +148,7 @@ class EntityStatus:
         return not 0 <= self.source_rows - self.counted_rows <= self.dead_letters
 
 
-def overview(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
+def entity_statuses(connection: Connection[Any], tenant: str) -> list[EntityStatus]:
     """Every entity that was ever touched, by name; none before `migrate`.
 
     Raises WarehouseError if the warehouse is at an older version.

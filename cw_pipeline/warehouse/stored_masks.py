@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import WarehouseLocked
-from cw_pipeline.warehouse.private_columns import Hiding, private_columns
+from cw_pipeline.warehouse.private_columns import StoredRowMasker, private_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.transform.mask import MaskingRules
     from cw_pipeline.warehouse import Warehouse
-    from cw_pipeline.warehouse.private_columns import Place
+    from cw_pipeline.warehouse.private_columns import ColumnRef
 
 log = logging.getLogger(__name__)
 
 
-def hide_stored(
+def mask_stored_rows(
     warehouse: Warehouse, entities: Iterable[Entity], privacy: MaskingRules | None
 ) -> None:
     """Hashes and drops what was stored before it was private, once, and notes what is private.
@@ -45,7 +45,7 @@ def hide_stored(
             warehouse.locked[entity.name] = error
 
 
-def _wanted(entity: Entity, privacy: MaskingRules | None) -> dict[Place, str]:
+def _wanted(entity: Entity, privacy: MaskingRules | None) -> dict[ColumnRef, str]:
     """The private columns, and the patterns, which may mean fields that have none yet."""
     if privacy is None:
         return {}
@@ -56,14 +56,14 @@ def _wanted(entity: Entity, privacy: MaskingRules | None) -> dict[Place, str]:
 def _hide(
     warehouse: Warehouse,
     entity: Entity,
-    change: tuple[dict[Place, str], dict[Place, str]],
+    change: tuple[dict[ColumnRef, str], dict[ColumnRef, str]],
     privacy: MaskingRules | None,
 ) -> None:
     before, wanted = change
     veil = privacy.mask_of(entity) if privacy else None
     columns = privacy.columns(entity) if privacy else {}
     with warehouse.transaction() as connection:
-        hiding = Hiding(connection, warehouse.tenant)
+        hiding = StoredRowMasker(connection, warehouse.tenant)
         hiding.record(wanted, before)
         if veil is None or not wanted.items() - before.items():
             return

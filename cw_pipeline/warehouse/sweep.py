@@ -45,7 +45,7 @@ _PACK = copy_format.row_packer(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ListDifference:
     """How list and table differ, by id. Rows written since the sweep began are left out.
 
     `stamped`: some record of the list, or some row of the table, carries lastUpdated.
@@ -59,7 +59,7 @@ class Difference:
     stamped: bool
 
 
-class Sweep:
+class ListSnapshot:
     """One sweep of one entity: its pages as they will be copied. Made by `Warehouse.sweep`.
 
     They wait here, a few bytes a record, because a temporary table lives with a connection, which a
@@ -83,7 +83,7 @@ class Sweep:
             _PACK(row, rows)
         self._pages.append(zlib.compress(rows, zlib.Z_BEST_SPEED))
 
-    def difference(self) -> Difference:
+    def difference(self) -> ListDifference:
         """The difference, worked out in the database in one go over the table."""
         with self._transaction() as connection:
             connection.execute(
@@ -95,7 +95,7 @@ class Sweep:
             row = connection.execute(self._filled(_DIFFERENCE)).fetchone()
         assert row is not None
         listed, live, missing, stale, extra, stamped = row
-        return Difference(listed, live, missing or [], stale or [], extra or [], bool(stamped))
+        return ListDifference(listed, live, missing or [], stale or [], extra or [], bool(stamped))
 
     def _filled(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(

@@ -10,8 +10,8 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from cw_pipeline.catalog import indexes
 from cw_pipeline.model import Column, Entity, Kind
-from cw_pipeline.warehouse.columns import retype
-from cw_pipeline.warehouse.extra import fill
+from cw_pipeline.warehouse.columns import widen_column
+from cw_pipeline.warehouse.extra import move_from_extra
 from cw_pipeline.warehouse.promotions import entities_with_promotions
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def widen(connection: sa.Connection, tenant: str, entities: Iterable[Entity], na
         if table.name == name:
             for added in _widen(connection, table, existing[name]):
                 if column := catalog.get((name, added)):
-                    fill(driver(connection), tenant, name, column)
+                    move_from_extra(driver(connection), tenant, name, column)
 
 
 def driver(connection: sa.Connection) -> Connection[Any]:
@@ -181,7 +181,7 @@ def _widen(
             yield column.name
         else:
             own = (str(table.schema), table.name)
-            retype(driver(connection), own, column.name, _kind(column))
+            widen_column(driver(connection), own, column.name, _kind(column))
 
 
 def _kind(column: sa.Column[Any]) -> Kind:

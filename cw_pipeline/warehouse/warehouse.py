@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 from cw_pipeline.warehouse import state
 from cw_pipeline.warehouse.database import Pool
 from cw_pipeline.warehouse.entity_store import Hold
-from cw_pipeline.warehouse.fields import Fields
+from cw_pipeline.warehouse.fields import StoredFields
 from cw_pipeline.warehouse.lease import PURPOSES, SPAN, Leases, fence, purpose_of
 from cw_pipeline.warehouse.promotions import entities_with_promotions
-from cw_pipeline.warehouse.request_budget import Budget
-from cw_pipeline.warehouse.sweep import Sweep
+from cw_pipeline.warehouse.request_budget import RequestBudget
+from cw_pipeline.warehouse.sweep import ListSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,13 +95,13 @@ class Warehouse:
         with self.connection() as connection:
             return state.was_readable(connection, self.tenant, entity.name)
 
-    def sweep(self, entity: Entity) -> Sweep:
+    def sweep(self, entity: Entity) -> ListSnapshot:
         """A place for the ids and stamps of a sweep that begins now."""
-        return Sweep(self.transaction, self.tenant, entity)
+        return ListSnapshot(self.transaction, self.tenant, entity)
 
-    def budget(self, per_minute: int, *, yielding: bool = False) -> Budget:
+    def budget(self, per_minute: int, *, yielding: bool = False) -> RequestBudget:
         """The tenant's request budget, shared with its other processes."""
-        return Budget(self.connection, self.tenant, per_minute, yielding=yielding)
+        return RequestBudget(self.connection, self.tenant, per_minute, yielding=yielding)
 
     @contextmanager
     def hold(self, entity: Entity, kind: str, dagster_run_id: str | None = None) -> Iterator[Hold]:
@@ -120,7 +120,7 @@ class Warehouse:
             yield Hold(self, own, run_id)
 
     @contextmanager
-    def alone(self, entity: Entity) -> Iterator[Fields]:
+    def exclusive_fields(self, entity: Entity) -> Iterator[StoredFields]:
         """The entity's fields, in a transaction during which nobody reads it in, in any way.
 
         Raises EntityBusy, naming who does.
@@ -130,4 +130,4 @@ class Warehouse:
             with self.transaction() as connection:
                 for run_id in held:
                     fence(connection, run_id)
-                yield Fields(connection, self.tenant, entity)
+                yield StoredFields(connection, self.tenant, entity)

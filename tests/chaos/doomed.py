@@ -36,7 +36,7 @@ def connected(settings: Settings) -> Iterator[Engine]:
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
     ):
         budget = store.budget(settings.requests_per_minute)
-        gate = RateLimiter(budget.grant, budget.announce)
+        gate = RateLimiter(budget.grant, budget.announce_pause)
         with pipeline.source(settings, gate, HASTY) as source:
             yield Engine(source, store, pipeline.limits(settings), fetchers)
 

@@ -43,9 +43,9 @@ def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: 
     with Warehouse(dsn, "connectwise") as other:
         mine, theirs = warehouse.budget(6000), other.budget(6000)
         mine.grant()
-        mine.announce(30)
+        mine.announce_pause(30)
         assert 28 < theirs.grant().wait <= 30
-        mine.announce(5)  # a shorter one takes nothing back
+        mine.announce_pause(5)  # a shorter one takes nothing back
         assert theirs.grant().wait > 25
 
 

@@ -64,12 +64,12 @@ def test_after_any_loads_deletions_returns_and_crashes_the_count_is_that_of_the_
             if what == "load":
                 hold.load(batch(version, some))
             elif what == "delete":
-                hold.delete(some, before=LATER)
+                hold.soft_delete(some, before=LATER)
             elif what == "cut off":  # taken back with its rows: another run owns the pass
                 with pytest.raises(EntityBusy):
                     hold.load(batch(version, some), IdRange(77, 88, 78))
             elif what == "begin":
-                hold.save(OPEN)
+                hold.save_checkpoint(OPEN)
                 hold.row_count()
                 connection.execute("update cw_sync.checkpoint set run_id = null")
                 connection.commit()
@@ -86,7 +86,7 @@ def test_side_by_side_no_row_is_forgotten(
         warehouse.hold(TICKETS, "backfill") as other,
         ThreadPoolExecutor(4) as threads,
     ):
-        one.save(OPEN)
+        one.save_checkpoint(OPEN)
         one.row_count()
         loads = [
             threads.submit(hold.load, batch(at, [*range(at * 10, at * 10 + 10)]), alone=False)
@@ -102,7 +102,7 @@ def test_a_million_rows_are_not_counted_again_for_one(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     with warehouse.hold(TICKETS, "refresh") as hold:
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
         hold.row_count()
         hold.load(batch(1, [1, 2, 3]))
         connection.execute("delete from connectwise.service_tickets where id = 1")  # by hand
@@ -123,8 +123,8 @@ def test_children_that_go_with_their_parent_are_taken_off(
     with warehouse.hold(SITES, "refresh") as hold:
         hold.load(PageReader(SITES).read_page(records, parent_id=7), parent_id=7)
         assert hold.row_count() == 3
-        hold.save(Checkpoint(NOON))
+        hold.save_checkpoint(Checkpoint(NOON))
         connection.execute("update connectwise.company_companies set _deleted_at = now()")
         connection.commit()
-        assert hold.follow_parents(companies) == 3
+        assert hold.delete_orphans(companies) == 3
         assert hold.row_count() == 0

@@ -9,7 +9,7 @@ import pytest
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Kind
-from cw_pipeline.warehouse.columns import retype
+from cw_pipeline.warehouse.columns import widen_column
 from cw_pipeline.warehouse.database import transaction
 from tests.integration.others import as_admin
 
@@ -79,7 +79,7 @@ def test_owners_grants_comments_options_and_rows_of_others_views_come_back(
     before = state(server, dsn)
     assert len(before) == 4
     with transaction(dsn) as connection:
-        retype(connection, TABLE, "department_id", Kind.NUMERIC)
+        widen_column(connection, TABLE, "department_id", Kind.NUMERIC)
         where = connection.execute("select current_user = session_user").fetchone()
     assert where == (True,)
     assert state(server, dsn) == before
@@ -98,7 +98,7 @@ def test_default_privileges_give_nothing_that_was_not_given_before(
         f' grant all on tables to "{people[3]}"',
     )
     with transaction(dsn) as connection:
-        retype(connection, TABLE, "department_id", Kind.NUMERIC)
+        widen_column(connection, TABLE, "department_id", Kind.NUMERIC)
     assert state(server, dsn) == before
 
 
@@ -116,7 +116,7 @@ def test_a_view_of_somebody_whose_role_we_lack_is_named_before_anything_is_touch
     )
     before = state(server, dsn)
     with pytest.raises(WarehouseError) as caught, transaction(dsn) as connection:
-        retype(connection, TABLE, "department_id", Kind.NUMERIC)
+        widen_column(connection, TABLE, "department_id", Kind.NUMERIC)
     said = str(caught.value)
     assert "connectwise.service_boards.department_id is bigint, and numeric is wanted" in said
     assert f'bi.theirs (a view of "{stranger}")' in said
@@ -137,5 +137,5 @@ def test_an_owner_who_may_no_longer_create_in_the_schema_is_named(
         ),
         transaction(dsn) as connection,
     ):
-        retype(connection, TABLE, "department_id", Kind.NUMERIC)
+        widen_column(connection, TABLE, "department_id", Kind.NUMERIC)
     assert state(server, dsn) == before

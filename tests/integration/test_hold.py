@@ -50,7 +50,7 @@ def test_a_runner_whose_connections_are_cut_still_holds_the_entity(
             pass
         with suppress(WarehouseError):
             hold.checkpoint()  # finds out that its connection was cut
-        hold.save(Checkpoint())
+        hold.save_checkpoint(Checkpoint())
 
 
 def test_tenants_in_one_database_do_not_hold_each_other_up(dsn: str, warehouse: Warehouse) -> None:

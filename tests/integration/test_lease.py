@@ -38,18 +38,18 @@ SOON = timedelta(seconds=1)
 WRITES: dict[str, Callable[[Hold], object]] = {
     "load": lambda hold: hold.load(BATCH, parent_id=7),
     "load of a range": lambda hold: hold.load(BATCH, IdRange(0, 50, 9), parent_id=7, alone=False),
-    "save": lambda hold: hold.save(Checkpoint(NOON)),
-    "remember": lambda hold: hold.remember(count=True),
+    "save": lambda hold: hold.save_checkpoint(Checkpoint(NOON)),
+    "remember": lambda hold: hold.learn(count=True),
     "split_range": lambda hold: hold.split_range((IdRange(0, 25, 0), IdRange(25, 50, 25))),
     "finish_range": lambda hold: hold.finish_range(IdRange(0, 50, 0)),
-    "delete": lambda hold: hold.delete([9], before=LATER),
-    "follow_parents": lambda hold: hold.follow_parents(CATALOG["company/companies"]),
+    "delete": lambda hold: hold.soft_delete([9], before=LATER),
+    "follow_parents": lambda hold: hold.delete_orphans(CATALOG["company/companies"]),
     "parents.read": lambda hold: hold.parents.read(7, NOON),
     "close_letters": lambda hold: hold.ledger.close_letters([1], "gone"),
     "postpone_letters": lambda hold: hold.ledger.postpone_letters([1]),
     "remember_page_size": lambda hold: hold.ledger.remember_page_size(500),
     "counted": lambda hold: hold.ledger.counted(3, 3),
-    "quarantine": lambda hold: hold.ledger.quarantine([(0, 9)], "kept"),
+    "quarantine": lambda hold: hold.ledger.set_delete_candidates([(0, 9)], "kept"),
     "reread_to": lambda hold: hold.ledger.reread_to(9),
     "write_audit": lambda hold: hold.ledger.write_audit(Audit(SITES.name)),
 }
@@ -106,7 +106,7 @@ def filled(warehouse: Warehouse, stand_in: Connection[Any]) -> Iterator[Hold]:
         " values ('connectwise', 'company/companies/sites', 3, 'bad')"
     )
     with warehouse.hold(SITES, "refresh") as hold:
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
         yield hold
 
 
@@ -199,7 +199,7 @@ def test_a_lease_lasts_as_long_as_its_runner_however_short_it_is(
         time.sleep(2.5 * SOON.total_seconds())
         with pytest.raises(EntityBusy), other.hold(TICKETS, "refresh"):
             pass
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
 
 
 def test_a_runner_with_short_leases_does_not_take_one_that_lasts_longer(
@@ -222,7 +222,7 @@ def test_a_server_whose_clock_is_set_keeps_no_dead_lease_and_lets_nobody_write_t
     with warehouse.hold(TICKETS, "refresh") as hold:
         stand_in.execute("update cw_sync.lease set expires_at = expires_at + %s", [moved])
         with other.hold(TICKETS, "refresh"), pytest.raises(EntityBusy):
-            hold.save(OPEN)
+            hold.save_checkpoint(OPEN)
 
 
 def test_a_lease_that_could_not_be_released_is_in_nobodys_way(
@@ -244,10 +244,10 @@ def test_a_promotion_names_who_reads_the_entity_and_keeps_everybody_out(
         with (
             warehouse.hold(TICKETS, kind),
             pytest.raises(EntityBusy, match="cw_pipeline"),
-            other.alone(TICKETS),
+            other.exclusive_fields(TICKETS),
         ):
             pass
-    with warehouse.alone(TICKETS):
+    with warehouse.exclusive_fields(TICKETS):
         for kind in PURPOSES:
             with pytest.raises(EntityBusy, match="cw_pipeline"), other.hold(TICKETS, kind):
                 pass
@@ -259,7 +259,7 @@ def test_a_promotion_that_stands_still_for_too_long_changes_nothing(
     warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
 ) -> None:
     def stopped() -> None:
-        with warehouse.alone(TICKETS) as fields:
+        with warehouse.exclusive_fields(TICKETS) as fields:
             fields.add("service_tickets", Column("extra", ("extra",), Kind.TEXT), ("extra",))
             end_leases(stand_in)
             with other.hold(TICKETS, "refresh"):
@@ -346,5 +346,5 @@ def test_a_server_that_is_away_makes_no_noise_but_a_warning(
         time.sleep(0.6)
         stand_in.execute("alter table cw_sync.elsewhere rename to lease")
         time.sleep(0.6)
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
     assert "could not be renewed" in caplog.text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.warehouse import Outcome, Warehouse
+    from cw_pipeline.warehouse import MergeResult, Warehouse
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ def batch(*records: dict[str, Any], entity: Any = TICKETS, parent_id: int | None
     return PageReader(entity).read_page(json.dumps(records).encode(), parent_id=parent_id)
 
 
-def load(warehouse: Warehouse, *records: dict[str, Any]) -> Outcome:
+def load(warehouse: Warehouse, *records: dict[str, Any]) -> MergeResult:
     with warehouse.hold(TICKETS, "refresh") as hold:
         return hold.load(batch(*records))
 
@@ -126,9 +126,11 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
 ) -> None:
     load(warehouse, record(1, 3), record(2, 3))
     with warehouse.hold(TICKETS, "reconcile") as hold:
-        assert hold.delete([1], before=NOON) == 0  # written since: another run has just read it
-        assert hold.delete([1], before=hold.clock()) == 1
-        assert hold.delete([1], before=hold.clock()) == 0
+        assert (
+            hold.soft_delete([1], before=NOON) == 0
+        )  # written since: another run has just read it
+        assert hold.soft_delete([1], before=hold.warehouse_now()) == 1
+        assert hold.soft_delete([1], before=hold.warehouse_now()) == 0
     assert rows(connection)[1]["_deleted_at"] is not None
     assert set(arrays(connection)) == {2}
     outcome = load(warehouse, record(1, 3))
@@ -142,7 +144,7 @@ def test_an_older_copy_that_arrives_late_does_not_bring_a_deleted_record_back(
 ) -> None:
     load(warehouse, record(1, 3))
     with warehouse.hold(TICKETS, "reconcile") as hold:
-        assert hold.delete([1], before=hold.clock()) == 1
+        assert hold.soft_delete([1], before=hold.warehouse_now()) == 1
     assert load(warehouse, record(1, 2)).unchanged == 1
     assert rows(connection)[1]["_deleted_at"] is not None
 
@@ -152,7 +154,7 @@ def test_what_was_read_later_heals_a_row_with_a_newer_stamp(
 ) -> None:
     load(warehouse, record(1, 5))
     with warehouse.hold(TICKETS, "reconcile") as hold:
-        assert hold.load(batch(record(1, 2)), read_after=hold.clock()).updated == 1
+        assert hold.load(batch(record(1, 2)), read_after=hold.warehouse_now()).updated == 1
         assert hold.load(batch(record(1, 1)), read_after=NOON).updated == 0  # read before
     assert rows(connection)[1]["summary"] == "version 2"
 
@@ -199,7 +201,7 @@ def test_a_child_is_known_by_its_parent_too(
         for parent in (1, 2):
             site = {"id": 5, "name": f"of {parent}"}
             hold.load(batch(site, entity=SITES, parent_id=parent), parent_id=parent, alone=False)
-        assert hold.delete([5], 1, before=hold.clock()) == 1
+        assert hold.soft_delete([5], 1, before=hold.warehouse_now()) == 1
     found = connection.execute(
         "select parent_id, name from connectwise.company_companies_sites where _deleted_at is null"
     )

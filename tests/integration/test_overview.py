@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from cw_pipeline.warehouse.status import Reading, last_run, overview, progress
+from cw_pipeline.warehouse.status import Reading, entity_statuses, last_run, progress
 
 if TYPE_CHECKING:
     from cw_pipeline.warehouse.status import EntityStatus
@@ -16,13 +16,13 @@ THEN = datetime(2026, 11, 24, 3, tzinfo=UTC)
 
 
 def status_of(connection: psycopg.Connection, entity: str) -> EntityStatus:
-    found = {each.entity: each for each in overview(connection, "connectwise")}
+    found = {each.entity: each for each in entity_statuses(connection, "connectwise")}
     return found[entity]
 
 
 def test_before_the_first_migration_there_is_nothing_to_show(empty_dsn: str) -> None:
     with psycopg.connect(empty_dsn) as connection:
-        assert overview(connection, "connectwise") == []
+        assert entity_statuses(connection, "connectwise") == []
         assert last_run(connection) == 0
         assert progress(connection, "connectwise", 0).running == []
 

@@ -59,9 +59,9 @@ def test_a_checkpoint_is_read_as_it_was_written(warehouse: Warehouse) -> None:
     stored = Checkpoint(NOON, Window(NOON, NOON + timedelta(1)), IdRange(0, None, 900), ranges)
     with warehouse.hold(TICKETS, "refresh") as hold:
         assert hold.checkpoint() == Checkpoint()
-        hold.save(stored)
+        hold.save_checkpoint(stored)
         assert hold.checkpoint() == stored
-        hold.save(stored.close_pass())
+        hold.save_checkpoint(stored.close_pass())
         assert hold.checkpoint() == Checkpoint(NOON + timedelta(1))
 
 
@@ -69,7 +69,7 @@ def test_a_batch_and_the_cursor_that_covers_it_are_stored_together(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     with warehouse.hold(TICKETS, "refresh") as hold:
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
         hold.load(good(1, 2), IdRange(0, None, 2))
         assert hold.checkpoint().tail.cursor == 2
     assert row_count(connection) == 2
@@ -79,9 +79,9 @@ def test_a_run_whose_pass_was_taken_over_stores_neither_rows_nor_cursor(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     with warehouse.hold(TICKETS, "refresh") as first:
-        first.save(OPEN)
+        first.save_checkpoint(OPEN)
     with warehouse.hold(TICKETS, "refresh") as second:
-        second.save(OPEN)
+        second.save_checkpoint(OPEN)
         with pytest.raises(EntityBusy):
             first.load(good(1, 2), IdRange(0, None, 2))
         with pytest.raises(EntityBusy):
@@ -101,7 +101,7 @@ def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
     warehouse: Warehouse, connection: Connection[Any], lock: str
 ) -> None:
     with warehouse.hold(TICKETS, "refresh") as hold:
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
         # The load waits for the checkpoint, or to insert its rows, when its connection is cut.
         connection.execute(lock.encode())
         failures: list[Exception] = []
@@ -133,7 +133,7 @@ def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
 def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
     one, two = IdRange(0, 50, 0), IdRange(50, 100, 50)
     with warehouse.hold(TICKETS, "refresh") as hold:
-        hold.save(replace(OPEN, tail=IdRange(0, None, 100), ranges=(two, one)))
+        hold.save_checkpoint(replace(OPEN, tail=IdRange(0, None, 100), ranges=(two, one)))
         hold.load(good(7), one.advanced_to(7), alone=False)
         found = hold.checkpoint()
         assert (found.tail.cursor, found.ranges) == (100, (two, IdRange(0, 50, 7)))
@@ -142,7 +142,7 @@ def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
         hold.split_range((IdRange(0, 25, 7), IdRange(25, 50, 25)))
         assert hold.checkpoint().ranges == (IdRange(25, 50, 25), IdRange(0, 25, 7))
     with warehouse.hold(TICKETS, "refresh") as other:
-        other.save(other.checkpoint())
+        other.save_checkpoint(other.checkpoint())
         with pytest.raises(EntityBusy):
             hold.split_range((IdRange(25, 40, 25), IdRange(40, 50, 40)))
         assert other.checkpoint().ranges == (IdRange(25, 50, 25), IdRange(0, 25, 7))
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_buried_with_its_request_and_left_behind(
 ) -> None:
     reject = Reject(9, None, "cannot be read", "500", "GET /service/tickets?pageId=8")
     with warehouse.hold(TICKETS, "refresh") as hold:
-        hold.save(OPEN)
+        hold.save_checkpoint(OPEN)
         hold.load(replace(good(), rejects=(reject,)), IdRange(0, None, 9))
         assert hold.checkpoint().tail.cursor == 9
     (letter,) = letters(connection)

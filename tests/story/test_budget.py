@@ -52,7 +52,7 @@ def asking(
 ) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
     budget = store.budget(settings.requests_per_minute, yielding=yielding)
-    with pipeline.source(settings, RateLimiter(budget.grant, budget.announce)) as source:
+    with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
         yield source
 
 

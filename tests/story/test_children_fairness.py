@@ -10,7 +10,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.sync.reconcile import reconcile_all
-from cw_pipeline.warehouse.status import overview
+from cw_pipeline.warehouse.status import entity_statuses
 from tests.chaos.doomed import sync_and_die
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_a_killed_fan_out_goes_on_with_the_parents_that_are_left(
 
 def test_status_says_how_old_the_oldest_parents_children_are(story: Story) -> None:
     with psycopg.connect(story.dsn) as connection:
-        found = {each.entity: each for each in overview(connection, "connectwise")}
+        found = {each.entity: each for each in entity_statuses(connection, "connectwise")}
         (now,) = connection.execute("select now()").fetchone() or ()
     oldest = found[NOTES].oldest_parent
     assert oldest is not None

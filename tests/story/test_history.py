@@ -11,7 +11,7 @@ import pytest
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.sync.entity_sync import Plan
 from cw_pipeline.warehouse import migrate
-from cw_pipeline.warehouse.history import tracked
+from cw_pipeline.warehouse.history import parse_history_columns
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -126,10 +126,10 @@ def test_who_migrates_without_the_setting_leaves_what_is_chosen(story: Story) ->
 
 def test_a_column_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="no plain column 'colour'"):
-        tracked("service/tickets.colour")
+        parse_history_columns("service/tickets.colour")
     with pytest.raises(ConfigError, match="names no entity"):
-        tracked("colour")
-    assert "severity" in tracked(" service/tickets.severity , ")["service/tickets"]
+        parse_history_columns("colour")
+    assert "severity" in parse_history_columns(" service/tickets.severity , ")["service/tickets"]
 
 
 def test_values_and_the_page_that_replaced_them_are_one_fact(story: Story, tenant: Tenant) -> None:

@@ -19,7 +19,7 @@ from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse import migrate
 from cw_pipeline.warehouse.promote import promote
-from cw_pipeline.warehouse.status import overview
+from cw_pipeline.warehouse.status import entity_statuses
 from tests.story import test_holds, test_lock_waits
 from tests.story.conftest import Story
 
@@ -171,7 +171,7 @@ def test_a_new_warehouse_with_its_reporting_schema(empty_dsn: str, pooler: Poole
         assert refresh(story.dsn, "connectwise")
         assert story.rows("select count(*) from reporting.fct_ticket")[0]["count"] > 0
         with story.engine() as engine, engine.warehouse.connection() as connection:
-            found = {own.entity for own in overview(connection, "connectwise")}
+            found = {own.entity for own in entity_statuses(connection, "connectwise")}
         assert set(names) <= found
 
 

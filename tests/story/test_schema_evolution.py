@@ -18,7 +18,7 @@ from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.simulator import CLIENT_ID
 from cw_pipeline.sync.entity_sync import Plan
 from cw_pipeline.warehouse import migrate
-from cw_pipeline.warehouse.promote import drift, promote
+from cw_pipeline.warehouse.promote import promote, unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,14 +54,14 @@ def test_a_new_field_becomes_a_column_with_every_value_and_no_request(
 ) -> None:
     fill(tenant, "good", None, "bad", "good")
     story.one(TICKETS)
-    assert [(d.entity, d.field) for d in drift(warehouse)] == [(TICKETS, "mood")]
+    assert [(d.entity, d.field) for d in unknown_fields(warehouse)] == [(TICKETS, "mood")]
     story.simulator.requests.clear()
     (made,) = promote(warehouse, ENTITY, "mood")
     assert (made.column, made.kind, made.rows) == ("mood", Kind.TEXT, 3)
     assert column(story, "mood") == {1: "good", 2: None, 3: "bad", 4: "good"}
     assert set(column(story, "_extra").values()) == {None}
     assert not story.simulator.requests
-    assert drift(warehouse) == []
+    assert unknown_fields(warehouse) == []
 
 
 def test_after_a_promotion_syncs_fill_the_column_and_rewrite_an_unchanged_record_only_once(

@@ -22,10 +22,10 @@ from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import Finding
 from cw_pipeline.transform import PageReader
 from cw_pipeline.transform.sieve import RecordFingerprints, text_of_seed
-from cw_pipeline.warehouse.candidates import Candidate
-from cw_pipeline.warehouse.dead_letters import Event, Letter
+from cw_pipeline.warehouse.candidates import DeleteCandidate
+from cw_pipeline.warehouse.dead_letters import DeadLetter, DeadLetterEvent
 from cw_pipeline.warehouse.promote import Promotion
-from cw_pipeline.warehouse.promotions import Drifted
+from cw_pipeline.warehouse.promotions import SchemaDriftEntry
 from cw_pipeline.warehouse.status import EntityStatus, LastRun
 from tests.unit.mangled import reading_by
 
@@ -129,15 +129,15 @@ KEYS = (
         ),
     ),
     (
-        Letter,
+        DeadLetter,
         (
             "id entity record_id parent_id request payload reason detail attempts first_seen"
             " last_seen retry_at resolved_at resolution run_id"
         ),
     ),
-    (Event, "at what detail"),
-    (Candidate, "entity record_id parent_id seen_at reason"),
-    (Drifted, "entity field change first_seen last_seen sample"),
+    (DeadLetterEvent, "at what detail"),
+    (DeleteCandidate, "entity record_id parent_id seen_at reason"),
+    (SchemaDriftEntry, "entity field change first_seen last_seen sample"),
     (Promotion, "table field column kind rows"),
     (Finding, "entity readable count filterable forward_only by_id records detail"),
 )
