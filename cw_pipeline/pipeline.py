@@ -26,7 +26,7 @@ from cw_pipeline.connectwise import (
 )
 from cw_pipeline.errors import ConfigError, WarehouseLocked
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
-from cw_pipeline.sync.context import Engine, Limits
+from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Warehouse, migrate, status
 from cw_pipeline.warehouse.ddl import Patience
@@ -192,7 +192,7 @@ def connected(
     dagster_run_id: str | None = None,
     policy: Policy = BACKGROUND,
     patience: Patience | None = None,
-) -> Iterator[Engine]:
+) -> Iterator[SyncContext]:
     """A migrated warehouse and a source that shares the tenant's request budget.
 
     `yielding`: the live refresh of another process goes first. `patience`: see `warehouse`. At the
@@ -212,7 +212,7 @@ def connected(
         mask_stored_rows(store, entities(settings), hidden)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         _keep_blocks()
-        yield Engine(api, store, limits(settings), fetchers, dagster_run_id, hidden)
+        yield SyncContext(api, store, limits(settings), fetchers, dagster_run_id, hidden)
         _follow_custom_fields(settings)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from cw_pipeline.bench.records import FIRST, stamp_of
-from cw_pipeline.sync.ranges import parts, split
+from cw_pipeline.sync.ranges import range_count, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ class Dataset:
         head = range(min(page_size, self.size))
         self._page(head)
         first, last = FIRST + len(head) - 1, FIRST + self.size - 1
-        for part in split(first, last, parts(last - first, page_size, lanes), page_size):
+        for part in split(first, last, range_count(last - first, page_size, lanes), page_size):
             assert part.upto is not None
             low, high = part.after + 1 - FIRST, part.upto + 1 - FIRST
             for start in range(low, high, page_size):

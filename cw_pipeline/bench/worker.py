@@ -12,11 +12,11 @@ import psycopg
 from cw_pipeline import pipeline
 from cw_pipeline.bench.meter import Meter, peak_memory
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
 
 _COUNTED = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
 
@@ -43,8 +43,10 @@ def main(what: str, server: int | None) -> None:
     sys.stdout.write(json.dumps(told))
 
 
-def _sync(engine: Engine, settings: Settings, what: str) -> dict[str, Any]:
-    reports = list(sync_all(pipeline.entities(settings), engine, Plan(full=what == "full")))
+def _sync(engine: SyncContext, settings: Settings, what: str) -> dict[str, Any]:
+    reports = list(
+        sync_entities(pipeline.entities(settings), engine, SyncRequest(full=what == "full"))
+    )
     return {
         **{name: sum(getattr(report, name) for report in reports) for name in _COUNTED},
         "retries": sum(report.retries for report in reports),
@@ -53,7 +55,7 @@ def _sync(engine: Engine, settings: Settings, what: str) -> dict[str, Any]:
     }
 
 
-def _proof(engine: Engine, settings: Settings) -> dict[str, Any]:
+def _proof(engine: SyncContext, settings: Settings) -> dict[str, Any]:
     audits = list(reconcile_all(pipeline.entities(settings), engine))
     swept = sum(audit.source_rows or 0 for audit in audits)
     return {

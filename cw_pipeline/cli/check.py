@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cw_pipeline.connectwise import ConnectWise
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
-    from cw_pipeline.sync.capabilities import Finding
+    from cw_pipeline.sync.capabilities import ListCapabilities
 
 _WORDS = {True: "yes", False: "no", None: ""}
 
@@ -86,7 +86,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
 
     settings = read_settings()
     steps = Steps(silent=json_)
-    findings: list[Finding] = []
+    findings: list[ListCapabilities] = []
     for warning in settings_warnings():
         steps.warn("settings", warning)
     if steps.take("settings", lambda: _settings(settings)):
@@ -95,7 +95,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
         with services.grounded(settings) as settings:
             if steps.take("server", lambda: _server(settings)):
                 findings = _checked(settings, steps, chosen, deep=deep)
-    fine = all(step["ok"] for step in steps.taken) and all(found.well for found in findings)
+    fine = all(step["ok"] for step in steps.taken) and all(found.is_usable for found in findings)
     if json_:
         output.print_json({"ok": fine, "steps": steps.taken, "entities": findings})
     elif findings:
@@ -144,7 +144,7 @@ def _typing() -> str:
 
 def _checked(
     settings: Settings, steps: Steps, chosen: Sequence[Entity], *, deep: bool
-) -> list[Finding]:
+) -> list[ListCapabilities]:
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.sync import with_tables  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
@@ -158,7 +158,7 @@ def _checked(
         if not well:
             return []
         warehouse = stack.enter_context(pipeline.warehouse(settings))
-        findings: list[Finding] = []
+        findings: list[ListCapabilities] = []
 
         def probed() -> str:
             findings.extend(probe_all(chosen, source, warehouse, deep=deep))
@@ -276,7 +276,7 @@ def _warehouse(settings: Settings) -> str:
     return f"up to date, schema {settings.schema_}"
 
 
-def _print(findings: Sequence[Finding], *, deep: bool) -> None:
+def _print(findings: Sequence[ListCapabilities], *, deep: bool) -> None:
     heads = ("entity ", "readable ", "changes only ")
     deeper = ("records", "forward only ", "by id ") if deep else ()
     click.echo()
@@ -284,10 +284,10 @@ def _print(findings: Sequence[Finding], *, deep: bool) -> None:
     click.echo()
     for found in findings:
         if found.detail:
-            click.echo(f"{'!' if found.well else '✗'} {found.entity}: {found.detail}")
+            click.echo(f"{'!' if found.is_usable else '✗'} {found.entity}: {found.detail}")
 
 
-def _row(found: Finding, *, deep: bool) -> tuple[str, ...]:
+def _row(found: ListCapabilities, *, deep: bool) -> tuple[str, ...]:
     seen = (found.entity, _WORDS[found.readable] or "?", _WORDS[found.filterable])
     if not deep:
         return seen

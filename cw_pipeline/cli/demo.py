@@ -77,9 +77,9 @@ class _Tour:
 
     def _sync(self, name: str, *, first: bool) -> list[SyncResult]:
         from cw_pipeline.cli.sync import needs, recorded  # noqa: PLC0415
-        from cw_pipeline.sync.entity_sync import Plan  # noqa: PLC0415
+        from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
-        reports = recorded(self._settings, self._chosen, Plan(), quietly=True)
+        reports = recorded(self._settings, self._chosen, SyncRequest(), quietly=True)
         self._say(name, _loaded(reports) if first else _brought(reports))
         for report in reports:
             if report.failure is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
-    from cw_pipeline.sync.entity_sync import Plan
+    from cw_pipeline.sync.entity_sync import SyncRequest
 
 
 class Moment(click.ParamType[datetime]):
@@ -104,13 +104,13 @@ def run(
     from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.reporting import refresh_showing  # noqa: PLC0415
-    from cw_pipeline.sync.entity_sync import Plan  # noqa: PLC0415
+    from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
     settings = read_settings().require_tenant()
     tables = reported(settings, names) if window is None else []
     listed = [name for name in names if name.removeprefix(REPORTS) not in tables]
     chosen = choose(settings, listed) if listed or not names else []
-    plan = Plan(full, window, closed)
+    plan = SyncRequest(full, window, closed)
     place = warehouse_place(settings)
     with services.grounded(settings) as settings:
         check_warehouse(settings)
@@ -162,7 +162,7 @@ def with_tables(settings: Settings, chosen: Sequence[Entity]) -> Settings:
 def recorded(
     settings: Settings,
     chosen: Sequence[Entity],
-    plan: Plan,
+    plan: SyncRequest,
     *,
     tables: Sequence[str] = (),
     silent: bool = False,
@@ -245,10 +245,10 @@ def needs(report: SyncResult) -> str:
     """Why an entity failed, and what it needs."""
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
-    from cw_pipeline.sync.capabilities import right  # noqa: PLC0415
+    from cw_pipeline.sync.capabilities import required_right  # noqa: PLC0415
 
     if isinstance(report.failure, SourceForbidden) and report.entity in CATALOG:
-        where = right(CATALOG[report.entity])
+        where = required_right(CATALOG[report.entity])
         return f"the API member's security role needs {where}, Inquire: All (403)"
     return str(report.failure)
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import Window
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 
 Mode = Literal["auto", "incremental", "window", "full"]
 
@@ -32,7 +32,7 @@ class SyncConfig(dg.Config):
     until: str | None = Field(None, description="Its end, exclusive. Without: up to now.")
 
 
-def plan_of(config: SyncConfig, selected: Window | None, now: datetime) -> Plan:
+def plan_of(config: SyncConfig, selected: Window | None, now: datetime) -> SyncRequest:
     """What the sync is asked to do; `selected` spans the months that the run was launched for.
 
     Raises ConfigError for what makes no sense together.
@@ -42,13 +42,13 @@ def plan_of(config: SyncConfig, selected: Window | None, now: datetime) -> Plan:
         asked = selected is not None or config.since is not None or config.until is not None
         mode = "window" if asked else "incremental"
     if mode == "full":
-        return Plan(full=True)
+        return SyncRequest(full=True)
     if mode == "incremental":
-        return Plan()
+        return SyncRequest()
     return _window(config, selected, now)
 
 
-def _window(config: SyncConfig, selected: Window | None, now: datetime) -> Plan:
+def _window(config: SyncConfig, selected: Window | None, now: datetime) -> SyncRequest:
     since = _instant("since", config.since) or (selected.since if selected else None)
     if since is None:
         raise ConfigError("mode window: select months, or give `since`")
@@ -56,7 +56,7 @@ def _window(config: SyncConfig, selected: Window | None, now: datetime) -> Plan:
     if since >= (until or now):
         raise ConfigError(f"an empty window: since {since} is not before until {until or now}")
     closed = until is not None and until <= now
-    return Plan(window=Window(since, until if closed and until else now), closed=closed)
+    return SyncRequest(window=Window(since, until if closed and until else now), closed=closed)
 
 
 def _instant(name: str, text: str | None) -> datetime | None:
@@ -70,7 +70,7 @@ def _instant(name: str, text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def config_of(plan: Plan) -> dict[str, str]:
+def config_of(plan: SyncRequest) -> dict[str, str]:
     """The config that asks for a plan."""
     if plan.window is None:
         return {"mode": "full" if plan.full else "incremental"}

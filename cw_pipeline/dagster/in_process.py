@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
-    from cw_pipeline.sync.entity_sync import Plan
+    from cw_pipeline.sync.entity_sync import SyncRequest
 
 _PROCESS = "cw/process"
 _NO_LOGS = {
@@ -59,7 +59,7 @@ _UNFINISHED = [
 def recorded_sync(
     settings: Settings,
     entities: Sequence[Entity],
-    plan: Plan,
+    plan: SyncRequest,
     on_report: Callable[[SyncResult], None],
 ) -> list[SyncResult]:
     """The report of each entity, told to `on_report` as it finishes, in the order they finish.
@@ -164,12 +164,12 @@ def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
     return made.resolve_job_def(REFRESH)
 
 
-def _run_config(entities: Sequence[Entity], plan: Plan) -> Mapping[str, Any]:
+def _run_config(entities: Sequence[Entity], plan: SyncRequest) -> Mapping[str, Any]:
     told = {"config": config_of(plan)}
     return {"ops": {op_name(module): told for module in by_module(entities)}, **_QUIET}
 
 
-def _tags(entities: Sequence[Entity], plan: Plan | None) -> dict[str, str]:
+def _tags(entities: Sequence[Entity], plan: SyncRequest | None) -> dict[str, str]:
     """Who runs it and where; the month it brings up to date. Nobody retries it behind his back."""
     tags = {TRIGGER: COMMAND, _PROCESS: _this_process(), "dagster/max_retries": "0"}
     if (

@@ -12,7 +12,7 @@ from cw_pipeline.warehouse.preview import latest_rows
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse import Warehouse
 
 _COUNTS = (
@@ -29,7 +29,9 @@ _COUNTS = (
 )
 
 
-def of_report(report: SyncResult, entity: Entity, engine: Engine, *, whole: bool) -> dict[str, Any]:
+def of_report(
+    report: SyncResult, entity: Entity, engine: SyncContext, *, whole: bool
+) -> dict[str, Any]:
     """The metadata of a materialization. `whole`: the pass read everything.
 
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and

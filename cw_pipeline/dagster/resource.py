@@ -20,15 +20,15 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.entity_sync import sync_all
+from cw_pipeline.sync.entity_sync import sync_entities
 from cw_pipeline.warehouse.status import EntityStatus, entity_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cw_pipeline.model import Entity, SyncResult
-    from cw_pipeline.sync.context import Engine
-    from cw_pipeline.sync.entity_sync import Plan
+    from cw_pipeline.sync.context import SyncContext
+    from cw_pipeline.sync.entity_sync import SyncRequest
 
 BACKFILL_TAG = "dagster/backfill"
 YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first
@@ -64,13 +64,13 @@ class TenantRun:
     yielding: bool
     caller: Caller | None = None
     failures: list[Exception] = field(default_factory=list)
-    _engine: Engine | None = None
+    _engine: SyncContext | None = None
     _before: dict[str, EntityStatus] | None = None
     _ahead: Ahead | None = None
     _fatal: Exception | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def engine(self) -> Engine:
+    def engine(self) -> SyncContext:
         """The connected tenant. Raises the error that made an earlier step give up."""
         if self._fatal is not None:
             raise self._fatal
@@ -91,18 +91,20 @@ class TenantRun:
         """The settings that this run goes by, with the embedded parts put in."""
         return self.caller.settings if self.caller else services.ensured(Settings.read())
 
-    def reports(self, entities: Sequence[Entity], plan: Plan) -> Iterator[SyncResult]:
+    def reports(self, entities: Sequence[Entity], plan: SyncRequest) -> Iterator[SyncResult]:
         """The report of each entity of a step, synced, as it finishes.
 
         Raises as `engine` and `sync_all` do.
         """
         engine, caller = self.engine(), self.caller
         if caller is None:
-            yield from sync_all(entities, engine, plan)
+            yield from sync_entities(entities, engine, plan)
             return
         if self._ahead is None:
             self._ahead = Ahead(
-                caller.entities, lambda: sync_all(caller.entities, engine, plan), caller.on_report
+                caller.entities,
+                lambda: sync_entities(caller.entities, engine, plan),
+                caller.on_report,
             )
         yield from self._ahead.reports(entities)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cw_pipeline.dagster.config import SyncConfig
     from cw_pipeline.dagster.resource import TenantRun
     from cw_pipeline.model import Entity, SyncResult
-    from cw_pipeline.sync.context import Engine
-    from cw_pipeline.sync.entity_sync import Plan
+    from cw_pipeline.sync.context import SyncContext
+    from cw_pipeline.sync.entity_sync import SyncRequest
 
 Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
@@ -84,7 +84,7 @@ class Step:
             yield from self._succeeded(key, report, engine, whole=whole)
         self._tell_counts(counted)
 
-    def _plan(self, config: SyncConfig) -> Plan:
+    def _plan(self, config: SyncConfig) -> SyncRequest:
         months = self._months()
         plan = plan_of(config, span(months[0], months[-1]) if months else None, datetime.now(UTC))
         if plan.window is None and BACKFILL_TAG in self.context.run.tags and months:
@@ -112,7 +112,7 @@ class Step:
         return {key: entity for key, entity in self.entities.items() if key in wanted}
 
     def _succeeded(
-        self, key: dg.AssetKey, report: SyncResult, engine: Engine, *, whole: bool
+        self, key: dg.AssetKey, report: SyncResult, engine: SyncContext, *, whole: bool
     ) -> Iterator[Result]:
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
@@ -182,7 +182,7 @@ class Step:
         stamp(self.context.instance, key, months, self.context.run.run_id)
 
 
-def _covered(plan: Plan, watermark: datetime | None) -> Window:
+def _covered(plan: SyncRequest, watermark: datetime | None) -> Window:
     """The span of source time that the pass read."""
     now = datetime.now(UTC)
     if plan.window is not None:

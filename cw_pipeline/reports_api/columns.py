@@ -16,12 +16,12 @@ from cw_pipeline.errors import SourceDenied, SourceError
 from cw_pipeline.model import ReportColumn, ReportDrift
 from cw_pipeline.reports_api.answers import report_columns, report_names
 from cw_pipeline.reports_api.column_store import report_store
-from cw_pipeline.sync.context import side_by_side
+from cw_pipeline.sync.context import parallel_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
 
 _LIST = "/system/reports"
 
@@ -44,7 +44,7 @@ class ReportSnapshot:
     tally: RequestCounts = field(default_factory=RequestCounts)
 
 
-def snapshot_reports(engine: Engine) -> ReportSnapshot:
+def snapshot_reports(engine: SyncContext) -> ReportSnapshot:
     """Reads the columns of every report and stores them with what changed.
 
     Raises a SourceError if the list of reports, or every report on it, cannot be read.
@@ -98,7 +98,7 @@ def removed(
     ]
 
 
-def _names(engine: Engine, tally: RequestCounts) -> list[str]:
+def _names(engine: SyncContext, tally: RequestCounts) -> list[str]:
     """The reports' names. A list that does not page says the same again, which is its end."""
     query = Query(_LIST, paging=Paging.OFFSET)
     names: dict[str, None] = {}
@@ -110,7 +110,9 @@ def _names(engine: Engine, tally: RequestCounts) -> list[str]:
         query = query.next_page(None)
 
 
-def _columns(engine: Engine, names: Sequence[str], found: ReportSnapshot) -> list[ReportColumn]:
+def _columns(
+    engine: SyncContext, names: Sequence[str], found: ReportSnapshot
+) -> list[ReportColumn]:
     columns: dict[str, list[ReportColumn]] = {}
     errors: list[SourceError] = []
     lock = Lock()
@@ -129,7 +131,7 @@ def _columns(engine: Engine, names: Sequence[str], found: ReportSnapshot) -> lis
         with lock:
             columns[name] = own
 
-    side_by_side(read, names, engine.limits.lanes)
+    parallel_tasks(read, names, engine.limits.lanes)
     if errors and not columns:
         raise errors[0]
     return [column for name in names for column in columns.get(name, [])]

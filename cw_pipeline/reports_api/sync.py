@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Column, Entity
     from cw_pipeline.reports_api.rows import ReportPage
     from cw_pipeline.reports_api.table import ReportTable
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse import Hold
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class _Unfiltered(Exception):
     """The condition was not obeyed: rows older than asked for came back."""
 
 
-def sync_report(engine: Engine, name: str, *, full: bool = False) -> SyncResult:
+def sync_report(engine: SyncContext, name: str, *, full: bool = False) -> SyncResult:
     """Brings the table of a report up to date, and accounts for it in the run table.
 
     What is read is merged at the end, or not at all. A failure is in the report's `failure`. Raises
@@ -74,7 +74,7 @@ def sync_report(engine: Engine, name: str, *, full: bool = False) -> SyncResult:
     return report
 
 
-def _accounted(engine: Engine, hold: Hold, name: str, report: SyncResult) -> None:
+def _accounted(engine: SyncContext, hold: Hold, name: str, report: SyncResult) -> None:
     tally = RequestCounts()
     status, why = "failed", "interrupted"
     try:
@@ -94,7 +94,7 @@ def _accounted(engine: Engine, hold: Hold, name: str, report: SyncResult) -> Non
 class _Pass:
     """One reading of one report."""
 
-    engine: Engine
+    engine: SyncContext
     hold: Hold
     table: ReportTable
     name: str

@@ -59,7 +59,7 @@ _NO_PARENT = "no parent to ask it of, so what it allows is not known yet"
 
 
 @dataclass(slots=True)
-class Finding:
+class ListCapabilities:
     """What one list was seen to do; None: could not be seen. `detail` says what to fix, or why."""
 
     entity: str
@@ -72,7 +72,7 @@ class Finding:
     detail: str = ""
 
     @property
-    def well(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether nothing has to be mended: it can be read, or there is nothing yet to read."""
         return bool(self.readable) or self.detail == _NO_PARENT
 
@@ -85,13 +85,13 @@ class Finding:
 
 def probe_all(
     entities: Iterable[Entity], source: ConnectWise, warehouse: Warehouse, *, deep: bool = False
-) -> Iterator[Finding]:
+) -> Iterator[ListCapabilities]:
     """What each list does, as it is found out, and remembered in the warehouse.
 
     One or two requests a list; `deep` adds one each for count, forward-only paging and by id.
     Raises SourceDenied as soon as the keys are refused.
     """
-    prober = Prober(source, deep=deep)
+    prober = CapabilityProbe(source, deep=deep)
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(prober.probe, entity) for entity in entities]
         try:
@@ -108,7 +108,7 @@ def probe_all(
 
 
 @dataclass(slots=True)
-class Prober:
+class CapabilityProbe:
     """Asks lists what they do. Safe to share between threads."""
 
     source: ConnectWise
@@ -116,21 +116,23 @@ class Prober:
     _samples: dict[str, Batch] = field(default_factory=dict)
     _locks: dict[str, Lock] = field(default_factory=dict)
 
-    def probe(self, entity: Entity) -> Finding:
+    def probe(self, entity: Entity) -> ListCapabilities:
         """What this list does. Raises SourceDenied when the keys are refused."""
-        found = Finding(entity.name)
+        found = ListCapabilities(entity.name)
         try:
             self._ask_everything(entity, found)
         except SourceDenied:
             raise
         except SourceForbidden:
             found.readable = False
-            found.detail = f"403: the API member's role needs {right(entity)}, Inquire: All"
+            found.detail = (
+                f"403: the API member's role needs {required_right(entity)}, Inquire: All"
+            )
         except SourceError as error:
             found.detail = str(error)
         return found
 
-    def _ask_everything(self, entity: Entity, found: Finding) -> None:
+    def _ask_everything(self, entity: Entity, found: ListCapabilities) -> None:
         parents = self._parents(entity)
         if parents is None:
             found.detail = _NO_PARENT
@@ -178,7 +180,7 @@ class Prober:
             return False
         return all(stamp is None or stamp >= since for stamp in batch.last_updated)
 
-    def _count(self, entity: Entity, parents: tuple[int, ...], found: Finding) -> None:
+    def _count(self, entity: Entity, parents: tuple[int, ...], found: ListCapabilities) -> None:
         try:
             found.records = self.source.count(path_for(entity.path, parents), "")
             found.count = True
@@ -213,7 +215,7 @@ class Prober:
         )
 
 
-def right(entity: Entity) -> str:
+def required_right(entity: Entity) -> str:
     """Where the security role keeps the right to inquire this list."""
     fitting = [words for words in RIGHTS if entity.name.startswith(words)]
     return RIGHTS[max(fitting, key=len)] if fitting else f"the module {entity.module}"

@@ -53,7 +53,7 @@ class Limits:
         return max(1, int(self.requests_per_minute * 5 * self.children_share / 2))
 
 
-class Desk:
+class LoadSlots:
     """A place for so many pages at a time to be typed and loaded. A context manager for one.
 
     They take ten times the memory of their bodies, and more of them than cores would only wait for
@@ -69,7 +69,7 @@ class Desk:
         self._changed = Condition()
 
     @property
-    def crowded(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether pages that have arrived wait here."""
         return self._waiting > 0
 
@@ -95,7 +95,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class SyncContext:
     """One tenant, connected."""
 
     source: ConnectWise
@@ -104,7 +104,7 @@ class Engine:
     fetchers: Executor
     dagster_run_id: str | None = None
     privacy: MaskingRules | None = None
-    desk: Desk = field(default_factory=lambda: Desk(_DESK))
+    desk: LoadSlots = field(default_factory=lambda: LoadSlots(_DESK))
     stopping: Event = field(default_factory=Event)
 
     def check(self) -> None:
@@ -113,7 +113,7 @@ class Engine:
             raise Interrupted("interrupted")
 
 
-class SideBySide(Generic[T]):
+class ParallelTasks(Generic[T]):
     """Does `work` on parts, `lanes` at a time. Parts may add others; an error stops the rest."""
 
     def __init__(self, work: Callable[[T], None], lanes: int) -> None:
@@ -144,9 +144,9 @@ class SideBySide(Generic[T]):
             raise
 
 
-def side_by_side(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
+def parallel_tasks(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
     """Does `work` on every part, `lanes` at a time. An error stops the rest and is raised."""
-    running = SideBySide(work, lanes)
+    running = ParallelTasks(work, lanes)
     for part in parts:
         running.add(part)
     running.finish()

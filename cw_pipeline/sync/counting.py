@@ -9,12 +9,12 @@ from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
 from cw_pipeline.model import SyncMode
 
 if TYPE_CHECKING:
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
 
 _AT_MOST_EVERY = timedelta(hours=1)
 
 
-def count_ahead(work: Work) -> None:
+def count_ahead(work: Run) -> None:
     """Asks how much a first load is going to read, so that its progress has a total.
 
     One request, for lists of more than a page. Without an answer there is no total, and no harm.
@@ -28,7 +28,7 @@ def count_ahead(work: Work) -> None:
             work.hold.learn(count=False)
 
 
-def count_source(work: Work) -> None:
+def count_source(work: Run) -> None:
     """Asks the list's count after a run that changed something, else once an hour.
 
     A pass with nothing to do must not cost a second request.

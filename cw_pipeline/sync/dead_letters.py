@@ -8,26 +8,26 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken, SourceMissing, SourceRefused
 
 if TYPE_CHECKING:
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
     from cw_pipeline.warehouse.dead_letters import DeadLetter
 
 _DUE_AT_ONCE = 100
 
 
-def retry_due(work: Work) -> None:
+def retry_due_dead_letters(work: Run) -> None:
     """Tries the dead letters whose time has come: a hundred at most, in few requests."""
     due = work.hold.ledger.due_letters(_DUE_AT_ONCE)
     if not due:
         return
     try:
-        retry(work, due)
+        retry_dead_letters(work, due)
     except (SourceBroken, SourceMissing, SourceRefused) as error:
         # Old letters must not keep the pass from reading what is new.
         work.report.warnings.append(f"dead letters could not be tried again: {error}")
         work.hold.ledger.postpone_letters([letter.id for letter in due])
 
 
-def retry(work: Work, letters: list[DeadLetter]) -> list[tuple[int, str]]:
+def retry_dead_letters(work: Run, letters: list[DeadLetter]) -> list[tuple[int, str]]:
     """Reads the letters' records again and merges what is good: what came of each letter."""
     outcomes: list[tuple[int, str]] = []
     parents = {letter.parent_id for letter in letters}
@@ -37,7 +37,7 @@ def retry(work: Work, letters: list[DeadLetter]) -> list[tuple[int, str]]:
     return outcomes
 
 
-def _retried(work: Work, parent_id: int | None, letters: list[DeadLetter]) -> list[tuple[int, str]]:
+def _retried(work: Run, parent_id: int | None, letters: list[DeadLetter]) -> list[tuple[int, str]]:
     """The same for letters below one parent. A letter without an id has only its payload."""
     ids = {letter.record_id: letter for letter in letters if letter.record_id is not None}
     parents: tuple[int, ...] = ()
@@ -45,7 +45,7 @@ def _retried(work: Work, parent_id: int | None, letters: list[DeadLetter]) -> li
         parents = work.hold.parents.path(parent_id, CATALOG[work.entity.parent])
     good: set[int] = set()
     bad: set[int] = set()
-    for batch in work.reader.records(list(ids), parents) if ids else ():
+    for batch in work.reader.read_ids(list(ids), parents) if ids else ():
         work.load(batch, parent_id=parent_id, judged=False)
         good.update(batch.ids)
         bad.update(reject.record_id for reject in batch.rejects if reject.record_id is not None)
@@ -64,7 +64,7 @@ def _outcome(letter: DeadLetter, good: set[int], bad: set[int]) -> str:
     return "gone at the source"
 
 
-def _from_payload(work: Work, letter: DeadLetter) -> tuple[int, str]:
+def _from_payload(work: Run, letter: DeadLetter) -> tuple[int, str]:
     """Types a kept payload again, which helps when the catalog has learned since."""
     batch = work.reader.typed(f"[{letter.payload or '{}'}]".encode(), letter.parent_id)
     if batch.rejects:

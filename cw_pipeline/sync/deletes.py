@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
 
 _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class DeleteGuard:
     """What keeps a pass from deleting: `withheld` says why. `lifted` by the operator, once."""
 
     withheld: str = ""
     lifted: bool = False
 
-    def objection(self, work: Work, gone: int, listed: int, live: int) -> str:
+    def reason_to_keep(self, work: Run, gone: int, listed: int, live: int) -> str:
         """Why `gone` of `live` rows may not be deleted after a list of `listed`; empty if so."""
         if self.lifted or not gone:
             return ""
@@ -31,7 +31,7 @@ class Guard:
             return self.withheld
         if listed == 0:
             return "the list suddenly answers empty"
-        if gone > allowance(work, live):
+        if gone > allowed_deletes(work, live):
             return (
                 f"{gone} of {live} is more than CW_MAX_DELETE_FRACTION"
                 f" ({work.limits.max_delete_fraction}): a narrowed security role looks like that"
@@ -39,39 +39,39 @@ class Guard:
         return ""
 
 
-def confirmed(work: Work, gone: Sequence[int]) -> list[int]:
+def not_listed_twice(work: Run, gone: Sequence[int]) -> list[int]:
     """Those of the rows that a second question does not find either."""
     if not gone or not work.entity.has_id:
         return list(gone)
-    still = work.reader.present(gone)
+    still = work.reader.ids_still_listed(gone)
     return [own for own in gone if own not in still]
 
 
-def retire(work: Work, gone: Sequence[int], why: str, before: datetime) -> str:
+def delete_or_list(work: Run, gone: Sequence[int], why: str, before: datetime) -> str:
     """Soft-deletes rows last written before that; or quarantines them, and says `why` not."""
     if why:
         work.hold.ledger.set_delete_candidates([(0, own) for own in gone], why)
-        return kept(gone, why)
+        return explain_kept_rows(gone, why)
     work.hold.ledger.set_delete_candidates([], "")
     work.report.rows_deleted += work.hold.soft_delete(gone, before=before)
     return ""
 
 
-def kept(gone: Sequence[int], why: str) -> str:
+def explain_kept_rows(gone: Sequence[int], why: str) -> str:
     """What to tell the operator about rows that were kept, and what to do."""
     return (
-        f"{count(len(gone), 'row')} no longer listed, but kept, because {why}: {some(gone)}."
+        f"{count(len(gone), 'row')} no longer listed, but kept, because {why}: {first_ids(gone)}."
         " `reconcile --list-deletes` lists them; if they are really gone,"
         " `reconcile --apply-deletes` deletes them"
     )
 
 
-def allowance(work: Work, live: int) -> int:
+def allowed_deletes(work: Run, live: int) -> int:
     """How many rows may go at once: the fraction, but always one, or short lists never shrink."""
     return max(1, int(live * work.limits.max_delete_fraction))
 
 
-def some(ids: Sequence[int]) -> str:
+def first_ids(ids: Sequence[int]) -> str:
     """The first of the ids, to show."""
     shown = ", ".join(map(str, ids[:_SHOWN]))
     return shown if len(ids) <= _SHOWN else f"{shown}, ..."

@@ -11,23 +11,23 @@ from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
 from cw_pipeline.model import Checkpoint, Entity, SyncMode, SyncResult, Window
 from cw_pipeline.sync.counting import count_source
-from cw_pipeline.sync.dead_letters import retry_due
-from cw_pipeline.sync.full import snapshot
-from cw_pipeline.sync.incremental import Unfilterable, WindowPass
-from cw_pipeline.sync.per_parent import ChildrenPass
-from cw_pipeline.sync.run import Work
-from cw_pipeline.sync.scheduler import parents_first
+from cw_pipeline.sync.dead_letters import retry_due_dead_letters
+from cw_pipeline.sync.full import full_sync
+from cw_pipeline.sync.incremental import FilterNotHonored, IncrementalSync
+from cw_pipeline.sync.per_parent import PerParentSync
+from cw_pipeline.sync.run import Run
+from cw_pipeline.sync.scheduler import in_parent_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SyncRequest:
     """What a sync is asked to do.
 
     Without `window` it brings entities up to date, `full` by reading everything again. With one it
@@ -46,7 +46,7 @@ class Plan:
         return "full" if self.full else "refresh"
 
 
-def sync(entity: Entity, engine: Engine, plan: Plan) -> SyncResult:
+def sync_entity(entity: Entity, engine: SyncContext, plan: SyncRequest) -> SyncResult:
     """Brings one entity's table in step with its list, and accounts for it in the run table.
 
     Each page commits together with the cursor that covers it, so a crash anywhere resumes at the
@@ -56,7 +56,7 @@ def sync(entity: Entity, engine: Engine, plan: Plan) -> SyncResult:
     report = SyncResult(entity.name, plan.kind)
     try:
         with engine.warehouse.hold(entity, plan.kind, engine.dagster_run_id) as hold:
-            _accounted(Work.of(engine, hold, report), plan)
+            _accounted(Run.of(engine, hold, report), plan)
     except SourceDenied:
         raise
     except PipelineError as error:
@@ -69,7 +69,7 @@ def sync(entity: Entity, engine: Engine, plan: Plan) -> SyncResult:
     return report
 
 
-def _accounted(work: Work, plan: Plan) -> None:
+def _accounted(work: Run, plan: SyncRequest) -> None:
     """Reads, and writes the run's row whatever comes of it."""
     status = "failed"
     why: str | None = "interrupted"
@@ -85,10 +85,10 @@ def _accounted(work: Work, plan: Plan) -> None:
             work.hold.learn(readable=False)
         raise
     finally:
-        work.settle(status, why)
+        work.totals(status, why)
 
 
-def _remember(work: Work) -> None:
+def _remember(work: Run) -> None:
     """Stores what this run has learned of the list, for the next one."""
     if work.hold.capability()["readable"] is not True:
         work.hold.learn(readable=True)
@@ -98,38 +98,40 @@ def _remember(work: Work) -> None:
         work.hold.ledger.remember_page_size(learned)
 
 
-def _read(work: Work, plan: Plan) -> None:
+def _read(work: Run, plan: SyncRequest) -> None:
     entity, seen = work.entity, work.hold.capability()
     most = work.limits.page_size
     work.reader.page_size = min(most, work.hold.ledger.page_size() or most)
     if plan.window is None:
-        retry_due(work)
+        retry_due_dead_letters(work)
     if seen["forward_only"] is False and entity.has_id:
         work.reader.paging = Paging.KEYSET
     if entity.mode is SyncMode.PER_PARENT:
         assert entity.parent is not None
-        ChildrenPass(work, CATALOG[entity.parent]).run(whole=plan.full)
+        PerParentSync(work, CATALOG[entity.parent]).run(whole=plan.full)
     elif entity.mode is SyncMode.FULL or seen["filterable"] is False:
-        snapshot(work)
+        full_sync(work)
     elif plan.window is not None:
-        WindowPass(work).backfill(plan.window, closed=plan.closed)
+        IncrementalSync(work).backfill(plan.window, closed=plan.closed)
     else:
         _refresh(work, full=plan.full)
 
 
-def _refresh(work: Work, *, full: bool) -> None:
+def _refresh(work: Run, *, full: bool) -> None:
     watermark = work.hold.checkpoint().watermark
     try:
-        WindowPass(work).refresh(whole=full)
-    except Unfilterable as finding:
+        IncrementalSync(work).refresh(whole=full)
+    except FilterNotHonored as finding:
         log.warning("%s is read whole from now on: %s", work.entity.name, finding)
         work.report.warnings.append(f"read whole from now on: {finding}")
         work.hold.save_checkpoint(Checkpoint(watermark))
-        snapshot(work)
+        full_sync(work)
         work.hold.learn(filterable=False)  # now that reading it whole is known to work
 
 
-def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator[SyncResult]:
+def sync_entities(
+    entities: Iterable[Entity], engine: SyncContext, plan: SyncRequest
+) -> Iterator[SyncResult]:
     """The report of each entity as it finishes; a failed one has its `failure` set.
 
     One entity's failure leaves the others alone. Parents come before their children. Raises
@@ -137,4 +139,6 @@ def sync_all(entities: Iterable[Entity], engine: Engine, plan: Plan) -> Iterator
     """
     chosen, stopping = list(entities), engine.stopping
     at_once = engine.limits.concurrency
-    yield from parents_first(chosen, lambda one: sync(one, engine, plan), at_once, stopping)
+    yield from in_parent_order(
+        chosen, lambda one: sync_entity(one, engine, plan), at_once, stopping
+    )

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cw_pipeline.model import Checkpoint
-from cw_pipeline.sync.deletes import Guard, confirmed, retire
-from cw_pipeline.sync.paging import any_way
+from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, not_listed_twice
+from cw_pipeline.sync.paging import read_with_any_paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
 
-_GUARDED = Guard()
+_GUARDED = DeleteGuard()
 
 
-def snapshot(work: Work, guard: Guard = _GUARDED) -> None:
+def full_sync(work: Run, guard: DeleteGuard = _GUARDED) -> None:
     """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
     until = work.engine.source.now().replace(microsecond=0)
     began = work.hold.warehouse_now()
-    seen = any_way(work, lambda: _read(work))
+    seen = read_with_any_paging(work, lambda: _read(work))
     _retire(work, guard, seen, began)
     work.hold.save_checkpoint(Checkpoint(watermark=until))
     work.report.watermark = until
 
 
-def _read(work: Work) -> list[int]:
+def _read(work: Run) -> list[int]:
     """Every id or position the list showed, rejects included: they are there, if not in form."""
     seen: list[int] = []
     for batch in work.reader.walk(work.reader.query()):
@@ -36,9 +36,9 @@ def _read(work: Work) -> list[int]:
     return seen
 
 
-def _retire(work: Work, guard: Guard, seen: Sequence[int], began: datetime) -> None:
+def _retire(work: Run, guard: DeleteGuard, seen: Sequence[int], began: datetime) -> None:
     gone = work.hold.absent_ids(seen)
     live = work.hold.row_count() if gone else 0
-    why = guard.objection(work, len(gone), len(seen), live)
-    if told := retire(work, gone if why else confirmed(work, gone), why, began):
+    why = guard.reason_to_keep(work, len(gone), len(seen), live)
+    if told := delete_or_list(work, gone if why else not_listed_twice(work, gone), why, began):
         work.report.warnings.append(told)

@@ -10,24 +10,24 @@ from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import SourceRefused, TooManyRejects
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.sync.counting import count_ahead
-from cw_pipeline.sync.list_reader import NotForward
-from cw_pipeline.sync.ranges import Ranges, parts, split
+from cw_pipeline.sync.list_reader import PagingNotHonored
+from cw_pipeline.sync.ranges import ParallelRanges, range_count, split
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Batch
-    from cw_pipeline.sync.list_reader import Walk
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.list_reader import PageWalk
+    from cw_pipeline.sync.run import Run
 
 
-class Unfilterable(Exception):
+class FilterNotHonored(Exception):
     """The list does not filter by lastUpdated, whatever its documentation says."""
 
 
 @dataclass(slots=True)
-class WindowPass:
+class IncrementalSync:
     """One pass of one entity. What reads everything reads ranges of ids side by side."""
 
-    work: Work
+    work: Run
     loaded: bool = False
     stamped: bool = False
 
@@ -73,9 +73,9 @@ class WindowPass:
         work = self.work
         try:
             self._read(checkpoint, window)
-        except NotForward as finding:
+        except PagingNotHonored as finding:
             if work.reader.paging is not Paging.FORWARD:
-                raise Unfilterable(str(finding)) from finding
+                raise FilterNotHonored(str(finding)) from finding
             work.hold.learn(forward_only=False)
             work.reader.paging = Paging.KEYSET
             # From the start: pages that were in another order than by id left ids out on the way.
@@ -85,21 +85,21 @@ class WindowPass:
         except SourceRefused as error:
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise  # only a 400 is about the conditions, or the order
-            raise Unfilterable(str(error)) from error
+            raise FilterNotHonored(str(error)) from error
 
     def _read(self, checkpoint: Checkpoint, window: Window) -> None:
         ranges = [checkpoint.tail, *checkpoint.ranges]
         if window.since is None and not checkpoint.ranges:
             ranges = self._split(checkpoint)
         alone = len(ranges) == 1
-        Ranges(
+        ParallelRanges(
             self.work, lambda ids, among: self._read_range(ids, window, among, alone=alone)
         ).read(ranges)
 
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
         work, size = self.work, self.work.limits.page_size
-        batch = work.reader.first(work.reader.query().in_range(checkpoint.tail))
+        batch = work.reader.first_page(work.reader.query().in_range(checkpoint.tail))
         if batch.cursor is None:
             return []  # an empty page: the list ends here
         tail = checkpoint.tail.advanced_to(batch.cursor)
@@ -107,7 +107,7 @@ class WindowPass:
         if checkpoint.watermark is None and batch.read >= size:
             count_ahead(work)
         highest = work.reader.highest_id() if batch.read >= size else None
-        several = parts(highest - tail.cursor, size, work.limits.lanes) if highest else 1
+        several = range_count(highest - tail.cursor, size, work.limits.lanes) if highest else 1
         if highest is None or several == 1:
             return [tail]
         ranges = split(tail.cursor, highest, several, size)
@@ -115,7 +115,9 @@ class WindowPass:
         work.hold.save_checkpoint(replace(checkpoint, tail=tail, ranges=ranges))
         return [tail, *ranges]
 
-    def _read_range(self, ids: IdRange, window: Window, among: Ranges, *, alone: bool) -> None:
+    def _read_range(
+        self, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool
+    ) -> None:
         reader = self.work.reader
         walk = reader.walk(reader.query().changed_in(window).in_range(ids))
         reached: IdRange | None = ids
@@ -129,7 +131,7 @@ class WindowPass:
             self.work.hold.finish_range(ids)
 
     def _read_page(
-        self, walk: Walk, ids: IdRange, window: Window, among: Ranges, *, alone: bool
+        self, walk: PageWalk, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool
     ) -> IdRange | None:
         """Loads the page that has arrived: how far that is, or None if there is no more."""
         batch = walk.read()
@@ -151,14 +153,14 @@ class WindowPass:
 
     def _check_stamps(self, window: Window) -> None:
         if window.since is None and self.loaded and not self.stamped:
-            raise Unfilterable("no record carries lastUpdated")
+            raise FilterNotHonored("no record carries lastUpdated")
 
 
 def _check(batch: Batch, ids: IdRange, window: Window) -> None:
     """Raises Unfilterable for a page with what was not asked for."""
     since = window.since
     if since and any(stamp is not None and stamp < since for stamp in batch.last_updated):
-        raise Unfilterable("records older than asked for came back")
+        raise FilterNotHonored("records older than asked for came back")
     if ids.upto is not None and (batch.cursor or 0) > ids.upto:
         # Another range loads those; two at once would collide.
-        raise Unfilterable(f"ids beyond {ids.upto} came back")
+        raise FilterNotHonored(f"ids beyond {ids.upto} came back")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_for
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
-from cw_pipeline.sync.poison import is_timeout, isolate
+from cw_pipeline.sync.poison import bisect_page, is_timeout
 from cw_pipeline.transform import decode_ids
 from cw_pipeline.transform.sift import Sift
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.errors import SourceError
     from cw_pipeline.model import Batch, Entity
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.transform.sift import StoredHashes
 
 
@@ -27,17 +27,19 @@ _EDGE = 100  # bytes; stripping all of a body would copy megabytes
 _GROWS_AFTER = 2  # good pages at a reduced size before a larger one is tried
 
 
-class NotForward(PipelineError):
+class PagingNotHonored(PipelineError):
     """The list does not take the paging it was asked with: ids do not go up from page to page."""
 
 
-class Reader:
+class ListReader:
     """Reads one entity's list for one run, and counts what that costs.
 
     `known` tells what is stored; without it every record is typed.
     """
 
-    def __init__(self, engine: Engine, entity: Entity, known: StoredHashes | None = None) -> None:
+    def __init__(
+        self, engine: SyncContext, entity: Entity, known: StoredHashes | None = None
+    ) -> None:
         self._engine = engine
         self._entity = entity
         self._veil = engine.privacy.mask_of(entity) if engine.privacy else None
@@ -58,15 +60,15 @@ class Reader:
         path = path_for(self._entity.path, parents)
         return Query(path, page_size=self.page_size, paging=self.paging)
 
-    def walk(self, query: Query, parent_id: int | None = None) -> Walk:
+    def walk(self, query: Query, parent_id: int | None = None) -> PageWalk:
         """Every batch of the list from the query's cursor on."""
-        return Walk(self, query, parent_id)
+        return PageWalk(self, query, parent_id)
 
-    def first(self, query: Query) -> Batch:
-        """The first batch of what is asked for; an empty one at the end. Raises NotForward."""
-        return self.settled(self.fetch(query), query, None, 0)
+    def first_page(self, query: Query) -> Batch:
+        """The first batch of what is asked for; empty at the end. Raises PagingNotHonored."""
+        return self.page_or_bisect(self.fetch(query), query, None, 0)
 
-    def settled(
+    def page_or_bisect(
         self, pending: Future[bytes], query: Query, parent_id: int | None, start: int
     ) -> Batch:
         """A page, or what can be read of it, in order."""
@@ -78,7 +80,7 @@ class Reader:
             self.timed_out = self.timed_out or is_timeout(error)
             if query.paging is Paging.OFFSET:
                 raise  # without ids there is no telling what is poisoned
-            batch = isolate(self, query, error, parent_id=parent_id, start=start)
+            batch = bisect_page(self, query, error, parent_id=parent_id, start=start)
             if batch.cursor is not None:
                 self._suspects[batch.cursor] = query.page_size - batch.read
         if batch.read:
@@ -87,7 +89,7 @@ class Reader:
                 _check_order(query, batch)
         return batch
 
-    def suspects(self, cursor: int) -> int:
+    def unread_after_break(self, cursor: int) -> int:
         """How many records behind the cursor were on a page that broke, and not yet read."""
         return self._suspects.get(cursor, 0)
 
@@ -130,7 +132,7 @@ class Reader:
             return None
         return ids[0] if ids else None
 
-    def present(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
+    def ids_still_listed(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
         """Which of these ids the list has, asked with as few and as short questions as can be."""
         try:
             return self._confirmed(ids, parents)
@@ -150,7 +152,7 @@ class Reader:
                 asked = asked.next_page(max(some))
         return found
 
-    def records(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
+    def read_ids(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
         """Batches of just these records, as far as the list has them."""
         parent_id = parents[-1] if parents else None
         for query in self._about(ids, parents):
@@ -163,7 +165,7 @@ class Reader:
         """The batch of a body that was kept: what is private in it is hidden already."""
         return self.sift.plain(body, parent_id)
 
-    def quotable(self, error: SourceError) -> str:
+    def shareable_answer(self, error: SourceError) -> str:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
         return "" if self._veil else str(getattr(error, "answer", ""))
 
@@ -188,20 +190,20 @@ class Reader:
         return replace(batch, rejects=rejects)
 
 
-class Walk:
+class PageWalk:
     """A walk over a list in order, the next page on its way while one is worked on.
 
     Ends at an empty page and at nothing else: a short page may be a server's own limit, and the
     link to a next page is always there (guide, "Forward-Only"). A record that cannot be read
-    comes as a reject. Raises NotForward, and SourceError when the API is out.
+    comes as a reject. Raises PagingNotHonored, and SourceError when the API is out.
     """
 
-    def __init__(self, reader: Reader, query: Query, parent_id: int | None) -> None:
+    def __init__(self, reader: ListReader, query: Query, parent_id: int | None) -> None:
         self._reader = reader
         self._query = query
         self._parent_id = parent_id
         self._start = 0
-        self._suspects = reader.suspects(query.cursor)
+        self._suspects = reader.unread_after_break(query.cursor)
         self._before: list[int | None] | None = None
         self._pending = reader.fetch(query, suspect=self._suspects > 0)
 
@@ -226,12 +228,12 @@ class Walk:
     def read(self) -> Batch | None:
         """The page that is on its way, or None at the end. `ask` for the one behind it."""
         query = self._query
-        batch = self._reader.settled(self._pending, query, self._parent_id, self._start)
+        batch = self._reader.page_or_bisect(self._pending, query, self._parent_id, self._start)
         if not batch.read:
             return None
         if batch.cursor is not None:
             left = self._suspects - batch.read
-            self._suspects = max(left, self._reader.suspects(batch.cursor))
+            self._suspects = max(left, self._reader.unread_after_break(batch.cursor))
         if query.paging is Paging.OFFSET:
             if batch.hashes and batch.hashes == self._before:
                 return None  # it does not page at all: this is the first page once more
@@ -265,4 +267,4 @@ def _check_order(query: Query, batch: Batch) -> None:
     listed = batch.listed or batch.ids
     rising = all(before <= own for before, own in pairwise([query.cursor + 1, *listed]))
     if batch.cursor <= query.cursor or not rising:
-        raise NotForward(f"{query.path}: asked for ids after {query.cursor}, got others")
+        raise PagingNotHonored(f"{query.path}: asked for ids after {query.cursor}, got others")

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import SourceRefused
-from cw_pipeline.sync.list_reader import NotForward
+from cw_pipeline.sync.list_reader import PagingNotHonored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
 
 T = TypeVar("T")
 
 _NEXT = {Paging.FORWARD: Paging.KEYSET, Paging.KEYSET: Paging.OFFSET}
 
 
-def any_way(work: Work, read: Callable[[], T]) -> T:
+def read_with_any_paging(work: Run, read: Callable[[], T]) -> T:
     """What `read` gives with the first paging that the list takes, from the reader's present one.
 
     `read` begins anew each time. That a list takes no forward-only paging is remembered. Offsets
@@ -30,7 +30,7 @@ def any_way(work: Work, read: Callable[[], T]) -> T:
         way = work.reader.paging
         try:
             return read()
-        except NotForward:
+        except PagingNotHonored:
             if way not in _NEXT:
                 raise
         except SourceRefused as error:

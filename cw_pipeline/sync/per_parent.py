@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.plural import count
-from cw_pipeline.sync.context import side_by_side
-from cw_pipeline.sync.deletes import Guard, allowance, kept, some
-from cw_pipeline.sync.list_reader import Reader
-from cw_pipeline.sync.paging import any_way
+from cw_pipeline.sync.context import parallel_tasks
+from cw_pipeline.sync.deletes import DeleteGuard, allowed_deletes, explain_kept_rows, first_ids
+from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.sync.paging import read_with_any_paging
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from cw_pipeline.model import Entity
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
 
 
-_GUARDED = Guard()
+_GUARDED = DeleteGuard()
 
 
 @dataclass(slots=True)
-class ChildrenPass:
+class PerParentSync:
     """Reads the children of every parent that is due, side by side."""
 
-    work: Work
+    work: Run
     parent: Entity
-    guard: Guard = _GUARDED
+    guard: DeleteGuard = _GUARDED
     allowed: int = 0
     forbidden: int = 0
     kept: list[tuple[int, int]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class ChildrenPass:
         due = changed + rest
         self.allowed = self._allowed(work.hold.row_count())
         started = work.hold.warehouse_now()
-        side_by_side(self._read, due, limits.lanes)
+        parallel_tasks(self._read, due, limits.lanes)
         self._settle_missing(started, everyone=len(self.missing) == len(due))
         work.report.rows_deleted += work.hold.delete_orphans(self.parent)
         if due and self.forbidden == len(due):
@@ -75,14 +75,14 @@ class ChildrenPass:
         """How many children may be deleted in this pass."""
         if self.guard.lifted:
             return live
-        return 0 if self.guard.withheld else allowance(self.work, live)
+        return 0 if self.guard.withheld else allowed_deletes(self.work, live)
 
     def _quarantine(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
         why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
         self.work.hold.ledger.set_delete_candidates(self.kept, why, parents=parents)
         if self.kept:
-            self.work.report.warnings.append(kept([own for _, own in self.kept], why))
+            self.work.report.warnings.append(explain_kept_rows([own for _, own in self.kept], why))
 
     def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
         """Marks parents whose children answered 404 as read: they are gone.
@@ -93,9 +93,11 @@ class ChildrenPass:
         if not self.missing:
             return
         *above, own = self.missing[0]
-        if everyone and Reader(self.work.engine, self.parent).present([own], tuple(above)):
+        if everyone and ListReader(self.work.engine, self.parent).ids_still_listed(
+            [own], tuple(above)
+        ):
             raise SourceMissing(f"{self.work.entity.name}: 404 for every parent", 404)
-        gone = some([parents[-1] for parents in self.missing])
+        gone = first_ids([parents[-1] for parents in self.missing])
         self.work.report.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:
             self.work.hold.parents.read(parents[-1], at)
@@ -103,7 +105,7 @@ class ChildrenPass:
     def _read(self, parents: tuple[int, ...]) -> None:
         started, before = self.work.hold.parents.children(parents[-1])
         try:
-            seen = any_way(self.work, lambda: self._read_one(parents))
+            seen = read_with_any_paging(self.work, lambda: self._read_one(parents))
         except SourceMissing:
             with self._lock:
                 self.missing.append(parents)
@@ -128,7 +130,7 @@ class ChildrenPass:
         if not gone:
             return
         if self.work.entity.has_id:
-            still = self.work.reader.present(gone, parents)
+            still = self.work.reader.ids_still_listed(gone, parents)
             gone = [own for own in gone if own not in still]
         with self._lock:
             if len(gone) > self.allowed:

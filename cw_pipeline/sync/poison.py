@@ -10,14 +10,14 @@ from cw_pipeline.model import Batch, Reject
 
 if TYPE_CHECKING:
     from cw_pipeline.connectwise import Query
-    from cw_pipeline.sync.list_reader import Reader
+    from cw_pipeline.sync.list_reader import ListReader
 
 _FARTHEST = 2**40  # ids; beyond that the search for the record behind a gap gives up
 _KEPT = 2000
 
 
-def isolate(
-    reader: Reader, query: Query, error: SourceError, *, parent_id: int | None, start: int
+def bisect_page(
+    reader: ListReader, query: Query, error: SourceError, *, parent_id: int | None, start: int
 ) -> Batch:
     """What can be read of a broken page: a shorter one, or the one record that cannot be read.
 
@@ -30,7 +30,7 @@ def isolate(
             raise error
         if size == 1:
             # Nobody to blame: what broke the page went away meanwhile.
-            blamed = _poisoned(reader, query, error)
+            blamed = _blame_first_record(reader, query, error)
             return blamed or reader.ask(replace(query, page_size=1), parent_id, start)
         size //= 2
         try:
@@ -51,12 +51,12 @@ def is_timeout(error: SourceError) -> bool:
     )
 
 
-def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch | None:
+def _blame_first_record(reader: ListReader, query: Query, error: SourceError) -> Batch | None:
     """The batch that blames the first record behind the cursor; None if there is none any more."""
     own = _next_id(reader, replace(query, page_size=1))
     if own is None:
         return None
-    answer = reader.quotable(error)
+    answer = reader.shareable_answer(error)
     reject = Reject(
         record_id=own,
         record=None,
@@ -69,7 +69,7 @@ def _poisoned(reader: Reader, query: Query, error: SourceError) -> Batch | None:
     )
 
 
-def _next_id(reader: Reader, one: Query) -> int | None:
+def _next_id(reader: ListReader, one: Query) -> int | None:
     """The id of the first record behind the cursor, which cannot be read whole."""
     try:
         ids = reader.ids(one)
@@ -78,7 +78,7 @@ def _next_id(reader: Reader, one: Query) -> int | None:
     return ids[0] if ids else None
 
 
-def _closed_in(reader: Reader, one: Query) -> int:
+def _closed_in(reader: ListReader, one: Query) -> int:
     """The same, where even `fields=id` fails: the least upper end at which the answer breaks.
 
     Not the least cursor behind which it does not: good records between two poisoned ones would be
@@ -100,7 +100,7 @@ def _upto(one: Query, last: int) -> Query:
     return replace(one, conditions=(*one.conditions, f"id <= {last}"))
 
 
-def _readable(reader: Reader, query: Query) -> bool:
+def _readable(reader: ListReader, query: Query) -> bool:
     """Whether the ids can be read. Raises SourceError if nothing at all can be: an outage."""
     try:
         reader.ids(query)

@@ -8,12 +8,12 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from cw_pipeline.model import IdRange
-from cw_pipeline.sync.context import SideBySide
+from cw_pipeline.sync.context import ParallelTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
 
 _WORTH = 4  # pages' worth of ids that a range has at least: a new one costs two requests
 _AT_FIRST = 3  # lanes; with the server near they keep two cores busy, and a page each in memory
@@ -31,26 +31,26 @@ def split(after: int, upto: int, parts: int, step: int = 1) -> tuple[IdRange, ..
     return tuple(IdRange(low, high, low) for low, high in reversed(pairs) if low < high)
 
 
-def parts(ids: int, page_size: int, lanes: int) -> int:
+def range_count(ids: int, page_size: int, lanes: int) -> int:
     """Into how many ranges so many ids are worth splitting at first."""
     return max(1, min(lanes, _AT_FIRST, ids // (_WORTH * page_size)))
 
 
-def left(ids: IdRange) -> int:
+def ids_left(ids: IdRange) -> int:
     """How many ids are still to be read; 0 where there is no upper end."""
     return 0 if ids.upto is None else ids.upto - ids.cursor
 
 
-def halved(ids: IdRange, step: int = 1) -> tuple[IdRange, IdRange]:
+def split_in_half(ids: IdRange, step: int = 1) -> tuple[IdRange, IdRange]:
     """The range up to the middle of what is left of it, and the rest as a range of its own.
 
     The middle is a multiple of `step` behind the cursor, as in `split`.
     """
-    middle = ids.cursor + left(ids) // 2 // step * step
+    middle = ids.cursor + ids_left(ids) // 2 // step * step
     return replace(ids, upto=middle), IdRange(middle, ids.upto, middle)
 
 
-class Ranges:
+class ParallelRanges:
     """The open ranges of a pass, each read by a lane of its own; safe to share between them.
 
     Ids are seldom spread evenly, so lanes run out of work. Whoever reads one of the ranges with the
@@ -58,9 +58,9 @@ class Ranges:
     they also grow in number, up to the limit, as long as the server is what they wait for.
     """
 
-    def __init__(self, work: Work, read: Callable[[IdRange, Ranges], None]) -> None:
+    def __init__(self, work: Run, read: Callable[[IdRange, ParallelRanges], None]) -> None:
         self._work = work
-        self._lanes = SideBySide[IdRange](lambda ids: read(ids, self), work.limits.lanes)
+        self._lanes = ParallelTasks[IdRange](lambda ids: read(ids, self), work.limits.lanes)
         self._open: dict[int, IdRange] = {}
         self._lock = Lock()
 
@@ -76,7 +76,7 @@ class Ranges:
             self._open[ids.after] = ids
             if not self._helps() or not self._is_wide(ids):
                 return ids
-            mine, other = halves = halved(ids, self._work.reader.page_size)
+            mine, other = halves = split_in_half(ids, self._work.reader.page_size)
             self._work.hold.split_range(halves)
             self._open[mine.after] = mine
             self._add(other)
@@ -89,12 +89,12 @@ class Ranges:
 
     def _helps(self) -> bool:
         """Whether a lane is free, and pages do not pile up here already."""
-        return len(self._open) < self._work.limits.lanes and not self._work.engine.desk.crowded
+        return len(self._open) < self._work.limits.lanes and not self._work.engine.desk.has_waiting
 
     def _is_wide(self, ids: IdRange) -> bool:
         """Whether it is worth halving, and no other has much more left: not a page, or two."""
-        widest = max(map(left, self._open.values()))
-        return left(ids) >= max(2 * _WORTH * self._work.reader.page_size, widest / 2)
+        widest = max(map(ids_left, self._open.values()))
+        return ids_left(ids) >= max(2 * _WORTH * self._work.reader.page_size, widest / 2)
 
     def _add(self, ids: IdRange) -> None:
         self._open[ids.after] = ids

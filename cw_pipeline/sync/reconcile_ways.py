@@ -9,20 +9,20 @@ from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused
 from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
 from cw_pipeline.plural import count
-from cw_pipeline.sync.deletes import Guard, confirmed, retire, some
-from cw_pipeline.sync.full import snapshot
-from cw_pipeline.sync.list_reader import NotForward, Reader
-from cw_pipeline.sync.per_parent import ChildrenPass
+from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, first_ids, not_listed_twice
+from cw_pipeline.sync.full import full_sync
+from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
+from cw_pipeline.sync.per_parent import PerParentSync
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.sync.run import Work
+    from cw_pipeline.sync.run import Run
     from cw_pipeline.warehouse import ListDifference, ListSnapshot
 
 
-def reconcile_window(work: Work, guard: Guard) -> Audit:
+def reconcile_by_sweep(work: Run, guard: DeleteGuard) -> Audit:
     """Compares a list with its table and mends the table. Raises if the sweep is incomplete."""
     audit = Audit(work.entity.name)
     counted = _count(work)
@@ -35,10 +35,10 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     if difference.source_rows and difference.warehouse_rows and not difference.stamped:
         # It was empty at its first pass and could not show it then: no window finds its changes.
         work.hold.learn(filterable=False)
-    left = [*_heal(work, audit, difference)]
-    gone = confirmed(work, difference.extra)
+    left = [*_repair(work, audit, difference)]
+    gone = not_listed_twice(work, difference.extra)
     why = _objection(work, difference, gone, guard, counted)
-    kept = retire(work, gone, why, began)
+    kept = delete_or_list(work, gone, why, began)
     live = work.hold.count_rows()
     if counted is not None:
         work.hold.ledger.counted(counted, live)
@@ -48,10 +48,10 @@ def reconcile_window(work: Work, guard: Guard) -> Audit:
     return audit
 
 
-def reconcile_snapshot(work: Work, guard: Guard) -> Audit:
+def reconcile_by_full_read(work: Run, guard: DeleteGuard) -> Audit:
     """A list that is read whole anyway: its pass is the comparison."""
     report = work.report
-    snapshot(work, guard)
+    full_sync(work, guard)
     live = work.hold.count_rows()
     detail = [*report.warnings]
     if report.dead_letters:
@@ -70,11 +70,11 @@ def reconcile_snapshot(work: Work, guard: Guard) -> Audit:
     )
 
 
-def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
+def reconcile_per_parent(work: Run, parent: Entity, guard: DeleteGuard) -> Audit:
     """A list below parents: every parent's children, or as many as the request share allows."""
     report = work.report
     began = work.hold.warehouse_now()
-    ChildrenPass(work, parent, guard).run(
+    PerParentSync(work, parent, guard).run(
         whole=work.hold.parents.count(parent) <= work.limits.sweep
     )
     oldest = work.hold.parents.oldest_read()
@@ -98,7 +98,7 @@ def reconcile_children(work: Work, parent: Entity, guard: Guard) -> Audit:
     )
 
 
-def reread(work: Work, nights: int) -> Audit:
+def reread(work: Run, nights: int) -> Audit:
     """Reads the next slice of a list in full, a `nights`-th of it: finds what no stamp betrays."""
     audit = Audit(work.entity.name, kind="reread", warehouse_rows=work.hold.row_count())
     ledger = work.hold.ledger
@@ -119,7 +119,7 @@ def reread(work: Work, nights: int) -> Audit:
     return audit
 
 
-def _round(work: Work, cursor: int) -> Iterator[Batch]:
+def _round(work: Run, cursor: int) -> Iterator[Batch]:
     """The list once round: from behind `cursor` to its end, and from its beginning to there."""
     query = work.reader.query()
     yield from work.reader.walk(replace(query, cursor=cursor))
@@ -128,7 +128,7 @@ def _round(work: Work, cursor: int) -> Iterator[Batch]:
         yield from work.reader.walk(replace(query, upto=cursor if bounded else None))
 
 
-def _count(work: Work) -> int | None:
+def _count(work: Run) -> int | None:
     if not work.entity.count or work.hold.capability()["count"] is False:
         return None
     try:
@@ -139,9 +139,9 @@ def _count(work: Work) -> int | None:
         return None
 
 
-def _fill(work: Work, sweep: ListSnapshot) -> None:
+def _fill(work: Run, sweep: ListSnapshot) -> None:
     """Puts every id and stamp of the list into the sweep, by as little as the list will send."""
-    slim = Reader(work.engine, _slim(work.entity))
+    slim = ListReader(work.engine, _id_only_entity(work.entity))
     slim.tally, slim.paging, slim.page_size = (
         work.reader.tally,
         work.reader.paging,
@@ -159,7 +159,7 @@ def _fill(work: Work, sweep: ListSnapshot) -> None:
             if len(ways) == 1:
                 raise
             ways.pop(0)
-        except NotForward:
+        except PagingNotHonored:
             if slim.paging is not Paging.FORWARD:
                 raise
             slim.paging = work.reader.paging = Paging.KEYSET
@@ -167,41 +167,45 @@ def _fill(work: Work, sweep: ListSnapshot) -> None:
             return
 
 
-def _pages(slim: Reader, fields: str) -> Iterable[Batch]:
+def _pages(slim: ListReader, fields: str) -> Iterable[Batch]:
     return slim.walk(replace(slim.query(), fields=fields))
 
 
-def _slim(entity: Entity) -> Entity:
+def _id_only_entity(entity: Entity) -> Entity:
     """The entity with nothing but id and stamp."""
     arrays: tuple[Array, ...] = ()
     kept = tuple(c for c in entity.columns if c.path in (("id",), LAST_UPDATED))
     return replace(entity, columns=kept, arrays=arrays)
 
 
-def _heal(work: Work, audit: Audit, difference: ListDifference) -> Iterator[str]:
+def _repair(work: Run, audit: Audit, difference: ListDifference) -> Iterator[str]:
     """Reads what is missing or stale again and merges it: what could not be mended, in words."""
     began = work.hold.warehouse_now()
     found: set[int] = set()
     rejected: list[int] = []
     ids = [*difference.missing, *difference.stale]
-    for batch in work.reader.records(ids) if ids else ():
+    for batch in work.reader.read_ids(ids) if ids else ():
         outcome = work.load(batch, read_after=began, judged=False)
         audit.healed += outcome.inserted + outcome.updated
         rejected += [r.record_id for r in batch.rejects if r.record_id is not None]
         found.update(batch.listed_ids)
     work.report.rows_healed += audit.healed
     if rejected:
-        yield f"{count(len(rejected), 'record')} kept as dead letters: {some(rejected)}"
+        yield f"{count(len(rejected), 'record')} kept as dead letters: {first_ids(rejected)}"
     if went := [own for own in difference.stale if own not in found]:
-        yield f"{count(len(went), 'record')} went while they were compared: {some(went)}"
+        yield f"{count(len(went), 'record')} went while they were compared: {first_ids(went)}"
 
 
 def _objection(
-    work: Work, difference: ListDifference, gone: Sequence[int], guard: Guard, counted: int | None
+    work: Run,
+    difference: ListDifference,
+    gone: Sequence[int],
+    guard: DeleteGuard,
+    counted: int | None,
 ) -> str:
     """Why nothing may be deleted; empty if it may."""
     listed = difference.source_rows
-    why = guard.objection(work, len(gone), listed, difference.warehouse_rows)
+    why = guard.reason_to_keep(work, len(gone), listed, difference.warehouse_rows)
     if why or guard.lifted or not gone or counted is None or counted == listed:
         return why
     again = _count(work)
@@ -209,7 +213,7 @@ def _objection(
     return "" if low <= listed <= high else f"/count says {counted} and the sweep saw {listed}"
 
 
-def keeps_window(work: Work) -> bool:
+def keeps_window(work: Run) -> bool:
     """Whether the entity is compared by a sweep: it has stamps and takes a window."""
     filterable = work.hold.capability()["filterable"] is not False
     return work.entity.mode is SyncMode.INCREMENTAL and filterable

@@ -7,33 +7,33 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self
 
 from cw_pipeline.errors import TooManyRejects
-from cw_pipeline.sync.list_reader import Reader
+from cw_pipeline.sync.list_reader import ListReader
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from cw_pipeline.model import Batch, Entity, IdRange, SyncResult
-    from cw_pipeline.sync.context import Engine, Limits
+    from cw_pipeline.sync.context import Limits, SyncContext
     from cw_pipeline.warehouse import Hold, MergeResult
 
 
 @dataclass(slots=True)
-class Work:
+class Run:
     """Everything a pass needs. Safe to share between the threads of one pass."""
 
-    engine: Engine
+    engine: SyncContext
     entity: Entity
-    reader: Reader
+    reader: ListReader
     hold: Hold
     report: SyncResult
     judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, engine: Engine, hold: Hold, report: SyncResult) -> Self:
+    def of(cls, engine: SyncContext, hold: Hold, report: SyncResult) -> Self:
         """The work on the entity that `hold` holds, with the columns that it has there."""
         return cls(
-            engine, hold.entity, Reader(engine, hold.entity, hold.stored_hashes), hold, report
+            engine, hold.entity, ListReader(engine, hold.entity, hold.stored_hashes), hold, report
         )
 
     @property
@@ -41,7 +41,7 @@ class Work:
         """The tenant's limits."""
         return self.engine.limits
 
-    def settle(self, status: str, error: str | None) -> None:
+    def totals(self, status: str, error: str | None) -> None:
         """Writes the run's row, with all that reading has cost."""
         report, tally = self.report, self.reader.tally
         report.requests, report.retries = tally.requests, tally.retries

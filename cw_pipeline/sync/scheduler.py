@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def parents_first(
+def in_parent_order(
     entities: Sequence[Entity], work: Callable[[Entity], T], workers: int, stopping: Event
 ) -> Iterator[T]:
     """What `work` makes of each entity, as it finishes, so many at a time.
@@ -28,7 +28,7 @@ def parents_first(
     begin, the one that stands first does. The first error is raised; then, and when nobody wants
     more, `stopping` is set and what runs is waited for.
     """
-    family = _Family(entities, work, workers)
+    family = _ParentFirstScheduler(entities, work, workers)
     try:
         yield from family.results()
     except BaseException:
@@ -38,7 +38,7 @@ def parents_first(
         family.end()
 
 
-class _Family(Generic[T]):
+class _ParentFirstScheduler(Generic[T]):
     def __init__(
         self, entities: Sequence[Entity], work: Callable[[Entity], T], workers: int
     ) -> None:

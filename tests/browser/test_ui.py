@@ -19,7 +19,7 @@ from cw_pipeline.dagster.in_process import recorded_sync
 from cw_pipeline.dev import services
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, seed_tenant, working_day
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from tests.story.test_dagster_ui import LOADED, Dagster, dagster
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _history(tenant: Tenant) -> None:
     services.prepared_home()
     settings = Settings.read()
     for day in range(4):
-        recorded_sync(settings, pipeline.entities(settings), Plan(), lambda _: None)
+        recorded_sync(settings, pipeline.entities(settings), SyncRequest(), lambda _: None)
         working_day(tenant, seed=day)
 
 

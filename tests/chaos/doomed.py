@@ -17,8 +17,8 @@ from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy, RateLimiter
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.context import Engine
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.context import SyncContext
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[Engine]:
+def connected(settings: Settings) -> Iterator[SyncContext]:
     """An engine on a warehouse that is migrated already."""
     with (
         pipeline.warehouse(settings) as store,
@@ -38,7 +38,7 @@ def connected(settings: Settings) -> Iterator[Engine]:
         budget = store.budget(settings.requests_per_minute)
         gate = RateLimiter(budget.grant, budget.announce_pause)
         with pipeline.source(settings, gate, HASTY) as source:
-            yield Engine(source, store, pipeline.limits(settings), fetchers)
+            yield SyncContext(source, store, pipeline.limits(settings), fetchers)
 
 
 def sync_and_die(options: dict[str, Any], names: Sequence[str], statement: int) -> int:
@@ -56,7 +56,7 @@ def sync_and_die(options: dict[str, Any], names: Sequence[str], statement: int) 
 def _work(options: dict[str, Any], names: Sequence[str], statement: int) -> None:
     _die_before(statement)
     with stamina.set_testing(True, attempts=4, cap=True), connected(Settings(**options)) as engine:
-        for _ in sync_all([CATALOG[name] for name in names], engine, Plan()):
+        for _ in sync_entities([CATALOG[name] for name in names], engine, SyncRequest()):
             pass
 
 

@@ -170,11 +170,11 @@ MUTANTS = (
         (
             (
                 "sync/list_reader.py",
-                "        batch = self._reader.settled(self._pending, query, self._parent_id,",
+                "        batch = self._reader.page_or_bisect(self._pending, query, self._parent_id,",  # noqa: E501 - as it stands in the code
                 (
                     "        if self._start % query.page_size:\n"
                     "            return None\n"
-                    "        batch = self._reader.settled(self._pending, query, self._parent_id,"
+                    "        batch = self._reader.page_or_bisect(self._pending, query, self._parent_id,"  # noqa: E501 - as it stands in the code
                 ),
             ),
         ),
@@ -185,7 +185,7 @@ MUTANTS = (
         (
             (
                 "sync/list_reader.py",
-                "batch = isolate(self, query, error, parent_id=parent_id, start=start)",
+                "batch = bisect_page(self, query, error, parent_id=parent_id, start=start)",
                 'batch = self._typed(b"[]", query, parent_id, start)',
             ),
         ),
@@ -227,7 +227,13 @@ MUTANTS = (
     ),
     Mutant(
         "dead letters are never tried again",
-        (("sync/entity_sync.py", "        retry_due(work)\n", "        _ = retry_due\n"),),
+        (
+            (
+                "sync/entity_sync.py",
+                "        retry_due_dead_letters(work)\n",
+                "        _ = retry_due_dead_letters\n",
+            ),
+        ),
         ("tests/story/test_dead_letters.py",),
     ),
     Mutant(

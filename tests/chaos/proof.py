@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from tests.chaos.truth import expected_arrays, expected_row, spoilt, stamp_of
 from tests.chaos.world import ADDITIONS, AGREEMENTS, EVERYTHING, OVERLAP, TICKETS, entities
@@ -77,7 +77,9 @@ def check_when_quiet(world: World) -> None:
 
 
 def _pass(world: World) -> None:
-    for report in world.run(lambda engine: sync_all(entities(EVERYTHING), engine, Plan())):
+    for report in world.run(
+        lambda engine: sync_entities(entities(EVERYTHING), engine, SyncRequest())
+    ):
         assert report.failure is None, f"a quiet pass failed: {report.failure}"
 
 

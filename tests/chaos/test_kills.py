@@ -10,7 +10,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from tests.chaos.doomed import sync_and_die
 from tests.chaos.histories import new_world
 from tests.chaos.people import TICKETS as PATH
@@ -34,7 +34,7 @@ def world(ground: EmbeddedPostgres) -> Iterator[World]:
 
 
 def synced(world: World) -> None:
-    (report,) = world.run(lambda engine: sync_all([CATALOG[TICKETS]], engine, Plan()))
+    (report,) = world.run(lambda engine: sync_entities([CATALOG[TICKETS]], engine, SyncRequest()))
     assert report.failure is None
 
 

@@ -19,7 +19,7 @@ from cw_pipeline.errors import PipelineError, WarehouseError
 from cw_pipeline.model import Window
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Fault
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
 from tests.chaos.doomed import connected, sync_and_die
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cw_pipeline.dev import EmbeddedPostgres
     from cw_pipeline.model import Entity
     from cw_pipeline.simulator import Simulator
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
 
 TICKETS = "service/tickets"
 AGREEMENTS = "finance/agreements"
@@ -127,15 +127,15 @@ class World:
 
     def sync_plan(self) -> Callable[[], None]:
         """A refresh of some entities; now and then everything is read again."""
-        names, plan = self._some_entities(), Plan(full=self.dice.random() < 0.1)
-        return lambda: self.tolerant(lambda engine: sync_all(entities(names), engine, plan))
+        names, plan = self._some_entities(), SyncRequest(full=self.dice.random() < 0.1)
+        return lambda: self.tolerant(lambda engine: sync_entities(entities(names), engine, plan))
 
     def backfill_plan(self) -> Callable[[], None]:
         """A window of the past is read again."""
         now, names = self.simulator.tenant.now(), self._some_entities()
         since = now - timedelta(seconds=self.dice.choice((600, 7200, 86400)))
-        plan = Plan(window=Window(since, now), closed=self.dice.random() < 0.5)
-        return lambda: self.tolerant(lambda engine: sync_all(entities(names), engine, plan))
+        plan = SyncRequest(window=Window(since, now), closed=self.dice.random() < 0.5)
+        return lambda: self.tolerant(lambda engine: sync_entities(entities(names), engine, plan))
 
     def reconcile_plan(self) -> Callable[[], None]:
         """A reconcile under guard."""
@@ -167,14 +167,14 @@ class World:
             runner.join()
         self.struck["two runners at once"] += 1
 
-    def tolerant(self, work: Callable[[Engine], Iterable[Any]]) -> None:
+    def tolerant(self, work: Callable[[SyncContext], Iterable[Any]]) -> None:
         """Does the work; it may fail, by an error that has a name."""
         try:
             self.run(work)
         except PipelineError:
             self.struck["run that failed"] += 1
 
-    def run(self, work: Callable[[Engine], Iterable[Any]], **options: Any) -> list[Any]:
+    def run(self, work: Callable[[SyncContext], Iterable[Any]], **options: Any) -> list[Any]:
         """What the work gives, with an engine of its own, as a new process would have."""
         with connected(Settings(**{**self.options(), **options})) as engine:
             return list(work(engine))

@@ -15,7 +15,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from tests.hostile import make_hostile
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Simulator, Tenant
-    from cw_pipeline.sync.context import Engine
+    from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse.ddl import Patience
     from tests.conftest import Server
 
@@ -54,19 +54,21 @@ class Story:
         return Settings(**{**usual, **self.options, **options})
 
     @contextmanager
-    def engine(self, patience: Patience | None = None, **options: Any) -> Iterator[Engine]:
+    def engine(self, patience: Patience | None = None, **options: Any) -> Iterator[SyncContext]:
         """A connected engine that does not wait long between tries."""
         settings = self.settings(**options)
         with pipeline.connected(settings, policy=HASTY, patience=patience) as engine:
             yield engine
 
-    def sync(self, *names: str, plan: Plan | None = None, **options: Any) -> dict[str, SyncResult]:
+    def sync(
+        self, *names: str, plan: SyncRequest | None = None, **options: Any
+    ) -> dict[str, SyncResult]:
         """The reports of syncing these entities once, by entity."""
         with self.engine(entities=",".join(names), **options) as engine:
             entities = [CATALOG[name] for name in names]
-            return {r.entity: r for r in sync_all(entities, engine, plan or Plan())}
+            return {r.entity: r for r in sync_entities(entities, engine, plan or SyncRequest())}
 
-    def one(self, name: str, plan: Plan | None = None, **options: Any) -> SyncResult:
+    def one(self, name: str, plan: SyncRequest | None = None, **options: Any) -> SyncResult:
         """The report of syncing one entity, which must not fail."""
         report = self.sync(name, plan=plan, **options)[name]
         if report.failure is not None:

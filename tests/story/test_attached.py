@@ -11,7 +11,7 @@ from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.connectwise import path_for
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 
 if TYPE_CHECKING:
     from cw_pipeline.model import SyncResult
@@ -37,7 +37,7 @@ def tenant(tenant: Tenant) -> Tenant:
 def synced(story: Story) -> dict[str, SyncResult]:
     with story.engine(children_share=0.000001, **CHOSEN) as engine:
         chosen = pipeline.entities(story.settings(**CHOSEN))
-        reports = {report.entity: report for report in sync_all(chosen, engine, Plan())}
+        reports = {report.entity: report for report in sync_entities(chosen, engine, SyncRequest())}
     failures = [report.failure for report in reports.values() if report.failure]
     assert failures == []
     return reports

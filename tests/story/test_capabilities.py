@@ -10,7 +10,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.simulator import Quirk
 from cw_pipeline.sync.capabilities import probe_all
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_an_odd_list_is_kept_in_step_and_proven(quirk: Quirk, story: Story, tena
     assert audit.failure is None
     truth = {own: record["summary"] for own, record in tenant.records(PATH).items()}
     assert summaries(story) == truth
-    again = story.one(TICKETS, plan=Plan(full=True))
+    again = story.one(TICKETS, plan=SyncRequest(full=True))
     assert (again.rows_updated, again.rows_inserted, again.rows_deleted) == (0, 0, 0)
 
 

@@ -13,7 +13,7 @@ from cw_pipeline.dagster.in_process import recorded_sync
 from cw_pipeline.errors import ConfigError, SourceDenied
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import Fault
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from tests.story import test_dagster
 from tests.story.test_dagster import BOARDS, COMPANIES, JUNE, TICKETS, TYPES, Stage, key, this_month
 
@@ -26,10 +26,10 @@ stage = test_dagster.stage
 
 
 class TestACommand:
-    def sync(self, stage: Stage, plan: Plan | None = None) -> list[SyncResult]:
+    def sync(self, stage: Stage, plan: SyncRequest | None = None) -> list[SyncResult]:
         heard: list[SyncResult] = []
         reports = recorded_sync(
-            stage.story.settings(), stage.entities, plan or Plan(), heard.append
+            stage.story.settings(), stage.entities, plan or SyncRequest(), heard.append
         )
         assert reports == heard
         return reports
@@ -87,7 +87,7 @@ class TestACommand:
 
     def test_that_reads_a_window_shows_the_months_it_covered(self, stage: Stage) -> None:
         window = Window(datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 15, tzinfo=UTC))
-        self.sync(stage, Plan(window=window, closed=True))
+        self.sync(stage, SyncRequest(window=window, closed=True))
         with dg.DagsterInstance.get() as instance:
             assert instance.get_materialized_partitions(key(TICKETS)) == {JUNE}
 
@@ -122,7 +122,7 @@ def test_dagster_keeps_its_runs_on_postgres_when_told_to(
     stage: Stage, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CW_DAGSTER_PG_URL", empty_dsn)
-    recorded_sync(stage.story.settings(), stage.entities, Plan(), lambda _: None)
+    recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
     with dg.DagsterInstance.get() as instance:
         assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
         (run,) = instance.get_runs()

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse import migrate
 from cw_pipeline.warehouse.history import parse_history_columns
 
@@ -80,7 +80,7 @@ def test_a_change_that_did_not_move_the_stamp_ends_when_it_was_seen(
     tenant.put(PATH, {"id": 1, "status": {"id": 1, "name": "New"}}, stamp=past)
     story.one(TICKETS)
     tenant.edit(PATH, 1, touch=False, status={"id": 2, "name": "x"})
-    story.one(TICKETS, Plan(full=True))
+    story.one(TICKETS, SyncRequest(full=True))
     (kept,) = history(story)
     assert kept["valid_to"] > past + timedelta(seconds=30)
 

@@ -13,7 +13,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseLocked
 from cw_pipeline.reports_api.sync import sync_report
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all
 from cw_pipeline.warehouse.ddl import Patience
 
@@ -59,10 +59,10 @@ def synced(story: Story, tenant: Tenant) -> None:
     tenant.edit("/service/boards", 1, name="new")
 
 
-def sync(story: Story, *names: str, plan: Plan | None = None) -> dict[str, SyncResult]:
+def sync(story: Story, *names: str, plan: SyncRequest | None = None) -> dict[str, SyncResult]:
     with story.engine(entities=",".join(names), patience=BRIEF) as engine:
         entities = [CATALOG[name] for name in names]
-        return {r.entity: r for r in sync_all(entities, engine, plan or Plan())}
+        return {r.entity: r for r in sync_entities(entities, engine, plan or SyncRequest())}
 
 
 def reconciled(story: Story) -> Audit:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.sync.list_reader import Reader
+from cw_pipeline.sync.list_reader import ListReader
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -39,10 +39,10 @@ def test_records_by_id_are_asked_for_in_few_questions_that_fit(
 ) -> None:
     fill(tenant, f"/{name}")
     with story.engine() as engine:
-        reader = Reader(engine, CATALOG[name])
-        found = [own for batch in reader.records(IDS) for own in batch.ids]
+        reader = ListReader(engine, CATALOG[name])
+        found = [own for batch in reader.read_ids(IDS) for own in batch.ids]
         assert found == list(IDS)
-        assert reader.present([*IDS, 5]) == set(IDS)
+        assert reader.ids_still_listed([*IDS, 5]) == set(IDS)
     asked = [seen for seen in story.simulator.requests if seen.path.startswith(f"/{name}")]
     assert {seen.method for seen in asked} == {method}
     assert longest(story) < 2000
@@ -54,7 +54,7 @@ def test_a_few_ids_are_asked_for_by_url_even_where_there_is_a_search(
 ) -> None:
     tenant.put("/service/tickets", {"id": 7})
     with story.engine() as engine:
-        assert Reader(engine, CATALOG["service/tickets"]).present([7, 8]) == {7}
+        assert ListReader(engine, CATALOG["service/tickets"]).ids_still_listed([7, 8]) == {7}
     assert {seen.method for seen in story.simulator.requests} == {"GET"}
 
 
@@ -64,6 +64,6 @@ def test_a_search_that_a_server_cuts_into_small_pages_is_still_read_to_its_end(
     fill(tenant, "/service/tickets")
     story.simulator.max_page_size = 100
     with story.engine() as engine:
-        reader = Reader(engine, CATALOG["service/tickets"])
-        assert reader.present(IDS) == set(IDS)
-        assert [own for batch in reader.records(IDS) for own in batch.ids] == list(IDS)
+        reader = ListReader(engine, CATALOG["service/tickets"])
+        assert reader.ids_still_listed(IDS) == set(IDS)
+        assert [own for batch in reader.read_ids(IDS) for own in batch.ids] == list(IDS)

@@ -15,7 +15,7 @@ import stamina
 from cw_pipeline.errors import SourceError, TooManyRejects
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import Fault, Quirk
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,7 @@ def test_a_backfill_goes_on_behind_poison_too(story: Story, tenant: Tenant) -> N
     fill(tenant, *range(1, 21))
     story.simulator.faults.add(Fault("poison", ids={7}))
     now = tenant.now()
-    plan = Plan(window=Window(now - timedelta(hours=2), now), closed=True)
+    plan = SyncRequest(window=Window(now - timedelta(hours=2), now), closed=True)
     story.one(TICKETS, plan)
     assert loaded(story) == set(range(1, 21)) - {7}
     assert letters(story).keys() == {7}
@@ -289,6 +289,6 @@ def test_timeouts_shrink_the_page_which_is_remembered_and_grows_back(
     assert story.checkpoint(TICKETS)["page_size"] == 2
     story.simulator.faults.clear()
     story.simulator.requests.clear()
-    story.one(TICKETS, Plan(full=True))
+    story.one(TICKETS, SyncRequest(full=True))
     assert sizes(story)[:3] == [2, 4, 8]
     assert story.checkpoint(TICKETS)["page_size"] is None

@@ -12,7 +12,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.simulator import Fault
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.transform.mask import MaskingRules
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_an_unchanged_record_stays_unchanged_and_a_changed_value_is_seen(
     story: Story, tenant: Tenant
 ) -> None:
     story.one(CONTACTS, **PRIVATE)
-    again = story.one(CONTACTS, plan=Plan(full=True), **PRIVATE)
+    again = story.one(CONTACTS, plan=SyncRequest(full=True), **PRIVATE)
     assert (again.rows_unchanged, again.rows_updated) == (1, 0)
     tenant.edit(PATH, 1, nickName="new@example.com")
     assert story.one(CONTACTS, **PRIVATE).rows_updated == 1
@@ -106,7 +106,7 @@ def test_what_was_stored_before_it_was_private_is_hidden_at_the_next_start(
         stored = everything(story)
     assert SECRET not in stored
     assert story.table(CONTACTS)[1]["nick_name"] == HASHED
-    report = story.one(CONTACTS, plan=Plan(full=True), **PRIVATE)
+    report = story.one(CONTACTS, plan=SyncRequest(full=True), **PRIVATE)
     assert report.rows_read == 2
     assert story.table(CONTACTS)[1]["nick_name"] == HASHED
 
@@ -125,7 +125,7 @@ def test_columns_say_that_they_are_private_as_long_as_they_are(story: Story) -> 
     told = MaskingRules.of(PRIVATE["hash_columns"], PRIVATE["drop_columns"], KEY)
     assert told is not None
     assert told.columns(CATALOG[CONTACTS])["company_contacts", "nick_name"] == "hashed"
-    story.one(CONTACTS, plan=Plan(full=True))
+    story.one(CONTACTS, plan=SyncRequest(full=True))
     assert [row["said"] for row in story.rows(comments)] == [None, None]
     assert story.table(CONTACTS)[1]["last_name"] == SECRET
 

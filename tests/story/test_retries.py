@@ -26,7 +26,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.simulator import CLIENT_ID, Fault
 from cw_pipeline.simulator.answers import JSON, Answer
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.transform import decode_ids
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def test_a_401_stops_the_whole_run_at_once_and_names_the_settings(story: Story) 
     names = ("service/tickets", "company/companies", "service/boards")
     story.simulator.keys.private = "rotated"
     with story.engine(entities=",".join(names)) as engine:
-        reports = sync_all([CATALOG[name] for name in names], engine, Plan())
+        reports = sync_entities([CATALOG[name] for name in names], engine, SyncRequest())
         with pytest.raises(SourceDenied, match="CW_PRIVATE_KEY"):
             list(reports)
     assert len([s for s in story.simulator.requests if s.status == 401]) <= len(names)

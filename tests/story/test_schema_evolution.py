@@ -16,7 +16,7 @@ from cw_pipeline.cli import main
 from cw_pipeline.errors import ConfigError, EntityBusy, WarehouseError
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.simulator import CLIENT_ID
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse import migrate
 from cw_pipeline.warehouse.promote import promote, unknown_fields
 
@@ -71,9 +71,9 @@ def test_after_a_promotion_syncs_fill_the_column_and_rewrite_an_unchanged_record
     story.one(TICKETS)
     promote(warehouse, ENTITY, "mood")
     tenant.edit(PATH, 2, mood=7)
-    first = story.one(TICKETS, plan=Plan(full=True))
+    first = story.one(TICKETS, plan=SyncRequest(full=True))
     assert first.rows_updated <= 3
-    second = story.one(TICKETS, plan=Plan(full=True))
+    second = story.one(TICKETS, plan=SyncRequest(full=True))
     assert (second.rows_updated, second.rows_unchanged) == (0, 3)
     assert column(story, "mood") == {1: 1, 2: 7, 3: None}
     assert set(column(story, "_extra").values()) == {None}
@@ -105,7 +105,7 @@ def test_the_type_is_the_narrowest_that_holds_all_stored_values_exactly(
         assert tuple(column(story, made.column).values()) == values
     assert promote(warehouse, ENTITY, "mixed")[0].kind is Kind.TEXT
     before = story.table(TICKETS)
-    story.one(TICKETS, plan=Plan(full=True))
+    story.one(TICKETS, plan=SyncRequest(full=True))
     after = story.table(TICKETS)
     ours = [*map(snake, NARROWEST), "mixed", "_extra"]
     assert [[row[name] for name in ours] for row in after.values()] == [
@@ -126,7 +126,7 @@ def test_days_and_instants_become_dates_and_a_blank_beside_them_stays_in_extra(
     before = column(story, "due_day"), column(story, "_extra")
     assert [str(day) for day in before[0].values()] == ["2025-03-01", "None", "2024-02-29"]
     assert before[1] == {1: None, 2: {"dueDay": ""}, 3: None}
-    story.one(TICKETS, plan=Plan(full=True))
+    story.one(TICKETS, plan=SyncRequest(full=True))
     assert (column(story, "due_day"), column(story, "_extra")) == before
 
 
@@ -143,7 +143,7 @@ def test_a_new_reference_becomes_a_column_for_each_of_its_scalars(
     assert column(story, "team2_id") == {1: 4, 2: 5}
     assert column(story, "team2_name") == {1: "Blue", 2: None}
     assert set(column(story, "_extra").values()) == {None}
-    story.one(TICKETS, plan=Plan(full=True))
+    story.one(TICKETS, plan=SyncRequest(full=True))
     assert column(story, "team2_name") == {1: "Blue", 2: None}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.simulator import Quirk, Simulator, Tenant
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def asked(story: Story) -> set[int]:
     return {int(steps[3]) for steps in paths if steps[-1] == "statuses"}
 
 
-def both(story: Story, plan: Plan | None = None, **options: Any) -> Any:
+def both(story: Story, plan: SyncRequest | None = None, **options: Any) -> Any:
     story.simulator.requests.clear()
     reports = story.sync(BOARDS, STATUSES, plan=plan, **options)
     for report in reports.values():
@@ -122,11 +122,11 @@ def test_a_child_that_was_deleted_goes_and_one_that_reappears_returns(
     fill(tenant, range(1, 6))
     both(story)
     gone = tenant.delete("/service/boards/3/statuses", 302)
-    both(story, plan=Plan(full=True))
+    both(story, plan=SyncRequest(full=True))
     assert found(story) == truth(tenant)
     assert story.table(STATUSES, deleted=True)[302]["_deleted_at"] is not None
     tenant.put("/service/boards/3/statuses", gone)
-    both(story, plan=Plan(full=True))
+    both(story, plan=SyncRequest(full=True))
     assert found(story) == truth(tenant)
 
 
@@ -135,7 +135,7 @@ def test_children_that_vanish_in_numbers_are_kept_and_told(story: Story, tenant:
     both(story)
     before = found(story)
     story.simulator.role.narrow("/service/boards/*/statuses", lambda record: record["id"] % 2 == 0)
-    report = both(story, plan=Plan(full=True))
+    report = both(story, plan=SyncRequest(full=True))
     assert len(found(story)) >= len(before) - 2  # the guard's 5 %
     assert any("CW_MAX_DELETE_FRACTION" in warning for warning in report.warnings)
 
@@ -153,7 +153,7 @@ def test_a_child_that_a_page_left_out_is_asked_for_again_before_it_is_deleted(
         )
 
     story.simulator.before_page(flicker)
-    report = both(story, plan=Plan(full=True))
+    report = both(story, plan=SyncRequest(full=True))
     assert report.rows_deleted == 0
     assert found(story) == truth(tenant)
 
@@ -167,7 +167,7 @@ def test_children_of_lists_that_page_or_filter_their_own_way_are_all_read(
     both(story, page_size=2)
     assert found(story) == truth(tenant)
     tenant.delete("/service/boards/3/statuses", 302)
-    both(story, plan=Plan(full=True), page_size=2)
+    both(story, plan=SyncRequest(full=True), page_size=2)
     assert found(story) == truth(tenant)
 
 
@@ -220,7 +220,7 @@ def test_a_child_that_moves_to_another_parent_takes_its_arrays_along(
     story.sync("company/companies", SITES)
     tenant.put("/company/companies/2/sites", tenant.delete("/company/companies/1/sites", 10))
     for _ in range(2):
-        story.one(SITES, Plan(full=True))
+        story.one(SITES, SyncRequest(full=True))
     assert set(found(story, SITES)) == {(2, 10), (2, 11)}
     live = story.rows(
         "select * from connectwise.company_companies_sites__custom_fields where _deleted_at is null"

@@ -9,7 +9,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.simulator import Quirk
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 
 if TYPE_CHECKING:
     from cw_pipeline.model import SyncResult
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TICKETS = "service/tickets"
 PATH = "/service/tickets"
 COUNT = 250
-FULL = Plan(full=True)
+FULL = SyncRequest(full=True)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from cw_pipeline.errors import (
     WarehouseError,
 )
 from cw_pipeline.simulator import Fault, Simulator, Tenant
-from cw_pipeline.sync.entity_sync import Plan, sync
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:
@@ -116,10 +116,10 @@ def test_a_list_that_is_forbidden_is_named_and_the_others_go_on(
 
 def test_the_night_the_codebase_moves_is_survived(story: Story, tenant: Tenant) -> None:
     with story.engine() as engine:
-        assert sync(CATALOG[BOARDS], engine, Plan()).failure is None
+        assert sync_entity(CATALOG[BOARDS], engine, SyncRequest()).failure is None
         story.simulator.codebase = "v2026_1/"
         engine.source._base_at -= 3600  # it was found an hour ago
-        assert sync(CATALOG[TICKETS], engine, Plan()).failure is None
+        assert sync_entity(CATALOG[TICKETS], engine, SyncRequest()).failure is None
     assert summaries(story) == truth(tenant)
 
 

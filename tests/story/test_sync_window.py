@@ -12,7 +12,7 @@ import pytest
 
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import UNSTAMPED, Quirk, Simulator, Tenant
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.query import Question
@@ -315,7 +315,7 @@ def test_a_backfill_reads_its_window_again_and_leaves_the_watermark_alone(
     tenant.put(PATH, {"id": 3, "summary": "changed in the past"}, stamp=past)
     tenant.put(PATH, {"id": 90, "summary": "outside the window"}, stamp=past - timedelta(days=9))
     window = Window(past - timedelta(days=1), past + timedelta(days=1))
-    report = story.one(TICKETS, Plan(window=window, closed=True))
+    report = story.one(TICKETS, SyncRequest(window=window, closed=True))
     assert report.rows_read == 1
     assert story.table(TICKETS)[3]["summary"] == "ticket 3"  # what is stored is newer
     assert 90 not in summaries(story)
@@ -328,7 +328,7 @@ def test_a_full_sync_finds_what_never_moved_its_stamp(story: Story, tenant: Tena
     story.one(TICKETS)
     tenant.edit(PATH, 7, touch=False, summary="silently")
     assert story.one(TICKETS).rows_read == 0
-    assert story.one(TICKETS, Plan(full=True)).rows_updated == 1
+    assert story.one(TICKETS, SyncRequest(full=True)).rows_updated == 1
     assert summaries(story) == truth(tenant)
 
 

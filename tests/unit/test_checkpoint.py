@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cw_pipeline.model import Checkpoint, IdRange
-from cw_pipeline.sync.ranges import halved, left, split
+from cw_pipeline.sync.ranges import ids_left, split, split_in_half
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 overlaps = st.timedeltas(timedelta(0), timedelta(days=1))
@@ -75,10 +75,10 @@ def test_half_of_what_is_left_is_all_that_is_given_away(
 ) -> None:
     cursor = data.draw(st.integers(after, after + width - 2))
     whole = IdRange(after, after + width, cursor)
-    mine, other = halved(whole, step)
+    mine, other = split_in_half(whole, step)
     assert (mine.after, mine.cursor) == (after, cursor)  # what was read stays read
     assert (mine.upto, other.upto) == (other.after, whole.upto)
     assert other.cursor == other.after
-    assert left(mine) + left(other) == left(whole)
-    assert abs(left(mine) - left(other)) <= 2 * step
-    assert left(mine) % step == 0
+    assert ids_left(mine) + ids_left(other) == ids_left(whole)
+    assert abs(ids_left(mine) - ids_left(other)) <= 2 * step
+    assert ids_left(mine) % step == 0

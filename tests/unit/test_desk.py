@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from threading import Event, Thread
 
-from cw_pipeline.sync.context import Desk
+from cw_pipeline.sync.context import LoadSlots
 
 
-def occupy(desk: Desk, until: Event) -> Thread:
+def occupy(desk: LoadSlots, until: Event) -> Thread:
     inside = Event()
 
     def stay() -> None:
@@ -23,22 +23,22 @@ def occupy(desk: Desk, until: Event) -> Thread:
 
 
 def test_a_page_waits_for_a_place() -> None:
-    desk, done = Desk(1), Event()
+    desk, done = LoadSlots(1), Event()
     first = occupy(desk, done)
     second = Thread(target=desk.__enter__)
     second.start()
     second.join(0.2)
     assert second.is_alive()
-    assert desk.crowded
+    assert desk.has_waiting
     done.set()
     second.join(5)
     assert not second.is_alive()
-    assert not desk.crowded
+    assert not desk.has_waiting
     first.join()
 
 
 def test_pages_that_wait_for_a_lock_do_not_keep_their_places() -> None:
-    desk, done = Desk(2, most=0.3), Event()
+    desk, done = LoadSlots(2, most=0.3), Event()
     stuck = [occupy(desk, done) for _ in range(2)]
     began = time.monotonic()
     for _ in range(20):  # all pages of another entity, not each after a pause of its own

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.sync.scheduler import parents_first
+from cw_pipeline.sync.scheduler import in_parent_order
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity
@@ -28,7 +28,7 @@ def test_a_child_begins_when_its_parent_is_done_whatever_else_is_still_read() ->
             typed.set()
         return entity.name
 
-    order = list(parents_first([TICKETS, NOTES, TYPES, BOARDS], work, 2, Event()))
+    order = list(in_parent_order([TICKETS, NOTES, TYPES, BOARDS], work, 2, Event()))
     assert sorted(order) == sorted(one.name for one in (TICKETS, NOTES, TYPES, BOARDS))
     assert order.index(BOARDS.name) < order.index(TYPES.name)
     assert order.index(TICKETS.name) < order.index(NOTES.name)
@@ -46,7 +46,7 @@ def test_no_more_are_worked_on_at_a_time_than_said() -> None:
             running.remove(entity.name)
 
     chosen = [entity for entity in CATALOG.values() if entity.core][:60]
-    assert len(list(parents_first(chosen, work, 3, Event()))) == len(chosen)
+    assert len(list(in_parent_order(chosen, work, 3, Event()))) == len(chosen)
     assert most <= 3
 
 
@@ -60,7 +60,7 @@ def test_an_error_is_raised_and_what_has_not_begun_never_does() -> None:
 
     stopping = Event()
     with pytest.raises(RuntimeError, match=BOARDS.name):
-        list(parents_first([BOARDS, TYPES], work, 1, stopping))
+        list(in_parent_order([BOARDS, TYPES], work, 1, stopping))
     assert stopping.is_set()
     assert begun == [BOARDS.name]
 
@@ -74,7 +74,7 @@ def test_a_caller_who_wants_no_more_stops_what_runs() -> None:
             stopped.append(stopping.wait(PATIENCE))
         return entity.name
 
-    results = parents_first([BOARDS, TICKETS, TYPES], work, 2, stopping)
+    results = in_parent_order([BOARDS, TICKETS, TYPES], work, 2, stopping)
     assert next(results) == BOARDS.name
     assert begun.wait(PATIENCE)
     results.close()  # type: ignore[attr-defined] # a generator

@@ -20,7 +20,7 @@ from cw_pipeline.dagster.partitions import months_from, span, within
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.entity_sync import Plan
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse.status import EntityStatus
 
 if TYPE_CHECKING:
@@ -49,28 +49,32 @@ def day(number: int, month: int = 6) -> datetime:
 
 class TestPlan:
     def test_nothing_asked_means_what_changed(self) -> None:
-        assert plan_of(SyncConfig(), None, NOW) == Plan()
+        assert plan_of(SyncConfig(), None, NOW) == SyncRequest()
 
     def test_months_that_were_selected_are_read_again_and_not_beyond(self) -> None:
-        assert plan_of(SyncConfig(), JUNE, NOW) == Plan(window=JUNE, closed=True)
+        assert plan_of(SyncConfig(), JUNE, NOW) == SyncRequest(window=JUNE, closed=True)
 
     def test_the_current_month_is_read_to_its_open_end(self) -> None:
         november = span("2026-11-01", "2026-11-01")
         plan = plan_of(SyncConfig(), november, NOW)
-        assert plan == Plan(window=Window(november.since, NOW), closed=False)
+        assert plan == SyncRequest(window=Window(november.since, NOW), closed=False)
 
     def test_the_schedule_reads_on_from_the_watermark_whatever_month_it_is_stamped_with(
         self,
     ) -> None:
-        assert plan_of(SyncConfig(mode="incremental"), JUNE, NOW) == Plan()
+        assert plan_of(SyncConfig(mode="incremental"), JUNE, NOW) == SyncRequest()
 
     def test_since_and_until_ask_for_less_than_a_month(self) -> None:
         config = SyncConfig(since="2026-06-10", until="2026-06-11T00:00:00Z")
-        assert plan_of(config, None, NOW) == Plan(window=Window(day(10), day(11)), closed=True)
-        assert plan_of(config, JUNE, NOW) == Plan(window=Window(day(10), day(11)), closed=True)
+        assert plan_of(config, None, NOW) == SyncRequest(
+            window=Window(day(10), day(11)), closed=True
+        )
+        assert plan_of(config, JUNE, NOW) == SyncRequest(
+            window=Window(day(10), day(11)), closed=True
+        )
 
     def test_full_reads_everything(self) -> None:
-        assert plan_of(SyncConfig(mode="full"), JUNE, NOW) == Plan(full=True)
+        assert plan_of(SyncConfig(mode="full"), JUNE, NOW) == SyncRequest(full=True)
 
     @pytest.mark.parametrize(
         ("config", "says"),
@@ -87,13 +91,13 @@ class TestPlan:
     @pytest.mark.parametrize(
         "plan",
         [
-            Plan(),
-            Plan(full=True),
-            Plan(window=Window(day(10), day(11)), closed=True),
-            Plan(window=Window(day(10), NOW)),
+            SyncRequest(),
+            SyncRequest(full=True),
+            SyncRequest(window=Window(day(10), day(11)), closed=True),
+            SyncRequest(window=Window(day(10), NOW)),
         ],
     )
-    def test_a_command_asks_for_the_same_through_config(self, plan: Plan) -> None:
+    def test_a_command_asks_for_the_same_through_config(self, plan: SyncRequest) -> None:
         assert plan_of(SyncConfig(**config_of(plan)), None, NOW) == plan
 
 

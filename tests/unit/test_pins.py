@@ -19,7 +19,7 @@ from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.model import Array, Audit, Column, Entity, Kind, SyncMode, SyncResult
 from cw_pipeline.reporting.script import Place, Script, scripts
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.capabilities import Finding
+from cw_pipeline.sync.capabilities import ListCapabilities
 from cw_pipeline.transform import PageReader
 from cw_pipeline.transform.sieve import RecordFingerprints, text_of_seed
 from cw_pipeline.warehouse.candidates import DeleteCandidate
@@ -139,7 +139,7 @@ KEYS = (
     (DeleteCandidate, "entity record_id parent_id seen_at reason"),
     (SchemaDriftEntry, "entity field change first_seen last_seen sample"),
     (Promotion, "table field column kind rows"),
-    (Finding, "entity readable count filterable forward_only by_id records detail"),
+    (ListCapabilities, "entity readable count filterable forward_only by_id records detail"),
 )
 
 

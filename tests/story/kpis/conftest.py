@@ -22,7 +22,7 @@ from cw_pipeline.reporting import publish, refresh
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
 from cw_pipeline.simulator.seed import seed_tenant
-from cw_pipeline.sync.entity_sync import Plan, sync_all
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all
 from tests.conftest import _database as database
 
@@ -182,15 +182,15 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
             requests_per_minute=1_000_000,
         )
         with pipeline.connected(settings) as engine:
-            _done(sync_all(select(None), engine, Plan()))
+            _done(sync_entities(select(None), engine, SyncRequest()))
             publish(dsn, "connectwise", ZONE)
             told = Books(dsn, tenant, datetime.now(UTC))
             _live_a_day(told)
             changed = [CATALOG[name] for name in _CHANGED]
-            _done(sync_all(changed, engine, Plan()))
+            _done(sync_entities(changed, engine, SyncRequest()))
             _done(reconcile_all(changed, engine, apply_deletes=True))
             _close_again(told)
-            _done(sync_all([CATALOG["service/tickets"]], engine, Plan()))
+            _done(sync_entities([CATALOG["service/tickets"]], engine, SyncRequest()))
         refresh(dsn, "connectwise")
         yield told
 
