@@ -174,7 +174,7 @@ def recorded(
     what moves on a terminal.
     """
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
-    from cw_pipeline.dagster.in_process import recorded_reports, recorded_sync  # noqa: PLC0415
+    from cw_pipeline.dagster.in_process import run_recorded_reports, run_recorded_sync  # noqa: PLC0415
     from cw_pipeline.reports_api.rows import report_entity  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
@@ -184,8 +184,8 @@ def recorded(
         def heard(report: SyncResult) -> None:
             watch.finished(report.entity, "" if quietly else line(report))
 
-        done = recorded_sync(settings, chosen, plan, heard) if chosen else []
-        done += recorded_reports(settings, tables, heard, full=plan.full) if tables else []
+        done = run_recorded_sync(settings, chosen, plan, heard) if chosen else []
+        done += run_recorded_reports(settings, tables, heard, full=plan.full) if tables else []
         return done
 
 

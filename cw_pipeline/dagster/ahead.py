@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
 
 
-class Ahead:
+class BackgroundSync:
     """Takes the reports of `sync` as they come, and hands each to the step that asks for it."""
 
     def __init__(

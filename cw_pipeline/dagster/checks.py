@@ -13,7 +13,7 @@ import dagster as dg
 from cw_pipeline.dagster.asset_specs import COUNT, asset_key
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
-from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
@@ -35,7 +35,7 @@ _TOLD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """Whether a promise is kept, and in words."""
 
     passed: bool
@@ -43,7 +43,7 @@ class Verdict:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
-def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDefinition:
+def entity_checks(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDefinition:
     """The checks of these entities, evaluated together."""
     by_key = {asset_key(settings.schema_, entity.table): entity for entity in entities}
 
@@ -55,12 +55,12 @@ def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDe
         op_tags=step_tags(settings),
     )
     def kept(
-        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.AssetCheckResult]:
         standings = tenant_run.standings()
         for check in sorted(context.selected_asset_check_keys):
             entity = by_key[check.asset_key]
-            verdict = judged(check.name, entity, standings.get(entity.name), settings)
+            verdict = evaluate(check.name, entity, standings.get(entity.name), settings)
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=check.name,
@@ -72,7 +72,7 @@ def promises(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDe
     return kept
 
 
-def promise_selection(
+def entity_check_selection(
     settings: Settings, entities: Sequence[Entity], *names: str
 ) -> dg.AssetSelection:
     """The checks of these names on the entities, as far as they are made."""
@@ -86,18 +86,20 @@ def promise_selection(
     )
 
 
-def judged(name: str, entity: Entity, standing: EntityStatus | None, settings: Settings) -> Verdict:
+def evaluate(
+    name: str, entity: Entity, standing: EntityStatus | None, settings: Settings
+) -> CheckResult:
     """Whether a promise is kept by an entity that stands so. None: it was never touched."""
     if standing is not None and name == DEAD_LETTERS:
         return _dead_letters(standing, settings.max_open_dead_letters)
     if standing is not None and name in {COUNT, DRIFT}:
         return _counted(standing) if name == COUNT else _drift(standing)
     if standing is None or standing.complete_through is None:
-        return Verdict(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
+        return CheckResult(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
     return _fresh(entity, standing, settings) if name == FRESH else _proven(standing)
 
 
-def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdict:
+def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> CheckResult:
     assert standing.complete_through is not None
     late = datetime.now(UTC) - standing.complete_through
     promised = timedelta(minutes=settings.fresh_minutes)
@@ -107,45 +109,47 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> Verdic
         # The rotation reads each parent's children once in this time; its oldest is its watermark.
         promised += timedelta(hours=settings.children_max_age_hours)
     told = f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
-    return Verdict(late <= promised, f"{told}; promised: {_long(promised)}")
+    return CheckResult(late <= promised, f"{told}; promised: {_long(promised)}")
 
 
-def _dead_letters(standing: EntityStatus, most: int) -> Verdict:
+def _dead_letters(standing: EntityStatus, most: int) -> CheckResult:
     letters = standing.dead_letters
     severity = dg.AssetCheckSeverity.ERROR if letters > most else dg.AssetCheckSeverity.WARN
     out = f"{count(letters, 'record')} not in the warehouse"
     told = f"{out}: `{cli_command('dead-letters', 'list')}` says why"
-    return Verdict(letters == 0, told if letters else "none", severity)
+    return CheckResult(letters == 0, told if letters else "none", severity)
 
 
-def _proven(standing: EntityStatus) -> Verdict:
+def _proven(standing: EntityStatus) -> CheckResult:
     if standing.audited_at is None:
-        return Verdict(passed=False, told="never reconciled", severity=dg.AssetCheckSeverity.WARN)
+        return CheckResult(
+            passed=False, told="never reconciled", severity=dg.AssetCheckSeverity.WARN
+        )
     when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
     if not standing.proven:
         rows = count(standing.quarantined, "row")
         kept = f"; {rows} no longer listed at the source, kept by the delete guard"
         told = f"not the same at {when}{kept if standing.quarantined else ''}"
-        return Verdict(passed=False, told=told)
+        return CheckResult(passed=False, told=told)
     late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN
-    return Verdict(not late, f"the same at {when}")
+    return CheckResult(not late, f"the same at {when}")
 
 
-def _counted(standing: EntityStatus) -> Verdict:
+def _counted(standing: EntityStatus) -> CheckResult:
     if standing.counted_at is None:
-        return Verdict(passed=True, told="/count was not asked yet")
-    return Verdict(
+        return CheckResult(passed=True, told="/count was not asked yet")
+    return CheckResult(
         not standing.miscounted, explain_count_difference(standing), dg.AssetCheckSeverity.WARN
     )
 
 
-def _drift(standing: EntityStatus) -> Verdict:
+def _drift(standing: EntityStatus) -> CheckResult:
     told = (
         explain_silent_changes(standing)
         if standing.drifts
         else f"{standing.drift} of {standing.reread}"
     )
-    return Verdict(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
+    return CheckResult(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
 
 
 def _promised(entity: Entity) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.checks import promises
+from cw_pipeline.dagster.checks import entity_checks
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.jobs import REFRESH, REPORTING, jobs
 from cw_pipeline.dagster.keys import key_checks
@@ -40,7 +40,7 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
             *report_table_assets(settings),
             *reporting_assets(settings, entities),
         ],
-        asset_checks=[promises(settings, entities), key_checks(settings)],
+        asset_checks=[entity_checks(settings, entities), key_checks(settings)],
         jobs=[*made.values(), upkeep],
         schedules=schedules(settings, entities, {**made, upkeep.name: upkeep}),
         sensors=[

@@ -32,7 +32,7 @@ class SyncConfig(dg.Config):
     until: str | None = Field(None, description="Its end, exclusive. Without: up to now.")
 
 
-def plan_of(config: SyncConfig, selected: Window | None, now: datetime) -> SyncRequest:
+def request_from_config(config: SyncConfig, selected: Window | None, now: datetime) -> SyncRequest:
     """What the sync is asked to do; `selected` spans the months that the run was launched for.
 
     Raises ConfigError for what makes no sense together.
@@ -70,7 +70,7 @@ def _instant(name: str, text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def config_of(plan: SyncRequest) -> dict[str, str]:
+def config_from_request(plan: SyncRequest) -> dict[str, str]:
     """The config that asks for a plan."""
     if plan.window is None:
         return {"mode": "full" if plan.full else "incremental"}

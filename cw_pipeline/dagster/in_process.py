@@ -25,12 +25,12 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 
 from cw_pipeline.dagster.asset_specs import asset_key
-from cw_pipeline.dagster.config import config_of
+from cw_pipeline.dagster.config import config_from_request
 from cw_pipeline.dagster.jobs import REFRESH, REPORT_TABLES, refresh_job, report_tables_job
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
 from cw_pipeline.dagster.report_tables import OP, report_table_assets, report_table_keys
-from cw_pipeline.dagster.resource import CALLERS, Caller, tenant_run
+from cw_pipeline.dagster.resource import COMMAND_RUNS, CommandRun, tenant_run
 from cw_pipeline.dagster.sync_assets import by_module, entity_assets, op_name
 from cw_pipeline.dev import services
 from cw_pipeline.model import SyncMode
@@ -56,7 +56,7 @@ _UNFINISHED = [
 ]
 
 
-def recorded_sync(
+def run_recorded_sync(
     settings: Settings,
     entities: Sequence[Entity],
     plan: SyncRequest,
@@ -74,7 +74,7 @@ def recorded_sync(
     return _recorded(settings, run, on_report, entities)
 
 
-def recorded_reports(
+def run_recorded_reports(
     settings: Settings,
     names: Sequence[str],
     on_report: Callable[[SyncResult], None],
@@ -114,19 +114,19 @@ def _recorded(
         on_report(report)
 
     in_order = [entity for own in by_module(entities).values() for entity in own]
-    caller = Caller(settings, heard, in_order)
+    caller = CommandRun(settings, heard, in_order)
     with _instance() as instance:
-        _bury_the_dead(instance)
+        _fail_runs_of_dead_commands(instance)
         _execute(instance, caller, run)
     if caller.fatal is not None:
         raise caller.fatal
     return reports
 
 
-def _execute(instance: dg.DagsterInstance, caller: Caller, told: _Run) -> None:
+def _execute(instance: dg.DagsterInstance, caller: CommandRun, told: _Run) -> None:
     job = told.job
     run_id = make_new_run_id()
-    CALLERS[run_id] = caller
+    COMMAND_RUNS[run_id] = caller
     try:
         run = instance.create_run_for_job(
             job,
@@ -138,7 +138,7 @@ def _execute(instance: dg.DagsterInstance, caller: Caller, told: _Run) -> None:
         )
         events = list(execute_run_iterator(InMemoryJob(job), run, instance))
     finally:
-        del CALLERS[run_id]
+        del COMMAND_RUNS[run_id]
     # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
     if any(_interrupted(event) for event in events):
         raise KeyboardInterrupt
@@ -165,7 +165,7 @@ def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
 
 
 def _run_config(entities: Sequence[Entity], plan: SyncRequest) -> Mapping[str, Any]:
-    told = {"config": config_of(plan)}
+    told = {"config": config_from_request(plan)}
     return {"ops": {op_name(module): told for module in by_module(entities)}, **_QUIET}
 
 
@@ -208,7 +208,7 @@ def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _bury_the_dead(instance: dg.DagsterInstance) -> None:
+def _fail_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:
     """Ends the runs of commands that were killed: nobody else would ever."""
     ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=_UNFINISHED)
     for run in instance.get_runs(ours):

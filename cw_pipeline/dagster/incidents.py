@@ -16,9 +16,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from cw_pipeline import pipeline
-from cw_pipeline.dagster.checks import FRESH, judged
+from cw_pipeline.dagster.checks import FRESH, evaluate
 from cw_pipeline.dagster.names import COMMAND, TENANT, TRIGGER, tenant_of
-from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.paths import cli_command
 from cw_pipeline.warehouse import version_fault
@@ -47,7 +47,7 @@ _UNREACHED = "see that the server of CW_WAREHOUSE_DSN runs and lets this machine
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Incident:
     """Something that is wrong: since when, why, what to do, and the run that tells more."""
 
     since: datetime
@@ -56,10 +56,10 @@ class Trouble:
     run_id: str | None = None
 
 
-Found: TypeAlias = dict[str, Trouble | None]
+Found: TypeAlias = dict[str, Incident | None]
 
 
-def troubles(
+def find_incidents(
     instance: dg.DagsterInstance,
     settings: Settings,
     entities: Sequence[Entity],
@@ -123,10 +123,10 @@ def _steps(instance: dg.DagsterInstance, name: str, record: RunRecord) -> Found:
         elif event.is_step_failure:
             blamed = True
             if why := _why(event):
-                told = Trouble(at, why, _RERUN, entry.run_id)
+                told = Incident(at, why, _RERUN, entry.run_id)
                 found[f"{name}, step {event.step_key}"] = told
         elif not blamed and event.is_job_failure:
-            found[whole] = Trouble(at, event.message or "the run failed", _RERUN, entry.run_id)
+            found[whole] = Incident(at, event.message or "the run failed", _RERUN, entry.run_id)
     return found
 
 
@@ -151,7 +151,7 @@ def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> F
 
 def _judgements(
     records: Iterable[AssetCheckExecutionRecord],
-) -> Iterator[tuple[str, Trouble | None]]:
+) -> Iterator[tuple[str, Incident | None]]:
     for record in records:
         done = record.evaluation
         if record.status is AssetCheckExecutionRecordStatus.PLANNED or done is None:
@@ -161,25 +161,25 @@ def _judgements(
             yield name, None
         else:
             at = datetime.fromtimestamp(record.create_timestamp, UTC)
-            yield name, Trouble(at, done.description or "it failed", run_id=record.run_id)
+            yield name, Incident(at, done.description or "it failed", run_id=record.run_id)
 
 
 def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
     """Which entities are older than promised, by the warehouse: also when nothing ran at all."""
-    run = TenantRun("", yielding=True)
+    run = PipelineRun("", yielding=True)
     try:
         # At once, where a connection pool would try for longer than a tick may last.
         if fault := version_fault(pipeline.dsn(run.settings())):
-            return {"the warehouse": Trouble(datetime.now(UTC), fault, _UNREACHED)}
+            return {"the warehouse": Incident(datetime.now(UTC), fault, _UNREACHED)}
         standings = run.standings()
     except PipelineError as error:
-        return {"the warehouse": Trouble(datetime.now(UTC), str(error), _UNREACHED)}
+        return {"the warehouse": Incident(datetime.now(UTC), str(error), _UNREACHED)}
     found: Found = {"the warehouse": None}
     for entity in entities:
         standing = standings.get(entity.name)
         if standing is None or standing.complete_through is None:
             continue  # its first load is to come
-        kept = judged(FRESH, entity, standing, settings)
-        late = None if kept.passed else Trouble(standing.complete_through, kept.told, _LATE)
+        kept = evaluate(FRESH, entity, standing, settings)
+        late = None if kept.passed else Incident(standing.complete_through, kept.told, _LATE)
         found[f"freshness of {entity.name}"] = late
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, asset_key, report_keys
-from cw_pipeline.dagster.checks import DEAD_LETTERS, DRIFT, FRESH, PROVEN, promise_selection
+from cw_pipeline.dagster.checks import DEAD_LETTERS, DRIFT, FRESH, PROVEN, entity_check_selection
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.keys import key_selection
 from cw_pipeline.dagster.names import TENANT
@@ -38,9 +38,9 @@ _BEHIND = {YIELDING_TAG: "true"}
 
 def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
     """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
-    proven = promise_selection(settings, entities, PROVEN)
-    drift = promise_selection(settings, entities, DRIFT)
-    watched = promise_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
+    proven = entity_check_selection(settings, entities, PROVEN)
+    drift = entity_check_selection(settings, entities, DRIFT)
+    watched = entity_check_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
     made = (
         refresh_job(settings, entities),
         _job(settings, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),

@@ -10,7 +10,7 @@ import dagster as dg
 from cw_pipeline import pipeline
 from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.plural import count
 from cw_pipeline.reporting import facts, orphans, reporting_schema
 from cw_pipeline.settings import Settings
@@ -32,7 +32,7 @@ def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
         op_tags=step_tags(settings),
     )
     def judge_keys(
-        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.AssetCheckResult]:
         own = tenant_run.settings()
         pipeline.published(own)

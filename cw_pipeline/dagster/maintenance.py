@@ -14,7 +14,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.jobs import MAINTENANCE, tenant_tag
 from cw_pipeline.dagster.names import tenant_of
-from cw_pipeline.dagster.stamps import stamp
+from cw_pipeline.dagster.stamps import report_covered_months
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.settings import Settings
 
@@ -41,7 +41,7 @@ def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDef
             instance.compute_log_manager.delete_logs(prefix=[run_id])
         if old:
             for key, months in before.items():
-                stamp(instance, key, sorted(months), context.run_id)
+                report_covered_months(instance, key, sorted(months), context.run_id)
         _forget_checks(instance, settings.schema_, oldest)
         context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
 

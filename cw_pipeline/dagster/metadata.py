@@ -29,7 +29,7 @@ _COUNTS = (
 )
 
 
-def of_report(
+def sync_metadata(
     report: SyncResult, entity: Entity, engine: SyncContext, *, whole: bool
 ) -> dict[str, Any]:
     """The metadata of a materialization. `whole`: the pass read everything.
@@ -37,7 +37,7 @@ def of_report(
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and
     would make up most of what a refresh every quarter of an hour leaves in Dagster's storage.
     """
-    told: dict[str, Any] = {**numbers(report), "kind": report.kind}
+    told: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
     told["dagster/table_name"] = f"{engine.warehouse.tenant}.{entity.table}"
     if report.row_count is not None:
         told["dagster/row_count"] = report.row_count
@@ -51,7 +51,7 @@ def of_report(
     return told
 
 
-def numbers(report: SyncResult) -> dict[str, int | float]:
+def sync_figures(report: SyncResult) -> dict[str, int | float]:
     """What the run did, in figures.
 
     Given to the check `sync_ok` too: of an asset with months the UI plots one figure a month, of a

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import SecretStr
 
-from cw_pipeline.dagster.incidents import Found, Trouble, troubles
-from cw_pipeline.dagster.post import send
+from cw_pipeline.dagster.incidents import Found, Incident, find_incidents
+from cw_pipeline.dagster.post import send_notification
 from cw_pipeline.model import Entity
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
@@ -53,23 +53,23 @@ def alert_sensor(settings: Settings, entities: Sequence[Entity]) -> dg.SensorDef
         told: Told = json.loads(context.cursor or "{}")
         assert context.repository_def is not None
         checks = context.repository_def.asset_graph.asset_check_keys
-        found = troubles(context.instance, settings, entities, checks)
+        found = find_incidents(context.instance, settings, entities, checks)
         new = {name: it for name, it in found.items() if it is not None and name not in told}
         well = {name: since for name, since in told.items() if name in found and not found[name]}
         if new or well:
             text = without_secrets("\n\n".join(_words(new, well, settings)), settings)
             title = _title(new, well, settings.schema_)
-            for place in send(urls, title, text, bad=bool(new)):
+            for place in send_notification(urls, title, text, bad=bool(new)):
                 context.log.warning("CW_ALERT_URLS: address %s did not take the alert", place)
         return dg.SensorResult(
-            cursor=json.dumps(remembered(told, found)),
+            cursor=json.dumps(incidents_to_keep(told, found)),
             skip_reason=_summary(new, well, len(told) - len(well)),
         )
 
     return alerts
 
 
-def remembered(told: Told, found: Found) -> Told:
+def incidents_to_keep(told: Told, found: Found) -> Told:
     """What is wrong now, and since when. What nobody can say now is as it was."""
     oldest = (datetime.now(UTC) - _FORGOTTEN).timestamp()
     kept = {n: since for n, since in told.items() if n not in found and since > oldest}
@@ -93,11 +93,11 @@ def _secrets(settings: Settings) -> Iterator[str]:
                 yield urlsplit(value.get_secret_value()).password or ""
 
 
-def _title(new: Mapping[str, Trouble], well: Mapping[str, float], tenant: str) -> str:
+def _title(new: Mapping[str, Incident], well: Mapping[str, float], tenant: str) -> str:
     return f"cw_pipeline {tenant}: {_summary(new, well)}"
 
 
-def _summary(new: Mapping[str, Trouble], well: Mapping[str, float], known: int = 0) -> str:
+def _summary(new: Mapping[str, Incident], well: Mapping[str, float], known: int = 0) -> str:
     parts = [count(len(new), "new incident")] if new else []
     parts += [f"{len(well)} resolved"] if well else []
     parts += [f"{known} still open"] if known else []
@@ -105,7 +105,7 @@ def _summary(new: Mapping[str, Trouble], well: Mapping[str, float], known: int =
 
 
 def _words(
-    new: Mapping[str, Trouble], well: Mapping[str, float], settings: Settings
+    new: Mapping[str, Incident], well: Mapping[str, float], settings: Settings
 ) -> Iterator[str]:
     """A paragraph for each trouble. Those with the same reason share one."""
     alike: dict[tuple[str, str], list[str]] = {}

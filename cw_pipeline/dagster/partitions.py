@@ -27,7 +27,7 @@ def month_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-01")
 
 
-def span(first: str, last: str) -> Window:
+def window_of_months(first: str, last: str) -> Window:
     """The window from the start of a month to the end of another."""
     return Window(_start(first), _next(_start(last)))
 

@@ -18,7 +18,7 @@ _UNKNOWN = (
 )
 
 
-class NotSent(PipelineError):
+class NotificationFailed(PipelineError):
     """No address of CW_ALERT_URLS took the message."""
 
 
@@ -41,10 +41,11 @@ def addresses(urls: SecretStr) -> list[NotifyBase]:
     return found
 
 
-def send(urls: SecretStr, title: str, text: str, *, bad: bool) -> list[str]:
+def send_notification(urls: SecretStr, title: str, text: str, *, bad: bool) -> list[str]:
     """Sends a message to every address, and names the services that did not take it.
 
-    Raises NotSent if none did: it must be sent again. What one has is not sent twice for another.
+    Raises NotificationFailed if none did: it must be sent again. What one has is
+    not sent twice for another.
     """
     from apprise import NotifyFormat, NotifyType  # noqa: PLC0415
 
@@ -56,5 +57,5 @@ def send(urls: SecretStr, title: str, text: str, *, bad: bool) -> list[str]:
         if not place.notify(body=text, title=title, notify_type=kind, body_format=NotifyFormat.TEXT)
     ]
     if len(refused) == len(places):
-        raise NotSent(f"CW_ALERT_URLS: no address took the alert: {', '.join(refused)}")
+        raise NotificationFailed(f"CW_ALERT_URLS: no address took the alert: {', '.join(refused)}")
     return refused

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cw_pipeline.dagster.asset_specs import KINDS, OWNER, asset_key
 from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.sync_assets import pool
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Audit, Entity
@@ -73,7 +73,7 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
     def reconcile(
         context: dg.AssetExecutionContext,
         config: ReconcileConfig,
-        tenant_run: dg.ResourceParam[TenantRun],
+        tenant_run: dg.ResourceParam[PipelineRun],
     ) -> dg.MaterializeResult[None]:
         def ask() -> Audits:
             deletes = config.apply_deletes
@@ -97,7 +97,7 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
     def reread(
         context: dg.AssetExecutionContext,
         config: RereadConfig,
-        tenant_run: dg.ResourceParam[TenantRun],
+        tenant_run: dg.ResourceParam[PipelineRun],
     ) -> dg.MaterializeResult[None]:
         def ask() -> Audits:
             return reread_all(entities, tenant_run.engine(), nights=config.nights)
@@ -109,7 +109,7 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
 
 def _audited(
     context: dg.AssetExecutionContext,
-    run: TenantRun,
+    run: PipelineRun,
     settings: Settings,
     entities: dict[str, Entity],
     ask: Callable[[], Audits],

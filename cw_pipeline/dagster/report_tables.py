@@ -13,7 +13,7 @@ from cw_pipeline import pipeline
 from cw_pipeline.dagster import metadata
 from cw_pipeline.dagster.asset_specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import TenantRun
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.sync_assets import pool
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncResult
@@ -59,7 +59,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     def sync_report_tables(
         context: dg.AssetExecutionContext,
         config: ReportConfig,
-        tenant_run: dg.ResourceParam[TenantRun],
+        tenant_run: dg.ResourceParam[PipelineRun],
     ) -> Iterator[Result]:
         failed: dict[str, Exception] = {}
         checked = {check.asset_key for check in context.selected_asset_check_keys}
@@ -69,7 +69,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             except PipelineError as error:
                 tenant_run.give_up(error)  # the keys were refused: no other report fares better
                 report = SyncResult(f"system/reports/{keys[key]}", "refresh", failure=error)
-            tenant_run.tell(report)
+            tenant_run.report_result(report)
             if report.failure is not None and not isinstance(report.failure, EntityBusy):
                 failed[keys[key]] = report.failure
             yield from _results(key, report, loaded=key in context.selected_asset_keys)
@@ -88,11 +88,13 @@ def _results(key: dg.AssetKey, report: SyncResult, *, loaded: bool) -> Iterator[
         passed=fine,
         severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
         description=str(report.failure) if report.failure else "; ".join(report.warnings) or None,
-        metadata=metadata.numbers(report),
+        metadata=metadata.sync_figures(report),
     )
     if fine and loaded:
         rows = {"dagster/row_count": report.row_count or 0}
-        yield dg.MaterializeResult(asset_key=key, metadata={**metadata.numbers(report), **rows})
+        yield dg.MaterializeResult(
+            asset_key=key, metadata={**metadata.sync_figures(report), **rows}
+        )
 
 
 def _spec(key: dg.AssetKey, name: str) -> dg.AssetSpec:

@@ -14,7 +14,7 @@ from cw_pipeline.dagster.asset_specs import OWNER, asset_key, promised, report_k
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.jobs import REPORTING, tenant_tag
 from cw_pipeline.dagster.names import TRIGGER
-from cw_pipeline.dagster.resource import RETRY_TAG, TenantRun
+from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity
 from cw_pipeline.reporting import column_lineage, lineage, refresh, reporting_schema
@@ -41,7 +41,7 @@ def reporting_assets(
         op_tags=step_tags(settings),
     )
     def refresh_reporting(
-        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.MaterializeResult[None]]:
         try:
             yield from _refreshed(tenant_run.settings(), context.selected_asset_keys)

@@ -10,7 +10,7 @@ import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import RETRY_TAG, TenantRun
+from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
 from cw_pipeline.dagster.sync_assets import pool
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import ReportDrift
@@ -57,7 +57,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
         op_tags=step_tags(settings),
     )
     def snapshot_report_columns(
-        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[TenantRun]
+        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         try:
             found = snapshot_reports(tenant_run.engine())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline import pipeline
-from cw_pipeline.dagster.ahead import Ahead
+from cw_pipeline.dagster.ahead import BackgroundSync
 from cw_pipeline.dev import services
 from cw_pipeline.errors import (
     ConfigError,
@@ -39,7 +39,7 @@ PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMi
 
 
 @dataclass(slots=True)
-class Caller:
+class CommandRun:
     """A caller in this very process: its settings, and who hears of each report.
 
     `entities` are those of all steps of a sync, which is made in one go.
@@ -52,21 +52,21 @@ class Caller:
     fatal: Exception | None = None
 
 
-CALLERS: dict[str, Caller] = {}
+COMMAND_RUNS: dict[str, CommandRun] = {}
 """By run id. What the environment cannot tell a run that is executed where it was asked for."""
 
 
 @dataclass(slots=True)
-class TenantRun:
+class PipelineRun:
     """The tenant for the length of a run: connected by the first step that needs it."""
 
     run_id: str
     yielding: bool
-    caller: Caller | None = None
+    caller: CommandRun | None = None
     failures: list[Exception] = field(default_factory=list)
     _engine: SyncContext | None = None
     _before: dict[str, EntityStatus] | None = None
-    _ahead: Ahead | None = None
+    _ahead: BackgroundSync | None = None
     _fatal: Exception | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -101,7 +101,7 @@ class TenantRun:
             yield from sync_entities(entities, engine, plan)
             return
         if self._ahead is None:
-            self._ahead = Ahead(
+            self._ahead = BackgroundSync(
                 caller.entities,
                 lambda: sync_entities(caller.entities, engine, plan),
                 caller.on_report,
@@ -130,7 +130,7 @@ class TenantRun:
         if self.caller is not None:
             self.caller.fatal = error
 
-    def tell(self, report: SyncResult) -> None:
+    def report_result(self, report: SyncResult) -> None:
         """Tells the caller, if there is one."""
         if self.caller is not None:
             self.caller.on_report(report)
@@ -171,14 +171,14 @@ class TenantRun:
 
 
 @dg.resource(description="The ConnectWise tenant and its warehouse, as the settings name them")
-def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
+def tenant_run(context: dg.InitResourceContext) -> Iterator[PipelineRun]:
     """One for each run. Connects nothing before a step asks."""
     run = context.run
     assert run is not None
-    made = TenantRun(
+    made = PipelineRun(
         run.run_id,
         yielding=not {BACKFILL_TAG, YIELDING_TAG}.isdisjoint(run.tags),
-        caller=CALLERS.get(run.run_id),
+        caller=COMMAND_RUNS.get(run.run_id),
     )
     try:
         yield made

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def stamp(
+def report_covered_months(
     instance: dg.DagsterInstance, key: dg.AssetKey, months: Sequence[str], run_id: str
 ) -> None:
     """Reports that the months were loaded by a run. Months that show as loaded are left alone."""

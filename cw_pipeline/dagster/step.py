@@ -10,10 +10,10 @@ import dagster as dg
 
 from cw_pipeline.dagster import metadata
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK
-from cw_pipeline.dagster.config import plan_of
-from cw_pipeline.dagster.partitions import span, within
+from cw_pipeline.dagster.config import request_from_config
+from cw_pipeline.dagster.partitions import window_of_months, within
 from cw_pipeline.dagster.resource import BACKFILL_TAG
-from cw_pipeline.dagster.stamps import stamp
+from cw_pipeline.dagster.stamps import report_covered_months
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cw_pipeline.dagster.config import SyncConfig
-    from cw_pipeline.dagster.resource import TenantRun
+    from cw_pipeline.dagster.resource import PipelineRun
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
@@ -32,11 +32,11 @@ Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 @dataclass(slots=True)
-class Step:
+class ModuleSync:
     """The sync of some entities, by asset key, as a step of a Dagster run."""
 
     context: dg.AssetExecutionContext
-    run: TenantRun
+    run: PipelineRun
     months: dg.TimeWindowPartitionsDefinition
     entities: Mapping[dg.AssetKey, Entity]
     failures: dict[str, Exception] = field(default_factory=dict)
@@ -86,7 +86,9 @@ class Step:
 
     def _plan(self, config: SyncConfig) -> SyncRequest:
         months = self._months()
-        plan = plan_of(config, span(months[0], months[-1]) if months else None, datetime.now(UTC))
+        plan = request_from_config(
+            config, window_of_months(months[0], months[-1]) if months else None, datetime.now(UTC)
+        )
         if plan.window is None and BACKFILL_TAG in self.context.run.tags and months:
             raise dg.Failure(
                 f"mode {config.mode} does not read the months that were selected. Leave it at auto"
@@ -120,7 +122,7 @@ class Step:
         if key not in self.context.selected_asset_keys:
             yield from passed
             return
-        told = metadata.of_report(report, self.entities[key], engine, whole=whole)
+        told = metadata.sync_metadata(report, self.entities[key], engine, whole=whole)
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
     def _failed(
@@ -141,7 +143,7 @@ class Step:
         evaluated, and the entity would stay red for ever.
         """
         busy = isinstance(error, EntityBusy)
-        told: dict[str, Any] = metadata.numbers(report) if report else {}
+        told: dict[str, Any] = metadata.sync_figures(report) if report else {}
         return dg.AssetCheckResult(
             asset_key=key,
             check_name=SYNC_OK,
@@ -179,7 +181,7 @@ class Step:
             self.every_month += self.months.get_partition_keys(current_time=now)
         mine = set(self._months())
         months = [each for each in within(self.every_month, covered, now) if each not in mine]
-        stamp(self.context.instance, key, months, self.context.run.run_id)
+        report_covered_months(self.context.instance, key, months, self.context.run.run_id)
 
 
 def _covered(plan: SyncRequest, watermark: datetime | None) -> Window:

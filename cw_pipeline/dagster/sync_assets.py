@@ -10,8 +10,8 @@ import dagster as dg
 from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_key, asset_spec
 from cw_pipeline.dagster.config import SyncConfig
 from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import TenantRun
-from cw_pipeline.dagster.step import Result, Step
+from cw_pipeline.dagster.resource import PipelineRun
+from cw_pipeline.dagster.step import ModuleSync, Result
 from cw_pipeline.model import Entity
 from cw_pipeline.settings import Settings
 
@@ -69,9 +69,9 @@ def _module(
     def sync_module(
         context: dg.AssetExecutionContext,
         config: SyncConfig,
-        tenant_run: dg.ResourceParam[TenantRun],
+        tenant_run: dg.ResourceParam[PipelineRun],
     ) -> Iterator[Result]:
-        step = Step(context, tenant_run, months, {keys[e.name]: e for e in entities})
+        step = ModuleSync(context, tenant_run, months, {keys[e.name]: e for e in entities})
         yield from step.results(config)
 
     return sync_module

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.dagster.notifications import SENSOR, without_secrets
-from cw_pipeline.dagster.post import NotSent
+from cw_pipeline.dagster.post import NotificationFailed
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.simulator import Fault
 from tests.story import test_dagster
@@ -166,7 +166,7 @@ def test_a_message_that_nobody_took_is_sent_again(watch: Watch) -> None:
     watch.stage.story.simulator.role.forbid("/company/companies")
     watch.stage.run(mode="incremental")
     watch.receiver.status = 500
-    with pytest.raises(NotSent, match=r"1 \(JSON\)"):
+    with pytest.raises(NotificationFailed, match=r"1 \(JSON\)"):
         watch.tick()
     watch.receiver.status = 200
     assert len(watch.tick()) == 1

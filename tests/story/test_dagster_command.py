@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.dagster.in_process import recorded_sync
+from cw_pipeline.dagster.in_process import run_recorded_sync
 from cw_pipeline.errors import ConfigError, SourceDenied
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import Fault
@@ -28,7 +28,7 @@ stage = test_dagster.stage
 class TestACommand:
     def sync(self, stage: Stage, plan: SyncRequest | None = None) -> list[SyncResult]:
         heard: list[SyncResult] = []
-        reports = recorded_sync(
+        reports = run_recorded_sync(
             stage.story.settings(), stage.entities, plan or SyncRequest(), heard.append
         )
         assert reports == heard
@@ -122,7 +122,7 @@ def test_dagster_keeps_its_runs_on_postgres_when_told_to(
     stage: Stage, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CW_DAGSTER_PG_URL", empty_dsn)
-    recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
+    run_recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
     with dg.DagsterInstance.get() as instance:
         assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
         (run,) = instance.get_runs()

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.dagster.in_process import recorded_sync
+from cw_pipeline.dagster.in_process import run_recorded_sync
 from cw_pipeline.sync.entity_sync import SyncRequest
 from tests.story import test_dagster
 from tests.story.test_dagster import JUNE, TICKETS, key
@@ -51,7 +51,7 @@ def test_old_runs_are_deleted_and_what_they_loaded_stays_loaded(
 
 
 def _sync(stage: Stage) -> None:
-    recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
+    run_recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
 
 
 def _age(instance: dg.DagsterInstance, run_id: str, days: int) -> None:

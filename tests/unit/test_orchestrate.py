@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from cw_pipeline.catalog import CATALOG, select
-from cw_pipeline.dagster.checks import judged
+from cw_pipeline.dagster.checks import evaluate
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.dagster.config import SyncConfig, config_of, plan_of
-from cw_pipeline.dagster.partitions import months_from, span, within
+from cw_pipeline.dagster.config import SyncConfig, config_from_request, request_from_config
+from cw_pipeline.dagster.partitions import months_from, window_of_months, within
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.settings import Settings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-JUNE = span("2026-06-01", "2026-06-01")
+JUNE = window_of_months("2026-06-01", "2026-06-01")
 TICKETS = dg.AssetKey(["connectwise", "service_tickets"])
 
 
@@ -49,32 +49,32 @@ def day(number: int, month: int = 6) -> datetime:
 
 class TestPlan:
     def test_nothing_asked_means_what_changed(self) -> None:
-        assert plan_of(SyncConfig(), None, NOW) == SyncRequest()
+        assert request_from_config(SyncConfig(), None, NOW) == SyncRequest()
 
     def test_months_that_were_selected_are_read_again_and_not_beyond(self) -> None:
-        assert plan_of(SyncConfig(), JUNE, NOW) == SyncRequest(window=JUNE, closed=True)
+        assert request_from_config(SyncConfig(), JUNE, NOW) == SyncRequest(window=JUNE, closed=True)
 
     def test_the_current_month_is_read_to_its_open_end(self) -> None:
-        november = span("2026-11-01", "2026-11-01")
-        plan = plan_of(SyncConfig(), november, NOW)
+        november = window_of_months("2026-11-01", "2026-11-01")
+        plan = request_from_config(SyncConfig(), november, NOW)
         assert plan == SyncRequest(window=Window(november.since, NOW), closed=False)
 
     def test_the_schedule_reads_on_from_the_watermark_whatever_month_it_is_stamped_with(
         self,
     ) -> None:
-        assert plan_of(SyncConfig(mode="incremental"), JUNE, NOW) == SyncRequest()
+        assert request_from_config(SyncConfig(mode="incremental"), JUNE, NOW) == SyncRequest()
 
     def test_since_and_until_ask_for_less_than_a_month(self) -> None:
         config = SyncConfig(since="2026-06-10", until="2026-06-11T00:00:00Z")
-        assert plan_of(config, None, NOW) == SyncRequest(
+        assert request_from_config(config, None, NOW) == SyncRequest(
             window=Window(day(10), day(11)), closed=True
         )
-        assert plan_of(config, JUNE, NOW) == SyncRequest(
+        assert request_from_config(config, JUNE, NOW) == SyncRequest(
             window=Window(day(10), day(11)), closed=True
         )
 
     def test_full_reads_everything(self) -> None:
-        assert plan_of(SyncConfig(mode="full"), JUNE, NOW) == SyncRequest(full=True)
+        assert request_from_config(SyncConfig(mode="full"), JUNE, NOW) == SyncRequest(full=True)
 
     @pytest.mark.parametrize(
         ("config", "says"),
@@ -86,7 +86,7 @@ class TestPlan:
     )
     def test_what_makes_no_sense_says_so(self, config: SyncConfig, says: str) -> None:
         with pytest.raises(ConfigError, match=says):
-            plan_of(config, None, NOW)
+            request_from_config(config, None, NOW)
 
     @pytest.mark.parametrize(
         "plan",
@@ -98,7 +98,7 @@ class TestPlan:
         ],
     )
     def test_a_command_asks_for_the_same_through_config(self, plan: SyncRequest) -> None:
-        assert plan_of(SyncConfig(**config_of(plan)), None, NOW) == plan
+        assert request_from_config(SyncConfig(**config_from_request(plan)), None, NOW) == plan
 
 
 class TestMonths:
@@ -147,7 +147,7 @@ class TestPromises:
         )
 
     def verdict(self, name: str, standing: EntityStatus | None, entity: str) -> tuple[bool, str]:
-        found = judged(name, CATALOG[entity], standing, Settings())
+        found = evaluate(name, CATALOG[entity], standing, Settings())
         return found.passed, found.severity.value
 
     def test_what_never_ran_is_a_warning_not_an_alarm(self) -> None:
@@ -335,14 +335,16 @@ class TestStorage:
     def test_sqlite_keeps_a_batch_of_months_and_finds_them_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cw_pipeline.dagster.stamps import stamp  # noqa: PLC0415
+        from cw_pipeline.dagster.stamps import report_covered_months  # noqa: PLC0415
 
         with _instance(tmp_path, monkeypatch) as instance:
             assert type(instance.event_log_storage).__name__ == "BatchingSqliteEvents"
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(TICKETS, partition="2026-01-01")
             )
-            stamp(instance, TICKETS, ["2026-01-01", "2026-02-01", "2026-03-01"], "a-run")
+            report_covered_months(
+                instance, TICKETS, ["2026-01-01", "2026-02-01", "2026-03-01"], "a-run"
+            )
         with _instance(tmp_path, monkeypatch) as instance:
             loaded = instance.get_materialized_partitions(TICKETS)
             events = instance.fetch_materializations(TICKETS, limit=10).records
