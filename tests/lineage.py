@@ -22,14 +22,14 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 from sqlglot.schema import MappingSchema
 
-from cw_pipeline.reporting.script import LINEAGE, Place, entities, scripts
+from cw_pipeline.reporting.script import LINEAGE, ReportingSchema, entities, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cw_pipeline.reporting.script import Script
+    from cw_pipeline.reporting.script import ViewScript
 
-_PLACE = Place("connectwise")
+_PLACE = ReportingSchema("connectwise")
 _STAMPS = ("_synced_at", "_deleted_at")
 
 Sources = frozenset[str]
@@ -48,7 +48,7 @@ def _written(columns: dict[str, list[str]]) -> list[str]:
     return [f'"{name}": {json.dumps(sources)}' for name, sources in columns.items()]
 
 
-def traced(script: Script) -> dict[str, list[str]]:
+def traced(script: ViewScript) -> dict[str, list[str]]:
     """The columns of a view, and those each comes from."""
     query = parse_one(script.filled(_PLACE), dialect="postgres")
     for call in query.find_all(exp.Lateral):

@@ -26,14 +26,14 @@ def report(output: Path) -> None:
     """
     from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.reporting import page, refresh  # noqa: PLC0415
+    from cw_pipeline.reporting import refresh, render_kpi_page  # noqa: PLC0415
 
     with services.warehoused(read_settings()) as settings:
         pipeline.migrated(settings)
         pipeline.published(settings)
         dsn, tenant = pipeline.dsn(settings), settings.schema_
         refresh(dsn, tenant)
-        text = page(dsn, tenant)
+        text = render_kpi_page(dsn, tenant)
     try:
         output.write_text(text, "utf-8")
     except OSError as error:

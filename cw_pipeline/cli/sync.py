@@ -103,7 +103,7 @@ def run(
     """Syncs and shows what came of it. Returns the exit code."""
     from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.reporting import refresh_showing  # noqa: PLC0415
+    from cw_pipeline.reporting import refresh_after_sync  # noqa: PLC0415
     from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
     settings = read_settings().require_tenant()
@@ -119,7 +119,9 @@ def run(
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
         pipeline.remember_wanted(settings)
         # The daemon does so after each refresh; here there may be none.
-        refresh_showing(pipeline.dsn(settings), settings.schema_, [each.entity for each in reports])
+        refresh_after_sync(
+            pipeline.dsn(settings), settings.schema_, [each.entity for each in reports]
+        )
     return tell(reports, time.monotonic() - started, json_=json_)
 
 

@@ -12,7 +12,7 @@ from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.plural import count
-from cw_pipeline.reporting import facts, orphans, reporting_schema
+from cw_pipeline.reporting import facts, missing_dimension_rows, reporting_schema
 from cw_pipeline.settings import Settings
 
 KEYS = "keys"
@@ -37,7 +37,7 @@ def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
         own = tenant_run.settings()
         pipeline.published(own)
         for check in sorted(context.selected_asset_check_keys):
-            lost = orphans(pipeline.dsn(own), own.schema_, by_key[check.asset_key])
+            lost = missing_dimension_rows(pipeline.dsn(own), own.schema_, by_key[check.asset_key])
             told = ", ".join(f"{count(rows, 'row')} by {column}" for column, rows in lost.items())
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,

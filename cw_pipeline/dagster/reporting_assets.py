@@ -18,7 +18,7 @@ from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity
 from cw_pipeline.reporting import column_lineage, lineage, refresh, reporting_schema
-from cw_pipeline.reporting.script import Script, scripts
+from cw_pipeline.reporting.script import ViewScript, scripts
 from cw_pipeline.settings import Settings
 
 GROUP = "reporting"
@@ -74,7 +74,7 @@ def _refreshed(
         yield dg.MaterializeResult(asset_key=key, metadata=told)
 
 
-def _spec(settings: Settings, own: Script, tables: dict[str, str]) -> dg.AssetSpec:
+def _spec(settings: Settings, own: ViewScript, tables: dict[str, str]) -> dg.AssetSpec:
     schema = reporting_schema(settings.schema_)
     read = lineage()[own.name]
     views = [asset_key(schema, name) for name in read if "/" not in name]
@@ -98,7 +98,7 @@ def _spec(settings: Settings, own: Script, tables: dict[str, str]) -> dg.AssetSp
     )
 
 
-def _column_schema(own: Script) -> dg.TableSchema:
+def _column_schema(own: ViewScript) -> dg.TableSchema:
     """The columns; what they come from is told here too: the open-source UI hides the lineage."""
     sources = column_lineage()[own.name]
     columns = []
@@ -109,7 +109,7 @@ def _column_schema(own: Script) -> dg.TableSchema:
 
 
 def _column_lineage(
-    settings: Settings, own: Script, tables: Collection[str]
+    settings: Settings, own: ViewScript, tables: Collection[str]
 ) -> dg.TableColumnLineage:
     """What each column comes from, of the assets there are."""
     schema = reporting_schema(settings.schema_)

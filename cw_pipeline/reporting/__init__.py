@@ -5,8 +5,8 @@ sql/reporting/*.sql ──script──► Script ──apply──► views and 
 """
 
 from cw_pipeline.reporting.foreign_keys import facts as facts
-from cw_pipeline.reporting.foreign_keys import orphans as orphans
-from cw_pipeline.reporting.page import page as page
+from cw_pipeline.reporting.foreign_keys import missing_dimension_rows as missing_dimension_rows
+from cw_pipeline.reporting.page import render_kpi_page as render_kpi_page
 from cw_pipeline.reporting.publish import publish as publish
 from cw_pipeline.reporting.reader import READER as READER
 from cw_pipeline.reporting.reader import grant_reader as grant_reader
@@ -17,4 +17,4 @@ from cw_pipeline.reporting.script import lineage as lineage
 from cw_pipeline.reporting.script import reporting_schema as reporting_schema
 from cw_pipeline.reporting.tables import Refreshed as Refreshed
 from cw_pipeline.reporting.tables import refresh as refresh
-from cw_pipeline.reporting.tables import refresh_showing as refresh_showing
+from cw_pipeline.reporting.tables import refresh_after_sync as refresh_after_sync

@@ -107,7 +107,7 @@ class _Field:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _CustomFieldTable:
     """Where an entity's custom fields are."""
 
     tenant: str
@@ -145,7 +145,7 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
     return patiently(refreshed, connect, "bringing the views of custom fields up to date", patience)
 
 
-def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
+def _places(connection: Connection[Any], tenant: str) -> Iterator[_CustomFieldTable]:
     """Where the catalog has custom fields and this warehouse has the tables."""
     found = connection.execute(
         "select relname from pg_class where relnamespace = to_regnamespace(%s)", [f'"{tenant}"']
@@ -156,10 +156,10 @@ def _places(connection: Connection[Any], tenant: str) -> Iterator[_Place]:
     for name, declared in CATALOG.declared.items():
         rows = fitted(f"{declared.table}__custom_fields")
         if {declared.table, rows} <= there:
-            yield _Place(tenant, name, CATALOG[name].key[-1], declared.table, rows)
+            yield _CustomFieldTable(tenant, name, CATALOG[name].key[-1], declared.table, rows)
 
 
-def _refreshed(connection: Connection[Any], own: _Place) -> list[str]:
+def _refreshed(connection: Connection[Any], own: _CustomFieldTable) -> list[str]:
     definitions = own.named(CATALOG["system/userDefinedFields"].table)
     due, since = connection.execute(
         _said(_DUE, definitions=definitions, rows=own.named(own.rows)),
@@ -182,7 +182,7 @@ def _refreshed(connection: Connection[Any], own: _Place) -> list[str]:
     return _create(connection, own, after) if after != before or since is None else []
 
 
-def _known(connection: Connection[Any], own: _Place) -> list[_Field]:
+def _known(connection: Connection[Any], own: _CustomFieldTable) -> list[_Field]:
     rows = connection.execute(
         "select field_id, kind, caption, type, column_name from cw_sync.custom_field_column"
         " where tenant = %s and entity = %s order by position",
@@ -193,7 +193,7 @@ def _known(connection: Connection[Any], own: _Place) -> list[_Field]:
 
 def _fields(
     connection: Connection[Any],
-    own: _Place,
+    own: _CustomFieldTable,
     before: list[_Field],
     definitions: sql.Identifier,
     since: object,
@@ -226,7 +226,7 @@ def _name(field: _Field, others: Iterable[_Field]) -> str:
 
 
 def _register(
-    connection: Connection[Any], own: _Place, before: list[_Field], after: list[_Field]
+    connection: Connection[Any], own: _CustomFieldTable, before: list[_Field], after: list[_Field]
 ) -> None:
     changed = [(at, field) for at, field in enumerate(after) if field not in before]
     with connection.cursor() as cursor:
@@ -240,7 +240,7 @@ def _register(
         )  # fmt: skip
 
 
-def _create(connection: Connection[Any], own: _Place, fields: list[_Field]) -> list[str]:
+def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_Field]) -> list[str]:
     rows, typed = own.named(own.rows), own.named(own.typed)
     connection.execute(_said(_TYPED, view=typed, options=options(connection, typed), rows=rows))
     _comment(connection, "view", typed, f"Custom fields of {own.entity}, a row each, typed")

@@ -37,7 +37,7 @@ def facts() -> list[str]:
     return sorted(name for name in names if not name.endswith(_RAW) and keys(name))
 
 
-def orphans(dsn: str, tenant: str, fact: str) -> dict[str, int]:
+def missing_dimension_rows(dsn: str, tenant: str, fact: str) -> dict[str, int]:
     """How many rows of a fact have a key without a row in its dimension, by key. None: empty."""
     with transaction(dsn) as connection:
         counted = {column: _count(connection, tenant, fact, column) for column in keys(fact)}

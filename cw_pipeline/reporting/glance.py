@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.script import Place, Script
+    from cw_pipeline.reporting.script import ReportingSchema, ViewScript
 
 _ROUGH = "set local default_statistics_target = 20"  # a sample of 6,000 rows; as it comes, 30,000
 _DELETED = "_deleted_at"
@@ -30,12 +30,16 @@ where c.relnamespace = to_regnamespace(%(schema)s) and c.relname = any(%(tables)
 """
 
 
-def glance(connection: Connection[Any], place: Place, script: Script) -> None:
+def analyze_new_tables(
+    connection: Connection[Any], place: ReportingSchema, script: ViewScript
+) -> None:
     """Has Postgres look at a table that was just filled."""
     _look(connection, [_of(place.schema, script.name, script.columns)])
 
 
-def glance_at_sources(connection: Connection[Any], place: Place, scripts: Iterable[Script]) -> None:
+def glance_at_sources(
+    connection: Connection[Any], place: ReportingSchema, scripts: Iterable[ViewScript]
+) -> None:
     """Has it look at what the scripts read, where it never has."""
     values = {
         "deleted": _DELETED,

@@ -55,7 +55,7 @@ class _Part:
     rows: Rows
 
 
-def page(dsn: str, tenant: str) -> str:
+def render_kpi_page(dsn: str, tenant: str) -> str:
     """The page, with the figures as they stand in the reporting schema. Raises WarehouseError."""
     with transaction(dsn) as connection:
         schema = sql.Identifier(reporting_schema(tenant)).as_string(connection)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.reporting.database import at_once, named, options, transaction
-from cw_pipeline.reporting.glance import glance, glance_at_sources
-from cw_pipeline.reporting.script import Place, roots, scripts
+from cw_pipeline.reporting.glance import analyze_new_tables, glance_at_sources
+from cw_pipeline.reporting.script import ReportingSchema, roots, scripts
 from cw_pipeline.reporting.shown import outdated_custom_views, show_custom_fields
 from cw_pipeline.reporting.standing import changes, refuse_foreign, relations, spelled, to_take_down
 from cw_pipeline.reporting.tables import fill, fill_aside
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.script import Script
+    from cw_pipeline.reporting.script import ViewScript
     from cw_pipeline.reporting.standing import Change, Relation
     from cw_pipeline.warehouse.ddl import Attempt, Patience
     from cw_pipeline.warehouse.ddl.dependents import Dependent
@@ -66,7 +66,7 @@ def publish(
     those of `entities()`), or, before anything changed, if somebody else's view would have to be
     made again and may not be; WarehouseLocked if somebody reads for minutes what has to change.
     """
-    place = Place(tenant, time_zone)
+    place = ReportingSchema(tenant, time_zone)
     connect = partial(transaction, dsn)
     made: list[str] = []
 
@@ -89,7 +89,7 @@ def publish(
     return made
 
 
-def _widen(dsn: str, place: Place, change: Change, attempt: Attempt) -> None:
+def _widen(dsn: str, place: ReportingSchema, change: Change, attempt: Attempt) -> None:
     """Gives a table the columns that it lacks, empty as yet."""
     own = sql.Identifier(place.schema, change.script.name)
     with transaction(dsn) as connection, attempt.brief(connection, _LOCK):
@@ -104,7 +104,7 @@ def _widen(dsn: str, place: Place, change: Change, attempt: Attempt) -> None:
 class _Publication:
     """What is to be done in a reporting schema, and doing it, on one connection."""
 
-    def __init__(self, connection: Connection[Any], place: Place) -> None:
+    def __init__(self, connection: Connection[Any], place: ReportingSchema) -> None:
         self._connection = connection
         self._place = place
         create_schemas(connection, place.schema)
@@ -178,7 +178,7 @@ class _Publication:
             with named(script.name):
                 self._prepare(script)
 
-    def _prepare(self, script: Script) -> None:
+    def _prepare(self, script: ViewScript) -> None:
         change = self._changes.get(script.name)
         if change is None and (script.changed is not None or not script.needs & {*self._instead}):
             self._create(script, script.filled(self._place, instead=self._instead))
@@ -219,7 +219,7 @@ class _Publication:
             show_custom_fields(self._connection, self._place, self._custom)
             self._leave_out()
 
-    def _replace(self, script: Script, option: sql.Composable | None, gone: set[int]) -> None:
+    def _replace(self, script: ViewScript, option: sql.Composable | None, gone: set[int]) -> None:
         """Makes one view, or the table that cannot be filled where it is."""
         own, change = self._own(script.name), self._changes.get(script.name)
         if change is not None and change.goes and change.was.oid not in gone:
@@ -238,7 +238,7 @@ class _Publication:
             self._index(script)
         else:
             self._retype(change, own, aside)
-        glance(self._connection, self._place, script)
+        analyze_new_tables(self._connection, self._place, script)
 
     def _retype(self, change: Change, own: sql.Identifier, aside: sql.Identifier) -> None:
         """Gives a table's columns other types. Its rows are computed already."""
@@ -298,7 +298,7 @@ class _Publication:
     def _own(self, name: str) -> sql.Identifier:
         return sql.Identifier(self._place.schema, name)
 
-    def _create(self, script: Script, query: str) -> None:
+    def _create(self, script: ViewScript, query: str) -> None:
         """Makes what is not there yet."""
         own, is_table = self._own(script.name), script.changed is not None
         kind = sql.SQL("table" if is_table else "view")
@@ -307,7 +307,7 @@ class _Publication:
         self._connection.execute((head + query + ending).encode())
         self._describe(script)
 
-    def _register(self, script: Script) -> None:
+    def _register(self, script: ViewScript) -> None:
         entities, tables = roots(script.name)
         self._connection.execute(
             "insert into cw_sync.publication (tenant, name, digest, time_zone, is_table, entities,"
@@ -327,7 +327,7 @@ class _Publication:
             ],
         )
 
-    def _index(self, script: Script) -> None:
+    def _index(self, script: ViewScript) -> None:
         """The table's indexes, and those that find what was synced lately without reading it all.
 
         Only what is missing: to ask for an index that is there would stop those who write.
@@ -358,7 +358,7 @@ class _Publication:
         if made:
             at_once(self._connection, made)
 
-    def _describe(self, script: Script) -> None:
+    def _describe(self, script: ViewScript) -> None:
         own = self._own(script.name)
         kind = sql.SQL("view" if script.changed is None else "table")
         told = [sql.SQL("comment on {} {} is {}").format(kind, own, sql.Literal(script.comment))]
@@ -374,7 +374,9 @@ class _Publication:
         at_once(self._connection, told)
 
 
-def _stale(place: Place, digests: Mapping[str, str], standing: Mapping[str, Relation]) -> set[str]:
+def _stale(
+    place: ReportingSchema, digests: Mapping[str, str], standing: Mapping[str, Relation]
+) -> set[str]:
     """Names of what is not as it should be, and of everything that stands on it."""
     stale: set[str] = set()
     for script in scripts():

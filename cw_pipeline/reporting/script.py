@@ -45,7 +45,7 @@ _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ViewScript:
     """A view, or a table if `changed` tells what to compute anew."""
 
     name: str
@@ -90,7 +90,10 @@ class Script:
         return _INDEX.findall(self.changed or "")
 
     def filled(
-        self, place: Place, only: str | None = None, instead: Mapping[str, str] | None = None
+        self,
+        place: ReportingSchema,
+        only: str | None = None,
+        instead: Mapping[str, str] | None = None,
     ) -> str:
         """The query as it runs there: for every row, or for the keys in the table `only`.
 
@@ -103,14 +106,14 @@ class Script:
             query = whole.sub(other.replace("\\", r"\\"), query)
         return place.fill(query)
 
-    def digest(self, place: Place) -> str:
+    def digest(self, place: ReportingSchema) -> str:
         """Changes whenever the view must be made anew."""
         text = "\n".join([self.filled(place), self.changed or "", self.query])
         return sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReportingSchema:
     """Where views go: the tenant, which is the schema of its entities, and its time zone."""
 
     tenant: str
@@ -141,7 +144,7 @@ def reporting_schema(tenant: str) -> str:
 
 
 @cache
-def scripts() -> tuple[Script, ...]:
+def scripts() -> tuple[ViewScript, ...]:
     """Every view, each after those it reads.
 
     A file of the user's beside ours is a view like them. Raises ConfigError for views that read
@@ -160,7 +163,7 @@ def scripts() -> tuple[Script, ...]:
             continue
         changed = path.with_name(path.stem + _CHANGED)
         told = changed.read_text("utf-8") if changed.exists() else None
-        made[path.stem] = Script(path.stem, path.read_text("utf-8"), told)
+        made[path.stem] = ViewScript(path.stem, path.read_text("utf-8"), told)
     try:
         ordered = in_order(made.values())
     except CycleError as error:
@@ -171,7 +174,7 @@ def scripts() -> tuple[Script, ...]:
     return ordered
 
 
-def _warn(script: Script, made: Mapping[str, Script]) -> None:
+def _warn(script: ViewScript, made: Mapping[str, ViewScript]) -> None:
     """Says what is not known of a view, which only a view of the user's lacks."""
     for name in sorted(script.needs - made.keys()):
         log.warning(
@@ -192,7 +195,7 @@ def kept_tables() -> set[str]:
     return {script.name for script in scripts() if script.changed is not None}
 
 
-def in_order(made: Iterable[Script]) -> tuple[Script, ...]:
+def in_order(made: Iterable[ViewScript]) -> tuple[ViewScript, ...]:
     """The scripts, each after those it reads."""
     named = {script.name: script for script in made}
     order = TopologicalSorter(
@@ -237,7 +240,7 @@ def entities() -> list[Entity]:
     return [found[name] for name in sorted(found)]
 
 
-def showing(names: Iterable[str]) -> set[str]:
+def tables_reading(names: Iterable[str]) -> set[str]:
     """The views that show anything of these entities, through other views too."""
     asked = set(names)
     found: set[str] = set()
@@ -263,11 +266,11 @@ def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(found), frozenset(kept)
 
 
-def _known_needs(script: Script) -> frozenset[str]:
+def _known_needs(script: ViewScript) -> frozenset[str]:
     return script.needs & {own.name for own in scripts()}
 
 
-def _entities(script: Script) -> list[Entity]:
+def _entities(script: ViewScript) -> list[Entity]:
     """The entities whose tables a view reads itself."""
     return [entity for table in script.sources if (entity := _entity(table)) is not None]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.script import Place
+    from cw_pipeline.reporting.script import ReportingSchema
 
 _WIDE = "__custom"
 # Wide views, and how many columns each and the view that shows it have.
@@ -49,7 +49,7 @@ class CustomView:
     comment: str | None
 
 
-def outdated_custom_views(connection: Connection[Any], place: Place) -> list[CustomView]:
+def outdated_custom_views(connection: Connection[Any], place: ReportingSchema) -> list[CustomView]:
     """The views that are missing or lack a column."""
     names = {"schema": f'"{place.schema}"', "tenant": f'"{place.tenant}"', "suffix": _WIDE}
     found = connection.execute(_FOUND, names).fetchall()
@@ -61,7 +61,7 @@ def outdated_custom_views(connection: Connection[Any], place: Place) -> list[Cus
 
 
 def show_custom_fields(
-    connection: Connection[Any], place: Place, views: Iterable[CustomView]
+    connection: Connection[Any], place: ReportingSchema, views: Iterable[CustomView]
 ) -> None:
     """Makes the views, or gives them the columns that they lack."""
     for view in views:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.script import Place, Script
+    from cw_pipeline.reporting.script import ReportingSchema, ViewScript
 
 _RELATIONS = """
 select c.relname, c.oid, c.relkind::text, c.relowner::regrole::text,
@@ -64,7 +64,7 @@ class Relation:
 class Change:
     """What becomes of one relation that is there and has to change."""
 
-    script: Script
+    script: ViewScript
     was: Relation
     before: Columns
     after: Columns
@@ -127,13 +127,13 @@ class Change:
         return f"{head.as_string(connection)}{query}\n) q"
 
 
-def relations(connection: Connection[Any], place: Place) -> dict[str, Relation]:
+def relations(connection: Connection[Any], place: ReportingSchema) -> dict[str, Relation]:
     """What is in the schema, by name."""
     rows = connection.execute(_RELATIONS, [f'"{place.schema}"'])
     return {row[0]: Relation(*row) for row in rows.fetchall()}
 
 
-def refuse_foreign(found: Iterable[Relation], place: Place) -> None:
+def refuse_foreign(found: Iterable[Relation], place: ReportingSchema) -> None:
     """Raises WarehouseError if one of what has to change belongs to a role that we are not."""
     foreign = [own for own in found if not own.is_ours]
     if foreign:
@@ -148,8 +148,8 @@ def refuse_foreign(found: Iterable[Relation], place: Place) -> None:
 
 def changes(
     connection: Connection[Any],
-    place: Place,
-    made: Iterable[Script],
+    place: ReportingSchema,
+    made: Iterable[ViewScript],
     standing: Mapping[str, Relation],
 ) -> dict[str, Change]:
     """How each of the scripts that is there already will change, by name."""

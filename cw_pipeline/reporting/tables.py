@@ -10,8 +10,8 @@ from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.database import transaction
-from cw_pipeline.reporting.glance import glance
-from cw_pipeline.reporting.script import Place, scripts, showing
+from cw_pipeline.reporting.glance import analyze_new_tables
+from cw_pipeline.reporting.script import ReportingSchema, scripts, tables_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.script import Script
+    from cw_pipeline.reporting.script import ViewScript
 
 _CHANGED = "pg_temp.changed"
 
@@ -47,7 +47,7 @@ def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[R
     WarehouseError.
     """
     place = _published(dsn, tenant)
-    wanted = None if names is None else _behind(names)
+    wanted = None if names is None else _with_prerequisites(names)
     return [
         _refreshed(dsn, place, script)
         for script in scripts()
@@ -55,19 +55,19 @@ def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[R
     ]
 
 
-def refresh_showing(dsn: str, tenant: str, entities: Iterable[str]) -> list[Refreshed]:
+def refresh_after_sync(dsn: str, tenant: str, entities: Iterable[str]) -> list[Refreshed]:
     """Refreshes what shows these entities; nothing where nothing was published yet."""
     if _time_zone(dsn, tenant) is None:
         return []
-    return refresh(dsn, tenant, showing(entities))
+    return refresh(dsn, tenant, tables_reading(entities))
 
 
-def _published(dsn: str, tenant: str) -> Place:
+def _published(dsn: str, tenant: str) -> ReportingSchema:
     """Where the tenant's views are, with the time zone they were published with."""
     zone = _time_zone(dsn, tenant)
     if zone is None:
         raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
-    return Place(tenant, zone)
+    return ReportingSchema(tenant, zone)
 
 
 def _time_zone(dsn: str, tenant: str) -> str | None:
@@ -78,7 +78,7 @@ def _time_zone(dsn: str, tenant: str) -> str | None:
     return row[0] if row else None
 
 
-def _behind(names: Iterable[str]) -> set[str]:
+def _with_prerequisites(names: Iterable[str]) -> set[str]:
     by_name = {script.name: script for script in scripts()}
     found: set[str] = set()
     ahead = list(names)
@@ -90,7 +90,7 @@ def _behind(names: Iterable[str]) -> set[str]:
     return found
 
 
-def _refreshed(dsn: str, place: Place, script: Script) -> Refreshed:
+def _refreshed(dsn: str, place: ReportingSchema, script: ViewScript) -> Refreshed:
     started = time.monotonic()
     with transaction(dsn) as connection:
         connection.execute(
@@ -110,7 +110,9 @@ def _refreshed(dsn: str, place: Place, script: Script) -> Refreshed:
     return Refreshed(script.name, rows, since is None, time.monotonic() - started, through)
 
 
-def _complete_through(connection: Connection[Any], place: Place, script: Script) -> datetime | None:
+def _complete_through(
+    connection: Connection[Any], place: ReportingSchema, script: ViewScript
+) -> datetime | None:
     row = connection.execute(
         "select complete_through from cw_sync.publication where tenant = %s and name = %s",
         [place.tenant, script.name],
@@ -119,25 +121,31 @@ def _complete_through(connection: Connection[Any], place: Place, script: Script)
 
 
 def fill(
-    connection: Connection[Any], place: Place, script: Script, instead: Mapping[str, str]
+    connection: Connection[Any],
+    place: ReportingSchema,
+    script: ViewScript,
+    instead: Mapping[str, str],
 ) -> int:
     """Fills a table from nothing: how many rows. `instead`: what is read, see Script.filled.
 
     Nobody who reads the table waits, or sees anything of it before the transaction is done.
     """
-    marks = _marks(connection, place, script)
+    marks = _progress_marks(connection, place, script)
     connection.execute(sql.SQL("delete from {}").format(sql.Identifier(place.schema, script.name)))
     rows = _insert(connection, place, script, instead=instead)
-    glance(connection, place, script)
+    analyze_new_tables(connection, place, script)
     _remember(connection, place, script, marks)
     return rows
 
 
 def fill_aside(
-    connection: Connection[Any], place: Place, script: Script, instead: Mapping[str, str]
+    connection: Connection[Any],
+    place: ReportingSchema,
+    script: ViewScript,
+    instead: Mapping[str, str],
 ) -> None:
     """The rows of a table in `pg_temp`, under its name, until the transaction ends."""
-    marks = _marks(connection, place, script)
+    marks = _progress_marks(connection, place, script)
     own = sql.Identifier("pg_temp", script.name)
     made = sql.SQL("create temp table {} on commit drop as\n").format(sql.Identifier(script.name))
     query = made.as_string(connection) + script.filled(place, instead=instead)
@@ -146,10 +154,12 @@ def fill_aside(
     _remember(connection, place, script, marks)
 
 
-def _replace(connection: Connection[Any], place: Place, script: Script, since: datetime) -> int:
+def _replace(
+    connection: Connection[Any], place: ReportingSchema, script: ViewScript, since: datetime
+) -> int:
     """Takes out and computes anew the rows whose keys a change concerns: how many there are now."""
     assert script.changed is not None
-    marks = _marks(connection, place, script)
+    marks = _progress_marks(connection, place, script)
     query = place.fill(script.changed, since=since.isoformat())
     found = connection.execute(f"create temp table changed on commit drop as {query}".encode())
     rows = 0
@@ -163,7 +173,9 @@ def _replace(connection: Connection[Any], place: Place, script: Script, since: d
     return rows
 
 
-def _delete(connection: Connection[Any], place: Place, script: Script, keys: list[str]) -> None:
+def _delete(
+    connection: Connection[Any], place: ReportingSchema, script: ViewScript, keys: list[str]
+) -> None:
     same = [sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in keys]
     connection.execute(
         sql.SQL("delete from {} own using pg_temp.changed where {}").format(
@@ -176,8 +188,8 @@ def _delete(connection: Connection[Any], place: Place, script: Script, keys: lis
 
 def _insert(
     connection: Connection[Any],
-    place: Place,
-    script: Script,
+    place: ReportingSchema,
+    script: ViewScript,
     only: str | None = None,
     instead: Mapping[str, str] | None = None,
 ) -> int:
@@ -192,8 +204,8 @@ def _insert(
     return connection.execute((into.as_string(connection) + query).encode()).rowcount
 
 
-def _marks(
-    connection: Connection[Any], place: Place, script: Script
+def _progress_marks(
+    connection: Connection[Any], place: ReportingSchema, script: ViewScript
 ) -> tuple[datetime, datetime | None]:
     """Up to where this refresh sees: rows synced, and changes in ConnectWise.
 
@@ -221,8 +233,8 @@ def _marks(
 
 def _remember(
     connection: Connection[Any],
-    place: Place,
-    script: Script,
+    place: ReportingSchema,
+    script: ViewScript,
     marks: tuple[datetime, datetime | None],
 ) -> None:
     connection.execute(

@@ -46,7 +46,7 @@ where report = %s and "column" = %s and _deleted_at is null
 _COMMENT = "Columns of the tenant's reports, as the reporting API declares them"
 
 
-class ReportStore:
+class ReportColumnStore:
     """What is kept of the reports, inside one transaction. Made by `report_store`."""
 
     def __init__(self, connection: Connection[Any], tenant: str) -> None:
@@ -96,9 +96,9 @@ class ReportStore:
 
 
 @contextmanager
-def report_store(warehouse: Warehouse) -> Iterator[ReportStore]:
+def report_store(warehouse: Warehouse) -> Iterator[ReportColumnStore]:
     """The store, in a transaction that a failure of the block undoes."""
     with warehouse.transaction() as connection:
-        store = ReportStore(connection, warehouse.tenant)
+        store = ReportColumnStore(connection, warehouse.tenant)
         store.create()
         yield store

@@ -27,7 +27,7 @@ from cw_pipeline.model import Checkpoint, Kind, SyncResult
 from cw_pipeline.plural import count
 from cw_pipeline.reports_api.rows import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
-from cw_pipeline.reports_api.values import typed
+from cw_pipeline.reports_api.values import coerce_rows
 from cw_pipeline.warehouse.stored_masks import mask_stored_rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _WHOLE_EVERY = timedelta(days=1)
 _UPDATED = "last_update_utc"
 
 
-class _Unkeyed(Exception):
+class _NoKeyOrder(Exception):
     """No column of the report carries paging: it is read by offsets."""
 
 
@@ -79,7 +79,7 @@ def _accounted(engine: SyncContext, hold: Hold, name: str, report: SyncResult) -
     status, why = "failed", "interrupted"
     try:
         with report_table(engine.warehouse, name, hold.run_id) as table:
-            _Pass(engine, hold, table, name, report, tally).run()
+            _ReportSync(engine, hold, table, name, report, tally).run()
         status, why = "done", ""
     except Exception as error:
         why = str(error) or type(error).__name__
@@ -91,7 +91,7 @@ def _accounted(engine: SyncContext, hold: Hold, name: str, report: SyncResult) -
 
 
 @dataclass(slots=True)
-class _Pass:
+class _ReportSync:
     """One reading of one report."""
 
     engine: SyncContext
@@ -146,7 +146,7 @@ class _Pass:
         ordered = replace(query, order=f"{_declared(entity)[key]} asc") if key else query
         try:
             self._stage(entity, since, self._pages_by_key(entity, ordered, key))
-        except _Unkeyed:
+        except _NoKeyOrder:
             self._stage(entity, since, self._pages_by_offset(entity, ordered))
         except SourceRefused:  # it takes no such order
             self._stage(entity, since, self._pages_by_offset(entity, query))
@@ -160,7 +160,7 @@ class _Pass:
         hidden = self.engine.privacy.columns(entity) if self.engine.privacy else {}
         for page in pages:
             values = [self._shown(entity, row, hidden) for row in page] if hidden else page
-            rows = typed(entity.columns, values)
+            rows = coerce_rows(entity.columns, values)
             if since is not None and at is not None and any(_older(row[at], since) for row in rows):
                 raise _Unfiltered
             self.table.stage(entity, rows)
@@ -184,17 +184,17 @@ class _Pass:
         left to the next page, which has all of them. Raises _Unkeyed if there is no such order.
         """
         if key is None:
-            raise _Unkeyed
+            raise _NoKeyOrder
         names = _declared(entity)
         at, own = list(names).index(key), names[key]
         asked, floor = query, Decimal("-Infinity")
         while page := self._rows(entity, asked):
             ids = [row[at] for row in page]
             if not _rising(ids, floor):
-                raise _Unkeyed
+                raise _NoKeyOrder
             floor, single = ids[-1], ids[0] == ids[-1]
             if single and len(ids) > 1:
-                raise _Unkeyed  # there may be more of this id than a page holds
+                raise _NoKeyOrder  # there may be more of this id than a page holds
             yield [row for row in page if single or row[at] != floor]
             condition = f"{own} {'>' if single else '>='} {floor}"
             asked = replace(query, conditions=(*query.conditions, condition))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def typed(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Row]:
+def coerce_rows(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Row]:
     """Each row's values as their columns' kinds, and at the end what would not fit, as JSON.
 
     Nothing is rounded: numbers are Decimal. Instants without a zone are taken as UTC.
@@ -46,10 +46,10 @@ def _extra(told: tuple[tuple[str, Any] | None, ...]) -> bytes | None:
 
 
 def _numbers(values: pd.Series[Any]) -> list[Any]:
-    return [_decimal(value) for value in values]
+    return [_decimal_of(value) for value in values]
 
 
-def _decimal(value: Any) -> Decimal | None:
+def _decimal_of(value: Any) -> Decimal | None:
     if type(value) not in (int, Decimal, str):
         return None  # a flag is no number
     try:

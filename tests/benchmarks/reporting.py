@@ -26,7 +26,7 @@ from psycopg import sql
 
 from cw_pipeline.catalog import select
 from cw_pipeline.dev import EmbeddedPostgres
-from cw_pipeline.reporting import entities, page, publish, refresh
+from cw_pipeline.reporting import entities, publish, refresh, render_kpi_page
 from cw_pipeline.reporting.script import scripts
 from cw_pipeline.warehouse import migrate
 
@@ -111,7 +111,7 @@ def _built(dsn: str, tickets: int, *, filled: bool) -> dict[str, Any]:
     with psycopg.connect(dsn) as connection:
         connection.execute(_DAY.format(first=tickets - tickets // 730).encode())
     day = _timed("a working day has changed", lambda: _refreshed(dsn))
-    drawn = _timed("the page is drawn", lambda: page(dsn, SCHEMA))
+    drawn = _timed("the page is drawn", lambda: render_kpi_page(dsn, SCHEMA))
     return {"made": made, "built": built, "day": day, "page": drawn}
 
 

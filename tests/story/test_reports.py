@@ -15,7 +15,7 @@ from cw_pipeline.model import ReportColumn
 from cw_pipeline.reports_api.rows import report_entity, report_page
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.reports_api.table import report_table
-from cw_pipeline.reports_api.values import typed
+from cw_pipeline.reports_api.values import coerce_rows
 
 if TYPE_CHECKING:
     from cw_pipeline.model import SyncResult
@@ -162,7 +162,7 @@ def test_values_that_are_not_of_their_type_are_kept_beside_the_row() -> None:
     )
     page = report_page(body, "Odd")
     columns = report_entity("Odd", page.columns).columns
-    assert typed(columns, page.rows) == [
+    assert coerce_rows(columns, page.rows) == [
         (Decimal("10.50"), datetime(9999, 12, 31, tzinfo=UTC), True, "7", None),
         (None, None, None, None, b'{"n": "many", "d": "soon", "b": "maybe"}'),
         (None, None, False, "ab", None),

@@ -17,7 +17,7 @@ from cw_pipeline.cli import output
 from cw_pipeline.cli.app import COMMANDS
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.model import Array, Audit, Column, Entity, Kind, SyncMode, SyncResult
-from cw_pipeline.reporting.script import Place, Script, scripts
+from cw_pipeline.reporting.script import ReportingSchema, ViewScript, scripts
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import ListCapabilities
 from cw_pipeline.transform import PageReader
@@ -92,8 +92,10 @@ def test_the_hash_of_a_stored_row_stays(
 def test_a_view_that_an_older_version_published_is_not_made_again() -> None:
     """Nor is a table filled again, which takes minutes: what tells them apart is the same."""
     query = "-- One row.\nselect {{tenant}}, {{time_zone}} from {{source}}.x, {{reporting}}.y"
-    script = Script("made_up", f"{query} where {{{{only: id}}}}", "select 1 where {{since}} > '1'")
-    digest = script.digest(Place("connectwise", "Europe/Zurich"))
+    script = ViewScript(
+        "made_up", f"{query} where {{{{only: id}}}}", "select 1 where {{since}} > '1'"
+    )
+    digest = script.digest(ReportingSchema("connectwise", "Europe/Zurich"))
     assert digest == "29df8c5cb4ee937a645df25a687c04fec60db820be52711affa142507566745f"
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.reporting import column_lineage, entities, lineage, reporting_schema
-from cw_pipeline.reporting.script import Place, Script, in_order, roots, scripts
+from cw_pipeline.reporting.script import ReportingSchema, ViewScript, in_order, roots, scripts
 from tests.lineage import traced
 
-HERE = Place("connectwise", "Europe/Zurich")
+HERE = ReportingSchema("connectwise", "Europe/Zurich")
 
 
 @pytest.mark.parametrize("script", scripts(), ids=lambda script: script.name)
-def test_every_view_says_its_grain_and_its_source(script: Script) -> None:
+def test_every_view_says_its_grain_and_its_source(script: ViewScript) -> None:
     assert re.match(r"One row (per|for) ", script.comment), script.comment
     assert re.search(r"Sources?: ", script.comment), script.comment
     assert script.columns
@@ -127,7 +127,7 @@ def test_a_table_can_be_narrowed_to_the_rows_that_changed_if_it_tells_them() -> 
 
 
 def test_comments_behind_the_columns_describe_them() -> None:
-    script = Script(
+    script = ViewScript(
         "fct_thing",
         "-- One row per thing,\n-- whole. Source: a/b.\n"
         "select\n    t.id as thing_id, -- its id\n    t.name, -- what it is called\n"
@@ -143,8 +143,8 @@ def test_comments_behind_the_columns_describe_them() -> None:
 
 
 def test_views_that_read_each_other_are_refused() -> None:
-    one = Script("one", "select * from {{reporting}}.two")
-    two = Script("two", "select * from {{reporting}}.one")
+    one = ViewScript("one", "select * from {{reporting}}.two")
+    two = ViewScript("two", "select * from {{reporting}}.one")
     with pytest.raises(ValueError, match="cycle"):
         in_order([one, two])
 
@@ -152,12 +152,12 @@ def test_views_that_read_each_other_are_refused() -> None:
 def test_another_tenant_has_a_reporting_schema_of_its_own() -> None:
     assert reporting_schema("connectwise") == "reporting"
     assert reporting_schema("acme") == "acme_reporting"
-    filled = Place("acme").fill("{{source}}.a {{reporting}}.b {{tenant}}")
+    filled = ReportingSchema("acme").fill("{{source}}.a {{reporting}}.b {{tenant}}")
     assert filled == '"acme".a "acme_reporting".b \'acme\''
 
 
 def test_a_new_time_zone_makes_the_views_that_know_local_days_anew() -> None:
     by_name = {script.name: script for script in scripts()}
-    elsewhere = Place("connectwise", "Asia/Tokyo")
+    elsewhere = ReportingSchema("connectwise", "Asia/Tokyo")
     assert by_name["fct_ticket_all"].digest(HERE) != by_name["fct_ticket_all"].digest(elsewhere)
     assert by_name["dim_board"].digest(HERE) == by_name["dim_board"].digest(elsewhere)

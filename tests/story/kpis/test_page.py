@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline.reporting import entities, page, publish
+from cw_pipeline.reporting import entities, publish, render_kpi_page
 from cw_pipeline.reporting.charts import CHARTS
 from cw_pipeline.reporting.tiles import TILES
 from cw_pipeline.warehouse import migrate
@@ -26,7 +26,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chr
 
 
 def test_the_page_needs_nothing_but_itself(books: Books) -> None:
-    text = page(books.dsn, "connectwise")
+    text = render_kpi_page(books.dsn, "connectwise")
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=", text)
     for chart in CHARTS:
         assert f"<h2>{chart.title.replace('&', '&amp;')}</h2>" in text
@@ -49,7 +49,8 @@ def test_its_first_figure_is_the_backlog_of_yesterday_and_of_a_month_before(book
 
     today = books.today()
     shown = re.search(
-        r"Open tickets</h3><b>(\d+)</b><span[^>]*>. from (\d+)", page(books.dsn, "connectwise")
+        r"Open tickets</h3><b>(\d+)</b><span[^>]*>. from (\d+)",
+        render_kpi_page(books.dsn, "connectwise"),
     )
     assert shown
     assert [int(each) for each in shown.groups()] == [
@@ -60,14 +61,14 @@ def test_its_first_figure_is_the_backlog_of_yesterday_and_of_a_month_before(book
 def test_an_empty_warehouse_has_a_page_too(dsn: str) -> None:
     migrate(dsn, "connectwise", entities())
     publish(dsn, "connectwise")
-    text = page(dsn, "connectwise")
+    text = render_kpi_page(dsn, "connectwise")
     assert "never: nothing was synced yet" in text
     assert "Nothing to show yet" in text
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_draws_every_chart(books: Books, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(page(books.dsn, "connectwise"), "utf-8")
+    (tmp_path / "report.html").write_text(render_kpi_page(books.dsn, "connectwise"), "utf-8")
     # No network inside: a page that asked for anything would lack it.
     command = [
         str(BROWSER),
