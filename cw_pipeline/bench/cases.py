@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cw_pipeline.bench import truth
-from cw_pipeline.bench.finding import Finding, cpu
+from cw_pipeline.bench.finding import CaseResult, cpu
 from cw_pipeline.bench.lab import Lab, first_line, process
 from cw_pipeline.bench.proof import proof
 from cw_pipeline.catalog import CATALOG
@@ -50,9 +50,9 @@ class Scale:
         )
 
 
-def load(lab: Lab, scale: Scale) -> Finding:
+def load(lab: Lab, scale: Scale) -> CaseResult:
     """A first load and a full re-read, in turns with a raw COPY of the same rows."""
-    found, name = Finding("load"), f"t{scale.records}"
+    found, name = CaseResult("load"), f"t{scale.records}"
     lab.order("prepare", name, lanes=lab.lanes)
     for turn in range(scale.repeats):
         with lab.database() as dsn:
@@ -71,7 +71,7 @@ def load(lab: Lab, scale: Scale) -> Finding:
     return found
 
 
-def _say_load(found: Finding, scale: Scale) -> None:
+def _say_load(found: CaseResult, scale: Scale) -> None:
     rate = found.rate(FAST)
     found.say(
         f"first load of {scale.records:,} tickets, custom fields in their own table",
@@ -101,7 +101,7 @@ def _say_load(found: Finding, scale: Scale) -> None:
     )
 
 
-def _say_unchanged(found: Finding) -> None:
+def _say_unchanged(found: CaseResult) -> None:
     share = found.rate(UNCHANGED) / found.rate(FAST)
     written = sum(r.costs["rows_updated"] + r.costs["rows_inserted"] for r in found.runs[UNCHANGED])
     found.say(
@@ -113,9 +113,9 @@ def _say_unchanged(found: Finding) -> None:
     )
 
 
-def quota(lab: Lab, scale: Scale) -> Finding:
+def quota(lab: Lab, scale: Scale) -> CaseResult:
     """A first load from a tenant that takes 600 ms a page and allows 1,000 requests a minute."""
-    found, name, flying = Finding("quota"), f"t{scale.quota}-wait600-quota1000", 32
+    found, name, flying = CaseResult("quota"), f"t{scale.quota}-wait600-quota1000", 32
     lab.order("prepare", name, lanes=flying)
     with lab.database() as dsn:
         # 920, and the burst after a rest, stay below 1,000 in any minute.
@@ -139,9 +139,9 @@ def _steady(asked_at: Sequence[float]) -> float:
     return (len(settled) - 1) / (settled[-1] - settled[0])
 
 
-def growth(lab: Lab, scale: Scale) -> Finding:
+def growth(lab: Lab, scale: Scale) -> CaseResult:
     """First loads of growing size. Then as many records of the two largest change."""
-    found, changes = Finding("growth"), scale.growth[-1] // 100
+    found, changes = CaseResult("growth"), scale.growth[-1] // 100
     for size in scale.growth:
         name = f"t{size}"
         lab.order("prepare", name, lanes=lab.lanes)
@@ -160,7 +160,7 @@ def _changed(size: int) -> str:
     return f"changed of {size}"
 
 
-def _say_changed(found: Finding, scale: Scale, changes: int) -> None:
+def _say_changed(found: CaseResult, scale: Scale, changes: int) -> None:
     (few,), (many,) = (found.runs[_changed(size)] for size in scale.growth[-2:])
     (first,) = found.runs[str(scale.growth[0])]
     anew = many.wall / changes / (first.wall / first.rows)
@@ -174,7 +174,7 @@ def _say_changed(found: Finding, scale: Scale, changes: int) -> None:
     )
 
 
-def _say_memory(found: Finding, scale: Scale) -> None:
+def _say_memory(found: CaseResult, scale: Scale) -> None:
     sizes = scale.growth[1], scale.growth[-1]
     few, many = (found.runs[str(size)][0].costs["memory"] / _MB for size in sizes)
     found.say(
@@ -190,9 +190,9 @@ def _say_memory(found: Finding, scale: Scale) -> None:
     found.say("how a first load grows", f"{seconds}; {slower:.2f} × the time a row at the end")
 
 
-def idle(lab: Lab, scale: Scale) -> Finding:
+def idle(lab: Lab, scale: Scale) -> CaseResult:
     """A pass over many lists in which nothing has changed."""
-    found = Finding("idle")
+    found = CaseResult("idle")
     lists = _flat(scale.idle_lists, lambda entity: entity.mode is SyncMode.INCREMENTAL)
     names = ",".join(entity.name for entity in lists)
     with (
@@ -219,9 +219,9 @@ def idle(lab: Lab, scale: Scale) -> Finding:
     return found
 
 
-def small(lab: Lab, scale: Scale) -> Finding:
+def small(lab: Lab, scale: Scale) -> CaseResult:
     """A first load of every list that needs no parent: most are small, so requests are the cost."""
-    found, latency, flying = Finding("small"), 0.1, 8
+    found, latency, flying = CaseResult("small"), 0.1, 8
     lists = _flat(scale.small_lists, lambda _: True)
     names = ",".join(entity.name for entity in lists)
     with (
@@ -241,9 +241,9 @@ def small(lab: Lab, scale: Scale) -> Finding:
     return found
 
 
-def odd(lab: Lab, scale: Scale) -> Finding:
+def odd(lab: Lab, scale: Scale) -> CaseResult:
     """A list of odd records, half of which compiled code refuses, and whether its rows are true."""
-    found, name, faults = Finding("odd"), f"t{scale.odd}", list[str]()
+    found, name, faults = CaseResult("odd"), f"t{scale.odd}", list[str]()
     for way in (name, f"{name}-odd"):
         lab.order("prepare", way, lanes=lab.lanes)
         with lab.database() as dsn:
@@ -261,7 +261,7 @@ def odd(lab: Lab, scale: Scale) -> Finding:
     return found
 
 
-CASES: Mapping[str, Callable[[Lab, Scale], Finding]] = {
+CASES: Mapping[str, Callable[[Lab, Scale], CaseResult]] = {
     each.__name__: each for each in (load, quota, idle, growth, small, odd, proof)
 }
 """Every case by name, in the order of the table."""

@@ -23,7 +23,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Finding:
+class CaseResult:
     """What a case has come to: its lines, and every run behind them."""
 
     case: str

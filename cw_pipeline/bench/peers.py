@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 from cw_pipeline.bench.cases import FAST
-from cw_pipeline.bench.finding import Finding
+from cw_pipeline.bench.finding import CaseResult
 from cw_pipeline.bench.lab import TICKETS, BenchFailed, Lab, Run
 from cw_pipeline.catalog import CATALOG
 
@@ -31,9 +31,9 @@ _CALLED = {
 }
 
 
-def peers(lab: Lab, scale: Scale) -> Finding:
+def peers(lab: Lab, scale: Scale) -> CaseResult:
     """Loads fewer of the same tickets with each, in turns with a first load of ours."""
-    found, name = Finding("peers"), f"t{scale.records}"
+    found, name = CaseResult("peers"), f"t{scale.records}"
     pythons = {way: _environment(way) for way in _NEEDS}
     columns = lab.folder / "columns.json"
     columns.write_text(json.dumps(_columns()))

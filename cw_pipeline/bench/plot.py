@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cw_pipeline.bench.finding import Finding
+    from cw_pipeline.bench.finding import CaseResult
     from cw_pipeline.bench.lab import Run
 
 _PARTS = ("First load, seconds", "CPU seconds for a million records", "Memory of the worker, MB")
 
 
-def plot(found: Finding, path: Path) -> None:
+def plot(found: CaseResult, path: Path) -> None:
     """Draws the growth case's first loads: seconds, CPU a million rows, and memory."""
     from plotly.subplots import make_subplots  # type: ignore[import-untyped] # noqa: PLC0415 - slow
 
@@ -44,5 +44,5 @@ def _series(runs: list[Run]) -> list[tuple[int, str, list[float]]]:
     return found
 
 
-def _first_loads(found: Finding) -> list[Run]:
+def _first_loads(found: CaseResult) -> list[Run]:
     return [run for name, runs in found.runs.items() if name.isdigit() for run in runs]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from cw_pipeline.bench.finding import Finding, cpu
+from cw_pipeline.bench.finding import CaseResult, cpu
 from cw_pipeline.bench.lab import SCHEMA, TICKETS
 from cw_pipeline.bench.records import FIRST, SPAN, STEP, stamp_of
 from cw_pipeline.catalog import CATALOG
@@ -26,9 +26,9 @@ _PAGE = 1000
 _MB = 1e6
 
 
-def proof(lab: Lab, scale: Scale) -> Finding:
+def proof(lab: Lab, scale: Scale) -> CaseResult:
     """A reconcile of tables that hold what their lists hold, and of one that does not."""
-    found, sizes = Finding("proof"), (scale.growth[1], scale.growth[-1])
+    found, sizes = CaseResult("proof"), (scale.growth[1], scale.growth[-1])
     took, difference = 0.0, None
     for size in dict.fromkeys(sizes):
         with lab.database() as dsn:
@@ -50,7 +50,7 @@ def proof(lab: Lab, scale: Scale) -> Finding:
     return found
 
 
-def _say_sweep(found: Finding, sizes: tuple[int, int]) -> None:
+def _say_sweep(found: CaseResult, sizes: tuple[int, int]) -> None:
     few, many = (found.runs[str(size)][0] for size in sizes)
     asked, most = many.costs["requests"], -(-sizes[1] // _PAGE) + 5
     found.say(

@@ -16,7 +16,7 @@ from cw_pipeline.paths import IS_CHECKOUT, ROOT
 
 if TYPE_CHECKING:
     from cw_pipeline.bench.cases import Scale
-    from cw_pipeline.bench.finding import Finding, Line
+    from cw_pipeline.bench.finding import CaseResult, Line
 
 
 def _load_average() -> tuple[float, ...]:
@@ -30,7 +30,7 @@ class Results:
     scale: Scale
     postgres: str
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CaseResult] = field(default_factory=list)
     load_before: tuple[float, ...] = field(default_factory=_load_average)
 
     @property

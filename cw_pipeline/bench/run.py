@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cw_pipeline.bench.cases import Scale
-    from cw_pipeline.bench.finding import Finding
+    from cw_pipeline.bench.finding import CaseResult
 
 ALL = {**CASES, "peers": peers}
 """Every case by name."""
@@ -41,5 +41,5 @@ def bench(scale: Scale, chosen: Sequence[str], tell: Callable[[str], None]) -> R
     return results
 
 
-def _about(case: Callable[[Lab, Scale], Finding]) -> str:
+def _about(case: Callable[[Lab, Scale], CaseResult]) -> str:
     return (case.__doc__ or "").splitlines()[0].rstrip(".")

@@ -92,7 +92,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
     if steps.take("settings", lambda: _settings(settings)):
         steps.take("typing", _typing)
         chosen = choose(settings, entities)
-        with services.grounded(settings) as settings:
+        with services.dev_services(settings) as settings:
             if steps.take("server", lambda: _server(settings)):
                 findings = _checked(settings, steps, chosen, deep=deep)
     fine = all(step["ok"] for step in steps.taken) and all(found.is_usable for found in findings)

@@ -77,7 +77,7 @@ def replay(letter_ids: tuple[int, ...], *, json_: bool) -> int:
 
     settings = read_settings().require_tenant()
     outcomes: list[tuple[int, str]] = []
-    with services.grounded(settings) as settings, pipeline.connected(settings) as engine:
+    with services.dev_services(settings) as settings, pipeline.connected(settings) as engine:
         for letter_id, outcome in tried(engine, letter_ids or None):
             outcomes.append((letter_id, outcome))
             if not json_:

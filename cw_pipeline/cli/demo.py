@@ -41,7 +41,7 @@ def demo(*, tickets: int, seed: int) -> int:
         click.echo("A made-up ConnectWise tenant and a warehouse, both on this machine.\n")
         tenant.begin()
         import_module("cw_pipeline.dagster.in_process")  # Dagster, while the tenant is made up
-        with services.grounded(Settings.read(), tenant) as settings:
+        with services.dev_services(Settings.read(), tenant) as settings:
             well = _Tour(settings, tenant).walk()
         _farewell(time.monotonic() - started, elsewhere=elsewhere)
     return 0 if well else 1
@@ -76,7 +76,7 @@ class _Tour:
         return self._well
 
     def _sync(self, name: str, *, first: bool) -> list[SyncResult]:
-        from cw_pipeline.cli.sync import needs, recorded  # noqa: PLC0415
+        from cw_pipeline.cli.sync import failure_advice, recorded  # noqa: PLC0415
         from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
         reports = recorded(self._settings, self._chosen, SyncRequest(), quietly=True)
@@ -84,7 +84,7 @@ class _Tour:
         for report in reports:
             if report.failure is not None:
                 self._well = False
-                click.echo(f"  ✗ {report.entity}: {needs(report)}")
+                click.echo(f"  ✗ {report.entity}: {failure_advice(report)}")
         return reports
 
     def _compare(self, first: Sequence[SyncResult], second: Sequence[SyncResult]) -> None:

@@ -32,7 +32,7 @@ def migrate(*, reader: bool) -> None:
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.reporting import grant_reader, reporting_schema  # noqa: PLC0415
 
-    with services.warehoused(read_settings()) as settings:
+    with services.dev_warehouse(read_settings()) as settings:
         pipeline.migrated(settings)
         pipeline.remember_wanted(settings)
         made = pipeline.published(settings)

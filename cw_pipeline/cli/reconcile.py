@@ -58,7 +58,7 @@ def reconcile(
     chosen = choose(settings, entities)
     if reread:
         return _reread(settings, chosen, json_=json_)
-    with services.grounded(settings) as settings:
+    with services.dev_services(settings) as settings:
         audits = run(settings, chosen, apply_deletes=apply_deletes, silent=json_)
     if json_:
         output.print_json({"audits": audits})
@@ -72,7 +72,7 @@ def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
     from cw_pipeline.dev import services  # noqa: PLC0415
 
     names = [entity.name for entity in choose(settings, entities)] if entities else None
-    with services.warehoused(settings) as grounded:
+    with services.dev_warehouse(settings) as grounded:
         kept = _kept(grounded, names)
     if json_:
         output.print_json({"candidates": kept})
@@ -107,7 +107,7 @@ def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int
     from cw_pipeline.sync.reconcile import reread_all  # noqa: PLC0415
 
     with (
-        services.grounded(settings) as grounded,
+        services.dev_services(settings) as grounded,
         pipeline.connected(with_tables(grounded, chosen)) as engine,
     ):
         audits = list(reread_all(chosen, engine))

@@ -28,7 +28,7 @@ def report(output: Path) -> None:
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.reporting import refresh, render_kpi_page  # noqa: PLC0415
 
-    with services.warehoused(read_settings()) as settings:
+    with services.dev_warehouse(read_settings()) as settings:
         pipeline.migrated(settings)
         pipeline.published(settings)
         dsn, tenant = pipeline.dsn(settings), settings.schema_

@@ -39,7 +39,7 @@ def up(*, port: int, demo: bool) -> int:
             stack.enter_context(demo_settings())
             click.echo("MADE-UP DATA: what is configured is left alone.", err=True)
         settings = Settings.read() if demo else read_settings().require_tenant()
-        stack.enter_context(services.grounded(settings))
+        stack.enter_context(services.dev_services(settings))
         click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
         return _run(command)
 
@@ -69,7 +69,7 @@ def down(*, delete: bool, yes: bool) -> int:
     if delete and not yes and not _is_confirmed([str(p) for p in services.local_data(settings)]):
         click.echo("Nothing was stopped or deleted.")
         return 1
-    stopped = services.down(settings)
+    stopped = services.stop_dev_services(settings)
     click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
     if delete:
         deleted = services.delete_local_data(settings)

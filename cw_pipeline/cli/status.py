@@ -34,7 +34,7 @@ def status(*, json_: bool) -> None:
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
 
     settings = read_settings()
-    with services.warehoused(settings) as settings:
+    with services.dev_warehouse(settings) as settings:
         touched = read(settings)
     wanted = pipeline.wanted(settings)
     entities = [entity for entity in touched if entity.entity in wanted]

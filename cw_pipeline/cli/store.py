@@ -22,7 +22,7 @@ def warehouse() -> Iterator[Warehouse]:
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.warehouse import migrate  # noqa: PLC0415
 
-    with services.warehoused(read_settings()) as settings:
+    with services.dev_warehouse(read_settings()) as settings:
         migrate(pipeline.dsn(settings), settings.schema_, [])
         with pipeline.warehouse(settings) as opened:
             yield opened

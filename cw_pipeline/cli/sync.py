@@ -112,7 +112,7 @@ def run(
     chosen = choose(settings, listed) if listed or not names else []
     plan = SyncRequest(full, window, closed)
     place = warehouse_place(settings)
-    with services.grounded(settings) as settings:
+    with services.dev_services(settings) as settings:
         check_warehouse(settings)
         click.echo(f"{pipeline.tenant(settings)} → {place}", err=True)
         started = time.monotonic()
@@ -122,7 +122,7 @@ def run(
         refresh_after_sync(
             pipeline.dsn(settings), settings.schema_, [each.entity for each in reports]
         )
-    return tell(reports, time.monotonic() - started, json_=json_)
+    return print_results(reports, time.monotonic() - started, json_=json_)
 
 
 def reported(settings: Settings, names: Sequence[str]) -> list[str]:
@@ -213,7 +213,7 @@ def line(report: SyncResult) -> str:
     return f"✓ {report.entity}: {', '.join(parts)}" if parts else ""
 
 
-def tell(reports: Sequence[SyncResult], seconds: float, *, json_: bool = False) -> int:
+def print_results(reports: Sequence[SyncResult], seconds: float, *, json_: bool = False) -> int:
     """Prints what a sync came to. Returns the exit code."""
     failed = [report for report in reports if report.failure is not None]
     if json_:
@@ -221,7 +221,7 @@ def tell(reports: Sequence[SyncResult], seconds: float, *, json_: bool = False) 
         return 1 if failed else 0
     click.echo(summary(reports, seconds))
     for report in failed:
-        click.echo(f"✗ {report.entity}: {needs(report)}")
+        click.echo(f"✗ {report.entity}: {failure_advice(report)}")
     if any(report.dead_letters for report in reports):
         click.echo("`dead-letters list` shows what could not be loaded, and why.")
     return 1 if failed else 0
@@ -243,7 +243,7 @@ def summary(reports: Sequence[SyncResult], seconds: float) -> str:
     )
 
 
-def needs(report: SyncResult) -> str:
+def failure_advice(report: SyncResult) -> str:
     """Why an entity failed, and what it needs."""
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415

@@ -89,7 +89,7 @@ class PipelineRun:
 
     def settings(self) -> Settings:
         """The settings that this run goes by, with the embedded parts put in."""
-        return self.caller.settings if self.caller else services.ensured(Settings.read())
+        return self.caller.settings if self.caller else services.start_dev_services(Settings.read())
 
     def reports(self, entities: Sequence[Entity], plan: SyncRequest) -> Iterator[SyncResult]:
         """The report of each entity of a step, synced, as it finishes.

@@ -77,7 +77,7 @@ def simulator() -> EmbeddedSimulator:
 
 
 @contextmanager
-def grounded(settings: Settings, tenant: EmbeddedSimulator | None = None) -> Iterator[Settings]:
+def dev_services(settings: Settings, tenant: EmbeddedSimulator | None = None) -> Iterator[Settings]:
     """The settings with a warehouse and a ConnectWise to use, inside the block.
 
     Embedded parts are stopped on the way out unless another process uses them. `tenant` is the
@@ -94,7 +94,7 @@ def grounded(settings: Settings, tenant: EmbeddedSimulator | None = None) -> Ite
 
 
 @contextmanager
-def warehoused(settings: Settings) -> Iterator[Settings]:
+def dev_warehouse(settings: Settings) -> Iterator[Settings]:
     """The settings with a warehouse to look at, inside the block. No ConnectWise is started."""
     with _environment_kept(), ExitStack() as stack:
         server = None
@@ -103,7 +103,7 @@ def warehoused(settings: Settings) -> Iterator[Settings]:
         yield _filled(settings, server, None)
 
 
-def ensured(settings: Settings) -> Settings:
+def start_dev_services(settings: Settings) -> Settings:
     """The settings with a warehouse and a ConnectWise to use, until somebody stops them.
 
     For a code location that Dagster loads by itself: there is no block to stop them at the end of.
@@ -131,7 +131,7 @@ def ensured(settings: Settings) -> Settings:
         return filled
 
 
-def down(settings: Settings) -> list[str]:
+def stop_dev_services(settings: Settings) -> list[str]:
     """Stops the embedded parts, whoever uses them: which were running."""
     stopped = {
         "simulator": simulator().stop(),
@@ -157,7 +157,7 @@ def delete_local_data(settings: Settings) -> list[Path]:
 
     Raises WarehouseError naming what could not be deleted, for example another account's.
     """
-    down(settings)
+    stop_dev_services(settings)
     postgres(settings).stop()  # one of before CW_WAREHOUSE_DSN was set may run, too
     doomed = local_data(settings)
     for path in doomed:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cw_pipeline.bench.finding import Finding
+    from cw_pipeline.bench.finding import CaseResult
     from tests.conftest import Server
 
-    Measured = Callable[[str], Finding]
+    Measured = Callable[[str], CaseResult]
 
 TINY = replace(
     Scale.of(2000, repeats=1),

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from cw_pipeline.cli import main
-from cw_pipeline.dev.services import _environment_kept, ensured, grounded, postgres
+from cw_pipeline.dev.services import _environment_kept, dev_services, postgres, start_dev_services
 from cw_pipeline.dev.simulator import CLIENT_ID, COMPANY, PRIVATE_KEY, PUBLIC_KEY, EmbeddedSimulator
 from cw_pipeline.paths import cli_command
 from cw_pipeline.settings import Settings
@@ -157,9 +157,9 @@ def test_nothing_is_started_beside_a_configured_tenant_and_warehouse(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     settings = Settings(site="na.myconnectwise.net", warehouse_dsn="postgresql://elsewhere/dw")
-    with grounded(settings) as used:
+    with dev_services(settings) as used:
         assert used == settings
-    assert ensured(settings) == settings
+    assert start_dev_services(settings) == settings
     assert {path.name for path in tmp_path.iterdir()} == {"dagster.yaml"}
 
 
@@ -168,7 +168,7 @@ def test_processes_started_below_inherit_what_stands_in(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     EmbeddedSimulator(tmp_path / "simulator", tickets=60).begin()
-    with grounded(Settings(warehouse_dsn=dsn)) as used:
+    with dev_services(Settings(warehouse_dsn=dsn)) as used:
         inherited = Settings.read()
         assert inherited.site == used.site
         assert inherited.require_tenant().requests_per_minute == 60_000
@@ -199,7 +199,7 @@ def used_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     tmp_path.chmod(0o755)  # root's server runs under another account, which passes through here
     with _environment_kept():  # which names both for processes that this one would start
-        ensured(Settings.read())
+        start_dev_services(Settings.read())
     (home / "storage").mkdir()
     (home / "storage" / "runs.db").touch()
     (home / "report.html").touch()

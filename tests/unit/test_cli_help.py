@@ -10,7 +10,7 @@ import pytest
 
 from cw_pipeline.cli import main, output
 from cw_pipeline.cli.app import COMMANDS
-from cw_pipeline.cli.sync import line, needs, summary
+from cw_pipeline.cli.sync import failure_advice, line, summary
 from cw_pipeline.errors import SourceForbidden
 from cw_pipeline.model import SyncResult
 
@@ -121,7 +121,7 @@ def test_a_forbidden_list_says_which_right_the_role_needs() -> None:
     report = SyncResult(
         "finance/agreements/additions", "refresh", failure=SourceForbidden("no", 403)
     )
-    assert "Finance > Agreements, Inquire: All" in needs(report)
+    assert "Finance > Agreements, Inquire: All" in failure_advice(report)
 
 
 def test_the_summary_counts_what_failed() -> None:
