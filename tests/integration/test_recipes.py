@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -12,6 +13,7 @@ from cw_pipeline.catalog import select
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.paths import ROOT
 from cw_pipeline.reporting import entities, publish
+from cw_pipeline.reporting.script import ReportingSchema, ViewScript
 from cw_pipeline.warehouse import migrate
 
 if TYPE_CHECKING:
@@ -59,6 +61,19 @@ def test_the_role_and_the_database_of_the_documents_can_be_synced_into_and_publi
     dsn = address(server, "cw_first", "recipe", "first")
     migrate(dsn, "connectwise", NEEDED)
     assert "kpi_service_daily" in publish(dsn, "connectwise")
+    with psycopg.connect(dsn) as connection:
+        shown = ViewScript("kpi_shown", example()).filled(ReportingSchema("connectwise"))
+        assert [c.name for c in connection.execute(shown.encode()).description or ()] == [
+            "board_id",
+            "tickets",
+        ]
+
+
+def example() -> str:
+    """The view that CONTRIBUTING shows."""
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    (block,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    return textwrap.dedent(block)
 
 
 @pytest.mark.timeout(300)
