@@ -481,6 +481,11 @@ def _named(error: BaseException, hidden: Iterable[str]) -> WarehouseError | Enti
                 f"the server ended a connection in the middle of its work: {text}. Nothing of the"
                 " open batch was kept; run it again, and it goes on from there"
             )
+        case errors.DeadlockDetected():
+            advice = (
+                f"another session and ours waited for each other, so the server ended ours: {text}"
+                " Nothing of the open batch was kept; run it again, and it goes on from there"
+            )
         case errors.DependentObjectsStillExist():
             advice = (
                 f"a view of your own stands in the way of a new version: {text}. Drop it, run"

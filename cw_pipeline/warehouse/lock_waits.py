@@ -257,8 +257,8 @@ class _Watch:
         self._said = {w: at for w, at in self._said.items() if now - at < patience.name_after}
         self._said[what] = now
         log.warning(
-            "%s. We have waited for it for %.0f s, and do for %.0f s at most; nobody waits behind"
-            " us. It goes on when that transaction ends",
+            "%s. cw_pipeline has waited for it for %.0f s and gives up after %.0f s; nobody waits"
+            " behind it. It goes on when that transaction ends",
             what,
             waited,
             patience.give_up_after,

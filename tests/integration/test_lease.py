@@ -202,6 +202,29 @@ def test_a_lease_lasts_as_long_as_its_runner_however_short_it_is(
         hold.save_checkpoint(OPEN)
 
 
+def test_a_lease_stays_while_all_connections_wait_for_a_locked_table(
+    dsn: str, other: Warehouse, stand_in: Connection[Any]
+) -> None:
+    few = Warehouse(dsn, "connectwise", max_connections=1, lease_span=SOON)
+    with few, few.hold(TICKETS, "refresh") as hold:
+
+        def write() -> None:
+            with few.fenced(hold.run_id) as connection:
+                connection.execute("insert into connectwise.service_tickets (id) values (1)")
+
+        with stand_in.transaction():
+            stand_in.execute("lock table connectwise.service_tickets in access exclusive mode")
+            waiting = Thread(target=write)
+            waiting.start()
+            time.sleep(3 * SOON.total_seconds())
+            query = "select expires_at > clock_timestamp() from cw_sync.lease where run_id = %s"
+            assert stand_in.execute(query, [hold.run_id]).fetchall() == [(True,)]
+            with pytest.raises(EntityBusy), other.hold(TICKETS, "refresh"):
+                pass
+        waiting.join()
+    assert stand_in.execute("select id from connectwise.service_tickets").fetchall() == [(1,)]
+
+
 def test_a_runner_with_short_leases_does_not_take_one_that_lasts_longer(
     dsn: str, warehouse: Warehouse
 ) -> None:

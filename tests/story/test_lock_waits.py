@@ -95,7 +95,7 @@ def test_who_is_in_the_way_is_named_and_then_the_sync_goes_on(
         assert 2 < time.monotonic() - began < 10
     assert report.failure is None
     said = caplog.messages
-    assert any(line.startswith(f"{named}. We have waited for it for ") for line in said), said
+    assert any(line.startswith(f"{named}. cw_pipeline has waited for it ") for line in said), said
     assert_equal(story, tenant)
 
 
