@@ -2,11 +2,12 @@
 
 from cw_pipeline.connectwise.auth import refuse_cookies as refuse_cookies
 from cw_pipeline.connectwise.client import ConnectWise as ConnectWise
-from cw_pipeline.connectwise.gate import RateLimiter as RateLimiter
+from cw_pipeline.connectwise.client import RequestCounts as RequestCounts
 from cw_pipeline.connectwise.query import Paging as Paging
 from cw_pipeline.connectwise.query import Query as Query
 from cw_pipeline.connectwise.query import format_timestamp as format_timestamp
 from cw_pipeline.connectwise.query import path_for as path_for
+from cw_pipeline.connectwise.rate_limit import RateLimiter as RateLimiter
 from cw_pipeline.connectwise.response import VERSION_REFUSED as VERSION_REFUSED
 from cw_pipeline.connectwise.retry import BACKGROUND as BACKGROUND
 from cw_pipeline.connectwise.retry import INTERACTIVE as INTERACTIVE
@@ -14,5 +15,4 @@ from cw_pipeline.connectwise.retry import PROBING as PROBING
 from cw_pipeline.connectwise.retry import Policy as Policy
 from cw_pipeline.connectwise.site import Credentials as Credentials
 from cw_pipeline.connectwise.site import Site as Site
-from cw_pipeline.connectwise.tally import RequestCounts as RequestCounts
 from cw_pipeline.connectwise.tls import trust as trust

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import unquote
 
 import httpx
 import msgspec
+from typing_extensions import override
 
 from cw_pipeline.connectwise.auth import Impersonation, basic
-from cw_pipeline.connectwise.breaker import CircuitBreaker
-from cw_pipeline.connectwise.gate import RateLimiter
-from cw_pipeline.connectwise.pace import ConcurrencyLimit
-from cw_pipeline.connectwise.question import (
-    Request,
-    connection_errors,
-    explain_transport_error,
-    text,
-)
-from cw_pipeline.connectwise.response import http_date, raise_for_status
+from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
+from cw_pipeline.connectwise.response import http_date, inflate_body, raise_for_status
 from cw_pipeline.connectwise.retry import (
     BACKGROUND,
     INTERACTIVE,
+    CircuitBreaker,
     Policy,
     RetryBudget,
     call_with_retries,
 )
-from cw_pipeline.connectwise.tally import RequestCounts
-from cw_pipeline.connectwise.tls import certificate_fault, trust
+from cw_pipeline.connectwise.tls import certificate_fault, handshake_fault, trust
 from cw_pipeline.errors import (
     SourceBroken,
     SourceBusy,
@@ -41,11 +37,89 @@ from cw_pipeline.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from cw_pipeline.connectwise.query import Query
     from cw_pipeline.connectwise.site import Credentials, Site
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as it will be sent.
+
+    As text it is what people read: without host and codebase, and not percent-encoded.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    anonymous: bool = False
+
+    @classmethod
+    def of(cls, query: Query) -> Request:
+        """The request for what the query asks."""
+        return cls(query.url(), query.headers(), query.body())
+
+    @property
+    def list(self) -> str:
+        """What is asked, whichever part of it and below whichever parent."""
+        return re.sub(r"\d+", "", self.url.partition("?")[0])
+
+    @property
+    def method(self) -> str:
+        """GET, or POST when there is a body."""
+        return "GET" if self.body is None else "POST"
+
+    def at(self, base: str) -> Request:
+        """This request below a base URL."""
+        return replace(self, url=f"{base}{self.url}")
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.method} {unquote(self.url.split('/apis/3.0', 1)[-1])}"
+
+
+def connection_errors(raw: bytes, headers: Mapping[str, str], question: Request) -> bytes:
+    """What is in the body. Raises SourceBroken if it does not inflate."""
+    if not raw or headers.get("content-encoding", "identity") == "identity":
+        return raw
+    try:
+        return inflate_body(raw)
+    except ValueError as error:
+        raise SourceBroken(f"{question}: {error}", 200) from error
+
+
+def explain_transport_error(error: httpx.TransportError) -> str:
+    """What went wrong on the way, and what to look at."""
+    if fault := handshake_fault(error):
+        return fault
+    if isinstance(error, httpx.ConnectError):
+        return f"cannot connect ({error}). Check CW_SITE, DNS and the firewall"
+    return f"the connection broke ({str(error) or type(error).__name__})"
+
+
+def text(body: bytes) -> str:
+    """The beginning of a body, to show."""
+    return body[:2000].decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """What asking has cost so far. Safe to share between threads."""
+
+    requests: int = 0
+    retries: int = 0
+    throttled_seconds: float = 0.0
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def add(self, *, requests: int = 0, retries: int = 0, throttled_seconds: float = 0.0) -> None:
+        """Adds to the counts."""
+        with self._lock:
+            self.requests += requests
+            self.retries += retries
+            self.throttled_seconds += throttled_seconds
+
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -93,3 +94,39 @@ def _log_retry(details: instrumentation.RetryDetails) -> None:
 
 # stamina's own hook prints through structlog, which Dagster brings, to standard output.
 instrumentation.set_on_retry_hooks([_log_retry])
+
+
+_TRIPS_AFTER = 5  # questions in a row that failed with all their retries
+_RESTS = 60.0  # seconds
+
+
+class CircuitBreaker:
+    """Counts failures in a row; after too many, everything fails at once until it has rested."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._open_until = 0.0
+        self._lock = Lock()
+
+    def check(self) -> None:
+        """Returns if a question may be asked. Raises SourceDown while the breaker is open."""
+        left = self._open_until - time.monotonic()
+        if left > 0:
+            raise SourceDown(
+                f"ConnectWise failed {_TRIPS_AFTER} questions in a row; it is left alone for"
+                f" {left:.0f} s more"
+            )
+
+    def failed(self) -> None:
+        """Notes a question that failed in spite of its retries."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= _TRIPS_AFTER:
+                # One question is let through after the rest: failing again opens it at once.
+                self._open_until = time.monotonic() + _RESTS
+                self._failures = _TRIPS_AFTER - 1
+
+    def answered(self) -> None:
+        """Notes any answer at all, a refusal included."""
+        with self._lock:
+            self._failures = 0

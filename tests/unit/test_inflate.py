@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.connectwise.inflate import inflate_body
+from cw_pipeline.connectwise.response import inflate_body
 
 
 @given(st.binary(max_size=5000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cw_pipeline.connectwise.pace import ConcurrencyLimit
+from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit
 
 PAGE, COUNT = ("/service/tickets", 20), ("/service/tickets/count", 4)
 
