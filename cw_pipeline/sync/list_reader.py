@@ -11,7 +11,7 @@ from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceRefused
 from cw_pipeline.sync.poison import bisect_page, is_timeout
 from cw_pipeline.transform import decode_ids
-from cw_pipeline.transform.sift import Sift
+from cw_pipeline.transform.pages import Sift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cw_pipeline.errors import SourceError
     from cw_pipeline.model import Batch, Entity
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.transform.sift import StoredHashes
+    from cw_pipeline.transform.pages import StoredHashes
 
 
 _EDGE = 100  # bytes; stripping all of a body would copy megabytes

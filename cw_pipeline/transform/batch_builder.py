@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Row
     from cw_pipeline.transform.compiled import DecodedSpan
-    from cw_pipeline.transform.shapes import RecordDecoder
+    from cw_pipeline.transform.record_shape import RecordDecoder
 
 _HALF = 2**63  # bigint is signed
 _HASHES = 2 * len(copy_format.NULL)  # the end of a row that is not hashed yet

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cw_pipeline.model import Kind, SchemaDrift
-from cw_pipeline.transform.numbers import FARTHEST
+from cw_pipeline.transform.copy_format import FARTHEST
 from cw_pipeline.transform.record_shape import Path, ShapeNode, is_learnable, is_link
 
 if TYPE_CHECKING:

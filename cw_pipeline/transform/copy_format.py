@@ -6,11 +6,13 @@ the same (`transform/c/wire.h`).
 
 from __future__ import annotations
 
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 from struct import Struct
 from struct import pack as _pack
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
 import psycopg
 from psycopg._copy_base import format_row_binary
 from psycopg.adapt import AdaptersMap, Transformer
@@ -22,6 +24,7 @@ from cw_pipeline.model import Column, Kind, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -119,3 +122,39 @@ def pack_hashes(source: int | None, row: int) -> bytes:
     if source is None:
         return NULL + _BIGINT.pack(8, row)
     return _BIGINTS.pack(8, source, 8, row)
+
+
+_MOST = 100_000
+FARTHEST = 16_000  # digits from the point; Postgres holds 16,383 behind it
+_PLAIN = re.compile(rb"-?\d{1,1000}(\.\d{1,1000})?").fullmatch
+_TEXT = msgspec.json.Decoder(str)
+
+
+class PackedNumbers(dict[bytes, bytes | None]):
+    """The number behind each spelling, packed, with every digit, trailing zeros too; None for null.
+
+    Looking up anything that is no finite number raises ValueError.
+    """
+
+    def __missing__(self, spelling: bytes) -> bytes | None:
+        if spelling == b"null":
+            return None
+        digits = spelling if _PLAIN(spelling) else _written_out(spelling)
+        if len(self) > _MOST:
+            self.clear()
+        packed = self[spelling] = numeric(digits)
+        return packed
+
+
+def _written_out(spelling: bytes) -> bytes:
+    text = _TEXT.decode(spelling) if spelling.startswith(b'"') else spelling.decode()
+    try:
+        made = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"no number: {text[:80]}") from None
+    if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
+        raise ValueError(f"no number that Postgres holds: {text[:80]}")
+    return f"{made:f}".encode()
+
+
+NUMBERS = PackedNumbers()

@@ -21,7 +21,7 @@ from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import ConfigError, SourceBroken
 from cw_pipeline.model import LAST_UPDATED, Column, Entity, Kind
 from cw_pipeline.transform.coerce import strip
-from cw_pipeline.transform.shapes import JSON
+from cw_pipeline.transform.record_shape import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

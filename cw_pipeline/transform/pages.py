@@ -6,19 +6,125 @@ All of them make the same row of it, to the byte.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.model import Batch, Entity, Reject
+from cw_pipeline.model import LAST_UPDATED, Batch, Entity, PackedRows, Reject
 from cw_pipeline.transform.batch_builder import BatchBuilder, hash_bytes
 from cw_pipeline.transform.coerce import CoercedRecord, coerce_record, strip
 from cw_pipeline.transform.compiled import compiled_reader
-from cw_pipeline.transform.record_shape import shape_of
-from cw_pipeline.transform.shapes import JSON, RecordDecoder, is_plain
+from cw_pipeline.transform.record_shape import JSON, RecordDecoder, is_plain, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+    from cw_pipeline.model import Column
+
+
+_EDITION = 2  # of normalize: a change in what it makes of a record must not leave old rows alone
+
+
+class _Info(msgspec.Struct, gc=False, rename="camel"):
+    last_updated: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class _IdAndStamp(msgspec.Struct, gc=False, rename={"info": "_info"}):
+    id: int
+    info: _Info | None = None
+
+    @property
+    def stamp(self) -> datetime | None:
+        return None if self.info is None else self.info.last_updated
+
+
+_KNOWN = msgspec.json.Decoder(list[_IdAndStamp])
+
+
+@dataclass(frozen=True, slots=True)
+class PageFingerprints:
+    """What can be seen of a page's records without typing them; all in the page's order."""
+
+    ids: Sequence[int]
+    last_updated: Sequence[datetime | None]
+    sources: Sequence[int]
+    records: Sequence[Buffer]
+
+    def body(self, some: Sequence[int]) -> bytes:
+        """A page of just these records."""
+        return b"[" + b",".join(self.records[at] for at in some) + b"]"
+
+
+class RecordFingerprints:
+    """Hashes the records of one entity as they come.
+
+    The same record has another hash once its entity has other columns: it makes another row then.
+    """
+
+    def __init__(self, entity: Entity) -> None:
+        self.seed = hash_bytes(text_of_seed(entity).encode()) % 2**64
+        self._stamped = entity.has_last_updated
+        shown = tuple(column for column in entity.columns if column.path in (("id",), LAST_UPDATED))
+        shows = replace(entity, columns=shown, arrays=())
+        self._compiled = compiled_reader(shows, shape_of(shows), is_closed=False)
+
+    def fingerprint_page(self, body: bytes) -> PageFingerprints | None:
+        """What can be seen of a page; None if its records do not show their ids and stamps."""
+        return self._by_compiled_code(body) or self._by_python(body)
+
+    def _by_compiled_code(self, body: bytes) -> PageFingerprints | None:
+        if self._compiled is None:
+            return None
+        run = self._compiled.read(body, 0, (), self.seed, [bytearray()])
+        if run is None or run.refused is not None:
+            return None
+        whole = memoryview(body)
+        records = [whole[begin:end] for begin, end in run.spans]
+        return PageFingerprints(run.ids, run.last_updated, run.sources, records)
+
+    def _by_python(self, body: bytes) -> PageFingerprints | None:
+        try:
+            known, records = _KNOWN.decode(body), _RAW.decode(body)
+        except msgspec.DecodeError:
+            return None
+        stamps = [one.stamp if self._stamped else None for one in known]
+        sources = [hash_bytes(record, self.seed) for record in records]
+        return PageFingerprints([one.id for one in known], stamps, sources, records)
+
+
+def text_of_seed(entity: Entity) -> str:
+    """What the seed of an entity's hashes is made from: its columns and arrays, written out.
+
+    Every stored `_source_hash` depends on each letter of it: a change here makes every record of
+    every tenant be typed again, once. So it is not left to `repr`, which follows renamed classes.
+    """
+    arrays = (
+        f"Array(table={array.table!r}, field={array.field!r}, columns={_columns(array.columns)})"
+        for array in entity.arrays
+    )
+    return f"({_EDITION}, {_columns(entity.columns)}, {_tuple(arrays)})"
+
+
+def _columns(columns: Iterable[Column]) -> str:
+    return _tuple(
+        f"Column(name={column.name!r}, path={column.path!r},"
+        f" kind=<Kind.{column.kind.value.upper()}: {column.kind.value!r}>)"
+        for column in columns
+    )
+
+
+def _tuple(items: Iterable[str]) -> str:
+    written = ", ".join(found := [*items])
+    return f"({written},)" if len(found) == 1 else f"({written})"
+
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
@@ -198,3 +304,74 @@ def _homeless(struct: Any) -> Reject:
 
 def _text(record: Any) -> str:
     return JSON.encode(strip(record)).decode()
+
+
+_WORTH = 100  # records: fewer are typed in less time than asking what is stored takes
+
+StoredHashes: TypeAlias = Callable[[Sequence[int]], Mapping[int, tuple[int, datetime | None]]]
+"""Hash as read and stamp of the stored records among some ids."""
+
+
+class Sift:
+    """Makes batches of one entity's pages. `known` tells what is stored; None: nothing yet.
+
+    Records of children and of lists without ids are always typed: their pages are small.
+    """
+
+    def __init__(self, entity: Entity, known: StoredHashes | None) -> None:
+        self._normalizer = PageReader(entity)
+        self._sieve = (
+            RecordFingerprints(entity) if entity.has_id and entity.parent is None else None
+        )
+        self.stored_hashes = known
+
+    def batch(self, body: bytes, parent_id: int | None, start: int) -> Batch:
+        """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
+        if self._sieve is None:
+            return self._normalizer.read_page(body, parent_id=parent_id, start=start)
+        if self.stored_hashes is None:
+            return self._typed(body, self._sieve.seed)
+        sight = self._sieve.fingerprint_page(body)
+        if sight is None or len(sight.ids) < _WORTH:
+            return self._typed(body, self._sieve.seed)
+        return self._sifted(body, sight, self.stored_hashes(sight.ids), self._sieve.seed)
+
+    def plain(self, body: bytes, parent_id: int | None) -> Batch:
+        """The same of records that did not come in a page just now."""
+        return self._normalizer.read_page(body, parent_id=parent_id)
+
+    def _sifted(
+        self,
+        body: bytes,
+        sight: PageFingerprints,
+        known: Mapping[int, tuple[int, datetime | None]],
+        seed: int,
+    ) -> Batch:
+        seen = zip(sight.ids, sight.sources, sight.last_updated, strict=True)
+        is_same = [known.get(own) == (source, stamp) for own, source, stamp in seen]
+        others = [at for at, same in enumerate(is_same) if not same]
+        if len(others) == len(is_same):
+            return self._typed(body, seed)
+        typed = self._typed(sight.body(others), seed)
+        same = [at for at, is_known in enumerate(is_same) if is_known]
+        return _with_known(typed, sight, same)
+
+    def _typed(self, body: bytes, seed: int) -> Batch:
+        return self._normalizer.read_page(body, seed=seed)
+
+
+def _with_known(typed: Batch, sight: PageFingerprints, same: Sequence[int]) -> Batch:
+    """The batch with the records that were not typed behind those that were."""
+    return replace(
+        typed,
+        read=len(sight.ids),
+        cursor=max(sight.ids),
+        ids=[*typed.ids, *(sight.ids[at] for at in same)],
+        last_updated=[*typed.last_updated, *(sight.last_updated[at] for at in same)],
+        hashes=[*typed.hashes, *[None] * len(same)],
+        tables=[
+            PackedRows(table.data, [*table.ends, *[len(table.data)] * len(same)])
+            for table in typed.tables
+        ],
+        listed=sight.ids,
+    )

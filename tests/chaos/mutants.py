@@ -378,7 +378,7 @@ MUTANTS = (
         "numbers go through floats",
         (
             (
-                "transform/numbers.py",
+                "transform/copy_format.py",
                 "digits = spelling if",
                 "digits = repr(float(spelling)).encode() if",
             ),
@@ -394,7 +394,7 @@ MUTANTS = (
         "what is stored is told by its id and stamp alone",
         (
             (
-                "transform/sift.py",
+                "transform/pages.py",
                 "known.get(own) == (source, stamp)",
                 "known.get(own, (0, 0))[1] == stamp",
             ),
@@ -414,7 +414,7 @@ MUTANTS = (
         "new columns do not make records be typed again",
         (
             (
-                "transform/sieve.py",
+                "transform/pages.py",
                 "self.seed = hash_bytes(text_of_seed(entity).encode()) % 2**64",
                 "self.seed = _EDITION",
             ),

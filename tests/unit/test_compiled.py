@@ -25,11 +25,10 @@ from cw_pipeline.paths import ROOT
 from cw_pipeline.transform import PageReader
 from cw_pipeline.transform import compiled_build as built
 from cw_pipeline.transform.coerce import coerce_record
-from cw_pipeline.transform.compiled import CompiledReader, compiled_reader
+from cw_pipeline.transform.compiled import CompiledReader, compiled_reader, layout_of
 from cw_pipeline.transform.compiled_build import load_library
-from cw_pipeline.transform.plan import layout_of
+from cw_pipeline.transform.pages import RecordFingerprints
 from cw_pipeline.transform.record_shape import shape_of
-from cw_pipeline.transform.sieve import RecordFingerprints
 from tests.unit.mangled import TICKETS, differences, reading_by
 from tests.unit.sent import outside, page_of, pages
 

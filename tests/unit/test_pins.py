@@ -21,7 +21,7 @@ from cw_pipeline.reporting.script import ReportingSchema, ViewScript, scripts
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import ListCapabilities
 from cw_pipeline.transform import PageReader
-from cw_pipeline.transform.sieve import RecordFingerprints, text_of_seed
+from cw_pipeline.transform.pages import RecordFingerprints, text_of_seed
 from cw_pipeline.warehouse.candidates import DeleteCandidate
 from cw_pipeline.warehouse.dead_letters import DeadLetter, DeadLetterEvent
 from cw_pipeline.warehouse.promote import Promotion

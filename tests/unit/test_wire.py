@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg.types.numeric import NumericBinaryLoader
 
 from cw_pipeline.transform import copy_format
-from cw_pipeline.transform.numbers import PackedNumbers
+from cw_pipeline.transform.copy_format import PackedNumbers
 
 _LOADER = NumericBinaryLoader(1700)
 
