@@ -31,7 +31,7 @@ from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Warehouse, migrate, status
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import mark_tenant
-from cw_pipeline.warehouse.stored_masks import mask_stored_rows
+from cw_pipeline.warehouse.private_columns import mask_stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

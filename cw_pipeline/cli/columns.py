@@ -28,7 +28,7 @@ def columns() -> None:
 @output.as_json
 def list_(entity: str | None, *, json_: bool) -> None:
     """Fields that ConnectWise has sent and that are not as the catalog says."""
-    from cw_pipeline.warehouse.promote import unknown_fields  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.warehouse.promotions import unknown_fields  # noqa: PLC0415 - see cli/__init__.py
 
     wanted = store.meant(entity)
     with store.warehouse() as warehouse:
@@ -57,7 +57,7 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
     """
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.model import Kind  # noqa: PLC0415
-    from cw_pipeline.warehouse.promote import promote as made  # noqa: PLC0415
+    from cw_pipeline.warehouse.promotions import promote as made  # noqa: PLC0415
 
     chosen = CATALOG[store.meant(entity) or ""]
     with store.warehouse() as warehouse:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Audit, Entity
     from cw_pipeline.settings import Settings
-    from cw_pipeline.warehouse.candidates import DeleteCandidate
+    from cw_pipeline.warehouse.status import DeleteCandidate
 
 
 @click.command()
@@ -88,7 +88,7 @@ def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
 def _kept(settings: Settings, names: list[str] | None) -> list[DeleteCandidate]:
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.status import check_warehouse  # noqa: PLC0415
-    from cw_pipeline.warehouse.candidates import delete_candidates  # noqa: PLC0415
+    from cw_pipeline.warehouse.status import delete_candidates  # noqa: PLC0415
 
     check_warehouse(settings)
     with pipeline.warehouse(settings) as warehouse, warehouse.connection() as connection:

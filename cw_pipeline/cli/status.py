@@ -123,7 +123,10 @@ def totals(entities: Sequence[EntityStatus]) -> str:
 
 def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     """What somebody should look at, one line each."""
-    from cw_pipeline.warehouse.advice import explain_count_difference, explain_silent_changes  # noqa: PLC0415
+    from cw_pipeline.warehouse.status import (  # noqa: PLC0415
+        explain_count_difference,
+        explain_silent_changes,
+    )
 
     notes = []
     for entity in entities:

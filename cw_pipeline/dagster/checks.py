@@ -18,8 +18,11 @@ from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
-from cw_pipeline.warehouse.advice import explain_count_difference, explain_silent_changes
-from cw_pipeline.warehouse.status import EntityStatus
+from cw_pipeline.warehouse.status import (
+    EntityStatus,
+    explain_count_difference,
+    explain_silent_changes,
+)
 
 PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
 FRESH, DEAD_LETTERS, PROVEN = "fresh", "dead_letters", "proven"

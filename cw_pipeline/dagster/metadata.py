@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import column_schema
-from cw_pipeline.warehouse.preview import latest_rows
+from cw_pipeline.warehouse.status import latest_rows
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult

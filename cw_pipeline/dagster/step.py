@@ -17,7 +17,7 @@ from cw_pipeline.dagster.stamps import report_covered_months
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
-from cw_pipeline.warehouse.advice import explain_count_difference
+from cw_pipeline.warehouse.status import explain_count_difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -28,7 +28,7 @@ from cw_pipeline.plural import count
 from cw_pipeline.reports_api.rows import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
-from cw_pipeline.warehouse.stored_masks import mask_stored_rows
+from cw_pipeline.warehouse.private_columns import mask_stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

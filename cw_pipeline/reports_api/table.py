@@ -17,8 +17,8 @@ from psycopg import sql
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse.columns import add_column, kind_of, widen_column
-from cw_pipeline.warehouse.copy import copy
 from cw_pipeline.warehouse.ddl import patiently
+from cw_pipeline.warehouse.merge import copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

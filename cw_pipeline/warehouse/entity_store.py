@@ -8,20 +8,250 @@ from psycopg import sql
 
 from cw_pipeline.errors import EntityBusy
 from cw_pipeline.model import Column, Kind
-from cw_pipeline.warehouse import counts, ranges, state
-from cw_pipeline.warehouse.copy import copy
-from cw_pipeline.warehouse.ledger import Ledger
-from cw_pipeline.warehouse.merge import MergeResult, lock_for_merge, merge, stored_hashes
-from cw_pipeline.warehouse.parents import Parents
+from cw_pipeline.warehouse import dead_letters, state
+from cw_pipeline.warehouse.merge import MergeResult, copy, lock_for_merge, merge, stored_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from psycopg import Connection
 
-    from cw_pipeline.model import Batch, Checkpoint, Entity, IdRange, SyncResult
+    from cw_pipeline.model import Audit, Batch, Checkpoint, Entity, IdRange, SyncResult
     from cw_pipeline.warehouse.warehouse import Warehouse
+
+
+class Ledger:
+    """One entity's dead letters, counts, audits and rotations. Every call commits by itself.
+
+    Whatever writes raises EntityBusy, and writes nothing, once another run has the entity's lease.
+    """
+
+    def __init__(self, warehouse: Warehouse, entity: str, run_id: int) -> None:
+        self._warehouse = warehouse
+        self._tenant = warehouse.tenant
+        self._entity = entity
+        self._run_id = run_id
+
+    def due_letters(self, limit: int) -> list[dead_letters.DeadLetter]:
+        """Dead letters whose time to be tried again has come."""
+        with self._warehouse.connection() as connection:
+            return dead_letters.due_dead_letters(connection, self._tenant, self._entity, limit)
+
+    def close_letters(self, letter_ids: Sequence[int], resolution: str) -> None:
+        """Closes dead letters, with what became of the record."""
+        with self._warehouse.fenced(self._run_id) as connection:
+            dead_letters.close(connection, self._tenant, letter_ids, resolution)
+
+    def postpone_letters(self, letter_ids: Sequence[int]) -> None:
+        """Counts a try that brought nothing new."""
+        with self._warehouse.fenced(self._run_id) as connection:
+            dead_letters.postpone(connection, self._tenant, letter_ids)
+
+    def page_size(self) -> int | None:
+        """How many records a page may have without timing out; None: as many as are set."""
+        return self._number(
+            "select page_size from cw_sync.checkpoint"
+            " where tenant = %(tenant)s and entity = %(entity)s"
+        )
+
+    def remember_page_size(self, size: int | None) -> None:
+        """Stores that, for the next pass."""
+        self._write(
+            "update cw_sync.checkpoint set page_size = %(size)s from cw_sync.fence(%(run_id)s)"
+            " where tenant = %(tenant)s and entity = %(entity)s",
+            size=size,
+        )
+
+    def count_due(self, age: timedelta) -> bool:
+        """Whether the list's count was last asked longer than `age` ago."""
+        return not self._number(
+            "select 1 from cw_sync.source_count where at > now() - %(age)s"
+            " and tenant = %(tenant)s and entity = %(entity)s",
+            age=age,
+        )
+
+    def counted(self, source_rows: int, warehouse_rows: int) -> None:
+        """Stores what the list's count said beside the table's."""
+        self._write(
+            "insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)"
+            " select %(tenant)s, %(entity)s, %(source_rows)s, %(warehouse_rows)s"
+            " from cw_sync.fence(%(run_id)s) on conflict (tenant, entity) do update set at = now(),"
+            " source_rows = excluded.source_rows, warehouse_rows = excluded.warehouse_rows",
+            source_rows=source_rows,
+            warehouse_rows=warehouse_rows,
+        )
+
+    def set_delete_candidates(
+        self,
+        rows: Sequence[tuple[int, int]],
+        reason: str,
+        *,
+        parents: Sequence[int] | None = None,
+    ) -> None:
+        """Lists (parent, id) of rows that the source no longer lists but the guard kept.
+
+        Replaces what was listed before; of `parents` only, if they are given. A list without
+        parents has 0 for them.
+        """
+        with self._warehouse.fenced(self._run_id) as connection:
+            connection.execute(
+                "delete from cw_sync.delete_candidate where tenant = %s and entity = %s"
+                " and (%s::bigint[] is null or parent_id = any(%s))",
+                [self._tenant, self._entity, parents, parents],
+            )
+            connection.execute(
+                "insert into cw_sync.delete_candidate"
+                " (tenant, entity, parent_id, record_id, reason)"
+                " select %s, %s, row.*, %s from unnest(%s::bigint[], %s::bigint[]) as row",
+                [
+                    *(self._tenant, self._entity, reason),
+                    [own for own, _ in rows],
+                    [own for _, own in rows],
+                ],
+            )
+
+    def reread_cursor(self) -> int:
+        """The last id that the rotating re-read has read."""
+        found = self._number(
+            "select cursor from cw_sync.reread where tenant = %(tenant)s and entity = %(entity)s"
+        )
+        return found or 0
+
+    def reread_to(self, cursor: int) -> None:
+        """Stores how far the rotating re-read has come; 0 to begin anew."""
+        self._write(
+            "insert into cw_sync.reread (tenant, entity, cursor)"
+            " select %(tenant)s, %(entity)s, %(cursor)s from cw_sync.fence(%(run_id)s)"
+            " on conflict (tenant, entity) do update set cursor = excluded.cursor,"
+            " updated_at = now()",
+            cursor=cursor,
+        )
+
+    def write_audit(self, audit: Audit) -> None:
+        """Adds an audit to the history of them."""
+        self._write(
+            "insert into cw_sync.audit (tenant, entity, kind, source_rows, warehouse_rows, missing,"
+            " stale, extra, healed, deleted, drift, proven, detail)"
+            " select %(tenant)s, %(entity)s, %(kind)s, %(source_rows)s, %(warehouse_rows)s,"
+            " %(missing)s, %(stale)s, %(extra)s, %(healed)s, %(deleted)s, %(drift)s, %(proven)s,"
+            " %(detail)s from cw_sync.fence(%(run_id)s)",
+            kind=audit.kind,
+            source_rows=audit.source_rows,
+            warehouse_rows=audit.warehouse_rows,
+            missing=audit.missing,
+            stale=audit.stale,
+            extra=audit.extra,
+            healed=audit.healed,
+            deleted=audit.deleted,
+            drift=audit.drift,
+            proven=audit.proven,
+            detail=audit.detail,
+        )
+
+    def _write(self, query: str, **values: object) -> None:
+        """Writes by one statement that calls `fence` itself: it needs no transaction around it."""
+        with self._warehouse.connection() as connection:
+            connection.execute(query.encode(), self._named(values))
+
+    def _number(self, query: str, **values: object) -> int | None:
+        with self._warehouse.connection() as connection:
+            row = connection.execute(query.encode(), self._named(values)).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def _named(self, values: dict[str, object]) -> dict[str, object]:
+        own = {"tenant": self._tenant, "entity": self._entity, "run_id": self._run_id}
+        return own | values
+
+
+class Parents:
+    """What one entity's children pass asks of the warehouse. Made by `Hold`."""
+
+    def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
+        self._warehouse = warehouse
+        self._tenant = warehouse.tenant
+        self._entity = entity
+        self._run_id = run_id
+
+    def path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
+        """The ids that a child's path names, outermost first."""
+        if parent.parent is None:
+            return (parent_id,)
+        query = sql.SQL("select parent_id from {} where id = %s").format(
+            sql.Identifier(self._tenant, parent.table)
+        )
+        with self._warehouse.connection() as connection:
+            row = connection.execute(query, [parent_id]).fetchone()
+        return (row[0], parent_id) if row else (parent_id,)
+
+    def due(
+        self, parent: Entity, max_age: timedelta, limit: int
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Parents whose children must be read: those that changed, and the oldest of the rest.
+
+        The second list holds at most `limit` whose children were last read longer than `max_age`
+        ago, and in any case the oldest one, so that the rotation never stands still. A parent is
+        its ids as the child's path names them, outermost first.
+        """
+        outer = sql.SQL("p.parent_id" if parent.parent else "null::bigint")
+        query = sql.SQL(
+            "select {outer}, p.id, r.read_at is null or p._synced_at >= r.read_at,"
+            " r.read_at < clock_timestamp() - %(age)s"
+            " from {parent} p left join cw_sync.parent_read r"
+            " on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id"
+            " where p._deleted_at is null order by r.read_at nulls first, p.id"
+        ).format(outer=outer, parent=sql.Identifier(self._tenant, parent.table))
+        asked = {"age": max_age, "tenant": self._tenant, "entity": self._entity.name}
+        with self._warehouse.connection() as connection:
+            rows = connection.execute(query, asked).fetchall()
+        parents = [
+            (tuple(own for own in (outermost, inner) if own is not None), changed, old)
+            for outermost, inner, changed, old in rows
+        ]
+        moved = [own for own, changed, _ in parents if changed]
+        due = [own for own, changed, old in parents if old and not changed][:limit]
+        return moved, due or [own for own, changed, _ in parents if not changed][:1]
+
+    def children(self, parent_id: int) -> tuple[datetime, list[int]]:
+        """The warehouse's clock, and the ids of a parent's live children as of then."""
+        query = sql.SQL(
+            "select clock_timestamp(),"
+            " array(select {} from {} where parent_id = %s and _deleted_at is null)"
+        ).format(
+            sql.Identifier(self._entity.key[-1]), sql.Identifier(self._tenant, self._entity.table)
+        )
+        with self._warehouse.connection() as connection:
+            row = connection.execute(query, [parent_id], binary=True).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def read(self, parent_id: int, at: datetime) -> None:
+        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in.
+
+        Raises EntityBusy, and writes nothing, once another run has the entity's lease.
+        """
+        with self._warehouse.connection() as connection:
+            connection.execute(
+                "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
+                " select %s, %s, %s, %s from cw_sync.fence(%s)"
+                " on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at",
+                [self._tenant, self._entity.name, parent_id, at, self._run_id],
+            )
+
+    def count(self, parent: Entity) -> int:
+        """How many parents there are."""
+        with self._warehouse.connection() as connection:
+            return state.row_count(connection, self._tenant, parent)
+
+    def complete_through(self, parent: Entity) -> datetime | None:
+        """How complete another entity's table is; None if it was never synced."""
+        with self._warehouse.connection() as connection:
+            return state.read_checkpoint(connection, self._tenant, parent.name).watermark
+
+    def oldest_read(self) -> datetime | None:
+        """When the children that were read longest ago were read."""
+        with self._warehouse.connection() as connection:
+            return state.oldest_parent_read(connection, self._tenant, self._entity.name)
 
 
 class Hold:
@@ -84,7 +314,7 @@ class Hold:
                 parent_id=parent_id,
                 read_after=read_after,
             )
-            counts.add_row_change(connection, self._tenant, self.entity, outcome.added)
+            state.add_row_change(connection, self._tenant, self.entity, outcome.added)
             self._keep_account(connection, batch, parent_id)
             if reached is not None:
                 self._move(connection, reached)
@@ -99,12 +329,12 @@ class Hold:
         """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
         with self._warehouse.fenced(self.run_id) as connection:
             name = self.entity.name
-            self._owned(ranges.split(connection, self._tenant, name, halves, self.run_id))
+            self._owned(state.split(connection, self._tenant, name, halves, self.run_id))
 
     def finish_range(self, read: IdRange) -> None:
         """Forgets a closed range that has been read to its end."""
         with self._warehouse.fenced(self.run_id) as connection:
-            ranges.finish(connection, self._tenant, self.entity.name, read)
+            state.finish(connection, self._tenant, self.entity.name, read)
 
     def absent_ids(self, seen: Iterable[int]) -> list[int]:
         """Ids of live rows that are not among `seen`."""
@@ -143,7 +373,7 @@ class Hold:
                 [list(ids), before],
             ).rowcount
             self._delete_arrays(connection, ids)
-            counts.add_row_change(connection, self._tenant, self.entity, -gone)
+            state.add_row_change(connection, self._tenant, self.entity, -gone)
         return gone
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
@@ -181,7 +411,7 @@ class Hold:
             ).format(child=self._table, parent=above, key=sql.Identifier(self.entity.key[-1]))
             gone = [row[0] for row in connection.execute(query)]
             self._delete_arrays(connection, gone)
-            counts.add_row_change(connection, self._tenant, self.entity, -len(gone))
+            state.add_row_change(connection, self._tenant, self.entity, -len(gone))
             return len(gone)
 
     def warehouse_now(self) -> datetime:
@@ -195,12 +425,12 @@ class Hold:
     def row_count(self) -> int:
         """Live rows of the entity's table, as far as this program has changed them."""
         with self._warehouse.connection() as connection:
-            return counts.row_count(connection, self._tenant, self.entity)
+            return state.row_count(connection, self._tenant, self.entity)
 
     def count_rows(self) -> int:
         """Live rows of the entity's table, counted one by one."""
         with self._warehouse.connection() as connection:
-            return counts.count(connection, self._tenant, self.entity)
+            return state.count(connection, self._tenant, self.entity)
 
     def finish(self, report: SyncResult, status: str, error: str | None) -> None:
         """Writes the run's row: `status` is done or failed.
@@ -216,7 +446,7 @@ class Hold:
 
     def _move(self, connection: Connection[Any], reached: IdRange) -> None:
         name = self.entity.name
-        self._owned(ranges.move_cursor(connection, self._tenant, name, reached, self.run_id))
+        self._owned(state.move_cursor(connection, self._tenant, name, reached, self.run_id))
 
     def _owned(self, still: bool) -> None:  # noqa: FBT001 - an answer, not an option
         if not still:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from psycopg import sql
+
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.warehouse.merge import id_array
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.model import Reject, SchemaDrift, SyncResult
+    from cw_pipeline.model import Entity, Reject, SchemaDrift, SyncResult
 
 
 def read_checkpoint(connection: Connection[Any], tenant: str, entity: str) -> Checkpoint:
@@ -223,3 +225,124 @@ def oldest_parent_read(connection: Connection[Any], tenant: str, entity: str) ->
         [tenant, entity],
     ).fetchone()
     return row[0] if row else None
+
+
+# Notes stay until there is a count to add them to.
+_SUM = """
+with counted as (
+    select from cw_sync.checkpoint
+    where tenant = %(tenant)s and entity = %(entity)s and row_count is not null
+), noted as (
+    delete from cw_sync.row_change
+    where tenant = %(tenant)s and entity = %(entity)s and exists (select from counted)
+    returning change
+), summed as (
+    update cw_sync.checkpoint set row_count = row_count + (select sum(change) from noted)
+    where tenant = %(tenant)s and entity = %(entity)s and exists (select from noted)
+    returning row_count
+)
+select row_count from summed
+union all
+select row_count from cw_sync.checkpoint
+where tenant = %(tenant)s and entity = %(entity)s and not exists (select from noted)
+"""
+
+# One statement: what it counts is what it forgets the notes of.
+_COUNT = """
+with noted as (
+    delete from cw_sync.row_change where tenant = %(tenant)s and entity = %(entity)s
+), counted as (
+    select count(*) as rows from {table} where _deleted_at is null
+), kept as (
+    update cw_sync.checkpoint set row_count = counted.rows from counted
+    where tenant = %(tenant)s and entity = %(entity)s
+)
+select rows from counted
+"""
+
+
+def add_row_change(connection: Connection[Any], tenant: str, entity: Entity, change: int) -> None:
+    """Notes that the table has grown by so many live rows, in the transaction that did it."""
+    if change:
+        connection.execute(
+            "insert into cw_sync.row_change (tenant, entity, change) values (%s, %s, %s)",
+            [tenant, entity.name, change],
+        )
+
+
+def row_count(connection: Connection[Any], tenant: str, entity: Entity) -> int:
+    """How many there are by what was noted since they were counted; counted if they never were."""
+    row = connection.execute(_SUM, _key(tenant, entity)).fetchone()
+    return count(connection, tenant, entity) if row is None or row[0] is None else int(row[0])
+
+
+def count(connection: Connection[Any], tenant: str, entity: Entity) -> int:
+    """Counts them, and remembers that."""
+    query = sql.SQL(_COUNT).format(table=sql.Identifier(tenant, entity.table))
+    row = connection.execute(query, _key(tenant, entity)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _key(tenant: str, entity: Entity) -> dict[str, str]:
+    return {"tenant": tenant, "entity": entity.name}
+
+
+def move_cursor(
+    connection: Connection[Any], tenant: str, entity: str, reached: IdRange, run_id: int
+) -> bool:
+    """Moves a range's cursor, or the tail's. False: another run owns the pass."""
+    if reached.upto is None:
+        moved = connection.execute(
+            "update cw_sync.checkpoint set cursor = %s, updated_at = now()"
+            " where tenant = %s and entity = %s and run_id = %s",
+            [reached.cursor, tenant, entity, run_id],
+        )
+        return moved.rowcount == 1
+    connection.execute(
+        "update cw_sync.id_range set cursor = %s where tenant = %s and entity = %s and after = %s",
+        [reached.cursor, tenant, entity, reached.after],
+    )
+    return _owned(connection, tenant, entity, run_id)
+
+
+def split(
+    connection: Connection[Any],
+    tenant: str,
+    entity: str,
+    halves: tuple[IdRange, IdRange],
+    run_id: int,
+) -> bool:
+    """Ends a range where the second of its halves begins. False: another run owns the pass.
+
+    The first one's cursor stays as it is stored: a page that it covers may not be loaded yet.
+    """
+    _, upper = halves
+    connection.execute(
+        "update cw_sync.id_range set upto = %s where tenant = %s and entity = %s and after = %s",
+        [upper.after, tenant, entity, halves[0].after],
+    )
+    connection.execute(
+        "insert into cw_sync.id_range (tenant, entity, after, upto, cursor)"
+        " values (%s, %s, %s, %s, %s)",
+        [tenant, entity, upper.after, upper.upto, upper.cursor],
+    )
+    return _owned(connection, tenant, entity, run_id)
+
+
+def finish(connection: Connection[Any], tenant: str, entity: str, read: IdRange) -> None:
+    """Forgets a range that has been read to its end."""
+    connection.execute(
+        "delete from cw_sync.id_range where tenant = %s and entity = %s and after = %s",
+        [tenant, entity, read.after],
+    )
+
+
+def _owned(connection: Connection[Any], tenant: str, entity: str, run_id: int) -> bool:
+    """Whether the run may still move the pass; nobody takes it over before the transaction ends."""
+    found = connection.execute(
+        "select from cw_sync.checkpoint where tenant = %s and entity = %s and run_id = %s"
+        " for share",
+        [tenant, entity, run_id],
+    )
+    return found.rowcount == 1

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg import sql
+
 from cw_pipeline.errors import WarehouseError
+from cw_pipeline.plural import count
 from cw_pipeline.warehouse.lease import dead_runs
 
 if TYPE_CHECKING:
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from psycopg import Connection
+
+    from cw_pipeline.model import Entity
+
 
 _INTERRUPTED = ("interrupted", "its process was gone before it ended")
 """What runs say that were cut short by whoever started them, or with their process."""
@@ -242,3 +248,66 @@ def progress(connection: Connection[Any], tenant: str, after: int) -> Progress:
     running = connection.execute(_RUNNING, {"tenant": tenant, "after": after}).fetchall()
     written = connection.execute(_WRITTEN, {"tenant": tenant}).fetchall()
     return Progress([Reading(*row) for row in running], dict(written))
+
+
+def explain_silent_changes(standing: EntityStatus) -> str:
+    """How many records changed without a stamp, and what helps."""
+    return (
+        f"{standing.drift:,} of {count(standing.reread, 'record')} read again in the last two"
+        " weeks had changed although lastUpdated had not moved: a sync cannot see such changes. A"
+        " lower CW_REREAD_NIGHTS finds them sooner,"
+        f" `sync --full {standing.entity}` at once"
+    )
+
+
+def explain_count_difference(standing: EntityStatus) -> str:
+    """What `/count` said beside the table, and what to do where they differ."""
+    rows, letters = standing.counted_rows or 0, standing.dead_letters
+    beside = f" and {count(letters, 'dead letter')}" if letters else ""
+    told = (
+        f"/count said {standing.source_rows or 0:,} at {standing.counted_at:%Y-%m-%d %H:%M} UTC,"
+        f" when the table had {count(rows, 'row')}{beside}"
+    )
+    finds = f". `reconcile {standing.entity}` finds which"
+    return told + (finds if standing.miscounted else "")
+
+
+def latest_rows(
+    connection: Connection[Any], tenant: str, entity: Entity, rows: int = 5
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The rows that changed last: keys and stamps alone, so nothing personal."""
+    stamps = [column.name for column in entity.columns if column.name == "last_updated"]
+    names = [*entity.key, *stamps, "_synced_at", "_deleted_at"]
+    latest = stamps[0] if stamps else entity.key[-1]
+    query = sql.SQL("select {} from {} order by {} desc nulls last limit {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.Identifier(tenant, entity.table),
+        sql.Identifier(latest),
+        rows,
+    )
+    return names, connection.execute(query).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCandidate:
+    """One such row: since when it is missed, and why it was kept. `parent_id` of a child."""
+
+    entity: str
+    record_id: int
+    parent_id: int | None
+    seen_at: datetime
+    reason: str
+
+
+def delete_candidates(
+    connection: Connection[Any], tenant: str, entities: Sequence[str] | None = None
+) -> list[DeleteCandidate]:
+    """The rows kept of these entities; of all without them."""
+    rows = connection.execute(
+        "select entity, record_id, nullif(parent_id, 0), seen_at, reason"
+        " from cw_sync.delete_candidate"
+        " where tenant = %s and (%s::text[] is null or entity = any(%s))"
+        " order by entity, parent_id, record_id",
+        [tenant, entities, entities],
+    )
+    return [DeleteCandidate(*row) for row in rows]

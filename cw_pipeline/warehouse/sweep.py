@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.transform import copy_format
-from cw_pipeline.warehouse.copy import copy_packed
+from cw_pipeline.warehouse.merge import copy_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

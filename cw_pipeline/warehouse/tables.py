@@ -10,8 +10,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from cw_pipeline.catalog import indexes
 from cw_pipeline.model import Column, Entity, Kind
-from cw_pipeline.warehouse.columns import widen_column
-from cw_pipeline.warehouse.extra import move_from_extra
+from cw_pipeline.warehouse.columns import move_from_extra, widen_column
 from cw_pipeline.warehouse.promotions import entities_with_promotions
 
 if TYPE_CHECKING:

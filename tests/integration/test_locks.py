@@ -16,7 +16,7 @@ from cw_pipeline.errors import WarehouseLocked
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.warehouse import Warehouse, migrate
 from cw_pipeline.warehouse.ddl import Patience, patiently
-from cw_pipeline.warehouse.promote import promote
+from cw_pipeline.warehouse.promotions import promote
 from tests.integration.others import end_later, new_readers, reading
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from cw_pipeline.simulator.seed import seed_tenant
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse import migrate
-from cw_pipeline.warehouse.promote import promote
+from cw_pipeline.warehouse.promotions import promote
 from cw_pipeline.warehouse.status import entity_statuses
 from tests.story import test_holds, test_lock_waits
 from tests.story.conftest import Story

@@ -18,7 +18,7 @@ from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.simulator import CLIENT_ID
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse import migrate
-from cw_pipeline.warehouse.promote import promote, unknown_fields
+from cw_pipeline.warehouse.promotions import promote, unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

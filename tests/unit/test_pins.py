@@ -22,11 +22,9 @@ from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import ListCapabilities
 from cw_pipeline.transform import PageReader
 from cw_pipeline.transform.pages import RecordFingerprints, text_of_seed
-from cw_pipeline.warehouse.candidates import DeleteCandidate
 from cw_pipeline.warehouse.dead_letters import DeadLetter, DeadLetterEvent
-from cw_pipeline.warehouse.promote import Promotion
-from cw_pipeline.warehouse.promotions import SchemaDriftEntry
-from cw_pipeline.warehouse.status import EntityStatus, LastRun
+from cw_pipeline.warehouse.promotions import Promotion, SchemaDriftEntry
+from cw_pipeline.warehouse.status import DeleteCandidate, EntityStatus, LastRun
 from tests.unit.mangled import reading_by
 
 if TYPE_CHECKING:
