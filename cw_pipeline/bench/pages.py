@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from cw_pipeline.bench.records import FIRST, stamp_of
-from cw_pipeline.sync.ranges import range_count, split
+from cw_pipeline.sync.incremental import range_count, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,12 +10,11 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
 from cw_pipeline.model import Checkpoint, Entity, SyncMode, SyncResult, Window
-from cw_pipeline.sync.counting import count_source
-from cw_pipeline.sync.dead_letters import retry_due_dead_letters
 from cw_pipeline.sync.full import full_sync
 from cw_pipeline.sync.incremental import FilterNotHonored, IncrementalSync
 from cw_pipeline.sync.per_parent import PerParentSync
-from cw_pipeline.sync.run import Run
+from cw_pipeline.sync.replay import retry_due_dead_letters
+from cw_pipeline.sync.run import Run, count_source
 from cw_pipeline.sync.scheduler import in_parent_order
 
 if TYPE_CHECKING:

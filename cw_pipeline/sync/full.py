@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, not_listed_twice
-from cw_pipeline.sync.paging import read_with_any_paging
+from cw_pipeline.sync.run import read_with_any_paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

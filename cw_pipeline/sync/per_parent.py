@@ -12,7 +12,7 @@ from cw_pipeline.plural import count
 from cw_pipeline.sync.context import parallel_tasks
 from cw_pipeline.sync.deletes import DeleteGuard, allowed_deletes, explain_kept_rows, first_ids
 from cw_pipeline.sync.list_reader import ListReader
-from cw_pipeline.sync.paging import read_with_any_paging
+from cw_pipeline.sync.run import read_with_any_paging
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
 from threading import Lock
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from cw_pipeline.errors import TooManyRejects
-from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.connectwise import Paging
+from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused, TooManyRejects
+from cw_pipeline.model import SyncMode
+from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from cw_pipeline.model import Batch, Entity, IdRange, SyncResult
@@ -80,3 +85,71 @@ class Run:
                 " rejected, so the watermark stays. `dead-letters list` names the fields and why"
             )
         return outcome
+
+
+_AT_MOST_EVERY = timedelta(hours=1)
+
+
+def count_ahead(work: Run) -> None:
+    """Asks how much a first load is going to read, so that its progress has a total.
+
+    One request, for lists of more than a page. Without an answer there is no total, and no harm.
+    """
+    if not work.entity.count or work.hold.capability()["count"] is False:
+        return
+    try:
+        work.hold.ledger.counted(work.reader.count(), work.hold.row_count())
+    except SourceError as error:
+        if isinstance(error, SourceMissing | SourceRefused):
+            work.hold.learn(count=False)
+
+
+def count_source(work: Run) -> None:
+    """Asks the list's count after a run that changed something, else once an hour.
+
+    A pass with nothing to do must not cost a second request.
+    """
+    report, entity = work.report, work.entity
+    changed = report.rows_inserted or report.rows_deleted
+    if report.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
+        return
+    if not changed and not work.hold.ledger.count_due(_AT_MOST_EVERY):
+        return
+    if work.hold.capability()["count"] is False:
+        return
+    try:
+        report.source_rows = work.reader.count()
+    except SourceError as error:
+        if isinstance(error, SourceMissing | SourceRefused):
+            work.hold.learn(count=False)  # anything else may pass
+        report.warnings.append(f"no count: {error}")
+        return
+    work.hold.ledger.counted(report.source_rows, report.row_count or 0)
+
+
+T = TypeVar("T")
+
+_NEXT = {Paging.FORWARD: Paging.KEYSET, Paging.KEYSET: Paging.OFFSET}
+
+
+def read_with_any_paging(work: Run, read: Callable[[], T]) -> T:
+    """What `read` gives with the first paging that the list takes, from the reader's present one.
+
+    `read` begins anew each time. That a list takes no forward-only paging is remembered. Offsets
+    are the last resort: a record deleted meanwhile shifts them, so what they did not show counts
+    as gone only once a second question says so. Raises what the last way raises.
+    """
+    while True:
+        way = work.reader.paging
+        try:
+            return read()
+        except PagingNotHonored:
+            if way not in _NEXT:
+                raise
+        except SourceRefused as error:
+            if way is not Paging.KEYSET or error.status != HTTPStatus.BAD_REQUEST:
+                raise  # only a 400 is about the condition, or the order
+        if way is Paging.FORWARD:
+            work.hold.learn(forward_only=False)
+        if work.reader.paging is way:  # another thread may have found out at the same time
+            work.reader.paging = _NEXT[way]

@@ -213,7 +213,7 @@ MUTANTS = (
         "an outage is blamed on records",
         (
             (
-                "sync/poison.py",
+                "sync/list_reader.py",
                 "        if not reader.answers():\n            raise error\n        if size == 1",
                 "        if size == 1",
             ),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cw_pipeline.model import Checkpoint, IdRange
-from cw_pipeline.sync.ranges import ids_left, split, split_in_half
+from cw_pipeline.sync.incremental import ids_left, split, split_in_half
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 overlaps = st.timedeltas(timedelta(0), timedelta(days=1))
