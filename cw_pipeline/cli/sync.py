@@ -177,7 +177,7 @@ def recorded(
     """
     from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
     from cw_pipeline.dagster.in_process import run_recorded_reports, run_recorded_sync  # noqa: PLC0415
-    from cw_pipeline.reports_api.rows import report_entity  # noqa: PLC0415
+    from cw_pipeline.reports_api.api import report_entity  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
     watched = [*chosen, *map(report_entity, tables)]

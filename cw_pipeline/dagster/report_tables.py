@@ -18,7 +18,7 @@ from cw_pipeline.dagster.sync_assets import pool
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncResult
 from cw_pipeline.plural import count
-from cw_pipeline.reports_api.rows import report_entity
+from cw_pipeline.reports_api.api import report_entity
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.settings import Settings
 

@@ -15,8 +15,7 @@ from cw_pipeline.dagster.sync_assets import pool
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import ReportDrift
 from cw_pipeline.plural import count
-from cw_pipeline.reports_api.column_store import TABLE
-from cw_pipeline.reports_api.columns import ReportSnapshot, snapshot_reports
+from cw_pipeline.reports_api.columns import TABLE, ReportSnapshot, snapshot_reports
 from cw_pipeline.settings import Settings
 
 UNCHANGED = "unchanged"

@@ -7,9 +7,9 @@ sql/reporting/*.sql ──script──► Script ──apply──► views and 
 from cw_pipeline.reporting.foreign_keys import facts as facts
 from cw_pipeline.reporting.foreign_keys import missing_dimension_rows as missing_dimension_rows
 from cw_pipeline.reporting.page import render_kpi_page as render_kpi_page
+from cw_pipeline.reporting.publish import READER as READER
+from cw_pipeline.reporting.publish import grant_reader as grant_reader
 from cw_pipeline.reporting.publish import publish as publish
-from cw_pipeline.reporting.reader import READER as READER
-from cw_pipeline.reporting.reader import grant_reader as grant_reader
 from cw_pipeline.reporting.script import column_lineage as column_lineage
 from cw_pipeline.reporting.script import entities as entities
 from cw_pipeline.reporting.script import kept_tables as kept_tables

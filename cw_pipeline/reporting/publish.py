@@ -12,14 +12,14 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
+from psycopg import errors, sql
 
+from cw_pipeline.errors import WarehouseError
+from cw_pipeline.reporting.custom_fields import outdated_custom_views, show_custom_fields
 from cw_pipeline.reporting.database import at_once, named, options, transaction
-from cw_pipeline.reporting.glance import analyze_new_tables, glance_at_sources
-from cw_pipeline.reporting.script import ReportingSchema, roots, scripts
-from cw_pipeline.reporting.shown import outdated_custom_views, show_custom_fields
+from cw_pipeline.reporting.script import ReportingSchema, reporting_schema, roots, scripts
 from cw_pipeline.reporting.standing import changes, refuse_foreign, relations, spelled, to_take_down
-from cw_pipeline.reporting.tables import fill, fill_aside
+from cw_pipeline.reporting.tables import analyze_new_tables, fill, fill_aside, glance_at_sources
 from cw_pipeline.warehouse.database import create_schemas
 from cw_pipeline.warehouse.ddl import patiently
 from cw_pipeline.warehouse.ddl.dependents import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cw_pipeline.reporting.standing import Change, Relation
     from cw_pipeline.warehouse.ddl import Attempt, Patience
     from cw_pipeline.warehouse.ddl.dependents import Dependent
+
 
 log = logging.getLogger(__name__)
 _LOCK = 7_239_002  # any number that nothing else uses: of two that start at once one creates
@@ -384,3 +385,66 @@ def _stale(
         if not unchanged or script.needs & stale:
             stale.add(script.name)
     return stale
+
+
+READER = "reporting_reader"
+
+
+def grant_reader(dsn: str, tenant: str) -> str:
+    """Makes the role `reporting_reader`, if need be, and lets it read the tenant's views: its name.
+
+    It may not log in itself: grant it to the users of the BI tools. Later views are granted too.
+    Raises WarehouseError if the role is missing and may not be created.
+    """
+    schema = sql.Identifier(reporting_schema(tenant))
+    role = sql.Identifier(READER)
+    with transaction(dsn) as connection:
+        found = connection.execute("select from pg_roles where rolname = %s", [READER]).fetchone()
+        if found is None:
+            try:
+                connection.execute(sql.SQL("create role {} nologin").format(role))
+            except errors.InsufficientPrivilege as error:
+                raise WarehouseError(
+                    f"this user may not create roles: let an administrator run `create role"
+                    f" {READER} nologin`, then run `migrate --reader` again"
+                ) from error
+        for statement in (
+            "grant usage on schema {schema} to {role}",
+            "alter default privileges in schema {schema} grant select on tables to {role}",
+        ):
+            connection.execute(sql.SQL(statement).format(schema=schema, role=role))
+        may_use = connection.execute(
+            "select has_schema_privilege(%s, %s, 'usage')", [READER, reporting_schema(tenant)]
+        ).fetchone()
+        if may_use != (True,):  # who may not grant it is told so by a notice only
+            raise WarehouseError(
+                f"this user may not let others use the schema {reporting_schema(tenant)}: let its"
+                f" owner run `grant usage on schema {schema.as_string(connection)} to {READER}`,"
+                " then run `migrate --reader` again"
+            )
+        _grant_all(connection, tenant, role)
+    return READER
+
+
+def _grant_all(connection: Connection[Any], tenant: str, role: sql.Identifier) -> None:
+    """Not `on all tables`: one that belongs to somebody else would be an error."""
+    name = reporting_schema(tenant)
+    found = connection.execute(
+        "select relname, relowner::regrole::text,"
+        " pg_has_role(relowner, 'usage') or has_table_privilege(oid, 'select with grant option'),"
+        " has_table_privilege(%s, oid, 'select')"
+        " from pg_class where relnamespace = to_regnamespace(%s) and relkind in ('r', 'v', 'm')"
+        " order by relname",
+        [READER, f'"{name}"'],
+    ).fetchall()
+    for relation, owner, may_grant, is_granted in found:
+        if is_granted:
+            continue
+        own = sql.Identifier(name, relation)
+        if may_grant:
+            connection.execute(sql.SQL("grant select on {} to {}").format(own, role))
+        else:
+            log.warning(
+                "%s.%s belongs to %s, who has to let %s read it: grant select on %s to %s",
+                name, relation, owner, READER, own.as_string(connection), READER,
+            )  # fmt: skip

@@ -25,7 +25,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.model import Checkpoint, Kind, SyncResult
 from cw_pipeline.plural import count
-from cw_pipeline.reports_api.rows import PATH, report_entity, report_page
+from cw_pipeline.reports_api.api import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cw_pipeline.model import Column, Entity
-    from cw_pipeline.reports_api.rows import ReportPage
+    from cw_pipeline.reports_api.api import ReportPage
     from cw_pipeline.reports_api.table import ReportTable
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse import Hold

@@ -12,7 +12,7 @@ import pytest
 
 from cw_pipeline.errors import ConfigError, SourceForbidden, WarehouseError
 from cw_pipeline.model import ReportColumn
-from cw_pipeline.reports_api.rows import report_entity, report_page
+from cw_pipeline.reports_api.api import report_entity, report_page
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from cw_pipeline.reporting.charts import CHARTS, Chart
-from cw_pipeline.reporting.tiles import Tile
+from cw_pipeline.reporting.page import Tile
 
 ROWS = [
     {"month": date(2025, 1, 1), "won_deals": Decimal("1.23456"), "lost": 2},

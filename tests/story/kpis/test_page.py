@@ -12,7 +12,7 @@ import pytest
 
 from cw_pipeline.reporting import entities, publish, render_kpi_page
 from cw_pipeline.reporting.charts import CHARTS
-from cw_pipeline.reporting.tiles import TILES
+from cw_pipeline.reporting.page import TILES
 from cw_pipeline.warehouse import migrate
 from tests.story.kpis.conftest import local
 
