@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.checks import entity_checks
+from cw_pipeline.dagster.checks import entity_checks, key_checks
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.jobs import REFRESH, REPORTING, jobs
-from cw_pipeline.dagster.keys import key_checks
 from cw_pipeline.dagster.maintenance import maintenance_job
 from cw_pipeline.dagster.notifications import alert_sensor
 from cw_pipeline.dagster.partitions import months_from
 from cw_pipeline.dagster.reconcile_assets import proof_assets
-from cw_pipeline.dagster.report_tables import report_table_assets
 from cw_pipeline.dagster.reporting_assets import reporting_assets, reporting_sensors
-from cw_pipeline.dagster.reports_api_assets import report_asset
+from cw_pipeline.dagster.reports_api_assets import report_asset, report_table_assets
 from cw_pipeline.dagster.resource import tenant_run
 from cw_pipeline.dagster.schedules import schedules
 from cw_pipeline.dagster.sync_assets import entity_assets

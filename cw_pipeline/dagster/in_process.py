@@ -29,7 +29,7 @@ from cw_pipeline.dagster.config import config_from_request
 from cw_pipeline.dagster.jobs import REFRESH, REPORT_TABLES, refresh_job, report_tables_job
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
-from cw_pipeline.dagster.report_tables import OP, report_table_assets, report_table_keys
+from cw_pipeline.dagster.reports_api_assets import OP, report_table_assets, report_table_keys
 from cw_pipeline.dagster.resource import COMMAND_RUNS, CommandRun, tenant_run
 from cw_pipeline.dagster.sync_assets import by_module, entity_assets, op_name
 from cw_pipeline.dev import services

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, asset_key, report_keys
-from cw_pipeline.dagster.checks import DEAD_LETTERS, DRIFT, FRESH, PROVEN, entity_check_selection
+from cw_pipeline.dagster.checks import (
+    DEAD_LETTERS,
+    DRIFT,
+    FRESH,
+    PROVEN,
+    entity_check_selection,
+    key_selection,
+)
 from cw_pipeline.dagster.executors import executor
-from cw_pipeline.dagster.keys import key_selection
 from cw_pipeline.dagster.names import TENANT
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
-from cw_pipeline.dagster.report_tables import report_table_keys
-from cw_pipeline.dagster.reports_api_assets import UNCHANGED, report_key
+from cw_pipeline.dagster.reports_api_assets import UNCHANGED, report_key, report_table_keys
 from cw_pipeline.dagster.resource import YIELDING_TAG
 
 if TYPE_CHECKING:

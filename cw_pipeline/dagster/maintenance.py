@@ -14,7 +14,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.jobs import MAINTENANCE, tenant_tag
 from cw_pipeline.dagster.names import tenant_of
-from cw_pipeline.dagster.stamps import report_covered_months
+from cw_pipeline.dagster.partitions import report_covered_months
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.settings import Settings
 

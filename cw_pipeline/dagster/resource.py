@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cw_pipeline import pipeline
-from cw_pipeline.dagster.ahead import BackgroundSync
 from cw_pipeline.dev import services
 from cw_pipeline.errors import (
     ConfigError,
@@ -24,11 +25,55 @@ from cw_pipeline.sync.entity_sync import sync_entities
 from cw_pipeline.warehouse.status import EntityStatus, entity_statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
+
+
+class BackgroundSync:
+    """Takes the reports of `sync` as they come, and hands each to the step that asks for it."""
+
+    def __init__(
+        self,
+        entities: Iterable[Entity],
+        sync: Callable[[], Iterator[SyncResult]],
+        on_report: Callable[[SyncResult], None],
+    ) -> None:
+        self._module = {entity.name: entity.module for entity in entities}
+        self._queues: dict[str, SimpleQueue[SyncResult | BaseException]] = {
+            module: SimpleQueue() for module in set(self._module.values())
+        }
+        self._sync = sync
+        self._on_report = on_report
+        self._thread = Thread(target=self._run, name="ahead")
+        self._thread.start()
+
+    def reports(self, entities: Iterable[Entity]) -> Iterator[SyncResult]:
+        """The report of each of these entities, which are all of their module's, as it comes.
+
+        Raises what has ended the sync.
+        """
+        for entity in entities:
+            told = self._queues[entity.module].get()
+            if isinstance(told, BaseException):
+                raise told
+            yield told
+
+    def join(self) -> None:
+        """Returns when the sync has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            for report in self._sync():
+                self._on_report(report)
+                self._queues[self._module[report.entity]].put(report)
+        except BaseException as error:  # noqa: BLE001 - raised in the steps
+            for queue in self._queues.values():
+                queue.put(error)
+
 
 BACKFILL_TAG = "dagster/backfill"
 YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from cw_pipeline.dagster import metadata
+from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK
 from cw_pipeline.dagster.config import request_from_config
-from cw_pipeline.dagster.partitions import window_of_months, within
+from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
 from cw_pipeline.dagster.resource import BACKFILL_TAG
-from cw_pipeline.dagster.stamps import report_covered_months
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
@@ -122,7 +121,7 @@ class ModuleSync:
         if key not in self.context.selected_asset_keys:
             yield from passed
             return
-        told = metadata.sync_metadata(report, self.entities[key], engine, whole=whole)
+        told = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
     def _failed(
@@ -143,7 +142,7 @@ class ModuleSync:
         evaluated, and the entity would stay red for ever.
         """
         busy = isinstance(error, EntityBusy)
-        told: dict[str, Any] = metadata.sync_figures(report) if report else {}
+        told: dict[str, Any] = asset_specs.sync_figures(report) if report else {}
         return dg.AssetCheckResult(
             asset_key=key,
             check_name=SYNC_OK,

@@ -335,7 +335,7 @@ class TestStorage:
     def test_sqlite_keeps_a_batch_of_months_and_finds_them_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cw_pipeline.dagster.stamps import report_covered_months  # noqa: PLC0415
+        from cw_pipeline.dagster.partitions import report_covered_months  # noqa: PLC0415
 
         with _instance(tmp_path, monkeypatch) as instance:
             assert type(instance.event_log_storage).__name__ == "BatchingSqliteEvents"
