@@ -76,7 +76,10 @@ class _Tour:
         return self._well
 
     def _sync(self, name: str, *, first: bool) -> list[SyncResult]:
-        from cw_pipeline.cli.sync import failure_advice, recorded  # noqa: PLC0415
+        from cw_pipeline.cli.sync import (  # noqa: PLC0415
+            failure_advice,
+            recorded,
+        )
         from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
         reports = recorded(self._settings, self._chosen, SyncRequest(), quietly=True)

@@ -134,7 +134,7 @@ def run(
     `silent` shows nothing, `quietly` only what moves on a terminal.
     """
     from cw_pipeline import pipeline  # noqa: PLC0415
-    from cw_pipeline.cli.watch import Watch  # noqa: PLC0415
+    from cw_pipeline.cli.sync import Watch  # noqa: PLC0415
     from cw_pipeline.sync.reconcile import reconcile_all  # noqa: PLC0415
 
     settings = with_tables(settings, chosen)
