@@ -33,6 +33,7 @@ VENV = Path(os.environ.get("CW_VENV") or ROOT / ".venv").absolute()
 PROGRAMS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = PROGRAMS / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / ".cw-stamp"
+READER = ROOT / "cw_pipeline" / "transform" / "compiled_build.py"
 UNFINISHED = "unfinished"
 
 SETUP = "setup"
@@ -198,6 +199,8 @@ def _set_up(extras: "list[str]") -> None:
     if not (_install_with_uv(whole) or _install_with_pip(whole)):
         _stop("set-up failed, see above. The next command starts it afresh")
     _link()
+    if READER.exists():  # an image copies it later
+        _ran(str(PYTHON), "-I", str(READER))  # says so if it cannot; Python does without
     STAMP.write_text(_wanted(whole), "utf-8")
     _say(f"set up: {_installed_count()} packages in {time.time() - started:.0f} s")
 

@@ -59,6 +59,7 @@ _DECISIVE = (
 _OF_OTHERS = (
     NAMED_FILE,
     "CW_BENCH_DSN",
+    "CW_COMPILED",
     "CW_PG_BIN",
     "CW_PYTHON",
     "CW_REEXECUTED",

@@ -135,9 +135,9 @@ def _server(settings: Settings) -> str:
 
 
 def _typing() -> str:
-    from cw_pipeline.transform.compiled_build import load_library  # noqa: PLC0415
+    from cw_pipeline.transform.compiled import reader_library  # noqa: PLC0415
 
-    if load_library() is None:
+    if reader_library() is None:
         return "by Python. With a C compiler (such as gcc) a first load takes half the time or less"
     return "by compiled code"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.settings import Settings
 
-_OF_THIS_MACHINE = ("CW_PG_BIN", "CW_PYTHON", "CW_VENV")
+_OF_THIS_MACHINE = ("CW_COMPILED", "CW_PG_BIN", "CW_PYTHON", "CW_VENV")
 """What a demo leaves as it is set; all else of `CW_` is somebody's tenant and warehouse."""
 
 _SHARED = ("CW_PG_BIN", "CW_PG_HOME", "CW_TIME_ZONE")

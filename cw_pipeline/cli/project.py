@@ -59,12 +59,16 @@ def migrate(*, reader: bool) -> None:
     help="As root, let apt-get install what Python needs to make .venv.",
 )
 def setup(*, extras: tuple[str, ...], install_packages: bool) -> None:  # noqa: ARG001 - see below
-    """Install or renew .venv, and nothing else.
+    """Install or renew .venv, compile what reads pages, and nothing else.
 
     Every command does that by itself when it has to; this one is for servers and images. The
     packages are those of requirements.lock, each checked by its hash.
     """
-    # `_bootstrap` has read the same options, and has done it by the time that click is here.
+    from cw_pipeline.transform.compiled_build import main as build_reader  # noqa: PLC0415
+
+    # `_bootstrap` has read the same options, and has done it by the time that click is here; but
+    # where nothing was lacking, it has not looked for the compiled reader.
+    build_reader()
     click.echo(f"Set up: {Path(sys.executable).parent / 'cw-pipeline'} is the command.")
 
 

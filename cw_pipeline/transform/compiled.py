@@ -14,6 +14,7 @@ from ctypes import (
     c_ssize_t,
     c_uint64,
     c_void_p,
+    sizeof,
 )
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _KINDS = (*map(str, Kind), "object", "array", "extra", "link")  # `enum kind`
 _NONE = -1
+_ROW_SIZES = tuple(array("i").itemsize * count for count in (4, 5, 4, 2))
+"""Bytes of one field, object, extra and table."""
 
 
 class ReaderLayout(Structure):
@@ -59,11 +62,9 @@ def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> Rea
     ]
     tables = [(flat.object(node, columns), len(columns)) for node, columns in nodes]
     places = {column.path: at for at, column in enumerate(entity.columns)}
-    names = bytes(flat.names)
-    parts = [_ints(part) for part in (flat.fields, flat.objects, flat.extras, tables)]
-    result = ReaderLayout(
-        names,
-        *(part.buffer_info()[0] for part in parts),
+    return _packed(
+        bytes(flat.names),
+        [flat.fields, flat.objects, flat.extras, tables],
         len(flat.fields),
         len(entity.arrays),
         max(count for _, count in tables),
@@ -72,7 +73,21 @@ def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> Rea
         places.get(LAST_UPDATED, _NONE),
         len(entity.key_from_context),
     )
-    result.kept = (names, parts)
+
+
+def _smallest_layout() -> ReaderLayout:
+    """The layout of records whose `id` is their one column, and who may have other fields."""
+    parts: list[list[tuple[int, ...]]] = [[(0, 2, 0, 0)], [(0, 1, 0, 0, 0)], [], [(0, 1)]]
+    return _packed(b"id", parts, 1, 0, 1, 0, 0, _NONE, 0)
+
+
+def _packed(
+    names: bytes, parts: Iterable[Iterable[tuple[int, ...]]], *numbers: int
+) -> ReaderLayout:
+    """Its addresses lead to what it keeps."""
+    kept = [array("i", [number for row in part for number in row]) for part in parts]
+    result = ReaderLayout(names, *(part.buffer_info()[0] for part in kept), *numbers)
+    result.kept = (names, kept)
     return result
 
 
@@ -130,13 +145,11 @@ class _LayoutBuilder:
         return len(self.names) - len(name), len(name)
 
 
-def _ints(rows: Iterable[tuple[int, ...]]) -> array[int]:
-    return array("i", [number for row in rows for number in row])
-
-
 _NULL_STAMP = -(2**63)
 _FROM = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_KNOWN = "0004000000080000000000000007ffffffff000000087a5f385ac43f81ff000000089bee602f7e4fb35c"
+"""The row of `{"id": 7, "x": [null]}`, hashed with the seed 5."""
 _FACTS = 6  # numbers of `struct facts`; the end in each table follows
 
 
@@ -251,7 +264,27 @@ def compiled_reader(
 
     `is_closed`: a record with a field that is not in the tree is refused.
     """
-    code = load_library()
-    return (
-        None if code is None else CompiledReader(code, layout_of(entity, root, is_closed=is_closed))
-    )
+    code = reader_library()
+    if code is None:
+        return None
+    return CompiledReader(code, layout_of(entity, root, is_closed=is_closed))
+
+
+def reader_library() -> ctypes.CDLL | None:
+    """The compiled code; None, which a warning has explained, where Python reads everything."""
+    return load_library(_answers)
+
+
+def _answers(code: ctypes.CDLL) -> bool:
+    """Whether a library was compiled for these structures, and reads a page that is known."""
+    here = [sizeof(ReaderLayout), sizeof(_Buffer), _FACTS * sizeof(c_int64), *_ROW_SIZES]
+    try:
+        there = list((c_int64 * len(here)).in_dll(code, "struct_sizes"))
+    except ValueError:
+        return False
+    if here != there:
+        return False
+    rows = bytearray()
+    reader = CompiledReader(code, _smallest_layout())
+    run = reader.read(b'[{"id": 7, "x": [null]}]', 0, (), 5, [rows])
+    return run is not None and (rows.hex(), run.spans, run.refused) == (_KNOWN, [(1, 23)], None)

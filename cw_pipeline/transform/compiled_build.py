@@ -1,8 +1,14 @@
-"""The code of the compiled way: C that reads a page as its entity's plan says (`c/records.c`).
+"""Builds, checks and loads the compiled reader: C that reads a page by its layout (`c/records.c`).
 
-It is made by the machine's own C compiler when it is first needed, and kept as Python keeps its
-bytecode. Where there is no compiler, Python types every record: the same rows, at a third of the
-rate.
+It is built for all who run the code when that is set up, packed as a wheel or put into an image
+(`build_library`). Only in a checkout that was never set up is it compiled at first use. Where there
+is none, Python decodes every record: the same rows, at a third of the rate.
+
+Standard library only: set-up and the build of a wheel run this file by its path, with nothing
+installed.
+
+    CC, CFLAGS   the compiler (`cc`), with its arguments, and options; `CC=`: none
+    CW_COMPILED  `off`: Python decodes every record, whatever is built
 """
 
 from __future__ import annotations
@@ -13,71 +19,247 @@ import logging
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 
-_SOURCES = Path(__file__).parent / "c"
-_making = Lock()  # lists are read side by side, and one compiler at work is enough
+SOURCES = Path(__file__).parent / "c"
+BUILT = SOURCES / "built"
+"""Where set-up, wheel and image have it. Not in `__pycache__`, which images are rid of."""
+TIME_LIMIT = 60.0
+"""Seconds that a compiler may take; it needs two."""
+
 _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
+_FOR_ALL, _FOR_ITS_OWNER = 0o755, 0o700
+_OTHERS_WRITE = 0o022
+_loading = Lock()  # lists are read side by side, and one compiler at work is enough
+
+
+class BuildFailedError(Exception):
+    """Why the compiled reader cannot be built, and what to do about it."""
+
+
+class _UnusableError(Exception):
+    """Why a library that was built is not used."""
 
 
 @cache
-def load_library() -> ctypes.CDLL | None:
-    """The compiled code; None if there is none and this machine cannot make it.
+def load_library(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL | None:
+    """The compiled reader; None, which a warning explains, where Python has to read everything.
 
-    `CC` names the compiler, if it is not `cc`; if it is empty, nothing compiled is used. `CFLAGS`
-    are for it.
+    `answers` tells whether a library answers as it should. One that does not, or that others than
+    us, root and the owner of this code could have written, is built anew.
     """
-    compiler = os.environ.get("CC", "cc")
-    for folder in _folders() if compiler else ():
+    if os.environ.get("CW_COMPILED", "").strip().lower() in ("off", "no", "false", "0"):
+        return None
+    refused: list[str] = []
+    with _loading:
         try:
-            return ctypes.CDLL(str(_build_library(compiler, folder)))
-        except OSError as error:
-            log.debug("no compiled code in %s: %s", folder, error)
-        except subprocess.CalledProcessError as error:
-            log.warning("%s cannot make %s: %s", compiler, _SOURCES, error.stderr.strip()[-500:])
-            break
-    log.info("no compiled code: records are typed by Python")
+            return _find(answers, refused) or _build_and_load(answers)
+        except (BuildFailedError, _UnusableError) as error:
+            reasons = " ".join([*refused, str(error)])
+            log.warning("Python decodes every record, at a third of the rate: %s", reasons)
+            return None
+
+
+def build_library(folder: Path = BUILT, mode: int = _FOR_ALL) -> Path:
+    """Compiles the reader into this folder, which only its owner can write to, whatever the umask.
+
+    Raises OSError where that cannot be, and BuildFailedError.
+    """
+    _make_folder(folder, mode)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch, "records.so")
+        _compile(made)
+        made.chmod(mode)
+        stem = f"records-{_edition()}"
+        library = folder / f"{stem}-{_digest(made.read_bytes())}.so"
+        made.replace(library)
+    for other in folder.glob(f"{stem}-*.so"):
+        if other != library:  # was damaged, or did not answer
+            other.unlink(missing_ok=True)
+    return library
+
+
+def _find(answers: Callable[[ctypes.CDLL], bool], refused: list[str]) -> ctypes.CDLL | None:
+    """The first library that was built and can be used. Why others cannot goes to `refused`."""
+    for folder, _ in _places():
+        for file in sorted(folder.glob(f"records-{_edition()}-*.so")):
+            try:
+                return _load(file, answers)
+            except (OSError, _UnusableError) as error:
+                refused.append(f"{file} is not used: {error}.")
+                log.info("%s", refused[-1])
     return None
 
 
-def _folders() -> list[Path]:
-    """Where compiled code may lie: beside ours, or with the user's own, but nowhere shared."""
+def _build_and_load(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
+    """A library that is built now. Raises BuildFailedError and _UnusableError."""
+    refused = []
+    for folder, mode in _places():
+        try:
+            return _load(build_library(folder, mode), answers)
+        except OSError as error:  # cannot be written to, or its disk is mounted with `noexec`
+            refused.append(f"{folder}: {error.strerror or error}")
+    raise BuildFailedError(
+        f"no folder can hold compiled code ({'; '.join(refused)})."
+        " Let the owner of the code run `cw-pipeline setup`"
+    )
+
+
+def _places() -> list[tuple[Path, int]]:
+    """Where compiled code may lie, with its mode: beside ours, or with the user's own."""
     home = os.environ.get("HOME")
     cached = os.environ.get("XDG_CACHE_HOME") or (home and f"{home}/.cache")
-    return [
-        Path(__file__).parent / "__pycache__",
-        *([Path(cached) / "cw_pipeline"] if cached else []),
-    ]
+    own = [(Path(cached) / "cw_pipeline", _FOR_ITS_OWNER)] if cached else []
+    return [(BUILT, _FOR_ALL), *own]
 
 
-def _build_library(compiler: str, folder: Path) -> Path:
-    """The library's file. Raises OSError where none can be written, and CalledProcessError."""
-    made = folder / f"records-{_edition()}.so"
-    with _making:
-        if made.exists():
-            return made
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(folder)
-        making = made.with_suffix(f".{os.getpid()}")  # others may be making it, too
-        command = [compiler, *_flags(), "-o", str(making), str(_SOURCES / "records.c")]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        making.replace(made)
-    return made
+def _load(file: Path, answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
+    """Raises OSError, and _UnusableError if it is damaged or not to be trusted."""
+    code = ctypes.CDLL(str(_checked(file)))
+    if not answers(code):
+        raise _UnusableError("it does not answer as it should")
+    return code
 
 
-def _flags() -> list[str]:
-    return [*_FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
+def _checked(file: Path) -> Path:
+    """Where the file is, if it may be loaded. Raises as `_load` does."""
+    file = file.resolve()
+    for path in (file, file.parent):
+        if why := _distrust(path):
+            raise _UnusableError(f"{path} {why}")
+    # A file that was cut off would end the process where it is loaded.
+    if _digest(file.read_bytes()) != file.stem.rpartition("-")[2]:
+        raise _UnusableError("it is damaged")
+    return file
+
+
+def _distrust(path: Path) -> str | None:
+    """Why others could have written this file, or what is in this folder; None if none could.
+
+    Who can write this very file is trusted: with the same right they change what Python runs.
+    """
+    if os.name == "nt":
+        return None  # has no modes to look at
+    code, found = Path(__file__).parent.stat(), path.stat()
+    if found.st_uid not in (0, os.geteuid(), code.st_uid):
+        return f"belongs to another user ({found.st_uid})"
+    writable = found.st_mode & _OTHERS_WRITE
+    if found.st_gid == code.st_gid:
+        writable &= ~(code.st_mode & 0o020)
+    return f"can be written by others (mode {found.st_mode & 0o777:o})" if writable else None
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    """Makes the folder, and those above that are missing. Raises OSError if others can write it."""
+    for path in reversed([folder, *folder.parents]):
+        if not path.exists():
+            path.mkdir(mode, exist_ok=True)
+            path.chmod(mode)
+    if _distrust(folder) and folder.stat().st_uid == os.geteuid():
+        folder.chmod(mode)
+        for planted in folder.glob("records-*.so"):  # by whoever could write here until now
+            planted.unlink()
+    if why := _distrust(folder):
+        raise PermissionError(f"it {why}")
+
+
+def _compile(made: Path) -> None:
+    """Raises BuildFailedError if there is no compiler, or if it fails or hangs."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    again = "then run `cw-pipeline setup`"
+    if not compiler:
+        raise BuildFailedError(f"it is not built, and CC is empty. Unset CC, {again}")
+    options = [*_FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
+    command = [*compiler, *options, "-o", str(made), str(SOURCES / "records.c")]
+    named = shlex.join(compiler)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        try:
+            # In a session of its own: what `ccache gcc` has started ends with it.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BuildFailedError(
+                f"the C compiler {named} does not start ({error.strerror})."
+                f" Install one, such as gcc, or name it in CC, {again}"
+            ) from error
+        with _ended(process):
+            try:
+                code = process.wait(TIME_LIMIT)
+            except subprocess.TimeoutExpired:
+                raise BuildFailedError(
+                    f"the C compiler {named} did not end in {TIME_LIMIT:.0f} s and was stopped."
+                    f" Name another in CC, {again}"
+                ) from None
+        output.seek(0)
+        said = output.read().strip()[-500:]
+    if code or not made.exists():
+        raise BuildFailedError(
+            f"the C compiler {named} failed: {said or f'exit code {code}'}."
+            f" Install gcc and the headers of the C library, {again}"
+        )
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ends the process, and all that it has started, with the block."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            if os.name == "nt":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _edition() -> str:
     """Other sources, or another kind of machine on the same disk, make another file."""
-    told = "".join(source.read_text() for source in sorted(_SOURCES.glob("*.[ch]")))
+    text = "".join(source.read_text() for source in sorted(SOURCES.glob("*.[ch]")))
     where = f"{sys.platform} {platform.machine()} {platform.libc_ver()[0]}"
-    return hashlib.sha256(f"{where} {_flags()} {told}".encode()).hexdigest()[:16]
+    return _digest(f"{where} {_FLAGS} {text}".encode())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def main() -> int:
+    """Builds the library beside the code, for all who run that, unless it is there.
+
+    The exit code is 1 if that fails, which is said.
+    """
+    try:
+        for file in BUILT.glob(f"records-{_edition()}-*.so"):
+            with suppress(_UnusableError):
+                _checked(file)
+                return 0
+        build_library()
+    except (BuildFailedError, OSError) as error:
+        sys.stderr.write(
+            f"cw-pipeline: Python will decode every record, at a third of the rate: {error}\n"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

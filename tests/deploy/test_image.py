@@ -253,7 +253,7 @@ def test_the_dockerfile_makes_an_image_that_works(
             [
                 "python",
                 "-c",
-                "from cw_pipeline.transform.compiled_build import library; assert library()",
+                "from cw_pipeline.transform import compiled; assert compiled.reader_library()",
             ],
             ["dagster", "definitions", "validate", "-m", "cw_pipeline.dagster.definitions"],
         ):

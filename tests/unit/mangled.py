@@ -9,6 +9,8 @@ import random
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +18,7 @@ import pytest
 from cw_pipeline.bench.records import Records
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
-from cw_pipeline.transform import PageReader
-from cw_pipeline.transform.compiled_build import load_library
+from cw_pipeline.transform import PageReader, compiled_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +56,11 @@ def reading_by(compiler: str) -> Iterator[None]:
     try:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("CC", compiler)
-            load_library.cache_clear()
+            patched.setenv("CW_COMPILED", "on" if compiler else "off")
+            compiled_build.load_library.cache_clear()
             yield
     finally:
-        load_library.cache_clear()
+        compiled_build.load_library.cache_clear()
 
 
 def read(bodies: list[bytes]) -> list[Batch | str]:
@@ -88,5 +90,7 @@ def differences(count: int, seed: int) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    different = differences(int(sys.argv[1]), int(sys.argv[2]))
+    with TemporaryDirectory() as folder:  # compiled with these CFLAGS, not at set-up
+        compiled_build._places = lambda: [(Path(folder), 0o700)]
+        different = differences(int(sys.argv[1]), int(sys.argv[2]))
     sys.exit(f"read in two ways: {different[0].decode()}" if different else 0)

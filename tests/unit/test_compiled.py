@@ -23,10 +23,8 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.paths import ROOT
 from cw_pipeline.transform import PageReader
-from cw_pipeline.transform import compiled_build as built
 from cw_pipeline.transform.coerce import coerce_record
 from cw_pipeline.transform.compiled import CompiledReader, compiled_reader, layout_of
-from cw_pipeline.transform.compiled_build import load_library
 from cw_pipeline.transform.pages import RecordFingerprints
 from cw_pipeline.transform.record_shape import shape_of
 from tests.unit.mangled import TICKETS, differences, reading_by
@@ -343,46 +341,3 @@ def test_what_is_seen_of_a_page_without_typing_it_is_the_same() -> None:
         there.sources,
     )
     assert here.body([3, 7]) == there.body([3, 7])
-
-
-@pytest.mark.parametrize("compiler", ["", "no-such-compiler", "false"])
-def test_without_a_compiler_that_works_python_reads_everything(
-    compiler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(built, "_folders", lambda: [tmp_path])
-    with reading_by(compiler):
-        assert load_library() is None
-        assert list(PageReader(TICKETS).read_page(b'[{"id": 1}]').ids) == [1]
-
-
-def test_what_was_made_is_used_where_the_compiler_is_gone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(built, "_folders", lambda: [tmp_path])
-    with reading_by("cc"):
-        assert load_library() is not None
-    with reading_by("no-such-compiler"):
-        assert load_library() is not None
-
-
-def test_lists_that_are_read_side_by_side_have_it_made_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(built, "_folders", lambda: [tmp_path / "made"])
-    compiler = tmp_path / "counting"
-    compiler.write_text(f'#!/bin/sh\necho >>"{tmp_path}/calls"\nexec cc "$@"\n')
-    compiler.chmod(0o755)
-    with reading_by(str(compiler)), ThreadPoolExecutor(8) as lanes:
-        assert None not in list(lanes.map(lambda _: load_library(), range(8)))
-    assert (tmp_path / "calls").read_text() == "\n"
-
-
-def test_where_ours_cannot_be_written_the_users_own_folder_takes_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.write_text("a file where the folder should be")
-    monkeypatch.setattr(built, "_folders", lambda: [blocked, tmp_path / "own"])
-    with reading_by("cc"):
-        assert load_library() is not None
-    assert [file.suffix for file in (tmp_path / "own").iterdir()] == [".so"]

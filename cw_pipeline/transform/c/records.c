@@ -18,6 +18,11 @@ struct facts {
     int64_t source, hash; /* of it as it came, and of its rows */
 };
 
+/* What Python and this must have the same sizes of (`compiled.py`). */
+const int64_t struct_sizes[] = {sizeof(struct plan),   sizeof(struct buffer), sizeof(struct facts),
+                                sizeof(struct field),  sizeof(struct object), sizeof(struct extra),
+                                sizeof(struct table)};
+
 /* A page that is being read. */
 struct page {
     struct bench bench;
