@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from cw_pipeline.warehouse import state
-from cw_pipeline.warehouse.database import Pool
 from cw_pipeline.warehouse.entity_store import Hold
 from cw_pipeline.warehouse.lease import PURPOSES, SPAN, Leases, fence, purpose_of
+from cw_pipeline.warehouse.pool import Pool
 from cw_pipeline.warehouse.promotions import StoredFields, entities_with_promotions
 from cw_pipeline.warehouse.request_budget import RequestBudget
 from cw_pipeline.warehouse.sweep import ListSnapshot

@@ -16,13 +16,13 @@ from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting import entities, publish
 from cw_pipeline.warehouse import database, migrate
 from cw_pipeline.warehouse.database import (
-    Pool,
     connect,
     create_schemas,
     describe_server,
     sqlalchemy_transaction,
     transaction,
 )
+from cw_pipeline.warehouse.pool import Pool
 from tests.hostile import make_hostile
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class TestLimits:
     def test_a_wait_in_vain_ends_with_the_servers_own_words(
         self, limited: tuple[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(database, "PATIENCE", 1.0)
+        monkeypatch.setattr("cw_pipeline.warehouse.pool.PATIENCE", 1.0)
         with (
             psycopg.connect(limited[1]),
             psycopg.connect(limited[1]),

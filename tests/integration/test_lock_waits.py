@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from cw_pipeline.errors import WarehouseError, WarehouseLocked
-from cw_pipeline.warehouse.database import Pool
 from cw_pipeline.warehouse.ddl import Patience
+from cw_pipeline.warehouse.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
