@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 LIST = "/service/tickets"
 ASKING = """
 import sys, time
-from cw_pipeline import pipeline as wiring
-from cw_pipeline.connectwise import Gate
+from cw_pipeline import pipeline
+from cw_pipeline.connectwise import RateLimiter
 from cw_pipeline.settings import Settings
 import msgspec
 settings = Settings.read()
-with wiring.warehouse(settings) as store:
+with pipeline.warehouse(settings) as store:
     budget = store.budget(settings.requests_per_minute)
-    with wiring.source(settings, Gate(budget.grant, budget.announce)) as source:
+    with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
         print("up", flush=True)
         sys.stdin.readline()
         until = time.monotonic() + float(sys.argv[1])

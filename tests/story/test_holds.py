@@ -27,14 +27,14 @@ from datetime import UTC, datetime, timedelta
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.warehouse import Warehouse
 from cw_pipeline.model import Checkpoint, IdRange, Window
-from cw_pipeline.transform import Normalizer
+from cw_pipeline.transform import PageReader
 tickets, span = CATALOG["service/tickets"], timedelta(seconds=float(sys.argv[2]))
 store = Warehouse(sys.argv[1], "connectwise", lease_span=span)
 with store, store.hold(tickets, "refresh") as hold:
-    hold.save(Checkpoint(None, Window(None, datetime.now(UTC).replace(microsecond=0))))
+    hold.save_checkpoint(Checkpoint(None, Window(None, datetime.now(UTC).replace(microsecond=0))))
     print("held", flush=True)
     for line in sys.stdin:
-        batch = Normalizer(tickets).batch(b'[{"id": %s}]' % line.strip().encode())
+        batch = PageReader(tickets).read_page(b'[{"id": %s}]' % line.strip().encode())
         hold.load(batch, IdRange(0, None, int(line)))
         print("loaded", flush=True)
 """

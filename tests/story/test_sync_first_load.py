@@ -25,13 +25,13 @@ TICKETS = "service/tickets"
 PATH = "/service/tickets"
 DENSE = range(100_001, 100_701)
 RUNNER = textwrap.dedent("""
-    from cw_pipeline import pipeline as wiring
+    from cw_pipeline import pipeline
     from cw_pipeline.catalog import CATALOG
     from cw_pipeline.settings import Settings
-    from cw_pipeline.sync.entity_sync import Plan, sync
+    from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 
-    with wiring.connected(Settings.read()) as engine:
-        sync(CATALOG["service/tickets"], engine, Plan())
+    with pipeline.connected(Settings.read()) as engine:
+        sync_entity(CATALOG["service/tickets"], engine, SyncRequest())
 """)
 
 
