@@ -1,4 +1,4 @@
-/* What `plan.py` tells of an entity's records. */
+/* What `compiled.py` tells of an entity's records. */
 
 #ifndef CW_PLAN_H
 #define CW_PLAN_H

@@ -1,7 +1,7 @@
 /* The records of a page as rows of a binary COPY, made by a plan of their entity.
 
    A record is taken whole or refused whole: whatever is not as the plan says, Python reads in its
-   own way (`mend.py`). Nothing here knows Python, so a page is read without its lock.
+   own way (`coerce.py`). Nothing here knows Python, so a page is read without its lock.
  */
 
 #include "hash.h"
@@ -74,7 +74,7 @@ static void put_record(struct bench *bench, const int64_t *keys, struct buffer *
     put_cells(bench, &plan->tables[0], rows, rows->size);
 }
 
-/* Those of the record as it came and of its rows, bound to each other (see `page.py`). */
+/* Those of the record as it came and of its rows, bound to each other (see `batch_builder.py`). */
 static void put_hashes(struct buffer *rows, const struct facts *facts, bool sourced)
 {
     if (sourced)
