@@ -68,7 +68,7 @@ def load_library(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL | None:
         try:
             return _find(answers, refused) or _build_and_load(answers)
         except (BuildFailedError, _UnusableError) as error:
-            reasons = " ".join([*refused, str(error)])
+            reasons = "; ".join([*refused, str(error)])
             log.warning("Python decodes every record, at a third of the rate: %s", reasons)
             return None
 
@@ -99,7 +99,7 @@ def _find(answers: Callable[[ctypes.CDLL], bool], refused: list[str]) -> ctypes.
             try:
                 return _load(file, answers)
             except (OSError, _UnusableError) as error:
-                refused.append(f"{file} is not used: {error}.")
+                refused.append(f"{file} is not used: {error}")
                 log.info("%s", refused[-1])
     return None
 

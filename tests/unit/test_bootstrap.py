@@ -139,6 +139,18 @@ def test_what_was_set_up_runs_from_any_folder_by_its_path_even_one_with_blanks(
 
 
 @needs_venv
+def test_set_up_builds_the_compiled_reader_and_goes_on_where_it_cannot(checkout: Path) -> None:
+    reader = checkout / _bootstrap.READER.relative_to(ROOT)
+    reader.parent.mkdir()
+    reader.write_text('import sys\nprint(sys.prefix)\nsys.exit("no compiler")\n')
+    code, output, said = run(checkout, "hello")
+    assert (code, output) == (0, "ran hello\n")
+    assert f"{checkout / '.venv'}\n" in said
+    assert said.count("no compiler") == 1
+    assert run(checkout, "hello") == (0, "ran hello\n", "")
+
+
+@needs_venv
 def test_a_checkout_that_was_moved_is_set_up_again_where_it_is(checkout: Path) -> None:
     run(checkout, "hello")
     moved = checkout.rename(checkout.with_name("moved"))
