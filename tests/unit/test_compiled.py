@@ -106,6 +106,7 @@ WRITTEN = (
         '{"c": 1, "a": {"z": 0, "b": 1}}',
     ),
     *('{"": 1}', '{"b": null, "\u00e9": 2, "a": 3, "B": 4}', '[{"b": [{"d": 1, "c": 2}], "a": 2}]'),
+    30 * "[" + 30 * "]",
     *(json.dumps({f"{at:02}": at for at in order}) for order in (range(64), range(63, -1, -1))),
 )
 LEFT = (
@@ -121,6 +122,7 @@ LEFT = (
     ),
     *('{"a": 1, "a": 2}', '{"b": 1, "a": 2, "b": 3}', '[{"a": "1", "b": 1e5}]', '["\\u00e9"]'),
     json.dumps({f"{at:02}": at for at in range(65)}),
+    33 * "[" + 33 * "]",
 )
 BROKEN = (
     *("", "tru", "nul", "falsy", "01", "1.", "-", "+1", '"x', '"\t"', "[1", "[1,]", "[1 2]", "[,]"),
@@ -150,6 +152,15 @@ def test_any_json_is_stored_as_python_writes_it(entity: str, place: str, value: 
     # The field that the catalog does not know is learned from the first record.
     body = f'[{{"id": 1, {place % "[1]"}}}, {{"id": 2, {place % value}}}]'.encode()
     assert result_by("cc", entity, body) == result_by("", entity, body)
+
+
+@pytest.mark.parametrize(("entity", "place"), PLACES)
+def test_a_page_that_was_cut_off_is_broken_both_ways(entity: str, place: str) -> None:
+    body = f'[{{"id": 1, {place % """{"b": [true, -1.5], "a": "x"}"""}}}]'.encode()
+    for end in range(len(body)):
+        here, there = (result_by(way, entity, body[:end]) for way in ("cc", ""))
+        assert here == there
+        assert isinstance(here, str)
 
 
 @pytest.mark.parametrize("value", [*WRITTEN, *LEFT])
