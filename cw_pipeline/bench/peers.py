@@ -17,7 +17,7 @@ from cw_pipeline.bench.lab import TICKETS, BenchFailed, Lab, Run
 from cw_pipeline.catalog import CATALOG
 
 if TYPE_CHECKING:
-    from cw_pipeline.bench.cases import Scale
+    from cw_pipeline.bench.scale import Scale
 
 _DLT = "dlt[postgres]>=1.4"
 _ARROW = ("dlt[postgres,parquet]>=1.4", "orjson", "adbc-driver-postgresql", "adbc-driver-manager")

@@ -18,8 +18,8 @@ from cw_pipeline.warehouse import Warehouse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.bench.cases import Scale
     from cw_pipeline.bench.lab import Lab
+    from cw_pipeline.bench.scale import Scale
     from cw_pipeline.warehouse import ListDifference
 
 _PAGE = 1000

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from cw_pipeline.paths import IS_CHECKOUT, ROOT
 
 if TYPE_CHECKING:
-    from cw_pipeline.bench.cases import Scale
     from cw_pipeline.bench.finding import CaseResult, Line
+    from cw_pipeline.bench.scale import Scale
 
 
 def _load_average() -> tuple[float, ...]:

@@ -14,8 +14,8 @@ from cw_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cw_pipeline.bench.cases import Scale
     from cw_pipeline.bench.finding import CaseResult
+    from cw_pipeline.bench.scale import Scale
 
 ALL = {**CASES, "peers": peers}
 """Every case by name."""

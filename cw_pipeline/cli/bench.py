@@ -44,8 +44,8 @@ def bench(  # noqa: PLR0913 - its options
     for it (or that of CW_BENCH_DSN, in databases of their own). Takes under ten minutes, --peers
     as many again; leave the machine alone meanwhile. Exit code 1: some promise was not kept.
     """
-    from cw_pipeline.bench.cases import Scale  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.bench.run import bench as run  # noqa: PLC0415
+    from cw_pipeline.bench.scale import Scale  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.settings import dagster_home  # noqa: PLC0415
 
     scale = Scale()

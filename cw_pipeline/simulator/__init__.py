@@ -7,12 +7,12 @@ with Simulator(tenant) as sim:
 
 from __future__ import annotations
 
-from cw_pipeline.simulator.app import Seen
 from cw_pipeline.simulator.day import DayReport, working_day
 from cw_pipeline.simulator.faults import Fault
 from cw_pipeline.simulator.role import Quirk
 from cw_pipeline.simulator.seed import seed_tenant
-from cw_pipeline.simulator.server import CLIENT_ID, Simulator, serve
+from cw_pipeline.simulator.server import Simulator, serve
+from cw_pipeline.simulator.state import CLIENT_ID, Seen
 from cw_pipeline.simulator.tenant import UNSTAMPED, Tenant
 
 __all__ = [

@@ -17,7 +17,7 @@ from cw_pipeline.simulator.writes import write
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.query import Question
-    from cw_pipeline.simulator.server import Simulator
+    from cw_pipeline.simulator.state import State
     from cw_pipeline.simulator.wire import Request
 
 _SEEDED = b"/v2025_1/"
@@ -29,7 +29,7 @@ _REPORTS = re.compile(r"/system/reports(?:/([^/]+))?(?:/(columns|count))?/?\Z", 
 class Api:
     """Answers requests that have passed the door. `path` is what follows `…/apis/3.0`."""
 
-    def __init__(self, sim: Simulator) -> None:
+    def __init__(self, sim: State) -> None:
         self._sim = sim
         self._pages: dict[Any, tuple[Any, Answer]] = {}
 

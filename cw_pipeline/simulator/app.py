@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,36 +13,23 @@ from cw_pipeline.simulator import answers, system
 from cw_pipeline.simulator.answers import Answer, Refusal
 from cw_pipeline.simulator.api import Api
 from cw_pipeline.simulator.query import page_size
+from cw_pipeline.simulator.state import Seen
 from cw_pipeline.simulator.tenant import canonical
 from cw_pipeline.simulator.wire import Request, received, sent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
     from cw_pipeline.simulator.faults import Fault
-    from cw_pipeline.simulator.server import Simulator
+    from cw_pipeline.simulator.state import State
 
 _ON_PREMISE = "v4_6_release"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A request as it came, and the status it got (0: the connection broke instead)."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    status: int
-    at: datetime
-    version: str = ""
-    forward_only: bool = False
-
-
 class App:
-    """Answers for a simulator, which holds everything it needs."""
+    """Answers requests from the state of a simulator."""
 
-    def __init__(self, sim: Simulator) -> None:
+    def __init__(self, sim: State) -> None:
         self._sim = sim
         self._api = Api(sim)
 

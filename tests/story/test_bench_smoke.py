@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cw_pipeline.bench.cases import CASES, Scale
+from cw_pipeline.bench.cases import CASES
 from cw_pipeline.bench.lab import BenchFailed, Lab
 from cw_pipeline.bench.plot import plot
 from cw_pipeline.bench.report import Results
+from cw_pipeline.bench.scale import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

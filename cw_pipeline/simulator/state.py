@@ -1,0 +1,126 @@
+"""What the simulated API answers from: its tenant, its faults and limits, and what it was asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Literal
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.simulator.auth import Keys
+from cw_pipeline.simulator.callbacks import Callbacks
+from cw_pipeline.simulator.faults import Fault, Faults
+from cw_pipeline.simulator.limits import Limit
+from cw_pipeline.simulator.reports import Reports
+from cw_pipeline.simulator.role import Quirk, Role
+from cw_pipeline.simulator.routes import Routes
+from cw_pipeline.simulator.wire import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from cw_pipeline.simulator.answers import Answer
+    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.tenant import Tenant
+
+CLIENT_ID = "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came, and the status it got (0: the connection broke instead)."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    status: int
+    at: datetime
+    version: str = ""
+    forward_only: bool = False
+
+
+def _routes(tenant: Tenant, paths: Iterable[str] | None) -> Routes:
+    """The catalog's lists, or those given; the tenant's own come on top."""
+    known = [entity.path for entity in CATALOG.values()] if paths is None else paths
+    return Routes(tenant, known, [each.path for each in CATALOG.values() if not each.count])
+
+
+class State:
+    """A simulated tenant, and how its API behaves.
+
+    `codebase`, `role`, `quirks` (by path or glob), `faults`, `reports`, `latency` and
+    `clock_skew` (seconds, seen in the Date header only) may be changed while it runs.
+    `page_cache` keeps every page as bytes (gzip too, for who asks), for benchmarks.
+    `forward_only_ending` is what the Link header of the last forward-only page is: a link to an
+    empty page, an empty header, or none. `rate_window` shortens the minute of
+    `requests_per_minute`. `desk` answers for the simulator itself, by method and path.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        tenant: Tenant,
+        url: str,
+        *,
+        faults: Sequence[Fault] = (),
+        seed: int = 0,
+        quirks: dict[str, Quirk] | None = None,
+        requests_per_minute: int | None = None,
+        rate_window: float = 60.0,
+        retry_after_as_date: bool = False,
+        latency: float = 0.0,
+        clock_skew: float = 0.0,
+        page_cache: bool = False,
+        max_page_size: int = 1000,
+        forward_only_ending: Literal["link", "empty", "none"] = "link",
+        company: str = "demo",
+        public_key: str = "public",
+        private_key: str = "private",
+        client_id: str = CLIENT_ID,
+        codebase: str = "v2025_1/",
+        callback_waits: tuple[float, ...] = (2.0, 4.0),
+        paths: Iterable[str] | None = None,
+    ) -> None:
+        self.tenant = tenant
+        self.url = url
+        self.faults = Faults(faults, seed)
+        self.quirks = dict(quirks or {})
+        self.role = Role()
+        self.limit = Limit(requests_per_minute, rate_window)
+        self.latency, self.clock_skew = latency, clock_skew
+        self.page_cache, self.max_page_size = page_cache, max_page_size
+        self.forward_only_ending = forward_only_ending
+        self.keys = Keys(company, public_key, private_key, client_id)
+        self.codebase = codebase
+        self.reports = Reports(tenant)
+        self.requests: list[Seen] = []
+        self.desk: dict[tuple[str, str], Callable[[], Answer]] = {}
+        self.connections = Connections()
+        self.callbacks = Callbacks(tenant, url, company, callback_waits)
+        self.routes = _routes(tenant, paths)
+        self._retry_after_as_date = retry_after_as_date
+        self._page_watchers: list[Callable[[str, Question], None]] = []
+
+    def before_page(self, callback: Callable[[str, Question], None]) -> None:
+        """Calls `callback(path, question)` before each list page is made, in the server thread."""
+        self._page_watchers.append(callback)
+
+    def tell_page(self, path: str, asked: Question) -> None:
+        """Tells who wanted to know that a page is about to be made."""
+        for watcher in self._page_watchers:
+            watcher(path, asked)
+
+    def count_by_path(self) -> Counter[str]:
+        """How many requests each path got since `requests` was last cleared."""
+        return Counter(seen.path for seen in list(self.requests))
+
+    def date(self) -> datetime:
+        """What the Date header says."""
+        return self.tenant.now() + timedelta(seconds=self.clock_skew)
+
+    def retry_after(self, wait: int) -> str:
+        """The Retry-After header for so many seconds."""
+        if not self._retry_after_as_date:
+            return str(wait)
+        return format_datetime(datetime.now(UTC) + timedelta(seconds=wait), usegmt=True)
