@@ -28,7 +28,7 @@ from cw_pipeline.errors import ConfigError, WarehouseLocked
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import Warehouse, migrate, status
+from cw_pipeline.warehouse import RequestBudget, Warehouse, migrate, status
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import mark_tenant
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
@@ -204,7 +204,7 @@ def connected(
     migrated(settings)
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings, patience))
-        budget = store.budget(settings.requests_per_minute, yielding=yielding)
+        budget = RequestBudget(store, settings.requests_per_minute, yielding=yielding)
         gate = RateLimiter(budget.grant, budget.announce_pause)
         api = stack.enter_context(source(settings, gate, policy))
         with store.transaction() as connection:

@@ -13,7 +13,7 @@ from cw_pipeline.bench.finding import CaseResult, cpu
 from cw_pipeline.bench.lab import SCHEMA, TICKETS
 from cw_pipeline.bench.records import FIRST, SPAN, STEP, stamp_of
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.warehouse import Warehouse
+from cw_pipeline.warehouse import ListSnapshot, Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def _multiply(dsn: str, size: int) -> None:
 def _compared(dsn: str, size: int) -> tuple[float, ListDifference]:
     """How long the comparison takes where one in a thousand is missing, stale and extra each."""
     with Warehouse(dsn, SCHEMA) as warehouse:
-        sweep = warehouse.sweep(CATALOG[TICKETS])
+        sweep = ListSnapshot(warehouse, CATALOG[TICKETS])
         for ids, stamps in _listed(size):
             sweep.add(ids, stamps)
         started = time.monotonic()

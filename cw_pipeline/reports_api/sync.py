@@ -28,6 +28,7 @@ from cw_pipeline.plural import count
 from cw_pipeline.reports_api.api import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
+from cw_pipeline.warehouse import open_store
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from cw_pipeline.reports_api.api import ReportPage
     from cw_pipeline.reports_api.table import ReportTable
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.warehouse import Hold
+    from cw_pipeline.warehouse import EntityStore
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def sync_report(engine: SyncContext, name: str, *, full: bool = False) -> SyncRe
     report = SyncResult(f"system/reports/{name}", "full" if full else "refresh")
     try:
         entity = report_entity(name)
-        with engine.warehouse.hold(entity, report.kind, engine.dagster_run_id) as hold:
+        with open_store(engine.warehouse, entity, report.kind, engine.dagster_run_id) as hold:
             _accounted(engine, hold, name, report)
     except SourceDenied:
         raise
@@ -74,7 +75,7 @@ def sync_report(engine: SyncContext, name: str, *, full: bool = False) -> SyncRe
     return report
 
 
-def _accounted(engine: SyncContext, hold: Hold, name: str, report: SyncResult) -> None:
+def _accounted(engine: SyncContext, hold: EntityStore, name: str, report: SyncResult) -> None:
     tally = RequestCounts()
     status, why = "failed", "interrupted"
     try:
@@ -95,7 +96,7 @@ class _ReportSync:
     """One reading of one report."""
 
     engine: SyncContext
-    hold: Hold
+    hold: EntityStore
     table: ReportTable
     name: str
     report: SyncResult

@@ -16,6 +16,7 @@ from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.replay import retry_due_dead_letters
 from cw_pipeline.sync.run import Run, count_source
 from cw_pipeline.sync.scheduler import in_parent_order
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +55,7 @@ def sync_entity(entity: Entity, engine: SyncContext, plan: SyncRequest) -> SyncR
     """
     report = SyncResult(entity.name, plan.kind)
     try:
-        with engine.warehouse.hold(entity, plan.kind, engine.dagster_run_id) as hold:
+        with open_store(engine.warehouse, entity, plan.kind, engine.dagster_run_id) as hold:
             _accounted(Run.of(engine, hold, report), plan)
     except SourceDenied:
         raise

@@ -24,20 +24,22 @@ from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run
 from cw_pipeline.sync.scheduler import in_parent_order
+from cw_pipeline.warehouse import ListSnapshot, open_store
+from cw_pipeline.warehouse.state import was_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cw_pipeline.model import Batch
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.warehouse import ListDifference, ListSnapshot
+    from cw_pipeline.warehouse import ListDifference
 
 
 def reconcile_by_sweep(work: Run, guard: DeleteGuard) -> Audit:
     """Compares a list with its table and mends the table. Raises if the sweep is incomplete."""
     audit = Audit(work.entity.name)
     counted = _count(work)
-    sweep = work.engine.warehouse.sweep(work.entity)
+    sweep = ListSnapshot(work.engine.warehouse, work.entity)
     _fill(work, sweep)
     difference, began = sweep.difference(), sweep.began
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
@@ -281,7 +283,7 @@ def _examined(
 ) -> Audit:
     report = SyncResult(entity.name, kind)
     try:
-        with engine.warehouse.hold(entity, kind, engine.dagster_run_id) as hold:
+        with open_store(engine.warehouse, entity, kind, engine.dagster_run_id) as hold:
             work = Run.of(engine, hold, report)
             if hold.capability()["forward_only"] is False and entity.has_id:
                 work.reader.paging = Paging.KEYSET
@@ -335,7 +337,8 @@ def _lists_no_longer_readable(entity: Entity, engine: SyncContext) -> bool:
     try:
         reader.ask(replace(reader.query(), page_size=1))
     except SourceForbidden:
-        return engine.warehouse.was_readable(entity)
+        with engine.warehouse.connection() as connection:
+            return was_readable(connection, engine.warehouse.tenant, entity.name)
     except SourceDenied:
         raise
     except SourceError:

@@ -15,6 +15,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.model import SyncResult
 from cw_pipeline.sync.run import Run
+from cw_pipeline.warehouse import open_store
 from cw_pipeline.warehouse.dead_letters import open_dead_letters
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _replayed(
         yield from ((letter.id, f"{name} is no longer in the catalog") for letter in letters)
         return
     try:
-        with engine.warehouse.hold(entity, "replay", engine.dagster_run_id) as hold:
+        with open_store(engine.warehouse, entity, "replay", engine.dagster_run_id) as hold:
             report = SyncResult(name, "replay")
             work = Run.of(engine, hold, report)
             status, why = "failed", "interrupted"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Batch, Entity, IdRange, SyncResult
     from cw_pipeline.sync.context import Limits, SyncContext
-    from cw_pipeline.warehouse import Hold, MergeResult
+    from cw_pipeline.warehouse import EntityStore, MergeResult
 
 
 @dataclass(slots=True)
@@ -29,13 +29,13 @@ class Run:
     engine: SyncContext
     entity: Entity
     reader: ListReader
-    hold: Hold
+    hold: EntityStore
     report: SyncResult
     judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, engine: SyncContext, hold: Hold, report: SyncResult) -> Self:
+    def of(cls, engine: SyncContext, hold: EntityStore, report: SyncResult) -> Self:
         """The work on the entity that `hold` holds, with the columns that it has there."""
         return cls(
             engine, hold.entity, ListReader(engine, hold.entity, hold.stored_hashes), hold, report

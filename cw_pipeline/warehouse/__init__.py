@@ -1,6 +1,7 @@
 """Merging rows into Postgres, together with the checkpoint that says so."""
 
-from cw_pipeline.warehouse.entity_store import Hold as Hold
+from cw_pipeline.warehouse.entity_store import EntityStore as EntityStore
+from cw_pipeline.warehouse.entity_store import open_store as open_store
 from cw_pipeline.warehouse.merge import MergeResult as MergeResult
 from cw_pipeline.warehouse.request_budget import RequestBudget as RequestBudget
 from cw_pipeline.warehouse.schema import migrate as migrate

@@ -1,7 +1,8 @@
-"""One run's hold on one entity: everything it may write."""
+"""What a run reads and writes of its entity in Postgres."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -9,10 +10,13 @@ from psycopg import sql
 from cw_pipeline.errors import EntityBusy
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse import dead_letters, state
+from cw_pipeline.warehouse.lease import purpose_of
 from cw_pipeline.warehouse.merge import MergeResult, copy, lock_for_merge, merge, stored_hashes
+from cw_pipeline.warehouse.parents import Parents
+from cw_pipeline.warehouse.promotions import entities_with_promotions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     from psycopg import Connection
@@ -164,98 +168,27 @@ class Ledger:
         return own | values
 
 
-class Parents:
-    """What one entity's children pass asks of the warehouse. Made by `Hold`."""
+@contextmanager
+def open_store(
+    warehouse: Warehouse, entity: Entity, kind: str, dagster_run_id: str | None = None
+) -> Iterator[EntityStore]:
+    """The entity's lease for a run of this kind, and all that the run may write.
 
-    def __init__(self, warehouse: Warehouse, entity: Entity, run_id: int) -> None:
-        self._warehouse = warehouse
-        self._tenant = warehouse.tenant
-        self._entity = entity
-        self._run_id = run_id
-
-    def path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
-        """The ids that a child's path names, outermost first."""
-        if parent.parent is None:
-            return (parent_id,)
-        query = sql.SQL("select parent_id from {} where id = %s").format(
-            sql.Identifier(self._tenant, parent.table)
-        )
-        with self._warehouse.connection() as connection:
-            row = connection.execute(query, [parent_id]).fetchone()
-        return (row[0], parent_id) if row else (parent_id,)
-
-    def due(
-        self, parent: Entity, max_age: timedelta, limit: int
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-        """Parents whose children must be read: those that changed, and the oldest of the rest.
-
-        The second list holds at most `limit` whose children were last read longer than `max_age`
-        ago, and in any case the oldest one, so that the rotation never stands still. A parent is
-        its ids as the child's path names them, outermost first.
-        """
-        outer = sql.SQL("p.parent_id" if parent.parent else "null::bigint")
-        query = sql.SQL(
-            "select {outer}, p.id, r.read_at is null or p._synced_at >= r.read_at,"
-            " r.read_at < clock_timestamp() - %(age)s"
-            " from {parent} p left join cw_sync.parent_read r"
-            " on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id"
-            " where p._deleted_at is null order by r.read_at nulls first, p.id"
-        ).format(outer=outer, parent=sql.Identifier(self._tenant, parent.table))
-        asked = {"age": max_age, "tenant": self._tenant, "entity": self._entity.name}
-        with self._warehouse.connection() as connection:
-            rows = connection.execute(query, asked).fetchall()
-        parents = [
-            (tuple(own for own in (outermost, inner) if own is not None), changed, old)
-            for outermost, inner, changed, old in rows
-        ]
-        moved = [own for own, changed, _ in parents if changed]
-        due = [own for own, changed, old in parents if old and not changed][:limit]
-        return moved, due or [own for own, changed, _ in parents if not changed][:1]
-
-    def children(self, parent_id: int) -> tuple[datetime, list[int]]:
-        """The warehouse's clock, and the ids of a parent's live children as of then."""
-        query = sql.SQL(
-            "select clock_timestamp(),"
-            " array(select {} from {} where parent_id = %s and _deleted_at is null)"
-        ).format(
-            sql.Identifier(self._entity.key[-1]), sql.Identifier(self._tenant, self._entity.table)
-        )
-        with self._warehouse.connection() as connection:
-            row = connection.execute(query, [parent_id], binary=True).fetchone()
-        assert row is not None
-        return row[0], row[1]
-
-    def read(self, parent_id: int, at: datetime) -> None:
-        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in.
-
-        Raises EntityBusy, and writes nothing, once another run has the entity's lease.
-        """
-        with self._warehouse.connection() as connection:
-            connection.execute(
-                "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
-                " select %s, %s, %s, %s from cw_sync.fence(%s)"
-                " on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at",
-                [self._tenant, self._entity.name, parent_id, at, self._run_id],
-            )
-
-    def count(self, parent: Entity) -> int:
-        """How many parents there are."""
-        with self._warehouse.connection() as connection:
-            return state.row_count(connection, self._tenant, parent)
-
-    def complete_through(self, parent: Entity) -> datetime | None:
-        """How complete another entity's table is; None if it was never synced."""
-        with self._warehouse.connection() as connection:
-            return state.read_checkpoint(connection, self._tenant, parent.name).watermark
-
-    def oldest_read(self) -> datetime | None:
-        """When the children that were read longest ago were read."""
-        with self._warehouse.connection() as connection:
-            return state.oldest_parent_read(connection, self._tenant, self._entity.name)
+    Until the block or this process ends. Runs of another purpose (a backfill, a reconcile) may go
+    on beside it. The store's entity has the columns promoted until now, which stay until the block
+    ends. Raises EntityBusy, naming who has the lease, or what `Warehouse.locked` has of the entity.
+    """
+    if (locked := warehouse.locked.get(entity.name)) is not None:
+        raise locked
+    lease = warehouse.leases.held(entity.name, purpose_of(kind), kind, dagster_run_id)
+    with lease as run_id:
+        with warehouse.connection() as connection:
+            (promoted,) = entities_with_promotions(connection, warehouse.tenant, [entity])
+        yield EntityStore(warehouse, promoted, run_id)
 
 
-class Hold:
-    """What a run may do with its entity. Made by `Warehouse.hold`.
+class EntityStore:
+    """What a run may do with its entity. Made by `open_store`.
 
     Whatever writes raises EntityBusy, and writes nothing, once another run has the entity's lease.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse import columns
 from cw_pipeline.warehouse.columns import TYPED, add_column, kind_of, widen_column
 from cw_pipeline.warehouse.ddl import patiently
+from cw_pipeline.warehouse.lease import PURPOSES, fence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -122,7 +123,7 @@ class Samples:
 
 
 class StoredFields:
-    """What may be done to an entity's columns, in one transaction: `Warehouse.exclusive_fields`."""
+    """What may be done to an entity's columns, in one transaction: `exclusive_fields`."""
 
     def __init__(self, connection: Connection[Any], tenant: str, entity: Entity) -> None:
         self._connection = connection
@@ -221,6 +222,21 @@ class Promotion:
     rows: int
 
 
+@contextmanager
+def exclusive_fields(warehouse: Warehouse, entity: Entity) -> Iterator[StoredFields]:
+    """The entity's fields, in a transaction during which nobody reads it in, in any way.
+
+    Raises EntityBusy, naming who does.
+    """
+    with ExitStack() as stack:
+        leases = [warehouse.leases.held(entity.name, purpose) for purpose in PURPOSES]
+        run_ids = [stack.enter_context(lease) for lease in leases]
+        with warehouse.transaction() as connection:
+            for run_id in run_ids:
+                fence(connection, run_id)
+            yield StoredFields(connection, warehouse.tenant, entity)
+
+
 def unknown_fields(warehouse: Warehouse) -> list[SchemaDriftEntry]:
     """Every field that came back and that no column holds, with the entity it came with."""
     with warehouse.connection() as connection:
@@ -242,7 +258,7 @@ def promote(
     path = tuple(field.split("."))
 
     def attempted(attempt: Attempt) -> list[Promotion]:
-        with warehouse.exclusive_fields(entity) as fields, fields.brief(attempt):
+        with exclusive_fields(warehouse, entity) as fields, fields.brief(attempt):
             where = place(fields.entity, path)
             if where.column is not None:
                 return [_widened(fields, path, where, kind)]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cw_pipeline.model import RequestGrant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from psycopg import Connection
-
-    Connect = Callable[[], AbstractContextManager[Connection[Any]]]
+    from cw_pipeline.warehouse.warehouse import Warehouse
 
 _BURST = 5.0  # seconds' worth that may go at once after a rest: 900 + 75 a minute stays below 1,000
 _GRANTED = 0.5  # seconds' worth taken at a time: a pause reaches other processes within that
@@ -38,13 +33,11 @@ class RequestBudget:
     live refresh goes first.
     """
 
-    def __init__(
-        self, connect: Connect, tenant: str, per_minute: int, *, yielding: bool = False
-    ) -> None:
-        self._connect = connect
+    def __init__(self, warehouse: Warehouse, per_minute: int, *, yielding: bool = False) -> None:
+        self._warehouse = warehouse
         self._requests = max(1, int(per_minute * _GRANTED / 60))
         self._asked = {
-            "tenant": tenant,
+            "tenant": warehouse.tenant,
             "span": f"{self._requests * 60 / per_minute} seconds",
             "burst": f"{_BURST} seconds",
             "yielding": yielding,
@@ -53,7 +46,7 @@ class RequestBudget:
     def grant(self) -> RequestGrant:
         """Leave for the next few requests; a yielding process waits here for its turn."""
         while True:
-            with self._connect() as connection:
+            with self._warehouse.connection() as connection:
                 taken = connection.execute(_TAKE, self._asked).fetchone()
             if taken is not None:
                 return RequestGrant(self._requests, max(0.0, *map(float, taken)))
@@ -61,7 +54,7 @@ class RequestBudget:
 
     def announce_pause(self, seconds: float) -> None:
         """Tells every process of the tenant that ConnectWise asked for a pause."""
-        with self._connect() as connection:
+        with self._warehouse.connection() as connection:
             connection.execute(
                 "update cw_sync.request_budget set paused_until ="
                 " greatest(paused_until, clock_timestamp() + make_interval(secs => %s))"

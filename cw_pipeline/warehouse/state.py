@@ -206,7 +206,10 @@ def capability(connection: Connection[Any], tenant: str, entity: str) -> dict[st
 
 
 def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
-    """Whether any reconcile or sync has read the entity's list to its end."""
+    """Whether any reconcile or sync has ever read the entity's list to its end.
+
+    Not what was seen last: a role that shrank would be forgiven after one night.
+    """
     row = connection.execute(
         "select exists (select from cw_sync.audit where tenant = %(tenant)s"
         " and entity = %(entity)s and kind = 'reconcile' and source_rows is not null)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -13,15 +13,11 @@ from cw_pipeline.transform import copy_format
 from cw_pipeline.warehouse.merge import copy_packed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from psycopg import Connection
-
     from cw_pipeline.model import Entity
-
-    Transaction = Callable[[], AbstractContextManager[Connection[Any]]]
+    from cw_pipeline.warehouse.warehouse import Warehouse
 
 _DIFFERENCE = """
 select count(s.id),
@@ -60,18 +56,18 @@ class ListDifference:
 
 
 class ListSnapshot:
-    """One sweep of one entity: its pages as they will be copied. Made by `Warehouse.sweep`.
+    """One sweep of one entity: its pages as they will be copied. It begins now.
 
     They wait here, a few bytes a record, because a temporary table lives with a connection, which a
     pooler lends for one transaction.
     """
 
-    def __init__(self, transaction: Transaction, tenant: str, entity: Entity) -> None:
-        self._transaction = transaction
-        self._table = sql.Identifier(tenant, entity.table)
+    def __init__(self, warehouse: Warehouse, entity: Entity) -> None:
+        self._warehouse = warehouse
+        self._table = sql.Identifier(warehouse.tenant, entity.table)
         self._stamp = sql.SQL("last_updated" if entity.has_last_updated else "null::timestamptz")
         self._pages: list[bytes] = []
-        with transaction() as connection:
+        with warehouse.transaction() as connection:
             row = connection.execute("select clock_timestamp()").fetchone()
         assert row is not None
         self.began: datetime = row[0]
@@ -85,7 +81,7 @@ class ListSnapshot:
 
     def difference(self) -> ListDifference:
         """The difference, worked out in the database in one go over the table."""
-        with self._transaction() as connection:
+        with self._warehouse.transaction() as connection:
             connection.execute(
                 "create temp table swept (id bigint, stamp timestamptz) on commit drop"
             )

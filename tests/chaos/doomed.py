@@ -19,6 +19,7 @@ from cw_pipeline.connectwise import Policy, RateLimiter
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.context import SyncContext
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
+from cw_pipeline.warehouse import RequestBudget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ def connected(settings: Settings) -> Iterator[SyncContext]:
         pipeline.warehouse(settings) as store,
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
     ):
-        budget = store.budget(settings.requests_per_minute)
+        budget = RequestBudget(store, settings.requests_per_minute)
         gate = RateLimiter(budget.grant, budget.announce_pause)
         with pipeline.source(settings, gate, HASTY) as source:
             yield SyncContext(source, store, pipeline.limits(settings), fetchers)

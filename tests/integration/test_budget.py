@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse import Warehouse
+from cw_pipeline.warehouse import RequestBudget, Warehouse
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_two_processes_share_one_budget(dsn: str, warehouse: Warehouse) -> None:
     with Warehouse(dsn, "connectwise") as other:
-        budgets = [warehouse.budget(6000), other.budget(6000)]  # 100 a second
+        budgets = [RequestBudget(warehouse, 6000), RequestBudget(other, 6000)]  # 100 a second
         grants = [budgets[at % 2].grant() for at in range(20)]
     asked = sum(grant.requests for grant in grants)
     # The last of them may go when all before it have had their time.
@@ -29,7 +29,7 @@ def test_two_processes_share_one_budget(dsn: str, warehouse: Warehouse) -> None:
 def test_a_rest_earns_a_burst_that_stays_below_a_thousand_a_minute(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    budget = warehouse.budget(900)
+    budget = RequestBudget(warehouse, 900)
     budget.grant()
     connection.execute("update cw_sync.request_budget set next_free = now() - interval '1 hour'")
     connection.commit()
@@ -41,7 +41,7 @@ def test_a_rest_earns_a_burst_that_stays_below_a_thousand_a_minute(
 
 def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: Warehouse) -> None:
     with Warehouse(dsn, "connectwise") as other:
-        mine, theirs = warehouse.budget(6000), other.budget(6000)
+        mine, theirs = RequestBudget(warehouse, 6000), RequestBudget(other, 6000)
         mine.grant()
         mine.announce_pause(30)
         assert 28 < theirs.grant().wait <= 30
@@ -50,7 +50,7 @@ def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: 
 
 
 def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: Warehouse) -> None:
-    live, backfill = warehouse.budget(600), warehouse.budget(600, yielding=True)
+    live, backfill = RequestBudget(warehouse, 600), RequestBudget(warehouse, 600, yielding=True)
     for _ in range(3):
         live.grant()  # the next one and a half seconds are given away
     started = monotonic()
@@ -66,12 +66,12 @@ def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: War
 def test_tenants_have_budgets_of_their_own(dsn: str, warehouse: Warehouse) -> None:
     with Warehouse(dsn, "second") as other:
         for _ in range(5):
-            warehouse.budget(600).grant()
-        assert other.budget(600).grant().wait == 0
+            RequestBudget(warehouse, 600).grant()
+        assert RequestBudget(other, 600).grant().wait == 0
 
 
 def test_a_warehouse_that_fails_is_named_as_such(warehouse: Warehouse) -> None:
     with warehouse.connection() as connection:
         connection.execute("drop table cw_sync.request_budget")
     with pytest.raises(WarehouseError):
-        warehouse.budget(600).grant()
+        RequestBudget(warehouse, 600).grant()

@@ -15,6 +15,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.transform import PageReader
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -59,7 +60,7 @@ def test_after_any_loads_deletions_returns_and_crashes_the_count_is_that_of_the_
         "truncate connectwise.service_tickets, cw_sync.row_change, cw_sync.checkpoint"
     )
     connection.commit()
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         for version, (what, some) in enumerate(history):
             if what == "load":
                 hold.load(batch(version, some))
@@ -82,8 +83,8 @@ def test_side_by_side_no_row_is_forgotten(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     with (
-        warehouse.hold(TICKETS, "refresh") as one,
-        warehouse.hold(TICKETS, "backfill") as other,
+        open_store(warehouse, TICKETS, "refresh") as one,
+        open_store(warehouse, TICKETS, "backfill") as other,
         ThreadPoolExecutor(4) as threads,
     ):
         one.save_checkpoint(OPEN)
@@ -101,7 +102,7 @@ def test_side_by_side_no_row_is_forgotten(
 def test_a_million_rows_are_not_counted_again_for_one(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
         hold.row_count()
         hold.load(batch(1, [1, 2, 3]))
@@ -120,7 +121,7 @@ def test_children_that_go_with_their_parent_are_taken_off(
     connection.execute("insert into connectwise.company_companies (id) values (7)")
     connection.commit()
     records = json.dumps([{"id": own} for own in (1, 2, 3)]).encode()
-    with warehouse.hold(SITES, "refresh") as hold:
+    with open_store(warehouse, SITES, "refresh") as hold:
         hold.load(PageReader(SITES).read_page(records, parent_id=7), parent_id=7)
         assert hold.row_count() == 3
         hold.save_checkpoint(Checkpoint(NOON))

@@ -11,7 +11,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Checkpoint
-from cw_pipeline.warehouse import Warehouse
+from cw_pipeline.warehouse import Warehouse, open_store
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -20,19 +20,19 @@ TICKETS, BOARDS = CATALOG["service/tickets"], CATALOG["service/boards"]
 
 
 def test_a_second_runner_is_told_who_holds_the_entity(dsn: str, warehouse: Warehouse) -> None:
-    with Warehouse(dsn, "connectwise") as other, warehouse.hold(TICKETS, "refresh"):
-        with pytest.raises(EntityBusy, match="cw_pipeline"), other.hold(TICKETS, "full"):
+    with Warehouse(dsn, "connectwise") as other, open_store(warehouse, TICKETS, "refresh"):
+        with pytest.raises(EntityBusy, match="cw_pipeline"), open_store(other, TICKETS, "full"):
             pass
-        with other.hold(BOARDS, "refresh"), other.hold(TICKETS, "backfill"):
+        with open_store(other, BOARDS, "refresh"), open_store(other, TICKETS, "backfill"):
             pass
-    with warehouse.hold(TICKETS, "refresh"):
+    with open_store(warehouse, TICKETS, "refresh"):
         pass
 
 
 def test_an_error_inside_lets_go(warehouse: Warehouse) -> None:
-    with pytest.raises(ZeroDivisionError), warehouse.hold(TICKETS, "refresh"):
+    with pytest.raises(ZeroDivisionError), open_store(warehouse, TICKETS, "refresh"):
         raise ZeroDivisionError
-    with warehouse.hold(TICKETS, "refresh"):
+    with open_store(warehouse, TICKETS, "refresh"):
         pass
 
 
@@ -40,13 +40,13 @@ def test_a_runner_whose_connections_are_cut_still_holds_the_entity(
     dsn: str, warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     """A lease is no session's: poolers and firewalls end those while the runner lives."""
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
         other = Warehouse(dsn, "connectwise")
-        with other, pytest.raises(EntityBusy), other.hold(TICKETS, "refresh"):
+        with other, pytest.raises(EntityBusy), open_store(other, TICKETS, "refresh"):
             pass
         with suppress(WarehouseError):
             hold.checkpoint()  # finds out that its connection was cut
@@ -55,7 +55,7 @@ def test_a_runner_whose_connections_are_cut_still_holds_the_entity(
 
 def test_tenants_in_one_database_do_not_hold_each_other_up(dsn: str, warehouse: Warehouse) -> None:
     second = Warehouse(dsn, "second")
-    with second, warehouse.hold(TICKETS, "refresh"), second.hold(TICKETS, "refresh"):
+    with second, open_store(warehouse, TICKETS, "refresh"), open_store(second, TICKETS, "refresh"):
         pass
 
 

@@ -18,15 +18,16 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Audit, Checkpoint, Column, IdRange, Kind, Window
 from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse import Warehouse
+from cw_pipeline.warehouse import Warehouse, open_store
 from cw_pipeline.warehouse.lease import PURPOSES, Runner
+from cw_pipeline.warehouse.promotions import exclusive_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from psycopg import Connection
 
-    from cw_pipeline.warehouse import Hold
+    from cw_pipeline.warehouse import EntityStore
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -35,7 +36,7 @@ OPEN = Checkpoint(None, Window(None, NOON), IdRange(0, None, 50), (IdRange(0, 50
 BATCH = PageReader(SITES).read_page(json.dumps([{"id": 1, "name": "Tampa"}]).encode(), parent_id=7)
 SOON = timedelta(seconds=1)
 
-WRITES: dict[str, Callable[[Hold], object]] = {
+WRITES: dict[str, Callable[[EntityStore], object]] = {
     "load": lambda hold: hold.load(BATCH, parent_id=7),
     "load of a range": lambda hold: hold.load(BATCH, IdRange(0, 50, 9), parent_id=7, alone=False),
     "save": lambda hold: hold.save_checkpoint(Checkpoint(NOON)),
@@ -93,7 +94,7 @@ def contents(connection: Connection[Any]) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def filled(warehouse: Warehouse, stand_in: Connection[Any]) -> Iterator[Hold]:
+def filled(warehouse: Warehouse, stand_in: Connection[Any]) -> Iterator[EntityStore]:
     """A run that has something of everything to change."""
     stand_in.execute(
         "insert into connectwise.company_companies (id, _deleted_at) values (7, now())"
@@ -105,7 +106,7 @@ def filled(warehouse: Warehouse, stand_in: Connection[Any]) -> Iterator[Hold]:
         "insert into cw_sync.dead_letter (tenant, entity, record_id, reason)"
         " values ('connectwise', 'company/companies/sites', 3, 'bad')"
     )
-    with warehouse.hold(SITES, "refresh") as hold:
+    with open_store(warehouse, SITES, "refresh") as hold:
         hold.save_checkpoint(OPEN)
         yield hold
 
@@ -116,7 +117,7 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing(
 ) -> None:
     with filled(warehouse, stand_in) as hold:
         end_leases(stand_in)
-        with other.hold(SITES, "refresh"):
+        with open_store(other, SITES, "refresh"):
             before = contents(stand_in)
             with pytest.raises(EntityBusy, match="company/companies/sites: another runner"):
                 WRITES[name](hold)
@@ -136,14 +137,14 @@ def test_with_its_lease_it_writes(
 def test_nobody_takes_over_in_the_middle_of_a_batch(
     warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         with warehouse.fenced(hold.run_id) as inside:
             end_leases(stand_in)
             began = time.monotonic()
             inside.execute("select pg_sleep(0)")
             assert_busy_while(inside, other)
             assert time.monotonic() - began < 5
-        with other.hold(TICKETS, "refresh"):
+        with open_store(other, TICKETS, "refresh"):
             pass
 
 
@@ -152,7 +153,7 @@ def assert_busy_while(inside: Connection[Any], other: Warehouse) -> None:
     worker = Thread(target=lambda: inside.execute("select pg_sleep(4)"))
     worker.start()
     try:
-        with pytest.raises(EntityBusy, match="cw_pipeline"), other.hold(TICKETS, "refresh"):
+        with pytest.raises(EntityBusy, match="cw_pipeline"), open_store(other, TICKETS, "refresh"):
             pass
     finally:
         worker.join()
@@ -168,12 +169,12 @@ def test_a_batch_whose_runner_stopped_while_it_sent_rows_is_ended(
         with batch.cursor().copy("copy connectwise.service_tickets (id) from stdin") as rows:
             rows.write_row((1,))
             end_leases(stand_in)
-            with other.hold(TICKETS, "refresh"):
+            with open_store(other, TICKETS, "refresh"):
                 pass
 
     with (
         psycopg.connect(dsn) as batch,
-        warehouse.hold(TICKETS, "refresh") as hold,
+        open_store(warehouse, TICKETS, "refresh") as hold,
         pytest.raises(psycopg.OperationalError),
     ):
         stopped(batch)
@@ -183,7 +184,7 @@ def test_a_batch_whose_runner_stopped_while_it_sent_rows_is_ended(
 def test_a_transaction_that_stands_still_is_ended_by_the_server(
     warehouse: Warehouse, stand_in: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold, warehouse.fenced(hold.run_id) as inside:
+    with open_store(warehouse, TICKETS, "refresh") as hold, warehouse.fenced(hold.run_id) as inside:
         row = inside.execute("show idle_in_transaction_session_timeout").fetchone()
         assert row == ("30s",)
     stand_in.execute("select 1")
@@ -194,10 +195,10 @@ def test_a_lease_lasts_as_long_as_its_runner_however_short_it_is(
 ) -> None:
     with (
         Warehouse(dsn, "connectwise", lease_span=SOON) as warehouse,
-        warehouse.hold(TICKETS, "refresh") as hold,
+        open_store(warehouse, TICKETS, "refresh") as hold,
     ):
         time.sleep(2.5 * SOON.total_seconds())
-        with pytest.raises(EntityBusy), other.hold(TICKETS, "refresh"):
+        with pytest.raises(EntityBusy), open_store(other, TICKETS, "refresh"):
             pass
         hold.save_checkpoint(OPEN)
 
@@ -206,7 +207,7 @@ def test_a_lease_stays_while_all_connections_wait_for_a_locked_table(
     dsn: str, other: Warehouse, stand_in: Connection[Any]
 ) -> None:
     few = Warehouse(dsn, "connectwise", max_connections=1, lease_span=SOON)
-    with few, few.hold(TICKETS, "refresh") as hold:
+    with few, open_store(few, TICKETS, "refresh") as hold:
 
         def write() -> None:
             with few.fenced(hold.run_id) as connection:
@@ -219,7 +220,7 @@ def test_a_lease_stays_while_all_connections_wait_for_a_locked_table(
             time.sleep(3 * SOON.total_seconds())
             query = "select expires_at > clock_timestamp() from cw_sync.lease where run_id = %s"
             assert stand_in.execute(query, [hold.run_id]).fetchall() == [(True,)]
-            with pytest.raises(EntityBusy), other.hold(TICKETS, "refresh"):
+            with pytest.raises(EntityBusy), open_store(other, TICKETS, "refresh"):
                 pass
         waiting.join()
     assert stand_in.execute("select id from connectwise.service_tickets").fetchall() == [(1,)]
@@ -229,11 +230,14 @@ def test_a_runner_with_short_leases_does_not_take_one_that_lasts_longer(
     dsn: str, warehouse: Warehouse
 ) -> None:
     with (
-        warehouse.hold(TICKETS, "refresh"),
+        open_store(warehouse, TICKETS, "refresh"),
         Warehouse(dsn, "connectwise", lease_span=SOON) as hasty,
     ):
         time.sleep(1.5 * SOON.total_seconds())
-        with pytest.raises(EntityBusy, match="within 45 seconds"), hasty.hold(TICKETS, "refresh"):
+        with (
+            pytest.raises(EntityBusy, match="within 45 seconds"),
+            open_store(hasty, TICKETS, "refresh"),
+        ):
             pass
 
 
@@ -242,19 +246,19 @@ def test_a_server_whose_clock_is_set_keeps_no_dead_lease_and_lets_nobody_write_t
     moved: timedelta, warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
 ) -> None:
     """Set back, a lease would end an hour late; set forward, it has ended already."""
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         stand_in.execute("update cw_sync.lease set expires_at = expires_at + %s", [moved])
-        with other.hold(TICKETS, "refresh"), pytest.raises(EntityBusy):
+        with open_store(other, TICKETS, "refresh"), pytest.raises(EntityBusy):
             hold.save_checkpoint(OPEN)
 
 
 def test_a_lease_that_could_not_be_released_is_in_nobodys_way(
     warehouse: Warehouse, stand_in: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh"):
+    with open_store(warehouse, TICKETS, "refresh"):
         stand_in.execute("alter table cw_sync.lease rename to elsewhere")
     stand_in.execute("alter table cw_sync.elsewhere rename to lease")
-    with warehouse.hold(TICKETS, "refresh"):
+    with open_store(warehouse, TICKETS, "refresh"):
         pass
     warehouse.__exit__(None, None, None)
     assert stand_in.execute("select * from cw_sync.lease").fetchall() == []
@@ -265,16 +269,16 @@ def test_a_promotion_names_who_reads_the_entity_and_keeps_everybody_out(
 ) -> None:
     for kind in PURPOSES:
         with (
-            warehouse.hold(TICKETS, kind),
+            open_store(warehouse, TICKETS, kind),
             pytest.raises(EntityBusy, match="cw_pipeline"),
-            other.exclusive_fields(TICKETS),
+            exclusive_fields(other, TICKETS),
         ):
             pass
-    with warehouse.exclusive_fields(TICKETS):
+    with exclusive_fields(warehouse, TICKETS):
         for kind in PURPOSES:
-            with pytest.raises(EntityBusy, match="cw_pipeline"), other.hold(TICKETS, kind):
+            with pytest.raises(EntityBusy, match="cw_pipeline"), open_store(other, TICKETS, kind):
                 pass
-    with other.hold(TICKETS, "refresh"):
+    with open_store(other, TICKETS, "refresh"):
         pass
 
 
@@ -282,10 +286,10 @@ def test_a_promotion_that_stands_still_for_too_long_changes_nothing(
     warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
 ) -> None:
     def stopped() -> None:
-        with warehouse.exclusive_fields(TICKETS) as fields:
+        with exclusive_fields(warehouse, TICKETS) as fields:
             fields.add("service_tickets", Column("extra", ("extra",), Kind.TEXT), ("extra",))
             end_leases(stand_in)
-            with other.hold(TICKETS, "refresh"):
+            with open_store(other, TICKETS, "refresh"):
                 pass
 
     with pytest.raises(WarehouseError):
@@ -325,14 +329,14 @@ def test_a_run_of_an_older_version_is_let_finish_and_can_begin_no_other(
         old.execute(key)
         with (
             pytest.raises(EntityBusy, match=r"old:1 \(older version"),
-            warehouse.hold(TICKETS, "refresh"),
+            open_store(warehouse, TICKETS, "refresh"),
         ):
             pass
-        with warehouse.hold(TICKETS, "backfill"):
+        with open_store(warehouse, TICKETS, "backfill"):
             pass
         with pytest.raises(psycopg.errors.NotNullViolation):
             old.execute(begin)
-    with warehouse.hold(TICKETS, "refresh"):
+    with open_store(warehouse, TICKETS, "refresh"):
         pass
 
 
@@ -343,7 +347,7 @@ def test_the_loser_of_two_that_start_at_once_is_told_and_one_wins(dsn: str) -> N
     def race() -> None:
         with Warehouse(dsn, "connectwise") as warehouse:
             try:
-                with warehouse.hold(TICKETS, "refresh") as hold:
+                with open_store(warehouse, TICKETS, "refresh") as hold:
                     won.append(hold.run_id)
                     time.sleep(1)
             except EntityBusy as error:
@@ -363,7 +367,7 @@ def test_a_server_that_is_away_makes_no_noise_but_a_warning(
 ) -> None:
     with (
         Warehouse(dsn, "connectwise", lease_span=SOON) as warehouse,
-        warehouse.hold(TICKETS, "refresh") as hold,
+        open_store(warehouse, TICKETS, "refresh") as hold,
     ):
         stand_in.execute("alter table cw_sync.lease rename to elsewhere")
         time.sleep(0.6)

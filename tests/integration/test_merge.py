@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.transform import PageReader
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -41,7 +42,7 @@ def batch(*records: dict[str, Any], entity: Any = TICKETS, parent_id: int | None
 
 
 def load(warehouse: Warehouse, *records: dict[str, Any]) -> MergeResult:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         return hold.load(batch(*records))
 
 
@@ -125,7 +126,7 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 3), record(2, 3))
-    with warehouse.hold(TICKETS, "reconcile") as hold:
+    with open_store(warehouse, TICKETS, "reconcile") as hold:
         assert (
             hold.soft_delete([1], before=NOON) == 0
         )  # written since: another run has just read it
@@ -143,7 +144,7 @@ def test_an_older_copy_that_arrives_late_does_not_bring_a_deleted_record_back(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 3))
-    with warehouse.hold(TICKETS, "reconcile") as hold:
+    with open_store(warehouse, TICKETS, "reconcile") as hold:
         assert hold.soft_delete([1], before=hold.warehouse_now()) == 1
     assert load(warehouse, record(1, 2)).unchanged == 1
     assert rows(connection)[1]["_deleted_at"] is not None
@@ -153,7 +154,7 @@ def test_what_was_read_later_heals_a_row_with_a_newer_stamp(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 5))
-    with warehouse.hold(TICKETS, "reconcile") as hold:
+    with open_store(warehouse, TICKETS, "reconcile") as hold:
         assert hold.load(batch(record(1, 2)), read_after=hold.warehouse_now()).updated == 1
         assert hold.load(batch(record(1, 1)), read_after=NOON).updated == 0  # read before
     assert rows(connection)[1]["summary"] == "version 2"
@@ -166,7 +167,7 @@ def test_two_connections_that_merge_the_same_new_ids_at_once_both_succeed(
 
     def merged(version: int) -> None:
         kind = ("refresh", "backfill", "reconcile", "replay")[version - 1]
-        with warehouse.hold(TICKETS, kind) as hold:
+        with open_store(warehouse, TICKETS, kind) as hold:
             together.wait(10)
             hold.load(batch(*(record(own, version) for own in range(1, 200))))
 
@@ -182,7 +183,7 @@ def test_two_runs_that_read_the_same_parents_children_at_once_both_succeed(
 
     def merged(kind: str) -> None:
         sites = [{"id": own, "name": kind, "customFields": [{"id": 1}]} for own in range(1, 200)]
-        with warehouse.hold(SITES, kind) as hold:
+        with open_store(warehouse, SITES, kind) as hold:
             for _ in range(3):
                 together.wait(10)
                 some = batch(*sites, entity=SITES, parent_id=7)
@@ -197,7 +198,7 @@ def test_two_runs_that_read_the_same_parents_children_at_once_both_succeed(
 def test_a_child_is_known_by_its_parent_too(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(SITES, "refresh") as hold:
+    with open_store(warehouse, SITES, "refresh") as hold:
         for parent in (1, 2):
             site = {"id": 5, "name": f"of {parent}"}
             hold.load(batch(site, entity=SITES, parent_id=parent), parent_id=parent, alone=False)
@@ -218,7 +219,7 @@ def test_texts_numbers_and_times_come_out_as_they_went_in(
     info = '"_info": {"lastUpdated": "2025-03-01T12:00:00Z"}'
     whole = f'"id": 9223372036854775807, "summary": {json.dumps(text)}'
     body = f"[{{{whole}, {numbers}, {unknown}, {info}}}]"
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.load(PageReader(TICKETS).read_page(body.encode()))
     (row,) = rows(connection).values()
     assert row["id"] == 2**63 - 1

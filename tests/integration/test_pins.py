@@ -12,7 +12,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.reporting import entities, publish, refresh
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
 from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse import Warehouse, migrate
+from cw_pipeline.warehouse import Warehouse, migrate, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,12 +52,12 @@ def is_waited_for(connection: Connection[Any]) -> bool:
 
 
 def loads_a_ticket(warehouse: Warehouse) -> object:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         return hold.load(PageReader(TICKETS).read_page(b'[{"id":1}]'))
 
 
 def loads_a_note(warehouse: Warehouse) -> object:
-    with warehouse.hold(NOTES, "refresh") as hold:
+    with open_store(warehouse, NOTES, "refresh") as hold:
         return hold.load(PageReader(NOTES).read_page(b'[{"id":1}]', parent_id=7), parent_id=7)
 
 

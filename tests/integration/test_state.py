@@ -17,6 +17,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Checkpoint, IdRange, Reject, SchemaDrift, Window
 from cw_pipeline.transform import PageReader
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -57,7 +58,7 @@ def row_count(connection: Connection[Any]) -> int:
 def test_a_checkpoint_is_read_as_it_was_written(warehouse: Warehouse) -> None:
     ranges = (IdRange(500, 900, 700), IdRange(100, 500, 100))
     stored = Checkpoint(NOON, Window(NOON, NOON + timedelta(1)), IdRange(0, None, 900), ranges)
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         assert hold.checkpoint() == Checkpoint()
         hold.save_checkpoint(stored)
         assert hold.checkpoint() == stored
@@ -68,7 +69,7 @@ def test_a_checkpoint_is_read_as_it_was_written(warehouse: Warehouse) -> None:
 def test_a_batch_and_the_cursor_that_covers_it_are_stored_together(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
         hold.load(good(1, 2), IdRange(0, None, 2))
         assert hold.checkpoint().tail.cursor == 2
@@ -78,9 +79,9 @@ def test_a_batch_and_the_cursor_that_covers_it_are_stored_together(
 def test_a_run_whose_pass_was_taken_over_stores_neither_rows_nor_cursor(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as first:
+    with open_store(warehouse, TICKETS, "refresh") as first:
         first.save_checkpoint(OPEN)
-    with warehouse.hold(TICKETS, "refresh") as second:
+    with open_store(warehouse, TICKETS, "refresh") as second:
         second.save_checkpoint(OPEN)
         with pytest.raises(EntityBusy):
             first.load(good(1, 2), IdRange(0, None, 2))
@@ -100,7 +101,7 @@ def test_a_run_whose_pass_was_taken_over_stores_neither_rows_nor_cursor(
 def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
     warehouse: Warehouse, connection: Connection[Any], lock: str
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
         # The load waits for the checkpoint, or to insert its rows, when its connection is cut.
         connection.execute(lock.encode())
@@ -132,7 +133,7 @@ def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
 
 def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
     one, two = IdRange(0, 50, 0), IdRange(50, 100, 50)
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(replace(OPEN, tail=IdRange(0, None, 100), ranges=(two, one)))
         hold.load(good(7), one.advanced_to(7), alone=False)
         found = hold.checkpoint()
@@ -141,7 +142,7 @@ def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
         assert hold.checkpoint().ranges == (IdRange(0, 50, 7),)
         hold.split_range((IdRange(0, 25, 7), IdRange(25, 50, 25)))
         assert hold.checkpoint().ranges == (IdRange(25, 50, 25), IdRange(0, 25, 7))
-    with warehouse.hold(TICKETS, "refresh") as other:
+    with open_store(warehouse, TICKETS, "refresh") as other:
         other.save_checkpoint(other.checkpoint())
         with pytest.raises(EntityBusy):
             hold.split_range((IdRange(25, 40, 25), IdRange(40, 50, 40)))
@@ -151,7 +152,7 @@ def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
 def test_a_reject_is_kept_whole_and_counted_each_time_it_comes(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.load(bad(3))
         (first,) = letters(connection)
         hold.load(bad(3))
@@ -165,7 +166,7 @@ def test_a_reject_is_kept_whole_and_counted_each_time_it_comes(
 def test_a_dead_letter_closes_when_a_good_copy_comes_and_another_opens_later(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.load(bad(3, 4))
         hold.load(good(3))
         assert [each["resolved_at"] is None for each in letters(connection)] == [False, True]
@@ -178,7 +179,7 @@ def test_a_dead_letter_closes_when_a_good_copy_comes_and_another_opens_later(
 def test_records_without_an_id_are_kept_apart_by_what_they_hold(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         for _ in range(2):
             hold.load(batch({"summary": "one"}, {"summary": "two"}, good := {"id": 1}))
     assert good["id"] == 1
@@ -190,7 +191,7 @@ def test_a_good_copy_below_one_parent_does_not_close_the_letter_of_another(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     normalizer = PageReader(SITES)
-    with warehouse.hold(SITES, "refresh") as hold:
+    with open_store(warehouse, SITES, "refresh") as hold:
         for parent, name in ((1, ["bad"]), (2, ["bad"]), (1, "good")):
             body = json.dumps([{"id": 5, "name": name}]).encode()
             hold.load(normalizer.read_page(body, parent_id=parent), parent_id=parent, alone=False)
@@ -202,7 +203,7 @@ def test_what_cannot_be_read_is_buried_with_its_request_and_left_behind(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
     reject = Reject(9, None, "cannot be read", "500", "GET /service/tickets?pageId=8")
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
         hold.load(replace(good(), rejects=(reject,)), IdRange(0, None, 9))
         assert hold.checkpoint().tail.cursor == 9
@@ -215,7 +216,7 @@ def test_ranges_that_note_the_same_drift_in_another_order_do_not_lock_each_other
     warehouse: Warehouse,
 ) -> None:
     drift = [SchemaDrift(f"field{at}", "unknown field", "") for at in range(30)]
-    with warehouse.hold(TICKETS, "refresh") as hold:
+    with open_store(warehouse, TICKETS, "refresh") as hold:
 
         def noted(at: int) -> None:
             order = drift if at % 2 else drift[::-1]
@@ -228,7 +229,7 @@ def test_ranges_that_note_the_same_drift_in_another_order_do_not_lock_each_other
 def test_each_run_has_its_row_with_what_it_cost(
     warehouse: Warehouse, connection: Connection[Any]
 ) -> None:
-    with warehouse.hold(TICKETS, "refresh", "dagster-7"):
+    with open_store(warehouse, TICKETS, "refresh", "dagster-7"):
         pass
     (run,) = asked(connection, "select * from cw_sync.run")
     assert (run["entity"], run["kind"]) == ("service/tickets", "refresh")

@@ -15,6 +15,7 @@ import msgspec
 from cw_pipeline import pipeline
 from cw_pipeline.connectwise import ConnectWise, RateLimiter
 from cw_pipeline.simulator import Fault
+from cw_pipeline.warehouse import RequestBudget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +30,11 @@ import sys, time
 from cw_pipeline import pipeline
 from cw_pipeline.connectwise import RateLimiter
 from cw_pipeline.settings import Settings
+from cw_pipeline.warehouse import RequestBudget
 import msgspec
 settings = Settings.read()
 with pipeline.warehouse(settings) as store:
-    budget = store.budget(settings.requests_per_minute)
+    budget = RequestBudget(store, settings.requests_per_minute)
     with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
         print("up", flush=True)
         sys.stdin.readline()
@@ -51,7 +53,7 @@ def asking(
     store: Warehouse, settings: Settings, *, yielding: bool = False
 ) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
-    budget = store.budget(settings.requests_per_minute, yielding=yielding)
+    budget = RequestBudget(store, settings.requests_per_minute, yielding=yielding)
     with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
         yield source
 
@@ -160,7 +162,7 @@ def test_budgets_of_two_tenants_in_one_warehouse_are_apart(story: Story) -> None
     settings = limited(story, 60)
     other = settings.model_copy(update={"schema_": "second"})
     with pipeline.warehouse(settings) as one, pipeline.warehouse(other) as two:
-        first, second = one.budget(60), two.budget(60)
+        first, second = RequestBudget(one, 60), RequestBudget(two, 60)
         waits = [first.grant().wait for _ in range(8)]
         assert waits == sorted(waits)
         assert waits[-1] > 0

@@ -15,6 +15,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.dev import services
 from cw_pipeline.simulator import Fault
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,7 +228,7 @@ class TestAFailure:
     def test_an_entity_that_another_runner_holds_is_left_to_it(self, stage: Stage) -> None:
         with (
             stage.story.engine() as engine,
-            engine.warehouse.hold(CATALOG[TICKETS], "refresh"),
+            open_store(engine.warehouse, CATALOG[TICKETS], "refresh"),
         ):
             result = stage.run(mode="incremental")
         assert result.success

@@ -16,6 +16,7 @@ from cw_pipeline.errors import SourceError
 from cw_pipeline.simulator import UNSTAMPED, Fault, Quirk
 from cw_pipeline.simulator.answers import Refusal, as_json
 from cw_pipeline.sync.reconcile import reconcile_all
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,7 +264,9 @@ def test_reconcile_runs_beside_a_refresh_and_a_backfill(story: Story, tenant: Te
     fill(tenant)
     story.one(TICKETS)
     with story.engine() as engine:
-        holds = [engine.warehouse.hold(CATALOG[TICKETS], kind) for kind in ("refresh", "backfill")]
+        holds = [
+            open_store(engine.warehouse, CATALOG[TICKETS], kind) for kind in ("refresh", "backfill")
+        ]
         with holds[0], holds[1]:
             (audit,) = reconcile_all([CATALOG[TICKETS]], engine)
     assert audit.proven

@@ -16,6 +16,7 @@ from cw_pipeline.reports_api.api import report_entity, report_page
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from cw_pipeline.model import SyncResult
@@ -213,7 +214,7 @@ def test_rows_that_a_crash_of_the_server_took_out_are_never_missed_in_silence(st
     declared = report_entity("Service", [ReportColumn("Service", "Name", "Text", None, 1)])
     with (
         story.engine() as engine,
-        engine.warehouse.hold(declared, "refresh") as hold,
+        open_store(engine.warehouse, declared, "refresh") as hold,
         report_table(engine.warehouse, "Service", hold.run_id) as table,
     ):
         entity = table.fitted(declared)

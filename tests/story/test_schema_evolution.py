@@ -17,7 +17,7 @@ from cw_pipeline.errors import ConfigError, EntityBusy, WarehouseError
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.simulator import CLIENT_ID
 from cw_pipeline.sync.entity_sync import SyncRequest
-from cw_pipeline.warehouse import migrate
+from cw_pipeline.warehouse import migrate, open_store
 from cw_pipeline.warehouse.promotions import promote, unknown_fields
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def test_nothing_is_promoted_while_the_entity_is_being_read(
     fill(tenant, 1)
     story.one(TICKETS)
     with (
-        warehouse.hold(ENTITY, "backfill"),
+        open_store(warehouse, ENTITY, "backfill"),
         pytest.raises(EntityBusy, match="let it finish"),
     ):
         promote(warehouse, ENTITY, "mood")

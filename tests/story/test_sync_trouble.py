@@ -22,6 +22,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.simulator import Fault, Simulator, Tenant
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
+from cw_pipeline.warehouse import open_store
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def test_a_newer_warehouse_is_left_alone(story: Story) -> None:
 def test_a_second_runner_of_an_entity_says_who_holds_it_and_leaves(
     story: Story, tenant: Tenant
 ) -> None:
-    with story.engine() as engine, engine.warehouse.hold(CATALOG[TICKETS], "refresh"):
+    with story.engine() as engine, open_store(engine.warehouse, CATALOG[TICKETS], "refresh"):
         reports = story.sync(TICKETS, BOARDS)
     assert isinstance(reports[TICKETS].failure, EntityBusy)
     assert "cw_pipeline" in str(reports[TICKETS].failure)
