@@ -19,7 +19,7 @@ from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Window
 from cw_pipeline.plural import count
-from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress
+from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress, remember_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -270,11 +270,12 @@ def run(
         click.echo(f"{pipeline.tenant(settings)} → {place}", err=True)
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
-        pipeline.remember_wanted(settings)
-        # The daemon does so after each refresh; here there may be none.
-        refresh_after_sync(
-            pipeline.dsn(settings), settings.schema_, [each.entity for each in reports]
-        )
+        with pipeline.warehouse(settings) as warehouse:
+            with warehouse.transaction() as connection:
+                remember_wanted(connection, warehouse.tenant, pipeline.wanted(settings))
+            # The daemon does so after each refresh; here there may be none.
+            entities = [each.entity for each in reports]
+            refresh_after_sync(warehouse.transaction, warehouse.tenant, entities)
     return print_results(reports, time.monotonic() - started, json_=json_)
 
 

@@ -79,6 +79,14 @@ class ViewScript:
         return frozenset(read - {self.name})
 
     @property
+    def all_needs(self) -> frozenset[str]:
+        """Views that it reads, or asks what has to be computed anew."""
+        read = {
+            name for schema, name in _READS.findall(self.changed or "") if schema == "reporting"
+        }
+        return self.needs | (read - {self.name})
+
+    @property
     def watched(self) -> list[str]:
         """Tables of entities that a table asks what was synced to them lately."""
         read = _READS.findall(self.changed or "")

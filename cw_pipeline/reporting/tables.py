@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.database import transaction
-from cw_pipeline.reporting.script import ReportingSchema, scripts, tables_reading
+from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts, tables_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from psycopg import Connection
 
     from cw_pipeline.reporting.script import ViewScript
 
+log = logging.getLogger(__name__)
 
 _ROUGH = "set local default_statistics_target = 20"  # a sample of 6,000 rows; as it comes, 30,000
 _DELETED = "_deleted_at"
@@ -69,6 +73,33 @@ def _of(schema: str, table: str, columns: Iterable[str]) -> sql.Composable:
 
 _CHANGED = "pg_temp.changed"
 
+Connect: TypeAlias = "Callable[[], AbstractContextManager[Connection[Any]]]"
+Marks: TypeAlias = "tuple[datetime, datetime | None]"
+"""Up to where a table sees rows synced, and changes in ConnectWise."""
+
+# The pipeline's oldest open transaction is looked for here, before it is asked what changed: one
+# that ends in between is seen by the later statement, and one that does not bounds the marks.
+_STANDING = """
+select p.name, p.time_zone, p.tables, p.changed_through, p.complete_through,
+    (select min(f.data_complete_through) from cw_sync.freshness f
+     where f.tenant = p.tenant and f.entity = any(p.entities)),
+    least(now(), (select min(a.xact_start) from pg_stat_activity a
+        where a.datname = current_database() and (a.usename = session_user
+        or a.application_name like 'cw_pipeline%%')))
+from cw_sync.publication p where p.tenant = %(tenant)s and p.is_table
+"""
+_MOVE_ON = """
+with marks as materialized (
+    select * from unnest(%(names)s::text[], %(since)s::timestamptz[], %(changed)s::timestamptz[],
+        %(complete)s::timestamptz[]) as m (name, since, changed, complete)
+    where pg_try_advisory_xact_lock(hashtextextended(%(tenant)s || '/' || name, 2))
+)
+update cw_sync.publication p set refreshed_at = now(), changed_through = m.changed,
+    complete_through = m.complete
+from marks m where p.tenant = %(tenant)s and p.name = m.name and p.changed_through = m.since
+returning p.name
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
@@ -92,36 +123,159 @@ def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[R
     names all of them. Readers see a table as it was until its refresh is done. Raises
     WarehouseError.
     """
-    place = _published(dsn, tenant)
-    wanted = None if names is None else _with_prerequisites(names)
+    done = _refresh(partial(transaction, dsn), tenant, names)
+    if done is None:
+        raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
+    return done
+
+
+def refresh_after_sync(connect: Connect, tenant: str, entities: Iterable[str]) -> list[Refreshed]:
+    """Refreshes what shows these entities; nothing where nothing was published yet.
+
+    `connect` opens a transaction. Raises WarehouseError.
+    """
+    return _refresh(connect, tenant, tables_reading(entities)) or []
+
+
+def _refresh(connect: Connect, tenant: str, names: Iterable[str] | None) -> list[Refreshed] | None:
+    """None: nothing is published."""
+    wanted = kept_tables() if names is None else kept_tables() & _with_prerequisites(names)
+    if not wanted:
+        return []
+    with connect() as connection:
+        standing = _standing(connection, tenant)
+        due = [own for own in scripts() if own.name in wanted & standing.tables.keys()]
+        current = _confirmed(connection, standing, due)
+    if not standing.tables:
+        return None
+    for name in sorted(wanted - standing.tables.keys()):
+        log.warning("%s is new in this version and not made yet: run `migrate`", name)
     return [
-        _refreshed(dsn, place, script)
-        for script in scripts()
-        if script.changed is not None and (wanted is None or script.name in wanted)
+        current.get(script.name) or _refreshed(connect, standing.place, script) for script in due
     ]
 
 
-def refresh_after_sync(dsn: str, tenant: str, entities: Iterable[str]) -> list[Refreshed]:
-    """Refreshes what shows these entities; nothing where nothing was published yet."""
-    if _time_zone(dsn, tenant) is None:
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table as it was published and refreshed last. See `cw_sync.publication`."""
+
+    name: str
+    time_zone: str
+    reads: list[str]
+    changed_through: datetime | None
+    complete_through: datetime | None
+    sources_complete_through: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How far the tables are, and up to where a look that is made from now on sees."""
+
+    tenant: str
+    tables: dict[str, _Table]
+    visible_through: datetime | None
+
+    @property
+    def place(self) -> ReportingSchema:
+        """Where they are, with the time zone they were published with."""
+        return ReportingSchema(self.tenant, max(own.time_zone for own in self.tables.values()))
+
+
+def _standing(connection: Connection[Any], tenant: str) -> _Standing:
+    rows = connection.execute(_STANDING, {"tenant": tenant}).fetchall()
+    tables = {name: _Table(name, *row) for name, *row, _ in rows}
+    return _Standing(tenant, tables, rows[0][-1] if rows else None)
+
+
+def _confirmed(
+    connection: Connection[Any], standing: _Standing, due: list[ViewScript]
+) -> dict[str, Refreshed]:
+    """The tables that no change concerns: only up to where they are complete is moved on.
+
+    All in two statements, because most syncs change little.
+    """
+    started = time.monotonic()
+    tables = standing.tables
+    known = [script for script in due if tables[script.name].changed_through is not None]
+    behind = {script.name for script in due} - {script.name for script in known}
+    behind |= _changed(connection, standing, known)
+    marks = _marks_of_unchanged(standing, known, behind)
+    moved = _move_on(connection, standing, marks)
+    seconds = (time.monotonic() - started) / max(1, len(moved))
+    return {
+        name: Refreshed(name, 0, whole=False, seconds=seconds, complete_through=marks[name][1])
+        for name in moved
+    }
+
+
+def _changed(
+    connection: Connection[Any], standing: _Standing, known: Iterable[ViewScript]
+) -> set[str]:
+    """The tables of which at least one row has to be computed anew."""
+    asked = []
+    for script in known:
+        since = standing.tables[script.name].changed_through
+        assert since is not None
+        assert script.changed is not None
+        query = standing.place.fill(script.changed, since=since.isoformat())
+        # Materialized: planned as if all of its rows were wanted. For a first row alone, Postgres
+        # may choose to read a whole table in which there is none.
+        asked.append(
+            f"select '{script.name}' where exists ("  # noqa: S608 - a file's name and query
+            f"with changed as materialized (\n{query}\n) select from changed)"
+        )
+    if not asked:
+        return set()
+    rows = connection.execute("\nunion all\n".join(asked).encode()).fetchall()
+    return {name for (name,) in rows}
+
+
+def _marks_of_unchanged(
+    standing: _Standing, known: Iterable[ViewScript], behind: set[str]
+) -> dict[str, Marks]:
+    """The progress marks of what neither is behind itself nor reads a table that is."""
+    tables = dict(standing.tables)
+    marks: dict[str, Marks] = {}
+    for script in known:  # each after those it reads
+        own = tables[script.name]
+        if script.name in behind or _with_prerequisites(script.all_needs) & behind:
+            behind.add(script.name)
+            continue
+        read = [tables[name] for name in own.reads if name in tables]
+        changed = _least(standing.visible_through, *(table.changed_through for table in read))
+        complete = _least(own.sources_complete_through, *(table.complete_through for table in read))
+        assert changed is not None
+        marks[own.name] = changed, complete
+        tables[own.name] = replace(own, changed_through=changed, complete_through=complete)
+    return marks
+
+
+def _least(*moments: datetime | None) -> datetime | None:
+    """As SQL's `least`: what is not known does not count."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _move_on(
+    connection: Connection[Any], standing: _Standing, marks: Mapping[str, Marks]
+) -> list[str]:
+    """Writes the marks: names of the tables whose marks are now these.
+
+    One that somebody refreshes or publishes at this moment is left alone: its rows may be older
+    than what was looked at here.
+    """
+    if not marks:
         return []
-    return refresh(dsn, tenant, tables_reading(entities))
-
-
-def _published(dsn: str, tenant: str) -> ReportingSchema:
-    """Where the tenant's views are, with the time zone they were published with."""
-    zone = _time_zone(dsn, tenant)
-    if zone is None:
-        raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
-    return ReportingSchema(tenant, zone)
-
-
-def _time_zone(dsn: str, tenant: str) -> str | None:
-    with transaction(dsn) as connection:
-        row = connection.execute(
-            "select max(time_zone) from cw_sync.publication where tenant = %s", [tenant]
-        ).fetchone()
-    return row[0] if row else None
+    rows = connection.execute(
+        _MOVE_ON,
+        {
+            "tenant": standing.tenant,
+            "names": list(marks),
+            "since": [standing.tables[name].changed_through for name in marks],
+            "changed": [changed for changed, _ in marks.values()],
+            "complete": [complete for _, complete in marks.values()],
+        },
+    )
+    return [name for (name,) in rows]
 
 
 def _with_prerequisites(names: Iterable[str]) -> set[str]:
@@ -136,9 +290,9 @@ def _with_prerequisites(names: Iterable[str]) -> set[str]:
     return found
 
 
-def _refreshed(dsn: str, place: ReportingSchema, script: ViewScript) -> Refreshed:
+def _refreshed(connect: Connect, place: ReportingSchema, script: ViewScript) -> Refreshed:
     started = time.monotonic()
-    with transaction(dsn) as connection:
+    with connect() as connection:
         connection.execute(
             "select pg_advisory_xact_lock(hashtextextended(%s, 2))",
             [f"{place.tenant}/{script.name}"],

@@ -256,6 +256,38 @@ def test_a_refresh_leaves_rows_alone_that_nothing_changed(
     assert done["fct_time_entry_all"].rows == 0
 
 
+def test_tables_that_nothing_changed_are_complete_as_far_as_what_they_read(
+    published: str, connection: psycopg.Connection
+) -> None:
+    """Also one that reads another table, and one of which only another part was looked at."""
+    names = ["fct_ticket_all", "fct_ticket_daily_all", "kpi_data_readiness"]
+
+    def watermark(at: datetime) -> None:
+        connection.execute(
+            "insert into cw_sync.checkpoint (tenant, entity, watermark)"
+            " select distinct tenant, unnest(entities), %(at)s::timestamptz"
+            " from cw_sync.publication"
+            " on conflict (tenant, entity) do update set watermark = excluded.watermark",
+            {"at": at},
+        )
+        connection.commit()
+
+    ticket(connection, 1)
+    watermark(NOW - timedelta(hours=2))
+    done = refresh(published, "connectwise", names)
+    assert {each.complete_through for each in done} == {NOW - timedelta(hours=2)}
+    watermark(NOW)
+    done = refresh(published, "connectwise", names)
+    assert {each.rows for each in done} == {0}
+    assert {each.complete_through for each in done} == {NOW}
+    stored = connection.execute(
+        "select distinct complete_through, changed_through > %s from cw_sync.publication"
+        " where name = any(%s)",
+        [NOW, names],
+    ).fetchall()
+    assert stored == [(NOW, True)]
+
+
 def test_a_merge_that_commits_after_a_refresh_is_in_the_next_one(published: str) -> None:
     """Its rows are stamped with the time its transaction began, which is before the refresh."""
     name = "cw_pipeline test"
