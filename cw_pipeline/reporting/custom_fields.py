@@ -26,6 +26,7 @@ from cw_pipeline.warehouse.ddl import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from psycopg import Connection
 
@@ -55,14 +56,14 @@ _FITS: Mapping[Kind, sql.SQL] = {
     Kind.TEXT: sql.SQL("true"),
 }
 _DUE = """
-select exists (select from {rows}) and (s.scanned_at is null or to_regclass(%(view)s) is null
-    or exists (select from cw_sync.run r where r.tenant = %(tenant)s and r.entity = %(entity)s
+select {at}, s.scanned_at
+from (select) one left join cw_sync.custom_field_scan s
+    on s.tenant = %(tenant)s and s.entity = {entity}
+where exists (select from {rows}) and (s.scanned_at is null or to_regclass({view}) is null
+    or exists (select from cw_sync.run r where r.tenant = %(tenant)s and r.entity = {entity}
         and (r.finished_at >= s.scanned_at and r.rows_inserted + r.rows_updated + r.rows_healed > 0
              or r.finished_at is null and r.started_at >= s.scanned_at))
-    or exists (select from {definitions} where _synced_at >= s.scanned_at)),
-    s.scanned_at
-from (select) one left join cw_sync.custom_field_scan s
-    on s.tenant = %(tenant)s and s.entity = %(entity)s
+    or exists (select from {definitions} where _synced_at >= s.scanned_at))
 """
 _SEEN = """
 select f.id, max(f.caption), max(f.type) from {rows} f
@@ -122,6 +123,10 @@ class _CustomFieldTable:
         return sql.Identifier(self.tenant, name)
 
     @property
+    def definitions(self) -> sql.Identifier:
+        return self.named(CATALOG["system/userDefinedFields"].table)
+
+    @property
     def wide(self) -> str:
         return fitted(f"{self.table}__custom")
 
@@ -141,10 +146,40 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
 
     def refreshed(attempt: Attempt) -> list[str]:
         with connect() as connection, attempt.brief(connection, _LOCK):
-            places = _places(connection, tenant)
-            return [name for own in places for name in _refreshed(connection, own)]
+            due = _due(connection, tenant)
+            return [name for own, since in due for name in _refreshed(connection, own, since)]
 
     return patiently(refreshed, connect, "bringing the views of custom fields up to date", patience)
+
+
+def custom_views_are_behind(connection: Connection[Any], tenant: str) -> bool:
+    """Whether `refresh_custom_views` has anything to do, in two statements that lock nothing."""
+    return bool(_due(connection, tenant))
+
+
+def _due(
+    connection: Connection[Any], tenant: str
+) -> list[tuple[_CustomFieldTable, datetime | None]]:
+    """Of which entities something was written since they were looked at last, and when that was.
+
+    One question about all of them: most syncs wrote nothing that has custom fields.
+    """
+    places = list(_places(connection, tenant))
+    if not places:
+        return []
+    asked = [
+        _said(
+            _DUE,
+            at=sql.Literal(at),
+            entity=sql.Literal(own.entity),
+            rows=own.named(own.rows),
+            view=sql.Literal(own.named(own.typed).as_string(connection)),
+            definitions=own.definitions,
+        )
+        for at, own in enumerate(places)
+    ]
+    found = connection.execute(sql.SQL(" union all ").join(asked), {"tenant": tenant})
+    return [(places[at], since) for at, since in sorted(found)]
 
 
 def _places(connection: Connection[Any], tenant: str) -> Iterator[_CustomFieldTable]:
@@ -161,25 +196,16 @@ def _places(connection: Connection[Any], tenant: str) -> Iterator[_CustomFieldTa
             yield _CustomFieldTable(tenant, name, CATALOG[name].key[-1], declared.table, rows)
 
 
-def _refreshed(connection: Connection[Any], own: _CustomFieldTable) -> list[str]:
-    definitions = own.named(CATALOG["system/userDefinedFields"].table)
-    due, since = connection.execute(
-        _said(_DUE, definitions=definitions, rows=own.named(own.rows)),
-        {
-            "view": own.named(own.typed).as_string(connection),
-            "tenant": own.tenant,
-            "entity": own.entity,
-        },
-    ).fetchone() or (True, None)
-    if not due:
-        return []
+def _refreshed(
+    connection: Connection[Any], own: _CustomFieldTable, since: datetime | None
+) -> list[str]:
     connection.execute(
         "insert into cw_sync.custom_field_scan values (%s, %s, now())"
         " on conflict (tenant, entity) do update set scanned_at = excluded.scanned_at",
         [own.tenant, own.entity],
     )
     before = _known(connection, own)
-    after = _fields(connection, own, before, definitions, since)
+    after = _fields(connection, own, before, since)
     _register(connection, own, before, after)
     return _create(connection, own, after) if after != before or since is None else []
 
@@ -197,8 +223,7 @@ def _fields(
     connection: Connection[Any],
     own: _CustomFieldTable,
     before: list[_Field],
-    definitions: sql.Identifier,
-    since: object,
+    since: datetime | None,
 ) -> list[_Field]:
     """Every field there is, each at the place where its column is; new ones at the end."""
     names = {"rows": own.named(own.rows), "table": own.named(own.table)}
@@ -206,7 +231,7 @@ def _fields(
         _said(_SEEN, key=sql.Identifier(own.key), **names), {"since": since}
     ).fetchall()
     ids = [*(row[0] for row in seen), *(field.id for field in before)]
-    defined = connection.execute(_said(_DEFINED, definitions=definitions), {"ids": ids})
+    defined = connection.execute(_said(_DEFINED, definitions=own.definitions), {"ids": ids})
     told = {row[0]: row for row in (*seen, *defined) if row[0] is not None}
     fields = {(field.id, field.kind): field for field in before}
     for field_id, caption, type_ in sorted(told.values()):
