@@ -1,19 +1,31 @@
-"""Creates and upgrades the schemas: versioned SQL for the state, the catalog for the tables."""
+"""Creates and upgrades the schemas: versioned SQL for the state, the catalog for the tables.
+
+stored = read_schema(connection, tenant, entities)     # one statement, no lock
+if stored is None or not stored.fits(entities, history_columns):
+    migrate(dsn, tenant, entities, history_columns)
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from psycopg import errors
+
+from cw_pipeline.catalog.promotion import promoted
 from cw_pipeline.errors import WarehouseError
+from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse import versions
 from cw_pipeline.warehouse.database import create_schemas, sqlalchemy_transaction, transaction
 from cw_pipeline.warehouse.ddl import patiently
 from cw_pipeline.warehouse.history import parse_history_columns, set_history_columns
-from cw_pipeline.warehouse.tables import create_tables, driver, widen
+from cw_pipeline.warehouse.tables import create_tables, driver, tables_fit, widen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from psycopg import Connection
 
     from cw_pipeline.model import Entity
     from cw_pipeline.warehouse.ddl import Attempt
@@ -56,6 +68,93 @@ def migrate(
         # Each in a transaction of its own: none stays locked while another is filled.
         what = f"the migration of {tenant}.{table}"
         patiently(partial(widened, table=table), watching, what)
+
+
+_STORED = """
+select (select version_num from cw_sync.migration),
+    (select tenant from cw_sync.schema_owner where schema = %(tenant)s),
+    has_database_privilege(current_database(), 'temporary') and (
+        select count(*) = 2 from pg_namespace n where n.nspname in ('cw_sync', %(tenant)s)
+        and has_schema_privilege(n.oid, 'usage') and has_schema_privilege(n.oid, 'create')),
+    (select coalesce(jsonb_object_agg(t.name, t.columns), '{}') from (
+        select c.relname as name, jsonb_object_agg(a.attname, format_type(a.atttypid, null))
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind in ('r', 'p')
+            and c.relname = any(%(tables)s) and a.attnum > 0 and not a.attisdropped
+        group by c.relname) t (name, columns)),
+    (select coalesce(jsonb_agg(jsonb_build_array(entity, column_name, path, kind)
+        order by promoted_at, path), '[]')
+     from cw_sync.promoted_column where tenant = %(tenant)s),
+    (select coalesce(jsonb_agg(jsonb_build_array(entity, column_name)), '[]')
+     from cw_sync.history_column where tenant = %(tenant)s),
+    (select coalesce(jsonb_agg(jsonb_build_array(table_name, column_name, how)), '[]')
+     from cw_sync.private_column where tenant = %(tenant)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSchema:
+    """What the warehouse has of a tenant and of some entities' tables, as it stands.
+
+    `owner` is the ConnectWise tenant that the schema is marked with. `may_create`: the role has the
+    rights that a migration may need. `columns` are types by column by table, `private` says how
+    private columns are kept, by table and column.
+    """
+
+    version: str
+    owner: str | None
+    may_create: bool
+    columns: Mapping[str, Mapping[str, str]]
+    promoted: Mapping[str, Sequence[Column]]
+    history: frozenset[tuple[str, str]]
+    private: Mapping[tuple[str, str], str]
+
+    def fits(self, entities: Iterable[Entity], history_columns: str | None) -> bool:
+        """Whether `migrate` with these would change nothing.
+
+        Raises ConfigError as it does.
+        """
+        wanted = parse_history_columns(history_columns)
+        kept = {(name, column) for name, own in wanted.items() for column in own}
+        return (
+            self.version == versions.known()[-1]
+            and self.may_create
+            and (kept <= self.history if history_columns is None else kept == self.history)
+            and all(
+                tables_fit(promoted(entity, self.promoted.get(entity.name, ())), self.columns)
+                for entity in entities
+            )
+        )
+
+
+def read_schema(
+    connection: Connection[Any], tenant: str, entities: Iterable[Entity]
+) -> StoredSchema | None:
+    """What there is of these entities, in one statement that locks nothing.
+
+    None where the state schema is missing or older than this version, or may not be read: then
+    `migrate` says what is wrong, or mends it. Not inside a transaction, which would be lost then.
+    """
+    tables = {table for own in entities for table in (own.table, *(a.table for a in own.arrays))}
+    asked = {"tenant": tenant, "schema": f'"{tenant}"', "tables": sorted(tables)}
+    try:
+        row = connection.execute(_STORED, asked).fetchone()
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
+        return None
+    assert row is not None
+    version, owner, may_create, columns, promotions, history, private = row
+    found: dict[str, list[Column]] = {}
+    for entity, name, path, kind in promotions:
+        found.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
+    return StoredSchema(
+        version,
+        owner,
+        may_create,
+        columns,
+        found,
+        frozenset((entity, column) for entity, column in history),
+        {(table, column): how for table, column, how in private},
+    )
 
 
 def version_fault(dsn: str) -> str | None:

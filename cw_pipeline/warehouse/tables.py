@@ -84,10 +84,10 @@ def _due(
 ) -> Iterator[sa.Table]:
     """The tables of those entities of which not everything is as it should be."""
     grown = entities_with_promotions(driver(connection), tenant, entities)
-    return _tables(tenant, [entity for entity in grown if not _fits(entity, existing)])
+    return _tables(tenant, [entity for entity in grown if not tables_fit(entity, existing)])
 
 
-def _fits(entity: Entity, existing: Mapping[str, Mapping[str, str]]) -> bool:
+def tables_fit(entity: Entity, existing: Mapping[str, Mapping[str, str]]) -> bool:
     """Whether its tables have all their columns as they should be: nearly always."""
     wanted = {entity.table: entity.row_columns}
     wanted |= {array.table: array.row_columns for array in entity.arrays}
