@@ -92,16 +92,23 @@ class Watch:
             output.stderr().print(line, markup=False, soft_wrap=True)
 
     def _look(self) -> None:
-        """Looks at the warehouse until all is done. What it cannot see is not worth a failure."""
+        """Looks at the warehouse until all is done. What it cannot see is not worth a failure.
+
+        Where nobody watches, most syncs are over before the first look.
+        """
         spacing = GLANCE if self._bars is not None else HEARTBEAT
+        begun = time.monotonic()
+        if self._bars is None and self._done.wait(spacing):
+            return
         try:
             with pipeline.warehouse(self._settings) as warehouse:
                 with warehouse.connection() as connection:
-                    after = last_run(connection)
+                    after = last_run(connection, time.monotonic() - begun)
                     self._before = progress(connection, warehouse.tenant, after).written
-                while not self._done.wait(spacing):
+                while not self._done.is_set():
                     with warehouse.connection() as connection:
                         self._show(progress(connection, warehouse.tenant, after))
+                    self._done.wait(spacing)
         except PipelineError:
             return
 

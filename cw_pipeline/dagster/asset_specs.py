@@ -184,7 +184,8 @@ def sync_metadata(
     """The metadata of a materialization. `whole`: the pass read everything.
 
     The columns go along only with a whole pass: they are in the asset's definition anyhow, and
-    would make up most of what a refresh every quarter of an hour leaves in Dagster's storage.
+    would make up most of what a refresh every quarter of an hour leaves in Dagster's storage. So do
+    the rows that changed last only where some have changed.
     """
     told: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
     told["dagster/table_name"] = f"{engine.warehouse.tenant}.{entity.table}"
@@ -196,7 +197,8 @@ def sync_metadata(
         told["warnings"] = dg.MetadataValue.md("\n".join(f"- {each}" for each in report.warnings))
     if whole:
         told["dagster/column_schema"] = column_schema(entity, engine.privacy)
-    told["preview"] = dg.MetadataValue.md(_preview(engine.warehouse, entity))
+    if whole or report.rows_inserted + report.rows_updated + report.rows_deleted:
+        told["preview"] = dg.MetadataValue.md(_preview(engine.warehouse, entity))
     return told
 
 

@@ -233,11 +233,18 @@ class Progress:
     written: dict[str, int]
 
 
-def last_run(connection: Connection[Any]) -> int:
-    """The id of the newest run; 0 before the first, and before `migrate`."""
+def last_run(connection: Connection[Any], before: float = 0) -> int:
+    """The id of the newest run that had begun `before` seconds ago.
+
+    0 before the first run, and before `migrate`.
+    """
     if not _is_migrated(connection):
         return 0
-    row = connection.execute("select coalesce(max(run_id), 0) from cw_sync.run").fetchone()
+    row = connection.execute(
+        "select coalesce(max(run_id), 0) from cw_sync.run"
+        " where started_at <= now() - make_interval(secs => %s)",
+        [before],
+    ).fetchone()
     return int(row[0]) if row else 0
 
 

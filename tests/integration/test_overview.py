@@ -106,6 +106,7 @@ def test_progress_names_what_runs_now_and_not_what_ran_before(
     )
     connection.execute(insert, ["left/behind", "started"])
     before = last_run(connection)
+    assert last_run(connection, 60) < before, "a minute ago it had not begun"
     connection.execute(insert, ["time/entries", "started"])
     connection.execute(insert, ["service/tickets", "done"])
     now = progress(connection, "connectwise", before)
