@@ -171,15 +171,20 @@ log = logging.getLogger(__name__)
 
 
 def mask_stored_rows(
-    warehouse: Warehouse, entities: Iterable[Entity], privacy: MaskingRules | None
+    warehouse: Warehouse,
+    entities: Iterable[Entity],
+    privacy: MaskingRules | None,
+    known: Mapping[ColumnRef, str] | None = None,
 ) -> None:
     """Hashes and drops what was stored before it was private, once, and notes what is private.
 
     What is no longer private comes back as its records are read again. An entity whose table
-    somebody keeps locked is not synced this time, see `Warehouse.locked`. Raises WarehouseError.
+    somebody keeps locked is not synced this time, see `Warehouse.locked`. `known` is what
+    `private_columns` says, if it was read already. Raises WarehouseError.
     """
-    with warehouse.connection() as connection:
-        known = private_columns(connection, warehouse.tenant)
+    if known is None:
+        with warehouse.connection() as connection:
+            known = private_columns(connection, warehouse.tenant)
     if privacy is None and not known:
         return
     for entity in entities:

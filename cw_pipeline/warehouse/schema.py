@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
     from cw_pipeline.warehouse.ddl import Attempt
+    from cw_pipeline.warehouse.warehouse import Warehouse
 
 _LOCK = 7_239_001  # any number that nothing else uses: of two that start at once one creates
 
@@ -132,8 +133,8 @@ def read_schema(
 ) -> StoredSchema | None:
     """What there is of these entities, in one statement that locks nothing.
 
-    None where the state schema is missing or older than this version, or may not be read: then
-    `migrate` says what is wrong, or mends it. Not inside a transaction, which would be lost then.
+    None where the state schema is missing or of an older version, or may not be read: `migrate`
+    mends that, or says what is wrong. Not for use in a transaction, which would be aborted then.
     """
     tables = {table for own in entities for table in (own.table, *(a.table for a in own.arrays))}
     asked = {"tenant": tenant, "schema": f'"{tenant}"', "tables": sorted(tables)}
@@ -155,6 +156,30 @@ def read_schema(
         frozenset((entity, column) for entity, column in history),
         {(table, column): how for table, column, how in private},
     )
+
+
+def up_to_date_schema(
+    warehouse: Warehouse, dsn: str, entities: Sequence[Entity], history_columns: str | None
+) -> StoredSchema:
+    """What the warehouse has of these entities, after `migrate` where anything is due.
+
+    Nearly always nothing is: one statement sees that, and neither locks nor writes. `dsn` is where
+    a migration connects. Raises what `migrate` raises.
+    """
+    tenant = warehouse.tenant
+    with warehouse.connection() as connection:
+        stored = read_schema(connection, tenant, entities)
+    if stored is not None and stored.fits(entities, history_columns):
+        return stored
+    migrate(dsn, tenant, entities, history_columns)
+    with warehouse.connection() as connection:
+        stored = read_schema(connection, tenant, entities)
+    if stored is None:
+        raise WarehouseError(
+            f"the role may not read all of the schemas cw_sync and {tenant}: let their owner run"
+            " grant select on all tables in schema cw_sync to it"
+        )
+    return stored
 
 
 def version_fault(dsn: str) -> str | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import SQL
-from cw_pipeline.warehouse import migrate, version_fault
+from cw_pipeline.warehouse import Warehouse, migrate, up_to_date_schema, version_fault
+from cw_pipeline.warehouse.schema import StoredSchema, read_schema
+
+if TYPE_CHECKING:
+    from tests.conftest import Owner
 
 SOME = [CATALOG["service/boards"], CATALOG["service/boards/statuses"]]
 
@@ -104,3 +109,76 @@ def test_several_tenants_share_a_warehouse(empty_dsn: str) -> None:
         migrate(empty_dsn, tenant, SOME)
     tables = asked(empty_dsn, "select schemaname from pg_tables where tablename = 'service_boards'")
     assert sorted(tables) == [("connectwise",), ("second",)]
+
+
+def read(dsn: str, schema: str = "connectwise") -> StoredSchema | None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return read_schema(connection, schema, SOME)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table connectwise.service_boards drop column location_id",
+        "alter table connectwise.service_boards alter name type varchar",
+        "alter table connectwise.service_boards_statuses drop column _deleted_at",
+        "drop table connectwise.service_boards_statuses",
+        "update cw_sync.migration set version_num = '0009'",
+        "update cw_sync.migration set version_num = '9999'",
+        "drop table cw_sync.schema_owner",
+        "drop schema cw_sync cascade",
+        "delete from cw_sync.history_column where column_name = 'board_id'",
+        (
+            "insert into cw_sync.history_column (tenant, entity, column_name)"
+            " values ('connectwise', 'service/tickets', 'severity')"
+        ),
+        (
+            "insert into cw_sync.promoted_column (tenant, entity, path, column_name, kind)"
+            " values ('connectwise', 'service/boards', '{a}', 'a', 'text')"
+        ),
+    ],
+)
+def test_whatever_a_migration_would_change_is_seen_without_one(empty_dsn: str, change: str) -> None:
+    migrate(empty_dsn, "connectwise", SOME, "")
+    stored = read(empty_dsn)
+    assert stored is not None
+    assert stored.fits(SOME, "")
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute(change.encode())
+    stored = read(empty_dsn)
+    assert stored is None or not stored.fits(SOME, "")
+
+
+def test_a_role_that_may_not_create_is_seen_without_a_migration(
+    empty_dsn: str, owner: Owner
+) -> None:
+    migrate(empty_dsn, "connectwise", SOME, "")
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute(
+            sql.SQL("revoke create on schema connectwise from {}").format(
+                sql.Identifier(owner.name)
+            )
+        )
+    stored = read(empty_dsn)
+    assert stored is not None
+    assert not stored.fits(SOME, "")
+
+
+def test_a_schema_that_is_up_to_date_needs_no_lock(empty_dsn: str) -> None:
+    migrate(empty_dsn, "connectwise", SOME, "")
+    with (
+        psycopg.connect(empty_dsn) as other,
+        Warehouse(empty_dsn, "connectwise") as warehouse,
+    ):
+        other.execute("select pg_advisory_xact_lock(7239001)")
+        other.execute("lock table connectwise.service_boards in share row exclusive mode")
+        stored = up_to_date_schema(warehouse, empty_dsn, SOME, "")
+    assert stored.owner is None
+    assert set(stored.columns) == {"service_boards", "service_boards_statuses"}
+
+
+def test_a_schema_that_is_behind_is_migrated(empty_dsn: str) -> None:
+    with Warehouse(empty_dsn, "connectwise") as warehouse:
+        assert up_to_date_schema(warehouse, empty_dsn, SOME, "").fits(SOME, "")
+        more = [*SOME, CATALOG["service/sources"]]
+        assert up_to_date_schema(warehouse, empty_dsn, more, "").fits(more, "")
