@@ -233,6 +233,8 @@ class Tenant:
 
     def _ask_elsewhere(self, missing: SourceMissing) -> None:
         """Returns if another list answers. Raises SourceMissing with the guide's advice if not."""
+        from cw_pipeline.sync.capabilities import NOTHING_FOUND  # noqa: PLC0415
+
         try:
             self._source.get("/company/companies?pageSize=1", lambda body: body.decode())
         except SourceMissing:
@@ -242,20 +244,17 @@ class Tenant:
                 other = f" (CW_SITE={name}, without a scheme, would ask api-{name})"
             raise SourceMissing(
                 f"everything at {self._source.base} answers 404, although company info works."
-                " ConnectWise may answer so, instead of 401, when it does not accept who asks (the"
-                " vendor's guide): check CW_COMPANY, CW_PUBLIC_KEY, CW_PRIVATE_KEY and"
-                f" CW_CLIENT_ID. If they are right, CW_SITE names the wrong host{other}",
+                f" {NOTHING_FOUND}{other}",
                 missing.status,
             ) from missing
 
     def _refused_version(self, refusal: SourceError) -> str:
         """What the tenant says to the version, and which one to ask for."""
-        release = self._release
-        fix = f"the tenant has release {release}: set CW_API_VERSION={release} or an older one"
-        return (
-            f"CW_API_VERSION={self._settings.api_version} is refused ({refusal});"
-            f" {fix if release else 'set CW_API_VERSION to an older one'}"
-        )
+        release, asked = self._release, self._settings.api_version
+        fix = "set CW_API_VERSION to an older one"
+        if release and release != _release(asked):
+            fix = f"the tenant has release {release}: set CW_API_VERSION={release} or an older one"
+        return f"CW_API_VERSION={asked} is refused ({refusal}); {fix}"
 
 
 def _release(text: str) -> str:

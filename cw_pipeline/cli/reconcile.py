@@ -144,7 +144,7 @@ def run(
         Watch(settings, chosen, silent=silent or (quietly and not output.lively())) as watch,
     ):
         for audit in reconcile_all(chosen, engine, apply_deletes=apply_deletes):
-            watch.finished(audit.entity, "" if quietly else line(audit))
+            watch.finished(audit.entity, "" if quietly else line(audit), failed=not audit.proven)
             audits.append(audit)
     return audits
 

@@ -77,8 +77,11 @@ class Watch:
             self._thread.join(timeout=1)
         self._stack.close()
 
-    def finished(self, entity: str, line: str) -> None:
-        """Notes that an entity is done, and says so in a line unless it is empty."""
+    def finished(self, entity: str, line: str, *, failed: bool = False) -> None:
+        """Notes that an entity is done, and says so in a line unless it is empty.
+
+        Where no bars are shown, stderr gets only what failed: cron mails what is printed there.
+        """
         self._left.discard(entity)
         if self._bars is not None:
             assert self._overall is not None
@@ -89,7 +92,9 @@ class Watch:
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False)
         else:
-            output.stderr().print(line, markup=False, soft_wrap=True)
+            (output.stderr() if failed else output.stdout()).print(
+                line, markup=False, soft_wrap=True
+            )
 
     def _look(self) -> None:
         """Looks at the warehouse until all is done. What it cannot see is not worth a failure.
@@ -122,7 +127,7 @@ class Watch:
             done = len(self._tables) - len(self._left)
             at = time.strftime("%H:%M:%S")
             line = f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}"
-            output.stderr().print(line, markup=False, soft_wrap=True)
+            output.stdout().print(line, markup=False, soft_wrap=True)
 
     def _draw(self, bars: Bars, running: Sequence[Reading], told: Mapping[str, str]) -> None:
         for name in self._tasks.keys() - told.keys():
@@ -274,7 +279,8 @@ def run(
     place = warehouse_place(settings)
     with services.dev_services(settings) as settings:
         check_warehouse(settings)
-        click.echo(f"{pipeline.tenant(settings)} → {place}", err=True)
+        if not json_:
+            click.echo(f"{pipeline.tenant(settings)} → {place}")
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
         with pipeline.warehouse(settings) as warehouse:
@@ -341,27 +347,32 @@ def recorded(
 
     settings = with_tables(settings, chosen)
     watched = [*chosen, *map(report_entity, tables)]
-    with Watch(settings, watched, silent=silent or (quietly and not output.lively())) as watch:
+    done: list[SyncResult] = []
+    try:
+        with Watch(settings, watched, silent=silent or (quietly and not output.lively())) as watch:
 
-        def heard(report: SyncResult) -> None:
-            watch.finished(report.entity, "" if quietly else line(report))
+            def heard(report: SyncResult) -> None:
+                done.append(report)
+                watch.finished(report.entity, "" if quietly else line(report))
 
-        done = run_recorded_sync(settings, chosen, plan, heard) if chosen else []
-        done += run_recorded_reports(settings, tables, heard, full=plan.full) if tables else []
-        return done
+            if chosen:
+                run_recorded_sync(settings, chosen, plan, heard)
+            if tables:
+                run_recorded_reports(settings, tables, heard, full=plan.full)
+    except (KeyboardInterrupt, PipelineError):
+        if not (silent or quietly):
+            print_failures(done)  # no results will be printed, which would say them
+        raise
+    return done
 
 
 def line(report: SyncResult) -> str:
-    """What one entity's run did, in a line; empty if nothing changed, or it was interrupted.
+    """What one entity's run did, in a line; empty if nothing changed or it failed.
 
-    Whoever interrupts a sync needs not hear it of each entity.
+    What failed is said once, by `print_failures` at the end.
     """
-    from cw_pipeline.errors import Interrupted  # noqa: PLC0415
-
-    if isinstance(report.failure, Interrupted):
-        return ""
     if report.failure is not None:
-        return f"✗ {report.entity}: {report.failure}"
+        return ""
     done = {
         "new": report.rows_inserted,
         "changed": report.rows_updated,
@@ -380,11 +391,39 @@ def print_results(reports: Sequence[SyncResult], seconds: float, *, json_: bool 
         output.print_json({"seconds": round(seconds, 3), "entities": reports})
         return 1 if failed else 0
     click.echo(summary(reports, seconds))
-    for report in failed:
-        click.echo(f"✗ {report.entity}: {failure_advice(report)}")
+    print_failures(reports)
     if any(report.dead_letters for report in reports):
         click.echo("`dead-letters list` shows what could not be loaded, and why.")
     return 1 if failed else 0
+
+
+def print_failures(reports: Sequence[SyncResult]) -> None:
+    """Says on stderr which entities failed and what each needs; what all have in common, once."""
+    from cw_pipeline.errors import EntityBusy, Interrupted, SourceMissing  # noqa: PLC0415
+    from cw_pipeline.sync.capabilities import NOTHING_FOUND  # noqa: PLC0415
+
+    failed = [
+        report
+        for report in reports
+        # Whoever interrupts a sync needs not hear it of each entity.
+        if report.failure is not None and not isinstance(report.failure, Interrupted)
+    ]
+    busy = [report for report in failed if isinstance(report.failure, EntityBusy)]
+    missing = [report for report in failed if isinstance(report.failure, SourceMissing)]
+    of = count(len(reports), "entity", "entities")
+    if len(busy) > 1:
+        many = f"all {of} are" if len(busy) == len(reports) else f"{len(busy):,} of {of} are"
+        click.echo(f"✗ {many} held by other runs. {_first(busy)}", err=True)
+        failed = [report for report in failed if report not in busy]
+    if 1 < len(missing) == len(reports):
+        click.echo(f"✗ all {of} answer 404. {_first(missing)}. {NOTHING_FOUND}", err=True)
+        failed = []
+    for report in failed:
+        click.echo(f"✗ {report.entity}: {failure_advice(report)}", err=True)
+
+
+def _first(reports: Sequence[SyncResult]) -> str:
+    return f"{reports[0].entity}: {failure_advice(reports[0])}"
 
 
 def summary(reports: Sequence[SyncResult], seconds: float) -> str:
@@ -412,7 +451,7 @@ def failure_advice(report: SyncResult) -> str:
     if isinstance(report.failure, SourceForbidden) and report.entity in CATALOG:
         where = required_right(CATALOG[report.entity])
         return f"the API member's security role needs {where}, Inquire: All (403)"
-    return str(report.failure)
+    return str(report.failure).removeprefix(f"{report.entity}: ")
 
 
 def _window(since: datetime | None, until: datetime | None) -> Window | None:

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Batch
     from cw_pipeline.warehouse import Warehouse
 
+NOTHING_FOUND = (
+    "ConnectWise may answer so, instead of 401, when it does not accept who asks (the vendor's"
+    " guide): check CW_COMPANY, CW_PUBLIC_KEY, CW_PRIVATE_KEY and CW_CLIENT_ID. If they are right,"
+    " CW_SITE names the wrong host"
+)
+"""What to do where everything answers 404."""
+
 RIGHTS = {
     "company/configurations": "Companies > Configurations",
     "company/contacts": "Companies > Contacts",

@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli import main
 from cw_pipeline.simulator import CLIENT_ID, Fault, Quirk
 from cw_pipeline.simulator.answers import Answer, refused
+from cw_pipeline.warehouse import Warehouse, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,16 +95,18 @@ def _records(tenant: Tenant) -> None:
 def test_a_sync_says_what_it_did_and_the_next_one_only_what_changed(
     shell: Shell, tenant: Tenant
 ) -> None:
-    code, out, err = shell.run("sync")
+    code, out, _ = shell.run("sync")
     assert code == 0
-    assert "✓ service/tickets: 30 new" in err
+    assert "✓ service/tickets: 30 new" in out
     assert "3 entities up to date" in out
     assert "32 read, 32 new, 0 changed, 0 deleted" in out
     tenant.edit("/service/tickets", 7, summary="Now it is another")
     code, out, err = shell.run("sync")
     assert code == 0
-    assert "✓ service/tickets: 1 changed" in err
-    assert "service/boards" not in err
+    assert "✓ service/tickets: 1 changed" in out
+    assert "service/boards" not in out
+    assert err == ""  # cron mails what is on stderr
+    assert out.splitlines()[0].startswith("demo@127.0.0.1")
 
 
 def test_entities_may_be_named_by_glob_and_by_table(shell: Shell) -> None:
@@ -117,20 +122,20 @@ def test_chosen_reports_and_what_is_attached_are_synced_along(
     shell.monkeypatch.setenv("CW_ENTITIES", BOARDS)
     shell.monkeypatch.setenv("CW_REPORTS", "Service")
     shell.monkeypatch.setenv("CW_DOCUMENTS", "Company")
-    code, out, err = shell.run("sync")
-    assert (code, out[:23]) == (0, "3 entities up to date i")
-    assert "✓ system/reports/Service: 30 new" in err
+    code, out, _ = shell.run("sync")
+    assert (code, "3 entities up to date in" in out) == (0, True)
+    assert "✓ system/reports/Service: 30 new" in out
     told = {each["entity"] for each in shell.json("status")["entities"]}
     assert told >= {BOARDS, "company/companies/attachedDocuments", "system/reports/Service"}
     tenant.edit("/service/tickets", 3, summary="told by the report")
-    assert "1 changed" in shell.run("sync", "system/reports/Service")[2]
+    assert "1 changed" in shell.run("sync", "system/reports/Service")[1]
     told = shell.rows("select summary from connectwise.report_service where sr_service_rec_id = 3")
     assert told == [("told by the report",)]
     simulator.role.forbid("/system/reports/Service")
-    code, out, _ = shell.run("sync")
+    code, out, err = shell.run("sync")
     assert code == 1
     assert "2 of 3 entities up to date" in out
-    assert "System > API Reports" in out
+    assert "System > API Reports" in err
 
 
 def test_a_child_may_be_synced_before_its_parent(shell: Shell) -> None:
@@ -141,10 +146,11 @@ def test_a_forbidden_list_is_named_with_the_right_it_needs_and_the_others_are_ke
     shell: Shell, simulator: Simulator
 ) -> None:
     simulator.role.forbid("/service/tickets")
-    code, out, _ = shell.run("sync")
+    code, out, err = shell.run("sync")
     assert code == 1
     assert "2 of 3 entities up to date" in out
-    assert "✗ service/tickets: the API member's security role needs Service Desk" in out
+    assert err.count("service/tickets") == 1
+    assert "✗ service/tickets: the API member's security role needs Service Desk" in err
     assert shell.rows("select name from connectwise.service_boards") == [("Help Desk",)]
 
 
@@ -350,14 +356,52 @@ def test_a_version_that_the_tenant_refuses_is_named_with_one_to_set(
     assert "✗ API version: CW_API_VERSION=2031.1 is refused (GET /system/info: 400" in out
     assert "set CW_API_VERSION=2025.1 or an older one" in out
     assert "keys" not in out
-    assert "Check CW_API_VERSION" in shell.run("sync", BOARDS)[1]
+    assert "Check CW_API_VERSION" in shell.run("sync", BOARDS)[2]
+
+
+def test_a_refused_version_is_never_the_one_to_set(shell: Shell, simulator: Simulator) -> None:
+    shell.monkeypatch.setenv("CW_API_VERSION", "2025.1")
+    unknown = refused(400, "InvalidVersion", "The version is not supported.")
+    answers_instead(simulator, unknown, "/system/info", "/service/boards")
+    out = shell.run("check")[1]
+    assert "✗ API version: CW_API_VERSION=2025.1 is refused" in out
+    assert "set CW_API_VERSION to an older one" in out
+    assert "set CW_API_VERSION=2025.1" not in out
+
+
+def test_a_sync_that_finds_nothing_at_all_says_once_what_to_check(
+    shell: Shell, simulator: Simulator
+) -> None:
+    missing = refused(404, "NotFound", "Not found")
+    answers_instead(simulator, missing, "/service/boards", "/service/tickets")
+    code, _, err = shell.run("sync", BOARDS, TICKETS)
+    assert code == 1
+    (said,) = err.splitlines()
+    assert "all 2 entities answer 404" in said
+    assert "CW_PUBLIC_KEY" in said
+    assert "CW_SITE names the wrong host" in said
+
+
+def test_lists_that_another_sync_holds_are_said_in_one_line(shell: Shell) -> None:
+    shell.run("migrate")
+    with Warehouse(shell.dsn, "connectwise") as other, ExitStack() as stack:
+        for name in (TICKETS, BOARDS):
+            stack.enter_context(open_store(other, CATALOG[name], "refresh"))
+        code, out, err = shell.run("sync", BOARDS, TICKETS)
+        assert code == 1
+        (said,) = err.splitlines()
+        assert said.startswith("✗ all 2 entities are held by other runs. ")
+        assert "holds it (since" in said
+        assert "0 of 2 entities up to date" in out
+        (said,) = shell.run("sync", TICKETS)[2].splitlines()
+        assert said.count(TICKETS) == 1  # not the name twice
 
 
 def test_a_request_is_shown_as_people_read_it(shell: Shell, simulator: Simulator) -> None:
     answers_instead(simulator, refused(409, "Conflict", "Not now."), PATH)
-    out = shell.run("sync", TICKETS, "--since", "2025-06-01")[1]
-    assert "conditions=lastUpdated >= [2025-06-01T00:00:00Z]: 409 Not now." in out
-    assert "%" not in out
+    err = shell.run("sync", TICKETS, "--since", "2025-06-01")[2]
+    assert "conditions=lastUpdated >= [2025-06-01T00:00:00Z]: 409 Not now." in err
+    assert "%" not in err
 
 
 @pytest.mark.parametrize(("version", "warned"), [("2025.2", True), ("2025.1", False)])
@@ -378,8 +422,8 @@ def test_reconcile_proves_and_marks_what_is_gone(shell: Shell, tenant: Tenant) -
     shell.run("sync")
     tenant.delete("/service/tickets", 7)
     code, out, err = shell.run("reconcile")
-    assert code == 0
-    assert "✓ service/tickets: 1 no longer listed, 1 deleted" in err
+    assert (code, err) == (0, "")
+    assert "✓ service/tickets: 1 no longer listed, 1 deleted" in out
     assert "3 of 3 entities proven equal" in out
 
 
