@@ -23,7 +23,7 @@ from cw_pipeline.environment import (
     settings_file,
 )
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.paths import IS_CHECKOUT, PROJECT, cli_command
+from cw_pipeline.paths import PROJECT, cli_command
 from cw_pipeline.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
@@ -386,12 +386,13 @@ def _bounds(field: FieldInfo) -> str:
 def dagster_home() -> Path:
     """Where state is kept: DAGSTER_HOME, of the environment or of the settings file.
 
-    Without it `dagster_home/` beside the settings file; of a checkout, its own.
+    Without it `dagster_home/` beside the settings file, so that tenants whose files are in folders
+    of their own are kept apart; where there is no file, that of the project.
     """
     if named := os.environ.get("DAGSTER_HOME"):
         return Path(named)
     file = settings_file()
     if named := read_settings_file(file).get("DAGSTER_HOME"):
         return path_from(file.parent, named)
-    folder = file.parent if file.is_file() and not IS_CHECKOUT else PROJECT
+    folder = file.parent if file.is_file() else PROJECT
     return folder / "dagster_home"

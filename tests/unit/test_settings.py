@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cw_pipeline.cli.configuration import sources
 from cw_pipeline.environment import setting, settings_file
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import ROOT
@@ -315,3 +316,11 @@ class TestTheSettingsFile:
         monkeypatch.chdir("/")
         assert Settings.read().pg_home == str(env_file.parent / "pg")
         assert dagster_home() == env_file.parent / "state"
+
+    def test_state_is_beside_it_so_that_tenants_are_kept_apart(
+        self, env_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("DAGSTER_HOME", raising=False)
+        env_file.write_text("CW_SCHEMA=acme\n")
+        assert dagster_home() == env_file.parent / "dagster_home"
+        assert sources().state == str(env_file.parent / "dagster_home")
