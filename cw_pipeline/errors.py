@@ -14,6 +14,7 @@ PipelineError
 │  └─ SourceRefused     do not ask again (400, 405, 409, 415, a redirect)
 ├─ EntityBusy           another runner holds this entity; let it finish
 ├─ TooManyRejects       look at the dead letters before the watermark moves
+├─ UnexpectedError      a fault of this program: report it with the traceback in the log
 └─ Interrupted          run it again: it goes on from there
 """
 
@@ -93,6 +94,10 @@ class EntityBusy(PipelineError):
 
 class TooManyRejects(PipelineError):
     """More of a pass was rejected than a healthy pass ever rejects."""
+
+
+class UnexpectedError(PipelineError):
+    """A fault of this program in the run of one entity. `__cause__` is what was raised."""
 
 
 class Interrupted(PipelineError):

@@ -7,7 +7,6 @@ once a day all of them, because a row that is gone says nothing.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,32 +14,25 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from cw_pipeline.connectwise import Paging, Query, RequestCounts, format_timestamp
-from cw_pipeline.errors import (
-    PipelineError,
-    SourceBroken,
-    SourceDenied,
-    SourceForbidden,
-    SourceRefused,
-)
-from cw_pipeline.model import Checkpoint, Kind, SyncResult
+from cw_pipeline.connectwise import Paging, Query, format_timestamp
+from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceRefused
+from cw_pipeline.model import Checkpoint, Kind
 from cw_pipeline.plural import count
 from cw_pipeline.reports_api.api import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
-from cw_pipeline.warehouse import open_store
+from cw_pipeline.sync.run import run_entity
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cw_pipeline.model import Column, Entity
+    from cw_pipeline.errors import PipelineError
+    from cw_pipeline.model import Column, Entity, SyncResult
     from cw_pipeline.reports_api.api import ReportPage
     from cw_pipeline.reports_api.table import ReportTable
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.warehouse import EntityStore
-
-log = logging.getLogger(__name__)
+    from cw_pipeline.sync.run import Run
 
 _WHOLE_EVERY = timedelta(days=1)
 _UPDATED = "last_update_utc"
@@ -54,91 +46,76 @@ class _Unfiltered(Exception):
     """The condition was not obeyed: rows older than asked for came back."""
 
 
-def sync_report(engine: SyncContext, name: str, *, full: bool = False) -> SyncResult:
+def sync_report(context: SyncContext, name: str, *, full: bool = False) -> SyncResult:
     """Brings the table of a report up to date, and accounts for it in the run table.
 
-    What is read is merged at the end, or not at all. A failure is in the report's `failure`. Raises
+    What is read is merged at the end, or not at all. A failure is in the result's `failure`. Raises
     SourceDenied when the keys are refused.
     """
-    report = SyncResult(f"system/reports/{name}", "full" if full else "refresh")
-    try:
-        entity = report_entity(name)
-        with open_store(engine.warehouse, entity, report.kind, engine.dagster_run_id) as hold:
-            _accounted(engine, hold, name, report)
-    except SourceDenied:
-        raise
-    except SourceForbidden as error:
-        report.failure = SourceForbidden(f"{error} (System > API Reports)", error.status)
-    except PipelineError as error:
-        log.error("%s: %s", report.entity, error)  # noqa: TRY400 - expected and named: no trace
-        report.failure = error
-    return report
+
+    def read(run: Run) -> SyncResult:
+        with report_table(context.warehouse, name, run.store.run_id) as table:
+            _ReportSync(run, table, name).read_and_merge()
+        return run.result
+
+    return run_entity(context, report_entity(name), "full" if full else "refresh", read, _failed)
 
 
-def _accounted(engine: SyncContext, hold: EntityStore, name: str, report: SyncResult) -> None:
-    tally = RequestCounts()
-    status, why = "failed", "interrupted"
-    try:
-        with report_table(engine.warehouse, name, hold.run_id) as table:
-            _ReportSync(engine, hold, table, name, report, tally).run()
-        status, why = "done", ""
-    except Exception as error:
-        why = str(error) or type(error).__name__
-        raise
-    finally:
-        report.requests, report.retries = tally.requests, tally.retries
-        report.throttled_seconds = tally.throttled_seconds
-        hold.finish(report, status, why or None)
+def _failed(result: SyncResult, failure: PipelineError) -> SyncResult:
+    if isinstance(failure, SourceForbidden):
+        failure = SourceForbidden(f"{failure} (System > API Reports)", failure.status)
+    result.failure = failure
+    return result
 
 
 @dataclass(slots=True)
 class _ReportSync:
     """One reading of one report."""
 
-    engine: SyncContext
-    hold: EntityStore
+    run: Run
     table: ReportTable
     name: str
-    report: SyncResult
-    tally: RequestCounts
 
-    def run(self) -> None:
+    def read_and_merge(self) -> None:
         """Reads and merges."""
-        until = self.engine.source.now().replace(microsecond=0)
+        until = self.run.context.source.now().replace(microsecond=0)
         entity = self._prepared()
         since = self._since(entity)
         try:
             self._read(entity, since)
         except _Unfiltered:
-            self.report.warnings.append("read whole: the condition on Last_Update_UTC is ignored")
+            self.run.result.warnings.append(
+                "read whole: the condition on Last_Update_UTC is ignored"
+            )
             since = None
             self._read(entity, since)
         if self._merge(entity, whole=since is None):
-            self.hold.save_checkpoint(Checkpoint(watermark=until))
-            self.report.watermark = until
+            self.run.store.save_checkpoint(Checkpoint(watermark=until))
+            self.run.result.watermark = until
 
     def _prepared(self) -> Entity:
         """The report's table as its columns are now."""
         columns = self._ask(Query(self._path, page_size=1, paging=Paging.OFFSET)).columns
         declared = report_entity(self.name, columns)
-        if self.engine.privacy:
-            self.engine.privacy.columns(declared)  # refuses what cannot be hidden, before it stores
+        warehouse, privacy = self.run.context.warehouse, self.run.context.privacy
+        if privacy:
+            privacy.columns(declared)  # refuses what cannot be hidden, before it is stored
         entity = self.table.fitted(declared)
-        mask_stored_rows(self.engine.warehouse, [entity], self.engine.privacy)
+        mask_stored_rows(warehouse, [entity], privacy)
         return entity
 
     def _since(self, entity: Entity) -> datetime | None:
         """From when on changes must be read; None: everything."""
-        state, watermark = self.table.state(), self.hold.checkpoint().watermark
+        state, watermark = self.table.state(), self.run.store.checkpoint().watermark
         names = {column.name: column for column in entity.columns}
-        if self.report.kind == "full" or watermark is None or state.key not in names:
+        if self.run.result.kind == "full" or watermark is None or state.key not in names:
             return None
         updated = names.get(_UPDATED)
         if updated is None or updated.kind is not Kind.TIMESTAMPTZ or state.read_whole_at is None:
             return None
         if datetime.now(UTC) - state.read_whole_at >= _WHOLE_EVERY:
             return None
-        return watermark - self.engine.limits.overlap
+        return watermark - self.run.limits.overlap
 
     def _read(self, entity: Entity, since: datetime | None) -> None:
         """Puts what the report shows beside the table."""
@@ -156,20 +133,20 @@ class _ReportSync:
         self, entity: Entity, since: datetime | None, pages: Iterator[list[list[Any]]]
     ) -> None:
         self.table.clear(entity)
-        self.report.rows_read = self.report.pages = 0
+        self.run.result.rows_read = self.run.reader.pages = 0
         at = next((i for i, c in enumerate(entity.columns) if c.name == _UPDATED), None)
-        hidden = self.engine.privacy.columns(entity) if self.engine.privacy else {}
+        hidden = self.run.context.privacy.columns(entity) if self.run.context.privacy else {}
         for page in pages:
             values = [self._shown(entity, row, hidden) for row in page] if hidden else page
             rows = coerce_rows(entity.columns, values)
             if since is not None and at is not None and any(_older(row[at], since) for row in rows):
                 raise _Unfiltered
             self.table.stage(entity, rows)
-            self.report.rows_read += len(rows)
-            self.report.pages += 1
+            self.run.result.rows_read += len(rows)
+            self.run.reader.pages += 1
 
     def _shown(self, entity: Entity, row: Sequence[Any], hidden: Any) -> list[Any]:
-        privacy = self.engine.privacy
+        privacy = self.run.context.privacy
         assert privacy is not None
         return [
             privacy.shown(hidden.get((entity.table, column.name)), value)
@@ -208,7 +185,8 @@ class _ReportSync:
             before, query = page, query.next_page(None)
 
     def _query(self, entity: Entity, since: datetime | None) -> Query:
-        query = Query(self._path, page_size=self.engine.limits.page_size, paging=Paging.OFFSET)
+        size = self.run.limits.page_size
+        query = Query(self._path, page_size=size, paging=Paging.OFFSET)
         if since is None:
             return query
         return replace(
@@ -225,22 +203,23 @@ class _ReportSync:
         """Whether what was read may take the place of what is there, and does."""
         there, read = self.table.rows(entity)
         lost = there - read
-        if whole and lost > max(1, there * self.engine.limits.max_delete_fraction):
-            self.report.warnings.append(
+        if whole and lost > max(1, there * self.run.limits.max_delete_fraction):
+            self.run.result.warnings.append(
                 f"{lost} of {count(there, 'row')} no longer listed, more than"
                 " CW_MAX_DELETE_FRACTION allows: the table stays as it is"
             )
+            self.run.result.row_count = there
             return False
         key = self.table.state().key
         if whole:
             key = _candidate(entity.columns)
             key = key if key and self.table.tells_apart(key) else None
         added, gone, both = self.table.merge(entity, key, whole=whole)
-        self.report.rows_inserted = added - both
-        self.report.rows_updated = both
-        self.report.rows_deleted = gone - both
-        self.report.rows_unchanged = read - added
-        self.report.row_count = there + added - gone
+        self.run.result.rows_inserted = added - both
+        self.run.result.rows_updated = both
+        self.run.result.rows_deleted = gone - both
+        self.run.result.rows_unchanged = read - added
+        self.run.result.row_count = there + added - gone
         return True
 
     @property
@@ -248,7 +227,8 @@ class _ReportSync:
         return f"{PATH}/{quote(self.name, safe='')}"
 
     def _ask(self, query: Query) -> ReportPage:
-        return self.engine.source.ask(query, lambda body: report_page(body, self.name), self.tally)
+        source, tally = self.run.context.source, self.run.reader.tally
+        return source.ask(query, lambda body: report_page(body, self.name), tally)
 
 
 def _candidate(columns: Sequence[Column]) -> str | None:

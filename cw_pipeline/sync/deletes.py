@@ -23,7 +23,7 @@ class DeleteGuard:
     withheld: str = ""
     lifted: bool = False
 
-    def reason_to_keep(self, work: Run, gone: int, listed: int, live: int) -> str:
+    def reason_to_keep(self, run: Run, gone: int, listed: int, live: int) -> str:
         """Why `gone` of `live` rows may not be deleted after a list of `listed`; empty if so."""
         if self.lifted or not gone:
             return ""
@@ -31,29 +31,40 @@ class DeleteGuard:
             return self.withheld
         if listed == 0:
             return "the list suddenly answers empty"
-        if gone > allowed_deletes(work, live):
+        if gone > self.allowed(run, live):
             return (
                 f"{gone} of {live} is more than CW_MAX_DELETE_FRACTION"
-                f" ({work.limits.max_delete_fraction}): a narrowed security role looks like that"
+                f" ({run.limits.max_delete_fraction}): a narrowed security role looks like that"
             )
         return ""
 
+    def allowed(self, run: Run, live: int) -> int:
+        """How many of `live` rows may go at once.
 
-def not_listed_twice(work: Run, gone: Sequence[int]) -> list[int]:
+        The fraction, but always one, or short lists never shrink.
+        """
+        if self.lifted:
+            return live
+        if self.withheld:
+            return 0
+        return max(1, int(live * run.limits.max_delete_fraction))
+
+
+def not_listed_twice(run: Run, gone: Sequence[int]) -> list[int]:
     """Those of the rows that a second question does not find either."""
-    if not gone or not work.entity.has_id:
+    if not gone or not run.entity.has_id:
         return list(gone)
-    still = work.reader.ids_still_listed(gone)
+    still = run.reader.ids_still_listed(gone)
     return [own for own in gone if own not in still]
 
 
-def delete_or_list(work: Run, gone: Sequence[int], why: str, before: datetime) -> str:
+def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:
     """Soft-deletes rows last written before that; or quarantines them, and says `why` not."""
     if why:
-        work.hold.ledger.set_delete_candidates([(0, own) for own in gone], why)
+        run.store.ledger.set_delete_candidates([(0, own) for own in gone], why)
         return explain_kept_rows(gone, why)
-    work.hold.ledger.set_delete_candidates([], "")
-    work.report.rows_deleted += work.hold.soft_delete(gone, before=before)
+    run.store.ledger.set_delete_candidates([], "")
+    run.result.rows_deleted += run.store.soft_delete(gone, before=before)
     return ""
 
 
@@ -64,11 +75,6 @@ def explain_kept_rows(gone: Sequence[int], why: str) -> str:
         " `reconcile --list-deletes` lists them; if they are really gone,"
         " `reconcile --apply-deletes` deletes them"
     )
-
-
-def allowed_deletes(work: Run, live: int) -> int:
-    """How many rows may go at once: the fraction, but always one, or short lists never shrink."""
-    return max(1, int(live * work.limits.max_delete_fraction))
 
 
 def first_ids(ids: Sequence[int]) -> str:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.connectwise import Paging
-from cw_pipeline.errors import PipelineError, SourceDenied, SourceForbidden
 from cw_pipeline.model import Checkpoint, Entity, SyncMode, SyncResult, Window
 from cw_pipeline.sync.full import full_sync
 from cw_pipeline.sync.incremental import FilterNotHonored, IncrementalSync
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.replay import retry_due_dead_letters
-from cw_pipeline.sync.run import Run, count_source
+from cw_pipeline.sync.run import Run, run_entity
 from cw_pipeline.sync.scheduler import in_parent_order
-from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cw_pipeline.errors import PipelineError
     from cw_pipeline.sync.context import SyncContext
 
 log = logging.getLogger(__name__)
@@ -46,99 +45,84 @@ class SyncRequest:
         return "full" if self.full else "refresh"
 
 
-def sync_entity(entity: Entity, engine: SyncContext, plan: SyncRequest) -> SyncResult:
+def sync_entity(entity: Entity, context: SyncContext, plan: SyncRequest) -> SyncResult:
     """Brings one entity's table in step with its list, and accounts for it in the run table.
 
     Each page commits together with the cursor that covers it, so a crash anywhere resumes at the
-    next page. A failure is in the report's `failure`; what was read until then is kept. Raises
+    next page. A failure is in the result's `failure`; what was read until then is kept. Raises
     SourceDenied when the keys are refused: no other entity would fare better.
     """
-    report = SyncResult(entity.name, plan.kind)
-    try:
-        with open_store(engine.warehouse, entity, plan.kind, engine.dagster_run_id) as hold:
-            _accounted(Run.of(engine, hold, report), plan)
-    except SourceDenied:
-        raise
-    except PipelineError as error:
-        log.error("%s: %s", entity.name, error)  # noqa: TRY400 - expected and named: no trace
-        report.failure = error
-    except Exception as error:
-        # A fault of ours in one entity must not take the others down; it keeps its trace.
-        log.exception("%s: unexpected", entity.name)
-        report.failure = error
-    return report
+    return run_entity(context, entity, plan.kind, lambda run: _sync(run, plan), _failed)
 
 
-def _accounted(work: Run, plan: SyncRequest) -> None:
-    """Reads, and writes the run's row whatever comes of it."""
-    status = "failed"
-    why: str | None = "interrupted"
-    try:
-        _read(work, plan)
-        work.report.row_count = work.hold.row_count()
-        _remember(work)
-        count_source(work)
-        status, why = "done", None
-    except Exception as error:
-        why = str(error) or type(error).__name__
-        if isinstance(error, SourceForbidden):
-            work.hold.learn(readable=False)
-        raise
-    finally:
-        work.totals(status, why)
+def _failed(result: SyncResult, failure: PipelineError) -> SyncResult:
+    result.failure = failure
+    return result
 
 
-def _remember(work: Run) -> None:
-    """Stores what this run has learned of the list, for the next one."""
-    if work.hold.capability()["readable"] is not True:
-        work.hold.learn(readable=True)
-    size = work.reader.page_size
-    learned = size if size < work.limits.page_size else None
-    if learned != work.hold.ledger.page_size():
-        work.hold.ledger.remember_page_size(learned)
-
-
-def _read(work: Run, plan: SyncRequest) -> None:
-    entity, seen = work.entity, work.hold.capability()
-    most = work.limits.page_size
-    work.reader.page_size = min(most, work.hold.ledger.page_size() or most)
+def _sync(run: Run, plan: SyncRequest) -> SyncResult:
     if plan.window is None:
-        retry_due_dead_letters(work)
-    if seen["forward_only"] is False and entity.has_id:
-        work.reader.paging = Paging.KEYSET
+        retry_due_dead_letters(run)
+    _read(run, plan)
+    run.result.row_count = run.store.row_count()
+    _compare_counts(run)
+    return run.result
+
+
+def _read(run: Run, plan: SyncRequest) -> None:
+    entity = run.entity
     if entity.mode is SyncMode.PER_PARENT:
         assert entity.parent is not None
-        PerParentSync(work, CATALOG[entity.parent]).run(whole=plan.full)
-    elif entity.mode is SyncMode.FULL or seen["filterable"] is False:
-        full_sync(work)
+        PerParentSync(run, CATALOG[entity.parent]).sync(whole=plan.full)
+    elif entity.mode is SyncMode.FULL or run.capability["filterable"] is False:
+        full_sync(run)
     elif plan.window is not None:
-        IncrementalSync(work).backfill(plan.window, closed=plan.closed)
+        IncrementalSync(run).backfill(plan.window, closed=plan.closed)
     else:
-        _refresh(work, full=plan.full)
+        _refresh(run, full=plan.full)
 
 
-def _refresh(work: Run, *, full: bool) -> None:
-    watermark = work.hold.checkpoint().watermark
+def _refresh(run: Run, *, full: bool) -> None:
+    watermark = run.store.checkpoint().watermark
     try:
-        IncrementalSync(work).refresh(whole=full)
+        IncrementalSync(run).refresh(whole=full)
     except FilterNotHonored as finding:
-        log.warning("%s is read whole from now on: %s", work.entity.name, finding)
-        work.report.warnings.append(f"read whole from now on: {finding}")
-        work.hold.save_checkpoint(Checkpoint(watermark))
-        full_sync(work)
-        work.hold.learn(filterable=False)  # now that reading it whole is known to work
+        log.warning("%s is read whole from now on: %s", run.entity.name, finding)
+        run.result.warnings.append(f"read whole from now on: {finding}")
+        run.store.save_checkpoint(Checkpoint(watermark))
+        full_sync(run)
+        run.learn(filterable=False)  # now that reading it whole is known to work
+
+
+_COUNTED_EVERY = timedelta(hours=1)
+
+
+def _compare_counts(run: Run) -> None:
+    """Asks the list's count after a run that changed something, else once an hour.
+
+    A pass with nothing to do must not cost a second request.
+    """
+    result, entity = run.result, run.entity
+    if result.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
+        return
+    changed = result.rows_inserted or result.rows_deleted
+    if not changed and not run.store.ledger.count_due(_COUNTED_EVERY):
+        return
+    result.source_rows = run.count_source()
+    if result.source_rows is not None:
+        run.store.ledger.counted(result.source_rows, result.row_count or 0)
 
 
 def sync_entities(
-    entities: Iterable[Entity], engine: SyncContext, plan: SyncRequest
+    entities: Iterable[Entity], context: SyncContext, plan: SyncRequest
 ) -> Iterator[SyncResult]:
-    """The report of each entity as it finishes; a failed one has its `failure` set.
+    """The result of each entity as it finishes; a failed one has its `failure` set.
 
     One entity's failure leaves the others alone. Parents come before their children. Raises
     SourceDenied as soon as the keys are refused.
     """
-    chosen, stopping = list(entities), engine.stopping
-    at_once = engine.limits.concurrency
+    chosen, stopping = list(entities), context.stopping
+    at_once = context.limits.concurrency
     yield from in_parent_order(
-        chosen, lambda one: sync_entity(one, engine, plan), at_once, stopping
+        chosen, lambda one: sync_entity(one, context, plan), at_once, stopping
     )

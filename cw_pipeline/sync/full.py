@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, not_listed_twice
-from cw_pipeline.sync.run import read_with_any_paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,28 +16,28 @@ if TYPE_CHECKING:
 _GUARDED = DeleteGuard()
 
 
-def full_sync(work: Run, guard: DeleteGuard = _GUARDED) -> None:
+def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> None:
     """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
-    until = work.engine.source.now().replace(microsecond=0)
-    began = work.hold.warehouse_now()
-    seen = read_with_any_paging(work, lambda: _read(work))
-    _retire(work, guard, seen, began)
-    work.hold.save_checkpoint(Checkpoint(watermark=until))
-    work.report.watermark = until
+    until = run.context.source.now().replace(microsecond=0)
+    began = run.store.warehouse_now()
+    seen = run.read_with_any_paging(lambda: _read(run))
+    _retire(run, guard, seen, began)
+    run.store.save_checkpoint(Checkpoint(watermark=until))
+    run.result.watermark = until
 
 
-def _read(work: Run) -> list[int]:
+def _read(run: Run) -> list[int]:
     """Every id or position the list showed, rejects included: they are there, if not in form."""
     seen: list[int] = []
-    for batch in work.reader.walk(work.reader.query()):
+    for batch in run.reader.walk(run.reader.query()):
         seen += batch.listed_ids
-        work.load(batch)
+        run.load(batch)
     return seen
 
 
-def _retire(work: Run, guard: DeleteGuard, seen: Sequence[int], began: datetime) -> None:
-    gone = work.hold.absent_ids(seen)
-    live = work.hold.row_count() if gone else 0
-    why = guard.reason_to_keep(work, len(gone), len(seen), live)
-    if told := delete_or_list(work, gone if why else not_listed_twice(work, gone), why, began):
-        work.report.warnings.append(told)
+def _retire(run: Run, guard: DeleteGuard, seen: Sequence[int], began: datetime) -> None:
+    gone = run.store.absent_ids(seen)
+    live = run.store.row_count() if gone else 0
+    why = guard.reason_to_keep(run, len(gone), len(seen), live)
+    if told := delete_or_list(run, gone if why else not_listed_twice(run, gone), why, began):
+        run.result.warnings.append(told)

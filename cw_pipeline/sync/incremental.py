@@ -8,12 +8,10 @@ from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import SourceRefused, TooManyRejects
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.sync.context import ParallelTasks
 from cw_pipeline.sync.list_reader import PagingNotHonored
-from cw_pipeline.sync.run import count_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,9 +64,9 @@ class ParallelRanges:
     they also grow in number, up to the limit, as long as the server is what they wait for.
     """
 
-    def __init__(self, work: Run, read: Callable[[IdRange, ParallelRanges], None]) -> None:
-        self._work = work
-        self._lanes = ParallelTasks[IdRange](lambda ids: read(ids, self), work.limits.lanes)
+    def __init__(self, run: Run, read: Callable[[IdRange, ParallelRanges], None]) -> None:
+        self._run = run
+        self._lanes = ParallelTasks[IdRange](lambda ids: read(ids, self), run.limits.lanes)
         self._open: dict[int, IdRange] = {}
         self._lock = Lock()
 
@@ -84,8 +82,8 @@ class ParallelRanges:
             self._open[ids.after] = ids
             if not self._helps() or not self._is_wide(ids):
                 return ids
-            mine, other = halves = split_in_half(ids, self._work.reader.page_size)
-            self._work.hold.split_range(halves)
+            mine, other = halves = split_in_half(ids, self._run.reader.page_size)
+            self._run.store.split_range(halves)
             self._open[mine.after] = mine
             self._add(other)
             return mine
@@ -97,12 +95,12 @@ class ParallelRanges:
 
     def _helps(self) -> bool:
         """Whether a lane is free, and pages do not pile up here already."""
-        return len(self._open) < self._work.limits.lanes and not self._work.engine.desk.has_waiting
+        return len(self._open) < self._run.limits.lanes and not self._run.context.desk.has_waiting
 
     def _is_wide(self, ids: IdRange) -> bool:
         """Whether it is worth halving, and no other has much more left: not a page, or two."""
         widest = max(map(ids_left, self._open.values()))
-        return ids_left(ids) >= max(2 * _WORTH * self._work.reader.page_size, widest / 2)
+        return ids_left(ids) >= max(2 * _WORTH * self._run.reader.page_size, widest / 2)
 
     def _add(self, ids: IdRange) -> None:
         self._open[ids.after] = ids
@@ -117,7 +115,7 @@ class FilterNotHonored(Exception):
 class IncrementalSync:
     """One pass of one entity. What reads everything reads ranges of ids side by side."""
 
-    work: Run
+    run: Run
     loaded: bool = False
     stamped: bool = False
 
@@ -127,51 +125,53 @@ class IncrementalSync:
         An open pass is finished first, with its own window; since that may be old, another
         follows. Raises Unfilterable if the list turns out to take no window.
         """
-        work = self.work
-        stored = work.hold.checkpoint()
+        run = self.run
+        stored = run.store.checkpoint()
         if stored.window is not None:
             self._run(stored)
-            stored = work.hold.checkpoint()
-        self._run(stored.open_pass(work.engine.source.now(), work.limits.overlap, whole=whole))
+            stored = run.store.checkpoint()
+        self._run(stored.open_pass(run.context.source.now(), run.limits.overlap, whole=whole))
 
     def backfill(self, window: Window, *, closed: bool) -> None:
         """Reads a window again. Never touches the watermark; the merge makes it harmless."""
-        for batch in self.work.reader.walk(
-            self.work.reader.query().changed_in(window, closed=closed)
+        for batch in self.run.reader.walk(
+            self.run.reader.query().changed_in(window, closed=closed)
         ):
-            self.work.load(batch)
+            self.run.load(batch)
 
     def _run(self, checkpoint: Checkpoint) -> None:
         window = checkpoint.window
         assert window is not None
-        self.work.hold.save_checkpoint(checkpoint)
+        self.run.store.save_checkpoint(checkpoint)
         if checkpoint.watermark is None:
-            self.work.reader.sift.stored_hashes = None
-            self.work.hold.row_count()  # now, while there is next to nothing to count
+            self.run.reader.sift.stored_hashes = None
+            self.run.store.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)
             self._check_stamps(window)
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
-            self.work.hold.save_checkpoint(Checkpoint(checkpoint.watermark))
+            self.run.store.save_checkpoint(Checkpoint(checkpoint.watermark))
             raise
         done = checkpoint.close_pass()
-        self.work.hold.save_checkpoint(done)
-        self.work.report.watermark = done.watermark
+        self.run.store.save_checkpoint(done)
+        self.run.result.watermark = done.watermark
 
     def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
-        work = self.work
-        try:
-            self._read(checkpoint, window)
-        except PagingNotHonored as finding:
-            if work.reader.paging is not Paging.FORWARD:
-                raise FilterNotHonored(str(finding)) from finding
-            work.hold.learn(forward_only=False)
-            work.reader.paging = Paging.KEYSET
+        run, paging = self.run, self.run.reader.paging
+
+        def read() -> None:
+            if run.reader.paging is paging:
+                return self._read(checkpoint, window)
             # From the start: pages that were in another order than by id left ids out on the way.
             anew = Checkpoint(checkpoint.watermark, window)
-            work.hold.save_checkpoint(anew)
-            self._read_either_way(anew, window)
+            run.store.save_checkpoint(anew)
+            return self._read(anew, window)
+
+        try:
+            run.read_with_any_paging(read, offsets=False)
+        except PagingNotHonored as finding:
+            raise FilterNotHonored(str(finding)) from finding
         except SourceRefused as error:
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise  # only a 400 is about the conditions, or the order
@@ -183,42 +183,51 @@ class IncrementalSync:
             ranges = self._split(checkpoint)
         alone = len(ranges) == 1
         ParallelRanges(
-            self.work, lambda ids, among: self._read_range(ids, window, among, alone=alone)
+            self.run, lambda ids, among: self._read_range(ids, window, among, alone=alone)
         ).read(ranges)
 
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
-        work, size = self.work, self.work.limits.page_size
-        batch = work.reader.first_page(work.reader.query().in_range(checkpoint.tail))
+        run, size = self.run, self.run.limits.page_size
+        batch = run.reader.first_page(run.reader.query().in_range(checkpoint.tail))
         if batch.cursor is None:
             return []  # an empty page: the list ends here
         tail = checkpoint.tail.advanced_to(batch.cursor)
         self._load(batch, tail, alone=True)
         if checkpoint.watermark is None and batch.read >= size:
-            count_ahead(work)
-        highest = work.reader.highest_id() if batch.read >= size else None
-        several = range_count(highest - tail.cursor, size, work.limits.lanes) if highest else 1
+            self._count_ahead()
+        highest = run.reader.highest_id() if batch.read >= size else None
+        several = range_count(highest - tail.cursor, size, run.limits.lanes) if highest else 1
         if highest is None or several == 1:
             return [tail]
         ranges = split(tail.cursor, highest, several, size)
         tail = IdRange(0, None, highest)
-        work.hold.save_checkpoint(replace(checkpoint, tail=tail, ranges=ranges))
+        run.store.save_checkpoint(replace(checkpoint, tail=tail, ranges=ranges))
         return [tail, *ranges]
+
+    def _count_ahead(self) -> None:
+        """Asks how much a first load is going to read, so that its progress has a total.
+
+        One request, for lists of more than a page. Without an answer there is no total, no harm.
+        """
+        run = self.run
+        if (source_rows := run.count_source()) is not None:
+            run.store.ledger.counted(source_rows, run.store.row_count())
 
     def _read_range(
         self, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool
     ) -> None:
-        reader = self.work.reader
+        reader = self.run.reader
         walk = reader.walk(reader.query().changed_in(window).in_range(ids))
         reached: IdRange | None = ids
         while reached is not None:
             ids = reached
             walk.wait()
-            with self.work.engine.desk:
+            with self.run.context.desk:
                 reached = self._read_page(walk, ids, window, among, alone=alone)
         among.ended(ids)
         if ids.upto is not None:
-            self.work.hold.finish_range(ids)
+            self.run.store.finish_range(ids)
 
     def _read_page(
         self, walk: PageWalk, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool
@@ -239,7 +248,7 @@ class IncrementalSync:
     def _load(self, batch: Batch, reached: IdRange, *, alone: bool) -> None:
         self.loaded = self.loaded or bool(batch.ids)
         self.stamped = self.stamped or any(batch.last_updated)
-        self.work.load(batch, reached, alone=alone)
+        self.run.load(batch, reached, alone=alone)
 
     def _check_stamps(self, window: Window) -> None:
         if window.since is None and self.loaded and not self.stamped:

@@ -10,9 +10,8 @@ from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.plural import count
 from cw_pipeline.sync.context import parallel_tasks
-from cw_pipeline.sync.deletes import DeleteGuard, allowed_deletes, explain_kept_rows, first_ids
+from cw_pipeline.sync.deletes import DeleteGuard, explain_kept_rows, first_ids
 from cw_pipeline.sync.list_reader import ListReader
-from cw_pipeline.sync.run import read_with_any_paging
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +27,7 @@ _GUARDED = DeleteGuard()
 class PerParentSync:
     """Reads the children of every parent that is due, side by side."""
 
-    work: Run
+    run: Run
     parent: Entity
     guard: DeleteGuard = _GUARDED
     allowed: int = 0
@@ -37,52 +36,46 @@ class PerParentSync:
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def run(self, *, whole: bool = False) -> None:
+    def sync(self, *, whole: bool = False) -> None:
         """Brings the children up to date; `whole` reads every parent's."""
-        work, limits = self.work, self.work.limits
+        run, limits = self.run, self.run.limits
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
-        changed, rest = work.hold.parents.due(self.parent, age, share)
+        changed, rest = run.store.parents.due(self.parent, age, share)
         due = changed + rest
-        self.allowed = self._allowed(work.hold.row_count())
-        started = work.hold.warehouse_now()
+        self.allowed = self.guard.allowed(run, run.store.row_count())
+        started = run.store.warehouse_now()
         parallel_tasks(self._read, due, limits.lanes)
         self._settle_missing(started, everyone=len(self.missing) == len(due))
-        work.report.rows_deleted += work.hold.delete_orphans(self.parent)
+        run.result.rows_deleted += run.store.delete_orphans(self.parent)
         if due and self.forbidden == len(due):
             raise SourceForbidden(
-                f"{work.entity.name}: 403 for every parent. The API member's security role may not"
+                f"{run.entity.name}: 403 for every parent. The API member's security role may not"
                 " inquire it",
                 403,
             )
         if self.forbidden:
-            work.report.warnings.append(
+            run.result.warnings.append(
                 f"403 for {self.forbidden} of {count(len(due), 'parent')}: their children are not"
                 " read"
             )
         self._quarantine([parents[-1] for parents in due])
         # Where there is no parent there are no children: complete as of when that was found.
         oldest = (
-            work.hold.parents.oldest_read()
+            run.store.parents.oldest_read()
             if due
-            else work.hold.parents.complete_through(self.parent)
+            else run.store.parents.complete_through(self.parent)
         )
         if oldest is not None:
-            work.hold.save_checkpoint(Checkpoint(watermark=oldest))
-        work.report.watermark = oldest
-
-    def _allowed(self, live: int) -> int:
-        """How many children may be deleted in this pass."""
-        if self.guard.lifted:
-            return live
-        return 0 if self.guard.withheld else allowed_deletes(self.work, live)
+            run.store.save_checkpoint(Checkpoint(watermark=oldest))
+        run.result.watermark = oldest
 
     def _quarantine(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
         why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
-        self.work.hold.ledger.set_delete_candidates(self.kept, why, parents=parents)
+        self.run.store.ledger.set_delete_candidates(self.kept, why, parents=parents)
         if self.kept:
-            self.work.report.warnings.append(explain_kept_rows([own for _, own in self.kept], why))
+            self.run.result.warnings.append(explain_kept_rows([own for _, own in self.kept], why))
 
     def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
         """Marks parents whose children answered 404 as read: they are gone.
@@ -93,19 +86,19 @@ class PerParentSync:
         if not self.missing:
             return
         *above, own = self.missing[0]
-        if everyone and ListReader(self.work.engine, self.parent).ids_still_listed(
+        if everyone and ListReader(self.run.context, self.parent).ids_still_listed(
             [own], tuple(above)
         ):
-            raise SourceMissing(f"{self.work.entity.name}: 404 for every parent", 404)
+            raise SourceMissing(f"{self.run.entity.name}: 404 for every parent", 404)
         gone = first_ids([parents[-1] for parents in self.missing])
-        self.work.report.warnings.append(f"404 for parents that went since they were read: {gone}")
+        self.run.result.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:
-            self.work.hold.parents.read(parents[-1], at)
+            self.run.store.parents.read(parents[-1], at)
 
     def _read(self, parents: tuple[int, ...]) -> None:
-        started, before = self.work.hold.parents.children(parents[-1])
+        started, before = self.run.store.parents.children(parents[-1])
         try:
-            seen = read_with_any_paging(self.work, lambda: self._read_one(parents))
+            seen = self.run.read_with_any_paging(lambda: self._read_one(parents))
         except SourceMissing:
             with self._lock:
                 self.missing.append(parents)
@@ -115,28 +108,28 @@ class PerParentSync:
                 self.forbidden += 1
             return
         self._retire(parents, [own for own in before if own not in seen], started)
-        self.work.hold.parents.read(parents[-1], started)
+        self.run.store.parents.read(parents[-1], started)
 
     def _read_one(self, parents: tuple[int, ...]) -> set[int]:
         seen: set[int] = set()
-        reader, parent_id = self.work.reader, parents[-1]
+        reader, parent_id = self.run.reader, parents[-1]
         for batch in reader.walk(reader.query(parents), parent_id):
             seen.update(batch.listed_ids)
-            self.work.load(batch, parent_id=parent_id, alone=False)
+            self.run.load(batch, parent_id=parent_id, alone=False)
         return seen
 
     def _retire(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
         """Deletes what the parent no longer lists, if a second question says the same."""
         if not gone:
             return
-        if self.work.entity.has_id:
-            still = self.work.reader.ids_still_listed(gone, parents)
+        if self.run.entity.has_id:
+            still = self.run.reader.ids_still_listed(gone, parents)
             gone = [own for own in gone if own not in still]
         with self._lock:
             if len(gone) > self.allowed:
                 self.kept += [(parents[-1], own) for own in gone]
                 return
             self.allowed -= len(gone)
-        deleted = self.work.hold.soft_delete(gone, parents[-1], before=before)
+        deleted = self.run.store.soft_delete(gone, parents[-1], before=before)
         with self._lock:
-            self.work.report.rows_deleted += deleted
+            self.run.result.rows_deleted += deleted

@@ -1,57 +1,166 @@
-"""One run of one entity: what it reads with, what it writes to, and its account."""
+"""One run of one entity: opened, accounted for and closed here, whatever it is for."""
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from cw_pipeline.connectwise import Paging
-from cw_pipeline.errors import SourceError, SourceMissing, SourceRefused, TooManyRejects
-from cw_pipeline.model import SyncMode
+from cw_pipeline.errors import (
+    PipelineError,
+    SourceDenied,
+    SourceError,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+    TooManyRejects,
+    UnexpectedError,
+    WarehouseError,
+)
+from cw_pipeline.model import SyncResult
 from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
+from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from cw_pipeline.model import Batch, Entity, IdRange, SyncResult
+    from cw_pipeline.model import Batch, Entity, IdRange
     from cw_pipeline.sync.context import Limits, SyncContext
     from cw_pipeline.warehouse import EntityStore, MergeResult
+
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def run_entity(
+    context: SyncContext,
+    entity: Entity,
+    kind: str,
+    work: Callable[[Run], R],
+    failed: Callable[[SyncResult, PipelineError], R],
+) -> R:
+    """What `work` returns for the entity, or what `failed` makes of the error that ended it.
+
+    A sync, a reconcile, a re-read, a replay and a report are opened, accounted for and closed here
+    and nowhere else: under the entity's lease, with a row in `cw_sync.run` that is written however
+    the run ends. What goes wrong, foreseen or not, stays with this entity: `failed` is given what
+    was done until then, and an UnexpectedError for what was not foreseen. Raises SourceDenied when
+    the keys are refused: no other entity would fare better.
+    """
+    result = SyncResult(entity.name, kind)
+    try:
+        with open_store(context.warehouse, entity, kind, context.dagster_run_id) as store:
+            return _account_for(context, store, result, work)
+    except SourceDenied:
+        raise
+    except PipelineError as error:
+        log.error("%s: %s", entity.name, error)  # noqa: TRY400 - expected and named: no trace
+        return failed(result, error)
+    except Exception as error:
+        log.exception("%s: unexpected", entity.name)
+        return failed(result, as_pipeline_error(error))
+
+
+def _account_for(
+    context: SyncContext, store: EntityStore, result: SyncResult, work: Callable[[Run], R]
+) -> R:
+    """Does the work, and writes the run's row whatever comes of it, Ctrl-C included."""
+    status = "failed"
+    why: str | None = "interrupted"
+    run: Run | None = None
+    try:
+        run = Run.begin(context, store, result)
+        outcome = work(run)
+        run.remember()
+        status, why = "done", None
+    except Exception as error:
+        why = str(as_pipeline_error(error))
+        if run is not None and isinstance(error, SourceForbidden):
+            run.learn(readable=False)
+        raise
+    else:
+        return outcome
+    finally:
+        if run is not None:
+            run.add_up()
+        store.finish(result, status, why)
+
+
+def as_pipeline_error(error: Exception) -> PipelineError:
+    """The error itself if it is one that is raised on purpose, else one that says it was not."""
+    if isinstance(error, PipelineError):
+        return error
+    fault = UnexpectedError(
+        f"unexpected {type(error).__name__}: {error}. This is a fault of cw_pipeline: please report"
+        " it with the traceback in the log"
+    )
+    fault.__cause__ = error
+    return fault
 
 
 @dataclass(slots=True)
 class Run:
     """Everything a pass needs. Safe to share between the threads of one pass."""
 
-    engine: SyncContext
+    context: SyncContext
     entity: Entity
     reader: ListReader
-    hold: EntityStore
-    report: SyncResult
+    store: EntityStore
+    result: SyncResult
+    capability: dict[str, bool | None]
+    stored_page_size: int | None
     judged_rejects: int = 0
+    has_loaded: bool = False
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, engine: SyncContext, hold: EntityStore, report: SyncResult) -> Self:
-        """The work on the entity that `hold` holds, with the columns that it has there."""
-        return cls(
-            engine, hold.entity, ListReader(engine, hold.entity, hold.stored_hashes), hold, report
-        )
+    def begin(cls, context: SyncContext, store: EntityStore, result: SyncResult) -> Self:
+        """The run of the store's entity, reading as its list was seen to allow."""
+        entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
+        capability, page_size = store.capability(), store.ledger.page_size()
+        reader.page_size = min(reader.page_size, page_size or reader.page_size)
+        if capability["forward_only"] is False and entity.has_id:
+            reader.paging = Paging.KEYSET
+        return cls(context, entity, reader, store, result, capability, page_size)
 
     @property
     def limits(self) -> Limits:
         """The tenant's limits."""
-        return self.engine.limits
+        return self.context.limits
 
-    def totals(self, status: str, error: str | None) -> None:
-        """Writes the run's row, with all that reading has cost."""
-        report, tally = self.report, self.reader.tally
-        report.requests, report.retries = tally.requests, tally.retries
-        report.throttled_seconds, report.pages = tally.throttled_seconds, self.reader.pages
-        self.hold.finish(report, status, error)
+    def learn(self, **seen: bool) -> None:
+        """Stores what the list was seen to do, for this run and the next ones."""
+        self.capability |= seen
+        self.store.learn(**seen)
+
+    def remember(self) -> None:
+        """Stores what a run that came to its end has learned, and counts the table's rows."""
+        if self.result.row_count is None:
+            self.result.row_count = self.store.row_count()
+        if self.capability["readable"] is not True and self.reader.tally.requests:
+            self.learn(readable=True)
+        size = self.reader.page_size
+        learned = size if size < self.limits.page_size else None
+        if learned != self.stored_page_size:
+            self.store.ledger.remember_page_size(learned)
+
+    def add_up(self) -> None:
+        """Puts into the result what reading has cost, and how many rows a run left that failed."""
+        result, tally = self.result, self.reader.tally
+        result.requests, result.retries = tally.requests, tally.retries
+        result.throttled_seconds, result.pages = tally.throttled_seconds, self.reader.pages
+        if result.row_count is None and self.has_loaded:
+            # What ended the run says more than that its rows cannot be counted either.
+            with suppress(WarehouseError):
+                result.row_count = self.store.row_count()
 
     def load(
         self,
@@ -67,89 +176,65 @@ class Run:
 
         `judged=False` is for records that were rejected before.
         """
-        outcome = self.hold.load(
+        self.has_loaded = True
+        outcome = self.store.load(
             batch, reached, parent_id=parent_id, alone=alone, read_after=read_after
         )
-        report, limits = self.report, self.limits
+        result, limits = self.result, self.limits
         with self._lock:
-            report.rows_read += batch.read
-            report.rows_inserted += outcome.inserted
-            report.rows_updated += outcome.updated
-            report.rows_unchanged += outcome.unchanged
-            report.dead_letters += len(batch.rejects)
+            result.rows_read += batch.read
+            result.rows_inserted += outcome.inserted
+            result.rows_updated += outcome.updated
+            result.rows_unchanged += outcome.unchanged
+            result.dead_letters += len(batch.rejects)
             self.judged_rejects += len(batch.rejects) if judged else 0
-            allowed = max(limits.min_rejects, limits.max_reject_fraction * report.rows_read)
+            allowed = max(limits.min_rejects, limits.max_reject_fraction * result.rows_read)
         if self.judged_rejects > allowed:
             raise TooManyRejects(
-                f"{self.entity.name}: {self.judged_rejects} of {report.rows_read:,} records were"
+                f"{self.entity.name}: {self.judged_rejects} of {result.rows_read:,} records were"
                 " rejected, so the watermark stays. `dead-letters list` names the fields and why"
             )
         return outcome
 
+    def count_source(self) -> int | None:
+        """What the list's `/count` says. None, with a warning in the result, if it says nothing.
 
-_AT_MOST_EVERY = timedelta(hours=1)
+        That a list has no count is remembered, and it is not asked again.
+        """
+        if not self.entity.count or self.capability["count"] is False:
+            return None
+        try:
+            return self.reader.count()
+        except SourceError as error:
+            if isinstance(error, SourceMissing | SourceRefused):
+                self.learn(count=False)  # anything else may pass
+            if (warning := f"no count: {error}") not in self.result.warnings:
+                self.result.warnings.append(warning)
+            return None
 
+    def read_with_any_paging(self, read: Callable[[], T], *, offsets: bool = True) -> T:
+        """What `read` gives with the first paging that the list takes, from the reader's present.
 
-def count_ahead(work: Run) -> None:
-    """Asks how much a first load is going to read, so that its progress has a total.
+        `read` begins anew each time. That a list takes no forward-only paging is remembered.
+        Offsets are the last resort: a record deleted meanwhile shifts them, so what they did not
+        show counts as gone only once a second question says so. Raises what the last way raises;
+        without `offsets`, that is paging by ids.
+        """
+        while True:
+            way = self.reader.paging
+            last = way not in _NEXT or (way is Paging.KEYSET and not offsets)
+            try:
+                return read()
+            except PagingNotHonored:
+                if last:
+                    raise
+            except SourceRefused as error:
+                if last or way is not Paging.KEYSET or error.status != HTTPStatus.BAD_REQUEST:
+                    raise  # only a 400 is about the condition, or the order
+            if way is Paging.FORWARD:
+                self.learn(forward_only=False)
+            if self.reader.paging is way:  # another thread may have found out at the same time
+                self.reader.paging = _NEXT[way]
 
-    One request, for lists of more than a page. Without an answer there is no total, and no harm.
-    """
-    if not work.entity.count or work.hold.capability()["count"] is False:
-        return
-    try:
-        work.hold.ledger.counted(work.reader.count(), work.hold.row_count())
-    except SourceError as error:
-        if isinstance(error, SourceMissing | SourceRefused):
-            work.hold.learn(count=False)
-
-
-def count_source(work: Run) -> None:
-    """Asks the list's count after a run that changed something, else once an hour.
-
-    A pass with nothing to do must not cost a second request.
-    """
-    report, entity = work.report, work.entity
-    changed = report.rows_inserted or report.rows_deleted
-    if report.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
-        return
-    if not changed and not work.hold.ledger.count_due(_AT_MOST_EVERY):
-        return
-    if work.hold.capability()["count"] is False:
-        return
-    try:
-        report.source_rows = work.reader.count()
-    except SourceError as error:
-        if isinstance(error, SourceMissing | SourceRefused):
-            work.hold.learn(count=False)  # anything else may pass
-        report.warnings.append(f"no count: {error}")
-        return
-    work.hold.ledger.counted(report.source_rows, report.row_count or 0)
-
-
-T = TypeVar("T")
 
 _NEXT = {Paging.FORWARD: Paging.KEYSET, Paging.KEYSET: Paging.OFFSET}
-
-
-def read_with_any_paging(work: Run, read: Callable[[], T]) -> T:
-    """What `read` gives with the first paging that the list takes, from the reader's present one.
-
-    `read` begins anew each time. That a list takes no forward-only paging is remembered. Offsets
-    are the last resort: a record deleted meanwhile shifts them, so what they did not show counts
-    as gone only once a second question says so. Raises what the last way raises.
-    """
-    while True:
-        way = work.reader.paging
-        try:
-            return read()
-        except PagingNotHonored:
-            if way not in _NEXT:
-                raise
-        except SourceRefused as error:
-            if way is not Paging.KEYSET or error.status != HTTPStatus.BAD_REQUEST:
-                raise  # only a 400 is about the condition, or the order
-        if way is Paging.FORWARD:
-            work.hold.learn(forward_only=False)
-        if work.reader.paging is way:  # another thread may have found out at the same time
-            work.reader.paging = _NEXT[way]

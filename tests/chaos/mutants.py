@@ -91,9 +91,9 @@ MUTANTS = (
             ),
             (
                 "sync/incremental.py",
-                "        self.work.load(batch, reached, alone=alone)\n",
+                "        self.run.load(batch, reached, alone=alone)\n",
                 (
-                    "        self.work.load(batch, advanced_to, alone=alone)\n"
+                    "        self.run.load(batch, reached, alone=alone)\n"
                     "        self.newest = max(filter(None, (self.newest, *batch.last_updated)))\n"
                 ),
             ),
@@ -111,7 +111,7 @@ MUTANTS = (
             (
                 "sync/incremental.py",
                 "done = checkpoint.close_pass()",
-                "done = Checkpoint(self.work.engine.source.now())",
+                "done = Checkpoint(self.run.context.source.now())",
             ),
         ),
         (WINDOW,),
@@ -157,7 +157,7 @@ MUTANTS = (
                 "sync/incremental.py",
                 "            self._run(stored)\n",
                 (
-                    "            window = replace(stored.window, until=work.engine.source.now())\n"
+                    "            window = replace(stored.window, until=run.context.source.now())\n"
                     "            self._run(replace(stored, window=window))\n"
                     "            return\n"
                 ),
@@ -230,7 +230,7 @@ MUTANTS = (
         (
             (
                 "sync/entity_sync.py",
-                "        retry_due_dead_letters(work)\n",
+                "        retry_due_dead_letters(run)\n",
                 "        _ = retry_due_dead_letters\n",
             ),
         ),
