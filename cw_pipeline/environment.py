@@ -91,7 +91,7 @@ def read_settings_file(path: Path) -> dict[str, str]:
 def settings_text(path: Path) -> str:
     """The text of a settings file; empty where there is no file. Raises ConfigError."""
     try:
-        return _decoded(path.read_bytes(), path)
+        return _decode(path.read_bytes(), path)
     except FileNotFoundError:
         return ""
     except IsADirectoryError:
@@ -224,7 +224,7 @@ def _content(name: str, path: Path) -> str:
     return text
 
 
-def _decoded(text: bytes, path: Path) -> str:
+def _decode(text: bytes, path: Path) -> str:
     """Raises ConfigError naming the line, and never what is written in it."""
     advice = "save it as UTF-8"
     if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text:

@@ -240,7 +240,7 @@ class _Given(PydanticBaseSettingsSource):
         return {key: value for value, key, _ in values if value}
 
 
-def known() -> set[str]:
+def known_names() -> set[str]:
     """Every name that means something, those of files that hold secrets too."""
     fields = Settings.model_fields
     files = {_variable(name) + IN_A_FILE for name in fields if _is_secret(fields[name])}
@@ -249,7 +249,7 @@ def known() -> set[str]:
 
 def unknown() -> list[str]:
     """A line for each `CW_` name that means nothing: where it is, and what may be meant."""
-    names = known()
+    names = known_names()
     return [
         f"{name} ({each.place}) is no setting{_guess(closest(name, names))}"
         for name, each in given().items()
@@ -269,11 +269,11 @@ def missing() -> list[str]:
 
 def from_environment() -> dict[str, str]:
     """What the environment sets, as it can stand in a settings file in any folder."""
-    files = {name + IN_A_FILE for name in known()}
+    files = {name + IN_A_FILE for name in known_names()}
     return {
         name: str(each.path) if name in files or name in _PATHS else each.value
         for name, each in given().items()
-        if each.file is None and each.value and name in known() - set(_OF_OTHERS)
+        if each.file is None and each.value and name in known_names() - set(_OF_OTHERS)
     }
 
 
@@ -286,7 +286,7 @@ def is_configured() -> bool:
 
 def _refuse_misspelled(found: Mapping[str, Given]) -> None:
     """Raises ConfigError for a name that means nothing where one that matters is missing."""
-    names = known()
+    names = known_names()
     wrong = {}
     for name in found.keys() - names:
         for meant in closest(name, names):
@@ -351,11 +351,11 @@ def _complaint(problem: Mapping[str, Any]) -> str:
     name, field = fields[str(problem["loc"][0])]
     there = given().get(_variable(name))
     ours = problem["type"] == "value_error"  # else the reason would be pydantic's words
-    wanted = problem["ctx"]["error"] if ours else _wanted(field)
+    wanted = problem["ctx"]["error"] if ours else _describe_field(field)
     return f"{_variable(name)}: {wanted} is needed{f'. Change it {there.place}' if there else ''}"
 
 
-def _wanted(field: FieldInfo) -> str:
+def _describe_field(field: FieldInfo) -> str:
     """What a field takes, in words."""
     if field.examples:
         return str(field.examples[0])

@@ -50,7 +50,7 @@ def _written(columns: dict[str, list[str]]) -> list[str]:
 
 def traced(script: ViewScript) -> dict[str, list[str]]:
     """The columns of a view, and those each comes from."""
-    query = parse_one(script.filled(_PLACE), dialect="postgres")
+    query = parse_one(script.query_for(_PLACE), dialect="postgres")
     for call in query.find_all(exp.Lateral):
         alias = call.args["alias"]
         if isinstance(call.this, exp.Func) and not alias.columns:

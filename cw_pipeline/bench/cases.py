@@ -123,19 +123,19 @@ def growth(lab: Lab, scale: Scale) -> CaseResult:
             found.add(str(size), lab.sync(dsn, name))
             if size in scale.growth[-2:]:
                 lab.order("change", name, every=size // changes)
-                found.add(_changed(size), lab.sync(dsn, name))
+                found.add(_changed_list(size), lab.sync(dsn, name))
         lab.order("forget", name)
     _say_changed(found, scale, changes)
     _say_memory(found, scale)
     return found
 
 
-def _changed(size: int) -> str:
+def _changed_list(size: int) -> str:
     return f"changed of {size}"
 
 
 def _say_changed(found: CaseResult, scale: Scale, changes: int) -> None:
-    (few,), (many,) = (found.runs[_changed(size)] for size in scale.growth[-2:])
+    (few,), (many,) = (found.runs[_changed_list(size)] for size in scale.growth[-2:])
     (first,) = found.runs[str(scale.growth[0])]
     anew = many.wall / changes / (first.wall / first.rows)
     updated = many.costs["rows_updated"]

@@ -49,7 +49,7 @@ class Dataset:
     _recent: deque[float] = field(default_factory=deque)
 
     @classmethod
-    def named(cls, name: str, records: Records) -> Dataset:
+    def of_name(cls, name: str, records: Records) -> Dataset:
         """The list of this name. Raises ValueError if it is none."""
         match = _NAME.fullmatch(name)
         if match is None:

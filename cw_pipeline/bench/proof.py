@@ -37,7 +37,7 @@ def proof(lab: Lab, scale: Scale) -> CaseResult:
             # A list of its own: another case changes records of the plain one.
             found.add(str(size), lab.sync(dsn, f"t{size}-wait0", proof=True))
             if size == sizes[-1]:
-                took, difference = _compared(dsn, size)
+                took, difference = _compare(dsn, size)
     assert difference is not None
     _say_sweep(found, sizes)
     apart = sum(map(len, (difference.missing, difference.stale, difference.extra)))
@@ -97,18 +97,18 @@ def _multiply(dsn: str, size: int) -> None:
         connection.execute("delete from cw_sync.schema_owner where schema = %s", [SCHEMA])
 
 
-def _compared(dsn: str, size: int) -> tuple[float, ListDifference]:
+def _compare(dsn: str, size: int) -> tuple[float, ListDifference]:
     """How long the comparison takes where one in a thousand is missing, stale and extra each."""
     with Warehouse(dsn, SCHEMA) as warehouse:
         sweep = ListSnapshot(warehouse, CATALOG[TICKETS])
-        for ids, stamps in _listed(size):
+        for ids, stamps in _pages(size):
             sweep.add(ids, stamps)
         started = time.monotonic()
         difference = sweep.difference()
         return time.monotonic() - started, difference
 
 
-def _listed(size: int) -> Iterator[tuple[list[int], list[datetime | None]]]:
+def _pages(size: int) -> Iterator[tuple[list[int], list[datetime | None]]]:
     """Pages of a list that differs: of each, one record is gone, one changed and one is new."""
     for start in range(0, size - size % _PAGE, _PAGE):
         chosen = range(start + 1, start + _PAGE)

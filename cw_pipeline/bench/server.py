@@ -52,7 +52,7 @@ class Desk:
 
     def _dataset(self, name: str) -> Dataset:
         if name not in self._datasets:
-            self._datasets[name] = Dataset.named(name, self._records)
+            self._datasets[name] = Dataset.of_name(name, self._records)
         return self._datasets[name]
 
     def _listed(
@@ -65,12 +65,12 @@ class Desk:
         if rest == "/count":
             return _json({"count": dataset.size}), dataset.wait
         if asked.get("orderBy") == "id desc":
-            return _sent(dataset.highest(), {}), dataset.wait
+            return _response(dataset.highest(), {}), dataset.wait
         body, last = dataset.page(asked)
         headers = {"Content-Encoding": "gzip"}
         if last is not None:
             headers["Link"] = f'<{{}}?{_following(asked, last)}>; rel="next"'
-        return _sent(body, headers), dataset.wait
+        return _response(body, headers), dataset.wait
 
     def _ordered(self, what: str, dataset: Dataset, asked: dict[str, str]) -> object:
         size = int(asked.get("pageSize", "1000"))
@@ -126,10 +126,12 @@ def _following(asked: dict[str, str], last: int) -> str:
 def _json(
     value: object, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
 ) -> list[bytes]:
-    return _sent(json.dumps(value).encode(), headers or {}, status)
+    return _response(json.dumps(value).encode(), headers or {}, status)
 
 
-def _sent(body: bytes, headers: dict[str, str], status: HTTPStatus = HTTPStatus.OK) -> list[bytes]:
+def _response(
+    body: bytes, headers: dict[str, str], status: HTTPStatus = HTTPStatus.OK
+) -> list[bytes]:
     lines = {
         "Date": formatdate(usegmt=True),
         "Content-Type": "application/json; charset=utf-8",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
-from cw_pipeline.catalog.facts import decided, fields, info_fields
+from cw_pipeline.catalog.facts import decided_kind, fields, info_fields
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.model import Array, Column, Kind
 
@@ -38,7 +38,7 @@ _KINDS = {
 
 def columns_of(model: str, keys: Iterable[str] = ()) -> tuple[Column, ...]:
     """The columns of a model's records. `keys` are the names of the key columns beside them."""
-    own = _named(_leaves(model, ()), {*keys})
+    own = _named_columns(_leaves(model, ()), {*keys})
     taken = {column.name for column in own} | {*keys}
     info = (
         Column(snake(field), ("_info", field), _kind("_info", field, word))
@@ -52,9 +52,9 @@ def arrays_of(model: str, table: str) -> tuple[Array, ...]:
     """The arrays of objects in a model's records, each a table named `<table>__<field>`."""
     return tuple(
         Array(
-            table=fitted(f"{table}__{snake(field)}"),
+            table=fit_name(f"{table}__{snake(field)}"),
             field=field,
-            columns=_named(_leaves(word[2:-1], ()), {*_ARRAY_KEYS}),
+            columns=_named_columns(_leaves(word[2:-1], ()), {*_ARRAY_KEYS}),
         )
         for field, word in fields(model).items()
         if is_array(word)
@@ -66,7 +66,7 @@ def is_array(word: str) -> bool:
     return word.startswith("[@") and bool(fields(word[2:-1]))
 
 
-def fitted(name: str) -> str:
+def fit_name(name: str) -> str:
     """The name, if Postgres can hold it; else its first 54 bytes and a checksum of the whole.
 
     Postgres would cut it silently, and two long names might then be one.
@@ -88,11 +88,11 @@ def _leaves(model: str, above: Path) -> Iterator[Leaf]:
 
 
 def _kind(model: str, field: str, word: str) -> Kind:
-    decision = decided(model, field)
+    decision = decided_kind(model, field)
     return Kind(decision) if decision else _KINDS.get(word, Kind.JSONB)
 
 
-def _named(leaves: Iterable[Leaf], taken: set[str]) -> tuple[Column, ...]:
+def _named_columns(leaves: Iterable[Leaf], taken: set[str]) -> tuple[Column, ...]:
     """The leaves as columns, in their own order; names are given out from the shortest path on."""
     kinds = dict(leaves)
     names: dict[Path, str] = {}
@@ -111,4 +111,4 @@ def names_of(path: Path) -> tuple[str, str]:
     if not above:
         before, _, last = last.rpartition("_")
         above = [before] if before else []
-    return fitted("_".join(words)), fitted("_".join([*above, "ref", last]))
+    return fit_name("_".join(words)), fit_name("_".join([*above, "ref", last]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cw_pipeline.catalog.columns import arrays_of, columns_of, fitted
+from cw_pipeline.catalog.columns import arrays_of, columns_of, fit_name
 from cw_pipeline.catalog.facts import list_fact
 from cw_pipeline.catalog.naming import entity_name, table_name
 from cw_pipeline.model import Column, Entity, Kind, SyncMode
@@ -36,7 +36,7 @@ class Declared:
     @property
     def table(self) -> str:
         """The table's name."""
-        return fitted(table_name(self.name))
+        return fit_name(table_name(self.name))
 
 
 def entity(
@@ -57,7 +57,7 @@ def entity(
     return Declared(path, about, core, keeping, parent, columns)
 
 
-def built(declared: Declared) -> Entity:
+def build_entity(declared: Declared) -> Entity:
     """The entity with its columns."""
     path, asked, _ = declared.path.partition("?")
     fact = list_fact(path)

@@ -35,7 +35,7 @@ def fields(model: str) -> Fields:
     The type is `int`, `string`, …; `@Model` for an object, `[@Model]` for an array of them.
     """
     declared: Fields = facts()["models"].get(model, {})
-    observed = _observed()["fields"].get(model, {})
+    observed = _observed_fields()["fields"].get(model, {})
     return declared | {name: word for name, word in observed.items() if name not in declared}
 
 
@@ -43,18 +43,18 @@ def info_fields(model: str) -> Fields:
     """The data in a record's `_info`, which the document only calls a map. Links are no data."""
     if "_info" not in fields(model):
         return {}
-    observed = _observed()["info"]
+    observed = _observed_fields()["info"]
     return {**observed["*"], **observed.get(model, {})}
 
 
-def decided(model: str, field: str) -> str | None:
+def decided_kind(model: str, field: str) -> str | None:
     """The kind decided on for a field that holds an instant or a day; None: its type tells."""
     decision = _dates().get(f"{model}.{field}")
     return decision[0] if decision else None
 
 
 @cache
-def _observed() -> dict[str, dict[str, Fields]]:
+def _observed_fields() -> dict[str, dict[str, Fields]]:
     return _read("observed.json")
 
 

@@ -29,7 +29,7 @@ def write_facts(source: Path, target: Path) -> Json:
     Returns what it wrote. The same document always makes the same bytes.
     """
     facts = build_facts(_document(source))
-    target.write_text(written(facts), encoding="utf-8")
+    target.write_text(facts_as_json(facts), encoding="utf-8")
     return facts
 
 
@@ -49,7 +49,7 @@ def build_facts(document: Json) -> Json:
     twins |= {_shape(path) for path in paths if path.endswith("/search") and "post" in paths[path]}
     for path, answer in answers.items():
         if fact := _list_fact(path, answer, twins):
-            lists.setdefault(_addressed(path), fact)
+            lists.setdefault(_normalize_path(path), fact)
     _add_parents(lists)
     kept = [fact for fact in lists.values() if fact["kind"] == "entity" and "model" in fact]
     return {
@@ -76,12 +76,12 @@ class _Types:
 
     def word(self, schema: Json, place: str) -> str:
         """`int`, `string`, `date-time`, `map`, …; `@Model` for an object, `[…]` for an array."""
-        name, schema = self._unwrapped(schema)
+        name, schema = self._unwrap(schema)
         kind = schema.get("type")
         if isinstance(kind, list):  # OpenAPI 3.1 writes nullable this way
             kind = next((one for one in kind if one != "null"), None)
         if self._fields_of(schema):
-            return f"@{name or self._named(place, schema)}"
+            return f"@{name or self._name_inline(place, schema)}"
         if kind == "array":
             return f"[{self.word(schema.get('items', {}), place)}]"
         if kind == "object":
@@ -109,11 +109,11 @@ class _Types:
         model: Json = self._inline[name] if name in self._inline else schemas[name]
         return model
 
-    def _named(self, place: str, schema: Json) -> str:
+    def _name_inline(self, place: str, schema: Json) -> str:
         self._inline[place] = schema
         return place
 
-    def _unwrapped(self, schema: Json) -> tuple[str | None, Json]:
+    def _unwrap(self, schema: Json) -> tuple[str | None, Json]:
         """The schema behind references and one-armed allOf, oneOf and anyOf, and its name."""
         name = None
         while True:
@@ -199,7 +199,7 @@ def _add_parents(lists: Json) -> None:
             fact["parent"] = entities[_shape(before)]
 
 
-def _addressed(path: str) -> str:
+def _normalize_path(path: str) -> str:
     """The path with its placeholders called by what they hold, the last one `{parentId}`."""
     many = len(_PLACEHOLDER.findall(path)) > 1
     names = iter(("{grandparentId}", "{parentId}") if many else ("{parentId}",))
@@ -224,7 +224,7 @@ def _document(source: Path) -> Json:
     return document
 
 
-def written(facts: Json) -> str:
+def facts_as_json(facts: Json) -> str:
     """The facts as JSON, one list or model to a line: a diff shows which of them changed."""
     sections = []
     for section, members in facts.items():

@@ -33,7 +33,7 @@ class Place:
         """The column that holds the field already."""
         return next((own for own in self.columns if own.path == self.path), None)
 
-    def named(self) -> str:
+    def column_name(self) -> str:
         """A column name for the field, by the catalog's rule. Raises ConfigError without one."""
         for own in self.columns:
             shorter = min(len(own.path), len(self.path))
@@ -58,7 +58,7 @@ def place(entity: Entity, path: tuple[str, ...]) -> Place:
     return Place(array.table, path[1:], array.columns, _names(array.row_columns))
 
 
-def promoted(entity: Entity, columns: Iterable[Column]) -> Entity:
+def with_promoted_columns(entity: Entity, columns: Iterable[Column]) -> Entity:
     """The entity with these columns too; one that the catalog has by now keeps its stored kind."""
     for column in columns:
         entity = _with(entity, column)
@@ -68,13 +68,13 @@ def promoted(entity: Entity, columns: Iterable[Column]) -> Entity:
 def _with(entity: Entity, column: Column) -> Entity:
     array = _array(entity, column.path)
     if array is None:
-        return replace(entity, columns=_added(entity.columns, column))
-    inner = _added(array.columns, replace(column, path=column.path[1:]))
+        return replace(entity, columns=_with_column(entity.columns, column))
+    inner = _with_column(array.columns, replace(column, path=column.path[1:]))
     changed = replace(array, columns=inner)
     return replace(entity, arrays=tuple(changed if a == array else a for a in entity.arrays))
 
 
-def _added(columns: tuple[Column, ...], column: Column) -> tuple[Column, ...]:
+def _with_column(columns: tuple[Column, ...], column: Column) -> tuple[Column, ...]:
     if any(own.path == column.path for own in columns):
         return tuple(column if own.path == column.path else own for own in columns)
     return (*columns, column)

@@ -20,7 +20,7 @@ from cw_pipeline.catalog import (
     time,
 )
 from cw_pipeline.catalog.attached import ATTACHED
-from cw_pipeline.catalog.declare import built
+from cw_pipeline.catalog.declare import build_entity
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.suggest import closest, did_you_mean
 
@@ -80,7 +80,7 @@ class Catalog(Mapping[str, "Entity"]):
     def __getitem__(self, name: str) -> Entity:
         if name not in self._built:
             own = self.declared.get(name) or self.attached[name]
-            self._built[name] = built(own)
+            self._built[name] = build_entity(own)
         return self._built[name]
 
     @override
@@ -102,7 +102,7 @@ def select(patterns: str | None, catalog: Catalog = CATALOG) -> list[Entity]:
     its parent: the parent's table may be kept already. Raises ConfigError for what means nothing.
     """
     wanted = [word.strip() for word in (patterns or "core").split(",") if word.strip()]
-    chosen = {name for word in wanted or ["core"] for name in _meant(word, catalog)}
+    chosen = {name for word in wanted or ["core"] for name in _matching_names(word, catalog)}
     listed = [*catalog, *catalog.attached]
     return sorted((catalog[name] for name in listed if name in chosen), key=_depth)
 
@@ -113,7 +113,7 @@ def indexes(entity: Entity) -> tuple[str, ...]:
     return tuple(name for name in ("last_updated", *_JOINED) if name in present)
 
 
-def _meant(word: str, catalog: Catalog) -> list[str]:
+def _matching_names(word: str, catalog: Catalog) -> list[str]:
     if word == "all":
         return list(catalog)
     if word in catalog:

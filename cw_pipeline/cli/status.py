@@ -140,7 +140,7 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
             )
         if entity.proven is False:
             notes.append(f"! {entity.entity}: the last reconcile could not prove it equal")
-        if entity.miscounted:
+        if entity.counts_differ:
             notes.append(f"! {entity.entity}: {explain_count_difference(entity)}")
         if entity.drifts:
             notes.append(f"! {entity.entity}: {explain_silent_changes(entity)}")

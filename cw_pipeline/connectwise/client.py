@@ -246,7 +246,7 @@ class ConnectWise:
         url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
             question = Request(url, anonymous=True)
-            info = self._asked(question, msgspec.json.decode, (), self._policy)
+            info = self._ask_while_up(question, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
             raise SourceDenied(
                 f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
@@ -274,7 +274,7 @@ class ConnectWise:
                 self.find_codebase()
             base = self._base
         try:
-            return self._asked(question.at(base), read, tallies, policy or self._policy)
+            return self._ask_while_up(question.at(base), read, tallies, policy or self._policy)
         except SourceMissing:
             # The night of an upgrade moves the codebase: a 404 never means "empty".
             with self._lock:
@@ -283,9 +283,9 @@ class ConnectWise:
                 moved = self._base
             if moved == base:
                 raise
-            return self._asked(question.at(moved), read, tallies, policy or self._policy)
+            return self._ask_while_up(question.at(moved), read, tallies, policy or self._policy)
 
-    def _asked(
+    def _ask_while_up(
         self,
         question: Request,
         read: Callable[[bytes], T],
@@ -310,12 +310,12 @@ class ConnectWise:
         try:
             answer = call_with_retries(policy, once, count_retry, self._retry_budget)
         except (SourceBroken, SourceDown):
-            self._breaker.failed()
+            self._breaker.note_failure()
             raise
         except SourceError:
-            self._breaker.answered()
+            self._breaker.note_answer()
             raise
-        self._breaker.answered()
+        self._breaker.note_answer()
         return answer
 
     def _patiently(
@@ -326,7 +326,7 @@ class ConnectWise:
             try:
                 return self._send(question, tallies)
             except SourceBusy as error:
-                self._pace.refused()
+                self._pace.note_refusal()
                 pause = _UNKNOWN_PAUSE if error.retry_after is None else error.retry_after
                 patience -= pause + 1.0
                 if patience < 0:
@@ -341,15 +341,15 @@ class ConnectWise:
             for tally in tallies:
                 tally.add(requests=1, throttled_seconds=waited)
             started = time.monotonic()
-            response, raw = self._exchanged(question)
+            response, raw = self._exchange(question)
             took = time.monotonic() - started
         self._now = http_date(response.headers.get("date", "")) or self._now
         body = connection_errors(raw, response.headers, question)
         raise_for_status(response.status_code, response.headers, body, str(question))
-        self._pace.answered(took, (question.list, len(raw).bit_length()))
+        self._pace.note_answer(took, (question.list, len(raw).bit_length()))
         return body
 
-    def _exchanged(self, question: Request) -> tuple[httpx.Response, bytes]:
+    def _exchange(self, question: Request) -> tuple[httpx.Response, bytes]:
         headers = dict(question.headers)
         if question.body is not None:
             headers["Content-Type"] = "application/json"

@@ -90,7 +90,7 @@ class ConcurrencyLimit:
                 self._flying -= 1
                 self._changed.notify()
 
-    def answered(self, seconds: float, like: Hashable) -> None:
+    def note_answer(self, seconds: float, like: Hashable) -> None:
         """Notes a good answer and how long it took.
 
         It is compared with those of its like only: a count is no measure for a page.
@@ -104,7 +104,7 @@ class ConcurrencyLimit:
                 self._limit = min(float(self._most), self._limit + 1 / self._limit)
                 self._changed.notify()
 
-    def refused(self) -> None:
+    def note_refusal(self) -> None:
         """Notes a 429."""
         with self._changed:
             self._back_off(0.5)

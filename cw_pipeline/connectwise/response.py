@@ -76,7 +76,7 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked
 
 
 def _error(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> SourceError:
-    said = f"{asked}: {status} {_said(body)}".rstrip()
+    said = f"{asked}: {status} {_error_text(body)}".rstrip()
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return SourceBusy(said, status, retry_after(headers))
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -112,7 +112,7 @@ def http_date(value: str) -> datetime | None:
         return None
 
 
-def _said(body: bytes) -> str:
+def _error_text(body: bytes) -> str:
     """The vendor's own words, from either shape of error body."""
     try:
         found = msgspec.json.decode(body)

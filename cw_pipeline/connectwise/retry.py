@@ -117,7 +117,7 @@ class CircuitBreaker:
                 f" {left:.0f} s more"
             )
 
-    def failed(self) -> None:
+    def note_failure(self) -> None:
         """Notes a question that failed in spite of its retries."""
         with self._lock:
             self._failures += 1
@@ -126,7 +126,7 @@ class CircuitBreaker:
                 self._open_until = time.monotonic() + _RESTS
                 self._failures = _TRIPS_AFTER - 1
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         """Notes any answer at all, a refusal included."""
         with self._lock:
             self._failures = 0

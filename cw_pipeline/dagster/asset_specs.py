@@ -75,7 +75,7 @@ def asset_spec(
         kinds=KINDS,
         tags={"cw/keeping": entity.mode.value, "cw/core": str(entity.core).lower()},
         partitions_def=months if entity.mode is SyncMode.INCREMENTAL else None,
-        freshness_policy=promised(settings, daily=entity.mode is SyncMode.FULL),
+        freshness_policy=freshness_policy(settings, daily=entity.mode is SyncMode.FULL),
         metadata=_metadata(settings, entity),
     )
 
@@ -83,7 +83,7 @@ def asset_spec(
 def column_schema(entity: Entity, privacy: MaskingRules | None = None) -> dg.TableSchema:
     """The table's columns; keys, and what is hashed or dropped, are tagged so."""
     stamps = [Column(name, (), Kind.TIMESTAMPTZ) for name in ("_synced_at", "_deleted_at")]
-    hidden = _hidden(entity, privacy)
+    hidden = _masked_columns(entity, privacy)
     tags = {name: {how: ""} for (table, name), how in hidden.items() if table == entity.table}
     tags |= {name: {"key": ""} for name in entity.key}
     return dg.TableSchema(
@@ -101,7 +101,7 @@ def _column(entity: Entity, column: Column, tags: dict[str, dict[str, str]]) -> 
     )
 
 
-def promised(settings: Settings, *, daily: bool = False) -> dg.FreshnessPolicy:
+def freshness_policy(settings: Settings, *, daily: bool = False) -> dg.FreshnessPolicy:
     """A pass within the promise, `daily` once a day; `fresh` says whether it also caught up."""
     promise = timedelta(minutes=settings.fresh_minutes, days=1 if daily else 0)
     return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
@@ -132,7 +132,7 @@ def _privacy(settings: Settings) -> MaskingRules | None:
         return None  # the run says what is wrong with it
 
 
-def _hidden(entity: Entity, privacy: MaskingRules | None) -> dict[tuple[str, str], str]:
+def _masked_columns(entity: Entity, privacy: MaskingRules | None) -> dict[tuple[str, str], str]:
     try:
         return dict(privacy.columns(entity)) if privacy else {}
     except ConfigError:
@@ -220,11 +220,11 @@ def _preview(warehouse: Warehouse, entity: Entity) -> str:
     """The rows that changed last as a table: keys and stamps alone, nothing personal."""
     with warehouse.connection() as connection:
         names, rows = latest_rows(connection, warehouse.tenant, entity)
-    lines = [names, ["---"] * len(names), *([_shown(value) for value in row] for row in rows)]
+    lines = [names, ["---"] * len(names), *([_as_text(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return "" if value is None else str(value)

@@ -85,7 +85,7 @@ def entity_check_selection(
         *(
             dg.AssetCheckKey(asset_key(settings.schema_, entity.table), name)
             for entity in entities
-            for name in _promised(entity)
+            for name in _checks_of(entity)
             if name in names
         )
     )
@@ -98,7 +98,7 @@ def evaluate(
     if standing is not None and name == DEAD_LETTERS:
         return _dead_letters(standing, settings.max_open_dead_letters)
     if standing is not None and name in {COUNT, DRIFT}:
-        return _counted(standing) if name == COUNT else _drift(standing)
+        return _evaluate_count(standing) if name == COUNT else _drift(standing)
     if standing is None or standing.complete_through is None:
         return CheckResult(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
     return _fresh(entity, standing, settings) if name == FRESH else _proven(standing)
@@ -140,11 +140,11 @@ def _proven(standing: EntityStatus) -> CheckResult:
     return CheckResult(not late, f"the same at {when}")
 
 
-def _counted(standing: EntityStatus) -> CheckResult:
+def _evaluate_count(standing: EntityStatus) -> CheckResult:
     if standing.counted_at is None:
         return CheckResult(passed=True, told="/count was not asked yet")
     return CheckResult(
-        not standing.miscounted, explain_count_difference(standing), dg.AssetCheckSeverity.WARN
+        not standing.counts_differ, explain_count_difference(standing), dg.AssetCheckSeverity.WARN
     )
 
 
@@ -157,7 +157,7 @@ def _drift(standing: EntityStatus) -> CheckResult:
     return CheckResult(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
 
 
-def _promised(entity: Entity) -> list[str]:
+def _checks_of(entity: Entity) -> list[str]:
     """The checks that mean something for an entity."""
     made = [FRESH, DEAD_LETTERS, PROVEN]
     made += [COUNT] if entity.count and entity.mode is not SyncMode.PER_PARENT else []
@@ -170,7 +170,7 @@ def _specs(
     # So that `proven` waits for a reconcile in the same run, and `drift` for a re-read.
     after = {PROVEN: [audit_key(settings)], DRIFT: [reread_key(settings)]}
     for key, entity in entities.items():
-        for name in _promised(entity):
+        for name in _checks_of(entity):
             yield dg.AssetCheckSpec(
                 name, asset=key, description=_TOLD[name], additional_deps=after.get(name, [])
             )
@@ -183,7 +183,7 @@ def _long(span: timedelta) -> str:
 
 
 KEYS = "keys"
-_TOLD_keys = "Every key of it has its row in the dimension, or is -1, which has one, too"
+_KEYS_DESCRIPTION = "Every key of it has its row in the dimension, or is -1, which has one, too"
 
 
 def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -194,7 +194,7 @@ def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name="judge_keys",
         description="Looks for keys in the facts of the reporting schema that no dimension knows.",
-        specs=[dg.AssetCheckSpec(KEYS, asset=key, description=_TOLD_keys) for key in by_key],
+        specs=[dg.AssetCheckSpec(KEYS, asset=key, description=_KEYS_DESCRIPTION) for key in by_key],
         can_subset=True,
         op_tags=step_tags(settings),
     )

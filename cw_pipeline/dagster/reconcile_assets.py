@@ -79,7 +79,7 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
             deletes = config.apply_deletes
             return reconcile_all(entities, tenant_run.engine(), apply_deletes=deletes)
 
-        return _audited(context, tenant_run, settings, by_name, ask)
+        return _report_audits(context, tenant_run, settings, by_name, ask)
 
     @dg.asset(
         key=reread_key(settings),
@@ -102,12 +102,12 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         def ask() -> Audits:
             return reread_all(entities, tenant_run.engine(), nights=config.nights)
 
-        return _audited(context, tenant_run, settings, by_name, ask)
+        return _report_audits(context, tenant_run, settings, by_name, ask)
 
     return [reconcile, reread]
 
 
-def _audited(
+def _report_audits(
     context: dg.AssetExecutionContext,
     run: PipelineRun,
     settings: Settings,
@@ -121,7 +121,7 @@ def _audited(
             audits.append(audit)
             if audit.failure is None:
                 key = asset_key(settings.schema_, entities[audit.entity].table)
-                context.log_event(dg.AssetObservation(key, metadata=_told(audit)))
+                context.log_event(dg.AssetObservation(key, metadata=_audit_metadata(audit)))
     except PipelineError as error:
         raise run.failed(context, {"all entities": error}, "of 1", checked=False) from error
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
@@ -135,7 +135,7 @@ def _audited(
     return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})
 
 
-def _told(audit: Audit) -> dict[str, int | bool | str]:
+def _audit_metadata(audit: Audit) -> dict[str, int | bool | str]:
     told: dict[str, int | bool | str] = {name: getattr(audit, name) for name in _COUNTS}
     told |= {"proven": audit.proven, "kind": audit.kind}
     if audit.detail:

@@ -10,7 +10,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from cw_pipeline import pipeline
-from cw_pipeline.dagster.asset_specs import OWNER, asset_key, promised, report_keys
+from cw_pipeline.dagster.asset_specs import OWNER, asset_key, freshness_policy, report_keys
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.jobs import REPORTING, tenant_tag
 from cw_pipeline.dagster.names import TRIGGER
@@ -44,7 +44,7 @@ def reporting_assets(
         context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.MaterializeResult[None]]:
         try:
-            yield from _refreshed(tenant_run.settings(), context.selected_asset_keys)
+            yield from _refresh_tables(tenant_run.settings(), context.selected_asset_keys)
         except PipelineError as error:
             tenant_run.failures.append(error)
             retry = str(tenant_run.retryable).lower()
@@ -54,7 +54,7 @@ def reporting_assets(
     return [refresh_reporting, *(spec for spec in specs if spec.key not in kept)]
 
 
-def _refreshed(
+def _refresh_tables(
     settings: Settings, wanted: Collection[dg.AssetKey]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What was done to each table. The schema is brought up to this version first."""
@@ -88,7 +88,7 @@ def _spec(settings: Settings, own: ViewScript, tables: dict[str, str]) -> dg.Ass
         owners=[OWNER],
         kinds={"postgres", "table" if is_table else "view"},
         skippable=is_table,
-        freshness_policy=promised(settings) if is_table else None,
+        freshness_policy=freshness_policy(settings) if is_table else None,
         metadata={
             "dagster/table_name": f"{schema}.{own.name}",
             "dagster/storage_kind": "postgres",

@@ -175,7 +175,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name=OP,
         description="Brings the tables of the chosen reports up to date, one after the other.",
-        specs=[_spec_report_tables(key, name) for key, name in keys.items()],
+        specs=[_report_spec(key, name) for key, name in keys.items()],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="The last run could read and load it")
             for key in keys
@@ -225,7 +225,7 @@ def _results(key: dg.AssetKey, report: SyncResult, *, loaded: bool) -> Iterator[
         )
 
 
-def _spec_report_tables(key: dg.AssetKey, name: str) -> dg.AssetSpec:
+def _report_spec(key: dg.AssetKey, name: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
         group_name="reports",

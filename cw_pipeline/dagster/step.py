@@ -48,39 +48,39 @@ class ModuleSync:
         What succeeded is kept and shown as such; a re-execution from failure runs the rest.
         """
         try:
-            yield from self._synced(config)
+            yield from self._sync(config)
         except PipelineError as error:
             # The keys were refused, the warehouse is away, the config makes no sense: nothing more
             # can come of this run.
             self.run.give_up(error)
-            for key, entity in self._selected().items():
+            for key, entity in self._selected_entities().items():
                 if entity.name not in self.told:
-                    yield from self._failed(key, error)
+                    yield from self._results_of_failure(key, error)
         except Exception as error:
             self.run.give_up(error)  # a fault of ours: Dagster shows where
             raise
         if self.failures:
-            of = f"of {count(len(self._selected()), 'entity', 'entities')}"
+            of = f"of {count(len(self._selected_entities()), 'entity', 'entities')}"
             raise self.run.failed(self.context, self.failures, of)
 
-    def _synced(self, config: SyncConfig) -> Iterator[Result]:
+    def _sync(self, config: SyncConfig) -> Iterator[Result]:
         plan = self._plan(config)
         engine = self.run.engine()
         before = self.run.before()
-        keys = {entity.name: key for key, entity in self._selected().items()}
+        keys = {entity.name: key for key, entity in self._selected_entities().items()}
         counted: list[dg.AssetKey] = []
-        for report in self.run.reports([*self._selected().values()], plan):
+        for report in self.run.reports([*self._selected_entities().values()], plan):
             key = keys[report.entity]
             entity = self.entities[key]
             if report.failure is not None:
-                yield from self._failed(key, report.failure, report)
+                yield from self._results_of_failure(key, report.failure, report)
                 continue
             self.told.add(entity.name)
             since = before[entity.name].complete_through if entity.name in before else None
-            self._stamp(key, entity, _covered(plan, since))
+            self._stamp(key, entity, _covered_window(plan, since))
             whole = plan.full or (plan.window is None and since is None)
             counted += [key] if report.source_rows is not None else []
-            yield from self._succeeded(key, report, engine, whole=whole)
+            yield from self._results_of_success(key, report, engine, whole=whole)
         self._tell_counts(counted)
 
     def _plan(self, config: SyncConfig) -> SyncRequest:
@@ -106,13 +106,13 @@ class ModuleSync:
         asked = context.partition_key_range
         return list(self.months.get_partition_keys_in_range(asked))
 
-    def _selected(self) -> dict[dg.AssetKey, Entity]:
+    def _selected_entities(self) -> dict[dg.AssetKey, Entity]:
         """What is to be synced. A check that is run alone means its asset's sync, too."""
         checked = {check.asset_key for check in self.context.selected_asset_check_keys}
         wanted = self.context.selected_asset_keys | checked
         return {key: entity for key, entity in self.entities.items() if key in wanted}
 
-    def _succeeded(
+    def _results_of_success(
         self, key: dg.AssetKey, report: SyncResult, engine: SyncContext, *, whole: bool
     ) -> Iterator[Result]:
         for warning in report.warnings:
@@ -124,7 +124,7 @@ class ModuleSync:
         told = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
         yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
 
-    def _failed(
+    def _results_of_failure(
         self, key: dg.AssetKey, error: Exception, report: SyncResult | None = None
     ) -> Iterator[Result]:
         entity = self.entities[key]
@@ -161,7 +161,7 @@ class ModuleSync:
                 dg.AssetCheckEvaluation(
                     asset_key=key,
                     check_name=COUNT,
-                    passed=not standing.miscounted,
+                    passed=not standing.counts_differ,
                     severity=dg.AssetCheckSeverity.WARN,
                     description=explain_count_difference(standing),
                     metadata={
@@ -183,7 +183,7 @@ class ModuleSync:
         report_covered_months(self.context.instance, key, months, self.context.run.run_id)
 
 
-def _covered(plan: SyncRequest, watermark: datetime | None) -> Window:
+def _covered_window(plan: SyncRequest, watermark: datetime | None) -> Window:
     """The span of source time that the pass read."""
     now = datetime.now(UTC)
     if plan.window is not None:

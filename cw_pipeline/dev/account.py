@@ -77,7 +77,7 @@ class Account:
             return False
         return done.returncode == 0
 
-    def own(self, folder: Path) -> None:
+    def make_private(self, folder: Path) -> None:
         """Makes a folder that only this account may enter.
 
         Raises WarehouseError when another account made it first: it may hold another's data.
@@ -94,7 +94,7 @@ class Account:
             raise WarehouseError(f"Cannot use {folder}: {error.strerror}. {ELSEWHERE}") from error
 
 
-def opened(path: Path) -> int:
+def open_to_lock(path: Path) -> int:
     """A descriptor to lock. Children do not inherit it, and the kernel closes it with the process.
 
     A bare descriptor, because a file object would let go of its lock when collected.
@@ -108,7 +108,7 @@ def opened(path: Path) -> int:
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Waits until no other process is inside the same block."""
-    descriptor = opened(path)
+    descriptor = open_to_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -39,7 +39,7 @@ def find() -> Path:
             f"CW_PG_BIN: {named} holds no {' and no '.join(missing)}. Name the folder that holds"
             f" all of {', '.join(PROGRAMS)}"
         )
-    candidates = [Path(named)] if named else [*_packaged(), *_installed()]
+    candidates = [Path(named)] if named else [*_packaged_binaries(), *_installed_binaries()]
     for folder in candidates:
         if not _missing(folder):
             return folder.resolve()
@@ -68,7 +68,7 @@ def within_reach(binaries: Path, home: Path, account: Account) -> tuple[Path, Pa
     if not account.switch:
         return binaries, home
     if not account.can(str(binaries / "postgres"), "--version"):
-        binaries = _copied(binaries)
+        binaries = _copy_of(binaries)
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if nearest == home:  # already the account's own, so ask for the way to it
         nearest = home.parent
@@ -81,7 +81,7 @@ def _missing(folder: Path) -> list[str]:
     return [program for program in PROGRAMS if not (folder / program).exists()]
 
 
-def _packaged() -> Iterator[Path]:
+def _packaged_binaries() -> Iterator[Path]:
     for package, inside in PACKAGES:
         # Finds without importing: the packages' own imports have side effects.
         spec = importlib.util.find_spec(package)
@@ -89,7 +89,7 @@ def _packaged() -> Iterator[Path]:
             yield Path(folder) / inside
 
 
-def _installed() -> list[Path]:
+def _installed_binaries() -> list[Path]:
     """The system's, newest first."""
     found = [path for pattern in SYSTEM for path in Path("/").glob(pattern[1:])]
     return sorted(found, key=lambda path: -int(re.findall(r"\d+", str(path))[-1]))
@@ -113,7 +113,7 @@ def _outside() -> Path:
     raise WarehouseError(f"Cannot make {OUTSIDE}: set CW_PG_HOME to a folder others may pass")
 
 
-def _copied(binaries: Path) -> Path:
+def _copy_of(binaries: Path) -> Path:
     """A copy outside, made once for each installed build."""
     install = binaries.parent
     package = install.parent
@@ -126,11 +126,11 @@ def _copied(binaries: Path) -> Path:
         libraries = package.with_name(f"{package.name}.libs")  # found by a path relative to bin
         if libraries.exists():
             shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
-        _put(unfinished, copy)
+        _move_into_place(unfinished, copy)
     return copy / package.name / install.name / binaries.name
 
 
-def _put(unfinished: Path, copy: Path) -> None:
+def _move_into_place(unfinished: Path, copy: Path) -> None:
     """Moves the copy into place in one step, unless another process was faster."""
     try:
         unfinished.rename(copy)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from psycopg import sql
 
 from cw_pipeline.dev import binaries
-from cw_pipeline.dev.account import Account, alone, is_last, opened, share
+from cw_pipeline.dev.account import Account, alone, is_last, open_to_lock, share
 from cw_pipeline.dev.cluster import PORT, Cluster
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.warehouse.database import connect
@@ -78,12 +78,12 @@ class EmbeddedPostgres:
 
         Outside a `with` block the server is left running at the end of the process.
         """
-        self._cluster.account.own(self.home)
+        self._cluster.account.make_private(self.home)
         if self._lease is None:
-            self._lease = opened(self.home / ".users")
+            self._lease = open_to_lock(self.home / ".users")
             share(self._lease)
         with alone(self.home / ".lock"):
-            if self._settled() == DOWN:
+            if self._settled_status() == DOWN:
                 self._start()
             self._prepare()
         return self.dsn()
@@ -117,7 +117,7 @@ class EmbeddedPostgres:
         code, _ = self._cluster.attempt("pg_isready", *question)
         return min(code, DOWN)
 
-    def _settled(self) -> int:
+    def _settled_status(self) -> int:
         """UP or DOWN, once it is neither starting nor stopping."""
         deadline = time.monotonic() + PATIENCE
         while (state := self._state()) == BUSY:
@@ -128,7 +128,7 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         cluster = self._cluster
-        cluster.account.own(cluster.sockets)
+        cluster.account.make_private(cluster.sockets)
         cluster.make()
         cluster.clear_stale_locks()
         if cluster.log.exists() and cluster.log.stat().st_size > BIGGEST_LOG:
@@ -139,7 +139,7 @@ class EmbeddedPostgres:
 
     def _stop(self) -> bool:
         with alone(self.home / ".lock"):
-            if self._settled() == DOWN:
+            if self._settled_status() == DOWN:
                 return False
             arguments = ["-D", "data", "-m", "fast", "-w", "-t", str(PATIENCE), "stop"]
             self._cluster.run("pg_ctl", *arguments, timeout=PATIENCE + 10)

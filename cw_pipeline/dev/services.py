@@ -90,7 +90,7 @@ def dev_services(settings: Settings, tenant: EmbeddedSimulator | None = None) ->
             stand_in = stack.enter_context(tenant or simulator())  # starts beside the server
         if settings.warehouse_dsn is None:
             server = stack.enter_context(postgres(settings))
-        yield _filled(settings, server, stand_in)
+        yield _with_services(settings, server, stand_in)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def dev_warehouse(settings: Settings) -> Iterator[Settings]:
         server = None
         if settings.warehouse_dsn is None:
             server = stack.enter_context(postgres(settings))
-        yield _filled(settings, server, None)
+        yield _with_services(settings, server, None)
 
 
 def start_dev_services(settings: Settings) -> Settings:
@@ -124,7 +124,7 @@ def start_dev_services(settings: Settings) -> Settings:
             server = postgres(settings)
             server = _servers.setdefault(server.home, server)
             server.ensure()
-        filled = _filled(settings, server, stand_in)
+        filled = _with_services(settings, server, stand_in)
         if (stand_in or server) and not _said.is_set():
             _said.set()
             log.warning("The embedded parts are left running: `%s` stops them", cli_command("down"))
@@ -181,7 +181,7 @@ def prepared_home() -> Path:
     return home
 
 
-def _filled(
+def _with_services(
     settings: Settings, server: EmbeddedPostgres | None, stand_in: EmbeddedSimulator | None
 ) -> Settings:
     """The settings with what was started put in, here and in the environment."""

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from cw_pipeline.dev.account import is_last, opened, share
+from cw_pipeline.dev.account import is_last, open_to_lock, share
 from cw_pipeline.errors import ConfigError, PipelineError
 from cw_pipeline.paths import child_environment
 
@@ -83,10 +83,10 @@ class EmbeddedSimulator:
             )
         if self._lease is None:
             self.home.mkdir(parents=True, exist_ok=True)
-            self._lease = opened(self.home / ".users")
+            self._lease = open_to_lock(self.home / ".users")
             share(self._lease)
         if self._status() is None:
-            self._process = self._started()
+            self._process = self._start()
 
     def url(self) -> str:
         """Where it answers, for `CW_SITE`. Raises PipelineError if it does not start."""
@@ -126,7 +126,7 @@ class EmbeddedSimulator:
         """The server's messages."""
         return self.home / "simulator.log"
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cw_pipeline.simulator.home", str(self.home), *self._asked]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
@@ -145,7 +145,7 @@ class EmbeddedSimulator:
         """Raises PipelineError if waiting any longer is of no use."""
         code = self._process.poll() if self._process else OCCUPIED
         if code == OCCUPIED and not self._is_served():
-            self._process = self._started()  # the other one went away meanwhile
+            self._process = self._start()  # the other one went away meanwhile
         elif code not in (None, OCCUPIED) or time.monotonic() > deadline:
             said = self.log.read_text(errors="replace")[-1000:].strip()
             raise PipelineError(f"the simulator did not start: {said or 'see'} ({self.log})")
@@ -168,7 +168,7 @@ class EmbeddedSimulator:
         """Whether a process holds the folder: it serves the tenant, or is about to."""
         if not self.home.exists():
             return False
-        descriptor = opened(self.home / "serving")
+        descriptor = open_to_lock(self.home / "serving")
         try:
             return not is_last(descriptor)
         finally:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.catalog.columns import fitted
+from cw_pipeline.catalog.columns import fit_name
 from cw_pipeline.model import Kind
 from cw_pipeline.reporting.database import at_once, options, transaction
 from cw_pipeline.warehouse.ddl import patiently
@@ -128,11 +128,11 @@ class _CustomFieldTable:
 
     @property
     def wide(self) -> str:
-        return fitted(f"{self.table}__custom")
+        return fit_name(f"{self.table}__custom")
 
     @property
     def typed(self) -> str:
-        return fitted(f"{self.rows}_typed")
+        return fit_name(f"{self.rows}_typed")
 
 
 def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None) -> list[str]:
@@ -191,7 +191,7 @@ def _places(connection: Connection[Any], tenant: str) -> Iterator[_CustomFieldTa
     if CATALOG["system/userDefinedFields"].table not in there:
         return
     for name, declared in CATALOG.declared.items():
-        rows = fitted(f"{declared.table}__custom_fields")
+        rows = fit_name(f"{declared.table}__custom_fields")
         if {declared.table, rows} <= there:
             yield _CustomFieldTable(tenant, name, CATALOG[name].key[-1], declared.table, rows)
 
@@ -249,7 +249,7 @@ def _name(field: _Field, others: Iterable[_Field]) -> str:
     words = ["cf", str(field.id), *re.findall("[a-z0-9]+", plain)]
     if any(other.id == field.id for other in others):
         words.append({Kind.NUMERIC: "number", Kind.BOOLEAN: "flag"}.get(field.kind, field.kind))
-    return fitted("_".join(words))
+    return fit_name("_".join(words))
 
 
 def _register(
@@ -322,7 +322,7 @@ def _said(query: str, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(query).format(**parts)
 
 
-_WIDE_shown = "__custom"
+_WIDE_SUFFIX = "__custom"
 # Wide views, and how many columns each and the view that shows it have.
 _FOUND = """
 select wide.relname, count(a.attname),
@@ -353,10 +353,10 @@ class CustomView:
 
 def outdated_custom_views(connection: Connection[Any], place: ReportingSchema) -> list[CustomView]:
     """The views that are missing or lack a column."""
-    names = {"schema": f'"{place.schema}"', "tenant": f'"{place.tenant}"', "suffix": _WIDE_shown}
+    names = {"schema": f'"{place.schema}"', "tenant": f'"{place.tenant}"', "suffix": _WIDE_SUFFIX}
     found = connection.execute(_FOUND, names).fetchall()
     return [
-        CustomView(fitted(f"cf_{wide.removesuffix(_WIDE_shown)}"), wide, comment)
+        CustomView(fit_name(f"cf_{wide.removesuffix(_WIDE_SUFFIX)}"), wide, comment)
         for wide, columns, shown, comment in found
         if columns != shown
     ]

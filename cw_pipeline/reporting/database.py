@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-__all__ = ("at_once", "named", "options", "transaction")
+__all__ = ("at_once", "name_failing_file", "options", "transaction")
 
 
 def at_once(connection: Connection[Any], statements: Iterable[sql.Composable]) -> None:
@@ -35,7 +35,7 @@ def options(connection: Connection[Any], view: sql.Identifier) -> sql.Composable
 
 
 @contextmanager
-def named(view: str) -> Iterator[None]:
+def name_failing_file(view: str) -> Iterator[None]:
     """Says which file's SQL the server refused. Raises WarehouseError."""
     try:
         yield

@@ -42,7 +42,7 @@ class Tile:
         """The tile of an answer."""
         value, before = row["value"], row.get("before")
         told = "" if value is None or before is None else self._change(value, before)
-        head = f"<h3>{escape(self.title)}</h3><b>{self._written(value)}</b>"
+        head = f"<h3>{escape(self.title)}</h3><b>{self._format(value)}</b>"
         return f"<div class=tile>{head}{told}<p>{escape(self.basis)}</p></div>"
 
     def _change(self, value: Decimal | int, before: Decimal | int) -> str:
@@ -51,9 +51,9 @@ class Tile:
         way = "up" if value > before else "down"
         news = "" if not self.better else " class=good" if way == self.better else " class=bad"
         arrow = "▲" if way == "up" else "▼"
-        return f"<span{news}>{arrow} from {self._written(before)}</span>"
+        return f"<span{news}>{arrow} from {self._format(before)}</span>"
 
-    def _written(self, value: Decimal | int | None) -> str:
+    def _format(self, value: Decimal | int | None) -> str:
         if value is None:
             return "none"
         match self.shown_as:
@@ -210,10 +210,10 @@ def render_kpi_page(dsn: str, tenant: str) -> str:
     with transaction(dsn) as connection:
         schema = sql.Identifier(reporting_schema(tenant)).as_string(connection)
         cursor = connection.cursor(row_factory=dict_row)
-        tiles = [each.html(_asked(cursor, each.query, schema)[0]) for each in TILES]
-        parts = [_Part(each, _asked(cursor, each.query, schema)) for each in CHARTS]
-        tables = [_table(title, _asked(cursor, query, schema)) for title, query in _TABLES]
-        (through,) = _asked(cursor, _THROUGH, schema)
+        tiles = [each.html(_query(cursor, each.query, schema)[0]) for each in TILES]
+        parts = [_Part(each, _query(cursor, each.query, schema)) for each in CHARTS]
+        tables = [_table(title, _query(cursor, query, schema)) for title, query in _TABLES]
+        (through,) = _query(cursor, _THROUGH, schema)
     complete = through["data_complete_through"]
     return "".join(
         (
@@ -267,7 +267,7 @@ select min(data_complete_through) as data_complete_through from {schema}.freshne
 """
 
 
-def _asked(cursor: Any, query: str, schema: str) -> Rows:  # noqa: ANN401 - psycopg's generics
+def _query(cursor: Any, query: str, schema: str) -> Rows:  # noqa: ANN401 - psycopg's generics
     rows: Rows = cursor.execute(query.format(schema=schema).encode()).fetchall()
     return rows
 

@@ -16,9 +16,15 @@ from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.custom_fields import outdated_custom_views, show_custom_fields
-from cw_pipeline.reporting.database import at_once, named, options, transaction
+from cw_pipeline.reporting.database import at_once, name_failing_file, options, transaction
 from cw_pipeline.reporting.script import ReportingSchema, reporting_schema, roots, scripts
-from cw_pipeline.reporting.standing import changes, refuse_foreign, relations, spelled, to_take_down
+from cw_pipeline.reporting.standing import (
+    changes,
+    refuse_foreign,
+    relations,
+    to_take_down,
+    type_sql,
+)
 from cw_pipeline.reporting.tables import analyze_new_tables, fill, fill_aside, glance_at_sources
 from cw_pipeline.warehouse.database import create_schemas
 from cw_pipeline.warehouse.ddl import patiently
@@ -94,10 +100,10 @@ def _widen(dsn: str, place: ReportingSchema, change: Change, attempt: Attempt) -
     """Gives a table the columns that it lacks, empty as yet."""
     own = sql.Identifier(place.schema, change.script.name)
     with transaction(dsn) as connection, attempt.brief(connection, _LOCK):
-        for column, kind in change.added.items():
+        for column, kind in change.new_columns.items():
             connection.execute(
                 sql.SQL("alter table {} add column if not exists {} {}").format(
-                    own, sql.Identifier(column), spelled(kind)
+                    own, sql.Identifier(column), type_sql(kind)
                 )
             )
 
@@ -129,7 +135,7 @@ class _Publication:
     def lacking(self) -> list[Change]:
         """The tables that lack columns of this version."""
         found = self._changes.values()
-        return [own for own in found if own.is_table and not own.other_kind and own.added]
+        return [own for own in found if own.is_table and not own.other_kind and own.new_columns]
 
     def has_changes(self) -> bool:
         """Whether `replace` has anything to do."""
@@ -176,13 +182,13 @@ class _Publication:
             glance_at_sources(self._connection, self._place, self._made)
         for script in self._made:
             self._register(script)
-            with named(script.name):
+            with name_failing_file(script.name):
                 self._prepare(script)
 
     def _prepare(self, script: ViewScript) -> None:
         change = self._changes.get(script.name)
         if change is None and (script.changed is not None or not script.needs & {*self._instead}):
-            self._create(script, script.filled(self._place, instead=self._instead))
+            self._create(script, script.query_for(self._place, instead=self._instead))
             if script.changed is not None:
                 fill(self._connection, self._place, script, self._instead)
                 self._index(script)  # now: they are made quicker than kept
@@ -194,7 +200,7 @@ class _Publication:
             self._instead[script.name] = f'pg_temp."{script.name}"'
         else:
             head = sql.SQL("create temp view {} as\n").format(sql.Identifier(script.name))
-            query = script.filled(self._place, instead=self._instead)
+            query = script.query_for(self._place, instead=self._instead)
             self._connection.execute((head.as_string(self._connection) + query).encode())
             self._instead[script.name] = f'pg_temp."{script.name}"'
 
@@ -204,14 +210,16 @@ class _Publication:
             gone = {view.oid for view in self._views}
             again = [own for own in self._changes.values() if own.was.oid in gone or own.goes]
             rights = {own.script.name: privileges(self._connection, own.was.oid) for own in again}
-            kept = {name: options(self._connection, self._own(name)) for name in self._changes}
+            kept = {
+                name: options(self._connection, self._identifier(name)) for name in self._changes
+            }
             saved = take_down(self._connection, self._views)
             for script in self._made:
                 if script.name in self._instead:
-                    with named(script.name):
+                    with name_failing_file(script.name):
                         self._replace(script, kept.get(script.name), gone)
                 if script.name in rights:
-                    own = self._own(script.name).as_string(self._connection)
+                    own = self._identifier(script.name).as_string(self._connection)
                     restore_privileges(self._connection, own, rights[script.name])
                 self._describe(script)
             self._drop_columns()
@@ -222,12 +230,12 @@ class _Publication:
 
     def _replace(self, script: ViewScript, option: sql.Composable | None, gone: set[int]) -> None:
         """Makes one view, or the table that cannot be filled where it is."""
-        own, change = self._own(script.name), self._changes.get(script.name)
+        own, change = self._identifier(script.name), self._changes.get(script.name)
         if change is not None and change.goes and change.was.oid not in gone:
             drop = sql.SQL("drop {} {}").format(sql.SQL(change.was.word), own)
             self._connection.execute(drop)
         if script.changed is None:
-            query = script.filled(self._place)
+            query = script.query_for(self._place)
             if change is not None and not change.other_kind:
                 query = change.query(query, self._connection)
             head = sql.SQL("create or replace view {}{} as\n").format(own, option or sql.SQL(""))
@@ -244,10 +252,10 @@ class _Publication:
     def _retype(self, change: Change, own: sql.Identifier, aside: sql.Identifier) -> None:
         """Gives a table's columns other types. Its rows are computed already."""
         self._connection.execute(sql.SQL("delete from {}").format(own))
-        for column, kind in change.retyped.items():
+        for column, kind in change.retyped_columns.items():
             self._connection.execute(
                 sql.SQL("alter table {0} alter {1} type {2} using null::{2}").format(
-                    own, sql.Identifier(column), spelled(kind)
+                    own, sql.Identifier(column), type_sql(kind)
                 )
             )
         columns = sql.SQL(", ").join(map(sql.Identifier, change.after))
@@ -259,11 +267,11 @@ class _Publication:
         """Takes columns out of tables that this version has no more, and that nobody reads."""
         for change in self._changes.values():
             if change.is_table and not change.other_kind:
-                for column in change.removed:
+                for column in change.missing_columns:
                     if column not in change.keep:
                         self._connection.execute(
                             sql.SQL("alter table {} drop column {}").format(
-                                self._own(change.script.name), sql.Identifier(column)
+                                self._identifier(change.script.name), sql.Identifier(column)
                             )
                         )
 
@@ -289,19 +297,19 @@ class _Publication:
         for oid in [*reversed(above), *(oid for oid in going if oid not in above)]:
             own = standing[due[oid]]
             self._connection.execute(
-                sql.SQL("drop {} {}").format(sql.SQL(own.word), self._own(own.name))
+                sql.SQL("drop {} {}").format(sql.SQL(own.word), self._identifier(own.name))
             )
         self._connection.execute(
             "delete from cw_sync.publication where tenant = %s and name = any(%s)",
             [self._place.tenant, [name for name in self._left_out if name not in stays]],
         )
 
-    def _own(self, name: str) -> sql.Identifier:
+    def _identifier(self, name: str) -> sql.Identifier:
         return sql.Identifier(self._place.schema, name)
 
     def _create(self, script: ViewScript, query: str) -> None:
         """Makes what is not there yet."""
-        own, is_table = self._own(script.name), script.changed is not None
+        own, is_table = self._identifier(script.name), script.changed is not None
         kind = sql.SQL("table" if is_table else "view")
         head = sql.SQL("create {} {} as\n").format(kind, own).as_string(self._connection)
         ending = "\nwith no data" if is_table else ""
@@ -333,7 +341,7 @@ class _Publication:
 
         Only what is missing: to ask for an index that is there would stop those who write.
         """
-        own = self._own(script.name)
+        own = self._identifier(script.name)
         there = self._connection.execute(_INDEXED, [own.as_string(self._connection)]).fetchall()
         wanted = [columns.split(", ") for columns in script.indexes]
         made = [
@@ -343,7 +351,7 @@ class _Publication:
             for columns in wanted
             if (columns,) not in there
         ]
-        names = [f"{table}__synced_at" for table in script.watched]
+        names = [f"{table}__synced_at" for table in script.watched_tables]
         known = self._connection.execute(
             "select relname from pg_class where relnamespace = to_regnamespace(%s)"
             " and relname = any(%s)",
@@ -353,14 +361,14 @@ class _Publication:
             sql.SQL("create index if not exists {} on {} (_synced_at)").format(
                 sql.Identifier(f"{table}__synced_at"), sql.Identifier(self._place.tenant, table)
             )
-            for table in script.watched
+            for table in script.watched_tables
             if (f"{table}__synced_at",) not in known
         ]
         if made:
             at_once(self._connection, made)
 
     def _describe(self, script: ViewScript) -> None:
-        own = self._own(script.name)
+        own = self._identifier(script.name)
         kind = sql.SQL("view" if script.changed is None else "table")
         told = [sql.SQL("comment on {} {} is {}").format(kind, own, sql.Literal(script.comment))]
         texts = dict(script.columns)

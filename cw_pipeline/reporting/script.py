@@ -87,7 +87,7 @@ class ViewScript:
         return self.needs | (read - {self.name})
 
     @property
-    def watched(self) -> list[str]:
+    def watched_tables(self) -> list[str]:
         """Tables of entities that a table asks what was synced to them lately."""
         read = _READS.findall(self.changed or "")
         return sorted({name for schema, name in read if schema == "source"})
@@ -97,7 +97,7 @@ class ViewScript:
         """The columns of each index of a table."""
         return _INDEX.findall(self.changed or "")
 
-    def filled(
+    def query_for(
         self,
         place: ReportingSchema,
         only: str | None = None,
@@ -116,7 +116,7 @@ class ViewScript:
 
     def digest(self, place: ReportingSchema) -> str:
         """Changes whenever the view must be made anew."""
-        text = "\n".join([self.filled(place), self.changed or "", self.query])
+        text = "\n".join([self.query_for(place), self.changed or "", self.query])
         return sha256(text.encode()).hexdigest()
 
 

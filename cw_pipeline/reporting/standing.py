@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.reporting.database import named
+from cw_pipeline.reporting.database import name_failing_file
 from cw_pipeline.reporting.script import scripts
 from cw_pipeline.warehouse.ddl.dependents import Dependent, dependents, refuse_strangers
 
@@ -74,17 +74,17 @@ class Change:
     """These views."""
 
     @property
-    def added(self) -> Columns:
+    def new_columns(self) -> Columns:
         """Columns that are new."""
         return {name: kind for name, kind in self.after.items() if name not in self.before}
 
     @property
-    def removed(self) -> list[str]:
+    def missing_columns(self) -> list[str]:
         """Columns that this version has no more."""
         return [name for name in self.before if name not in self.after]
 
     @property
-    def retyped(self) -> Columns:
+    def retyped_columns(self) -> Columns:
         """Columns of another type than before."""
         return {
             name: kind for name, kind in self.after.items() if self.before.get(name, kind) != kind
@@ -108,19 +108,19 @@ class Change:
     @property
     def in_place(self) -> bool:
         """Whether nothing that stands on it has to go."""
-        gone = set(self.removed) - {*self.keep}
-        return not (self.other_kind or self.retyped or (gone and not self.is_table))
+        gone = set(self.missing_columns) - {*self.keep}
+        return not (self.other_kind or self.retyped_columns or (gone and not self.is_table))
 
     def query(self, query: str, connection: Connection[Any]) -> str:
         """The view's query with the columns it had, in their order, and the new ones behind."""
         stay = {*self.after, *self.keep}
-        names = [*(name for name in self.before if name in stay), *self.added]
+        names = [*(name for name in self.before if name in stay), *self.new_columns]
         if names == [*self.after]:
             return query
         shown = [
             sql.Identifier(name)
             if name in self.after
-            else sql.SQL("null::{} as {}").format(spelled(self.before[name]), sql.Identifier(name))
+            else sql.SQL("null::{} as {}").format(type_sql(self.before[name]), sql.Identifier(name))
             for name in names
         ]
         head = sql.SQL("select {} from (\n").format(sql.SQL(", ").join(shown))
@@ -160,8 +160,8 @@ def changes(
         with connection.transaction(force_rollback=True):
             for script in made:
                 head = sql.SQL("create temp view {} as\n").format(sql.Identifier(script.name))
-                query = script.filled(place, instead=instead)
-                with named(script.name):
+                query = script.query_for(place, instead=instead)
+                with name_failing_file(script.name):
                     connection.execute((head.as_string(connection) + query).encode())
                 instead[script.name] = f'pg_temp."{script.name}"'
             for script in due:
@@ -171,7 +171,7 @@ def changes(
                 found[script.name] = Change(script, was, before, after)
     ours = {standing[script.name].oid for script in scripts() if script.name in standing}
     for change in found.values():
-        if change.removed:
+        if change.missing_columns:
             _keep(connection, change, ours)
     return found
 
@@ -181,7 +181,7 @@ def _keep(connection: Connection[Any], change: Change, ours: set[int]) -> None:
 
     From a view nothing can be taken while anything stands on it.
     """
-    for column in change.removed:
+    for column in change.missing_columns:
         asked = [column] if change.is_table else None
         views = dependents(connection, [change.was.oid], asked)
         if theirs := [view for view in views if view.oid not in ours]:
@@ -203,6 +203,6 @@ def _columns(connection: Connection[Any], name: str) -> Columns:
     return dict(connection.execute(_COLUMNS, [row[0] if row else None]).fetchall())
 
 
-def spelled(kind: str) -> sql.SQL:
+def type_sql(kind: str) -> sql.SQL:
     """A type as `format_type` spelled it."""
     return sql.SQL(kind)

@@ -348,7 +348,7 @@ def fill_aside(
     marks = _progress_marks(connection, place, script)
     own = sql.Identifier("pg_temp", script.name)
     made = sql.SQL("create temp table {} on commit drop as\n").format(sql.Identifier(script.name))
-    query = made.as_string(connection) + script.filled(place, instead=instead)
+    query = made.as_string(connection) + script.query_for(place, instead=instead)
     connection.execute(query.encode())
     connection.execute(sql.SQL("analyze {}").format(own))
     _remember(connection, place, script, marks)
@@ -393,7 +393,7 @@ def _insert(
     only: str | None = None,
     instead: Mapping[str, str] | None = None,
 ) -> int:
-    query = script.filled(place, only, instead)
+    query = script.query_for(place, only, instead)
     # By name: a column that the table has gained since it was made is its last one.
     asked = sql.SQL("select * from (\n{}\n) q limit 0").format(sql.SQL(query))
     described = connection.execute(asked).description

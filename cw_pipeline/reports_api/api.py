@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cw_pipeline.catalog.columns import fitted
+from cw_pipeline.catalog.columns import fit_name
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.model import Column, Entity, Kind, ReportColumn, SyncMode
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def report_names(body: bytes) -> list[str]:
     """The names in a page of `/system/reports`. Raises SourceBroken for anything but a list."""
-    names = [_name(each) for each in _listed(body)]
+    names = [_name(each) for each in _decode_list(body)]
     if None in names:
         raise SourceBroken("expected reports with a name", 200)
     return [name for name in names if name is not None]
@@ -33,14 +33,14 @@ def report_columns(body: bytes, report: str) -> list[ReportColumn]:
     """
     taken: set[str] = set()
     columns = []
-    for position, (name, definition) in enumerate(_definitions(_listed(body)), 1):
+    for position, (name, definition) in enumerate(_definitions(_decode_list(body)), 1):
         own = _untaken(name, taken)
         taken.add(own)
         columns.append(_column(report, own, definition, position))
     return columns
 
 
-def _listed(body: bytes) -> list[Any]:
+def _decode_list(body: bytes) -> list[Any]:
     try:
         answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -123,10 +123,10 @@ def report_page(body: bytes, report: str) -> ReportPage:
 
 def report_entity(report: str, columns: Sequence[ReportColumn] = ()) -> Entity:
     """The table of a report: `ServiceNote` → report_service_note; each column typed as declared."""
-    table = fitted(f"report_{snake(report)}")
+    table = fit_name(f"report_{snake(report)}")
     names: list[str] = []
     for column in columns:
-        names.append(_untaken_rows(snake(column.column) or f"column_{column.position}", names))
+        names.append(_free_name(snake(column.column) or f"column_{column.position}", names))
     return Entity(
         name=f"system/reports/{report}",
         path=f"{PATH}/{report}",
@@ -149,9 +149,9 @@ def kind_of(type_: str) -> Kind:
     return next(found, Kind.TEXT)
 
 
-def _untaken_rows(name: str, taken: Sequence[str]) -> str:
-    count, own = 1, fitted(name)
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    count, own = 1, fit_name(name)
     while own in (*taken, *_SYSTEM):
         count += 1
-        own = fitted(f"{name}_{count}")
+        own = fit_name(f"{name}_{count}")
     return own

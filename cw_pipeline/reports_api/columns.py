@@ -72,18 +72,18 @@ class ReportColumnStore:
             'select report, "column", type, nullable, position from {table}'
             " where _deleted_at is null order by report, position"
         )
-        return [ReportColumn(*row) for row in self._connection.execute(self._said(query))]
+        return [ReportColumn(*row) for row in self._connection.execute(self._query(query))]
 
     def write(self, columns: Sequence[ReportColumn]) -> None:
         """Stores columns as they are now."""
         rows = [(c.report, c.column, c.type, c.nullable, c.position) for c in columns]
         with self._connection.cursor() as cursor:
-            cursor.executemany(self._said(_WRITE), rows)
+            cursor.executemany(self._query(_WRITE), rows)
 
     def remove(self, columns: Sequence[ReportColumn]) -> None:
         """Soft-deletes columns that are gone."""
         with self._connection.cursor() as cursor:
-            cursor.executemany(self._said(_REMOVE), [(c.report, c.column) for c in columns])
+            cursor.executemany(self._query(_REMOVE), [(c.report, c.column) for c in columns])
 
     def note(self, drift: Sequence[ReportDrift]) -> None:
         """Adds to the history of changes."""
@@ -99,11 +99,11 @@ class ReportColumnStore:
         self._connection.execute(
             "select pg_advisory_xact_lock(hashtextextended(%s, 2))", [f"{self._tenant}/{TABLE}"]
         )
-        self._connection.execute(self._said(_CREATE))
+        self._connection.execute(self._query(_CREATE))
         comment = sql.SQL("comment on table {} is {}").format(self._table, sql.Literal(_COMMENT))
         self._connection.execute(comment)
 
-    def _said(self, query: str) -> sql.Composed:
+    def _query(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(table=self._table)
 
 
@@ -150,7 +150,7 @@ def snapshot_reports(engine: SyncContext) -> ReportSnapshot:
     with report_store(engine.warehouse) as store:
         known = store.known()
         found.first = not known
-        gone = removed(known, columns, set(names), set(found.unreadable))
+        gone = columns_gone(known, columns, set(names), set(found.unreadable))
         found.withheld = _withheld(known, names, engine.limits.max_delete_fraction)
         gone = [column for column in gone if column.report not in found.withheld]
         found.drift = [] if found.first else drift(known, columns, gone)
@@ -175,7 +175,7 @@ def drift(
     return sorted(changes, key=lambda each: (each.report, each.column))
 
 
-def removed(
+def columns_gone(
     before: Sequence[ReportColumn],
     after: Sequence[ReportColumn],
     listed: set[str],

@@ -149,7 +149,7 @@ class _ReportSync:
         privacy = self.run.context.privacy
         assert privacy is not None
         return [
-            privacy.shown(hidden.get((entity.table, column.name)), value)
+            privacy.mask_value(hidden.get((entity.table, column.name)), value)
             for column, value in zip(entity.columns, row, strict=True)
         ]
 

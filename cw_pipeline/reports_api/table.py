@@ -116,7 +116,7 @@ class ReportTable:
         table = (self._tenant, entity.table)
         columns = []
         with self._warehouse.fenced(self._run_id) as connection, attempt.brief(connection):
-            connection.execute(_said(_CREATE, table=sql.Identifier(*table)))
+            connection.execute(_query(_CREATE, table=sql.Identifier(*table)))
             for column in entity.columns:
                 stored = kind_of(connection, table, column.name)
                 if stored is None:
@@ -135,9 +135,9 @@ class ReportTable:
         """Makes room for rows that are being read."""
         self._staged_rows = 0
         with self._warehouse.fenced(self._run_id) as connection:
-            connection.execute(_said("drop table if exists {staged}", staged=self._staged))
+            connection.execute(_query("drop table if exists {staged}", staged=self._staged))
             connection.execute(
-                _said(
+                _query(
                     "create unlogged table {staged} as select {columns} from {table} limit 0",
                     staged=self._staged,
                     columns=_names(entity),
@@ -156,7 +156,7 @@ class ReportTable:
         query = "select count(*) = count(distinct {own}) from {staged}"
         with self._warehouse.connection() as connection:
             row = connection.execute(
-                _said(query, own=sql.Identifier(column), staged=self._staged)
+                _query(query, own=sql.Identifier(column), staged=self._staged)
             ).fetchone()
         return bool(row and row[0])
 
@@ -168,7 +168,7 @@ class ReportTable:
         """
         with self._warehouse.connection() as connection:
             row = connection.execute(
-                _said(
+                _query(
                     "select (select count(*) from {table}), (select count(*) from {staged})",
                     table=sql.Identifier(self._tenant, entity.table),
                     staged=self._staged,
@@ -195,7 +195,7 @@ class ReportTable:
             concerned = sql.SQL("{} in (select {} from {})").format(own, own, self._staged)
         with self._warehouse.fenced(self._run_id) as connection:
             row = connection.execute(
-                _said(
+                _query(
                     _MERGE,
                     table=sql.Identifier(self._tenant, entity.table),
                     columns=_names(entity),
@@ -246,7 +246,7 @@ def _drop_left_behind(warehouse: Warehouse) -> None:
 
 def _drop(warehouse: Warehouse, staged: sql.Identifier) -> None:
     with warehouse.connection() as connection:
-        connection.execute(_said("drop table if exists {staged}", staged=staged))
+        connection.execute(_query("drop table if exists {staged}", staged=staged))
 
 
 def _names(entity: Entity) -> sql.Composed:
@@ -254,5 +254,5 @@ def _names(entity: Entity) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-def _said(query: str, **parts: sql.Composable) -> sql.Composed:
+def _query(query: str, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(query).format(**parts)

@@ -12,7 +12,7 @@ from cw_pipeline.simulator.faults import Fault
 from cw_pipeline.simulator.role import Quirk
 from cw_pipeline.simulator.seed import seed_tenant
 from cw_pipeline.simulator.server import Simulator, serve
-from cw_pipeline.simulator.state import CLIENT_ID, Seen
+from cw_pipeline.simulator.state import CLIENT_ID, RecordedRequest
 from cw_pipeline.simulator.tenant import UNSTAMPED, Tenant
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "DayReport",
     "Fault",
     "Quirk",
-    "Seen",
+    "RecordedRequest",
     "Simulator",
     "Tenant",
     "seed_tenant",

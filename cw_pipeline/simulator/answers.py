@@ -33,7 +33,7 @@ class BadQuery(Refusal):
     """The question makes no sense (400)."""
 
     def __init__(self, message: str, where: str = "conditions") -> None:
-        super().__init__(refused(400, "InvalidObject", message, where))
+        super().__init__(refusal(400, "InvalidObject", message, where))
 
 
 def as_json(value: Any, status: int = 200) -> Answer:  # noqa: ANN401
@@ -49,7 +49,7 @@ def from_json(body: bytes) -> Any:  # noqa: ANN401
         raise BadQuery(f"Not JSON: {error}", "body") from None
 
 
-def refused(status: int, code: str, message: str, where: str | None = None) -> Answer:
+def refusal(status: int, code: str, message: str, where: str | None = None) -> Answer:
     """The vendor's error body. `errors` is null unless a field is to blame."""
     errors = where and [{"code": code, "message": message, "resource": "query", "field": where}]
     return as_json({"code": code, "message": message, "errors": errors}, status)
@@ -83,17 +83,17 @@ def no_site() -> Answer:
 
 def not_authenticated(message: str = "UserNotAuthenticated") -> Answer:
     """401 for keys that are wrong, expired or missing."""
-    return refused(401, "Unauthorized", message)
+    return refusal(401, "Unauthorized", message)
 
 
 def not_allowed() -> Answer:
     """403: the security role lacks the right."""
-    return refused(403, "Security", "You do not have security permission to perform this action.")
+    return refusal(403, "Security", "You do not have security permission to perform this action.")
 
 
 def wrong_method(allowed: str) -> Answer:
     """405, with the methods the URL does support."""
-    answer = refused(
+    answer = refusal(
         405, "MethodNotAllowed", "The requested resource does not support this HTTP method."
     )
     answer.headers["Allow"] = allowed
@@ -115,4 +115,4 @@ def too_many(retry_after: str, wait: int) -> Answer:
 
 def broken(status: int = 500, message: str = "An unexpected error occurred.") -> Answer:
     """A server error in the vendor's shape."""
-    return refused(status, "ServerError", message)
+    return refusal(status, "ServerError", message)

@@ -16,7 +16,7 @@ from cw_pipeline.simulator.tenant import canonical
 from cw_pipeline.simulator.writes import write
 
 if TYPE_CHECKING:
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from cw_pipeline.simulator.state import State
     from cw_pipeline.simulator.wire import Request
 
@@ -50,7 +50,7 @@ class Api:
                 return write(self._sim.tenant, request.method, target, request.body)
             return self._read(request, target, asked)
 
-    def _odd(self, request: Request, path: str, asked: Question) -> Answer | None:
+    def _odd(self, request: Request, path: str, asked: ListRequest) -> Answer | None:
         """What is no plain list of records."""
         place = canonical(path)
         if place == "/system/info":
@@ -65,7 +65,7 @@ class Api:
             return self._sim.reports.answer(match[1], match[2], self._url(request), request.query)
         return None
 
-    def _read(self, request: Request, target: Target, asked: Question) -> Answer:
+    def _read(self, request: Request, target: Target, asked: ListRequest) -> Answer:
         view = self._view(target.path)
         match target.what:
             case "record":
@@ -96,44 +96,46 @@ class Api:
         )
         return self._page(request, target, asked)
 
-    def _record(self, view: lists.View, target: Target, asked: Question) -> Answer:
+    def _record(self, view: lists.View, target: Target, asked: ListRequest) -> Answer:
         if not lists.visible(view, target.record_id):
             return answers.no_record(target.path, target.record_id)
         if self._sim.faults.poisons(target.path, [target.record_id], asked):
             return answers.broken()
         mend = self._sim.faults.mend(target.path)
         record = lists.outgoing(view, target.record_id, asked.fields, mend)
-        return self._rehomed(as_json(record))
+        return self._with_codebase(as_json(record))
 
-    def _page(self, request: Request, target: Target, asked: Question) -> Answer:
+    def _page(self, request: Request, target: Target, asked: ListRequest) -> Answer:
         self._sim.tell_page(target.path, asked)
         packed = self._sim.page_cache and "gzip" in request.headers.get("accept-encoding", "")
         view = self._view(target.path)
         if not self._sim.page_cache or self._sim.faults.all:
-            return self._made(request, target, asked, view)
+            return self._make_page(request, target, asked, view)
         key = (target.path, asked, packed, self._sim.codebase)
         state = (view.collection.version, view.quirk, view.role_version)
         kept, answer = self._pages.get(key, (None, Answer()))
         if kept != state:
-            answer = self._made(request, target, asked, view)
+            answer = self._make_page(request, target, asked, view)
             if packed:
                 answer.body = gzip.compress(answer.body, 6)
                 answer.headers["Content-Encoding"] = "gzip"
             self._pages[key] = (state, answer)
         return Answer(answer.status, answer.body, answer.content_type, dict(answer.headers))
 
-    def _made(self, request: Request, target: Target, asked: Question, view: lists.View) -> Answer:
+    def _make_page(
+        self, request: Request, target: Target, asked: ListRequest, view: lists.View
+    ) -> Answer:
         page = lists.page(view, asked)
         if self._sim.faults.poisons(target.path, page.ids, asked):
             return answers.broken()
         mend = self._sim.faults.mend(target.path)
-        answer = self._rehomed(Answer(body=lists.body(view, page.ids, asked.fields, mend)))
+        answer = self._with_codebase(Answer(body=lists.body(view, page.ids, asked.fields, mend)))
         link = self._link(request, asked, page)
         if link is not None:
             answer.headers["Link"] = link
         return answer
 
-    def _link(self, request: Request, asked: Question, page: lists.Page) -> str | None:
+    def _link(self, request: Request, asked: ListRequest, page: lists.Slice) -> str | None:
         url = self._url(request)
         if not asked.forward_only:
             return page_links(url, request.query, asked.page, page.last) or None
@@ -158,7 +160,7 @@ class Api:
     def _url(self, request: Request) -> str:
         return self._sim.url + request.path
 
-    def _rehomed(self, answer: Answer) -> Answer:
+    def _with_codebase(self, answer: Answer) -> Answer:
         """Links carry the codebase, so they all change on upgrade night."""
         now = f"/{self._sim.codebase.strip('/')}/".encode()
         if now != _SEEDED:

@@ -13,9 +13,9 @@ from cw_pipeline.simulator import answers, system
 from cw_pipeline.simulator.answers import Answer, Refusal
 from cw_pipeline.simulator.api import Api
 from cw_pipeline.simulator.query import page_size
-from cw_pipeline.simulator.state import Seen
+from cw_pipeline.simulator.state import RecordedRequest
 from cw_pipeline.simulator.tenant import canonical
-from cw_pipeline.simulator.wire import Request, received, sent
+from cw_pipeline.simulator.wire import Request, receive_request, send_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,17 +42,17 @@ class App:
         """One ASGI request."""
         if scope["type"] != "http":
             return
-        request = await received(scope, receive)
+        request = await receive_request(scope, receive)
         api_path = self._api_path(request.path)
         fault = self._fault(request, api_path)
-        answer = await self._answered(request, api_path, fault)
+        answer = await self._answer(request, api_path, fault)
         self._note(request, api_path, answer)
         if answer is None:
             self._sim.connections.abort(request.peer)
             return
         self._dress(answer)
         cut = fault is not None and fault.kind == "drop"
-        await sent(send, answer, cut=cut)
+        await send_answer(send, answer, cut=cut)
         if cut:
             self._sim.connections.close(request.peer)
 
@@ -69,7 +69,7 @@ class App:
         path = canonical(api_path or request.path)
         return self._sim.faults.strikes(path, page_size(request.query), login=api_path is None)
 
-    async def _answered(
+    async def _answer(
         self, request: Request, api_path: str | None, fault: Fault | None
     ) -> Answer | None:
         """The answer; None where there is none and the connection breaks."""
@@ -84,7 +84,7 @@ class App:
             answer = self._gate(request, api_path)
         except Refusal as refusal:
             return refusal.answer
-        return answer if fault is None else _spoiled(answer, fault)
+        return answer if fault is None else _spoil(answer, fault)
 
     def _gate(self, request: Request, api_path: str | None) -> Answer:
         """Everything that stands before the API itself: the web server, the budget, the keys."""
@@ -103,7 +103,7 @@ class App:
     def _free(self, request: Request) -> Answer | None:
         """What is answered without keys and costs no budget."""
         sim = self._sim
-        if own := sim.desk.get((request.method, request.path)):
+        if own := sim.own_routes.get((request.method, request.path)):
             return own()
         if request.path.lower().startswith("/login/companyinfo/"):
             asked_for = unquote(request.path.rsplit("/", 1)[1])
@@ -111,7 +111,7 @@ class App:
         return sim.callbacks.key(request.path)
 
     def _note(self, request: Request, api_path: str | None, answer: Answer | None) -> None:
-        seen = Seen(
+        seen = RecordedRequest(
             request.method,
             canonical(api_path or request.path),
             request.query,
@@ -134,7 +134,7 @@ _TIMEOUT = (
 )
 
 
-def _spoiled(answer: Answer, fault: Fault) -> Answer:
+def _spoil(answer: Answer, fault: Fault) -> Answer:
     """The answer as the fault leaves it."""
     match fault.kind:
         case "429":

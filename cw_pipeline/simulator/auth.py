@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cw_pipeline.simulator.answers import Answer, Refusal, as_json, not_authenticated, refused
+from cw_pipeline.simulator.answers import Answer, Refusal, as_json, not_authenticated, refusal
 from cw_pipeline.simulator.tenant import iso
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ class Keys:
     def impersonate(self, tenant: Tenant, identifier: str, headers: Mapping[str, str]) -> Answer:
         """Temporary keys for a member, good for four hours (POST …/members/{identifier}/tokens)."""
         if headers.get("x-cw-usertype") not in {"member", "integrator"}:
-            return refused(400, "InvalidObject", "x-cw-usertype is required.", "x-cw-usertype")
+            return refusal(400, "InvalidObject", "x-cw-usertype is required.", "x-cw-usertype")
         members = tenant.records("/system/members").values()
-        if members and not any(_named(each, identifier) for each in members):
-            return refused(404, "NotFound", f"Member {identifier} not found")
+        if members and not any(_has_identifier(each, identifier) for each in members):
+            return refusal(404, "NotFound", f"Member {identifier} not found")
         public, private = (_key() for _ in range(2))
         expires = tenant.now() + _LIFE
         self.temporary[public] = (private, expires)
@@ -64,7 +64,7 @@ class Keys:
         return as_json(body)
 
 
-def _named(member: dict[str, object], identifier: str) -> bool:
+def _has_identifier(member: dict[str, object], identifier: str) -> bool:
     return str(member.get("identifier", "")).lower() == identifier.lower()
 
 

@@ -75,12 +75,12 @@ class Callbacks:
 
     def listen(self) -> None:
         """From now on changes are delivered."""
-        self._tenant.watchers.append(self._changed)
+        self._tenant.watchers.append(self._queue_deliveries)
 
     def close(self) -> None:
         """No more deliveries; what is queued is dropped."""
-        if self._changed in self._tenant.watchers:
-            self._tenant.watchers.remove(self._changed)
+        if self._queue_deliveries in self._tenant.watchers:
+            self._tenant.watchers.remove(self._queue_deliveries)
         self._queue.put(None)
 
     def key(self, path: str) -> Answer | None:
@@ -92,7 +92,7 @@ class Callbacks:
         key = hashlib.sha256(self._secret.encode()).digest()
         return base64.b64encode(hmac.new(key, body, hashlib.sha256).digest()).decode()
 
-    def _changed(self, change: Change) -> None:
+    def _queue_deliveries(self, change: Change) -> None:
         kind = "site" if change.path.endswith("/sites") else _TYPES.get(change.path)
         if kind is None or not self._tenant.has(REGISTRATIONS):
             return
@@ -134,7 +134,7 @@ class Callbacks:
                 "Content-Type": "application/json",
                 "x-content-signature": self.signature(each.body),
             }
-            if _posted(each, headers, self._waits):
+            if _deliver(each, headers, self._waits):
                 self._failed_days.pop(each.registration, None)
             else:
                 self._count_failure(each.registration)
@@ -147,7 +147,7 @@ class Callbacks:
             self._tenant.edit(canonical(REGISTRATIONS), registration, inactiveFlag=True)
 
 
-def _posted(delivery: _Delivery, headers: dict[str, str], waits: tuple[float, ...]) -> bool:
+def _deliver(delivery: _Delivery, headers: dict[str, str], waits: tuple[float, ...]) -> bool:
     for wait in (*waits, None):
         status = _post(delivery, headers)
         if status in _ACCEPTED:
@@ -182,11 +182,11 @@ def _wants(registration: dict[str, Any], kind: str, record: dict[str, Any]) -> b
     level = str(registration.get("level", "owner")).lower()
     if level == "owner":
         return True
-    found = record.get("id") if level == kind else _referred(record, level.removesuffix("id"))
+    found = record.get("id") if level == kind else _referred_id(record, level.removesuffix("id"))
     return bool(found == registration.get("objectId"))
 
 
-def _referred(record: dict[str, Any], level: str) -> int | None:
+def _referred_id(record: dict[str, Any], level: str) -> int | None:
     """The id a record refers to under a level's name: `board` → `board.id` (or `boardId`)."""
     for name, value in record.items():
         if name.lower() == level and isinstance(value, dict):

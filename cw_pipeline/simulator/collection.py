@@ -64,14 +64,14 @@ class Collection:
         else:
             self.ids.insert(at, record_id)
             self.stamps.insert(at, stamp)
-        self._raw[record_id] = self._packer.packed(raw) if self._packer else raw
+        self._raw[record_id] = self._packer.pack(raw) if self._packer else raw
         self.version += 1
         if self._packer is None and len(self.ids) >= _PACKED_FROM:
             self._pack()
 
     def _pack(self) -> None:
         packer = Packer(self._raw[each] for each in self.ids[:_SAMPLE])
-        self._raw = {record_id: packer.packed(raw) for record_id, raw in self._raw.items()}
+        self._raw = {record_id: packer.pack(raw) for record_id, raw in self._raw.items()}
         self._packer = packer
 
     def get(self, record_id: int) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Collection:
     def raw(self, record_id: int) -> bytes:
         """The record as JSON. Raises KeyError."""
         kept = self._raw[record_id]
-        return self._packer.unpacked(kept) if self._packer else kept
+        return self._packer.unpack(kept) if self._packer else kept
 
     def index_of(self, ids: Iterable[int]) -> list[tuple[int, int]]:
         """(id, stamp) of those of these ids that exist, in id order."""
@@ -102,7 +102,7 @@ class Collection:
         """The id a new record gets."""
         return self.ids[-1] + 1 if self.ids else 1
 
-    def joined(self, ids: Sequence[int]) -> bytes:
+    def join(self, ids: Sequence[int]) -> bytes:
         """The JSON array of these records."""
         return b"[" + b",".join([self.raw(each) for each in ids]) + b"]"
 

@@ -69,11 +69,11 @@ def predicate(node: Node, reader: Callable[[Path], Callable[[Any], Any]]) -> Cal
         return lambda record: test(read(record))
     parts = [predicate(part, reader) for part in node.parts]
     if node.word == "not":
-        return _denied(parts[0])
-    return _settled(parts, by=node.word == "or")
+        return _negate(parts[0])
+    return _combine(parts, by=node.word == "or")
 
 
-def _settled(parts: list[Callable[..., Verdict]], *, by: bool) -> Callable[..., Verdict]:
+def _combine(parts: list[Callable[..., Verdict]], *, by: bool) -> Callable[..., Verdict]:
     """Kleene's `or` (one true settles it) and `and` (one false settles it)."""
 
     def verdict(record: Any) -> Verdict:  # noqa: ANN401
@@ -89,7 +89,7 @@ def _settled(parts: list[Callable[..., Verdict]], *, by: bool) -> Callable[..., 
     return verdict
 
 
-def _denied(part: Callable[..., Verdict]) -> Callable[..., Verdict]:
+def _negate(part: Callable[..., Verdict]) -> Callable[..., Verdict]:
     def verdict(record: Any) -> Verdict:  # noqa: ANN401
         said = part(record)
         return None if said is None else not said

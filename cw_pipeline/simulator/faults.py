@@ -13,7 +13,7 @@ from cw_pipeline.simulator.role import covers
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
 
 Kind: TypeAlias = Literal[
     "429", "500", "503", "timeout500", "drop", "reset", "hang", "slow", "truncated", "html",
@@ -89,10 +89,10 @@ class Faults:
             return fault.seen in fault.at
         return fault.rate is None or self._dice.random() < fault.rate
 
-    def poisons(self, path: str, ids: Collection[int], asked: Question) -> bool:
+    def poisons(self, path: str, ids: Collection[int], asked: ListRequest) -> bool:
         """Whether one of these records breaks the server when it is written out."""
         for fault in self.all:
-            if fault.kind != "poison" or not covers(fault.path, path) or _spared(fault, asked):
+            if fault.kind != "poison" or not covers(fault.path, path) or _is_spared(fault, asked):
                 continue
             if any(self._marks(fault, each) for each in ids):
                 fault.fired += 1
@@ -109,7 +109,7 @@ class Faults:
             for fault in mending:
                 if self._marks(fault, record["id"]):
                     fault.fired += 1
-                    record = _spoiled(record, fault)
+                    record = _spoil(record, fault)
             return record
 
         return mended
@@ -123,13 +123,13 @@ class Faults:
         return int.from_bytes(blake2b(name, digest_size=8).digest()) < fault.rate * _ALL
 
 
-def _spared(fault: Fault, asked: Question) -> bool:
+def _is_spared(fault: Fault, asked: ListRequest) -> bool:
     if not (fault.spares and asked.fields):
         return False
     return fault.field is None or fault.field.lower() not in {path[0] for path in asked.fields}
 
 
-def _spoiled(record: dict[str, Any], fault: Fault) -> dict[str, Any]:
+def _spoil(record: dict[str, Any], fault: Fault) -> dict[str, Any]:
     name = fault.field or ("futureField" if fault.kind == "unknown_field" else _first_text(record))
     old = record.get(name)
     match fault.kind:

@@ -73,12 +73,12 @@ class _Parser:
         return False
 
     def either(self) -> Node:
-        return self._joined("or", self._both)
+        return self._parse_chain("or", self._both)
 
     def _both(self) -> Node:
-        return self._joined("and", self._single)
+        return self._parse_chain("and", self._single)
 
-    def _joined(self, word: str, part: Callable[[], Node]) -> Node:
+    def _parse_chain(self, word: str, part: Callable[[], Node]) -> Node:
         parts = [part()]
         while self._took(word):
             parts.append(part())

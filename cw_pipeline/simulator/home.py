@@ -113,7 +113,7 @@ class Home:
             path.write_bytes(whole + b"\n" if whole else b"")
         for line in whole.splitlines():
             change: dict[str, Any] = msgspec.json.decode(line)
-            kept, record = tenant.kept(change["path"]), change["record"]
+            kept, record = tenant.stored_collection(change["path"]), change["record"]
             if change["action"] != "deleted":
                 kept.put(record)
             elif record["id"] in kept:
@@ -140,10 +140,10 @@ def main(folder: str, tickets: str, seed: str) -> int:
     simulator = _simulator(tenant, port)
     simulator.before_page(lambda *_: _forget(simulator))
     desk = DESK.format(pid=os.getpid())
-    simulator.desk = {
+    simulator.own_routes = {
         ("GET", desk): lambda: as_json(_status(kept, tenant)),
         ("POST", f"{desk}/day"): lambda: as_json(kept.live_a_day(tenant)),
-        ("POST", f"{desk}/stop"): _stopped,
+        ("POST", f"{desk}/stop"): _stop,
     }
     os.pwrite(descriptor, f"{simulator.url.rpartition(':')[2]} {os.getpid()}".encode(), 0)
     simulator.run()
@@ -162,7 +162,7 @@ def _status(home: Home, tenant: Tenant) -> dict[str, Any]:
     return told | (asdict(origin) if origin else {})
 
 
-def _stopped() -> Answer:
+def _stop() -> Answer:
     signal.raise_signal(signal.SIGTERM)  # the server finishes this answer first
     return as_json({})
 

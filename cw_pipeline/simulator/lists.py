@@ -13,7 +13,7 @@ from cw_pipeline.simulator.answers import BadQuery
 from cw_pipeline.simulator.collection import NEVER, Collection
 from cw_pipeline.simulator.conditions import Compare, Logic, Node, Path, paths, predicate
 from cw_pipeline.simulator.grammar import parse
-from cw_pipeline.simulator.query import Question, ordered, pruned, reader
+from cw_pipeline.simulator.query import ListRequest, prune, reader, sorted_ids
 from cw_pipeline.simulator.role import PLAIN, Quirk, Sees
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Slice:
     """The ids of one page, in order. `more` says whether records follow; `last` counts pages."""
 
     ids: Sequence[int]
@@ -61,7 +61,7 @@ class Page:
     last: int
 
 
-def matching(view: View, asked: Question) -> Sequence[int]:
+def matching(view: View, asked: ListRequest) -> Sequence[int]:
     """Every id that answers the question, in the order asked. Raises BadQuery."""
     if view.quirk.refuses_conditions and any(asked.filters):
         raise BadQuery("This endpoint does not support conditions.")
@@ -72,14 +72,14 @@ def matching(view: View, asked: Question) -> Sequence[int]:
     return found
 
 
-def page(view: View, asked: Question) -> Page:
+def page(view: View, asked: ListRequest) -> Slice:
     """One page of the answer. Raises BadQuery."""
     found = matching(view, asked)
     size = asked.page_size
     start = bisect_right(found, asked.page_id) if asked.forward_only else (asked.page - 1) * size
     ids = found[start : start + size + view.quirk.more_rows]
     last = -(-len(found) // size)
-    return Page(ids, more=start + len(ids) < len(found), last=last)
+    return Slice(ids, more=start + len(ids) < len(found), last=last)
 
 
 def body(
@@ -90,7 +90,7 @@ def body(
     if fields and set(fields) == _SWEPT and not (mend or view.quirk.no_info):
         return msgspec.json.encode([_swept(view.collection.raw(each)) for each in ids])
     if not (fields or mend or view.quirk.no_info):
-        return view.collection.joined(ids)
+        return view.collection.join(ids)
     records = (outgoing(view, each, fields, mend) for each in ids)
     return msgspec.json.encode(list(records))
 
@@ -104,7 +104,7 @@ def outgoing(
         record.pop("_info", None)
     if mend:
         record = mend(record)
-    return pruned(record, fields) if fields else record
+    return prune(record, fields) if fields else record
 
 
 def visible(view: View, record_id: int) -> bool:
@@ -114,7 +114,7 @@ def visible(view: View, record_id: int) -> bool:
     return view.sees is None or view.sees(view.collection.get(record_id))
 
 
-def _matching(view: View, asked: Question) -> Sequence[int]:
+def _matching(view: View, asked: ListRequest) -> Sequence[int]:
     tree = parse(asked.conditions) if asked.conditions else None
     if tree and view.quirk.ignores_updated:
         tree = _without(tree, _STAMPS)
@@ -130,7 +130,7 @@ def _matching(view: View, asked: Question) -> Sequence[int]:
             return ids
         case "id desc":  # asked of every long list; needs no record opened
             return ids[::-1]
-    return ordered([(each, view.collection.get(each)) for each in ids], asked.order_by)
+    return sorted_ids([(each, view.collection.get(each)) for each in ids], asked.order_by)
 
 
 def _by_index(collection: Collection, tree: Node | None) -> Sequence[int]:
@@ -164,7 +164,7 @@ def _conjuncts(tree: Node | None) -> tuple[Node, ...]:
 
 
 def _record_tests(
-    view: View, tree: Node | None, asked: Question
+    view: View, tree: Node | None, asked: ListRequest
 ) -> list[Callable[[dict[str, Any]], bool | None]]:
     """What is left to ask of each opened record."""
     tests = [predicate(p, reader) for p in _conjuncts(tree) if not paths(p) <= _INDEXED]

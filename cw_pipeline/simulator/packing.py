@@ -21,11 +21,11 @@ class Packer:
         self._in = zlib.compressobj(1, zlib.DEFLATED, _RAW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, words)
         self._out = zlib.decompressobj(_RAW, words)
 
-    def packed(self, raw: bytes) -> bytes:
+    def pack(self, raw: bytes) -> bytes:
         """The record made small."""
         stream = self._in.copy()
         return stream.compress(raw) + stream.flush()
 
-    def unpacked(self, small: bytes) -> bytes:
+    def unpack(self, small: bytes) -> bytes:
         """The record as it was."""
         return self._out.copy().decompress(small)

@@ -19,7 +19,7 @@ _AUDITED = frozenset({"lastupdated", "updatedby", "dateentered", "enteredby"})
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ListRequest:
     """The parameters of a list, as asked. `fields` are lower-case paths, empty for all."""
 
     conditions: str = ""
@@ -40,7 +40,7 @@ class Question:
 
 def question(
     query: Mapping[str, str], *, forward_only: bool = False, max_page_size: int = 1000
-) -> Question:
+) -> ListRequest:
     """Reads the parameters, whatever the case of their names.
 
     Raises BadQuery for a number that is none, and for orderBy with forward-only.
@@ -49,7 +49,7 @@ def question(
     if forward_only and given.get("orderby"):
         raise BadQuery("orderBy cannot be used with forward-only pagination.", "orderBy")
     size = _whole(given, "pagesize", DEFAULT_PAGE_SIZE)
-    return Question(
+    return ListRequest(
         conditions=given.get("conditions", "").strip(),
         child_conditions=given.get("childconditions", "").strip(),
         custom_field_conditions=given.get("customfieldconditions", "").strip(),
@@ -118,7 +118,7 @@ def _step(record: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
     return next((value for key, value in record.items() if key.lower() == name), None)
 
 
-def pruned(record: dict[str, Any], fields: tuple[Path, ...]) -> dict[str, Any]:
+def prune(record: dict[str, Any], fields: tuple[Path, ...]) -> dict[str, Any]:
     """Only the fields asked for. A path into an array is taken in each of its elements."""
     inside: dict[str, list[Path]] = {}
     for path in fields:
@@ -135,10 +135,10 @@ def _pruned_value(value: Any, rests: tuple[Path, ...]) -> Any:  # noqa: ANN401
         return value
     if isinstance(value, list):
         return [_pruned_value(each, rests) for each in value]
-    return pruned(value, rests) if isinstance(value, dict) else value
+    return prune(value, rests) if isinstance(value, dict) else value
 
 
-def ordered(records: list[tuple[int, dict[str, Any]]], order_by: str) -> list[int]:
+def sorted_ids(records: list[tuple[int, dict[str, Any]]], order_by: str) -> list[int]:
     """The ids in the order asked for; nothing comes before something, ties go by id."""
     for part in reversed([each.split() for each in order_by.split(",") if each.strip()]):
         name, way = part[0], (part[1].lower() if len(part) > 1 else "asc")

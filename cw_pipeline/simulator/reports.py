@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from cw_pipeline.simulator.answers import Answer, BadQuery, as_json, refused
+from cw_pipeline.simulator.answers import Answer, BadQuery, as_json, refusal
 from cw_pipeline.simulator.conditions import predicate
 from cw_pipeline.simulator.grammar import parse
-from cw_pipeline.simulator.query import ordered, page_links, question, reader
+from cw_pipeline.simulator.query import page_links, question, reader, sorted_ids
 from cw_pipeline.simulator.report_set import REPORTS, WITHOUT_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cw_pipeline.simulator.collection import Collection
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from cw_pipeline.simulator.tenant import Tenant
 
 Type: TypeAlias = Literal["Text", "Numeric", "DateTime", "Boolean"]
@@ -23,7 +23,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ReportColumn:
+class SimulatedColumn:
     """A column and the field of the record that fills it (`board/name`)."""
 
     name: str
@@ -32,7 +32,7 @@ class ReportColumn:
     nullable: bool = True
     identity: bool = False
 
-    def described(self) -> dict[str, Any]:
+    def definition(self) -> dict[str, Any]:
         """The definition as the API gives it: one object with one key."""
         told = {
             "type": self.type,
@@ -48,12 +48,12 @@ class ReportColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SimulatedReport:
     """A report over one list (`{}` where a parent's id stands: over the lists of all parents)."""
 
     name: str
     path: str
-    columns: tuple[ReportColumn, ...]
+    columns: tuple[SimulatedColumn, ...]
 
 
 def _numeric(held: Any) -> Any:  # noqa: ANN401
@@ -78,20 +78,20 @@ class Reports:
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
-        self._reports = {name: _declared(name, *rest) for name, rest in REPORTS.items()}
+        self._reports = {name: _parse_report(name, *rest) for name, rest in REPORTS.items()}
         self._made: tuple[object, list[Row]] = (None, [])
 
     def names(self) -> list[str]:
         """The name of every report, sorted."""
         return sorted(self._reports)
 
-    def columns(self, name: str) -> tuple[ReportColumn, ...]:
+    def columns(self, name: str) -> tuple[SimulatedColumn, ...]:
         """The columns of a report, in order. Raises KeyError."""
         return self._reports[name].columns
 
     def add_column(self, report: str, column: str, type_: Type = "Text", path: str = "id") -> None:
         """Adds a column at the end. Raises KeyError."""
-        self._change(report, (*self.columns(report), ReportColumn(column, type_, path)))
+        self._change(report, (*self.columns(report), SimulatedColumn(column, type_, path)))
 
     def remove_column(self, report: str, column: str) -> None:
         """Takes a column out. Raises KeyError."""
@@ -104,7 +104,7 @@ class Reports:
             report, tuple(replace(c, type=type_) if c.name == column else c for c in columns)
         )
 
-    def _change(self, report: str, columns: tuple[ReportColumn, ...]) -> None:
+    def _change(self, report: str, columns: tuple[SimulatedColumn, ...]) -> None:
         self._reports[report] = replace(self._reports[report], columns=columns)
 
     def answer(
@@ -116,16 +116,16 @@ class Reports:
         known = {each.lower(): report for each, report in self._reports.items()}
         report = known.get(name.lower())
         if report is None:
-            return refused(404, "NotFound", f"Report {name} not found")
+            return refusal(404, "NotFound", f"Report {name} not found")
         if part == "columns":
-            return as_json([each.described() for each in report.columns])
+            return as_json([each.definition() for each in report.columns])
         asked = question(query)
         rows = self._rows(report, asked)
         if part == "count":
             return as_json({"count": len(rows)})
         return _table(report, rows, asked, url, query)
 
-    def _rows(self, report: Report, asked: Question) -> list[Row]:
+    def _rows(self, report: SimulatedReport, asked: ListRequest) -> list[Row]:
         """Every row that answers the conditions, in the order asked for."""
         rows = self._all(report)
         if not (asked.conditions or asked.order_by):
@@ -135,9 +135,9 @@ class Reports:
         if asked.conditions:
             test = predicate(parse(asked.conditions), reader)
             named = [(at, row) for at, row in named if test(row)]
-        return [rows[at] for at in ordered(named, asked.order_by)]
+        return [rows[at] for at in sorted_ids(named, asked.order_by)]
 
-    def _all(self, report: Report) -> list[Row]:
+    def _all(self, report: SimulatedReport) -> list[Row]:
         """The rows, made once for all pages of a report, as long as nothing changes below it."""
         lists = self._lists(report)
         stand = (report, len(lists), sum(each.version for each in lists))
@@ -147,17 +147,17 @@ class Reports:
             self._made = (stand, rows)
         return self._made[1]
 
-    def _lists(self, report: Report) -> list[Collection]:
+    def _lists(self, report: SimulatedReport) -> list[Collection]:
         if "{}" not in report.path:
             return [self._tenant.collection(report.path)]
         return self._tenant.children(report.path)
 
 
-def _declared(name: str, path: str, columns: str) -> Report:
+def _parse_report(name: str, path: str, columns: str) -> SimulatedReport:
     """A report from its line in the table: `RecID:Numeric:id …`."""
     parts = (each.split(":") for each in columns.split())
-    made = tuple(ReportColumn(n, _type(t), p, nullable=n != "RecID") for n, t, p in parts)
-    return Report(name, path, made)
+    made = tuple(SimulatedColumn(n, _type(t), p, nullable=n != "RecID") for n, t, p in parts)
+    return SimulatedReport(name, path, made)
 
 
 def _type(text: str) -> Type:
@@ -165,12 +165,12 @@ def _type(text: str) -> Type:
 
 
 def _table(
-    report: Report, rows: list[Row], asked: Question, url: str, query: Mapping[str, str]
+    report: SimulatedReport, rows: list[Row], asked: ListRequest, url: str, query: Mapping[str, str]
 ) -> Answer:
-    wanted = _wanted(report, query)
+    wanted = _wanted_columns(report, query)
     start = (asked.page - 1) * asked.page_size
     cut = [[row[at] for at in wanted] for row in rows[start : start + asked.page_size]]
-    table: dict[str, Any] = {"column_definitions": [report.columns[i].described() for i in wanted]}
+    table: dict[str, Any] = {"column_definitions": [report.columns[i].definition() for i in wanted]}
     if cut or report.name not in WITHOUT_ROWS:
         table["row_values"] = cut
     answer = as_json(table)
@@ -180,7 +180,7 @@ def _table(
     return answer
 
 
-def _wanted(report: Report, query: Mapping[str, str]) -> list[int]:
+def _wanted_columns(report: SimulatedReport, query: Mapping[str, str]) -> list[int]:
     """The places of the columns that `columns=` names, in its order; all without it."""
     text = next((value for name, value in query.items() if name.lower() == "columns"), "")
     if not text:

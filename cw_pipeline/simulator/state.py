@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cw_pipeline.simulator.answers import Answer
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from cw_pipeline.simulator.tenant import Tenant
 
 CLIENT_ID = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordedRequest:
     """A request as it came, and the status it got (0: the connection broke instead)."""
 
     method: str
@@ -94,19 +94,19 @@ class State:
         self.keys = Keys(company, public_key, private_key, client_id)
         self.codebase = codebase
         self.reports = Reports(tenant)
-        self.requests: list[Seen] = []
-        self.desk: dict[tuple[str, str], Callable[[], Answer]] = {}
+        self.requests: list[RecordedRequest] = []
+        self.own_routes: dict[tuple[str, str], Callable[[], Answer]] = {}
         self.connections = Connections()
         self.callbacks = Callbacks(tenant, url, company, callback_waits)
         self.routes = _routes(tenant, paths)
         self._retry_after_as_date = retry_after_as_date
-        self._page_watchers: list[Callable[[str, Question], None]] = []
+        self._page_watchers: list[Callable[[str, ListRequest], None]] = []
 
-    def before_page(self, callback: Callable[[str, Question], None]) -> None:
+    def before_page(self, callback: Callable[[str, ListRequest], None]) -> None:
         """Calls `callback(path, question)` before each list page is made, in the server thread."""
         self._page_watchers.append(callback)
 
-    def tell_page(self, path: str, asked: Question) -> None:
+    def tell_page(self, path: str, asked: ListRequest) -> None:
         """Tells who wanted to know that a page is about to be made."""
         for watcher in self._page_watchers:
             watcher(path, asked)

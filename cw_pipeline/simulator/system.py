@@ -12,7 +12,7 @@ from cw_pipeline.simulator.tenant import canonical
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from cw_pipeline.simulator.tenant import Tenant
 
 _AUDITED = {
@@ -80,7 +80,7 @@ def documents(query: Mapping[str, str]) -> str:
 
 
 def audit_trail(
-    tenant: Tenant, url: str, query: Mapping[str, str], asked: Question
+    tenant: Tenant, url: str, query: Mapping[str, str], asked: ListRequest
 ) -> tuple[Answer, int]:
     """The rows of one record, which `type` and `id` must name, and how many there are in all.
 

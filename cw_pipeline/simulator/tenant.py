@@ -91,7 +91,7 @@ class Tenant:
         """
         with self.lock:
             made = {"id": self.collection(path).next_id(), **record}
-            made["_info"] = _stamped(record.get("_info") or {}, stamp, self.now())
+            made["_info"] = _info_with_date(record.get("_info") or {}, stamp, self.now())
             if not made["_info"]:
                 del made["_info"]
             if visible_after:
@@ -156,7 +156,7 @@ class Tenant:
         found = self._collections.get(canonical(path))
         return Collection(path) if found is None else found
 
-    def kept(self, path: str) -> Collection:
+    def stored_collection(self, path: str) -> Collection:
         """The list itself, for who fills it; made if there is none yet."""
         key = canonical(path)
         if key not in self._collections:
@@ -182,7 +182,7 @@ class Tenant:
             self._commit(each.path, each.record)
 
     def _commit(self, path: str, record: dict[str, Any]) -> None:
-        collection = self.kept(path)
+        collection = self.stored_collection(path)
         action = "updated" if record["id"] in collection else "added"
         collection.put(record)
         self._tell(Change(action, canonical(path), record))
@@ -192,7 +192,9 @@ class Tenant:
             watcher(change)
 
 
-def _stamped(info: dict[str, Any], stamp: datetime | str | None, now: datetime) -> dict[str, Any]:
+def _info_with_date(
+    info: dict[str, Any], stamp: datetime | str | None, now: datetime
+) -> dict[str, Any]:
     kept = {name: value for name, value in info.items() if name != "lastUpdated"}
     if stamp == UNSTAMPED:
         return kept

@@ -28,7 +28,7 @@ class Request:
     extra: dict[str, str] = field(default_factory=dict)
 
 
-async def received(scope: Any, receive: Callable[[], Awaitable[Any]]) -> Request:  # noqa: ANN401
+async def receive_request(scope: Any, receive: Callable[[], Awaitable[Any]]) -> Request:  # noqa: ANN401
     """The request with its body."""
     body = b""
     if scope["method"] != "GET":
@@ -47,7 +47,7 @@ async def received(scope: Any, receive: Callable[[], Awaitable[Any]]) -> Request
     )
 
 
-async def sent(
+async def send_answer(
     send: Callable[[Any], Awaitable[None]], answer: Answer, *, cut: bool = False
 ) -> None:
     """Sends the answer; `cut` promises all of it and gives half."""

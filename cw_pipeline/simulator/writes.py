@@ -38,12 +38,12 @@ def _change(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
             tenant.delete(target.path, target.record_id)
             return Answer(204, content_type="")
         old = tenant.get(target.path, target.record_id)
-        new = _patched(old, from_json(body)) if method == "PATCH" else _object(body)
+        new = _apply_patch(old, from_json(body)) if method == "PATCH" else _object(body)
         info = {**old.get("_info", {}), **new.get("_info", {})}
         return as_json(tenant.put(target.path, {**new, "id": target.record_id, "_info": info}))
 
 
-def _patched(record: dict[str, Any], operations: Any) -> dict[str, Any]:  # noqa: ANN401
+def _apply_patch(record: dict[str, Any], operations: Any) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(operations, list):
         raise BadQuery("A patch is an array of operations.", "op")
     new = dict(record)

@@ -74,7 +74,7 @@ def _object(
         if key in node.leaves:
             _leaf(clean, value, node.leaves[key], here, mended)
         elif key in node.nodes:
-            _nested(clean, value, node.nodes[key], here, mended)
+            _coerce_nested(clean, value, node.nodes[key], here, mended)
         elif key in node.arrays:
             _array(clean, value, node.arrays[key], here, mended)
         elif key == "_info" and node.skips_info:
@@ -96,20 +96,20 @@ def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: Coe
         _spill(mended.unknown_values, path, value)
 
 
-def _nested(
+def _coerce_nested(
     clean: dict[str, Any], value: Any, node: ShapeNode, path: Path, mended: CoercedRecord
 ) -> None:
     if isinstance(value, dict):
         clean[path[-1]] = _object(value, node, path, mended)
     else:
-        mended.misfits.append((path, f"expected an object, got {_shown(value)}"))
+        mended.misfits.append((path, f"expected an object, got {_excerpt(value)}"))
 
 
 def _array(
     clean: dict[str, Any], value: Any, node: ShapeNode, path: Path, mended: CoercedRecord
 ) -> None:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        mended.misfits.append((path, f"expected an array of objects, got {_shown(value)}"))
+        mended.misfits.append((path, f"expected an array of objects, got {_excerpt(value)}"))
         return
     before = len(mended.unknown_values)
     inner = CoercedRecord({})
@@ -128,7 +128,7 @@ def _unknown(
     key = path[-1]
     data = not is_link(path)
     if key not in node.learned and data:
-        mended.drift.append(SchemaDrift(".".join(path), "unknown field", _shown(value)))
+        mended.drift.append(SchemaDrift(".".join(path), "unknown field", _excerpt(value)))
     if key in node.learned or (len(node.learned) < _MOST_LEARNED and is_learnable(key)):
         mended.fields_learned |= key not in node.learned
         node.learned.add(key)
@@ -143,7 +143,7 @@ def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:
     spill[path[-1]] = value
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     text = str(value)
     return f"{type(value).__name__} {text[:77] + '...' if len(text) > 80 else text}"  # noqa: PLR2004
 
@@ -156,7 +156,7 @@ def _bigint(value: Any) -> tuple[Any, bool]:
     ):
         value = int(value)  # never of 1e999999999, which would fill the memory
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DoesNotConvert(f"expected an integer, got {_shown(value)}")
+        raise DoesNotConvert(f"expected an integer, got {_excerpt(value)}")
     if value not in _INT64:
         raise DoesNotConvert(f"{value} does not fit into 64 bits")
     return value, True
@@ -164,21 +164,21 @@ def _bigint(value: Any) -> tuple[Any, bool]:
 
 def _numeric(value: Any) -> tuple[Any, bool]:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise DoesNotConvert(f"expected a number, got {_shown(value)}")
+        raise DoesNotConvert(f"expected a number, got {_excerpt(value)}")
     if value == "":
         return None, False
     try:
         made = Decimal(value)
     except InvalidOperation:
-        raise DoesNotConvert(f"expected a number, got {_shown(value)}") from None
+        raise DoesNotConvert(f"expected a number, got {_excerpt(value)}") from None
     if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
-        raise DoesNotConvert(f"expected a number that Postgres holds, got {_shown(value)}")
+        raise DoesNotConvert(f"expected a number that Postgres holds, got {_excerpt(value)}")
     return msgspec.Raw(str(value).encode()), True
 
 
 def _boolean(value: Any) -> tuple[Any, bool]:
     if not isinstance(value, bool):
-        raise DoesNotConvert(f"expected true or false, got {_shown(value)}")
+        raise DoesNotConvert(f"expected true or false, got {_excerpt(value)}")
     return value, True
 
 
@@ -186,11 +186,11 @@ def _instant(value: Any) -> tuple[Any, bool]:
     if value == "":
         return None, False
     if not isinstance(value, str):
-        raise DoesNotConvert(f"expected a date-time, got {_shown(value)}")
+        raise DoesNotConvert(f"expected a date-time, got {_excerpt(value)}")
     try:
         moment = _moment(value)
     except ValueError:
-        raise DoesNotConvert(f"expected a date-time, got {_shown(value)}") from None
+        raise DoesNotConvert(f"expected a date-time, got {_excerpt(value)}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC), True
 
 
@@ -219,7 +219,7 @@ def _text(value: Any) -> tuple[Any, bool]:
     if isinstance(value, int | Decimal):
         return str(value), True
     if not isinstance(value, str):
-        raise DoesNotConvert(f"expected text, got {_shown(value)}")
+        raise DoesNotConvert(f"expected text, got {_excerpt(value)}")
     return value, True
 
 

@@ -62,7 +62,7 @@ def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> Rea
     ]
     tables = [(flat.object(node, columns), len(columns)) for node, columns in nodes]
     places = {column.path: at for at, column in enumerate(entity.columns)}
-    return _packed(
+    return _pack_layout(
         bytes(flat.names),
         [flat.fields, flat.objects, flat.extras, tables],
         len(flat.fields),
@@ -78,10 +78,10 @@ def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> Rea
 def _smallest_layout() -> ReaderLayout:
     """The layout of records whose `id` is their one column, and who may have other fields."""
     parts: list[list[tuple[int, ...]]] = [[(0, 2, 0, 0)], [(0, 1, 0, 0, 0)], [], [(0, 1)]]
-    return _packed(b"id", parts, 1, 0, 1, 0, 0, _NONE, 0)
+    return _pack_layout(b"id", parts, 1, 0, 1, 0, 0, _NONE, 0)
 
 
-def _packed(
+def _pack_layout(
     names: bytes, parts: Iterable[Iterable[tuple[int, ...]]], *numbers: int
 ) -> ReaderLayout:
     """Its addresses lead to what it keeps."""
@@ -127,9 +127,11 @@ class _LayoutBuilder:
                 self.slots += 1
         if node.skips_info and "_info" not in node.nodes:
             fields.append(("_info", "link", _NONE))
-        return self._put(fields, extras)
+        return self._add_object(fields, extras)
 
-    def _put(self, fields: list[tuple[str, str, int]], extras: list[tuple[str, int, int]]) -> int:
+    def _add_object(
+        self, fields: list[tuple[str, str, int]], extras: list[tuple[str, int, int]]
+    ) -> int:
         of_fields, of_extras = len(self.fields), len(self.extras)
         for key, kind, target in fields:
             self.fields.append((*self._name(key), _KINDS.index(kind), target))

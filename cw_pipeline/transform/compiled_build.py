@@ -128,13 +128,13 @@ def _places() -> list[tuple[Path, int]]:
 
 def _load(file: Path, answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
     """Raises OSError, and _UnusableError if it is damaged or not to be trusted."""
-    code = ctypes.CDLL(str(_checked(file)))
+    code = ctypes.CDLL(str(_loadable(file)))
     if not answers(code):
         raise _UnusableError("it does not answer as it should")
     return code
 
 
-def _checked(file: Path) -> Path:
+def _loadable(file: Path) -> Path:
     """Where the file is, if it may be loaded. Raises as `_load` does."""
     file = file.resolve()
     for path in (file, file.parent):
@@ -200,7 +200,7 @@ def _compile(made: Path) -> None:
                 f"the C compiler {named} does not start ({error.strerror})."
                 f" Install one, such as gcc, or name it in CC, {again}"
             ) from error
-        with _ended(process):
+        with _end_afterwards(process):
             try:
                 code = process.wait(TIME_LIMIT)
             except subprocess.TimeoutExpired:
@@ -218,7 +218,7 @@ def _compile(made: Path) -> None:
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _end_afterwards(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Ends the process, and all that it has started, with the block."""
     try:
         yield
@@ -250,7 +250,7 @@ def main() -> int:
     try:
         for file in BUILT.glob(f"records-{_edition()}-*.so"):
             with suppress(_UnusableError):
-                _checked(file)
+                _loadable(file)
                 return 0
         build_library()
     except (BuildFailedError, OSError) as error:

@@ -94,16 +94,16 @@ class MaskingRules:
         name = column.name if column else "_".join(map(snake, path))
         return None if path in _NEVER else self._how(tables, name, column)
 
-    def hidden(self, value: Any) -> str:
+    def keyed_hash(self, value: Any) -> str:
         """HMAC-SHA256 of a text's UTF-8 bytes, or of another value's JSON, in hexadecimal."""
         text = value.encode() if isinstance(value, str) else JSON.encode(value)
         return hmac.new(self.key, text, hashlib.sha256).hexdigest()
 
-    def shown(self, how: How | None, value: Any) -> Any:
+    def mask_value(self, how: How | None, value: Any) -> Any:
         """What may be stored in place of a value."""
         if how is None or value in (None, ""):
             return value
-        return None if how == "dropped" else self.hidden(value)
+        return None if how == "dropped" else self.keyed_hash(value)
 
     def _how(self, tables: tuple[str, ...], name: str, column: Column | None) -> How | None:
         if column and column.path in _NEVER:
@@ -140,7 +140,7 @@ class EntityMask:
 
     def value(self, text: str) -> str:
         """What is stored in place of a value, given as JSON."""
-        return self._privacy.hidden(_ANY.decode(text))
+        return self._privacy.keyed_hash(_ANY.decode(text))
 
     def part(self, table: str, text: str) -> str:
         """What may be shown of a record, or of a part of it that `table` holds, as JSON."""
@@ -151,7 +151,7 @@ class EntityMask:
 
     def mask_page(self, body: bytes) -> bytes:
         """A page's body without what is private. Raises SourceBroken if it is no JSON."""
-        records = _decoded(body)
+        records = _decode(body)
         if not isinstance(records, list):
             raise SourceBroken("expected a list of records", 200)
         return JSON.encode([self.record(record) for record in records])
@@ -179,7 +179,7 @@ class EntityMask:
             if how == "dropped":
                 continue
             if how == "hashed" and key not in self._arrays:
-                shown[key] = self._privacy.shown(how, inner)
+                shown[key] = self._privacy.mask_value(how, inner)
             elif isinstance(inner, dict) and (table, path) not in self._columns:
                 shown[key] = self._object(table, inner, path)
             else:
@@ -223,7 +223,7 @@ def _name(entity: Entity, table: str) -> tuple[str, ...]:
     return (entity.name,) if table == entity.table else ()
 
 
-def _decoded(body: bytes) -> Any:
+def _decode(body: bytes) -> Any:
     try:
         return _ANY.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -226,7 +226,7 @@ class PageReader:
             if (struct := self._decoder.decode_one(bytes(raw))) is not None:
                 _add(page, self._decoder, struct, source)
                 return
-            raw = _decoded(raw)
+            raw = _decode(raw)
         if not isinstance(raw, dict):
             page.rejects.append(Reject(None, _text(raw), "not a record", "expected an object"))
             return
@@ -269,7 +269,7 @@ def decode_ids(body: bytes) -> list[int]:
         raise SourceBroken(f"expected ids: {error}", 200, _head(body)) from error
 
 
-def _decoded(raw: msgspec.Raw) -> Any:
+def _decode(raw: msgspec.Raw) -> Any:
     try:
         return _ANY.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -330,17 +330,17 @@ class Sift:
         if self._sieve is None:
             return self._normalizer.read_page(body, parent_id=parent_id, start=start)
         if self.stored_hashes is None:
-            return self._typed(body, self._sieve.seed)
+            return self._read_page(body, self._sieve.seed)
         sight = self._sieve.fingerprint_page(body)
         if sight is None or len(sight.ids) < _WORTH:
-            return self._typed(body, self._sieve.seed)
-        return self._sifted(body, sight, self.stored_hashes(sight.ids), self._sieve.seed)
+            return self._read_page(body, self._sieve.seed)
+        return self._without_stored(body, sight, self.stored_hashes(sight.ids), self._sieve.seed)
 
     def plain(self, body: bytes, parent_id: int | None) -> Batch:
         """The same of records that did not come in a page just now."""
         return self._normalizer.read_page(body, parent_id=parent_id)
 
-    def _sifted(
+    def _without_stored(
         self,
         body: bytes,
         sight: PageFingerprints,
@@ -351,12 +351,12 @@ class Sift:
         is_same = [known.get(own) == (source, stamp) for own, source, stamp in seen]
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
-            return self._typed(body, seed)
-        typed = self._typed(sight.body(others), seed)
+            return self._read_page(body, seed)
+        typed = self._read_page(sight.body(others), seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
         return _with_known(typed, sight, same)
 
-    def _typed(self, body: bytes, seed: int) -> Batch:
+    def _read_page(self, body: bytes, seed: int) -> Batch:
         return self._normalizer.read_page(body, seed=seed)
 
 

@@ -282,7 +282,7 @@ class _Extra:
         extra: dict[str, Any] = {}
         for path, value in zip(self.paths, self._get(struct), strict=True):
             if value is not msgspec.UNSET and value is not None:
-                _put(extra, path, value)
+                _set_at_path(extra, path, value)
         _merge(extra, spill or {})
         return _jsonb(extra) if extra else None
 
@@ -298,7 +298,7 @@ def _jsonb(value: Any) -> bytes:
     return copy_format.jsonb(JSON.encode(value))
 
 
-def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _set_at_path(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         target = target.setdefault(key, {})
     target[path[-1]] = value

@@ -26,7 +26,7 @@ from typing_extensions import override
 from cw_pipeline.address import parse_address, passwords, redact
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.paths import cli_command
-from cw_pipeline.warehouse.lock_waits import Patience, watched
+from cw_pipeline.warehouse.lock_waits import Patience, name_lock_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -98,7 +98,7 @@ class Session(psycopg.Connection[Any]):
     def pin(self) -> None:
         """Pins this transaction's settings, where the session could not be pinned as a whole."""
         if self.pooled:
-            pinned = _pinned(self.patience).items()
+            pinned = _settings_to_pin(self.patience).items()
             calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in pinned)
             row = self.execute(f"select pg_backend_pid(), {calls}").fetchone()
             self.backend = row and row[0]
@@ -121,7 +121,7 @@ class Session(psycopg.Connection[Any]):
         return super().execute(*args, **kwargs)
 
 
-def _pinned(patience: Patience) -> dict[str, str]:
+def _settings_to_pin(patience: Patience) -> dict[str, str]:
     """What every transaction must have. A wait for a lock ends in the server."""
     return _PINNED | {"lock_timeout": f"{patience.give_up_after * 1000:.0f}ms"}
 
@@ -198,7 +198,7 @@ def _pin(session: Session) -> None:
     the server's process to himself, so that nobody else meets what is set there.
     """
     alone = f"pg_backend_pid() = {session.info.backend_pid}"
-    pinned = _pinned(session.patience) | _SESSION_ONLY
+    pinned = _settings_to_pin(session.patience) | _SESSION_ONLY
     if session.info.server_version >= _TRANSACTION_TIMEOUT:
         pinned["transaction_timeout"] = "0"
     reported = (f"set_config('{name}', '{value}', false)" for name, value in _REPORTED.items())
@@ -221,7 +221,7 @@ def transaction(address: str, *, read_only: bool = False) -> Iterator[Connection
     with (
         named_failures(hidden),
         connect(address, read_only=read_only) as session,
-        _watched(session, address),
+        _name_lock_waits(session, address),
     ):
         session.pin()
         yield session
@@ -244,17 +244,17 @@ def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
     try:
         with engine.begin() as connection:
             driver: Any = connection.connection.driver_connection
-            with _watched(driver, address):
+            with _name_lock_waits(driver, address):
                 driver.pin()
                 yield connection
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise _named(cause or error, hidden) from _harmless(error, hidden)
+        raise _explain(cause or error, hidden) from _harmless(error, hidden)
 
 
 @contextmanager
-def _watched(session: Session, address: str) -> Iterator[None]:
-    with watched(session, lambda: connect(address, autocommit=True), session.patience):
+def _name_lock_waits(session: Session, address: str) -> Iterator[None]:
+    with name_lock_waits(session, lambda: connect(address, autocommit=True), session.patience):
         yield
 
 
@@ -312,10 +312,10 @@ def named_failures(hidden: Iterable[str]) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _named(error, hidden) from _harmless(error, hidden)
+        raise _explain(error, hidden) from _harmless(error, hidden)
 
 
-def _named(error: BaseException, hidden: Iterable[str]) -> WarehouseError | EntityBusy:
+def _explain(error: BaseException, hidden: Iterable[str]) -> WarehouseError | EntityBusy:
     """What went wrong in the warehouse, and what to do about it."""
     text = redact(_text(error), hidden)
     match error:

@@ -156,14 +156,14 @@ class Ledger:
     def _write(self, query: str, **values: object) -> None:
         """Writes by one statement that calls `fence` itself: it needs no transaction around it."""
         with self._warehouse.connection() as connection:
-            connection.execute(query.encode(), self._named(values))
+            connection.execute(query.encode(), self._parameters(values))
 
     def _number(self, query: str, **values: object) -> int | None:
         with self._warehouse.connection() as connection:
-            row = connection.execute(query.encode(), self._named(values)).fetchone()
+            row = connection.execute(query.encode(), self._parameters(values)).fetchone()
         return None if row is None or row[0] is None else int(row[0])
 
-    def _named(self, values: dict[str, object]) -> dict[str, object]:
+    def _parameters(self, values: dict[str, object]) -> dict[str, object]:
         own = {"tenant": self._tenant, "entity": self._entity, "run_id": self._run_id}
         return own | values
 
@@ -180,7 +180,7 @@ def open_store(
     """
     if (locked := warehouse.locked.get(entity.name)) is not None:
         raise locked
-    lease = warehouse.leases.held(entity.name, purpose_of(kind), kind, dagster_run_id)
+    lease = warehouse.leases.hold(entity.name, purpose_of(kind), kind, dagster_run_id)
     with lease as run_id:
         with warehouse.connection() as connection:
             (promoted,) = entities_with_promotions(connection, warehouse.tenant, [entity])
@@ -247,7 +247,7 @@ class EntityStore:
                 parent_id=parent_id,
                 read_after=read_after,
             )
-            state.add_row_change(connection, self._tenant, self.entity, outcome.added)
+            state.add_row_change(connection, self._tenant, self.entity, outcome.row_change)
             self._keep_account(connection, batch, parent_id)
             if reached is not None:
                 self._move(connection, reached)
@@ -262,7 +262,9 @@ class EntityStore:
         """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
         with self._warehouse.fenced(self.run_id) as connection:
             name = self.entity.name
-            self._owned(state.split(connection, self._tenant, name, halves, self.run_id))
+            self._refuse_if_taken_over(
+                state.split(connection, self._tenant, name, halves, self.run_id)
+            )
 
     def finish_range(self, read: IdRange) -> None:
         """Forgets a closed range that has been read to its end."""
@@ -379,9 +381,11 @@ class EntityStore:
 
     def _move(self, connection: Connection[Any], reached: IdRange) -> None:
         name = self.entity.name
-        self._owned(state.move_cursor(connection, self._tenant, name, reached, self.run_id))
+        self._refuse_if_taken_over(
+            state.move_cursor(connection, self._tenant, name, reached, self.run_id)
+        )
 
-    def _owned(self, still: bool) -> None:  # noqa: FBT001 - an answer, not an option
+    def _refuse_if_taken_over(self, still: bool) -> None:  # noqa: FBT001 - an answer, not an option
         if not still:
             raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
 

@@ -135,9 +135,13 @@ def keep_versions(
         yield
         return
     wanted = list(ids), parent_id
-    before = _stored(connection, tenant, entity, columns, wanted)
+    before = _stored_values(connection, tenant, entity, columns, wanted)
     yield
-    ended = list(_ended(columns, before, _stored(connection, tenant, entity, columns, wanted)))
+    ended = list(
+        _ended_versions(
+            columns, before, _stored_values(connection, tenant, entity, columns, wanted)
+        )
+    )
     if ended:
         _insert(connection, tenant, entity, ended, parent_id or 0)
 
@@ -151,7 +155,7 @@ def _columns(connection: Connection[Any], tenant: str, entity: Entity) -> list[s
     return [row[0] for row in found if row[0] in known]
 
 
-def _stored(
+def _stored_values(
     connection: Connection[Any],
     tenant: str,
     entity: Entity,
@@ -176,7 +180,7 @@ def _stored(
     return {own: (stamp, values) for own, stamp, *values in found}
 
 
-def _ended(
+def _ended_versions(
     columns: Sequence[str], before: Mapping[int, _Values], after: Mapping[int, _Values]
 ) -> Iterator[_Ended]:
     now = datetime.now(UTC)

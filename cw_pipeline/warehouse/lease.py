@@ -213,7 +213,7 @@ class Leases:
         self._thread: Thread | None = None
 
     @contextmanager
-    def held(
+    def hold(
         self,
         entity: str,
         purpose: str,

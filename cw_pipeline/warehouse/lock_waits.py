@@ -159,7 +159,7 @@ class _Use:
 
 
 @contextmanager
-def watched(session: Watchable, look: Look, patience: Patience) -> Iterator[None]:
+def name_lock_waits(session: Watchable, look: Look, patience: Patience) -> Iterator[None]:
     """Inside the block, a wait of the session for a lock is named in a warning, and ends.
 
     `look` opens another connection to the same database. Raises WarehouseLocked, which says who was

@@ -86,7 +86,7 @@ class MergeResult:
     undeleted: int = 0
 
     @property
-    def added(self) -> int:
+    def row_change(self) -> int:
         """How many more live rows there are now."""
         return self.inserted + self.undeleted
 
@@ -131,7 +131,7 @@ def merge(
     after this moment of the warehouse's clock, so it replaces what was stored before then even if
     that has a newer stamp: a record restored or imported with an old date.
     """
-    stored = _stored(connection, tenant, entity, batch, parent_id)
+    stored = _stored_rows(connection, tenant, entity, batch, parent_id)
     inserted: list[int] = []
     replaced: list[int] = []
     for at in _newest(batch):
@@ -151,7 +151,9 @@ def merge(
             _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
             _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
-    drifted = sum(_drifted(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced)
+    drifted = sum(
+        _is_silent_change(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced
+    )
     revived = sum(stored[own].deleted for own in old)
     return MergeResult(len(inserted), len(replaced), unchanged, drifted, revived)
 
@@ -176,7 +178,7 @@ def _replaces(
     return later or not _older(stamp, before.stamp)
 
 
-def _drifted(before: _StoredRow, stamp: datetime | None) -> bool:
+def _is_silent_change(before: _StoredRow, stamp: datetime | None) -> bool:
     return not before.deleted and stamp is not None and stamp == before.stamp
 
 
@@ -184,7 +186,7 @@ def _older(stamp: datetime | None, than: datetime | None) -> bool:
     return stamp is not None and than is not None and stamp < than
 
 
-def _stored(
+def _stored_rows(
     connection: Connection[Any],
     tenant: str,
     entity: Entity,
@@ -200,7 +202,7 @@ def _stored(
         stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),
         table=sql.Identifier(tenant, entity.table),
     )
-    asked: list[Any] = [id_array(_typed(batch))]
+    asked: list[Any] = [id_array(_ids_with_rows(batch))]
     if parent_id is not None:
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
@@ -223,7 +225,7 @@ def stored_hashes(
     return {own: (source, stamp) for own, source, stamp in rows}
 
 
-def _typed(batch: Batch) -> Iterable[int]:
+def _ids_with_rows(batch: Batch) -> Iterable[int]:
     """The ids of the records that have rows."""
     return (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 from cw_pipeline.address import parse_address, passwords
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.warehouse.database import CONNECTIONS_NEEDED, Session, connect, named_failures
-from cw_pipeline.warehouse.lock_waits import Patience, watched
+from cw_pipeline.warehouse.lock_waits import Patience, name_lock_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ class Pool:
         assert self._pool is not None, "used outside of its block"
         with named_failures(self._hidden):
             try:
-                with self._pool.connection() as session, self._used(session):
+                with self._pool.connection() as session, self._in_use(session):
                     yield session
             except PoolTimeout:
                 raise self._timed_out() from None
@@ -101,14 +101,14 @@ class Pool:
                 session = stack.enter_context(self._pool.connection(_ASIDE))
             except PoolTimeout:
                 session = stack.enter_context(connect(self._address, autocommit=True))
-            with self._used(session):
+            with self._in_use(session):
                 yield session
 
     @contextmanager
-    def _used(self, session: Session) -> Iterator[None]:
+    def _in_use(self, session: Session) -> Iterator[None]:
         session.taken_at = time.monotonic()
         try:
-            with watched(session, self.aside, self._patience):
+            with name_lock_waits(session, self.aside, self._patience):
                 yield
         finally:
             if session.pooled:  # whoever takes it next may have another process of the server

@@ -190,7 +190,7 @@ def mask_stored_rows(
     for entity in entities:
         tables = {entity.table, *(array.table for array in entity.arrays)}
         before = {place: how for place, how in known.items() if place[0] in tables}
-        wanted = _wanted(entity, privacy)
+        wanted = _wanted_masks(entity, privacy)
         if before == wanted:
             continue
         try:
@@ -200,7 +200,7 @@ def mask_stored_rows(
             warehouse.locked[entity.name] = error
 
 
-def _wanted(entity: Entity, privacy: MaskingRules | None) -> dict[ColumnRef, str]:
+def _wanted_masks(entity: Entity, privacy: MaskingRules | None) -> dict[ColumnRef, str]:
     """The private columns, and the patterns, which may mean fields that have none yet."""
     if privacy is None:
         return {}

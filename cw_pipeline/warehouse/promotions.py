@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.catalog.promotion import Place, place, promoted
+from cw_pipeline.catalog.promotion import Place, place, with_promoted_columns
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse import columns
@@ -66,7 +66,7 @@ def entities_with_promotions(
 ) -> list[Entity]:
     """The entities with the columns that were promoted in this warehouse."""
     found = promotions(connection, tenant)
-    return [promoted(entity, found.get(entity.name, ())) for entity in entities]
+    return [with_promoted_columns(entity, found.get(entity.name, ())) for entity in entities]
 
 
 def keep(connection: Connection[Any], tenant: str, entity: str, column: Column) -> None:
@@ -191,14 +191,14 @@ class StoredFields:
         The promotion is stored, and every process has the column from then on.
         """
         add_column(self._connection, (self.tenant, table), column.name, column.kind)
-        return self._kept(table, column, path)
+        return self._keep_promotion(table, column, path)
 
     def widen(self, table: str, column: Column, path: Path) -> int:
         """Gives a promoted column a wider kind, and what fits by it. Raises WarehouseError."""
         widen_column(self._connection, (self.tenant, table), column.name, column.kind)
-        return self._kept(table, column, path)
+        return self._keep_promotion(table, column, path)
 
-    def _kept(self, table: str, column: Column, path: Path) -> int:
+    def _keep_promotion(self, table: str, column: Column, path: Path) -> int:
         told = Column(column.name, path, column.kind)
         keep(self._connection, self.tenant, self._catalogued.name, told)
         return columns.move_from_extra(self._connection, self.tenant, table, column)
@@ -229,7 +229,7 @@ def exclusive_fields(warehouse: Warehouse, entity: Entity) -> Iterator[StoredFie
     Raises EntityBusy, naming who does.
     """
     with ExitStack() as stack:
-        leases = [warehouse.leases.held(entity.name, purpose) for purpose in PURPOSES]
+        leases = [warehouse.leases.hold(entity.name, purpose) for purpose in PURPOSES]
         run_ids = [stack.enter_context(lease) for lease in leases]
         with warehouse.transaction() as connection:
             for run_id in run_ids:
@@ -261,28 +261,28 @@ def promote(
         with exclusive_fields(warehouse, entity) as fields, fields.brief(attempt):
             where = place(fields.entity, path)
             if where.column is not None:
-                return [_widened(fields, path, where, kind)]
+                return [_widen_promoted(fields, path, where, kind)]
             if not fields.has_table(where.table):
                 raise ConfigError(
                     f"{entity.name} has no table in {fields.tenant} yet: sync it first"
                 )
-            return _promoted(fields, path, kind)
+            return _promote(fields, path, kind)
 
     return patiently(attempted, warehouse.connection, f"the promotion of {entity.name} {field}")
 
 
-def _promoted(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promotion]:
+def _promote(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promotion]:
     where = place(fields.entity, path)
     found = fields.samples(where.table, where.path)
     if kind is None and found.values and found.objects == found.values:
         keys = fields.keys_below(where.table, where.path)
-        return [made for key in keys for made in _promoted(fields, (*path, key), None)]
+        return [made for key in keys for made in _promote(fields, (*path, key), None)]
     if kind is None and not found.values:
         raise ConfigError(
             f"{'.'.join(path)}: no stored record has a value for it, so its type cannot be told:"
             " say which (`--type text`)"
         )
-    column = Column(where.named(), where.path, kind or found.kind())
+    column = Column(where.column_name(), where.path, kind or found.kind())
     _check(fields, where, column)
     rows = fields.add(where.table, column, path)
     return [Promotion(where.table, ".".join(path), column.name, column.kind, rows)]
@@ -298,7 +298,7 @@ def _check(fields: StoredFields, where: Place, column: Column) -> None:
         )
 
 
-def _widened(fields: StoredFields, path: Path, where: Place, kind: Kind | None) -> Promotion:
+def _widen_promoted(fields: StoredFields, path: Path, where: Place, kind: Kind | None) -> Promotion:
     """A promoted column as a wider kind."""
     field, column = ".".join(path), where.column
     assert column is not None

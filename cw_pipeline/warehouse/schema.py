@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
 
-from cw_pipeline.catalog.promotion import promoted
+from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse import versions
@@ -118,11 +118,13 @@ class StoredSchema:
         wanted = parse_history_columns(history_columns)
         kept = {(name, column) for name, own in wanted.items() for column in own}
         return (
-            self.version == versions.known()[-1]
+            self.version == versions.known_versions()[-1]
             and self.may_create
             and (kept <= self.history if history_columns is None else kept == self.history)
             and all(
-                tables_fit(promoted(entity, self.promoted.get(entity.name, ())), self.columns)
+                tables_fit(
+                    with_promoted_columns(entity, self.promoted.get(entity.name, ())), self.columns
+                )
                 for entity in entities
             )
         )

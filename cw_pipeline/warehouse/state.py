@@ -306,7 +306,7 @@ def move_cursor(
         "update cw_sync.id_range set cursor = %s where tenant = %s and entity = %s and after = %s",
         [reached.cursor, tenant, entity, reached.after],
     )
-    return _owned(connection, tenant, entity, run_id)
+    return _is_still_ours(connection, tenant, entity, run_id)
 
 
 def split(
@@ -330,7 +330,7 @@ def split(
         " values (%s, %s, %s, %s, %s)",
         [tenant, entity, upper.after, upper.upto, upper.cursor],
     )
-    return _owned(connection, tenant, entity, run_id)
+    return _is_still_ours(connection, tenant, entity, run_id)
 
 
 def finish(connection: Connection[Any], tenant: str, entity: str, read: IdRange) -> None:
@@ -341,7 +341,7 @@ def finish(connection: Connection[Any], tenant: str, entity: str, read: IdRange)
     )
 
 
-def _owned(connection: Connection[Any], tenant: str, entity: str, run_id: int) -> bool:
+def _is_still_ours(connection: Connection[Any], tenant: str, entity: str, run_id: int) -> bool:
     """Whether the run may still move the pass; nobody takes it over before the transaction ends."""
     found = connection.execute(
         "select from cw_sync.checkpoint where tenant = %s and entity = %s and run_id = %s"

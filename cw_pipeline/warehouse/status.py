@@ -145,7 +145,7 @@ class EntityStatus:
         return self.drift * 100 > self.reread
 
     @property
-    def miscounted(self) -> bool:
+    def counts_differ(self) -> bool:
         """Whether neither rows nor dead letters explain what `/count` said."""
         if self.source_rows is None or self.counted_rows is None:
             return False
@@ -276,7 +276,7 @@ def explain_count_difference(standing: EntityStatus) -> str:
         f" when the table had {count(rows, 'row')}{beside}"
     )
     finds = f". `reconcile {standing.entity}` finds which"
-    return told + (finds if standing.miscounted else "")
+    return told + (finds if standing.counts_differ else "")
 
 
 def latest_rows(

@@ -88,12 +88,12 @@ class ListSnapshot:
             copy_packed(connection, "pg_temp", "swept", _COLUMNS, map(zlib.decompress, self._pages))
             connection.execute("analyze pg_temp.swept")
             connection.execute("set local work_mem = '64MB'")
-            row = connection.execute(self._filled(_DIFFERENCE)).fetchone()
+            row = connection.execute(self._query(_DIFFERENCE)).fetchone()
         assert row is not None
         listed, live, missing, stale, extra, stamped = row
         return ListDifference(listed, live, missing or [], stale or [], extra or [], bool(stamped))
 
-    def _filled(self, query: str) -> sql.Composed:
+    def _query(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(
             table=self._table, stamp=self._stamp, began=sql.Literal(self.began)
         )

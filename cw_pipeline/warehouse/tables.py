@@ -47,7 +47,7 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
     outdated: list[str] = []
     for table in _due(connection, tenant, entities, existing):
         if table.name in existing:
-            outdated += [table.name] if _outdated(table, existing[table.name]) else []
+            outdated += [table.name] if _outdated_columns(table, existing[table.name]) else []
         else:
             connection.execute(CreateTable(table))
             for index in table.indexes:
@@ -158,7 +158,7 @@ def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-def _outdated(table: sa.Table, existing: Mapping[str, str]) -> list[sa.Column[Any]]:
+def _outdated_columns(table: sa.Table, existing: Mapping[str, str]) -> list[sa.Column[Any]]:
     """Its columns that are not there, or of another type."""
     return [
         column
@@ -171,7 +171,7 @@ def _widen(
     connection: sa.Connection, table: sa.Table, existing: Mapping[str, str]
 ) -> Iterator[str]:
     """Adds columns and alters types: the names of those added."""
-    for column in _outdated(table, existing):
+    for column in _outdated_columns(table, existing):
         if column.name not in existing:
             definition = CreateColumn(column).compile(dialect=_DIALECT)
             connection.execute(

@@ -15,7 +15,7 @@ _FOLDER = SQL / "migrations"
 _LENGTH = 4  # 0001_state.py
 
 
-def known() -> list[str]:
+def known_versions() -> list[str]:
     """The versions that this cw_pipeline knows, oldest first."""
     return sorted(path.name[:_LENGTH] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
 
@@ -30,7 +30,7 @@ def version(connection: Connection) -> str | None:
 
 def fault(here: str | None) -> str | None:
     """What is wrong with a warehouse of this version, or None."""
-    if here is None or here in known():
+    if here is None or here in known_versions():
         return None
     return (
         f"the warehouse is at version {here}, which this cw_pipeline does not know:"
@@ -40,7 +40,7 @@ def fault(here: str | None) -> str | None:
 
 def upgrade(connection: Connection, here: str | None) -> None:
     """Brings the state schema from this version to the newest, in the caller's transaction."""
-    if here == known()[-1]:
+    if here == known_versions()[-1]:
         return
     # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
     from alembic import command  # noqa: PLC0415

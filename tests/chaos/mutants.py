@@ -333,7 +333,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lease is not renewed",
-        (("warehouse/lease.py", "        if not held and not released:\n", "        if held:\n"),),
+        (("warehouse/lease.py", "        if not held and not released:\n", "        if hold:\n"),),
         (LEASE,),
     ),
     Mutant(

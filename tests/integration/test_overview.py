@@ -78,7 +78,7 @@ def test_what_somebody_must_look_at_is_counted(connection: psycopg.Connection) -
     status = status_of(connection, "time/entries")
     assert (status.dead_letters, status.quarantined, status.column_drift) == (1, 1, 1)
     assert (status.drift, status.reread, status.drifts) == (2, 200, False)
-    assert not status.miscounted  # the dead letter is the one
+    assert not status.counts_differ  # the dead letter is the one
     assert status.proven is False
     assert status.last_run is None
 
@@ -136,10 +136,10 @@ def test_a_first_load_is_measured_by_what_was_counted_and_is_no_miscount(
     assert progress(connection, "connectwise", 0).running == [Reading("time/entries", 1100, 5000)]
     status = status_of(connection, "time/entries")
     assert status.rows == 1100
-    assert not status.miscounted
+    assert not status.counts_differ
     connection.execute("update cw_sync.checkpoint set watermark = now(), pass_until = null")
     assert progress(connection, "connectwise", 0).running == [Reading("time/entries", 1100, None)]
-    assert status_of(connection, "time/entries").miscounted
+    assert status_of(connection, "time/entries").counts_differ
 
 
 def test_a_run_that_was_cut_short_is_interrupted_and_one_that_failed_is_not(

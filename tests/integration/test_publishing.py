@@ -348,11 +348,11 @@ def test_letting_the_reader_read_takes_nothing_and_names_what_is_not_ours(
 
 
 def test_sql_of_the_users_that_does_not_work_is_named_by_its_file(dsn: str) -> None:
-    from cw_pipeline.reporting.database import named  # noqa: PLC0415
+    from cw_pipeline.reporting.database import name_failing_file  # noqa: PLC0415
 
     with (
         pytest.raises(WarehouseError, match=r"sql/reporting/kpi_x\.sql does not work: .*nowhere"),
         psycopg.connect(dsn) as connection,
-        named("kpi_x"),
+        name_failing_file("kpi_x"),
     ):
         connection.execute(sql.SQL("select nowhere from reporting.kpi_dso"))

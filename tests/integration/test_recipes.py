@@ -62,7 +62,7 @@ def test_the_role_and_the_database_of_the_documents_can_be_synced_into_and_publi
     migrate(dsn, "connectwise", NEEDED)
     assert "kpi_service_daily" in publish(dsn, "connectwise")
     with psycopg.connect(dsn) as connection:
-        shown = ViewScript("kpi_shown", example()).filled(ReportingSchema("connectwise"))
+        shown = ViewScript("kpi_shown", example()).query_for(ReportingSchema("connectwise"))
         assert [c.name for c in connection.execute(shown.encode()).description or ()] == [
             "board_id",
             "tickets",

@@ -17,7 +17,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli import main
 from cw_pipeline.simulator import CLIENT_ID, Fault, Quirk
-from cw_pipeline.simulator.answers import Answer, refused
+from cw_pipeline.simulator.answers import Answer, refusal
 from cw_pipeline.warehouse import Warehouse, open_store
 
 if TYPE_CHECKING:
@@ -324,13 +324,13 @@ def test_check_names_the_setting_to_mend(
 def answers_instead(simulator: Simulator, answer: Answer, *paths: str) -> None:
     """Lets the tenant give one answer to all who ask for these."""
     for path in paths:
-        simulator.desk["GET", f"/v2025_1/apis/3.0{path}"] = lambda: answer
+        simulator.own_routes["GET", f"/v2025_1/apis/3.0{path}"] = lambda: answer
 
 
 def test_check_knows_that_404_everywhere_means_keys_or_host(
     shell: Shell, simulator: Simulator
 ) -> None:
-    missing = refused(404, "NotFound", "Not found")
+    missing = refusal(404, "NotFound", "Not found")
     answers_instead(simulator, missing, "/system/info", "/company/companies")
     code, out, _ = shell.run("check")
     assert code == 1
@@ -341,7 +341,7 @@ def test_check_knows_that_404_everywhere_means_keys_or_host(
 
 
 def test_check_takes_one_missing_address_for_what_it_is(shell: Shell, simulator: Simulator) -> None:
-    answers_instead(simulator, refused(404, "NotFound", "Not found"), "/system/info")
+    answers_instead(simulator, refusal(404, "NotFound", "Not found"), "/system/info")
     assert shell.run("check")[0] == 0
 
 
@@ -349,7 +349,7 @@ def test_a_version_that_the_tenant_refuses_is_named_with_one_to_set(
     shell: Shell, simulator: Simulator
 ) -> None:
     shell.monkeypatch.setenv("CW_API_VERSION", "2031.1")
-    unknown = refused(400, "InvalidVersion", "The version is not supported.")
+    unknown = refusal(400, "InvalidVersion", "The version is not supported.")
     answers_instead(simulator, unknown, "/system/info", "/service/boards")
     code, out, _ = shell.run("check")
     assert code == 1
@@ -361,7 +361,7 @@ def test_a_version_that_the_tenant_refuses_is_named_with_one_to_set(
 
 def test_a_refused_version_is_never_the_one_to_set(shell: Shell, simulator: Simulator) -> None:
     shell.monkeypatch.setenv("CW_API_VERSION", "2025.1")
-    unknown = refused(400, "InvalidVersion", "The version is not supported.")
+    unknown = refusal(400, "InvalidVersion", "The version is not supported.")
     answers_instead(simulator, unknown, "/system/info", "/service/boards")
     out = shell.run("check")[1]
     assert "✗ API version: CW_API_VERSION=2025.1 is refused" in out
@@ -372,7 +372,7 @@ def test_a_refused_version_is_never_the_one_to_set(shell: Shell, simulator: Simu
 def test_a_sync_that_finds_nothing_at_all_says_once_what_to_check(
     shell: Shell, simulator: Simulator
 ) -> None:
-    missing = refused(404, "NotFound", "Not found")
+    missing = refusal(404, "NotFound", "Not found")
     answers_instead(simulator, missing, "/service/boards", "/service/tickets")
     code, _, err = shell.run("sync", BOARDS, TICKETS)
     assert code == 1
@@ -398,7 +398,7 @@ def test_lists_that_another_sync_holds_are_said_in_one_line(shell: Shell) -> Non
 
 
 def test_a_request_is_shown_as_people_read_it(shell: Shell, simulator: Simulator) -> None:
-    answers_instead(simulator, refused(409, "Conflict", "Not now."), PATH)
+    answers_instead(simulator, refusal(409, "Conflict", "Not now."), PATH)
     err = shell.run("sync", TICKETS, "--since", "2025-06-01")[2]
     assert "conditions=lastUpdated >= [2025-06-01T00:00:00Z]: 409 Not now." in err
     assert "%" not in err

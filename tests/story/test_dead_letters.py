@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cw_pipeline.simulator import Tenant
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -213,7 +213,7 @@ def test_old_letters_never_keep_a_pass_from_what_is_new(story: Story, tenant: Te
     tenant.put(PATH, {"id": 2, "summary": "new"})
     come_due(story)
 
-    def break_down(_: str, question: Question) -> None:
+    def break_down(_: str, question: ListRequest) -> None:
         if question.conditions.startswith("id in (1)"):
             raise Refusal(broken())
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Audit
     from cw_pipeline.simulator import Tenant
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -79,7 +79,7 @@ def at_page(story: Story, page: int, then: Any) -> None:
     """Does something once, before the sweep's first page behind this id is made."""
     left = [then]
 
-    def watch(path: str, asked: Question) -> None:
+    def watch(path: str, asked: ListRequest) -> None:
         if path == PATH and asked.fields and asked.page_id >= page and not asked.conditions:
             while left:
                 left.pop()()
@@ -200,7 +200,7 @@ def test_a_row_synced_while_its_deletion_is_confirmed_stays(story: Story, tenant
     story.one(TICKETS)
     tenant.delete(PATH, 8)
 
-    def restored(_: str, asked: Question) -> None:
+    def restored(_: str, asked: ListRequest) -> None:
         if asked.conditions.startswith("id in (8)"):
             behind_our_back(
                 story, "update connectwise.service_tickets set _synced_at = now() where id = 8"
@@ -218,7 +218,7 @@ def test_a_record_that_goes_between_sweep_and_healing_leaves_nothing_proven(
     story.one(TICKETS)
     tenant.edit(PATH, 8, summary="edited")
 
-    def go(_: str, asked: Question) -> None:
+    def go(_: str, asked: ListRequest) -> None:
         if asked.conditions == "id in (8)" and not asked.fields and 8 in tenant.records(PATH):
             tenant.delete(PATH, 8)
 
@@ -381,7 +381,7 @@ def test_a_list_that_is_no_list_is_never_taken_for_empty(story: Story, tenant: T
     fill(tenant)
     story.one(TICKETS)
 
-    def odd(_: str, __: Question) -> None:
+    def odd(_: str, __: ListRequest) -> None:
         raise Refusal(as_json({"message": "please wait"}))
 
     story.simulator.before_page(odd)

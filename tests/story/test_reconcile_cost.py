@@ -23,7 +23,7 @@ STAMP = datetime(2025, 1, 1, tzinfo=UTC)
 def in_step(dsn: str, count: int) -> Tenant:
     """A tenant of so many light records, and a warehouse that holds the same."""
     tenant = Tenant()
-    records = tenant.kept("/service/sources")
+    records = tenant.stored_collection("/service/sources")
     raw = b'{"id":%d,"name":"source","_info":{"lastUpdated":"2025-01-01T00:00:00Z"}}'
     for own in range(1, count + 1):
         records.put_raw(own, int(STAMP.timestamp()), raw % own)

@@ -91,7 +91,7 @@ def shrunk(story: Story) -> list[int]:
 def miscounted(story: Story) -> list[int]:
     story.tenant.delete(PATH, 7)
     said = Answer(200, b'{"count":40}')
-    story.simulator.desk["GET", f"/v2025_1/apis/3.0{PATH}/count"] = lambda: said
+    story.simulator.own_routes["GET", f"/v2025_1/apis/3.0{PATH}/count"] = lambda: said
     return [7]
 
 

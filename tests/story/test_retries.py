@@ -65,7 +65,7 @@ def answering(simulator: Simulator, answer: Answer) -> list[float]:
         at.append(time.monotonic())
         return answer
 
-    simulator.desk["GET", ADDRESS] = answered
+    simulator.own_routes["GET", ADDRESS] = answered
     return at
 
 
@@ -196,7 +196,7 @@ def test_retry_after_may_be_a_date(
             return Answer(200, b"[]")
         return busy(format_datetime(tenant.now() + timedelta(seconds=2), usegmt=True))
 
-    simulator.desk["GET", ADDRESS] = once
+    simulator.own_routes["GET", ADDRESS] = once
     ask(source)
     assert 1 <= asked[1] - asked[0] < 10
 
@@ -240,7 +240,7 @@ def test_a_tenant_that_fails_five_questions_in_a_row_is_left_alone(
         ask(source)
     assert len(asked) == 5 * 4
     source._breaker._open_until = 0.0  # it has rested
-    simulator.desk.clear()
+    simulator.own_routes.clear()
     assert ask(source) == []
 
 
@@ -294,7 +294,7 @@ def test_a_list_that_answers_404_is_never_taken_for_empty(story: Story, tenant: 
     story.one("service/tickets")
     before = story.checkpoint("service/tickets")["watermark"]
     tenant.advance(3600)
-    story.simulator.desk["GET", ADDRESS] = lambda: Answer(404, b'{"code":"ConnectWiseApi"}')
+    story.simulator.own_routes["GET", ADDRESS] = lambda: Answer(404, b'{"code":"ConnectWiseApi"}')
     assert isinstance(story.sync("service/tickets")["service/tickets"].failure, SourceMissing)
     assert set(story.table("service/tickets")) == {1}
     assert story.checkpoint("service/tickets")["watermark"] == before
@@ -306,7 +306,7 @@ def test_a_page_amid_blanks_is_a_page(story: Story) -> None:
     def padded() -> Answer:
         return Answer(200, b" " * 500 + (pages.pop() if pages else b"[]") + b"\n" * 500)
 
-    story.simulator.desk["GET", ADDRESS] = padded
+    story.simulator.own_routes["GET", ADDRESS] = padded
     report = story.sync("service/tickets")["service/tickets"]
     assert (report.failure, report.retries) == (None, 0)
     assert set(story.table("service/tickets")) == {1}

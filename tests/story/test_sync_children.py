@@ -15,7 +15,7 @@ from tests.story.conftest import Story
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
 
 BOARDS, STATUSES = "service/boards", "service/boards/statuses"
 SITES = "company/companies/sites"
@@ -146,7 +146,7 @@ def test_a_child_that_a_page_left_out_is_asked_for_again_before_it_is_deleted(
     fill(tenant, range(1, 6))
     both(story)
 
-    def flicker(_path: str, question: Question) -> None:
+    def flicker(_path: str, question: ListRequest) -> None:
         asked_for_it = "id in" in (question.conditions or "")
         story.simulator.role.narrow(
             "/service/boards/3/statuses", lambda record: asked_for_it or record["id"] != 302

@@ -18,7 +18,7 @@ from cw_pipeline.simulator import CLIENT_ID, Fault, Quirk
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -73,7 +73,7 @@ def run_until(story: Story, pages: int) -> int:
     runner = subprocess.Popen([sys.executable, "-c", RUNNER], env=environment)
     asked: list[int] = []
 
-    def kill(path: str, _: Question) -> None:
+    def kill(path: str, _: ListRequest) -> None:
         asked.append(1)
         if path == PATH and len(asked) == pages:
             runner.send_signal(signal.SIGKILL)
@@ -140,7 +140,7 @@ def test_what_is_born_and_edited_during_a_first_load_is_in_after_the_next_sync(
     fill(tenant, range(1, 200))
     pages: list[int] = []
 
-    def edit(path: str, asked: Question) -> None:
+    def edit(path: str, asked: ListRequest) -> None:
         if path == PATH and len(pages) < 12:
             pages.append(asked.page_id)
             tenant.advance(400)

@@ -15,7 +15,7 @@ from cw_pipeline.simulator import UNSTAMPED, Quirk, Simulator, Tenant
 from cw_pipeline.sync.entity_sync import SyncRequest
 
 if TYPE_CHECKING:
-    from cw_pipeline.simulator.query import Question
+    from cw_pipeline.simulator.query import ListRequest
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -109,7 +109,7 @@ def test_edits_behind_and_ahead_of_the_cursor_are_in_after_the_next_sync(
     fill(tenant, 50)
     pages: list[int] = []
 
-    def edit(path: str, asked: Question) -> None:
+    def edit(path: str, asked: ListRequest) -> None:
         if path == PATH and asked.page_id and len(pages) < 4:
             pages.append(asked.page_id)
             tenant.advance(400)  # more than the overlap from page to page
@@ -135,7 +135,7 @@ def test_a_later_edit_seen_on_the_way_does_not_hide_an_earlier_one(
     for own in range(1, 21):
         tenant.edit(PATH, own, summary="second round")
 
-    def edit(path: str, asked: Question) -> None:
+    def edit(path: str, asked: ListRequest) -> None:
         if path == PATH and asked.page_id == 10:
             tenant.advance(1000)
             tenant.edit(PATH, 1, summary="behind the cursor")
@@ -154,7 +154,7 @@ def test_an_edit_behind_the_cursor_of_a_pass_cut_short_is_found_however_late_it_
 ) -> None:
     fill(tenant, 90)
 
-    def deny(path: str, asked: Question) -> None:
+    def deny(path: str, asked: ListRequest) -> None:
         if path == PATH and asked.page_id == 20:
             story.simulator.role.forbid(PATH)
 

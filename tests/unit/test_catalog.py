@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cw_pipeline.catalog import CATALOG, indexes, select
-from cw_pipeline.catalog.declare import built, entity
+from cw_pipeline.catalog.declare import build_entity, entity
 from cw_pipeline.catalog.facts import facts
 from cw_pipeline.catalog.left_out import BY_PATH, reason
 from cw_pipeline.errors import ConfigError
@@ -178,7 +178,7 @@ def test_indexes_are_the_stamp_and_the_ids_that_reporting_joins() -> None:
 
 class TestANewEntity:
     def test_is_one_line_even_when_the_facts_do_not_know_it(self) -> None:
-        one = built(entity("/shop/novelties", "New things"))
+        one = build_entity(entity("/shop/novelties", "New things"))
         assert (one.name, one.table, one.module) == ("shop/novelties", "shop_novelties", "shop")
         assert one.columns == (Column("id", ("id",), Kind.BIGINT),)
         assert (one.mode, one.has_id, one.key) == (SyncMode.FULL, True, ("id",))
@@ -188,12 +188,12 @@ class TestANewEntity:
             Column("id", ("id",), Kind.BIGINT),
             Column("last_updated", ("_info", "lastUpdated"), Kind.TIMESTAMPTZ),
         )
-        one = built(entity("/shop/novelties", columns=columns))
+        one = build_entity(entity("/shop/novelties", columns=columns))
         assert one.columns == columns
         assert one.mode is SyncMode.INCREMENTAL
 
     def test_may_be_a_child(self) -> None:
-        one = built(entity("/shop/novelties/{parentId}/parts"))
+        one = build_entity(entity("/shop/novelties/{parentId}/parts"))
         assert (one.name, one.parent) == ("shop/novelties/parts", "shop/novelties")
         assert (one.mode, one.key) == (SyncMode.PER_PARENT, ("parent_id", "id"))
 
@@ -211,5 +211,5 @@ def test_importing_the_catalog_stays_light() -> None:
 def test_building_every_entity_takes_a_moment_only() -> None:
     began = time.process_time()
     for declared in CATALOG.declared.values():
-        built(declared)
+        build_entity(declared)
     assert time.process_time() - began < 0.25

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.catalog.columns import fitted
+from cw_pipeline.catalog.columns import fit_name
 from cw_pipeline.catalog.facts import HERE, facts, fields
 from cw_pipeline.model import Kind
 
@@ -188,13 +188,13 @@ class TestDates:
 
 class TestLongNames:
     def test_a_name_that_fits_is_left_alone(self) -> None:
-        assert fitted("x" * 63) == "x" * 63
+        assert fit_name("x" * 63) == "x" * 63
 
     def test_a_name_that_does_not_is_cut_and_told_apart_by_a_checksum(self) -> None:
         name = "finance_tax_codes_expense_type_exemptions_taxable_expense_type_levels"
         assert (
-            fitted(name)
-            == "finance_tax_codes_expense_type_exemptions_taxable_expe_" + fitted(name)[55:]
+            fit_name(name)
+            == "finance_tax_codes_expense_type_exemptions_taxable_expe_" + fit_name(name)[55:]
         )
-        assert len(fitted(name)) == 63
-        assert fitted(name) != fitted(name + "s")
+        assert len(fit_name(name)) == 63
+        assert fit_name(name) != fit_name(name + "s")

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from cw_pipeline.catalog.facts import HERE, facts
-from cw_pipeline.catalog.openapi import build_facts, write_facts, written
+from cw_pipeline.catalog.openapi import build_facts, facts_as_json, write_facts
 from cw_pipeline.errors import ConfigError
 
 Facts: TypeAlias = dict[str, dict[str, dict[str, object]]]
@@ -94,13 +94,13 @@ def test_the_same_document_makes_the_same_bytes_packed_or_not(tmp_path: Path) ->
 def test_a_diff_shows_which_list_or_model_changed(
     tiny: Facts,
 ) -> None:
-    lines = written(tiny).splitlines()
+    lines = facts_as_json(tiny).splitlines()
     assert len([line for line in lines if line.startswith('"/shop/')]) == len(tiny["lists"])
-    assert json.loads(written(tiny)) == tiny
+    assert json.loads(facts_as_json(tiny)) == tiny
 
 
 def test_the_committed_facts_are_as_the_tool_writes_them() -> None:
-    assert written(facts()) == (HERE / "facts.json").read_text()
+    assert facts_as_json(facts()) == (HERE / "facts.json").read_text()
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", "{}", '{"swagger": "2.0"}'])

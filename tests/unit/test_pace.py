@@ -13,7 +13,7 @@ def answered(
     pace: ConcurrencyLimit, times: int, seconds: float = 0.6, like: tuple[str, int] = PAGE
 ) -> None:
     for _ in range(times):
-        pace.answered(seconds, like)
+        pace.note_answer(seconds, like)
 
 
 def test_it_grows_up_to_the_limit_and_not_beyond() -> None:
@@ -44,5 +44,5 @@ def test_a_refusal_halves_it_once_a_storm(most: int, then: int) -> None:
     pace = ConcurrencyLimit(most)
     answered(pace, 100)
     for _ in range(5):
-        pace.refused()
+        pace.note_refusal()
     assert pace.limit == then

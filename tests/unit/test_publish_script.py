@@ -115,13 +115,13 @@ def test_the_age_of_a_view_follows_from_entities_and_from_tables_on_the_way() ->
 
 def test_no_placeholder_is_left_when_a_script_is_filled() -> None:
     for script in scripts():
-        assert "{{" not in script.filled(HERE), script.name
+        assert "{{" not in script.query_for(HERE), script.name
         assert "{{" not in HERE.fill(script.changed or "", since="2025-01-31"), script.name
 
 
 def test_a_table_can_be_narrowed_to_the_rows_that_changed_if_it_tells_them() -> None:
     for script in scripts():
-        narrowed = "in (table pg_temp.changed)" in script.filled(HERE, "pg_temp.changed")
+        narrowed = "in (table pg_temp.changed)" in script.query_for(HERE, "pg_temp.changed")
         told = re.search(r"^select (?!where$)\w", script.changed or "", re.MULTILINE)
         assert narrowed == bool(told), script.name
 

@@ -11,7 +11,7 @@ from cw_pipeline.cli.configuration import sources
 from cw_pipeline.environment import setting, settings_file
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import ROOT
-from cw_pipeline.settings import Settings, dagster_home, known, unknown
+from cw_pipeline.settings import Settings, dagster_home, known_names, unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,7 +199,7 @@ class TestMisspelled:
 
     def test_every_name_of_the_example_is_known(self) -> None:
         names = re.findall(r"^#?(CW_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-        assert set(names) - known() == set()
+        assert set(names) - known_names() == set()
 
 
 class TestSecretsInFiles:
@@ -221,7 +221,7 @@ class TestSecretsInFiles:
 
     def test_all_secrets_are_meant(self) -> None:
         assert {f"CW_{name}_FILE" for name in self.SECRETS} == {
-            name for name in known() if name.endswith("_FILE") and name not in NO_SECRETS
+            name for name in known_names() if name.endswith("_FILE") and name not in NO_SECRETS
         }
 
     def test_one_named_by_the_settings_file_lies_beside_it(

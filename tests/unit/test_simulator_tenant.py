@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cw_pipeline.simulator import UNSTAMPED, Tenant
 from cw_pipeline.simulator.lists import View, matching, page
 from cw_pipeline.simulator.packing import Packer
-from cw_pipeline.simulator.query import Question, ordered, page_links, pruned, question
+from cw_pipeline.simulator.query import ListRequest, page_links, prune, question, sorted_ids
 
 TICKETS = "/service/tickets"
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_a_filter_finds_exactly_what_a_look_at_every_record_finds(
     tenant = _tenant(stamps)
     when = (NOON + timedelta(seconds=since)).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = f"lastUpdated >= [{when}] and id > {after} and board/id != 1"
-    found = matching(View(tenant.collection(TICKETS)), Question(conditions=text))
+    found = matching(View(tenant.collection(TICKETS)), ListRequest(conditions=text))
     assert list(found) == [
         at * 2
         for at, stamp in enumerate(stamps, start=1)
@@ -112,7 +112,7 @@ def test_a_forward_only_walk_meets_every_record_once(ids: set[int], size: int) -
         tenant.put(TICKETS, {"id": each})
     view, met, cursor = View(tenant.collection(TICKETS)), [], 0
     for _ in range(len(ids) + 1):
-        got = page(view, Question(page_size=size, page_id=cursor, forward_only=True)).ids
+        got = page(view, ListRequest(page_size=size, page_id=cursor, forward_only=True)).ids
         met += got
         cursor = got[-1] if got else cursor
     assert met == sorted(ids)
@@ -125,7 +125,7 @@ def test_several_sort_keys_apply_in_order_and_missing_values_come_first() -> Non
         (3, {"name": "A", "board": {"name": "X"}}),
         (4, {"board": {"name": "x"}}),
     ]
-    assert ordered(records, "board/name, name desc") == [1, 3, 4, 2]
+    assert sorted_ids(records, "board/name, name desc") == [1, 3, 4, 2]
 
 
 def test_fields_keep_nested_paths_and_every_element_of_an_array() -> None:
@@ -136,7 +136,7 @@ def test_fields_keep_nested_paths_and_every_element_of_an_array() -> None:
         "items": [{"id": 5, "value": "x"}, {"id": 6}],
     }
     fields = question({"fields": "ID,Status/Id,items/value,nothing"}).fields
-    assert pruned(record, fields) == {"id": 1, "status": {"id": 2}, "items": [{"value": "x"}, {}]}
+    assert prune(record, fields) == {"id": 1, "status": {"id": 2}, "items": [{"value": "x"}, {}]}
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_a_single_page_has_no_links() -> None:
 def test_packing_makes_records_that_are_alike_small() -> None:
     records = [f'{{"id":{at},"summary":"A ticket like any other, only later"}}' for at in range(9)]
     packer = Packer(each.encode() for each in records[:3])
-    small = packer.packed(records[8].encode())
+    small = packer.pack(records[8].encode())
     assert len(small) < len(records[8]) / 2
-    assert packer.unpacked(small).decode() == records[8]
+    assert packer.unpack(small).decode() == records[8]
 
 
 def test_a_big_list_is_packed_and_nobody_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,4 +172,4 @@ def test_a_big_list_is_packed_and_nobody_can_tell(monkeypatch: pytest.MonkeyPatc
     tenant.edit(TICKETS, 3, summary="edited")
     assert tenant.get(TICKETS, 3)["summary"] == "edited"
     assert tenant.delete(TICKETS, 40) == put[40]
-    assert tenant.collection(TICKETS).joined([1, 2]).startswith(b'[{"id":1,')
+    assert tenant.collection(TICKETS).join([1, 2]).startswith(b'[{"id":1,')

@@ -13,7 +13,7 @@ from cw_pipeline.simulator.seed.words import (
     STREETS,
     THINGS,
     TRADES,
-    listed,
+    split_words,
 )
 from cw_pipeline.simulator.seed.world import BASE, DAY, Company, Ref, day, guid, iso, money
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMPANIES = "/company/companies"
 CONTACTS = "/company/contacts"
 CONFIGURATIONS = "/company/configurations"
-_LINKS = listed(
+_LINKS = split_words(
     "contacts agreements tickets opportunities activities projects configurations orders "
     "documents sites teams reports notes"
 )

@@ -160,12 +160,12 @@ def schedule(world: World) -> None:
     """An entry for every fifth ticket, and time off."""
     for ticket in world.tickets[::5]:
         begins = world.when(ticket.entered, ticket.last)
-        _scheduled(world, ticket.id, ticket.ref.name, begins, "Service")
+        _add_schedule_entry(world, ticket.id, ticket.ref.name, begins, "Service")
     for member in world.refs[MEMBERS]:
-        _scheduled(world, member.id, "Vacation", world.when(), "Time Off")
+        _add_schedule_entry(world, member.id, "Vacation", world.when(), "Time Off")
 
 
-def _scheduled(world: World, object_id: int, name: str, begins: int, kind: str) -> None:
+def _add_schedule_entry(world: World, object_id: int, name: str, begins: int, kind: str) -> None:
     path = "/schedule/entries"
     types = world.refs["/schedule/types"]
     hours = world.dice.choice((1.0, 2.0, 4.0, 8.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.seed.people import UNITS
-from cw_pipeline.simulator.seed.words import listed
+from cw_pipeline.simulator.seed.words import split_words
 from cw_pipeline.simulator.seed.world import DAY, HOUR, Company, Ref, day, iso, money, reference
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 AGREEMENTS = "/finance/agreements"
 INVOICES = "/finance/invoices"
 _INVOICE_DAYS = 90
-_COVERS = listed(
+_COVERS = split_words(
     "coverAgreementTime coverAgreementProduct coverAgreementExpense coverSalesTax "
     "carryOverUnused allowOverruns expireWhenZero chargeToFirm taxable prorateFlag "
     "invoiceProratedAdditionsFlag autoInvoiceFlag billableTimeInvoice"

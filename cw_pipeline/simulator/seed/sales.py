@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.seed.people import MEMBERS
-from cw_pipeline.simulator.seed.words import NOTES, listed
+from cw_pipeline.simulator.seed.words import NOTES, split_words
 from cw_pipeline.simulator.seed.world import DAY, HOUR, Ref, day, guid, iso, money, reference
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.seed.world import World
 
 OPPORTUNITIES = "/sales/opportunities"
-_MONTHS = listed(
+_MONTHS = split_words(
     "january february march april may june july august september october november december"
 )
 

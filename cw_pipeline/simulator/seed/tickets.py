@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.seed.people import GHOST, MEMBERS
-from cw_pipeline.simulator.seed.words import CITIES, NOTES, THINGS, TROUBLES, listed
+from cw_pipeline.simulator.seed.words import CITIES, NOTES, THINGS, TROUBLES, split_words
 from cw_pipeline.simulator.seed.world import (
     BASE,
     DAY,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.seed.world import World
 
 TICKETS = "/service/tickets"
-_LINKS = listed(
+_LINKS = split_words(
     "activities scheduleentries documents configurations tasks notes products timeentries "
     "expenseEntries"
 )

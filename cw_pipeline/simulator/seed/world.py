@@ -114,7 +114,7 @@ class World:
     def next_id(self, sequence: str, first: int = 1) -> int:
         """The next id of a sequence; one in forty leaves a gap, as deleted records do."""
         if sequence not in self._ids:
-            self._ids[sequence] = _gapped(random.Random(f"{sequence}{first}"), first)  # noqa: S311
+            self._ids[sequence] = _ids_with_gaps(random.Random(f"{sequence}{first}"), first)  # noqa: S311
         return next(self._ids[sequence])
 
     def any(self, path: str) -> Ref:
@@ -153,7 +153,7 @@ class World:
                 info["dateEntered"] = iso(entered)
                 info["enteredBy"] = self.by[0]
         held = {name: value for name, value in record.items() if value is not None}
-        self.tenant.kept(path).put_raw(record["id"], stamp, _encode(held))
+        self.tenant.stored_collection(path).put_raw(record["id"], stamp, _encode(held))
 
     def refer(self, path: str, kind: str, record_id: int, name: str, **more: Any) -> Ref:  # noqa: ANN401
         """Makes a reference and keeps it among those of its list."""
@@ -212,7 +212,7 @@ def money(dice: random.Random, low: float, high: float) -> float:
     return round(dice.uniform(low, high), 2)
 
 
-def _gapped(dice: random.Random, first: int) -> Iterator[int]:
+def _ids_with_gaps(dice: random.Random, first: int) -> Iterator[int]:
     at = first
     while True:
         yield at

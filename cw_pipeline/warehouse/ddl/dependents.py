@@ -171,7 +171,7 @@ def refuse_strangers(views: Iterable[Dependent], what: str) -> None:
 
 def take_down(connection: Connection[Any], views: Sequence[Dependent]) -> list[Saved]:
     """Drops the views, the last first: what `put_back` needs."""
-    with _qualified(connection):
+    with _qualified_names(connection):
         saved = [save(connection, view) for view in views]
     for view in reversed(views):
         connection.execute(f"drop {view.kind} {view.name}".encode())
@@ -181,7 +181,7 @@ def take_down(connection: Connection[Any], views: Sequence[Dependent]) -> list[S
 def put_back(connection: Connection[Any], saved: Iterable[Saved]) -> None:
     """Makes the views again, as their owners. Raises WarehouseError if one does not work now."""
     for view in saved:
-        with _qualified(connection):
+        with _qualified_names(connection):
             try:
                 with _as(connection, view.owner):
                     for statement in view.statements:
@@ -264,7 +264,7 @@ def _as(connection: Connection[Any], role: str) -> Iterator[None]:
 
 
 @contextmanager
-def _qualified(connection: Connection[Any]) -> Iterator[None]:
+def _qualified_names(connection: Connection[Any]) -> Iterator[None]:
     """Inside the block names come out with their schemas, and are understood so."""
     row = connection.execute(
         "select current_setting('search_path'), set_config('search_path', 'pg_catalog', true)"
