@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "Companies > Company Maintenance"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/company/addressFormats"),
     entity("/company/communicationTypes"),
@@ -22,13 +25,18 @@ ENTITIES = (
     entity("/company/companies/types", "Company types", core=True),
     entity("/company/companyPickerItems"),
     entity("/company/companyTypeAssociations", "Which company has which types", core=True),
-    entity("/company/configurations", "Devices and services under care", core=True),
+    entity(
+        "/company/configurations",
+        "Devices and services under care",
+        core=True,
+        right="Companies > Configurations",
+    ),
     entity("/company/configurations/statuses", "Configuration statuses", core=True),
     entity("/company/configurations/types", "Configuration types", core=True),
     entity("/company/configurations/types/{parentId}/questions"),
     entity("/company/configurations/types/{grandparentId}/questions/{parentId}/values"),
     entity("/company/contactTypeAssociations", "Which contact has which types", core=True),
-    entity("/company/contacts", "People at companies", core=True),
+    entity("/company/contacts", "People at companies", core=True, right="Companies > Contacts"),
     entity("/company/contacts/{parentId}/communications"),  # contacts hold the main ones themselves
     entity("/company/contacts/departments", "Departments that contacts belong to", core=True),
     entity("/company/contacts/{parentId}/groups"),

@@ -10,6 +10,12 @@ from cw_pipeline.catalog.naming import entity_name, table_name
 from cw_pipeline.model import Column, Entity, Kind, SyncMode
 
 _PARENT = "/{parentId}"
+TICKET_HISTORY = (
+    *("status_id", "board_id", "owner_id", "priority_id", "company_id"),
+    *("closed_flag", "closed_date"),
+)
+"""What is kept of the past of tickets, of the service desk and of projects."""
+
 _ONLY_ID = (Column("id", ("id",), Kind.BIGINT),)
 
 
@@ -24,6 +30,8 @@ class Declared:
     parent: str | None
     columns: tuple[Column, ...] | None
     step: str = ""
+    history: tuple[str, ...] = ()
+    right: str = ""
 
     @property
     def name(self) -> str:
@@ -39,7 +47,7 @@ class Declared:
         return fit_name(table_name(self.name))
 
 
-def entity(
+def entity(  # noqa: PLR0913 - what a line may say
     path: str,
     about: str = "",
     *,
@@ -47,18 +55,22 @@ def entity(
     keeping: SyncMode | None = None,
     parent: str | None = None,
     columns: tuple[Column, ...] | None = None,
+    history: tuple[str, ...] = (),
+    right: str = "",
 ) -> Declared:
     """Declares the list at `path`; the rest follows from the vendor's facts.
 
     `core`: synced unless CW_ENTITIES says otherwise. `keeping`, `parent` (a path) and `columns`
     speak where the facts are wrong or silent: a list the facts do not know has its `id`, and
-    everything else in `_extra`.
+    everything else in `_extra`. `history`: columns whose changes are always kept. `right`: where a
+    security role keeps the right to inquire the list and those below it, if not where its module's
+    are.
     """
-    return Declared(path, about, core, keeping, parent, columns)
+    return Declared(path, about, core, keeping, parent, columns, history=history, right=right)
 
 
-def build_entity(declared: Declared) -> Entity:
-    """The entity with its columns."""
+def build_entity(declared: Declared, right: str = "") -> Entity:
+    """The entity with its columns, which `right` of a security role lets one inquire."""
     path, asked, _ = declared.path.partition("?")
     fact = list_fact(path)
     model = fact.get("model", "")
@@ -79,6 +91,8 @@ def build_entity(declared: Declared) -> Entity:
         search=fact.get("search", False),
         by_id=fact.get("byId", False) and not asked,
         core=declared.core,
+        history=declared.history,
+        right=right,
         description=declared.about or _about(declared.path),
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "Time & Expense > Expense Reporting"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/expense/classifications", "Expense classifications", core=True),
     entity("/expense/entries", "Expenses of members", core=True),

@@ -7,6 +7,9 @@ from cw_pipeline.model import SyncMode
 
 _TYPES = "/finance/agreements/types"  # their children are under another path
 
+RIGHT = "Finance > Invoicing"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/finance/accounting/batches"),
     entity("/finance/accounting/batches/{parentId}/entries"),
@@ -26,8 +29,19 @@ ENTITIES = (
     entity("/finance/agreementTypes/{parentId}/workroles", parent=_TYPES),
     entity("/finance/agreementTypes/{parentId}/worktypes", parent=_TYPES),
     entity("/finance/agreementrecap/", "What agreements used and have left; no history"),
-    entity("/finance/agreements", "Contracts and what they cover", core=True),
-    entity("/finance/agreements/{parentId}/additions", "Recurring lines of agreements", core=True),
+    entity(
+        "/finance/agreements",
+        "Contracts and what they cover",
+        core=True,
+        history=("bill_amount", "agreement_status", "cancelled_flag"),
+        right="Finance > Agreements",
+    ),
+    entity(
+        "/finance/agreements/{parentId}/additions",
+        "Recurring lines of agreements",
+        core=True,
+        history=("quantity", "ext_price"),
+    ),
     entity("/finance/agreements/{parentId}/adjustments", "Corrections of agreements", core=True),
     entity("/finance/agreements/{parentId}/boardDefaults"),
     entity("/finance/agreements/{parentId}/configurations"),
@@ -53,7 +67,12 @@ ENTITIES = (
     entity("/finance/invoiceEmailTemplates"),
     entity("/finance/invoiceTemplateSetups"),
     entity("/finance/invoiceTemplates"),
-    entity("/finance/invoices", "Invoices, with what is still unpaid", core=True),
+    entity(
+        "/finance/invoices",
+        "Invoices, with what is still unpaid",
+        core=True,
+        history=("balance", "status_id"),
+    ),
     # One request per invoice, so not core.
     entity("/finance/invoices/{parentId}/commissions"),
     entity("/finance/invoices/{parentId}/glEntries/"),

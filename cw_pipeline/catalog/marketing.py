@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "Marketing > Marketing Management"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/marketing/campaigns", "Campaigns", core=True),
     entity("/marketing/campaigns/{parentId}/audits"),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "Procurement > Products"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/procurement/RMADispositions"),
     entity("/procurement/adjustments", "Inventory adjustments", core=True),
     entity("/procurement/adjustments/{parentId}/details"),
     entity("/procurement/adjustments/types", "Inventory adjustment types", core=True),
-    entity("/procurement/catalog", "The product catalog", core=True),
+    entity(
+        "/procurement/catalog",
+        "The product catalog",
+        core=True,
+        right="Procurement > Product Catalog",
+    ),
     entity("/procurement/catalog/{parentId}/components"),
     entity("/procurement/catalog/{parentId}/inventory"),
     entity("/procurement/catalog/{parentId}/minimumStockByWarehouse"),
@@ -27,7 +35,12 @@ ENTITIES = (
     entity("/procurement/products", "Products on tickets, projects, orders, agreements", core=True),
     entity("/procurement/products/{parentId}/components"),
     entity("/procurement/products/{parentId}/pickingShippingDetails"),
-    entity("/procurement/purchaseorders", "Purchase orders", core=True),
+    entity(
+        "/procurement/purchaseorders",
+        "Purchase orders",
+        core=True,
+        right="Procurement > Purchase Orders",
+    ),
     entity("/procurement/purchaseorders/{parentId}/lineitems", "Lines of orders", core=True),
     entity("/procurement/purchaseorders/{parentId}/notes"),
     entity("/procurement/purchaseorderstatuses", "Purchase order statuses", core=True),

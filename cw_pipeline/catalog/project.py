@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from cw_pipeline.catalog.declare import entity
+from cw_pipeline.catalog.declare import TICKET_HISTORY, entity
 
 _BOARDS = "/service/boards"  # a project board is one of them
+
+RIGHT = "Project > Project Headers"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
 
 ENTITIES = (
     entity("/project/{parentId}/billingRates", parent="/project/projects"),
@@ -27,7 +30,13 @@ ENTITIES = (
     entity("/project/securityRoles/{parentId}/settings"),
     entity("/project/statusIndicators"),
     entity("/project/statuses", "Project statuses", core=True),
-    entity("/project/tickets", "Project tickets and issues; service tickets are apart", core=True),
+    entity(
+        "/project/tickets",
+        "Project tickets and issues; service tickets are apart",
+        core=True,
+        history=TICKET_HISTORY,
+        right="Project > Project Tickets",
+    ),
     # One request per ticket, so not core.
     entity("/project/tickets/{parentId}/allNotes", "Notes and notes of time entries together"),
     entity("/project/tickets/{parentId}/configurations"),

@@ -50,6 +50,21 @@ DECLARED = (
     *time.ENTITIES,
 )
 
+_RIGHTS = {
+    "company": company.RIGHT,
+    "expense": expense.RIGHT,
+    "finance": finance.RIGHT,
+    "marketing": marketing.RIGHT,
+    "procurement": procurement.RIGHT,
+    "project": project.RIGHT,
+    "sales": sales.RIGHT,
+    "schedule": schedule.RIGHT,
+    "service": service.RIGHT,
+    "system": system.RIGHT,
+    "time": time.RIGHT,
+} | {line.name: line.right for line in DECLARED if line.right}
+"""Where a security role keeps the right to inquire a list, by the first words of its name."""
+
 _AT_MOST = 3  # suggestions
 
 _JOINED = (
@@ -80,7 +95,7 @@ class Catalog(Mapping[str, "Entity"]):
     def __getitem__(self, name: str) -> Entity:
         if name not in self._built:
             own = self.declared.get(name) or self.attached[name]
-            self._built[name] = build_entity(own)
+            self._built[name] = build_entity(own, _right(name))
         return self._built[name]
 
     @override
@@ -90,6 +105,12 @@ class Catalog(Mapping[str, "Entity"]):
     @override
     def __len__(self) -> int:
         return len(self.declared)
+
+
+def _right(name: str) -> str:
+    """The right of the longest name that this one begins with."""
+    fitting = [words for words in _RIGHTS if name.startswith(words)]
+    return _RIGHTS[max(fitting, key=len)]
 
 
 CATALOG = Catalog(DECLARED, ATTACHED)

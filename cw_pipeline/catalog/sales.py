@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "Sales > Opportunity"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
-    entity("/sales/activities", "Sales activities", core=True),
+    entity("/sales/activities", "Sales activities", core=True, right="Sales > Sales Activity"),
     entity("/sales/activities/statuses", "Activity statuses", core=True),
     entity("/sales/activities/types", "Activity types", core=True),
     entity("/sales/commissions"),
-    entity("/sales/opportunities", "Opportunities", core=True),
+    entity(
+        "/sales/opportunities",
+        "Opportunities",
+        core=True,
+        history=("stage_id", "status_id", "expected_close_date"),
+    ),
     entity("/sales/opportunities/{parentId}/contacts"),
     entity("/sales/opportunities/conversions/{parentId}", parent="/sales/opportunities"),
     entity("/sales/opportunities/{parentId}/forecast", "Revenue of opportunities", core=True),
@@ -18,7 +26,7 @@ ENTITIES = (
     entity("/sales/opportunities/statuses", "Opportunity statuses", core=True),
     entity("/sales/opportunities/{parentId}/team"),
     entity("/sales/opportunities/types", "Opportunity types", core=True),
-    entity("/sales/orders", "Sales orders", core=True),
+    entity("/sales/orders", "Sales orders", core=True, right="Sales > Sales Orders"),
     entity("/sales/orders/conversions/{parentId}", parent="/sales/orders"),
     entity("/sales/orders/{parentId}/financialrecap"),
     entity("/sales/orders/{parentId}/lineitems/"),

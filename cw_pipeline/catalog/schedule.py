@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "Companies > Manage Schedule"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/schedule/calendars", "Working hours", core=True),
     entity("/schedule/colors"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from cw_pipeline.catalog.declare import entity
+from cw_pipeline.catalog.declare import TICKET_HISTORY, entity
 from cw_pipeline.model import SyncMode
+
+RIGHT = "Service Desk > Service Tickets"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
 
 ENTITIES = (
     entity("/service/SLAs", "Service level agreements", core=True),
@@ -34,7 +37,7 @@ ENTITIES = (
     entity("/service/serviceSignoff/{parentId}/signoffcustomfields"),
     entity("/service/severities", "Severities of tickets", core=True),
     entity("/service/sources", "Where tickets come from", core=True),
-    entity("/service/surveys", "Satisfaction surveys", core=True),
+    entity("/service/surveys", "Satisfaction surveys", core=True, right="System > Table Setup"),
     entity("/service/surveys/{parentId}/questions", "Questions of surveys", core=True),
     entity("/service/surveys/{grandparentId}/questions/{parentId}/options"),
     entity("/service/surveys/{parentId}/results", "Answers of customers", core=True),
@@ -43,7 +46,12 @@ ENTITIES = (
     entity("/service/templates/{parentId}/tasks"),
     entity("/service/ticketLinks"),
     entity("/service/ticketSyncs"),
-    entity("/service/tickets", "Service desk tickets; project tickets are apart", core=True),
+    entity(
+        "/service/tickets",
+        "Service desk tickets; project tickets are apart",
+        core=True,
+        history=TICKET_HISTORY,
+    ),
     entity("/service/tickets/authstatus"),
     entity("/service/tickets/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it
     # One request per ticket, so not core.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cw_pipeline.catalog.declare import entity
 
+RIGHT = "System > Table Setup"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/system/allowedfiletypes/"),
     entity("/system/allowedorigins"),
@@ -43,7 +46,12 @@ ENTITIES = (
     entity("/system/locations/{parentId}/departments"),
     entity("/system/locations/{parentId}/workRoles"),
     entity("/system/managementNetworkSecurities"),
-    entity("/system/members", "Members: the service provider's own people", core=True),
+    entity(
+        "/system/members",
+        "Members: the service provider's own people",
+        core=True,
+        right="System > Member Maintenance",
+    ),
     entity("/system/members/{parentId}/accruals"),
     entity("/system/members/calendarsync"),
     entity("/system/members/{parentId}/certifications"),
@@ -76,7 +84,7 @@ ENTITIES = (
     entity("/system/quoteLinkSetup"),
     entity("/system/reportCards"),
     entity("/system/reportCards/{parentId}/details"),
-    entity("/system/reports", "Names of the reports"),
+    entity("/system/reports", "Names of the reports", right="System > API Reports"),
     entity("/system/securityRoles/{parentId}/settings"),
     entity("/system/securityroles"),
     entity("/system/settings"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from cw_pipeline.catalog.declare import entity
 from cw_pipeline.model import SyncMode
 
+RIGHT = "Time & Expense > Time Entry"
+"""Where a security role keeps the right to inquire these lists, unless a line says another."""
+
 ENTITIES = (
     entity("/time/accruals", "Accrual policies: vacation, sick leave", core=True),
     entity("/time/accruals/{parentId}/details"),
@@ -12,7 +15,10 @@ ENTITIES = (
     entity("/time/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it
     entity("/time/chargeCodes", "Charge codes: time that is no ticket's", core=True),
     entity("/time/chargeCodes/{parentId}/expenseTypes"),
-    entity("/time/entries", "Time worked", core=True),
+    # History not for people: reports that sum time up must know where an entry was before.
+    entity(
+        "/time/entries", "Time worked", core=True, history=("ticket_id", "member_id", "time_start")
+    ),
     entity("/time/entries/{parentId}/audits"),
     entity("/time/schedulestopwatches"),
     entity("/time/sheets", "Timesheets of members", core=True),

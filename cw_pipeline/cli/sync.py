@@ -446,10 +446,9 @@ def failure_advice(report: SyncResult) -> str:
     """Why an entity failed, and what it needs."""
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
-    from cw_pipeline.sync.capabilities import required_right  # noqa: PLC0415
 
     if isinstance(report.failure, SourceForbidden) and report.entity in CATALOG:
-        where = required_right(CATALOG[report.entity])
+        where = CATALOG[report.entity].right
         return f"the API member's security role needs {where}, Inquire: All (403)"
     return str(report.failure).removeprefix(f"{report.entity}: ")
 

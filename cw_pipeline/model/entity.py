@@ -66,7 +66,8 @@ class Array:
 class Entity:
     """One ConnectWise list and the table that holds it.
 
-    `path` is the vendor's, with the parent's place written `{parentId}`.
+    `path` is the vendor's, with the parent's place written `{parentId}`. `history` are columns
+    whose changes are always kept; `right` is where a security role keeps the right to inquire it.
     """
 
     name: str
@@ -82,6 +83,8 @@ class Entity:
     search: bool = False
     by_id: bool = True
     core: bool = False
+    history: tuple[str, ...] = ()
+    right: str = ""
     description: str = ""
 
     @property

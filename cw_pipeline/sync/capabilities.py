@@ -34,32 +34,6 @@ NOTHING_FOUND = (
 )
 """What to do where everything answers 404."""
 
-RIGHTS = {
-    "company/configurations": "Companies > Configurations",
-    "company/contacts": "Companies > Contacts",
-    "company": "Companies > Company Maintenance",
-    "expense": "Time & Expense > Expense Reporting",
-    "finance/agreements": "Finance > Agreements",
-    "finance": "Finance > Invoicing",
-    "marketing": "Marketing > Marketing Management",
-    "procurement/catalog": "Procurement > Product Catalog",
-    "procurement/purchaseorders": "Procurement > Purchase Orders",
-    "procurement": "Procurement > Products",
-    "project/tickets": "Project > Project Tickets",
-    "project": "Project > Project Headers",
-    "sales/activities": "Sales > Sales Activity",
-    "sales/orders": "Sales > Sales Orders",
-    "sales": "Sales > Opportunity",
-    "schedule": "Companies > Manage Schedule",
-    "service/surveys": "System > Table Setup",
-    "service": "Service Desk > Service Tickets",
-    "system/members": "System > Member Maintenance",
-    "system/reports": "System > API Reports",
-    "system": "System > Table Setup",
-    "time": "Time & Expense > Time Entry",
-}
-"""Where a security role's window keeps the right to inquire a list, by the list's first words."""
-
 NAMES = ("readable", "count", "filterable", "forward_only", "by_id")
 _SAMPLE = 2
 _NO_PARENT = "no parent to ask it of, so what it allows is not known yet"
@@ -132,9 +106,7 @@ class CapabilityProbe:
             raise
         except SourceForbidden:
             found.readable = False
-            found.detail = (
-                f"403: the API member's role needs {required_right(entity)}, Inquire: All"
-            )
+            found.detail = f"403: the API member's role needs {entity.right}, Inquire: All"
         except SourceError as error:
             found.detail = str(error)
         return found
@@ -220,12 +192,6 @@ class CapabilityProbe:
             lambda body: normalizer.read_page(body, parent_id=parent_id),
             policy=INTERACTIVE,
         )
-
-
-def required_right(entity: Entity) -> str:
-    """Where the security role keeps the right to inquire this list."""
-    fitting = [words for words in RIGHTS if entity.name.startswith(words)]
-    return RIGHTS[max(fitting, key=len)] if fitting else f"the module {entity.module}"
 
 
 def _first(entity: Entity, parents: tuple[int, ...]) -> Query:

@@ -28,27 +28,13 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
 
-_TICKET = ("status_id", "board_id", "owner_id", "priority_id", "company_id")
-_CLOSING = ("closed_flag", "closed_date")
-TRACKED: Mapping[str, tuple[str, ...]] = {
-    "service/tickets": (*_TICKET, *_CLOSING),
-    "project/tickets": (*_TICKET, *_CLOSING),
-    "finance/agreements": ("bill_amount", "agreement_status", "cancelled_flag"),
-    "finance/agreements/additions": ("quantity", "ext_price"),
-    "finance/invoices": ("balance", "status_id"),
-    "sales/opportunities": ("stage_id", "status_id", "expected_close_date"),
-    # Not for people: reports that sum time up must know where an entry was before.
-    "time/entries": ("ticket_id", "member_id", "time_start"),
-}
-"""Columns whose changes are always kept, by entity."""
-
 
 def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
-    """`TRACKED`, and what a comma list such as `service/tickets.severity` adds to it.
+    """What the catalog says, and what a comma list such as `service/tickets.severity` adds to it.
 
     Raises ConfigError for an entity or a column that the catalog does not know.
     """
-    columns = {name: list(own) for name, own in TRACKED.items()}
+    columns = {name: list(line.history) for name, line in CATALOG.declared.items() if line.history}
     for word in (setting or "").split(","):
         if not word.strip():
             continue

@@ -213,3 +213,17 @@ def test_building_every_entity_takes_a_moment_only() -> None:
     for declared in CATALOG.declared.values():
         build_entity(declared)
     assert time.process_time() - began < 0.25
+
+
+def test_history_is_kept_of_columns_that_there_are() -> None:
+    for one in ENTITIES:
+        plain = {column.name for column in one.columns if column.kind is not Kind.JSONB}
+        assert plain.issuperset(one.history), one.name
+
+
+def test_a_list_below_another_needs_its_right() -> None:
+    rights = {one.name: one.right for one in ENTITIES}
+    assert rights["service/surveys"] == rights["service/surveys/results"] == "System > Table Setup"
+    assert rights["project/tickets/notes"] == "Project > Project Tickets"
+    assert rights["project/projects"] == "Project > Project Headers"
+    assert all(rights.values())
