@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
@@ -82,6 +83,13 @@ def _zone(name: str) -> str:
     return name
 
 
+def _company_id(company: str | None) -> str | None:
+    """A company id is a word of the login page, never the address of that page."""
+    if company and not re.fullmatch(r"[^\s/:@?#]+", company):
+        raise ValueError("the company id of the login page, which is no address,")
+    return company
+
+
 def _not_taken(schema: str) -> str:
     """Tables of a tenant must not land among the pipeline's state or another tenant's reports."""
     if schema == "cw_sync" or schema.startswith("pg_") or schema.endswith("reporting"):
@@ -101,7 +109,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     site: Text = None
-    company: Text = None
+    company: Annotated[Text, AfterValidator(_company_id)] = None
     public_key: Secret = None
     private_key: Secret = None
     client_id: Secret = None

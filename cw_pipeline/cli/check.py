@@ -93,7 +93,7 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
         steps.take("typing", _typing)
         chosen = choose(settings, entities)
         with services.dev_services(settings) as settings:
-            if steps.take("server", lambda: _server(settings)):
+            if steps.take("server", lambda: server(settings)):
                 findings = _checked(settings, steps, chosen, deep=deep)
     fine = all(step["ok"] for step in steps.taken) and all(found.is_usable for found in findings)
     if json_:
@@ -126,12 +126,18 @@ def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, secret.get_secret_value()
 
 
-def _server(settings: Settings) -> str:
-    """Asked before the tenant is: without a warehouse there is nothing to read for."""
+def server(settings: Settings) -> str:
+    """Asked before the tenant is: without a warehouse there is nothing to read for.
+
+    Raises WarehouseError too where it gives fewer connections than a process needs.
+    """
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.warehouse.database import describe_server  # noqa: PLC0415
+    from cw_pipeline.warehouse.pool import Pool  # noqa: PLC0415
 
-    return describe_server(pipeline.dsn(settings))
+    told = describe_server(pipeline.dsn(settings))
+    with Pool(pipeline.dsn(settings)):
+        return told
 
 
 def _typing() -> str:

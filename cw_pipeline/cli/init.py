@@ -170,8 +170,12 @@ class _Questions:
                 self._values = before  # or Enter would keep what makes no sense
 
     def ask_place(self) -> None:
-        self._ask("CW_SITE", "ConnectWise site, such as na.myconnectwise.net or psa.example.com")
+        """The site before the company: who has mistyped the one need not type the other."""
+        self.ask_until(self._ask_site, _try_site, {**_UNKNOWN_YET, "CW_COMPANY": "-"})
         self._ask("CW_COMPANY", "Company id, as on the login page")
+
+    def _ask_site(self) -> None:
+        self._ask("CW_SITE", "ConnectWise site, such as na.myconnectwise.net or psa.example.com")
 
     def ask_keys(self) -> None:
         click.echo("\nThe keys of an API member (System > Members > API Members > API Keys):")
@@ -227,13 +231,27 @@ def _try_network(settings: Settings) -> bool:
     return Steps(silent=False).take("network", lambda: network(settings.site or ""))
 
 
+def _try_site(settings: Settings) -> bool:
+    """Whether a ConnectWise answers there, whatever it says of a company."""
+    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps  # noqa: PLC0415
+    from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
+
+    def answered() -> str:
+        source.company_info()
+        return "ConnectWise answers"
+
+    if not _try_network(settings):
+        return False
+    with pipeline.source(settings, policy=INTERACTIVE) as source:
+        return Steps(silent=False).take("site", answered)
+
+
 def _try_company(settings: Settings) -> bool:
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
-    if not _try_network(settings):
-        return False
     steps = Steps(silent=False)
     with pipeline.source(settings, policy=INTERACTIVE) as source:
         return steps.take(
@@ -251,14 +269,19 @@ def _try_keys(settings: Settings) -> bool:
 
 
 def _try_warehouse(settings: Settings) -> bool:
-    from cw_pipeline import pipeline  # noqa: PLC0415
-    from cw_pipeline.cli.check import Steps  # noqa: PLC0415
-    from cw_pipeline.warehouse.database import describe_server  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps, server  # noqa: PLC0415
+    from cw_pipeline.dev import services  # noqa: PLC0415
 
+    steps = Steps(silent=False)
     if settings.warehouse_dsn is None:
-        click.echo("✓ warehouse: a PostgreSQL of the project's own")
+        place = services.postgres(settings).home
+        steps.warn(
+            "warehouse",
+            f"CW_WAREHOUSE_DSN is not set, so it is a PostgreSQL of the project's own in {place},"
+            " started when it is needed",
+        )
         return True
-    return Steps(silent=False).take("warehouse", lambda: describe_server(pipeline.dsn(settings)))
+    return steps.take("warehouse", lambda: server(settings))
 
 
 def _try_time_zone(settings: Settings) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli import output
-from cw_pipeline.cli.configuration import read_settings
+from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.sync import choose, with_tables
 from cw_pipeline.plural import count
 
@@ -47,7 +47,8 @@ def reconcile(
 
     Exits 0 if all is proven, 1 if something is left that needs a look.
     """
-    from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dev import services  # noqa: PLC0415
 
     if apply_deletes + list_deletes + reread > 1:
         raise click.UsageError("--apply-deletes, --list-deletes and --reread exclude each other")
@@ -58,7 +59,10 @@ def reconcile(
     chosen = choose(settings, entities)
     if reread:
         return _reread(settings, chosen, json_=json_)
+    place = warehouse_place(settings)
     with services.dev_services(settings) as settings:
+        if not json_:
+            click.echo(f"{pipeline.tenant(settings)} → {place}")
         audits = run(settings, chosen, apply_deletes=apply_deletes, silent=json_)
     if json_:
         output.print_json({"audits": audits})

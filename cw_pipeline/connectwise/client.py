@@ -243,15 +243,7 @@ class ConnectWise:
 
         Raises SourceDenied if there is no ConnectWise at CW_SITE or it does not know CW_COMPANY.
         """
-        url = f"{self._site.info}/login/companyinfo/{self._company}"
-        try:
-            question = Request(url, anonymous=True)
-            info = self._ask_while_up(question, msgspec.json.decode, (), self._policy)
-        except SourceMissing as error:
-            raise SourceDenied(
-                f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
-                " page, such as na.myconnectwise.net"
-            ) from error
+        info = self.company_info()
         if not isinstance(info, dict) or not info.get("Codebase"):
             raise SourceDenied(
                 f"CW_COMPANY={self._company!r} is not known at {self._site.info}: it is the company"
@@ -260,6 +252,21 @@ class ConnectWise:
         self._base = self._site.base(str(info["Codebase"]))
         self._base_at = time.monotonic()
         return info
+
+    def company_info(self) -> Any:  # noqa: ANN401 - whatever the site answers
+        """What CW_SITE says of the company, known or not.
+
+        Raises SourceDenied if there is no ConnectWise.
+        """
+        url = f"{self._site.info}/login/companyinfo/{self._company}"
+        try:
+            question = Request(url, anonymous=True)
+            return self._ask_while_up(question, msgspec.json.decode, (), self._policy)
+        except SourceMissing as error:
+            raise SourceDenied(
+                f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
+                " page, such as na.myconnectwise.net"
+            ) from error
 
     def _anywhere(
         self,

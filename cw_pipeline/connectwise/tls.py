@@ -81,7 +81,10 @@ def handshake_fault(error: BaseException | None) -> str:
     if error is None or error.reason is None:
         return ""
     if error.reason in _NO_TLS:
-        return "what answers at this address does not speak TLS. Check the port in CW_SITE"
+        return (
+            "what answers at this address does not speak TLS. Check the port in CW_SITE; of a"
+            " server on this machine that speaks plain HTTP, it has to begin with http://"
+        )
     if error.reason in _OLD_TLS:
         return "the server offers only versions of TLS below 1.2. Enable TLS 1.2 or later there"
     return f"the TLS handshake failed ({error.reason.lower().replace('_', ' ')})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from psycopg import Connection
+
+_LINE = re.compile(r"^LINE (\d+): (.*)$", re.MULTILINE)
 
 __all__ = ("at_once", "name_failing_file", "options", "transaction")
 
@@ -36,11 +39,17 @@ def options(connection: Connection[Any], view: sql.Identifier) -> sql.Composable
 
 @contextmanager
 def name_failing_file(view: str) -> Iterator[None]:
-    """Says which file's SQL the server refused. Raises WarehouseError."""
+    """Says which file's SQL the server refused, and where in it. Raises WarehouseError.
+
+    A statement has one line of ours before the text of the file.
+    """
     try:
         yield
     except (errors.UndefinedTable, errors.InsufficientPrivilege):
         raise  # of these it is known what to do
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         said = " ".join((error.diag.message_primary or str(error)).split())
-        raise WarehouseError(f"sql/reporting/{view}.sql does not work: {said}") from error
+        where = ""
+        if found := _LINE.search(str(error)):
+            where = f" (line {max(1, int(found[1]) - 1)}: {found[2].strip()})"
+        raise WarehouseError(f"sql/reporting/{view}.sql does not work: {said}{where}") from error

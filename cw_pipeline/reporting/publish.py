@@ -131,6 +131,7 @@ class _Publication:
             self._changes = changes(connection, place, self._made, self._standing)
         self._views: list[Dependent] = []
         self._instead: dict[str, str] = {}
+        self._dropped: list[str] = []
 
     def lacking(self) -> list[Change]:
         """The tables that lack columns of this version."""
@@ -154,6 +155,13 @@ class _Publication:
             self._connection.execute(
                 "update cw_sync.publication set time_zone = %s where tenant = %s",
                 [self._place.time_zone, self._place.tenant],
+            )
+        for name in self._dropped:
+            log.warning(
+                "%s.%s is dropped: there is no sql/reporting/%s.sql any more",
+                self._place.schema,
+                name,
+                name,
             )
         for change in self._changes.values():
             for column in change.keep:
@@ -293,6 +301,7 @@ class _Publication:
                     f"it is read by {who}" if who else f"it belongs to {standing[name].owner}",
                 )
         going = [oid for oid, name in due.items() if name not in stays]
+        self._dropped = [due[oid] for oid in going]
         above = [view.oid for view in dependents(self._connection, going) if view.oid in going]
         for oid in [*reversed(above), *(oid for oid in going if oid not in above)]:
             own = standing[due[oid]]

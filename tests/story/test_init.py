@@ -62,6 +62,12 @@ class TestAtATerminal:
         file.chmod(0o644)
         command = [sys.executable, "-m", "cw_pipeline", "init"]
         with Terminal(command, umask=0) as terminal:
+            terminal.answer("ConnectWise site", simulator.url.removeprefix("http://"))
+            terminal.expect("begin with http://")  # said before anything else is asked
+            terminal.answer("ConnectWise site", simulator.url)
+            terminal.expect("ConnectWise answers")
+            terminal.answer("Company id", simulator.url)
+            terminal.expect("CW_COMPANY: the company id of the login page")
             terminal.answer("ConnectWise site", simulator.url)
             terminal.answer("Company id", "nobody")
             terminal.expect("CW_COMPANY='nobody' is not known")

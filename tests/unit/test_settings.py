@@ -97,6 +97,7 @@ class TestPlainWords:
         [
             ("CW_PAGE_SIZE", "many", "a whole number from 1 to 1000"),
             ("CW_OVERLAP_SECONDS", "-1", "a whole number of 0 or more"),
+            ("CW_COMPANY", "https://na.myconnectwise.net", "the company id of the login page"),
             ("CW_CHILDREN_SHARE", "0", "a number above 0 and up to 1"),
             ("CW_USER_TYPE", "boss", "one of member, integrator"),
             ("CW_BACKFILL_START", "soon", "a day such as 2015-01-01"),
