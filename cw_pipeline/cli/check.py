@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -23,13 +24,15 @@ from cw_pipeline.errors import (
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cw_pipeline.connectwise import ConnectWise
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.capabilities import ListCapabilities
 
+_NAMED = 3  # lists in a line
+_AN_HOUR = 60  # minutes that a first load of lists below parents may take without a warning
 _WORDS = {True: "yes", False: "no", None: ""}
 
 
@@ -78,7 +81,8 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
 
     First the settings, the way to the tenant, the keys and the warehouse; then each list: whether
     the API member may read it, and whether it can be asked for changes only. What is found is
-    remembered, and later syncs go by it. Costs one or two requests for each list.
+    remembered, and later syncs go by it. Costs one or two requests for each list. Schemas and
+    tables that lack in the warehouse are created, and it is said; where none lacks, nothing is.
 
     Exits 1 if anything is to be mended, 2 if it is a setting or the warehouse.
     """
@@ -154,7 +158,7 @@ def _checked(
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.sync import with_tables  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
-    from cw_pipeline.sync.capabilities import probe_all  # noqa: PLC0415
+    from cw_pipeline.sync.capabilities import probe_all, requests_per_parent  # noqa: PLC0415
 
     with ExitStack() as stack:
         source = stack.enter_context(pipeline.source(settings, policy=INTERACTIVE))
@@ -170,7 +174,9 @@ def _checked(
             findings.extend(probe_all(chosen, source, warehouse, deep=deep))
             return count(sum(bool(found.readable) for found in findings), "list") + " readable"
 
-        steps.take("lists", probed)
+        if steps.take("lists", probed):
+            requests = requests_per_parent(chosen, source)
+            _first_load(steps, requests, settings.requests_per_minute)
         return sorted(findings, key=lambda found: found.entity)
 
 
@@ -274,11 +280,43 @@ def _parts(release: str) -> tuple[int, ...]:
 
 
 def _warehouse(settings: Settings) -> str:
+    """Brings the warehouse up to this version: what that created."""
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.warehouse import migrate  # noqa: PLC0415
+    from cw_pipeline.warehouse.database import connect  # noqa: PLC0415
+    from cw_pipeline.warehouse.status import table_counts  # noqa: PLC0415
 
-    migrate(pipeline.dsn(settings), settings.schema_, pipeline.entities(settings))
-    return f"up to date, schema {settings.schema_}"
+    dsn, schemas = pipeline.dsn(settings), ("cw_sync", settings.schema_)
+    with connect(dsn, read_only=True) as connection:
+        before = table_counts(connection, *schemas)
+    migrate(dsn, settings.schema_, pipeline.entities(settings))
+    with connect(dsn, read_only=True) as connection:
+        after = table_counts(connection, *schemas)
+    tables = sum(after.values()) - sum(before.values())
+    made = " and ".join(name for name in schemas if name in after and name not in before)
+    if made:
+        return f"created the schemas {made} with {count(tables, 'table')}"
+    created = f"created {count(tables, 'table')}; " if tables else ""
+    return f"{created}up to date, schema {settings.schema_}"
+
+
+def _first_load(steps: Steps, requests: Mapping[str, int], per_minute: int) -> None:
+    """Says what lists below parents cost at a first load: a request for each parent."""
+    if not requests:
+        return
+    total = sum(requests.values())
+    most = sorted(requests, key=lambda name: -requests[name])[:_NAMED]
+    took = output.age(timedelta(minutes=total / per_minute))
+    said = (
+        f"{count(total, 'request')} for lists that are read parent by parent"
+        f" ({', '.join(f'{name} {requests[name]:,}' for name in most)}"
+        f"{', …' if len(requests) > _NAMED else ''}), {took} or more at"
+        f" CW_REQUESTS_PER_MINUTE={per_minute}"
+    )
+    if total > _AN_HOUR * per_minute:
+        steps.warn("first load", f"{said}. CW_ENTITIES chooses which lists are read")
+    else:
+        steps.take("first load", lambda: said)
 
 
 def _print(findings: Sequence[ListCapabilities], *, deep: bool) -> None:

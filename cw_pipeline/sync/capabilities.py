@@ -194,6 +194,28 @@ class CapabilityProbe:
         )
 
 
+def requests_per_parent(entities: Iterable[Entity], source: ConnectWise) -> dict[str, int]:
+    """About how many requests the lists below a parent cost at a first load: one for each parent.
+
+    Lists whose parents are below a parent themselves are left out, as nothing counts those. One
+    request for each list of parents.
+    """
+    records: dict[str, int] = {}
+    found: dict[str, int] = {}
+    for entity in entities:
+        parent = CATALOG[entity.parent] if entity.parent else None
+        if parent is None or parent.parent is not None or not parent.count:
+            continue
+        if parent.name not in records:
+            try:
+                records[parent.name] = source.count(parent.path, "")
+            except SourceError:  # the check of the list itself says why
+                records[parent.name] = 0
+        if records[parent.name]:
+            found[entity.name] = records[parent.name]
+    return found
+
+
 def _first(entity: Entity, parents: tuple[int, ...]) -> Query:
     paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
     return Query(path_for(entity.path, parents), page_size=_SAMPLE, paging=paging)

@@ -91,6 +91,18 @@ order by t.entity
 """
 
 
+_TABLES = """
+select n.nspname, count(c.oid) from pg_namespace n
+left join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p')
+where n.nspname = any(%s) group by n.nspname
+"""
+
+
+def table_counts(connection: Connection[Any], *schemas: str) -> dict[str, int]:
+    """How many tables those of the schemas have that are there."""
+    return dict(connection.execute(_TABLES, [list(schemas)]).fetchall())
+
+
 @dataclass(frozen=True, slots=True)
 class LastRun:
     """What was last done to an entity. `status`: started, done, failed or interrupted."""

@@ -359,6 +359,24 @@ def test_a_version_that_the_tenant_refuses_is_named_with_one_to_set(
     assert "Check CW_API_VERSION" in shell.run("sync", BOARDS)[2]
 
 
+def test_check_says_what_it_created_and_then_creates_nothing(shell: Shell) -> None:
+    with psycopg.connect(shell.dsn) as connection:
+        connection.execute("drop schema if exists cw_sync, connectwise, reporting cascade")
+    out = shell.run("check")[1]
+    assert "✓ warehouse: created the schemas cw_sync and connectwise with" in out
+    assert "✓ warehouse: up to date, schema connectwise" in shell.run("check")[1]
+    out = shell.run("check", "company/companies")[1]
+    assert "✓ warehouse: created " in out
+    assert "; up to date, schema connectwise" in out
+
+
+def test_check_says_what_lists_below_parents_cost_at_a_first_load(shell: Shell) -> None:
+    notes, tasks = "service/tickets/notes", "service/tickets/tasks"
+    out = shell.run("check", TICKETS, notes, tasks)[1]
+    assert f"✓ first load: 60 requests for lists that are read parent by parent ({notes} 30" in out
+    assert "first load" not in shell.run("check", TICKETS)[1]
+
+
 def test_a_refused_version_is_never_the_one_to_set(shell: Shell, simulator: Simulator) -> None:
     shell.monkeypatch.setenv("CW_API_VERSION", "2025.1")
     unknown = refusal(400, "InvalidVersion", "The version is not supported.")
