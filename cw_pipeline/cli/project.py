@@ -26,7 +26,9 @@ _ON_ALL_CORES = (
 def migrate(*, reader: bool) -> None:
     """Create and upgrade the schemas: state, tables, and the reports' views.
 
-    Every sync brings state and tables up to date too. Nothing that was synced is ever dropped.
+    Every sync brings state and tables up to date too. Nothing that was synced is ever dropped; a
+    view whose file in sql/reporting is gone is. --reader needs a role with CREATEROLE, or that an
+    administrator has run `create role reporting_reader nologin`.
     """
     from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
