@@ -25,10 +25,10 @@ from cw_pipeline.connectwise import (
     trust,
 )
 from cw_pipeline.errors import ConfigError, WarehouseLocked
-from cw_pipeline.reporting.custom_fields import refresh_custom_views
+from cw_pipeline.reporting.custom_fields import custom_views_are_behind, refresh_custom_views
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import RequestBudget, Warehouse, migrate, status
+from cw_pipeline.warehouse import RequestBudget, Warehouse, migrate, status, up_to_date_schema
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import mark_tenant
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
@@ -201,23 +201,29 @@ def connected(
     """
     hidden = privacy(settings)
     trust(settings.ca_file)  # an unusable file must be named before the warehouse is touched
-    migrated(settings)
+    chosen = entities(settings)
     with ExitStack() as stack:
         store = stack.enter_context(warehouse(settings, patience))
+        kept = settings.history_columns or ""
+        stored = up_to_date_schema(store, dsn(settings), chosen, kept)
         budget = RequestBudget(store, settings.requests_per_minute, yielding=yielding)
         gate = RateLimiter(budget.grant, budget.announce_pause)
         api = stack.enter_context(source(settings, gate, policy))
-        with store.transaction() as connection:
-            mark_tenant(connection, store.tenant, tenant(settings))
-        mask_stored_rows(store, entities(settings), hidden)
+        if stored.owner != tenant(settings):
+            with store.transaction() as connection:
+                mark_tenant(connection, store.tenant, tenant(settings))
+        mask_stored_rows(store, chosen, hidden, stored.private)
         fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
         _keep_blocks()
         yield SyncContext(api, store, limits(settings), fetchers, dagster_run_id, hidden)
-        _follow_custom_fields(settings)
+        _follow_custom_fields(settings, store)
 
 
-def _follow_custom_fields(settings: Settings) -> None:
+def _follow_custom_fields(settings: Settings, store: Warehouse) -> None:
     """What was read is kept, whoever reads the views meanwhile: the next sync makes up for it."""
+    with store.connection() as connection:
+        if not custom_views_are_behind(connection, store.tenant):
+            return
     try:
         refresh_custom_views(dsn(settings), settings.schema_, Patience(give_up_after=_AT_THE_END))
     except WarehouseLocked as error:
