@@ -284,7 +284,7 @@ def run(
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
         with pipeline.warehouse(settings) as warehouse:
-            with warehouse.transaction() as connection:
+            with warehouse.connection() as connection:
                 remember_wanted(connection, warehouse.tenant, pipeline.wanted(settings))
             # The daemon does so after each refresh; here there may be none.
             entities = [each.entity for each in reports]

@@ -22,10 +22,11 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.entity_sync import sync_entities
-from cw_pipeline.warehouse.status import EntityStatus, entity_statuses
+from cw_pipeline.warehouse.status import EntityStatus, entity_statuses, watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
@@ -110,7 +111,7 @@ class PipelineRun:
     caller: CommandRun | None = None
     failures: list[Exception] = field(default_factory=list)
     _engine: SyncContext | None = None
-    _before: dict[str, EntityStatus] | None = None
+    _before: dict[str, datetime | None] | None = None
     _ahead: BackgroundSync | None = None
     _fatal: Exception | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -153,10 +154,12 @@ class PipelineRun:
             )
         yield from self._ahead.reports(entities)
 
-    def before(self) -> dict[str, EntityStatus]:
-        """How every entity stood before the first step of this run in this process."""
+    def before(self) -> dict[str, datetime | None]:
+        """The watermark of every entity before the first step of this run in this process."""
         if self._before is None:
-            self._before = self.standings()
+            warehouse = self.engine().warehouse
+            with warehouse.connection() as connection:
+                self._before = watermarks(connection, warehouse.tenant)
         return self._before
 
     def standings(self) -> dict[str, EntityStatus]:

@@ -76,7 +76,7 @@ class ModuleSync:
                 yield from self._results_of_failure(key, report.failure, report)
                 continue
             self.told.add(entity.name)
-            since = before[entity.name].complete_through if entity.name in before else None
+            since = before.get(entity.name)
             self._stamp(key, entity, _covered_window(plan, since))
             whole = plan.full or (plan.window is None and since is None)
             counted += [key] if report.source_rows is not None else []

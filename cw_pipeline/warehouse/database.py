@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ class Session(psycopg.Connection[Any]):
     """Whether a pooler stands between, so that only a transaction has a server connection."""
 
     taken_at = float("-inf")
-    """When it was last taken out of a pool, on our clock."""
+    """When it was opened, or last taken out of a pool, on our clock."""
 
     backend: int | None = None
     """The server's process that has it, or its transaction; None where that is not known."""
@@ -158,6 +159,7 @@ def connect(
         session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         session.read_only = read_only
         session.autocommit = autocommit
+        session.taken_at = time.monotonic()
     except BaseException:
         session.close()
         raise
@@ -224,6 +226,14 @@ def transaction(address: str, *, read_only: bool = False) -> Iterator[Connection
         _name_lock_waits(session, address),
     ):
         session.pin()
+        yield session
+
+
+@contextmanager
+def lone_connection(address: str) -> Iterator[Connection[Any]]:
+    """An autocommit connection of its own, for a look. Database errors are WarehouseError."""
+    hidden = passwords(parse_address(address))
+    with named_failures(hidden), connect(address, autocommit=True) as session:
         yield session
 
 

@@ -17,7 +17,12 @@ from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse import versions
-from cw_pipeline.warehouse.database import create_schemas, sqlalchemy_transaction, transaction
+from cw_pipeline.warehouse.database import (
+    create_schemas,
+    lone_connection,
+    sqlalchemy_transaction,
+    transaction,
+)
 from cw_pipeline.warehouse.ddl import patiently
 from cw_pipeline.warehouse.history import parse_history_columns, set_history_columns
 from cw_pipeline.warehouse.tables import create_tables, driver, tables_fit, widen
@@ -52,7 +57,7 @@ def migrate(
     def upgraded(attempt: Attempt) -> list[str]:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
             create_schemas(driver(connection), "cw_sync", tenant)
-            here = versions.version(connection)
+            here = versions.version(driver(connection))
             if fault := versions.fault(here):
                 raise WarehouseError(fault)
             versions.upgrade(connection, here)
@@ -186,5 +191,9 @@ def up_to_date_schema(
 
 def version_fault(dsn: str) -> str | None:
     """What is wrong with the warehouse's version, or None. Changes nothing."""
-    with sqlalchemy_transaction(dsn) as connection:
-        return versions.fault(versions.version(connection))
+    with lone_connection(dsn) as connection:
+        try:
+            row = connection.execute("select version_num from cw_sync.migration").fetchone()
+        except errors.UndefinedTable:  # before the first migration
+            return None
+        return versions.fault(row[0] if row else None)

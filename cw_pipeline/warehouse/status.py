@@ -183,6 +183,14 @@ def entity_statuses(connection: Connection[Any], tenant: str) -> list[EntityStat
     return [_status(*row) for row in rows]
 
 
+def watermarks(connection: Connection[Any], tenant: str) -> dict[str, datetime | None]:
+    """Up to when every change of an entity is in the warehouse; None before its first load."""
+    rows = connection.execute(
+        "select entity, watermark from cw_sync.checkpoint where tenant = %s", [tenant]
+    )
+    return dict(rows.fetchall())
+
+
 def remember_wanted(connection: Connection[Any], tenant: str, names: Sequence[str]) -> None:
     """Stores which entities the settings keep up to date: the others leave `cw_sync.freshness`."""
     connection.execute(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from sqlalchemy import text
+from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.paths import SQL
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    import sqlalchemy as sa
+    from psycopg import Connection
 
 _FOLDER = SQL / "migrations"
 _LENGTH = 4  # 0001_state.py
@@ -20,12 +19,12 @@ def known_versions() -> list[str]:
     return sorted(path.name[:_LENGTH] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
 
 
-def version(connection: Connection) -> str | None:
+def version(connection: Connection[Any]) -> str | None:
     """The warehouse's version; None before the first."""
-    if not connection.scalar(text("select to_regclass('cw_sync.migration') is not null")):
+    if connection.execute("select to_regclass('cw_sync.migration')").fetchone() == (None,):
         return None
-    found: str | None = connection.scalar(text("select version_num from cw_sync.migration"))
-    return found
+    row = connection.execute("select version_num from cw_sync.migration").fetchone()
+    return row[0] if row else None
 
 
 def fault(here: str | None) -> str | None:
@@ -38,7 +37,7 @@ def fault(here: str | None) -> str | None:
     )
 
 
-def upgrade(connection: Connection, here: str | None) -> None:
+def upgrade(connection: sa.Connection, here: str | None) -> None:
     """Brings the state schema from this version to the newest, in the caller's transaction."""
     if here == known_versions()[-1]:
         return
