@@ -19,11 +19,15 @@ from cw_pipeline.cli import main
 from cw_pipeline.simulator import CLIENT_ID, Fault, Quirk
 from cw_pipeline.simulator.answers import Answer, refusal
 from cw_pipeline.warehouse import Warehouse, open_store
+from tests.statements import Statements
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cw_pipeline.simulator import Simulator, Tenant
+
+IDLE_STATEMENTS = 36
+"""Sent to the warehouse by an idle sync of one list, with the reporting schema published."""
 
 TICKETS, BOARDS, TYPES = "service/tickets", "service/boards", "service/boards/types"
 PATH = "/service/tickets"
@@ -555,3 +559,27 @@ def test_a_killed_sync_is_interrupted_and_one_that_goes_on_is_not(
 
 def _loaded(shell: Shell) -> list[tuple[Any, ...]]:
     return shell.rows("select id from connectwise.service_tickets")
+
+
+def test_a_sync_with_nothing_to_do_asks_the_warehouse_little(
+    shell: Shell, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant.put(PATH, {"id": 1, "summary": "one"})
+    tenant.advance(3600)  # else each window begins before it
+    assert shell.run("migrate")[0] == 0
+    for _ in range(2):
+        assert shell.run("sync", TICKETS)[0] == 0
+    before = shell.rows(_COMPLETE)
+    with Statements(shell.dsn) as statements:
+        monkeypatch.setenv("CW_WAREHOUSE_DSN", statements.dsn)
+        code, said, _ = shell.run("sync", TICKETS)
+    assert (code, "0 new, 0 changed" in said) == (0, True), said
+    asked = "\n".join(
+        f"{at}: {' '.join(each.split())[:90]}" for at, each in enumerate(statements.sent)
+    )
+    assert len(statements.sent) <= IDLE_STATEMENTS, asked
+    assert statements.connections <= 3, asked
+    assert shell.rows(_COMPLETE) > before, "a table that nothing changed is as fresh as its list"
+
+
+_COMPLETE = "select complete_through from cw_sync.publication where name = 'kpi_data_readiness'"
