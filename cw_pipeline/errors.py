@@ -12,7 +12,7 @@ PipelineError
 │  ├─ SourceForbidden   give the API member's role this entity (403); other entities go on
 │  ├─ SourceMissing     not there; on a list never "empty" (404)
 │  └─ SourceRefused     do not ask again (400, 405, 409, 415, a redirect)
-├─ EntityBusy           another runner holds this entity; let it finish
+├─ EntityBusy           another run has this entity; wait until it ends
 ├─ TooManyRejects       look at the dead letters before the watermark moves
 ├─ UnexpectedError      a fault of this program: report it with the traceback in the log
 └─ Interrupted          run it again: it goes on from there

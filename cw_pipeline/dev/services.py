@@ -1,4 +1,4 @@
-"""What stands under a command when nothing is configured: a PostgreSQL and a ConnectWise.
+"""An embedded PostgreSQL and a simulated ConnectWise, for settings that name none.
 
 `CW_WAREHOUSE_DSN` and `CW_SITE` name real ones. Where one is not set, the embedded one takes its
 place. Both are shared by all processes of the project, and child processes inherit where they are.

@@ -186,7 +186,7 @@ class EmbeddedSimulator:
         return self._ask("GET", "")
 
     def _ask(self, method: str, path: str, timeout: float = 5) -> dict[str, Any] | None:
-        """What the folder's server answers at its desk; None if it does not run."""
+        """What the folder's server answers about itself; None if it does not run."""
         port, pid = self._server()
         if not pid:
             return None

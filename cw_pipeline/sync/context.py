@@ -54,9 +54,9 @@ class Limits:
 
 
 class LoadSlots:
-    """A place for so many pages at a time to be typed and loaded. A context manager for one.
+    """Limits how many pages are decoded and loaded at a time. A context manager for one page.
 
-    They take ten times the memory of their bodies, and more of them than cores would only wait for
+    Pages take ten times the memory of their bodies, and more of them than cores would only wait for
     each other. One that takes longer than `most` seconds waits for somebody who has locked its
     table: its place goes to the next, so that other entities go on.
     """

@@ -1,4 +1,4 @@
-"""Typing what was read: the body of a page in, a batch of rows out."""
+"""A page becomes rows: its body in, a batch out. No network, no database."""
 
 from cw_pipeline.transform.pages import PageReader as PageReader
 from cw_pipeline.transform.pages import decode_ids as decode_ids

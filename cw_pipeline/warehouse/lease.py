@@ -258,7 +258,9 @@ class Leases:
             asked["dead"] += self._dead_holder(asked)
         older = self._ask(_OLDER_HOLDER, asked)
         who = f"{older[0]} (older version, since {older[1]} UTC)" if older else "another runner"
-        raise EntityBusy(f"{asked['entity']}: {who} holds it; let it finish")
+        raise EntityBusy(
+            f"{asked['entity']}: {who} has it. Wait until that run ends, then try again"
+        )
 
     def _try(self, asked: dict[str, Any]) -> int | None:
         try:
@@ -282,8 +284,8 @@ class Leases:
         if holder.is_gone(self._here):
             return [run_id]
         raise EntityBusy(
-            f"{asked['entity']}: {holder.name} holds it (since {since} UTC); let it finish. If that"
-            f" process is gone, its lease ends by itself within {seconds} seconds"
+            f"{asked['entity']}: {holder.name} has it (since {since} UTC). Wait until that run"
+            f" ends. If that process is gone, its lease ends by itself within {seconds} seconds"
         )
 
     def _ask(self, query: str, asked: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -173,6 +173,6 @@ class _PooledSession(Session):
 
 
 def _check(session: Session) -> None:
-    """Whether it is still alive, if it has been idle: to ask costs what a statement costs."""
+    """Checks a connection that was idle for 10 seconds: each check costs a statement."""
     if time.monotonic() - session.taken_at > _TRUSTED:
         ConnectionPool.check_connection(session)

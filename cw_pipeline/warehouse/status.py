@@ -153,7 +153,7 @@ class EntityStatus:
 
     @property
     def drifts(self) -> bool:
-        """Whether windows miss changes: over a hundredth of what was read again had drifted."""
+        """Whether windows miss changes: over a hundredth of what was read again had changed."""
         return self.drift * 100 > self.reread
 
     @property

@@ -413,7 +413,7 @@ def test_lists_that_another_sync_holds_are_said_in_one_line(shell: Shell) -> Non
         assert code == 1
         (said,) = err.splitlines()
         assert said.startswith("✗ all 2 entities are held by other runs. ")
-        assert "holds it (since" in said
+        assert "has it (since" in said
         assert "0 of 2 entities up to date" in out
         (said,) = shell.run("sync", TICKETS)[2].splitlines()
         assert said.count(TICKETS) == 1  # not the name twice

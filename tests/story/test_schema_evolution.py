@@ -197,7 +197,7 @@ def test_nothing_is_promoted_while_the_entity_is_being_read(
     story.one(TICKETS)
     with (
         open_store(warehouse, ENTITY, "backfill"),
-        pytest.raises(EntityBusy, match="let it finish"),
+        pytest.raises(EntityBusy, match="Wait until that run ends"),
     ):
         promote(warehouse, ENTITY, "mood")
 
