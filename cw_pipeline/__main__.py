@@ -14,8 +14,10 @@ def main() -> int:
     if missing:
         return _bootstrap.rerun(sys.argv[1:], missing)
     _bootstrap.prepare_children()
-    from cw_pipeline.cli import main as run  # noqa: PLC0415 - needs what may not be installed yet
+    from cw_pipeline.cli import end_soon  # noqa: PLC0415 - needs what may not be installed yet
+    from cw_pipeline.cli import main as run  # noqa: PLC0415
 
+    end_soon.watch()
     return int(run() or 0)
 
 

@@ -7,6 +7,7 @@ PipelineError
 ├─ SourceError          ConnectWise did not give a good answer
 │  ├─ SourceBusy        wait `retry_after` seconds, then ask again (429)
 │  ├─ SourceDown        ask again later: no connection, no answer in time
+│  │  └─ SourceUnreachable  end the run: nothing answers, company info neither
 │  ├─ SourceBroken      ask again; what stays broken is poisoned (5xx, 408, a body that is no JSON)
 │  ├─ SourceDenied      stop the run, fix the setting it names: the keys (401), the site ...
 │  ├─ SourceForbidden   give the API member's role this entity (403); other entities go on
@@ -61,6 +62,10 @@ class SourceDown(SourceError):
         self.timed_out = timed_out
 
 
+class SourceUnreachable(SourceDown):
+    """Nothing at all has answered for as long as a patient question is repeated."""
+
+
 class SourceBroken(SourceError):
     """An answer came that cannot be used: a server error, or a body that is not the JSON due."""
 
@@ -102,3 +107,7 @@ class UnexpectedError(PipelineError):
 
 class Interrupted(PipelineError):
     """Whoever asked wants no more. What was read until then is kept."""
+
+
+ENDS_THE_RUN = (SourceDenied, SourceUnreachable)
+"""What no other entity would fare better with."""

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -117,7 +118,10 @@ def _attached(
 
 
 def source(
-    settings: Settings, gate: RateLimiter | None = None, policy: Policy = BACKGROUND
+    settings: Settings,
+    gate: RateLimiter | None = None,
+    policy: Policy = BACKGROUND,
+    stopping: Event | None = None,
 ) -> ConnectWise:
     """The tenant's API. Raises ConfigError if the settings do not name one."""
     refuse_cookies(settings.auth)
@@ -141,6 +145,7 @@ def source(
         timeout=settings.timeout_seconds,
         max_concurrency=settings.max_concurrency,
         ca_file=settings.ca_file,
+        stopping=stopping,
     )
 
 
@@ -206,16 +211,24 @@ def connected(
         store = stack.enter_context(warehouse(settings, patience))
         kept = settings.history_columns or ""
         stored = up_to_date_schema(store, dsn(settings), chosen, kept)
-        budget = RequestBudget(store, settings.requests_per_minute, yielding=yielding)
-        gate = RateLimiter(budget.grant, budget.announce_pause)
-        api = stack.enter_context(source(settings, gate, policy))
+        stopping = Event()
+        budget = RequestBudget(
+            store, settings.requests_per_minute, yielding=yielding, stopping=stopping
+        )
+        gate = RateLimiter(budget.grant, budget.announce_pause, stopping)
+        api = stack.enter_context(source(settings, gate, policy, stopping))
         if stored.owner != tenant(settings):
             with store.transaction() as connection:
                 mark_tenant(connection, store.tenant, tenant(settings))
         mask_stored_rows(store, chosen, hidden, stored.private)
-        fetchers = stack.enter_context(ThreadPoolExecutor(settings.max_concurrency))
+        fetchers = ThreadPoolExecutor(settings.max_concurrency)
+        # Not waited for: an interrupted one may hang in a connection until that times out.
+        stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
+        stack.callback(stopping.set)
         _keep_blocks()
-        yield SyncContext(api, store, limits(settings), fetchers, dagster_run_id, hidden)
+        yield SyncContext(
+            api, store, limits(settings), fetchers, dagster_run_id, hidden, stopping=stopping
+        )
         _follow_custom_fields(settings, store)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cw_pipeline.cli import end_soon
 from cw_pipeline.cli.configuration import demo_settings, read_settings
 from cw_pipeline.plural import count
 
@@ -125,7 +126,7 @@ def _run(command: list[str]) -> int:
         start_new_session=True,  # or Ctrl-C would reach it twice
         env={"PYTHONWARNINGS": "ignore", **os.environ},  # they speak to developers
     )
-    with _forwarded(child):
+    with end_soon.left_to_child(), _forwarded(child):
         code = child.wait()
     return 0 if code in (0, -signal.SIGINT, 130) else 1
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
 
@@ -21,9 +22,11 @@ from cw_pipeline.connectwise.retry import (
     BACKGROUND,
     INTERACTIVE,
     CircuitBreaker,
+    Outage,
     Policy,
     RetryBudget,
     call_with_retries,
+    wait_interruptibly,
 )
 from cw_pipeline.connectwise.tls import certificate_fault, handshake_fault, trust
 from cw_pipeline.errors import (
@@ -122,14 +125,20 @@ class RequestCounts:
 
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _UNKNOWN_PAUSE = 15.0  # seconds after a 429 that does not say how long
 _REDISCOVER = 60.0  # seconds in which a codebase that was just asked for is believed
+_GLANCE = 1.0  # seconds between looks at what others found out
+_COMPANY_INFO_TIMEOUT = 10.0  # seconds, when it is asked whether anything answers
 _NO_DATE_LAG = timedelta(minutes=5)
 
 
 class ConnectWise:
-    """A ConnectWise tenant, as its API member may see it. A context manager."""
+    """A ConnectWise tenant, as its API member may see it. A context manager.
+
+    Once `stopping` is set, everything that waits raises Interrupted.
+    """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
@@ -142,7 +151,10 @@ class ConnectWise:
         timeout: float = 60.0,
         max_concurrency: int = 8,
         ca_file: str | None = None,
+        stopping: Event | None = None,
     ) -> None:
+        self._stopping = stopping or Event()
+        self._outage = Outage()
         self._site = site
         self._company = credentials.company
         self._gate = gate or RateLimiter()
@@ -151,6 +163,7 @@ class ConnectWise:
         self._breaker = CircuitBreaker()
         self._retry_budget = RetryBudget()
         self._lock = Lock()
+        self._judging = Lock()
         self._base = ""
         self._base_at = float("-inf")
         self._now: datetime | None = None
@@ -168,7 +181,8 @@ class ConnectWise:
                 "User-Agent": "cw_pipeline",
             },
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
-            limits=httpx.Limits(max_connections=max_concurrency, keepalive_expiry=30.0),
+            # One more than requests: company info is asked while all others hang.
+            limits=httpx.Limits(max_connections=max_concurrency + 1, keepalive_expiry=30.0),
             verify=trust(ca_file),
             trust_env=True,
         )
@@ -258,15 +272,38 @@ class ConnectWise:
 
         Raises SourceDenied if there is no ConnectWise.
         """
-        url = f"{self._site.info}/login/companyinfo/{self._company}"
         try:
-            question = Request(url, anonymous=True)
-            return self._ask_while_up(question, msgspec.json.decode, (), self._policy)
+            return self._ask_while_up(self._company_request, msgspec.json.decode, (), self._policy)
         except SourceMissing as error:
             raise SourceDenied(
                 f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
                 " page, such as na.myconnectwise.net"
             ) from error
+
+    @property
+    def _company_request(self) -> Request:
+        return Request(f"{self._site.info}/login/companyinfo/{self._company}", anonymous=True)
+
+    def _judge_outage(self, policy: Policy, started: float) -> None:
+        """After a question that failed for good. Raises SourceUnreachable if nothing answers.
+
+        One that was asked with less patience than usual proves nothing: the outage may pass.
+        """
+        if policy is self._policy and self._outage.is_possible(started):
+            self._confirm_outage()
+
+    def _confirm_outage(self) -> None:
+        """Raises SourceUnreachable if company info does not answer either."""
+        with self._judging:
+            self._outage.check()
+            try:
+                question = self._company_request
+                response, raw = self._exchange(question, _COMPANY_INFO_TIMEOUT)
+                raise_for_status(response.status_code, response.headers, raw, str(question))
+            except (SourceBroken, SourceDown):
+                self._outage.establish()
+            except SourceError:
+                return
 
     def _anywhere(
         self,
@@ -309,21 +346,41 @@ class ConnectWise:
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
 
-        def count_retry() -> None:
+        def wait_to_retry(seconds: float, error: Exception) -> None:
+            log.info("asked again in %.1f s: %s", seconds, error)  # guide: log what is retried
+            self._wait(seconds)
             for tally in counted:
                 tally.add(retries=1)
 
+        self._check()
         self._breaker.check()
+        started = time.monotonic()
         try:
-            answer = call_with_retries(policy, once, count_retry, self._retry_budget)
+            answer = call_with_retries(policy, once, wait_to_retry, self._retry_budget)
         except (SourceBroken, SourceDown):
             self._breaker.note_failure()
+            self._judge_outage(policy, started)
             raise
         except SourceError:
             self._breaker.note_answer()
             raise
         self._breaker.note_answer()
         return answer
+
+    def _check(self) -> None:
+        """Raises SourceUnreachable or Interrupted when nothing more is to be asked."""
+        self._outage.check()  # first: it is why the run is stopping
+        wait_interruptibly(self._stopping, 0)
+
+    def _wait(self, seconds: float) -> None:
+        """Returns when the next try is due, or raises as `_check` does."""
+        if self._outage.is_long:
+            self._confirm_outage()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._stopping.wait(min(left, _GLANCE))
+            self._check()
+            self._outage.say_if_due()
 
     def _patiently(
         self, question: Request, tallies: tuple[RequestCounts, ...], patience: float
@@ -343,7 +400,20 @@ class ConnectWise:
                     tally.add(retries=1)
 
     def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
-        with self._pace.slot():
+        """The body. Notes whether anything answered."""
+        try:
+            body = self._send_in_turn(question, tallies)
+        except (SourceBroken, SourceDown) as error:
+            self._outage.note_failure(error)
+            raise
+        except SourceError:
+            self._outage.note_answer()
+            raise
+        self._outage.note_answer()
+        return body
+
+    def _send_in_turn(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
+        with self._pace.slot(self._stopping):
             waited = self._gate.wait_for_turn()
             for tally in tallies:
                 tally.add(requests=1, throttled_seconds=waited)
@@ -356,7 +426,9 @@ class ConnectWise:
         self._pace.note_answer(took, (question.list, len(raw).bit_length()))
         return body
 
-    def _exchange(self, question: Request) -> tuple[httpx.Response, bytes]:
+    def _exchange(
+        self, question: Request, timeout: float | None = None
+    ) -> tuple[httpx.Response, bytes]:
         headers = dict(question.headers)
         if question.body is not None:
             headers["Content-Type"] = "application/json"
@@ -367,6 +439,7 @@ class ConnectWise:
                 headers=headers,
                 content=question.body,
                 auth=None if question.anonymous else self._auth,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
             ) as response:
                 return response, b"".join(response.iter_raw())
         except httpx.TimeoutException as error:

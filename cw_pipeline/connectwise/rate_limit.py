@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from threading import Condition, Lock
+from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING
+
+from cw_pipeline.connectwise.retry import wait_interruptibly
+from cw_pipeline.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -17,14 +20,17 @@ class RateLimiter:
     """Lets requests through one by one, no faster than the tenant's budget allows.
 
     `grant` asks for leave on behalf of all processes of the tenant; `announce` tells them of a
-    pause, in seconds, that ConnectWise asked for. Without them only pauses are kept.
+    pause, in seconds, that ConnectWise asked for. Without them only pauses are kept. Waiting ends
+    with Interrupted when `stopping` is set.
     """
 
     def __init__(
         self,
         grant: Callable[[], RequestGrant] | None = None,
         announce: Callable[[float], None] | None = None,
+        stopping: Event | None = None,
     ) -> None:
+        self._stopping = stopping or Event()
         self._grant = grant
         self._announce = announce
         self._lock = Lock()
@@ -41,7 +47,7 @@ class RateLimiter:
                 self._open_at = max(self._open_at, time.monotonic() + granted.wait)
             self._left -= 1
         while (closed := self._open_at - time.monotonic()) > 0:
-            time.sleep(closed)  # a pause may be lengthened while we wait
+            wait_interruptibly(self._stopping, closed)  # a pause may be lengthened while we wait
         return time.monotonic() - started
 
     def pause(self, seconds: float) -> None:
@@ -54,6 +60,7 @@ class RateLimiter:
 
 
 _SLOW = 3.0  # times the best time of its like: more in flight only queue up behind each other
+_GLANCE = 0.5  # seconds between looks whether the run is to end
 _CALM = 5.0  # seconds after backing off before the limit may fall again: one storm is one reason
 
 
@@ -78,10 +85,12 @@ class ConcurrencyLimit:
         return int(self._limit)
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Room for one request, as long as the block takes."""
+    def slot(self, stopping: Event | None = None) -> Iterator[None]:
+        """Room for one request, as long as the block takes. Raises Interrupted on `stopping`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._flying < int(self._limit))
+            while not self._changed.wait_for(lambda: self._flying < int(self._limit), _GLANCE):
+                if stopping is not None and stopping.is_set():
+                    raise Interrupted("interrupted")
             self._flying += 1
         try:
             yield

@@ -1,20 +1,24 @@
-"""When to ask again: the guide's retry policies ("Configuring Retry Policies"), run by stamina."""
+"""When to ask again: the guide's retry policies ("Configuring Retry Policies"), and when not."""
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 from stamina import instrumentation
 
-from cw_pipeline.errors import SourceBroken, SourceDown
+from cw_pipeline.errors import Interrupted, SourceBroken, SourceDown, SourceUnreachable
+from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,17 @@ class Policy:
     wait_initial: float
     wait_max: float
     patience: float
+
+    def wait_before(self, attempt: int) -> float:
+        """Seconds to wait before a try, the second being the first to wait for.
+
+        Jitter is a share of the wait: a fixed amount would let long waits end together.
+        """
+        if stamina.is_testing():
+            return 0.0
+        wait = self.wait_initial * 2.0 ** (attempt - 2)
+        jitter = random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+        return min(self.wait_max, float(wait * jitter))
 
 
 T = TypeVar("T")
@@ -64,36 +79,129 @@ class RetryBudget:
 
 
 def call_with_retries(
-    policy: Policy, ask: Callable[[], T], on_retry: Callable[[], None], budget: RetryBudget
+    policy: Policy,
+    ask: Callable[[], T],
+    before_retry: Callable[[float, Exception], None],
+    budget: RetryBudget,
 ) -> T:
     """What `ask` returns, asked again after errors that pass by themselves.
 
-    `on_retry` is called before each further try. Raises the last error when the attempts or the
-    run's budget are used up, and any other error at once.
+    `before_retry` is called before each further try with the seconds to wait, and waits: stamina's
+    own sleep could not be interrupted. Raises the last error when the attempts or the run's budget
+    are used up, and any other error at once.
     """
+    caught: list[Exception] = []
+
+    def passes_by_itself(error: Exception) -> bool:
+        caught[:] = [error]
+        if isinstance(error, SourceUnreachable) or not isinstance(error, SourceBroken | SourceDown):
+            return False
+        return budget.spend()
+
     budget.earn()
     for attempt in stamina.retry_context(
-        on=lambda error: isinstance(error, SourceBroken | SourceDown) and budget.spend(),
+        on=passes_by_itself,
         attempts=policy.attempts,
         timeout=None,
-        wait_initial=policy.wait_initial,
-        wait_max=policy.wait_max,
-        wait_jitter=policy.wait_initial,
+        wait_initial=0,
+        wait_max=0,
+        wait_jitter=0,
     ):
         with attempt:
             if attempt.num > 1:
-                on_retry()
+                before_retry(policy.wait_before(attempt.num), caught[0])
             return ask()
     raise AssertionError("stamina always returns or raises")
 
 
-def _log_retry(details: instrumentation.RetryDetails) -> None:
-    """The guide: log every failure that causes a retry."""
-    log.info("asked again in %.1f s: %s", details.wait_for, details.caused_by)
-
-
 # stamina's own hook prints through structlog, which Dagster brings, to standard output.
-instrumentation.set_on_retry_hooks([_log_retry])
+instrumentation.set_on_retry_hooks([])
+
+
+def wait_interruptibly(stopping: Event, seconds: float) -> None:
+    """Returns after so many seconds. Raises Interrupted as soon as `stopping` is set."""
+    if stopping.wait(max(0.0, seconds)):
+        raise Interrupted("interrupted")
+
+
+_SAID_AFTER = 10.0  # seconds without a good answer before people are told
+_SAID_EVERY = 15.0  # seconds
+_TOO_LONG = 150.0  # seconds: more than a passing outage, and less than eight tries that time out
+
+
+class Outage:
+    """Since when no request of a client was answered, and what was tried. Shared by its threads.
+
+    A refusal is an answer; a server error or a broken connection is none.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._since: float | None = None
+        self._began = ""
+        self._said = 0.0
+        self._tries = 0
+        self._last = ""
+        self._answered = time.monotonic()
+        self._verdict = ""
+
+    def check(self) -> None:
+        """Raises SourceUnreachable once that was established."""
+        if self._verdict:
+            raise SourceUnreachable(self._verdict)
+
+    def note_answer(self) -> None:
+        """Notes an answer of any kind."""
+        with self._lock:
+            self._answered = time.monotonic()
+            if self._since is not None and self._said:
+                log.warning("ConnectWise answers again")
+            self._since, self._tries, self._said = None, 0, 0.0
+
+    def note_failure(self, error: Exception) -> None:
+        """Notes a request that got no good answer, and says so in the log every 15 seconds."""
+        with self._lock:
+            now = time.monotonic()
+            if self._since is None:
+                self._since, self._began = now, f"{datetime.now(UTC):%H:%M:%S} UTC"
+            self._tries, self._last = self._tries + 1, str(error)
+            self._say(now)
+
+    def say_if_due(self) -> None:
+        """Says how things stand while a retry is waited for, if it is time to."""
+        with self._lock:
+            self._say(time.monotonic())
+
+    def is_possible(self, since: float) -> bool:
+        """Whether nothing has answered since then (`time.monotonic`)."""
+        return self._answered < since
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it has lasted longer than a passing outage does."""
+        since = self._since
+        return since is not None and time.monotonic() - since > _TOO_LONG
+
+    def establish(self) -> None:
+        """Ends every question that is asked from now on. Raises SourceUnreachable."""
+        with self._lock:
+            if not self._verdict:
+                self._verdict = (
+                    f"{self._standing()}. Company info does not answer either, so nothing more is"
+                    " asked. What was read before is kept: the same command goes on from there"
+                )
+        self.check()
+
+    def _say(self, now: float) -> None:
+        if self._since is None or now - self._since < _SAID_AFTER:
+            return
+        if now - self._said >= _SAID_EVERY:
+            self._said = now
+            log.warning("%s. It is asked again", self._standing())
+
+    def _standing(self) -> str:
+        tries = count(self._tries, "try", "tries")
+        return f"ConnectWise has not answered since {self._began} ({tries}; the last: {self._last})"
 
 
 _TRIPS_AFTER = 5  # questions in a row that failed with all their retries
@@ -110,8 +218,12 @@ class CircuitBreaker:
 
     def check(self) -> None:
         """Returns if a question may be asked. Raises SourceDown while the breaker is open."""
-        left = self._open_until - time.monotonic()
-        if left > 0:
+        with self._lock:
+            left = self._open_until - time.monotonic()
+            if self._open_until and left <= 0:
+                # Half open: this question goes through, others only once it was answered.
+                self._open_until = time.monotonic() + _RESTS
+        if left > 0 and self._open_until:
             raise SourceDown(
                 f"ConnectWise failed {_TRIPS_AFTER} questions in a row; it is left alone for"
                 f" {left:.0f} s more"
@@ -122,7 +234,6 @@ class CircuitBreaker:
         with self._lock:
             self._failures += 1
             if self._failures >= _TRIPS_AFTER:
-                # One question is let through after the rest: failing again opens it at once.
                 self._open_until = time.monotonic() + _RESTS
                 self._failures = _TRIPS_AFTER - 1
 
@@ -130,3 +241,4 @@ class CircuitBreaker:
         """Notes any answer at all, a refusal included."""
         with self._lock:
             self._failures = 0
+            self._open_until = 0.0

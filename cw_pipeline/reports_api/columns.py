@@ -15,7 +15,7 @@ from urllib.parse import quote
 from psycopg import sql
 
 from cw_pipeline.connectwise import Paging, Query, RequestCounts
-from cw_pipeline.errors import SourceDenied, SourceError
+from cw_pipeline.errors import ENDS_THE_RUN, SourceError
 from cw_pipeline.model import ReportColumn, ReportDrift
 from cw_pipeline.reports_api.api import report_columns, report_names
 from cw_pipeline.sync.context import parallel_tasks
@@ -214,7 +214,7 @@ def _columns(
         path = f"{_LIST}/{quote(name, safe='')}/columns"
         try:
             own = engine.source.get(path, lambda body: report_columns(body, name), found.tally)
-        except SourceDenied:
+        except ENDS_THE_RUN:
             raise
         except SourceError as error:
             with lock:

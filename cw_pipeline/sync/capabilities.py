@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import INTERACTIVE, ConnectWise, Paging, Query, path_for
 from cw_pipeline.errors import (
-    SourceDenied,
+    ENDS_THE_RUN,
     SourceError,
     SourceForbidden,
     SourceMissing,
@@ -102,7 +102,7 @@ class CapabilityProbe:
         found = ListCapabilities(entity.name)
         try:
             self._ask_everything(entity, found)
-        except SourceDenied:
+        except ENDS_THE_RUN:
             raise
         except SourceForbidden:
             found.readable = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import (
-    SourceDenied,
+    ENDS_THE_RUN,
     SourceError,
     SourceForbidden,
     SourceRefused,
@@ -311,7 +311,7 @@ def _lists_no_longer_readable(entity: Entity, context: SyncContext) -> bool:
     except SourceForbidden:
         with context.warehouse.connection() as connection:
             return was_readable(connection, context.warehouse.tenant, entity.name)
-    except SourceDenied:
+    except ENDS_THE_RUN:
         raise
     except SourceError:
         return False  # its own reconcile will say what is wrong

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import (
+    ENDS_THE_RUN,
     PipelineError,
-    SourceDenied,
     SourceError,
     SourceForbidden,
     SourceMissing,
@@ -59,7 +59,7 @@ def run_entity(
     try:
         with open_store(context.warehouse, entity, kind, context.dagster_run_id) as store:
             return _account_for(context, store, result, work)
-    except SourceDenied:
+    except ENDS_THE_RUN:
         raise
     except PipelineError as error:
         log.error("%s: %s", entity.name, error)  # noqa: TRY400 - expected and named: no trace

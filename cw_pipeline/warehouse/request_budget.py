@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from threading import Event
 from typing import TYPE_CHECKING
 
+from cw_pipeline.errors import Interrupted
 from cw_pipeline.model import RequestGrant
 
 if TYPE_CHECKING:
@@ -30,11 +31,19 @@ class RequestBudget:
     """Leave to send requests, `per_minute` for the whole tenant.
 
     A `yielding` process (a backfill) takes leave only while nobody else is waiting for it, so the
-    live refresh goes first.
+    live refresh goes first. Waiting ends with Interrupted when `stopping` is set.
     """
 
-    def __init__(self, warehouse: Warehouse, per_minute: int, *, yielding: bool = False) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        per_minute: int,
+        *,
+        yielding: bool = False,
+        stopping: Event | None = None,
+    ) -> None:
         self._warehouse = warehouse
+        self._stopping = stopping or Event()
         self._requests = max(1, int(per_minute * _GRANTED / 60))
         self._asked = {
             "tenant": warehouse.tenant,
@@ -50,7 +59,8 @@ class RequestBudget:
                 taken = connection.execute(_TAKE, self._asked).fetchone()
             if taken is not None:
                 return RequestGrant(self._requests, max(0.0, *map(float, taken)))
-            time.sleep(_POLL)
+            if self._stopping.wait(_POLL):
+                raise Interrupted("interrupted")
 
     def announce_pause(self, seconds: float) -> None:
         """Tells every process of the tenant that ConnectWise asked for a pause."""
