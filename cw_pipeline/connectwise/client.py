@@ -157,7 +157,7 @@ class ConnectWise:
         self._outage = Outage()
         self._site = site
         self._company = credentials.company
-        self._gate = gate or RateLimiter()
+        self._gate = gate or RateLimiter(stopping=self._stopping)
         self._policy = policy
         self._pace = ConcurrencyLimit(max_concurrency)
         self._breaker = CircuitBreaker()

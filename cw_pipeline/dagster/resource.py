@@ -199,8 +199,12 @@ class PipelineRun:
         # A run is one, its steps are many: what one step may retry, another must not forbid.
         context.instance.add_run_tags(self.run_id, {RETRY_TAG: str(self.retryable).lower()})
         told = {name: str(error) for name, error in failures.items()}
+        names: dict[str, list[str]] = {}
+        for name, why in told.items():
+            names.setdefault(why, []).append(name)  # an outage is one reason, not a hundred
+        reasons = "; ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
         return dg.Failure(
-            f"{len(told)} {of} failed. {'; '.join(f'{name}: {why}' for name, why in told.items())}",
+            f"{len(told)} {of} failed. {reasons}",
             metadata=told if checked else None,
             allow_retries=False,  # by the step; the run's retry takes only what failed
         )

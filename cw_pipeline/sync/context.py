@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Condition, Event, get_ident
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DESK = 2
+_GLANCE = 0.5  # seconds between looks whether the run is to end
 _LOADED = 20.0  # seconds in which a page is loaded, unless something is in its way
 
 
@@ -111,6 +112,11 @@ class SyncContext:
         """Raises Interrupted when `stopping` is set: passes end between two pages."""
         if self.stopping.is_set():
             raise Interrupted("interrupted")
+
+    def wait_for(self, answer: Future[bytes]) -> None:
+        """Returns when it has come. Raises Interrupted: a silent server must not keep a run."""
+        while not wait([answer], _GLANCE).done:
+            self.check()
 
 
 class ParallelTasks(Generic[T]):

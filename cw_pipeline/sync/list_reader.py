@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import wait
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -72,6 +71,7 @@ class ListReader:
     ) -> Batch:
         """A page, or what can be read of it, in order."""
         try:
+            self.wait_for(pending)
             batch = self._typed(pending.result(), query, parent_id, start)
             self._grow(query)
         except (SourceBroken, SourceDown) as error:
@@ -178,6 +178,10 @@ class ListReader:
         ask = self._engine.source.ask
         return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
+    def wait_for(self, pending: Future[bytes]) -> None:
+        """Returns when a page has arrived. Raises Interrupted when the run is to end."""
+        self._engine.wait_for(pending)
+
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         if self._veil is not None:
             body = self._veil.mask_page(body)
@@ -215,7 +219,7 @@ class PageWalk:
 
     def wait(self) -> None:
         """Returns when the next page has arrived, so that `next` will not have to wait."""
-        wait([self._pending])
+        self._reader.wait_for(self._pending)
 
     def next(self) -> Batch | None:
         """The next batch, or None at the end; the one behind it is sent for."""
