@@ -53,7 +53,8 @@ def run_entity(
     and nowhere else: under the entity's lease, with a row in `cw_sync.run` that is written however
     the run ends. What goes wrong, foreseen or not, stays with this entity: `failed` is given what
     was done until then, and an UnexpectedError for what was not foreseen. Raises SourceDenied when
-    the keys are refused: no other entity would fare better.
+    the keys are refused and SourceUnreachable when nothing answers: no other entity would fare
+    better.
     """
     result = SyncResult(entity.name, kind)
     try:

@@ -134,14 +134,14 @@ def test_a_breaker_that_has_rested_lets_one_question_through(
     monkeypatch.setattr("cw_pipeline.connectwise.retry._RESTS", 0.3)
     breaker = CircuitBreaker()
     for _ in range(5):
-        breaker.failed()
+        breaker.note_failure()
     with pytest.raises(SourceDown):
         breaker.check()
     time.sleep(0.35)
     breaker.check()
     with pytest.raises(SourceDown):
         breaker.check()
-    breaker.answered()
+    breaker.note_answer()
     breaker.check()
     breaker.check()
 
