@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,7 @@ from psycopg.rows import dict_row
 
 from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.cli import main
 from cw_pipeline.connectwise import Policy
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID
@@ -20,6 +24,7 @@ from tests.hostile import make_hostile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from cw_pipeline.model import SyncResult
     from cw_pipeline.simulator import Simulator, Tenant
@@ -111,3 +116,67 @@ def pooled_hostile_story(hostile_story: Story, pooled_dsn: str) -> Story:
     """The same through a pooler."""
     hostile_story.dsn = pooled_dsn
     return hostile_story
+
+
+@dataclass
+class Shell:
+    """A shell in which the settings name a simulated tenant and a warehouse of the test's own."""
+
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    dsn: str
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a command."""
+        self.capsys.readouterr()
+        code = main(arguments)
+        said = self.capsys.readouterr()
+        return code, said.out, said.err
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        return json.loads(self.run(*arguments, "--json")[1])
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command in a process of its own."""
+        command = [sys.executable, "-m", "cw_pipeline", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query to the warehouse."""
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def shell(
+    simulator: Simulator,
+    dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
+    settings = {
+        "CW_SITE": simulator.url,
+        "CW_COMPANY": "demo",
+        "CW_PUBLIC_KEY": "public",
+        "CW_PRIVATE_KEY": "private",
+        "CW_CLIENT_ID": CLIENT_ID,
+        "CW_WAREHOUSE_DSN": dsn,
+        "CW_ENTITIES": "service/tickets,service/boards,service/boards/types",
+        "CW_REQUESTS_PER_MINUTE": "100000",
+        "DAGSTER_HOME": str(tmp_path),
+        "CI": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return Shell(capsys, monkeypatch, dsn)
+
+
+@pytest.fixture
+def few_records(tenant: Tenant) -> None:
+    """Thirty tickets, a board and a type of it."""
+    for at in range(1, 31):
+        tenant.put("/service/tickets", {"id": at, "summary": f"Ticket {at}"})
+    tenant.put("/service/boards", {"id": 1, "name": "Help Desk"})
+    tenant.put("/service/boards/1/types", {"id": 1, "name": "Incident"})
