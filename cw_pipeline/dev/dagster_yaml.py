@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _OUR_OLD_COPIES = frozenset(
     {
         "1bf1be5d95fa042403959cbde7ef3b78bb638f33d14019ec848edafe131c644b",
+        "57cf3c9d216dbffe1690cb058702016945c263e1791cca784492736c90fcce96",
         "f32ec6a376dfa5a5bcbebb34c13a1a19986fe093c818cdebbba01b75ffad1f70",
     }
 )
