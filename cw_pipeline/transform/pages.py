@@ -212,7 +212,7 @@ class PageReader:
     def _add_typed(self, raw: msgspec.Raw, page: BatchBuilder, seed: int | None) -> None:
         shape = self._decoder
         try:
-            _add(page, shape, shape.decode(raw), _source(raw, seed))
+            _add(page, shape, shape.decode(raw), raw, _source(raw, seed))
         except (msgspec.DecodeError, ValueError):
             self._coerce_one_at_a_time(raw, page, seed)
 
@@ -224,7 +224,7 @@ class PageReader:
         """A record as typed as it gets, with what had to be mended for it."""
         if isinstance(raw, msgspec.Raw):
             if (struct := self._decoder.decode_one(bytes(raw))) is not None:
-                _add(page, self._decoder, struct, source)
+                _add(page, self._decoder, struct, raw, source)
                 return
             raw = _decode(raw)
         if not isinstance(raw, dict):
@@ -239,7 +239,7 @@ class PageReader:
             page.rejects.append(_reject(raw, mended))
         else:
             struct = msgspec.convert(mended.clean, self._decoder.struct)
-            _add(page, self._decoder, struct, source, mended.unknown_values or None)
+            _add(page, self._decoder, struct, raw, source, mended.unknown_values or None)
 
 
 def _source(raw: Any, seed: int | None) -> int | None:
@@ -251,11 +251,14 @@ def _add(
     page: BatchBuilder,
     shape: RecordDecoder,
     struct: Any,
+    raw: Any,
     source: int | None,
     spill: dict[str, Any] | None = None,
 ) -> None:
     if not page.add(shape, struct, source, spill):
-        page.rejects.append(_homeless(struct))
+        # As it came: what was made of it has fields that were not sent, and numbers for texts.
+        record = _decode(raw) if isinstance(raw, msgspec.Raw) else raw
+        page.rejects.append(Reject(None, _text(record), "no id", "id: absent or null"))
 
 
 def decode_ids(body: bytes) -> list[int]:
@@ -296,10 +299,6 @@ def _reject(record: dict[str, Any], mended: CoercedRecord) -> Reject:
     own = record.get("id")
     known = own if type(own) is int and own in _INT64 else None
     return Reject(known, _text(record), "does not convert", detail)
-
-
-def _homeless(struct: Any) -> Reject:
-    return Reject(None, JSON.encode(struct).decode(), "no id", "id: absent or null")
 
 
 def _text(record: Any) -> str:
