@@ -14,11 +14,9 @@ def main() -> int:
     if missing:
         return _bootstrap.rerun(sys.argv[1:], missing)
     _bootstrap.prepare_children()
-    from cw_pipeline.cli import end_soon  # noqa: PLC0415 - needs what may not be installed yet
-    from cw_pipeline.cli import main as run  # noqa: PLC0415
+    from cw_pipeline.cli import run_process  # noqa: PLC0415 - needs what may not be installed yet
 
-    end_soon.watch()
-    return int(run() or 0)
+    return int(run_process() or 0)
 
 
 if __name__ == "__main__":

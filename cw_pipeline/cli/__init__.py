@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from typing_extensions import override
 
-from cw_pipeline.cli import output
+from cw_pipeline.cli import end_soon, output
 from cw_pipeline.cli.app import cli
 from cw_pipeline.errors import ConfigError, PipelineError, SourceDenied, WarehouseError
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all went well; something failed; usage or settings; stopped by the user."""
+
+
+def run_process() -> int:
+    """Runs the command that this process was started for, which ends soon after a signal."""
+    end_soon.watch()
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ ENTRY = ("__init__.py", "__main__.py", "_bootstrap.py")
 CLI = """
 import os, subprocess, sys
 import cw_probe
-def main():
+def run_process():
     words = sys.argv[1:]
     if words == ["child"]:
         command = "import cw_pipeline, cw_probe; print('imported')"
