@@ -90,12 +90,16 @@ def checkout(tmp_path: Path) -> Path:
     return made
 
 
+def outside() -> dict[str, str]:
+    """The environment without what these tests' own run has put there."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("CW_") and k != "PYTHONPATH"}
+
+
 def start(checkout: Path, *words: str, **settings: str) -> subprocess.Popen[str]:
-    outside = {k: v for k, v in os.environ.items() if not k.startswith("CW_") and k != "PYTHONPATH"}
     return subprocess.Popen(
         [sys.executable, "-m", "cw_pipeline", *words],
         cwd=checkout,
-        env=outside | settings,
+        env=outside() | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -125,17 +129,16 @@ def test_what_was_set_up_runs_from_any_folder_by_its_path_even_one_with_blanks(
     checkout: Path, tmp_path: Path
 ) -> None:
     run(checkout, "hello")
-    outside = {k: v for k, v in os.environ.items() if not k.startswith("CW_") and k != "PYTHONPATH"}
     program = str(checkout / ".venv" / "bin" / "cw-pipeline")
     done = subprocess.run(
-        [program, "a", "b c"], cwd="/", env=outside, capture_output=True, check=True
+        [program, "a", "b c"], cwd="/", env=outside(), capture_output=True, check=True
     )
     assert done.stdout == b"ran a b c\n"
     python = str(checkout / ".venv" / "bin" / "python")
-    subprocess.run([python, "-c", "import cw_pipeline.cli"], cwd="/", env=outside, check=True)
+    subprocess.run([python, "-c", "import cw_pipeline.cli"], cwd="/", env=outside(), check=True)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "linked").symlink_to(program)
-    assert subprocess.check_output([tmp_path / "bin" / "linked"], env=outside) == b"ran\n"
+    assert subprocess.check_output([tmp_path / "bin" / "linked"], env=outside()) == b"ran\n"
 
 
 @needs_venv
@@ -157,7 +160,8 @@ def test_a_checkout_that_was_moved_is_set_up_again_where_it_is(checkout: Path) -
     code, _, said = run(moved, "hello")
     assert code == 0
     assert "setting up" in said
-    assert subprocess.check_output([moved / ".venv" / "bin" / "cw-pipeline"], cwd="/") == b"ran\n"
+    command = moved / ".venv" / "bin" / "cw-pipeline"
+    assert subprocess.check_output([command], cwd="/", env=outside()) == b"ran\n"
 
 
 @needs_venv
