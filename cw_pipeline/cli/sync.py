@@ -137,35 +137,36 @@ class Watch:
             if name not in self._tasks and len(self._tasks) < _AT_MOST:
                 self._tasks[name] = bars.add_task(name, total=None, done="")
             if name in self._tasks:
-                done = None if each.expected is None else min(each.rows, each.expected)
-                bars.update(self._tasks[name], total=each.expected, completed=done, done=told[name])
+                done, total, _ = each.share or (None, None, "")
+                bars.update(self._tasks[name], total=total, completed=done, done=told[name])
 
     def _told(self, reading: Reading, now: Progress) -> str:
-        """Rows so far; of a first load also of how many, and how long it will take."""
-        entity, rows, expected = reading.entity, reading.rows, reading.expected
-        if expected is None:
+        """Rows so far; where it is known also how much is left, and how long it will take."""
+        entity = reading.entity
+        if reading.share is None:
             written = now.written.get(self._tables[entity], 0)
             changed = written - self._before.get(self._tables[entity], 0)
             return count(changed, "row") if changed else ""
-        self._paces.setdefault(entity, Pace(rows, time.monotonic()))
-        left = self._paces[entity].left(rows, expected, time.monotonic())
+        done, of, what = reading.share
+        self._paces.setdefault(entity, Pace(done, time.monotonic()))
+        left = self._paces[entity].left(done, of, time.monotonic())
         about = "" if left is None else f", about {output.age(left)} left"
-        return f"{rows:,} of {count(max(expected, rows), 'row')}{about}"
+        return f"{done:,} of {count(of, what)}{about}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a first load goes: it had `rows` at `since`, in seconds."""
+    """How fast it goes: so much was done at `since`, in seconds."""
 
-    rows: int
+    done: int
     since: float
 
-    def left(self, rows: int, expected: int, now: float) -> timedelta | None:
+    def left(self, done: int, of: int, now: float) -> timedelta | None:
         """How long it will take at the pace so far; None while that cannot be told."""
-        loaded, took = rows - self.rows, now - self.since
-        if loaded <= 0 or took < _TOO_SHORT:
+        more, took = done - self.done, now - self.since
+        if more <= 0 or took < _TOO_SHORT:
             return None
-        return timedelta(seconds=max(0, expected - rows) * took / loaded)
+        return timedelta(seconds=max(0, of - done) * took / more)
 
 
 def _bars() -> Bars:

@@ -43,6 +43,8 @@ class PerParentSync:
         age = limits.children_max_age * (0 if whole else 1)
         changed, rest = run.store.parents.due(self.parent, age, share)
         due = changed + rest
+        if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
+            run.store.parents.announce_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.row_count())
         started = run.store.warehouse_now()
         parallel_tasks(self._read, due, limits.lanes)

@@ -63,6 +63,13 @@ class Parents:
         due = [own for own, changed, old in parents if old and not changed][:limit]
         return moved, due or [own for own, changed, _ in parents if not changed][:1]
 
+    def announce_due(self, parents: int) -> None:
+        """Notes in the run's row how many parents it has to read, for whoever watches it."""
+        with self._warehouse.connection() as connection:
+            connection.execute(
+                "update cw_sync.run set parents_due = %s where run_id = %s", [parents, self._run_id]
+            )
+
     def children(self, parent_id: int) -> tuple[datetime, list[int]]:
         """The warehouse's clock, and the ids of a parent's live children as of then."""
         query = sql.SQL(

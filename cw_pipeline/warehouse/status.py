@@ -220,7 +220,11 @@ select relname, n_tup_ins + n_tup_upd from pg_stat_user_tables where schemaname 
 _RUNNING = """
 select r.entity, coalesce(c.row_count + coalesce(n.rows, 0), n.rows, 0),
        case when c.watermark is null and c.pass_until is not null and r.kind in ('refresh', 'full')
-            then s.source_rows end
+            then s.source_rows end,
+       case when r.parents_due is not null then
+            (select count(*) from cw_sync.parent_read p where p.tenant = r.tenant
+             and p.entity = r.entity and p.read_at >= r.started_at) end,
+       r.parents_due
 from cw_sync.run r
 left join cw_sync.checkpoint c using (tenant, entity)
 left join cw_sync.source_count s using (tenant, entity)
@@ -237,12 +241,24 @@ class Reading:
     """An entity that is being read: live rows of its table, and of how many.
 
     `expected` is what `/count` said when a first load began; None for other runs, and where the
-    list has no count or only a page.
+    list has no count or only a page. A list below a parent has the parents whose children were read
+    and were due, unless it is one.
     """
 
     entity: str
     rows: int
     expected: int | None
+    parents_read: int | None = None
+    parents_due: int | None = None
+
+    @property
+    def share(self) -> tuple[int, int, str] | None:
+        """How much is done, of how much, and of what; None where that is not known."""
+        if self.parents_due is not None:
+            return self.parents_read or 0, self.parents_due, "parent"
+        if self.expected is not None:
+            return self.rows, max(self.expected, self.rows), "row"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " cw_sync.next_run_id; alter table cw_sync.run alter run_id add generated always as"
             " identity (start 7); insert into cw_sync.run (tenant, entity, kind) values"
             " ('connectwise', 'service/tickets', 'refresh'); drop table cw_sync.row_change;"
+            " alter table cw_sync.run drop parents_due;"
             " alter table cw_sync.checkpoint drop wanted cascade; create view cw_sync.freshness as"
             " select tenant, entity, watermark as data_complete_through, now() - watermark as age,"
             " null::text as last_status from cw_sync.checkpoint;"

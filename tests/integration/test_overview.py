@@ -142,6 +142,23 @@ def test_a_first_load_is_measured_by_what_was_counted_and_is_no_miscount(
     assert status_of(connection, "time/entries").counts_differ
 
 
+def test_a_list_below_parents_is_measured_by_the_parents_that_were_read(
+    connection: psycopg.Connection,
+) -> None:
+    connection.execute(
+        "insert into cw_sync.run (run_id, tenant, entity, kind, parents_due) values"
+        " (1, 'connectwise', 'service/boards/statuses', 'refresh', 5)"
+    )
+    connection.execute(
+        "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at) values"
+        " ('connectwise', 'service/boards/statuses', 1, now() - interval '1 day'),"
+        " ('connectwise', 'service/boards/statuses', 2, now() + interval '1 second'),"
+        " ('connectwise', 'service/boards/statuses', 3, now() + interval '2 seconds')"
+    )
+    (reading,) = progress(connection, "connectwise", 0).running
+    assert reading.share == (2, 5, "parent")
+
+
 def test_a_run_that_was_cut_short_is_interrupted_and_one_that_failed_is_not(
     connection: psycopg.Connection,
 ) -> None:

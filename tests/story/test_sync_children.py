@@ -58,6 +58,10 @@ def test_every_parents_children_are_in_after_the_first_sync(story: Story, tenant
     fill(tenant, range(1, 13))
     both(story, page_size=2)
     assert found(story) == truth(tenant)
+    due = "select parents_due from cw_sync.run where entity = %s order by run_id desc limit 1"
+    assert story.rows(due, STATUSES) == [{"parents_due": 12}]
+    both(story)
+    assert story.rows(due, STATUSES) == [{"parents_due": None}], "one parent is not worth a total"
 
 
 def test_without_a_parent_it_is_as_complete_as_the_list_of_parents(
