@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stamina
 
-from cw_pipeline.errors import SourceError, TooManyRejects
+from cw_pipeline.errors import SourceError, SourceUnreachable, TooManyRejects
 from cw_pipeline.model import Window
 from cw_pipeline.simulator import Fault, Quirk
 from cw_pipeline.sync.entity_sync import SyncRequest
@@ -191,8 +191,8 @@ def test_an_outage_fills_no_dead_letters_and_moves_no_checkpoint(
     tenant.edit(PATH, 3, summary="edited")
     before = story.checkpoint(TICKETS)
     story.simulator.faults.add(Fault("500", path="/*"))
-    report = story.sync(TICKETS)[TICKETS]
-    assert isinstance(report.failure, SourceError)
+    with pytest.raises(SourceUnreachable):
+        story.sync(TICKETS)
     assert letters(story, still_open=False) == {}
     after = story.checkpoint(TICKETS)
     assert after["watermark"] == before["watermark"]
