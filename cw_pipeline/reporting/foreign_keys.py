@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 _ALSO = {"owner_id": "dim_member"}  # keys that are not named for their dimension
 _DATE = "_date_id"
-_RAW = "_all"  # ids as ConnectWise gave them, which views look up
+_RAW = "_all"  # tables that views stand on; those are what is joined
 
 
 def keys(fact: str) -> dict[str, str]:
     """The dimension of each key of a fact."""
     by_name = {script.name: script for script in scripts()}
-    described = {n: own for n, own in by_name.items() if n.startswith("dim_") and own.columns}
+    described = {
+        name: own
+        for name, own in by_name.items()
+        if name.startswith("dim_") and not name.endswith(_RAW) and own.columns
+    }
     dims = {next(iter(own.columns)): name for name, own in described.items()}
     dims |= _ALSO
     found = {}

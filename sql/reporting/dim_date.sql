@@ -1,18 +1,16 @@
--- One row per calendar day from 1990 to 2050, and -1 for facts that have no date. Source: none.
+-- One row per calendar day from 1990 to 2050, and -1 for facts that have no date. Source: dim_date_all.
 select
-    to_char(d, 'YYYYMMDD')::int as date_id, -- the day as a number, 20250131; -1: no date
-    d::date as date, -- the day
-    extract(year from d)::int as year, -- calendar year
-    extract(quarter from d)::int as quarter, -- quarter of the year, 1 to 4
-    extract(month from d)::int as month, -- month of the year, 1 to 12
-    to_char(d, 'Mon') as month_name, -- Jan, Feb, …
-    date_trunc('month', d)::date as month_starts_on, -- first day of its month
-    date_trunc('week', d)::date as week_starts_on, -- Monday of its week
-    extract(isodow from d)::int as weekday, -- 1 Monday to 7 Sunday
-    to_char(d, 'Dy') as weekday_name, -- Mon, Tue, …
-    extract(isodow from d) < 6 as is_weekday, -- Monday to Friday; holidays are in dim_calendar_day
-    d::date = (date_trunc('month', d) + interval '1 month' - interval '1 day')::date as is_month_end, -- last day of its month
-    d::date - (now() at time zone {{time_zone}})::date as days_from_today -- -1 yesterday, 0 today in the tenant's time zone
-from generate_series(timestamp '1990-01-01', timestamp '2050-12-31', interval '1 day') d
-union all
-select -1, null, null, null, null, 'None', null, null, null, 'None', null, null, null
+    date_id, -- the day as a number, 20250131; -1: no date
+    date, -- the day
+    year, -- calendar year
+    quarter, -- quarter of the year, 1 to 4
+    month, -- month of the year, 1 to 12
+    month_name, -- Jan, Feb, …
+    month_starts_on, -- first day of its month
+    week_starts_on, -- Monday of its week
+    weekday, -- 1 Monday to 7 Sunday
+    weekday_name, -- Mon, Tue, …
+    is_weekday, -- Monday to Friday; holidays are in dim_calendar_day
+    is_month_end, -- last day of its month
+    date - (now() at time zone {{time_zone}})::date as days_from_today -- -1 yesterday, 0 today in the tenant's time zone
+from {{reporting}}.dim_date_all

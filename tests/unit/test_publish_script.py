@@ -63,7 +63,7 @@ def test_a_column_comes_from_columns_of_what_its_view_reads() -> None:
     [
         ("dim_company.company_name", "company_companies.name"),
         ("dim_company.is_deleted", "company_companies._deleted_at"),
-        ("dim_date.date", ""),  # made of nothing
+        ("dim_date_all.date", ""),  # made of nothing
         ("fct_ticket.owner_id", "system_members.id"),
         ("fct_ticket.summary", "fct_ticket_all.summary"),
         ("fct_ticket_all.is_closed", "project_tickets.closed_flag service_tickets.closed_flag"),

@@ -202,7 +202,7 @@ def test_a_join_with_any_dimension_loses_no_row(books: Books) -> None:
 def test_keys_of_dimensions_are_unique(books: Books) -> None:
     names = books.ask(
         "select relname from pg_class where relnamespace = 'reporting'::regnamespace"
-        " and relname like 'dim%' and relname <> 'dim_calendar_day'"
+        " and relkind in ('r', 'v') and relname like 'dim%' and relname <> 'dim_calendar_day'"
     )
     for row in names:
         own = books.view(row["relname"])
@@ -210,3 +210,19 @@ def test_keys_of_dimensions_are_unique(books: Books) -> None:
         counted = Counter(each[key] for each in own)
         assert max(counted.values()) == 1, (row["relname"], counted.most_common(2))
         assert counted[-1] == 1, row["relname"]
+
+
+def test_days_are_kept_and_today_is_the_tenants_own(books: Books) -> None:
+    rows = {row["date"]: row for row in books.view("dim_date") if row["date"]}
+    assert (min(rows), max(rows)) == (date(1990, 1, 1), date(2050, 12, 31))
+    assert len(rows) == (max(rows) - min(rows)).days + 1
+    today = books.today()
+    for own in (today, today - timedelta(days=40), date(2024, 2, 29), date(2050, 12, 31)):
+        row = rows[own]
+        assert row["date_id"] == int(f"{own:%Y%m%d}")
+        assert row["days_from_today"] == (own - today).days
+        assert row["week_starts_on"] == own - timedelta(days=own.weekday())
+        assert row["is_month_end"] == ((own + timedelta(days=1)).day == 1)
+        assert (row["month_name"], row["weekday_name"]) == (f"{own:%b}", f"{own:%a}")
+    (plan,) = books.ask("explain (format json) select * from reporting.dim_date")
+    assert "generate_series" not in str(plan), "generated at each use"

@@ -1,0 +1,18 @@
+-- One row per calendar day from 1990 to 2050, and -1 for facts that have no date: what does not depend
+-- on today. dim_date is what reports should read. Source: none.
+select
+    to_char(d, 'YYYYMMDD')::int as date_id, -- the day as a number, 20250131; -1: no date
+    d::date as date, -- the day
+    extract(year from d)::int as year, -- calendar year
+    extract(quarter from d)::int as quarter, -- quarter of the year, 1 to 4
+    extract(month from d)::int as month, -- month of the year, 1 to 12
+    to_char(d, 'Mon') as month_name, -- Jan, Feb, …
+    date_trunc('month', d)::date as month_starts_on, -- first day of its month
+    date_trunc('week', d)::date as week_starts_on, -- Monday of its week
+    extract(isodow from d)::int as weekday, -- 1 Monday to 7 Sunday
+    to_char(d, 'Dy') as weekday_name, -- Mon, Tue, …
+    extract(isodow from d) < 6 as is_weekday, -- Monday to Friday; holidays are in dim_calendar_day
+    d::date = (date_trunc('month', d) + interval '1 month' - interval '1 day')::date as is_month_end -- last day of its month
+from generate_series(timestamp '1990-01-01', timestamp '2050-12-31', interval '1 day') d
+union all
+select -1, null, null, null, null, 'None', null, null, null, 'None', null, null
