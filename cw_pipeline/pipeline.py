@@ -29,7 +29,7 @@ from cw_pipeline.errors import ConfigError, WarehouseLocked
 from cw_pipeline.reporting.custom_fields import custom_views_are_behind, refresh_custom_views
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import RequestBudget, Warehouse, migrate, status, up_to_date_schema
+from cw_pipeline.warehouse import Database, RequestBudget, migrate, status, up_to_date_schema
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import mark_tenant
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
@@ -162,11 +162,11 @@ def dsn(settings: Settings) -> str:
     return settings.warehouse_dsn.get_secret_value()
 
 
-def warehouse(settings: Settings, patience: Patience | None = None) -> Warehouse:
+def warehouse(settings: Settings, patience: Patience | None = None) -> Database:
     """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
     most = settings.max_connections or 2 * settings.max_concurrency + 4
     address = dsn(settings)
-    return Warehouse(address, settings.schema_, max_connections=most, patience=patience)
+    return Database(address, settings.schema_, max_connections=most, patience=patience)
 
 
 def migrated(settings: Settings) -> None:
@@ -232,7 +232,7 @@ def connected(
         _follow_custom_fields(settings, store)
 
 
-def _follow_custom_fields(settings: Settings, store: Warehouse) -> None:
+def _follow_custom_fields(settings: Settings, store: Database) -> None:
     """What was read is kept, whoever reads the views meanwhile: the next sync makes up for it."""
     with store.connection() as connection:
         if not custom_views_are_behind(connection, store.tenant):

@@ -13,7 +13,7 @@ from cw_pipeline.bench.finding import CaseResult, cpu
 from cw_pipeline.bench.lab import SCHEMA, TICKETS
 from cw_pipeline.bench.records import FIRST, SPAN, STEP, stamp_of
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.warehouse import ListSnapshot, Warehouse
+from cw_pipeline.warehouse import Database, ListSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,8 +99,8 @@ def _multiply(dsn: str, size: int) -> None:
 
 def _compare(dsn: str, size: int) -> tuple[float, ListDifference]:
     """How long the comparison takes where one in a thousand is missing, stale and extra each."""
-    with Warehouse(dsn, SCHEMA) as warehouse:
-        sweep = ListSnapshot(warehouse, CATALOG[TICKETS])
+    with Database(dsn, SCHEMA) as database:
+        sweep = ListSnapshot(database, CATALOG[TICKETS])
         for ids, stamps in _pages(size):
             sweep.add(ids, stamps)
         started = time.monotonic()

@@ -136,11 +136,11 @@ def server(settings: Settings) -> str:
     Raises WarehouseError too where it gives fewer connections than a process needs.
     """
     from cw_pipeline import pipeline  # noqa: PLC0415
-    from cw_pipeline.warehouse.database import describe_server  # noqa: PLC0415
-    from cw_pipeline.warehouse.pool import Pool  # noqa: PLC0415
+    from cw_pipeline.warehouse.connections import describe_server  # noqa: PLC0415
+    from cw_pipeline.warehouse.database import Database  # noqa: PLC0415
 
     told = describe_server(pipeline.dsn(settings))
-    with Pool(pipeline.dsn(settings)):
+    with Database(pipeline.dsn(settings), settings.schema_):
         return told
 
 
@@ -283,7 +283,7 @@ def _warehouse(settings: Settings) -> str:
     """Brings the warehouse up to this version: what that created."""
     from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.warehouse import migrate  # noqa: PLC0415
-    from cw_pipeline.warehouse.database import connect  # noqa: PLC0415
+    from cw_pipeline.warehouse.connections import connect  # noqa: PLC0415
     from cw_pipeline.warehouse.status import table_counts  # noqa: PLC0415
 
     dsn, schemas = pipeline.dsn(settings), ("cw_sync", settings.schema_)

@@ -12,11 +12,11 @@ from cw_pipeline.cli.configuration import read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 
 @contextmanager
-def warehouse() -> Iterator[Warehouse]:
+def warehouse() -> Iterator[Database]:
     """The warehouse, migrated: it must have what is to be looked into."""
     from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.transform.mask import MaskingRules
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 
 OWNER = "team:connectwise"
@@ -188,7 +188,7 @@ def sync_metadata(
     the rows that changed last only where some have changed.
     """
     told: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
-    told["dagster/table_name"] = f"{engine.warehouse.tenant}.{entity.table}"
+    told["dagster/table_name"] = f"{engine.database.tenant}.{entity.table}"
     if report.row_count is not None:
         told["dagster/row_count"] = report.row_count
     if report.watermark is not None:
@@ -198,7 +198,7 @@ def sync_metadata(
     if whole:
         told["dagster/column_schema"] = column_schema(entity, engine.privacy)
     if whole or report.rows_inserted + report.rows_updated + report.rows_deleted:
-        told["preview"] = dg.MetadataValue.md(_preview(engine.warehouse, entity))
+        told["preview"] = dg.MetadataValue.md(_preview(engine.database, entity))
     return told
 
 
@@ -216,7 +216,7 @@ def sync_figures(report: SyncResult) -> dict[str, int | float]:
     return told
 
 
-def _preview(warehouse: Warehouse, entity: Entity) -> str:
+def _preview(warehouse: Database, entity: Entity) -> str:
     """The rows that changed last as a table: keys and stamps alone, nothing personal."""
     with warehouse.connection() as connection:
         names, rows = latest_rows(connection, warehouse.tenant, entity)

@@ -157,7 +157,7 @@ class PipelineRun:
     def before(self) -> dict[str, datetime | None]:
         """The watermark of every entity before the first step of this run in this process."""
         if self._before is None:
-            warehouse = self.engine().warehouse
+            warehouse = self.engine().database
             with warehouse.connection() as connection:
                 self._before = watermarks(connection, warehouse.tenant)
         return self._before
@@ -168,7 +168,7 @@ class PipelineRun:
             if self._engine is None:
                 warehouse = stack.enter_context(pipeline.warehouse(self.settings()))
             else:
-                warehouse = self._engine.warehouse
+                warehouse = self._engine.database
             connection = stack.enter_context(warehouse.connection())
             return {each.entity: each for each in entity_statuses(connection, warehouse.tenant)}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.dev import binaries
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse.database import OLDEST_SERVER
+from cw_pipeline.warehouse.connections import OLDEST_SERVER
 
 if TYPE_CHECKING:
     from cw_pipeline.dev.account import Account

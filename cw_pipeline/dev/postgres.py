@@ -17,7 +17,7 @@ from cw_pipeline.dev import binaries
 from cw_pipeline.dev.account import Account, alone, is_last, open_to_lock, share
 from cw_pipeline.dev.cluster import PORT, Cluster
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse.database import connect
+from cw_pipeline.warehouse.connections import connect
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse.database import transaction
+from cw_pipeline.warehouse.connections import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,7 +12,7 @@ import pandas as pd
 from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse.database import transaction
+from cw_pipeline.warehouse.connections import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ from cw_pipeline.reporting.standing import (
     type_sql,
 )
 from cw_pipeline.reporting.tables import analyze_new_tables, fill, fill_aside, glance_at_sources
-from cw_pipeline.warehouse.database import create_schemas
+from cw_pipeline.warehouse.connections import create_schemas
 from cw_pipeline.warehouse.ddl import patiently
 from cw_pipeline.warehouse.ddl.dependents import (
     dependents,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.warehouse.warehouse import Warehouse
+    from cw_pipeline.warehouse.database import Database
 
 
 TABLE = "report_columns"
@@ -108,10 +108,10 @@ class ReportColumnStore:
 
 
 @contextmanager
-def report_store(warehouse: Warehouse) -> Iterator[ReportColumnStore]:
+def report_store(database: Database) -> Iterator[ReportColumnStore]:
     """The store, in a transaction that a failure of the block undoes."""
-    with warehouse.transaction() as connection:
-        store = ReportColumnStore(connection, warehouse.tenant)
+    with database.transaction() as connection:
+        store = ReportColumnStore(connection, database.tenant)
         store.create()
         yield store
 
@@ -147,7 +147,7 @@ def snapshot_reports(engine: SyncContext) -> ReportSnapshot:
     columns = _columns(engine, names, found)
     found.reports = len(names)
     found.columns = len(columns)
-    with report_store(engine.warehouse) as store:
+    with report_store(engine.database) as store:
         known = store.known()
         found.first = not known
         gone = columns_gone(known, columns, set(names), set(found.unreadable))

@@ -54,7 +54,7 @@ def sync_report(context: SyncContext, name: str, *, full: bool = False) -> SyncR
     """
 
     def read(run: Run) -> SyncResult:
-        with report_table(context.warehouse, name, run.store.run_id) as table:
+        with report_table(context.database, name, run.store.run_id) as table:
             _ReportSync(run, table, name).read_and_merge()
         return run.result
 
@@ -97,11 +97,11 @@ class _ReportSync:
         """The report's table as its columns are now."""
         columns = self._ask(Query(self._path, page_size=1, paging=Paging.OFFSET)).columns
         declared = report_entity(self.name, columns)
-        warehouse, privacy = self.run.context.warehouse, self.run.context.privacy
+        database, privacy = self.run.context.database, self.run.context.privacy
         if privacy:
             privacy.columns(declared)  # refuses what cannot be hidden, before it is stored
         entity = self.table.fitted(declared)
-        mask_stored_rows(warehouse, [entity], privacy)
+        mask_stored_rows(database, [entity], privacy)
         return entity
 
     def _since(self, entity: Entity) -> datetime | None:

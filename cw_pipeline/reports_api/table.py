@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Row
+    from cw_pipeline.warehouse.database import Database
     from cw_pipeline.warehouse.ddl import Attempt
-    from cw_pipeline.warehouse.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ class ReportTable:
     Whatever writes raises EntityBusy, and writes nothing, once another run has the report's lease.
     """
 
-    def __init__(self, warehouse: Warehouse, report: str, run_id: int) -> None:
-        self._warehouse = warehouse
-        self._tenant = warehouse.tenant
+    def __init__(self, database: Database, report: str, run_id: int) -> None:
+        self._database = database
+        self._tenant = database.tenant
         self._report = report
         self._run_id = run_id
         self._place = ("cw_sync", f"staged_{run_id}")
@@ -95,7 +95,7 @@ class ReportTable:
 
     def state(self) -> ReportState:
         """What the last whole read found."""
-        with self._warehouse.connection() as connection:
+        with self._database.connection() as connection:
             row = connection.execute(
                 "select key_column, read_whole_at from cw_sync.report_table"
                 " where tenant = %s and report = %s",
@@ -110,12 +110,12 @@ class ReportTable:
         not wait for us, see `ddl`.
         """
         what = f"bringing {self._tenant}.{entity.table} up to date"
-        return patiently(partial(self._fitted, entity), self._warehouse.connection, what)
+        return patiently(partial(self._fitted, entity), self._database.connection, what)
 
     def _fitted(self, entity: Entity, attempt: Attempt) -> Entity:
         table = (self._tenant, entity.table)
         columns = []
-        with self._warehouse.fenced(self._run_id) as connection, attempt.brief(connection):
+        with self._database.transaction(self._run_id) as connection, attempt.brief(connection):
             connection.execute(_query(_CREATE, table=sql.Identifier(*table)))
             for column in entity.columns:
                 stored = kind_of(connection, table, column.name)
@@ -134,7 +134,7 @@ class ReportTable:
     def clear(self, entity: Entity) -> None:
         """Makes room for rows that are being read."""
         self._staged_rows = 0
-        with self._warehouse.fenced(self._run_id) as connection:
+        with self._database.transaction(self._run_id) as connection:
             connection.execute(_query("drop table if exists {staged}", staged=self._staged))
             connection.execute(
                 _query(
@@ -147,14 +147,14 @@ class ReportTable:
 
     def stage(self, entity: Entity, rows: Sequence[Row]) -> None:
         """Puts rows beside the table: the columns' values, and `_extra`."""
-        with self._warehouse.fenced(self._run_id) as connection:
+        with self._database.transaction(self._run_id) as connection:
             copy(connection, *self._place, (*entity.columns, _EXTRA), rows)
         self._staged_rows += len(rows)
 
     def tells_apart(self, column: str) -> bool:
         """Whether each staged row has a value of its own there."""
         query = "select count(*) = count(distinct {own}) from {staged}"
-        with self._warehouse.connection() as connection:
+        with self._database.connection() as connection:
             row = connection.execute(
                 _query(query, own=sql.Identifier(column), staged=self._staged)
             ).fetchone()
@@ -166,7 +166,7 @@ class ReportTable:
         Raises WarehouseError if the server was restarted by force since, which empties unlogged
         tables: what is left of the report must not pass for the whole of it.
         """
-        with self._warehouse.connection() as connection:
+        with self._database.connection() as connection:
             row = connection.execute(
                 _query(
                     "select (select count(*) from {table}), (select count(*) from {staged})",
@@ -193,7 +193,7 @@ class ReportTable:
             own = sql.Identifier(key)
         if not whole:
             concerned = sql.SQL("{} in (select {} from {})").format(own, own, self._staged)
-        with self._warehouse.fenced(self._run_id) as connection:
+        with self._database.transaction(self._run_id) as connection:
             row = connection.execute(
                 _query(
                     _MERGE,
@@ -211,7 +211,7 @@ class ReportTable:
 
     def drop_staged(self) -> None:
         """Ends what was being read."""
-        _drop(self._warehouse, self._staged)
+        _drop(self._database, self._staged)
 
     def _remember(self, connection: Connection[Any], key: str | None) -> None:
         connection.execute(
@@ -223,10 +223,10 @@ class ReportTable:
 
 
 @contextmanager
-def report_table(warehouse: Warehouse, report: str, run_id: int) -> Iterator[ReportTable]:
+def report_table(database: Database, report: str, run_id: int) -> Iterator[ReportTable]:
     """A report's table, for the run that has its lease."""
-    _drop_left_behind(warehouse)
-    table = ReportTable(warehouse, report, run_id)
+    _drop_left_behind(database)
+    table = ReportTable(database, report, run_id)
     try:
         yield table
     finally:
@@ -236,16 +236,16 @@ def report_table(warehouse: Warehouse, report: str, run_id: int) -> Iterator[Rep
             log.warning("%s: its staged rows are left to the next run: %s", report, error)
 
 
-def _drop_left_behind(warehouse: Warehouse) -> None:
+def _drop_left_behind(database: Database) -> None:
     """Drops what runs staged whose leases are gone."""
-    with warehouse.connection() as connection:
+    with database.connection() as connection:
         names = [row[0] for row in connection.execute(_LEFT_BEHIND)]
     for name in names:
-        _drop(warehouse, sql.Identifier("cw_sync", name))
+        _drop(database, sql.Identifier("cw_sync", name))
 
 
-def _drop(warehouse: Warehouse, staged: sql.Identifier) -> None:
-    with warehouse.connection() as connection:
+def _drop(database: Database, staged: sql.Identifier) -> None:
+    with database.connection() as connection:
         connection.execute(_query("drop table if exists {staged}", staged=staged))
 
 

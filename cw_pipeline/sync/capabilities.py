@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 NOTHING_FOUND = (
     "ConnectWise may answer so, instead of 401, when it does not accept who asks (the vendor's"
@@ -65,7 +65,7 @@ class ListCapabilities:
 
 
 def probe_all(
-    entities: Iterable[Entity], source: ConnectWise, warehouse: Warehouse, *, deep: bool = False
+    entities: Iterable[Entity], source: ConnectWise, database: Database, *, deep: bool = False
 ) -> Iterator[ListCapabilities]:
     """What each list does, as it is found out, and remembered in the warehouse.
 
@@ -78,9 +78,9 @@ def probe_all(
         try:
             for finished in as_completed(running):
                 finding = finished.result()
-                with warehouse.connection() as connection:
+                with database.connection() as connection:
                     state.store_capability(
-                        connection, warehouse.tenant, finding.entity, **finding.seen
+                        connection, database.tenant, finding.entity, **finding.seen
                     )
                 yield finding
         except BaseException:

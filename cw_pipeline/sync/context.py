@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.connectwise import ConnectWise
     from cw_pipeline.transform.mask import MaskingRules
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class SyncContext:
     """One tenant, connected."""
 
     source: ConnectWise
-    warehouse: Warehouse
+    database: Database
     limits: Limits
     fetchers: Executor
     dagster_run_id: str | None = None

@@ -61,9 +61,9 @@ def not_listed_twice(run: Run, gone: Sequence[int]) -> list[int]:
 def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:
     """Soft-deletes rows last written before that; or quarantines them, and says `why` not."""
     if why:
-        run.store.ledger.set_delete_candidates([(0, own) for own in gone], why)
+        run.store.set_delete_candidates([(0, own) for own in gone], why)
         return explain_kept_rows(gone, why)
-    run.store.ledger.set_delete_candidates([], "")
+    run.store.set_delete_candidates([], "")
     run.result.rows_deleted += run.store.soft_delete(gone, before=before)
     return ""
 

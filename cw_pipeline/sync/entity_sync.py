@@ -106,11 +106,11 @@ def _compare_counts(run: Run) -> None:
     if result.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
         return
     changed = result.rows_inserted or result.rows_deleted
-    if not changed and not run.store.ledger.count_due(_COUNTED_EVERY):
+    if not changed and not run.store.count_is_due(_COUNTED_EVERY):
         return
     result.source_rows = run.count_source()
     if result.source_rows is not None:
-        run.store.ledger.counted(result.source_rows, result.row_count or 0)
+        run.store.save_source_count(result.source_rows, result.row_count or 0)
 
 
 def sync_entities(

@@ -212,7 +212,7 @@ class IncrementalSync:
         """
         run = self.run
         if (source_rows := run.count_source()) is not None:
-            run.store.ledger.counted(source_rows, run.store.row_count())
+            run.store.save_source_count(source_rows, run.store.row_count())
 
     def _read_range(
         self, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool

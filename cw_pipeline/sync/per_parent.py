@@ -41,10 +41,10 @@ class PerParentSync:
         run, limits = self.run, self.run.limits
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
-        changed, rest = run.store.parents.due(self.parent, age, share)
+        changed, rest = run.store.parents_due(self.parent, age, share)
         due = changed + rest
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
-            run.store.parents.announce_due(len(due))
+            run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.row_count())
         started = run.store.warehouse_now()
         parallel_tasks(self._read, due, limits.lanes)
@@ -63,11 +63,7 @@ class PerParentSync:
             )
         self._quarantine([parents[-1] for parents in due])
         # Where there is no parent there are no children: complete as of when that was found.
-        oldest = (
-            run.store.parents.oldest_read()
-            if due
-            else run.store.parents.complete_through(self.parent)
-        )
+        oldest = run.store.oldest_parent_read() if due else run.store.watermark_of(self.parent)
         if oldest is not None:
             run.store.save_checkpoint(Checkpoint(watermark=oldest))
         run.result.watermark = oldest
@@ -75,7 +71,7 @@ class PerParentSync:
     def _quarantine(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
         why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
-        self.run.store.ledger.set_delete_candidates(self.kept, why, parents=parents)
+        self.run.store.set_delete_candidates(self.kept, why, parents=parents)
         if self.kept:
             self.run.result.warnings.append(explain_kept_rows([own for _, own in self.kept], why))
 
@@ -95,10 +91,10 @@ class PerParentSync:
         gone = first_ids([parents[-1] for parents in self.missing])
         self.run.result.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:
-            self.run.store.parents.read(parents[-1], at)
+            self.run.store.mark_parent_read(parents[-1], at)
 
     def _read(self, parents: tuple[int, ...]) -> None:
-        started, before = self.run.store.parents.children(parents[-1])
+        started, before = self.run.store.children_of(parents[-1])
         try:
             seen = self.run.read_with_any_paging(lambda: self._read_one(parents))
         except SourceMissing:
@@ -110,7 +106,7 @@ class PerParentSync:
                 self.forbidden += 1
             return
         self._retire(parents, [own for own in before if own not in seen], started)
-        self.run.store.parents.read(parents[-1], started)
+        self.run.store.mark_parent_read(parents[-1], started)
 
     def _read_one(self, parents: tuple[int, ...]) -> set[int]:
         seen: set[int] = set()

@@ -36,7 +36,7 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     """Compares a list with its table and mends the table. Raises if the sweep is incomplete."""
     audit = Audit(run.entity.name)
     counted = run.count_source()
-    sweep = ListSnapshot(run.context.warehouse, run.entity)
+    sweep = ListSnapshot(run.context.database, run.entity)
     _fill(run, sweep)
     difference, began = sweep.difference(), sweep.began
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
@@ -51,7 +51,7 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     kept = delete_or_list(run, gone, why, began)
     live = run.store.count_rows()
     if counted is not None:
-        run.store.ledger.counted(counted, live)
+        run.store.save_source_count(counted, live)
     audit.deleted = run.result.rows_deleted
     audit.detail = "; ".join(part for part in (*left, kept) if part)
     audit.proven = not audit.detail
@@ -85,9 +85,9 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
     result = run.result
     began = run.store.warehouse_now()
     PerParentSync(run, parent, guard).sync(
-        whole=run.store.parents.count(parent) <= run.limits.sweep
+        whole=run.store.count_parents(parent) <= run.limits.sweep
     )
-    oldest = run.store.parents.oldest_read()
+    oldest = run.store.oldest_parent_read()
     whole = oldest is None or oldest >= began
     detail = [*result.warnings]
     if result.dead_letters:
@@ -111,9 +111,9 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
 def reread(run: Run, nights: int) -> Audit:
     """Reads the next slice of a list in full, a `nights`-th of it: finds what no stamp betrays."""
     audit = Audit(run.entity.name, kind="reread", warehouse_rows=run.store.row_count())
-    ledger = run.store.ledger
+    store = run.store
     wanted = -(-max(1, audit.warehouse_rows or 0) // nights)
-    cursor = ledger.reread_cursor()
+    cursor = store.reread_cursor()
     began = run.store.warehouse_now()
     for batch in _round(run, cursor):
         outcome = run.load(batch, read_after=began)
@@ -124,7 +124,7 @@ def reread(run: Run, nights: int) -> Audit:
             break
     else:
         cursor = 0  # all of it
-    ledger.reread_to(cursor)
+    store.save_reread_cursor(cursor)
     audit.source_rows = run.result.rows_read
     return audit
 
@@ -280,9 +280,9 @@ def _examine_and_record(run: Run, examine: Callable[[Run], Audit]) -> Audit:
         audit = examine(run)
     except Exception as error:
         failure = str(as_pipeline_error(error))
-        run.store.ledger.write_audit(Audit(run.entity.name, run.result.kind, detail=failure))
+        run.store.write_audit(Audit(run.entity.name, run.result.kind, detail=failure))
         raise
-    run.store.ledger.write_audit(audit)
+    run.store.write_audit(audit)
     return audit
 
 
@@ -309,8 +309,8 @@ def _lists_no_longer_readable(entity: Entity, context: SyncContext) -> bool:
     try:
         reader.ask(replace(reader.query(), page_size=1))
     except SourceForbidden:
-        with context.warehouse.connection() as connection:
-            return was_readable(connection, context.warehouse.tenant, entity.name)
+        with context.database.connection() as connection:
+            return was_readable(connection, context.database.tenant, entity.name)
     except ENDS_THE_RUN:
         raise
     except SourceError:

@@ -21,7 +21,7 @@ _DUE_AT_ONCE = 100
 
 def retry_due_dead_letters(run: Run) -> None:
     """Tries the dead letters whose time has come: a hundred at most, in few requests."""
-    due = run.store.ledger.due_letters(_DUE_AT_ONCE)
+    due = run.store.due_dead_letters(_DUE_AT_ONCE)
     if not due:
         return
     try:
@@ -29,7 +29,7 @@ def retry_due_dead_letters(run: Run) -> None:
     except (SourceBroken, SourceMissing, SourceRefused) as error:
         # Old letters must not keep the pass from reading what is new.
         run.result.warnings.append(f"dead letters could not be tried again: {error}")
-        run.store.ledger.postpone_letters([letter.id for letter in due])
+        run.store.postpone_dead_letters([letter.id for letter in due])
 
 
 def retry_dead_letters(run: Run, letters: list[DeadLetter]) -> list[tuple[int, str]]:
@@ -47,7 +47,7 @@ def _retried(run: Run, parent_id: int | None, letters: list[DeadLetter]) -> list
     ids = {letter.record_id: letter for letter in letters if letter.record_id is not None}
     parents: tuple[int, ...] = ()
     if parent_id is not None and run.entity.parent is not None:
-        parents = run.store.parents.path(parent_id, CATALOG[run.entity.parent])
+        parents = run.store.parent_path(parent_id, CATALOG[run.entity.parent])
     good: set[int] = set()
     bad: set[int] = set()
     for batch in run.reader.read_ids(list(ids), parents) if ids else ():
@@ -55,7 +55,7 @@ def _retried(run: Run, parent_id: int | None, letters: list[DeadLetter]) -> list
         good.update(batch.ids)
         bad.update(reject.record_id for reject in batch.rejects if reject.record_id is not None)
     gone = [letter.id for own, letter in ids.items() if own not in good and own not in bad]
-    run.store.ledger.close_letters(gone, "the source no longer has the record")
+    run.store.close_dead_letters(gone, "the source no longer has the record")
     return [(letter.id, _outcome(letter, good, bad)) for letter in letters if letter.record_id] + [
         _from_payload(run, letter) for letter in letters if letter.record_id is None
     ]
@@ -73,10 +73,10 @@ def _from_payload(run: Run, letter: DeadLetter) -> tuple[int, str]:
     """Types a kept payload again, which helps when the catalog has learned since."""
     batch = run.reader.typed(f"[{letter.payload or '{}'}]".encode(), letter.parent_id)
     if batch.rejects:
-        run.store.ledger.postpone_letters([letter.id])
+        run.store.postpone_dead_letters([letter.id])
         return letter.id, "rejected again"
     run.load(batch, parent_id=letter.parent_id, judged=False)
-    run.store.ledger.close_letters([letter.id], "its payload was loaded")
+    run.store.close_dead_letters([letter.id], "its payload was loaded")
     return letter.id, "loaded"
 
 
@@ -85,8 +85,8 @@ def replay(context: SyncContext, ids: Sequence[int] | None) -> Iterator[tuple[in
 
     Raises SourceDenied when the keys are refused. Another failure is told as the outcome.
     """
-    with context.warehouse.connection() as connection:
-        letters = open_dead_letters(connection, context.warehouse.tenant)
+    with context.database.connection() as connection:
+        letters = open_dead_letters(connection, context.database.tenant)
     chosen = [letter for letter in letters if ids is None or letter.id in ids]
     known = {letter.id for letter in chosen}
     yield from ((own, "not open") for own in ids or () if own not in known)

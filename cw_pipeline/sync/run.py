@@ -58,7 +58,7 @@ def run_entity(
     """
     result = SyncResult(entity.name, kind)
     try:
-        with open_store(context.warehouse, entity, kind, context.dagster_run_id) as store:
+        with open_store(context.database, entity, kind, context.dagster_run_id) as store:
             return _account_for(context, store, result, work)
     except ENDS_THE_RUN:
         raise
@@ -126,7 +126,7 @@ class Run:
     def begin(cls, context: SyncContext, store: EntityStore, result: SyncResult) -> Self:
         """The run of the store's entity, reading as its list was seen to allow."""
         entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
-        capability, page_size = store.capability(), store.ledger.page_size()
+        capability, page_size = store.capability(), store.page_size()
         reader.page_size = min(reader.page_size, page_size or reader.page_size)
         if capability["forward_only"] is False and entity.has_id:
             reader.paging = Paging.KEYSET
@@ -151,7 +151,7 @@ class Run:
         size = self.reader.page_size
         learned = size if size < self.limits.page_size else None
         if learned != self.stored_page_size:
-            self.store.ledger.remember_page_size(learned)
+            self.store.save_page_size(learned)
 
     def add_up(self) -> None:
         """Puts into the result what reading has cost, and how many rows a run left that failed."""

@@ -1,5 +1,6 @@
 """Merging rows into Postgres, together with the checkpoint that says so."""
 
+from cw_pipeline.warehouse.database import Database as Database
 from cw_pipeline.warehouse.entity_store import EntityStore as EntityStore
 from cw_pipeline.warehouse.entity_store import open_store as open_store
 from cw_pipeline.warehouse.merge import MergeResult as MergeResult
@@ -9,4 +10,3 @@ from cw_pipeline.warehouse.schema import up_to_date_schema as up_to_date_schema
 from cw_pipeline.warehouse.schema import version_fault as version_fault
 from cw_pipeline.warehouse.sweep import ListDifference as ListDifference
 from cw_pipeline.warehouse.sweep import ListSnapshot as ListSnapshot
-from cw_pipeline.warehouse.warehouse import Warehouse as Warehouse

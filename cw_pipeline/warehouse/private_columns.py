@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
     from cw_pipeline.transform.mask import MaskingRules
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 
 ColumnRef: TypeAlias = tuple[str, str]
@@ -171,7 +171,7 @@ log = logging.getLogger(__name__)
 
 
 def mask_stored_rows(
-    warehouse: Warehouse,
+    database: Database,
     entities: Iterable[Entity],
     privacy: MaskingRules | None,
     known: Mapping[ColumnRef, str] | None = None,
@@ -179,12 +179,12 @@ def mask_stored_rows(
     """Hashes and drops what was stored before it was private, once, and notes what is private.
 
     What is no longer private comes back as its records are read again. An entity whose table
-    somebody keeps locked is not synced this time, see `Warehouse.locked`. `known` is what
+    somebody keeps locked is not synced this time, see `Database.locked`. `known` is what
     `private_columns` says, if it was read already. Raises WarehouseError.
     """
     if known is None:
-        with warehouse.connection() as connection:
-            known = private_columns(connection, warehouse.tenant)
+        with database.connection() as connection:
+            known = private_columns(connection, database.tenant)
     if privacy is None and not known:
         return
     for entity in entities:
@@ -194,10 +194,10 @@ def mask_stored_rows(
         if before == wanted:
             continue
         try:
-            _hide(warehouse, entity, (before, wanted), privacy)
+            _hide(database, entity, (before, wanted), privacy)
         except WarehouseLocked as error:
             log.warning("%s: what is stored could not be made private: %s", entity.name, error)
-            warehouse.locked[entity.name] = error
+            database.locked[entity.name] = error
 
 
 def _wanted_masks(entity: Entity, privacy: MaskingRules | None) -> dict[ColumnRef, str]:
@@ -209,7 +209,7 @@ def _wanted_masks(entity: Entity, privacy: MaskingRules | None) -> dict[ColumnRe
 
 
 def _hide(
-    warehouse: Warehouse,
+    database: Database,
     entity: Entity,
     change: tuple[dict[ColumnRef, str], dict[ColumnRef, str]],
     privacy: MaskingRules | None,
@@ -217,8 +217,8 @@ def _hide(
     before, wanted = change
     veil = privacy.mask_of(entity) if privacy else None
     columns = privacy.columns(entity) if privacy else {}
-    with warehouse.transaction() as connection:
-        hiding = StoredRowMasker(connection, warehouse.tenant)
+    with database.transaction() as connection:
+        hiding = StoredRowMasker(connection, database.tenant)
         hiding.record(wanted, before)
         if veil is None or not wanted.items() - before.items():
             return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
     from cw_pipeline.warehouse.ddl import Attempt
 
 
@@ -223,28 +223,28 @@ class Promotion:
 
 
 @contextmanager
-def exclusive_fields(warehouse: Warehouse, entity: Entity) -> Iterator[StoredFields]:
+def exclusive_fields(database: Database, entity: Entity) -> Iterator[StoredFields]:
     """The entity's fields, in a transaction during which nobody reads it in, in any way.
 
     Raises EntityBusy, naming who does.
     """
     with ExitStack() as stack:
-        leases = [warehouse.leases.hold(entity.name, purpose) for purpose in PURPOSES]
+        leases = [database.leases.hold(entity.name, purpose) for purpose in PURPOSES]
         run_ids = [stack.enter_context(lease) for lease in leases]
-        with warehouse.transaction() as connection:
+        with database.transaction() as connection:
             for run_id in run_ids:
                 fence(connection, run_id)
-            yield StoredFields(connection, warehouse.tenant, entity)
+            yield StoredFields(connection, database.tenant, entity)
 
 
-def unknown_fields(warehouse: Warehouse) -> list[SchemaDriftEntry]:
+def unknown_fields(database: Database) -> list[SchemaDriftEntry]:
     """Every field that came back and that no column holds, with the entity it came with."""
-    with warehouse.connection() as connection:
-        return schema_drift(connection, warehouse.tenant)
+    with database.connection() as connection:
+        return schema_drift(connection, database.tenant)
 
 
 def promote(
-    warehouse: Warehouse, entity: Entity, field: str, kind: Kind | None = None
+    database: Database, entity: Entity, field: str, kind: Kind | None = None
 ) -> list[Promotion]:
     """Makes a field a column, filled with every value that is stored, from now on in every process.
 
@@ -258,7 +258,7 @@ def promote(
     path = tuple(field.split("."))
 
     def attempted(attempt: Attempt) -> list[Promotion]:
-        with exclusive_fields(warehouse, entity) as fields, fields.brief(attempt):
+        with exclusive_fields(database, entity) as fields, fields.brief(attempt):
             where = place(fields.entity, path)
             if where.column is not None:
                 return [_widen_promoted(fields, path, where, kind)]
@@ -268,7 +268,7 @@ def promote(
                 )
             return _promote(fields, path, kind)
 
-    return patiently(attempted, warehouse.connection, f"the promotion of {entity.name} {field}")
+    return patiently(attempted, database.connection, f"the promotion of {entity.name} {field}")
 
 
 def _promote(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promotion]:

@@ -9,7 +9,7 @@ from cw_pipeline.errors import Interrupted
 from cw_pipeline.model import RequestGrant
 
 if TYPE_CHECKING:
-    from cw_pipeline.warehouse.warehouse import Warehouse
+    from cw_pipeline.warehouse.database import Database
 
 _BURST = 5.0  # seconds' worth that may go at once after a rest: 900 + 75 a minute stays below 1,000
 _GRANTED = 0.5  # seconds' worth taken at a time: a pause reaches other processes within that
@@ -36,17 +36,17 @@ class RequestBudget:
 
     def __init__(
         self,
-        warehouse: Warehouse,
+        database: Database,
         per_minute: int,
         *,
         yielding: bool = False,
         stopping: Event | None = None,
     ) -> None:
-        self._warehouse = warehouse
+        self._database = database
         self._stopping = stopping or Event()
         self._requests = max(1, int(per_minute * _GRANTED / 60))
         self._asked = {
-            "tenant": warehouse.tenant,
+            "tenant": database.tenant,
             "span": f"{self._requests * 60 / per_minute} seconds",
             "burst": f"{_BURST} seconds",
             "yielding": yielding,
@@ -55,7 +55,7 @@ class RequestBudget:
     def grant(self) -> RequestGrant:
         """Leave for the next few requests; a yielding process waits here for its turn."""
         while True:
-            with self._warehouse.connection() as connection:
+            with self._database.connection() as connection:
                 taken = connection.execute(_TAKE, self._asked).fetchone()
             if taken is not None:
                 return RequestGrant(self._requests, max(0.0, *map(float, taken)))
@@ -64,7 +64,7 @@ class RequestBudget:
 
     def announce_pause(self, seconds: float) -> None:
         """Tells every process of the tenant that ConnectWise asked for a pause."""
-        with self._warehouse.connection() as connection:
+        with self._database.connection() as connection:
             connection.execute(
                 "update cw_sync.request_budget set paused_until ="
                 " greatest(paused_until, clock_timestamp() + make_interval(secs => %s))"

@@ -17,7 +17,7 @@ from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse import versions
-from cw_pipeline.warehouse.database import (
+from cw_pipeline.warehouse.connections import (
     create_schemas,
     lone_connection,
     sqlalchemy_transaction,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
+    from cw_pipeline.warehouse.database import Database
     from cw_pipeline.warehouse.ddl import Attempt
-    from cw_pipeline.warehouse.warehouse import Warehouse
 
 _LOCK = 7_239_001  # any number that nothing else uses: of two that start at once one creates
 
@@ -166,20 +166,20 @@ def read_schema(
 
 
 def up_to_date_schema(
-    warehouse: Warehouse, dsn: str, entities: Sequence[Entity], history_columns: str | None
+    database: Database, dsn: str, entities: Sequence[Entity], history_columns: str | None
 ) -> StoredSchema:
     """What the warehouse has of these entities, after `migrate` where anything is due.
 
     Nearly always nothing is: one statement sees that, and neither locks nor writes. `dsn` is where
     a migration connects. Raises what `migrate` raises.
     """
-    tenant = warehouse.tenant
-    with warehouse.connection() as connection:
+    tenant = database.tenant
+    with database.connection() as connection:
         stored = read_schema(connection, tenant, entities)
     if stored is not None and stored.fits(entities, history_columns):
         return stored
     migrate(dsn, tenant, entities, history_columns)
-    with warehouse.connection() as connection:
+    with database.connection() as connection:
         stored = read_schema(connection, tenant, entities)
     if stored is None:
         raise WarehouseError(

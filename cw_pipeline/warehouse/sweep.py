@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cw_pipeline.model import Entity
-    from cw_pipeline.warehouse.warehouse import Warehouse
+    from cw_pipeline.warehouse.database import Database
 
 _DIFFERENCE = """
 select count(s.id),
@@ -62,12 +62,12 @@ class ListSnapshot:
     pooler lends for one transaction.
     """
 
-    def __init__(self, warehouse: Warehouse, entity: Entity) -> None:
-        self._warehouse = warehouse
-        self._table = sql.Identifier(warehouse.tenant, entity.table)
+    def __init__(self, database: Database, entity: Entity) -> None:
+        self._database = database
+        self._table = sql.Identifier(database.tenant, entity.table)
         self._stamp = sql.SQL("last_updated" if entity.has_last_updated else "null::timestamptz")
         self._pages: list[bytes] = []
-        with warehouse.transaction() as connection:
+        with database.transaction() as connection:
             row = connection.execute("select clock_timestamp()").fetchone()
         assert row is not None
         self.began: datetime = row[0]
@@ -81,7 +81,7 @@ class ListSnapshot:
 
     def difference(self) -> ListDifference:
         """The difference, worked out in the database in one go over the table."""
-        with self._warehouse.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "create temp table swept (id bigint, stamp timestamptz) on commit drop"
             )

@@ -298,7 +298,7 @@ MUTANTS = (
         "only parents that changed have their children read",
         (
             (
-                "warehouse/parents.py",
+                "warehouse/entity_store.py",
                 "return moved, due or [own for own, changed, _ in parents if not changed][:1]",
                 "return moved, due[:0]",
             ),

@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from cw_pipeline.reporting import entities, publish
-from cw_pipeline.warehouse import Warehouse, migrate
+from cw_pipeline.warehouse import Database, migrate
 from tests.conftest import _database as database
 from tests.integration.others import as_admin
 
@@ -23,9 +23,9 @@ ZONE = "America/New_York"
 
 
 @pytest.fixture
-def warehouse(dsn: str) -> Iterator[Warehouse]:
+def warehouse(dsn: str) -> Iterator[Database]:
     """This test's own migrated warehouse, opened."""
-    with Warehouse(dsn, "connectwise") as opened:
+    with Database(dsn, "connectwise") as opened:
         yield opened
 
 

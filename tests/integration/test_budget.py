@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse import RequestBudget, Warehouse
+from cw_pipeline.warehouse import Database, RequestBudget
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def test_two_processes_share_one_budget(dsn: str, warehouse: Warehouse) -> None:
-    with Warehouse(dsn, "connectwise") as other:
+def test_two_processes_share_one_budget(dsn: str, warehouse: Database) -> None:
+    with Database(dsn, "connectwise") as other:
         budgets = [RequestBudget(warehouse, 6000), RequestBudget(other, 6000)]  # 100 a second
         grants = [budgets[at % 2].grant() for at in range(20)]
     asked = sum(grant.requests for grant in grants)
@@ -27,7 +27,7 @@ def test_two_processes_share_one_budget(dsn: str, warehouse: Warehouse) -> None:
 
 
 def test_a_rest_earns_a_burst_that_stays_below_a_thousand_a_minute(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     budget = RequestBudget(warehouse, 900)
     budget.grant()
@@ -39,8 +39,8 @@ def test_a_rest_earns_a_burst_that_stays_below_a_thousand_a_minute(
     assert 0 < at_once <= 90
 
 
-def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: Warehouse) -> None:
-    with Warehouse(dsn, "connectwise") as other:
+def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: Database) -> None:
+    with Database(dsn, "connectwise") as other:
         mine, theirs = RequestBudget(warehouse, 6000), RequestBudget(other, 6000)
         mine.grant()
         mine.announce_pause(30)
@@ -49,7 +49,7 @@ def test_a_pause_that_one_process_was_told_holds_the_other(dsn: str, warehouse: 
         assert theirs.grant().wait > 25
 
 
-def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: Warehouse) -> None:
+def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: Database) -> None:
     live, backfill = RequestBudget(warehouse, 600), RequestBudget(warehouse, 600, yielding=True)
     for _ in range(3):
         live.grant()  # the next one and a half seconds are given away
@@ -63,14 +63,14 @@ def test_a_backfill_waits_while_the_live_refresh_wants_the_budget(warehouse: War
     assert monotonic() - started > 1
 
 
-def test_tenants_have_budgets_of_their_own(dsn: str, warehouse: Warehouse) -> None:
-    with Warehouse(dsn, "second") as other:
+def test_tenants_have_budgets_of_their_own(dsn: str, warehouse: Database) -> None:
+    with Database(dsn, "second") as other:
         for _ in range(5):
             RequestBudget(warehouse, 600).grant()
         assert RequestBudget(other, 600).grant().wait == 0
 
 
-def test_a_warehouse_that_fails_is_named_as_such(warehouse: Warehouse) -> None:
+def test_a_warehouse_that_fails_is_named_as_such(warehouse: Database) -> None:
     with warehouse.connection() as connection:
         connection.execute("drop table cw_sync.request_budget")
     with pytest.raises(WarehouseError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -54,7 +54,7 @@ def live(connection: Connection[Any]) -> int:
 )
 @given(st.lists(steps, min_size=1, max_size=12))
 def test_after_any_loads_deletions_returns_and_crashes_the_count_is_that_of_the_rows(
-    warehouse: Warehouse, connection: Connection[Any], history: list[tuple[str, list[int]]]
+    warehouse: Database, connection: Connection[Any], history: list[tuple[str, list[int]]]
 ) -> None:
     connection.execute(
         "truncate connectwise.service_tickets, cw_sync.row_change, cw_sync.checkpoint"
@@ -79,9 +79,7 @@ def test_after_any_loads_deletions_returns_and_crashes_the_count_is_that_of_the_
         assert hold.row_count() == live(connection)
 
 
-def test_side_by_side_no_row_is_forgotten(
-    warehouse: Warehouse, connection: Connection[Any]
-) -> None:
+def test_side_by_side_no_row_is_forgotten(warehouse: Database, connection: Connection[Any]) -> None:
     with (
         open_store(warehouse, TICKETS, "refresh") as one,
         open_store(warehouse, TICKETS, "backfill") as other,
@@ -100,7 +98,7 @@ def test_side_by_side_no_row_is_forgotten(
 
 
 def test_a_million_rows_are_not_counted_again_for_one(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
@@ -115,7 +113,7 @@ def test_a_million_rows_are_not_counted_again_for_one(
 
 
 def test_children_that_go_with_their_parent_are_taken_off(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     companies = CATALOG["company/companies"]
     connection.execute("insert into connectwise.company_companies (id) values (7)")

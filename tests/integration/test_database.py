@@ -14,15 +14,15 @@ from sqlalchemy import text
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting import entities, publish
-from cw_pipeline.warehouse import database, migrate
-from cw_pipeline.warehouse.database import (
+from cw_pipeline.warehouse import connections, migrate
+from cw_pipeline.warehouse.connections import (
     connect,
     create_schemas,
     describe_server,
     sqlalchemy_transaction,
     transaction,
 )
-from cw_pipeline.warehouse.pool import Pool
+from cw_pipeline.warehouse.database import Database
 from tests.hostile import make_hostile
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def test_no_setting_of_a_role_or_a_database_reaches_a_transaction(server: Server
     make_hostile(server, dsn)
     with transaction(dsn) as connection:
         assert settings(connection) == MEANT
-    with Pool(dsn) as pool, pool.transaction() as connection:
+    with Database(dsn, "connectwise") as database, database.transaction() as connection:
         assert settings(connection) == MEANT
-    with Pool(dsn) as pool, pool.connection() as connection:
+    with Database(dsn, "connectwise") as database, database.connection() as connection:
         assert settings(connection) == MEANT
         connection.execute("create table public.written as select 1")
     with sqlalchemy_transaction(dsn) as own:
@@ -74,7 +74,7 @@ def test_nor_through_a_pooler(server: Server, dsn: str, pooled_dsn: str) -> None
     for _ in range(5):  # each transaction may meet another of the pooler's connections
         with transaction(pooled_dsn) as connection:
             assert settings(connection) == MEANT
-        with Pool(pooled_dsn) as pool, pool.transaction() as connection:
+        with Database(pooled_dsn, "connectwise") as database, database.transaction() as connection:
             assert settings(connection) == MEANT
         with sqlalchemy_transaction(pooled_dsn) as own:
             assert settings(own.connection.driver_connection) == MEANT
@@ -84,16 +84,16 @@ def test_a_single_statement_through_a_pooler_may_write_where_the_role_only_reads
     server: Server, dsn: str, pooled_dsn: str
 ) -> None:
     make_hostile(server, dsn)
-    with Pool(pooled_dsn) as pool, pool.connection() as connection:
+    with Database(pooled_dsn, "connectwise") as database, database.connection() as connection:
         for own in range(5):
             connection.execute(f"create table public.own_{own} (x int)".encode())
         assert settings(connection) == MEANT
 
 
 def test_a_pooler_is_left_as_it_was_found(dsn: str, pooled_dsn: str) -> None:
-    with Pool(pooled_dsn) as pool:
+    with Database(pooled_dsn, "connectwise") as database:
         for _ in range(30):
-            with pool.transaction() as connection:
+            with database.transaction() as connection:
                 connection.execute("select %s::int", [1])
     with psycopg.connect(pooled_dsn, prepare_threshold=None) as other:
         for _ in range(9):
@@ -157,7 +157,7 @@ def test_a_database_that_cannot_hold_every_name_is_refused_with_what_to_do(
 ) -> None:
     for use in (
         lambda: migrate(narrow_dsn, "connectwise", []),
-        lambda: Pool(narrow_dsn).__enter__(),
+        lambda: Database(narrow_dsn, "connectwise").__enter__(),
         lambda: describe_server(narrow_dsn),
     ):
         with pytest.raises(WarehouseError, match=r"encoding (LATIN1|SQL_ASCII).*encoding 'UTF8'"):
@@ -167,7 +167,7 @@ def test_a_database_that_cannot_hold_every_name_is_refused_with_what_to_do(
 def test_an_older_server_is_refused_by_its_version(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "OLDEST_SERVER", 90)
+    monkeypatch.setattr(connections, "OLDEST_SERVER", 90)
     with pytest.raises(WarehouseError, match=r"is PostgreSQL \d+\.\d+, and 90 or newer is needed"):
         migrate(dsn, "connectwise", [])
 
@@ -179,7 +179,10 @@ def test_a_wrong_password_is_said_at_once_and_shown_nowhere(
     began = time.monotonic()
     wrong = "postgresql://wrong-one:wrong-one@localhost:1/wrong-one"
     monkeypatch.setenv("PGPASSWORD", "wrong-one")
-    for use in (lambda: Pool(wrong).__enter__(), lambda: migrate(wrong, "connectwise", [])):
+    for use in (
+        lambda: Database(wrong, "connectwise").__enter__(),
+        lambda: migrate(wrong, "connectwise", []),
+    ):
         with pytest.raises(WarehouseError, match="CW_WAREHOUSE_DSN") as refused:
             use()
         assert "wrong-one" not in str(refused.value)
@@ -195,9 +198,9 @@ def test_why_a_pooler_refuses_an_address_with_options_is_said(pooled_dsn: str) -
 
 class TestLimits:
     def test_a_pool_is_no_larger_than_the_role_may_open(self, limited: tuple[str, str]) -> None:
-        with Pool(limited[1], 10) as pool:
-            assert pool._pool is not None
-            assert pool._pool.max_size == 3
+        with Database(limited[1], "connectwise", max_connections=10) as database:
+            assert database._pool is not None
+            assert database._pool.max_size == 3
 
     def test_fewer_connections_than_allowed_are_used_as_they_are(
         self, limited: tuple[str, str]
@@ -205,25 +208,25 @@ class TestLimits:
         with (
             psycopg.connect(limited[1]),
             psycopg.connect(limited[1]),
-            Pool(limited[1], 10) as pool,
+            Database(limited[1], "connectwise", max_connections=10) as database,
         ):
             began = time.monotonic()
             for _ in range(20):
-                with pool.transaction() as connection:
+                with database.transaction() as connection:
                     connection.execute("select 1")
             assert time.monotonic() - began < 5
 
     def test_a_wait_in_vain_ends_with_the_servers_own_words(
         self, limited: tuple[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cw_pipeline.warehouse.pool.PATIENCE", 1.0)
+        monkeypatch.setattr("cw_pipeline.warehouse.database.PATIENCE", 1.0)
         with (
             psycopg.connect(limited[1]),
             psycopg.connect(limited[1]),
-            Pool(limited[1], 10) as pool,
-            pool.connection(),
+            Database(limited[1], "connectwise", max_connections=10) as database,
+            database.connection(),
             pytest.raises(WarehouseError, match=r"too many connections.*needs 2"),
-            pool.connection(),
+            database.connection(),
         ):
             pass
 
@@ -232,14 +235,14 @@ class TestLimits:
     ) -> None:
         server.execute("alter role {} connection limit 1", limited[0])
         with pytest.raises(WarehouseError, match=r"may open 1 connection.*needs 2: alter role"):
-            Pool(limited[1]).__enter__()
+            Database(limited[1], "connectwise").__enter__()
 
     def test_a_server_without_a_connection_left_is_refused_at_once(
         self, server: Server, limited: tuple[str, str]
     ) -> None:
         server.execute("alter role {} connection limit 0", limited[0])
         with pytest.raises(WarehouseError, match=r"too many connections.*a process needs 2"):
-            Pool(limited[1]).__enter__()
+            Database(limited[1], "connectwise").__enter__()
 
 
 class TestRights:

@@ -10,7 +10,7 @@ import pytest
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Kind
 from cw_pipeline.warehouse.columns import widen_column
-from cw_pipeline.warehouse.database import transaction
+from cw_pipeline.warehouse.connections import transaction
 from tests.integration.others import as_admin
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Audit, Checkpoint, Column, IdRange, Kind, Window
 from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse import Warehouse, open_store
+from cw_pipeline.warehouse import Database, open_store
 from cw_pipeline.warehouse.lease import PURPOSES, Runner
 from cw_pipeline.warehouse.promotions import exclusive_fields
 
@@ -45,14 +45,14 @@ WRITES: dict[str, Callable[[EntityStore], object]] = {
     "finish_range": lambda hold: hold.finish_range(IdRange(0, 50, 0)),
     "delete": lambda hold: hold.soft_delete([9], before=LATER),
     "follow_parents": lambda hold: hold.delete_orphans(CATALOG["company/companies"]),
-    "parents.read": lambda hold: hold.parents.read(7, NOON),
-    "close_letters": lambda hold: hold.ledger.close_letters([1], "gone"),
-    "postpone_letters": lambda hold: hold.ledger.postpone_letters([1]),
-    "remember_page_size": lambda hold: hold.ledger.remember_page_size(500),
-    "counted": lambda hold: hold.ledger.counted(3, 3),
-    "quarantine": lambda hold: hold.ledger.set_delete_candidates([(0, 9)], "kept"),
-    "reread_to": lambda hold: hold.ledger.reread_to(9),
-    "write_audit": lambda hold: hold.ledger.write_audit(Audit(SITES.name)),
+    "parents.read": lambda hold: hold.mark_parent_read(7, NOON),
+    "close_letters": lambda hold: hold.close_dead_letters([1], "gone"),
+    "postpone_letters": lambda hold: hold.postpone_dead_letters([1]),
+    "remember_page_size": lambda hold: hold.save_page_size(500),
+    "counted": lambda hold: hold.save_source_count(3, 3),
+    "quarantine": lambda hold: hold.set_delete_candidates([(0, 9)], "kept"),
+    "reread_to": lambda hold: hold.save_reread_cursor(9),
+    "write_audit": lambda hold: hold.write_audit(Audit(SITES.name)),
 }
 TABLES = (
     "connectwise.company_companies_sites",
@@ -67,9 +67,9 @@ TABLES = (
 
 
 @pytest.fixture
-def other(dsn: str) -> Iterator[Warehouse]:
+def other(dsn: str) -> Iterator[Database]:
     """The warehouse as another process has it."""
-    with Warehouse(dsn, "connectwise") as opened:
+    with Database(dsn, "connectwise") as opened:
         yield opened
 
 
@@ -94,7 +94,7 @@ def contents(connection: Connection[Any]) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def filled(warehouse: Warehouse, stand_in: Connection[Any]) -> Iterator[EntityStore]:
+def filled(warehouse: Database, stand_in: Connection[Any]) -> Iterator[EntityStore]:
     """A run that has something of everything to change."""
     stand_in.execute(
         "insert into connectwise.company_companies (id, _deleted_at) values (7, now())"
@@ -113,7 +113,7 @@ def filled(warehouse: Warehouse, stand_in: Connection[Any]) -> Iterator[EntitySt
 
 @pytest.mark.parametrize("name", WRITES)
 def test_a_run_whose_lease_was_taken_over_writes_nothing(
-    name: str, warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
+    name: str, warehouse: Database, other: Database, stand_in: Connection[Any]
 ) -> None:
     with filled(warehouse, stand_in) as hold:
         end_leases(stand_in)
@@ -126,7 +126,7 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing(
 
 @pytest.mark.parametrize("name", WRITES)
 def test_with_its_lease_it_writes(
-    name: str, warehouse: Warehouse, stand_in: Connection[Any]
+    name: str, warehouse: Database, stand_in: Connection[Any]
 ) -> None:
     with filled(warehouse, stand_in) as hold:
         before = contents(stand_in)
@@ -135,10 +135,10 @@ def test_with_its_lease_it_writes(
 
 
 def test_nobody_takes_over_in_the_middle_of_a_batch(
-    warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
+    warehouse: Database, other: Database, stand_in: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
-        with warehouse.fenced(hold.run_id) as inside:
+        with warehouse.transaction(hold.run_id) as inside:
             end_leases(stand_in)
             began = time.monotonic()
             inside.execute("select pg_sleep(0)")
@@ -148,7 +148,7 @@ def test_nobody_takes_over_in_the_middle_of_a_batch(
             pass
 
 
-def assert_busy_while(inside: Connection[Any], other: Warehouse) -> None:
+def assert_busy_while(inside: Connection[Any], other: Database) -> None:
     """Whoever comes while the server works on a batch is told so, and waits no longer than that."""
     worker = Thread(target=lambda: inside.execute("select pg_sleep(4)"))
     worker.start()
@@ -160,7 +160,7 @@ def assert_busy_while(inside: Connection[Any], other: Warehouse) -> None:
 
 
 def test_a_batch_whose_runner_stopped_while_it_sent_rows_is_ended(
-    dsn: str, other: Warehouse, warehouse: Warehouse, stand_in: Connection[Any]
+    dsn: str, other: Database, warehouse: Database, stand_in: Connection[Any]
 ) -> None:
     """The server waits for the rest of the rows, and no time-out of its own ends that."""
 
@@ -182,19 +182,20 @@ def test_a_batch_whose_runner_stopped_while_it_sent_rows_is_ended(
 
 
 def test_a_transaction_that_stands_still_is_ended_by_the_server(
-    warehouse: Warehouse, stand_in: Connection[Any]
+    warehouse: Database, stand_in: Connection[Any]
 ) -> None:
-    with open_store(warehouse, TICKETS, "refresh") as hold, warehouse.fenced(hold.run_id) as inside:
+    with (
+        open_store(warehouse, TICKETS, "refresh") as hold,
+        warehouse.transaction(hold.run_id) as inside,
+    ):
         row = inside.execute("show idle_in_transaction_session_timeout").fetchone()
         assert row == ("30s",)
     stand_in.execute("select 1")
 
 
-def test_a_lease_lasts_as_long_as_its_runner_however_short_it_is(
-    dsn: str, other: Warehouse
-) -> None:
+def test_a_lease_lasts_as_long_as_its_runner_however_short_it_is(dsn: str, other: Database) -> None:
     with (
-        Warehouse(dsn, "connectwise", lease_span=SOON) as warehouse,
+        Database(dsn, "connectwise", lease_span=SOON) as warehouse,
         open_store(warehouse, TICKETS, "refresh") as hold,
     ):
         time.sleep(2.5 * SOON.total_seconds())
@@ -204,13 +205,13 @@ def test_a_lease_lasts_as_long_as_its_runner_however_short_it_is(
 
 
 def test_a_lease_stays_while_all_connections_wait_for_a_locked_table(
-    dsn: str, other: Warehouse, stand_in: Connection[Any]
+    dsn: str, other: Database, stand_in: Connection[Any]
 ) -> None:
-    few = Warehouse(dsn, "connectwise", max_connections=1, lease_span=SOON)
+    few = Database(dsn, "connectwise", max_connections=1, lease_span=SOON)
     with few, open_store(few, TICKETS, "refresh") as hold:
 
         def write() -> None:
-            with few.fenced(hold.run_id) as connection:
+            with few.transaction(hold.run_id) as connection:
                 connection.execute("insert into connectwise.service_tickets (id) values (1)")
 
         with stand_in.transaction():
@@ -227,11 +228,11 @@ def test_a_lease_stays_while_all_connections_wait_for_a_locked_table(
 
 
 def test_a_runner_with_short_leases_does_not_take_one_that_lasts_longer(
-    dsn: str, warehouse: Warehouse
+    dsn: str, warehouse: Database
 ) -> None:
     with (
         open_store(warehouse, TICKETS, "refresh"),
-        Warehouse(dsn, "connectwise", lease_span=SOON) as hasty,
+        Database(dsn, "connectwise", lease_span=SOON) as hasty,
     ):
         time.sleep(1.5 * SOON.total_seconds())
         with (
@@ -243,7 +244,7 @@ def test_a_runner_with_short_leases_does_not_take_one_that_lasts_longer(
 
 @pytest.mark.parametrize("moved", [timedelta(hours=1), timedelta(hours=-1)])
 def test_a_server_whose_clock_is_set_keeps_no_dead_lease_and_lets_nobody_write_twice(
-    moved: timedelta, warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
+    moved: timedelta, warehouse: Database, other: Database, stand_in: Connection[Any]
 ) -> None:
     """Set back, a lease would end an hour late; set forward, it has ended already."""
     with open_store(warehouse, TICKETS, "refresh") as hold:
@@ -253,7 +254,7 @@ def test_a_server_whose_clock_is_set_keeps_no_dead_lease_and_lets_nobody_write_t
 
 
 def test_a_lease_that_could_not_be_released_is_in_nobodys_way(
-    warehouse: Warehouse, stand_in: Connection[Any]
+    warehouse: Database, stand_in: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh"):
         stand_in.execute("alter table cw_sync.lease rename to elsewhere")
@@ -265,7 +266,7 @@ def test_a_lease_that_could_not_be_released_is_in_nobodys_way(
 
 
 def test_a_promotion_names_who_reads_the_entity_and_keeps_everybody_out(
-    warehouse: Warehouse, other: Warehouse
+    warehouse: Database, other: Database
 ) -> None:
     for kind in PURPOSES:
         with (
@@ -283,7 +284,7 @@ def test_a_promotion_names_who_reads_the_entity_and_keeps_everybody_out(
 
 
 def test_a_promotion_that_stands_still_for_too_long_changes_nothing(
-    warehouse: Warehouse, other: Warehouse, stand_in: Connection[Any]
+    warehouse: Database, other: Database, stand_in: Connection[Any]
 ) -> None:
     def stopped() -> None:
         with exclusive_fields(warehouse, TICKETS) as fields:
@@ -321,7 +322,7 @@ def test_a_process_that_ended_and_was_not_waited_for_is_gone() -> None:
 
 
 def test_a_run_of_an_older_version_is_let_finish_and_can_begin_no_other(
-    dsn: str, warehouse: Warehouse
+    dsn: str, warehouse: Database
 ) -> None:
     key = "select pg_advisory_lock(hashtextextended('connectwise/pass/service/tickets', 0))"
     begin = "insert into cw_sync.run (tenant, entity, kind) values ('connectwise', 'a', 'refresh')"
@@ -345,7 +346,7 @@ def test_the_loser_of_two_that_start_at_once_is_told_and_one_wins(dsn: str) -> N
     told: list[str] = []
 
     def race() -> None:
-        with Warehouse(dsn, "connectwise") as warehouse:
+        with Database(dsn, "connectwise") as warehouse:
             try:
                 with open_store(warehouse, TICKETS, "refresh") as hold:
                     won.append(hold.run_id)
@@ -366,7 +367,7 @@ def test_a_server_that_is_away_makes_no_noise_but_a_warning(
     dsn: str, stand_in: Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        Warehouse(dsn, "connectwise", lease_span=SOON) as warehouse,
+        Database(dsn, "connectwise", lease_span=SOON) as warehouse,
         open_store(warehouse, TICKETS, "refresh") as hold,
     ):
         stand_in.execute("alter table cw_sync.lease rename to elsewhere")

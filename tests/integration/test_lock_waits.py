@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from cw_pipeline.errors import WarehouseError, WarehouseLocked
+from cw_pipeline.warehouse.database import Database
 from cw_pipeline.warehouse.ddl import Patience
-from cw_pipeline.warehouse.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +35,13 @@ def named(locker: psycopg.Connection) -> str:
 
 
 def assert_named_and_given_up(
-    pool: Pool, locker: psycopg.Connection, caplog: pytest.LogCaptureFixture, *, alone: bool
+    database: Database, locker: psycopg.Connection, caplog: pytest.LogCaptureFixture, *, alone: bool
 ) -> None:
     """`alone`: the statement is in no transaction."""
     began = time.monotonic()
     with (
         pytest.raises(WarehouseLocked) as caught,
-        pool.connection() if alone else pool.transaction() as connection,
+        database.connection() if alone else database.transaction() as connection,
     ):
         connection.execute(READ)
     assert 5.5 < time.monotonic() - began < 12
@@ -53,10 +53,11 @@ def assert_named_and_given_up(
 def test_a_wait_is_named_and_ends(
     dsn: str, locker: psycopg.Connection, caplog: pytest.LogCaptureFixture, *, alone: bool
 ) -> None:
-    with Pool(dsn, 1, BRIEF) as pool:  # so that all connections wait
-        assert_named_and_given_up(pool, locker, caplog, alone=alone)
+    # One connection, so that all of them wait.
+    with Database(dsn, "connectwise", max_connections=1, patience=BRIEF) as database:
+        assert_named_and_given_up(database, locker, caplog, alone=alone)
         locker.rollback()
-        with pool.connection() as connection:
+        with database.connection() as connection:
             assert connection.execute(READ).fetchone() == (0,)
 
 
@@ -64,39 +65,45 @@ def test_a_wait_is_named_and_ends(
 def test_also_through_a_pooler(
     pooled_dsn: str, locker: psycopg.Connection, caplog: pytest.LogCaptureFixture, *, alone: bool
 ) -> None:
-    with Pool(pooled_dsn, 4, BRIEF) as pool:
-        assert_named_and_given_up(pool, locker, caplog, alone=alone)
+    with Database(pooled_dsn, "connectwise", max_connections=4, patience=BRIEF) as database:
+        assert_named_and_given_up(database, locker, caplog, alone=alone)
 
 
 def test_a_long_statement_that_waits_for_nobody_is_let_work(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Pool(dsn, 1, BRIEF) as pool, pool.connection() as connection:
+    with (
+        Database(dsn, "connectwise", max_connections=1, patience=BRIEF) as database,
+        database.connection() as connection,
+    ):
         connection.execute("select pg_sleep(4)")
     assert caplog.messages == []
 
 
 def test_nothing_is_asked_while_statements_are_short(dsn: str) -> None:
-    with Pool(dsn, 4, BRIEF) as pool:
+    with Database(dsn, "connectwise", max_connections=4, patience=BRIEF) as database:
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
-            with pool.transaction() as connection:
+            with database.transaction() as connection:
                 connection.execute("select pg_sleep(0.01)")
-        with pool.connection() as connection:
+        with database.connection() as connection:
             query = "select count(*) from pg_stat_activity where application_name like 'cw_pipe%'"
             assert connection.execute(query).fetchone() == (1,)  # nobody took a second connection
 
 
 def test_two_that_wait_for_each_other_are_told_so(dsn: str) -> None:
     update = f"update {TABLE} set name = 'x' where id = %s"  # noqa: S608
-    with psycopg.connect(dsn) as other, Pool(dsn, 1) as pool:
+    with (
+        psycopg.connect(dsn) as other,
+        Database(dsn, "connectwise", max_connections=1) as database,
+    ):
         other.execute(f"insert into {TABLE} (id) values (1), (2)")  # noqa: S608
         other.commit()
         other.execute(update, [1])
         waiting = Thread(target=other.execute, args=(update, [2]))
 
         def meet() -> None:
-            with pool.transaction() as connection:
+            with database.transaction() as connection:
                 connection.execute(update, [2])
                 waiting.start()
                 time.sleep(2)  # the server looks at each wait once, after a second

@@ -14,7 +14,7 @@ from psycopg import sql
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseLocked
 from cw_pipeline.reporting.database import transaction
-from cw_pipeline.warehouse import Warehouse, migrate
+from cw_pipeline.warehouse import Database, migrate
 from cw_pipeline.warehouse.ddl import Patience, patiently
 from cw_pipeline.warehouse.promotions import promote
 from tests.integration.others import end_later, new_readers, reading
@@ -45,7 +45,7 @@ def test_a_promotion_waits_like_a_migration(dsn: str) -> None:
         connection.execute(
             "insert into connectwise.service_boards (id, _extra) values (1, '{\"newField\": 7}')"
         )
-    with Warehouse(dsn, "connectwise") as warehouse, reading(dsn, BOARDS) as old:
+    with Database(dsn, "connectwise") as warehouse, reading(dsn, BOARDS) as old:
         thread = end_later(old, 2)
         with new_readers(dsn, BOARDS) as took:
             (made,) = promote(warehouse, CATALOG["service/boards"], "newField")

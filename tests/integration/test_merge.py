@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.warehouse import MergeResult, Warehouse
+    from cw_pipeline.warehouse import Database, MergeResult
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ def batch(*records: dict[str, Any], entity: Any = TICKETS, parent_id: int | None
     return PageReader(entity).read_page(json.dumps(records).encode(), parent_id=parent_id)
 
 
-def load(warehouse: Warehouse, *records: dict[str, Any]) -> MergeResult:
+def load(warehouse: Database, *records: dict[str, Any]) -> MergeResult:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         return hold.load(batch(*records))
 
@@ -72,7 +72,7 @@ versions = st.tuples(st.integers(1, 4), st.integers(1, 5))
 )
 @given(st.lists(st.lists(versions, min_size=1, max_size=5), min_size=1, max_size=6))
 def test_in_whatever_order_and_however_often_versions_come_the_newest_stays(
-    warehouse: Warehouse, connection: Connection[Any], batches: list[list[Version]]
+    warehouse: Database, connection: Connection[Any], batches: list[list[Version]]
 ) -> None:
     tables = "connectwise.service_tickets, connectwise.service_tickets__custom_fields"
     connection.execute(f"truncate {tables}".encode())
@@ -93,7 +93,7 @@ def test_in_whatever_order_and_however_often_versions_come_the_newest_stays(
 
 
 def test_a_row_that_did_not_change_is_not_rewritten(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 1), record(2, 1))
     before = rows(connection)
@@ -105,7 +105,7 @@ def test_a_row_that_did_not_change_is_not_rewritten(
 
 
 def test_an_older_version_never_replaces_a_newer_one(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 3))
     before = rows(connection)
@@ -115,7 +115,7 @@ def test_an_older_version_never_replaces_a_newer_one(
 
 
 def test_a_version_of_the_same_second_replaces_the_one_before_it(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 3))
     assert load(warehouse, record(1, 3, summary="the same second")).updated == 1
@@ -123,7 +123,7 @@ def test_a_version_of_the_same_second_replaces_the_one_before_it(
 
 
 def test_a_record_that_reappears_is_live_again_with_its_arrays(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 3), record(2, 3))
     with open_store(warehouse, TICKETS, "reconcile") as hold:
@@ -141,7 +141,7 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
 
 
 def test_an_older_copy_that_arrives_late_does_not_bring_a_deleted_record_back(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 3))
     with open_store(warehouse, TICKETS, "reconcile") as hold:
@@ -151,7 +151,7 @@ def test_an_older_copy_that_arrives_late_does_not_bring_a_deleted_record_back(
 
 
 def test_what_was_read_later_heals_a_row_with_a_newer_stamp(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     load(warehouse, record(1, 5))
     with open_store(warehouse, TICKETS, "reconcile") as hold:
@@ -161,7 +161,7 @@ def test_what_was_read_later_heals_a_row_with_a_newer_stamp(
 
 
 def test_two_connections_that_merge_the_same_new_ids_at_once_both_succeed(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     together = Barrier(4)
 
@@ -177,7 +177,7 @@ def test_two_connections_that_merge_the_same_new_ids_at_once_both_succeed(
 
 
 def test_two_runs_that_read_the_same_parents_children_at_once_both_succeed(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     together = Barrier(2)
 
@@ -196,7 +196,7 @@ def test_two_runs_that_read_the_same_parents_children_at_once_both_succeed(
 
 
 def test_a_child_is_known_by_its_parent_too(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, SITES, "refresh") as hold:
         for parent in (1, 2):
@@ -211,7 +211,7 @@ def test_a_child_is_known_by_its_parent_too(
 
 @pytest.mark.parametrize("heavy", [1, 5000])
 def test_texts_numbers_and_times_come_out_as_they_went_in(
-    warehouse: Warehouse, connection: Connection[Any], heavy: int
+    warehouse: Database, connection: Connection[Any], heavy: int
 ) -> None:
     text = 'tab\t, newline\n, backslash\\, quote", ø, 漢字, 🙂 ' * heavy
     numbers = '"budgetHours": 1234567890123456.7800, "actualHours": -0.10'

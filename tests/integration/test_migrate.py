@@ -12,7 +12,7 @@ from psycopg import sql
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import SQL
-from cw_pipeline.warehouse import Warehouse, migrate, up_to_date_schema, version_fault
+from cw_pipeline.warehouse import Database, migrate, up_to_date_schema, version_fault
 from cw_pipeline.warehouse.schema import StoredSchema, read_schema
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def test_a_schema_that_is_up_to_date_needs_no_lock(empty_dsn: str) -> None:
     migrate(empty_dsn, "connectwise", SOME, "")
     with (
         psycopg.connect(empty_dsn) as other,
-        Warehouse(empty_dsn, "connectwise") as warehouse,
+        Database(empty_dsn, "connectwise") as warehouse,
     ):
         other.execute("select pg_advisory_xact_lock(7239001)")
         other.execute("lock table connectwise.service_boards in share row exclusive mode")
@@ -179,7 +179,7 @@ def test_a_schema_that_is_up_to_date_needs_no_lock(empty_dsn: str) -> None:
 
 
 def test_a_schema_that_is_behind_is_migrated(empty_dsn: str) -> None:
-    with Warehouse(empty_dsn, "connectwise") as warehouse:
+    with Database(empty_dsn, "connectwise") as warehouse:
         assert up_to_date_schema(warehouse, empty_dsn, SOME, "").fits(SOME, "")
         more = [*SOME, CATALOG["service/sources"]]
         assert up_to_date_schema(warehouse, empty_dsn, more, "").fits(more, "")

@@ -12,7 +12,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.reporting import entities, publish, refresh
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
 from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse import Warehouse, migrate, open_store
+from cw_pipeline.warehouse import Database, migrate, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +51,12 @@ def is_waited_for(connection: Connection[Any]) -> bool:
     return bool(row and row[0])
 
 
-def loads_a_ticket(warehouse: Warehouse) -> object:
+def loads_a_ticket(warehouse: Database) -> object:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         return hold.load(PageReader(TICKETS).read_page(b'[{"id":1}]'))
 
 
-def loads_a_note(warehouse: Warehouse) -> object:
+def loads_a_note(warehouse: Database) -> object:
     with open_store(warehouse, NOTES, "refresh") as hold:
         return hold.load(PageReader(NOTES).read_page(b'[{"id":1}]', parent_id=7), parent_id=7)
 
@@ -70,9 +70,9 @@ def loads_a_note(warehouse: Warehouse) -> object:
 )
 def test_rows_are_merged_under_the_same_lock(
     key: str,
-    loads: Callable[[Warehouse], object],
+    loads: Callable[[Database], object],
     connection: Connection[Any],
-    warehouse: Warehouse,
+    warehouse: Database,
 ) -> None:
     waits_for(connection, key, lambda: loads(warehouse))
 

@@ -12,7 +12,7 @@ from cw_pipeline.catalog import select
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.paths import ROOT
 from cw_pipeline.reporting import entities, grant_reader, publish
-from cw_pipeline.warehouse import Warehouse, migrate
+from cw_pipeline.warehouse import Database, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def warehouse(tmp_path: Path) -> Iterator[str]:
         for tenant in ("connectwise", "acme"):
             migrate(server.dsn(), tenant, {*select("service/boards"), *entities()})
             publish(server.dsn(), tenant)
-            with Warehouse(server.dsn(), tenant), psycopg.connect(server.dsn()) as connection:
+            with Database(server.dsn(), tenant), psycopg.connect(server.dsn()) as connection:
                 connection.execute(
                     "insert into cw_sync.run (run_id, tenant, entity, kind, started_at, status)"
                     " values (nextval('cw_sync.next_run_id'), %s, 'service/boards', 'refresh',"

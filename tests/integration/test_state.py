@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
 
 TICKETS, SITES = CATALOG["service/tickets"], CATALOG["company/companies/sites"]
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -55,7 +55,7 @@ def row_count(connection: Connection[Any]) -> int:
     return int(asked(connection, "select count(*) n from connectwise.service_tickets")[0]["n"])
 
 
-def test_a_checkpoint_is_read_as_it_was_written(warehouse: Warehouse) -> None:
+def test_a_checkpoint_is_read_as_it_was_written(warehouse: Database) -> None:
     ranges = (IdRange(500, 900, 700), IdRange(100, 500, 100))
     stored = Checkpoint(NOON, Window(NOON, NOON + timedelta(1)), IdRange(0, None, 900), ranges)
     with open_store(warehouse, TICKETS, "refresh") as hold:
@@ -67,7 +67,7 @@ def test_a_checkpoint_is_read_as_it_was_written(warehouse: Warehouse) -> None:
 
 
 def test_a_batch_and_the_cursor_that_covers_it_are_stored_together(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
@@ -77,7 +77,7 @@ def test_a_batch_and_the_cursor_that_covers_it_are_stored_together(
 
 
 def test_a_run_whose_pass_was_taken_over_stores_neither_rows_nor_cursor(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as first:
         first.save_checkpoint(OPEN)
@@ -99,7 +99,7 @@ def test_a_run_whose_pass_was_taken_over_stores_neither_rows_nor_cursor(
     ],
 )
 def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
-    warehouse: Warehouse, connection: Connection[Any], lock: str
+    warehouse: Database, connection: Connection[Any], lock: str
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(OPEN)
@@ -131,7 +131,7 @@ def test_a_connection_that_breaks_in_the_middle_stores_neither_rows_nor_cursor(
     assert row_count(connection) == 2
 
 
-def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
+def test_a_range_moves_its_own_cursor_only(warehouse: Database) -> None:
     one, two = IdRange(0, 50, 0), IdRange(50, 100, 50)
     with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.save_checkpoint(replace(OPEN, tail=IdRange(0, None, 100), ranges=(two, one)))
@@ -150,7 +150,7 @@ def test_a_range_moves_its_own_cursor_only(warehouse: Warehouse) -> None:
 
 
 def test_a_reject_is_kept_whole_and_counted_each_time_it_comes(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.load(bad(3))
@@ -164,7 +164,7 @@ def test_a_reject_is_kept_whole_and_counted_each_time_it_comes(
 
 
 def test_a_dead_letter_closes_when_a_good_copy_comes_and_another_opens_later(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         hold.load(bad(3, 4))
@@ -177,7 +177,7 @@ def test_a_dead_letter_closes_when_a_good_copy_comes_and_another_opens_later(
 
 
 def test_records_without_an_id_are_kept_apart_by_what_they_hold(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh") as hold:
         for _ in range(2):
@@ -188,7 +188,7 @@ def test_records_without_an_id_are_kept_apart_by_what_they_hold(
 
 
 def test_a_good_copy_below_one_parent_does_not_close_the_letter_of_another(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     normalizer = PageReader(SITES)
     with open_store(warehouse, SITES, "refresh") as hold:
@@ -200,7 +200,7 @@ def test_a_good_copy_below_one_parent_does_not_close_the_letter_of_another(
 
 
 def test_what_cannot_be_read_is_buried_with_its_request_and_left_behind(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     reject = Reject(9, None, "cannot be read", "500", "GET /service/tickets?pageId=8")
     with open_store(warehouse, TICKETS, "refresh") as hold:
@@ -213,7 +213,7 @@ def test_what_cannot_be_read_is_buried_with_its_request_and_left_behind(
 
 
 def test_ranges_that_note_the_same_drift_in_another_order_do_not_lock_each_other_out(
-    warehouse: Warehouse,
+    warehouse: Database,
 ) -> None:
     drift = [SchemaDrift(f"field{at}", "unknown field", "") for at in range(30)]
     with open_store(warehouse, TICKETS, "refresh") as hold:
@@ -227,7 +227,7 @@ def test_ranges_that_note_the_same_drift_in_another_order_do_not_lock_each_other
 
 
 def test_each_run_has_its_row_with_what_it_cost(
-    warehouse: Warehouse, connection: Connection[Any]
+    warehouse: Database, connection: Connection[Any]
 ) -> None:
     with open_store(warehouse, TICKETS, "refresh", "dagster-7"):
         pass

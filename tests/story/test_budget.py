@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cw_pipeline.settings import Settings
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
     from tests.story.conftest import Story
 
 LIST = "/service/tickets"
@@ -49,9 +49,7 @@ def limited(story: Story, per_minute: int) -> Settings:
 
 
 @contextmanager
-def asking(
-    store: Warehouse, settings: Settings, *, yielding: bool = False
-) -> Iterator[ConnectWise]:
+def asking(store: Database, settings: Settings, *, yielding: bool = False) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
     budget = RequestBudget(store, settings.requests_per_minute, yielding=yielding)
     with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:

@@ -92,7 +92,7 @@ def test_children_of_a_list_without_any_paging_by_id_are_kept(story: Story, tena
 
 def probed(story: Story) -> dict[str, Any]:
     with story.engine(entities=TICKETS) as engine:
-        (found,) = probe_all([CATALOG[TICKETS]], engine.source, engine.warehouse, deep=True)
+        (found,) = probe_all([CATALOG[TICKETS]], engine.source, engine.database, deep=True)
     stored = capability(story)
     assert {name: stored[name] for name in found.seen} == found.seen
     return found.seen

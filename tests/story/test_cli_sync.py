@@ -13,7 +13,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.simulator import Fault
-from cw_pipeline.warehouse import Warehouse, open_store
+from cw_pipeline.warehouse import Database, open_store
 from tests.statements import Statements
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def test_a_dead_letter_is_listed_shown_tried_again_and_closed(
 
 def test_lists_that_another_sync_holds_are_said_in_one_line(shell: Shell) -> None:
     shell.run("migrate")
-    with Warehouse(shell.dsn, "connectwise") as other, ExitStack() as stack:
+    with Database(shell.dsn, "connectwise") as other, ExitStack() as stack:
         for name in (TICKETS, BOARDS):
             stack.enter_context(open_store(other, CATALOG[name], "refresh"))
         code, out, err = shell.run("sync", BOARDS, TICKETS)

@@ -228,7 +228,7 @@ class TestAFailure:
     def test_an_entity_that_another_runner_holds_is_left_to_it(self, stage: Stage) -> None:
         with (
             stage.story.engine() as engine,
-            open_store(engine.warehouse, CATALOG[TICKETS], "refresh"),
+            open_store(engine.database, CATALOG[TICKETS], "refresh"),
         ):
             result = stage.run(mode="incremental")
         assert result.success

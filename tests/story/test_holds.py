@@ -25,11 +25,11 @@ HOLDING = """
 import sys
 from datetime import UTC, datetime, timedelta
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.warehouse import Warehouse, open_store
+from cw_pipeline.warehouse import Database, open_store
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.transform import PageReader
 tickets, span = CATALOG["service/tickets"], timedelta(seconds=float(sys.argv[2]))
-store = Warehouse(sys.argv[1], "connectwise", lease_span=span)
+store = Database(sys.argv[1], "connectwise", lease_span=span)
 with store, open_store(store, tickets, "refresh") as hold:
     hold.save_checkpoint(Checkpoint(None, Window(None, datetime.now(UTC).replace(microsecond=0))))
     print("held", flush=True)

@@ -150,7 +150,7 @@ def test_a_field_that_becomes_a_column(story: Story, tenant: Tenant) -> None:
     tenant.put(PATH, {"id": 1, "summary": "one", "newField": "new"})
     story.one(TICKETS)
     with story.engine() as engine:
-        (made,) = promote(engine.warehouse, CATALOG[TICKETS], "newField")
+        (made,) = promote(engine.database, CATALOG[TICKETS], "newField")
     assert made.rows == 1
     assert story.table(TICKETS)[1]["new_field"] == "new"
 
@@ -170,7 +170,7 @@ def test_a_new_warehouse_with_its_reporting_schema(empty_dsn: str, pooler: Poole
         migrate(story.dsn, "connectwise", [CATALOG[name] for name in names])
         assert refresh(story.dsn, "connectwise")
         assert story.rows("select count(*) from reporting.fct_ticket")[0]["count"] > 0
-        with story.engine() as engine, engine.warehouse.connection() as connection:
+        with story.engine() as engine, engine.database.connection() as connection:
             found = {own.entity for own in entity_statuses(connection, "connectwise")}
         assert set(names) <= found
 

@@ -265,7 +265,7 @@ def test_reconcile_runs_beside_a_refresh_and_a_backfill(story: Story, tenant: Te
     story.one(TICKETS)
     with story.engine() as engine:
         holds = [
-            open_store(engine.warehouse, CATALOG[TICKETS], kind) for kind in ("refresh", "backfill")
+            open_store(engine.database, CATALOG[TICKETS], kind) for kind in ("refresh", "backfill")
         ]
         with holds[0], holds[1]:
             (audit,) = reconcile_all([CATALOG[TICKETS]], engine)

@@ -214,8 +214,8 @@ def test_rows_that_a_crash_of_the_server_took_out_are_never_missed_in_silence(st
     declared = report_entity("Service", [ReportColumn("Service", "Name", "Text", None, 1)])
     with (
         story.engine() as engine,
-        open_store(engine.warehouse, declared, "refresh") as hold,
-        report_table(engine.warehouse, "Service", hold.run_id) as table,
+        open_store(engine.database, declared, "refresh") as hold,
+        report_table(engine.database, "Service", hold.run_id) as table,
     ):
         entity = table.fitted(declared)
         table.clear(entity)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cw_pipeline.simulator import Tenant
-    from cw_pipeline.warehouse import Warehouse
+    from cw_pipeline.warehouse import Database
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -33,7 +33,7 @@ ENTITY = CATALOG[TICKETS]
 
 
 @pytest.fixture
-def warehouse(story: Story) -> Iterator[Warehouse]:
+def warehouse(story: Story) -> Iterator[Database]:
     with pipeline.warehouse(story.settings()) as open_:
         yield open_
 
@@ -50,7 +50,7 @@ def column(story: Story, name: str) -> dict[int, Any]:
 
 
 def test_a_new_field_becomes_a_column_with_every_value_and_no_request(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, "good", None, "bad", "good")
     story.one(TICKETS)
@@ -65,7 +65,7 @@ def test_a_new_field_becomes_a_column_with_every_value_and_no_request(
 
 
 def test_after_a_promotion_syncs_fill_the_column_and_rewrite_an_unchanged_record_only_once(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, 1, 2, None)
     story.one(TICKETS)
@@ -93,7 +93,7 @@ NARROWEST: dict[str, tuple[Kind, tuple[Any, ...]]] = {
 
 
 def test_the_type_is_the_narrowest_that_holds_all_stored_values_exactly(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     for at in (0, 1):
         told = {field: values[at] for field, (_, values) in NARROWEST.items()}
@@ -114,7 +114,7 @@ def test_the_type_is_the_narrowest_that_holds_all_stored_values_exactly(
 
 
 def test_days_and_instants_become_dates_and_a_blank_beside_them_stays_in_extra(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     days = ("2025-03-01T00:00:00Z", "", "2024-02-29T00:00:00Z")
     for own, day in enumerate(days, 1):
@@ -131,7 +131,7 @@ def test_days_and_instants_become_dates_and_a_blank_beside_them_stays_in_extra(
 
 
 def test_a_new_reference_becomes_a_column_for_each_of_its_scalars(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, {"id": 4, "name": "Blue"}, {"id": 5}, field="team2")
     story.one(TICKETS)
@@ -148,7 +148,7 @@ def test_a_new_reference_becomes_a_column_for_each_of_its_scalars(
 
 
 def test_a_new_field_of_an_objects_array_becomes_a_column_of_the_arrays_table(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fields = [{"id": 1, "caption": "A", "type": "Text", "value": "x", "origin": "import"}]
     tenant.put(PATH, {"id": 1, "summary": "t", "customFields": fields})
@@ -162,7 +162,7 @@ def test_a_new_field_of_an_objects_array_becomes_a_column_of_the_arrays_table(
 
 
 def test_a_type_that_does_not_hold_what_is_stored_is_refused_with_an_example(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, 1, "many")
     story.one(TICKETS)
@@ -176,7 +176,7 @@ def test_a_type_that_does_not_hold_what_is_stored_is_refused_with_an_example(
 
 
 def test_a_promoted_column_widens_when_a_value_no_longer_fits(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, 1, 2)
     story.one(TICKETS)
@@ -191,7 +191,7 @@ def test_a_promoted_column_widens_when_a_value_no_longer_fits(
 
 
 def test_nothing_is_promoted_while_the_entity_is_being_read(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, 1)
     story.one(TICKETS)
@@ -258,7 +258,7 @@ def test_a_catalog_that_narrows_a_type_is_refused_and_changes_nothing(
 
 
 def test_a_catalog_that_knows_a_promoted_field_by_now_keeps_the_columns_type(
-    story: Story, tenant: Tenant, warehouse: Warehouse
+    story: Story, tenant: Tenant, warehouse: Database
 ) -> None:
     fill(tenant, "1", 2)
     story.one(TICKETS)

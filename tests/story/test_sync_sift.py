@@ -89,7 +89,7 @@ def test_a_row_that_was_written_by_hand_is_read_again(story: Story, tenant: Tena
 
 
 def test_a_field_that_has_become_a_column_is_read_from_every_record(story: Story) -> None:
-    with story.engine() as engine, open_store(engine.warehouse, CATALOG[TICKETS], "full") as hold:
+    with story.engine() as engine, open_store(engine.database, CATALOG[TICKETS], "full") as hold:
         before = hold.stored_hashes(range(1, COUNT + 1))
     assert len(before) == COUNT
     story.rows("update connectwise.service_tickets set _extra = null returning id")

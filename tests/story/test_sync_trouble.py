@@ -169,7 +169,7 @@ def test_a_newer_warehouse_is_left_alone(story: Story) -> None:
 def test_a_second_runner_of_an_entity_says_who_holds_it_and_leaves(
     story: Story, tenant: Tenant
 ) -> None:
-    with story.engine() as engine, open_store(engine.warehouse, CATALOG[TICKETS], "refresh"):
+    with story.engine() as engine, open_store(engine.database, CATALOG[TICKETS], "refresh"):
         reports = story.sync(TICKETS, BOARDS)
     assert isinstance(reports[TICKETS].failure, EntityBusy)
     assert "cw_pipeline" in str(reports[TICKETS].failure)
