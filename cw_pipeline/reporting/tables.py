@@ -365,7 +365,9 @@ def _replace(
     rows = 0
     if found.rowcount:
         connection.execute("analyze pg_temp.changed")
-        described = connection.execute("table pg_temp.changed limit 0").description or ()
+        # Not prepared: after some tables it would be, and each table's keys are others.
+        asked = connection.execute("table pg_temp.changed limit 0", prepare=False)
+        described = asked.description or ()
         keys = [column.name for column in described]
         _delete(connection, place, script, keys)
         rows = _insert(connection, place, script, _CHANGED if keys else None)
