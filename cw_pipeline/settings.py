@@ -91,8 +91,12 @@ def _company_id(company: str | None) -> str | None:
 
 
 def _not_taken(schema: str) -> str:
-    """Tables of a tenant must not land among the pipeline's state or another tenant's reports."""
-    if schema == "cw_sync" or schema.startswith("pg_") or schema.endswith("reporting"):
+    """Tables of a tenant must not land among the pipeline's state or another tenant's reports.
+
+    Reports of a tenant `client` would land where the clients' views are.
+    """
+    ours = schema == "cw_sync" or schema.endswith(("reporting", "_client"))
+    if ours or schema == "client" or schema.startswith("pg_"):
         raise ValueError(
             f"another name than {schema} (kept for the pipeline's state, reports, or PostgreSQL)"
         )

@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cw_pipeline.cli.configuration import read_settings
 from cw_pipeline.plural import count
+
+if TYPE_CHECKING:
+    from cw_pipeline.reporting import Sight
 
 # By file: what the tests of a file stand on is made once. More than four would only wait.
 _ON_ALL_CORES = (
@@ -23,28 +27,69 @@ _ON_ALL_CORES = (
 
 @click.command()
 @click.option("--reader", is_flag=True, help="Let the role reporting_reader read the reports.")
-def migrate(*, reader: bool) -> None:
+@click.option("--client-role", metavar="NAME", help="Let this role see a client's rows, see below.")
+@click.option("--company", "companies", multiple=True, type=int, help="Id of a client it may see.")
+@click.option("--location", "locations", multiple=True, type=int, help="... of our location.")
+@click.option("--department", "departments", multiple=True, type=int, help="... of our department.")
+@click.option("--by-setting", is_flag=True, help="It sees the client that cw.company names.")
+def migrate(
+    *,
+    reader: bool,
+    client_role: str | None,
+    companies: tuple[int, ...],
+    locations: tuple[int, ...],
+    departments: tuple[int, ...],
+    by_setting: bool,
+) -> None:
     """Create and upgrade the schemas: state, tables, and the reports' views.
 
     Every sync brings state and tables up to date too. Nothing that was synced is ever dropped; a
     view whose file in sql/reporting is gone is. --reader needs a role with CREATEROLE, or that an
     administrator has run `create role reporting_reader nologin`.
+
+    --client-role NAME --company 42 makes the role, if need be, and lets it read client_reporting,
+    where it sees rows of client 42 only; sql/bi/README.md says how BI tools use it. It needs
+    CREATEROLE, or that an administrator has made the role.
     """
     from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.reporting import grant_reader, reporting_schema  # noqa: PLC0415
+    from cw_pipeline.reporting import (  # noqa: PLC0415
+        Sight,
+        grant_client,
+        grant_reader,
+        reporting_schema,
+    )
 
+    sight = Sight(companies, locations, departments, by_setting)
+    _check_client(client_role, sight)
     with services.dev_warehouse(read_settings()) as settings:
         pipeline.migrated(settings)
         pipeline.remember_wanted(settings)
         made = pipeline.published(settings)
-        role = grant_reader(pipeline.dsn(settings), settings.schema_) if reader else None
+        dsn, tenant = pipeline.dsn(settings), settings.schema_
+        role = grant_reader(dsn, tenant) if reader else None
+        seen = grant_client(dsn, tenant, client_role, sight) if client_role else []
         tables = count(len(pipeline.entities(settings)), "entity", "entities")
     schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
     click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} created or replaced.")
     if role:
         click.echo(f"Role {role} may read {schema}: grant it to the users of your BI tools.")
+    if client_role:
+        clients = f"{schema.removesuffix('reporting')}client_reporting"
+        click.echo(f"Role {client_role} may read {clients}, and sees there: {'; '.join(seen)}.")
+
+
+def _check_client(role: str | None, sight: Sight) -> None:
+    """Raises click.UsageError for options that say nothing together."""
+    places = (*sight.companies, *sight.locations, *sight.departments)
+    if role is None:
+        if places or sight.by_setting:
+            raise click.UsageError("--client-role NAME says which role may see that")
+    elif not places and not sight.by_setting:
+        raise click.UsageError("say what the role may see: --company ID, for example")
+    elif places and sight.by_setting:
+        raise click.UsageError("--by-setting: the session says which client, no other option does")
 
 
 @click.command()

@@ -4,6 +4,8 @@ sql/reporting/*.sql ──script──► Script ──apply──► views and 
                                                                           page ──► one HTML file
 """
 
+from cw_pipeline.reporting.access import Sight as Sight
+from cw_pipeline.reporting.access import grant_client as grant_client
 from cw_pipeline.reporting.foreign_keys import facts as facts
 from cw_pipeline.reporting.foreign_keys import missing_dimension_rows as missing_dimension_rows
 from cw_pipeline.reporting.page import render_kpi_page as render_kpi_page

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
+from cw_pipeline.reporting.access import publish_clients
 from cw_pipeline.reporting.custom_fields import outdated_custom_views, show_custom_fields
 from cw_pipeline.reporting.database import at_once, name_failing_file, options, transaction
 from cw_pipeline.reporting.script import ReportingSchema, reporting_schema, roots, scripts
@@ -67,7 +68,8 @@ def publish(
 ) -> list[str]:
     """Brings the tenant's reporting schema up to this version: the views made anew.
 
-    What is as it should be is left alone. New tables are filled at once; custom fields are shown.
+    What is as it should be is left alone. New tables are filled at once; custom fields are shown;
+    the clients' schema follows, if there is one.
     `time_zone` is an IANA name; local days follow it. Privileges that others granted, and views
     that they built, stay. Raises WarehouseError if an entity's table is missing (`migrate` makes
     those of `entities()`), or, before anything changed, if somebody else's view would have to be
@@ -93,7 +95,7 @@ def publish(
         # On its own: from here until the end of its transaction readers of the table wait.
         for change in lacking:
             patiently(partial(_widen, dsn, place, change), connect, _WHAT, patience)
-    return made
+    return [*made, *publish_clients(dsn, tenant, patience)]
 
 
 def _widen(dsn: str, place: ReportingSchema, change: Change, attempt: Attempt) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -94,3 +95,33 @@ def people(server: Server, dsn: str, owner: Owner) -> Iterator[tuple[str, ...]]:
     as_admin(server, dsn, *(f'drop owned by "{name}" cascade' for name in (*ours, stranger)))
     for name in (*ours, stranger):
         server.execute("drop role {}", name)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """A published warehouse with rows of two clients, and logins."""
+
+    dsn: str
+    urls: dict[str, str]
+    """The address of each login by what it is: acme and bolt are clients."""
+    roles: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def clients(server: Server, owner: Owner, publication: str) -> Iterator[Clients]:
+    """Made once for a module: its tests leave rows and grants as they are."""
+    roles = {
+        name: f"cw_test_{name}_{secrets.token_hex(3)}"
+        for name in ("acme", "bolt", "branch", "pool", "server", "nobody")
+    }
+    for role in roles.values():
+        server.create_role(role, "login password 'client'")
+    with database(server, owner, publication) as dsn:
+        name = str(conninfo_to_dict(dsn)["dbname"])
+        urls = {own: server.url(name, role, "client") for own, role in roles.items()}
+        try:
+            yield Clients(dsn, urls, roles)
+        finally:
+            for role in roles.values():
+                as_admin(server, dsn, f'drop owned by "{role}" cascade')
+                server.execute("drop role {}", role)
