@@ -3,6 +3,7 @@
 PipelineError
 ├─ ConfigError          fix the setting it names; nothing was read
 ├─ WarehouseError       fix the warehouse: unreachable, or of a newer version
+│  ├─ DataRefused       load the records apart: the one it is about becomes a dead letter
 │  └─ WarehouseLocked   let the transaction end that it names, then run it again
 ├─ SourceError          ConnectWise did not give a good answer
 │  ├─ SourceBusy        wait `retry_after` seconds, then ask again (429)
@@ -32,6 +33,14 @@ class ConfigError(PipelineError):
 
 class WarehouseError(PipelineError):
     """The warehouse cannot be used as it is."""
+
+
+class DataRefused(WarehouseError):
+    """Postgres refused a value or a row, not the work. `column` is where, if it told."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class WarehouseLocked(WarehouseError):

@@ -186,11 +186,9 @@ class ListReader:
         if self._veil is not None:
             body = self._veil.mask_page(body)
         batch = self.sift.batch(body, parent_id, start)
-        if not batch.rejects:
-            return batch
         asked = f"GET {query.url()}"
         rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
-        return replace(batch, rejects=rejects)
+        return replace(batch, rejects=rejects, request=asked)
 
 
 class PageWalk:

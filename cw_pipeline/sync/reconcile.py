@@ -179,6 +179,7 @@ def _repair(run: Run, audit: Audit, difference: ListDifference) -> Iterator[str]
         outcome = run.load(batch, read_after=began, judged=False)
         audit.healed += outcome.inserted + outcome.updated
         rejected += [r.record_id for r in batch.rejects if r.record_id is not None]
+        rejected += outcome.refused
         found.update(batch.listed_ids)
     run.result.rows_healed += audit.healed
     if rejected:

@@ -51,8 +51,9 @@ def _retried(run: Run, parent_id: int | None, letters: list[DeadLetter]) -> list
     good: set[int] = set()
     bad: set[int] = set()
     for batch in run.reader.read_ids(list(ids), parents) if ids else ():
-        run.load(batch, parent_id=parent_id, judged=False)
-        good.update(batch.ids)
+        refused = run.load(batch, parent_id=parent_id, judged=False).refused
+        good.update(own for own in batch.ids if own not in refused)
+        bad.update(refused)
         bad.update(reject.record_id for reject in batch.rejects if reject.record_id is not None)
     gone = [letter.id for own, letter in ids.items() if own not in good and own not in bad]
     run.store.close_dead_letters(gone, "the source no longer has the record")
@@ -72,10 +73,9 @@ def _outcome(letter: DeadLetter, good: set[int], bad: set[int]) -> str:
 def _from_payload(run: Run, letter: DeadLetter) -> tuple[int, str]:
     """Types a kept payload again, which helps when the catalog has learned since."""
     batch = run.reader.typed(f"[{letter.payload or '{}'}]".encode(), letter.parent_id)
-    if batch.rejects:
+    if batch.rejects or run.load(batch, parent_id=letter.parent_id, judged=False).refused:
         run.store.postpone_dead_letters([letter.id])
         return letter.id, "rejected again"
-    run.load(batch, parent_id=letter.parent_id, judged=False)
     run.store.close_dead_letters([letter.id], "its payload was loaded")
     return letter.id, "loaded"
 

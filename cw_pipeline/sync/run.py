@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import (
     ENDS_THE_RUN,
+    DataRefused,
     PipelineError,
     SourceError,
     SourceForbidden,
@@ -23,7 +25,8 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.model import SyncResult
 from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
-from cw_pipeline.warehouse import open_store
+from cw_pipeline.transform import refused_record
+from cw_pipeline.warehouse import MergeResult, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Batch, Entity, IdRange
     from cw_pipeline.sync.context import Limits, SyncContext
-    from cw_pipeline.warehouse import EntityStore, MergeResult
+    from cw_pipeline.warehouse import EntityStore
 
 
 log = logging.getLogger(__name__)
@@ -175,12 +178,19 @@ class Run:
     ) -> MergeResult:
         """Loads a batch and counts it. Raises TooManyRejects when a healthy pass has fewer.
 
-        `judged=False` is for records that were rejected before.
+        What the warehouse refuses of it becomes a dead letter, and the rest is loaded: see
+        `_load_apart`. `judged=False` is for records that were rejected before.
         """
         self.has_loaded = True
-        outcome = self.store.load(
-            batch, reached, parent_id=parent_id, alone=alone, read_after=read_after
+        load = partial(
+            self.load, parent_id=parent_id, alone=alone, read_after=read_after, judged=judged
         )
+        try:
+            outcome = self.store.load(
+                batch, reached, parent_id=parent_id, alone=alone, read_after=read_after
+            )
+        except DataRefused as refused:
+            return _load_apart(batch, reached, load, refused)
         result, limits = self.result, self.limits
         with self._lock:
             result.rows_read += batch.read
@@ -236,6 +246,33 @@ class Run:
                 self.learn(forward_only=False)
             if self.reader.paging is way:  # another thread may have found out at the same time
                 self.reader.paging = _NEXT[way]
+
+
+def _load_apart(
+    batch: Batch,
+    reached: IdRange | None,
+    load: Callable[[Batch, IdRange | None], MergeResult],
+    refused: DataRefused,
+) -> MergeResult:
+    """Loads the parts of a batch that was refused as a whole, down to the record it is about.
+
+    The cursor moves with the last part: after a crash in between, the page is read again. A page
+    of nothing but such records ends with TooManyRejects, long before each has been tried.
+    """
+    rows = batch.with_rows
+    if len(rows) > 1 or (rows and batch.rejects):
+        first = rows[: max(1, len(rows) // 2)]
+        return load(batch.only(first), None) + load(batch.without(first), reached)
+    if rows:
+        where = f"{refused.column}: " if refused.column else ""
+        reject = refused_record(batch, rows[0], f"{where}{refused}")
+        own = batch.ids[rows[0]]
+        return load(batch.without(rows, reject), reached) + MergeResult(0, 0, 0, refused=(own,))
+    if all(reject.record is None for reject in batch.rejects):
+        raise refused
+    # Its dead letter does not fit either: what is known of the record is kept without it.
+    bare = tuple(replace(one, record=None) for one in batch.rejects)
+    return load(replace(batch, rejects=bare), reached)
 
 
 _NEXT = {Paging.FORWARD: Paging.KEYSET, Paging.KEYSET: Paging.OFFSET}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from msgspec import Raw
+    from typing_extensions import Buffer
 
     from cw_pipeline.model import Row
     from cw_pipeline.transform.compiled import DecodedSpan
@@ -44,6 +45,7 @@ class BatchBuilder:
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
+        self._records: list[Buffer] = []
         self.buffers = [bytearray() for _ in (entity, *entity.arrays)]
         self._ends: list[list[int]] = [[] for _ in self.buffers]
         self.rejects: list[Reject] = []
@@ -54,16 +56,27 @@ class BatchBuilder:
         shape: RecordDecoder,
         struct: Any,
         source: int | None,
+        record: Buffer,
         spill: dict[str, Any] | None = None,
     ) -> bool:
-        """Takes a record in, `source` being its hash as it came. False if it has no id."""
+        """Takes a record in, `source` being its hash as it came. False if it has no id.
+
+        `record` is its text. Of one that cannot be packed nothing stays here.
+        """
         keys = self.keys
         row = shape.row(struct, keys, spill)
         own = row[shape.id_at] if self._has_id else keys[-1]
         if own is None:
             return False
-        self._pack(shape.packers, row, shape.array_rows(own, struct), source)
+        arrays = shape.array_rows(own, struct)
+        try:
+            self._pack(shape.packers, row, arrays, source)
+        except BaseException:
+            for buffer, ends in zip(self.buffers, self._ends, strict=True):
+                del buffer[ends[-1] if ends else 0 :]
+            raise
         self._ids.append(own)
+        self._records.append(record)
         self._stamps.append(None if shape.stamp_at is None else row[shape.stamp_at])
         return True
 
@@ -72,8 +85,10 @@ class BatchBuilder:
         """What the next record's row begins with: what it does not carry itself."""
         return self._outside if self._has_id else (*self._outside, self._start + len(self._ids))
 
-    def extend(self, run: DecodedSpan) -> None:
-        """Takes a run of records in, whose rows are in `buffers` already."""
+    def extend(self, run: DecodedSpan, body: bytes) -> None:
+        """Takes a run of a body's records in, whose rows are in `buffers` already."""
+        whole = memoryview(body)
+        self._records += [whole[begin:end] for begin, end in run.spans]
         for known, ends in zip(self._ends, run.ends, strict=True):
             before = known[-1] if known else 0
             known.extend(before + end for end in ends)
@@ -94,6 +109,7 @@ class BatchBuilder:
             tables=[PackedRows(buffer, ends) for buffer, ends in tables],
             rejects=tuple(self.rejects),
             drift=tuple(self.drift),
+            records=self._records,
         )
 
     def _pack(

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 
 from cw_pipeline.model import Kind, SchemaDrift
-from cw_pipeline.transform.copy_format import FARTHEST
+from cw_pipeline.transform.copy_format import is_held
+from cw_pipeline.transform.raw_json import MOST_DIGITS, OddNumber, repairs, strip, unstorable
 from cw_pipeline.transform.record_shape import Path, ShapeNode, is_learnable, is_link
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_LEARNED = 200
 _INT64 = range(-(2**63), 2**63)
+_LONGEST_FIELD = 500
 _WIDTH = 20  # digits that no 64-bit number reaches
 
 
@@ -48,17 +51,6 @@ def coerce_record(record: dict[str, Any], node: ShapeNode) -> CoercedRecord:
     return mended
 
 
-def strip(value: Any) -> Any:
-    """The value without NULs and half surrogates, which Postgres refuses in text and jsonb."""
-    if isinstance(value, str):
-        return value.replace("\x00", "").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {strip(key): strip(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [strip(inner) for inner in value]
-    return value
-
-
 def _object(
     record: dict[str, Any], node: ShapeNode, path: Path, mended: CoercedRecord
 ) -> dict[str, Any]:
@@ -68,7 +60,8 @@ def _object(
         here = (*path, key)
         value = strip(received)
         if (key, value) != (received_key, received):
-            mended.drift.append(SchemaDrift(".".join(here), "nul stripped", ""))
+            sent = {received_key: received}
+            mended.drift += (SchemaDrift(_field(here), what, "") for what in repairs(sent))
         if value is None:
             continue
         if key in node.leaves:
@@ -85,9 +78,11 @@ def _object(
 
 
 def _leaf(clean: dict[str, Any], value: Any, kind: Kind, path: Path, mended: CoercedRecord) -> None:
+    if kind is Kind.JSONB and _refuse_number(value, path, mended):
+        return
     try:
         held, whole = _CONVERT[kind](value)
-    except (ValueError, InvalidOperation) as error:
+    except (ValueError, ArithmeticError) as error:
         mended.misfits.append((path, str(error)))
         return
     if held is not None:
@@ -127,14 +122,37 @@ def _unknown(
 ) -> None:
     key = path[-1]
     data = not is_link(path)
+    if data and _refuse_number(value, path, mended):
+        return
+    has_room = len(node.learned) < _MOST_LEARNED
     if key not in node.learned and data:
-        mended.drift.append(SchemaDrift(".".join(path), "unknown field", _excerpt(value)))
-    if key in node.learned or (len(node.learned) < _MOST_LEARNED and is_learnable(key)):
+        # Beyond that many a record seems to have data for keys: they are not told one by one.
+        column = _field(path) if has_room else _field((*path[:-1], "…"))
+        mended.drift.append(SchemaDrift(column, "unknown field", _excerpt(value)))
+    if key in node.learned or (has_room and is_learnable(key)):
         mended.fields_learned |= key not in node.learned
         node.learned.add(key)
         clean[key] = value
     elif data:
         _spill(mended.unknown_values, path, value)
+
+
+def _refuse_number(value: Any, path: Path, mended: CoercedRecord) -> bool:
+    """Whether there is a number in a value that no jsonb should hold: then it is a misfit."""
+    found = unstorable(value, path)
+    if found is not None:
+        where, spelling = found
+        said = f"expected a number of at most {MOST_DIGITS:,} digits, got {shorten(spelling)}"
+        mended.misfits.append((where, said))
+    return found is not None
+
+
+def _field(path: Path) -> str:
+    """The field's name, cut where an index of Postgres could not hold it."""
+    name = ".".join(path)
+    if len(name) <= _LONGEST_FIELD:
+        return name
+    return f"{name[:_LONGEST_FIELD]}…{crc32(name.encode()):08x}"
 
 
 def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:
@@ -144,8 +162,12 @@ def _spill(spill: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _excerpt(value: Any) -> str:
-    text = str(value)
-    return f"{type(value).__name__} {text[:77] + '...' if len(text) > 80 else text}"  # noqa: PLR2004
+    return f"{type(value).__name__} {shorten(str(value))}"
+
+
+def shorten(text: str) -> str:
+    """A text as messages quote it."""
+    return text[:77] + "..." if len(text) > 80 else text  # noqa: PLR2004
 
 
 def _bigint(value: Any) -> tuple[Any, bool]:
@@ -171,7 +193,7 @@ def _numeric(value: Any) -> tuple[Any, bool]:
         made = Decimal(value)
     except InvalidOperation:
         raise DoesNotConvert(f"expected a number, got {_excerpt(value)}") from None
-    if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
+    if not is_held(made):
         raise DoesNotConvert(f"expected a number that Postgres holds, got {_excerpt(value)}")
     return msgspec.Raw(str(value).encode()), True
 
@@ -216,7 +238,7 @@ def _date(value: Any) -> tuple[Any, bool]:
 def _text(value: Any) -> tuple[Any, bool]:
     if isinstance(value, bool):
         return ("true" if value else "false"), True
-    if isinstance(value, int | Decimal):
+    if isinstance(value, int | Decimal | OddNumber):
         return str(value), True
     if not isinstance(value, str):
         raise DoesNotConvert(f"expected text, got {_excerpt(value)}")

@@ -125,9 +125,19 @@ def pack_hashes(source: int | None, row: int) -> bytes:
 
 
 _MOST = 100_000
-FARTHEST = 16_000  # digits from the point; Postgres holds 16,383 behind it
+FARTHEST = 16_000  # digits from the point
+_MOST_BEHIND = 16_383  # digits behind the point that Postgres holds
 _PLAIN = re.compile(rb"-?\d{1,1000}(\.\d{1,1000})?").fullmatch
 _TEXT = msgspec.json.Decoder(str)
+
+
+def is_held(number: Decimal) -> bool:
+    """Whether a column of numbers holds this one, with all its digits."""
+    return (
+        number.is_finite()
+        and abs(number.adjusted()) <= FARTHEST
+        and number.as_tuple().exponent >= -_MOST_BEHIND  # type: ignore[operator] # it is finite
+    )
 
 
 class PackedNumbers(dict[bytes, bytes | None]):
@@ -152,7 +162,7 @@ def _written_out(spelling: bytes) -> bytes:
         made = Decimal(text)
     except InvalidOperation:
         raise ValueError(f"no number: {text[:80]}") from None
-    if not made.is_finite() or abs(made.adjusted()) > FARTHEST:
+    if not is_held(made):
         raise ValueError(f"no number that Postgres holds: {text[:80]}")
     return f"{made:f}".encode()
 

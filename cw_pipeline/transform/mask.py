@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from dataclasses import dataclass
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -20,8 +18,15 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import ConfigError, SourceBroken
 from cw_pipeline.model import LAST_UPDATED, Column, Entity, Kind
-from cw_pipeline.transform.coerce import strip
-from cw_pipeline.transform.record_shape import JSON
+from cw_pipeline.transform.raw_json import (
+    JSON,
+    decode,
+    decode_hollow,
+    is_shallow,
+    records_of,
+    repairs,
+    strip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
 How: TypeAlias = Literal["hashed", "dropped"]
 Path: TypeAlias = tuple[str, ...]
 
-_ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
 _HASHABLE = (Kind.TEXT, Kind.JSONB)
 _NEVER = (("id",), LAST_UPDATED)
 """Without these no record is found again, nor what changed."""
@@ -140,20 +144,22 @@ class EntityMask:
 
     def value(self, text: str) -> str:
         """What is stored in place of a value, given as JSON."""
-        return self._privacy.keyed_hash(_ANY.decode(text))
+        return self._privacy.keyed_hash(decode(text.encode()))
 
     def part(self, table: str, text: str) -> str:
         """What may be shown of a record, or of a part of it that `table` holds, as JSON."""
-        record = _ANY.decode(text)
+        record = decode(text.encode())
         if isinstance(record, dict) and table != self._entity.table:
             return JSON.encode(self._object(table, record, ())).decode()
         return JSON.encode(self.record(record)).decode()
 
     def mask_page(self, body: bytes) -> bytes:
         """A page's body without what is private. Raises SourceBroken if it is no JSON."""
-        records = _decode(body)
-        if not isinstance(records, list):
-            raise SourceBroken("expected a list of records", 200)
+        try:
+            records = [_decode(record) for record in records_of(body)]
+        except SourceBroken as error:
+            # Not a word of the body: it may say what is private.
+            raise SourceBroken(str(error), 200) from None
         return JSON.encode([self.record(record) for record in records])
 
     def record(self, record: Any) -> Any:
@@ -178,7 +184,9 @@ class EntityMask:
             how = self._verdict(table, path)
             if how == "dropped":
                 continue
-            if how == "hashed" and key not in self._arrays:
+            if isinstance(inner, msgspec.Raw):
+                shown[key] = inner  # too deep, and so the record will be refused
+            elif how == "hashed" and key not in self._arrays:
                 shown[key] = self._privacy.mask_value(how, inner)
             elif isinstance(inner, dict) and (table, path) not in self._columns:
                 shown[key] = self._object(table, inner, path)
@@ -223,13 +231,7 @@ def _name(entity: Entity, table: str) -> tuple[str, ...]:
     return (entity.name,) if table == entity.table else ()
 
 
-def _decode(body: bytes) -> Any:
-    try:
-        return _ANY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:  # half surrogates are JSON to a lenient parser only
-        return strip(json.loads(body, parse_float=Decimal))
-    except (ValueError, UnicodeDecodeError):
-        # Not a word of the body: it may say what is private.
-        raise SourceBroken("the body is not JSON", 200) from None
+def _decode(text: bytes) -> Any:
+    """A record, whose half surrogates are U+FFFD already: JSON is written in UTF-8."""
+    value = decode(text) if is_shallow(text) else decode_hollow(text)
+    return strip(value) if "half surrogate replaced" in repairs(value) else value

@@ -5,22 +5,30 @@ All of them make the same row of it, to the byte.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from threading import RLock
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
-from cw_pipeline.errors import SourceBroken
+from cw_pipeline.errors import PipelineError, SourceBroken
 from cw_pipeline.model import LAST_UPDATED, Batch, Entity, PackedRows, Reject
 from cw_pipeline.transform.batch_builder import BatchBuilder, hash_bytes
-from cw_pipeline.transform.coerce import CoercedRecord, coerce_record, strip
+from cw_pipeline.transform.coerce import CoercedRecord, coerce_record
 from cw_pipeline.transform.compiled import compiled_reader
-from cw_pipeline.transform.record_shape import JSON, RecordDecoder, is_plain, shape_of
+from cw_pipeline.transform.raw_json import (
+    DEEPEST,
+    decode,
+    deep_fields,
+    is_shallow,
+    record_id,
+    records_of,
+    storable_text,
+)
+from cw_pipeline.transform.record_shape import RecordDecoder, is_plain, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +37,8 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Column
 
+
+log = logging.getLogger(__name__)
 
 _EDITION = 2  # of normalize: a change in what it makes of a record must not leave old rows alone
 
@@ -93,7 +103,7 @@ class RecordFingerprints:
     def _by_python(self, body: bytes) -> PageFingerprints | None:
         try:
             known, records = _KNOWN.decode(body), _RAW.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None
         stamps = [one.stamp if self._stamped else None for one in known]
         sources = [hash_bytes(record, self.seed) for record in records]
@@ -127,8 +137,6 @@ def _tuple(items: Iterable[str]) -> str:
 
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
-_ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
-_INT64 = range(-(2**63), 2**63)
 
 
 class _Id(msgspec.Struct, gc=False):
@@ -189,46 +197,55 @@ class PageReader:
             run = code.read(body, begin, page.keys, seed, page.buffers)
             if run is None:
                 return False
-            page.extend(run)
+            page.extend(run, body)
             if run.refused is None:
                 return True
             refused, begin = run.refused
-            self._coerce_one_at_a_time(msgspec.Raw(body[refused:begin]), page, seed)
+            self._coerce_one_at_a_time(body[refused:begin], page, seed)
         return False
 
     def _read_by_python(self, body: bytes, page: BatchBuilder, seed: int | None) -> None:
-        try:
-            records = _RAW.decode(body)
-        except msgspec.DecodeError as refused:
-            for record in _leniently(body, refused):
-                self._coerce_one_at_a_time(record, page, None)
-            return
         add = self._add_typed if is_plain(body) else self._coerce_one_at_a_time
         # One by one: what a record was made of is still in the processor's cache when its row is
         # packed. A thousand decoded at once took a fifth longer, and 10 MB.
-        for raw in records:
-            add(raw, page, seed)
+        for record in records_of(body):
+            add(record, page, seed)
 
-    def _add_typed(self, raw: msgspec.Raw, page: BatchBuilder, seed: int | None) -> None:
+    def _add_typed(self, record: bytes, page: BatchBuilder, seed: int | None) -> None:
         shape = self._decoder
         try:
-            _add(page, shape, shape.decode(raw), raw, _source(raw, seed))
-        except (msgspec.DecodeError, ValueError):
-            self._coerce_one_at_a_time(raw, page, seed)
-
-    def _coerce_one_at_a_time(self, raw: Any, page: BatchBuilder, seed: int | None) -> None:
-        with self._lock:  # learning makes a new shape; one thread at a time
-            self._coerce_record(raw, _source(raw, seed), page)
-
-    def _coerce_record(self, raw: Any, source: int | None, page: BatchBuilder) -> None:
-        """A record as typed as it gets, with what had to be mended for it."""
-        if isinstance(raw, msgspec.Raw):
-            if (struct := self._decoder.decode_one(bytes(raw))) is not None:
-                _add(page, self._decoder, struct, raw, source)
+            if is_shallow(record):
+                _add(page, shape, shape.decode(record), record, _source(record, seed))
                 return
-            raw = _decode(raw)
+        except (msgspec.DecodeError, ValueError, ArithmeticError):
+            pass
+        self._coerce_one_at_a_time(record, page, seed)
+
+    def _coerce_one_at_a_time(self, record: bytes, page: BatchBuilder, seed: int | None) -> None:
+        """A record as typed as it gets, or as a reject, whatever Python has against it."""
+        with self._lock:  # learning makes a new shape; one thread at a time
+            try:
+                self._coerce_record(record, _source(record, seed), page)
+            except (PipelineError, MemoryError):
+                raise
+            except Exception as error:
+                log.warning("%s: a record fails to convert", self._entity.name, exc_info=True)
+                said = f"{type(error).__name__}: {error}"
+                page.rejects.append(_rejected(record, "does not convert", said))
+
+    def _coerce_record(self, record: bytes, source: int | None, page: BatchBuilder) -> None:
+        """A record as typed as it gets, with what had to be mended for it."""
+        if not is_shallow(record):
+            said = f"nested deeper than {DEEPEST} levels"
+            detail = "; ".join(f"{field}: {said}" for field in deep_fields(record))
+            page.rejects.append(_rejected(record, "does not convert", detail or said))
+            return
+        if (struct := self._decoder.decode_one(record)) is not None:
+            _add(page, self._decoder, struct, record, source)
+            return
+        raw = decode(record)
         if not isinstance(raw, dict):
-            page.rejects.append(Reject(None, _text(raw), "not a record", "expected an object"))
+            page.rejects.append(_rejected(record, "not a record", "expected an object"))
             return
         mended = coerce_record(raw, self._record_shape)
         page.drift += mended.drift
@@ -236,29 +253,27 @@ class PageReader:
             self._made_decoder = None
             self._compiled = compiled_reader(self._entity, self._record_shape)
         if mended.misfits:
-            page.rejects.append(_reject(raw, mended))
+            page.rejects.append(_rejected(record, "does not convert", _misfits(mended)))
         else:
             struct = msgspec.convert(mended.clean, self._decoder.struct)
-            _add(page, self._decoder, struct, raw, source, mended.unknown_values or None)
+            _add(page, self._decoder, struct, record, source, mended.unknown_values or None)
 
 
-def _source(raw: Any, seed: int | None) -> int | None:
-    """The hash of a record as it came; None if it is not to be taken, or did not come as it is."""
-    return hash_bytes(raw, seed) if isinstance(raw, msgspec.Raw) and seed is not None else None
+def _source(record: bytes, seed: int | None) -> int | None:
+    """The hash of a record as it came; None if it is not to be taken."""
+    return None if seed is None else hash_bytes(record, seed)
 
 
 def _add(
     page: BatchBuilder,
     shape: RecordDecoder,
     struct: Any,
-    raw: Any,
+    record: bytes,
     source: int | None,
     spill: dict[str, Any] | None = None,
 ) -> None:
-    if not page.add(shape, struct, source, spill):
-        # As it came: what was made of it has fields that were not sent, and numbers for texts.
-        record = _decode(raw) if isinstance(raw, msgspec.Raw) else raw
-        page.rejects.append(Reject(None, _text(record), "no id", "id: absent or null"))
+    if not page.add(shape, struct, source, record, spill):
+        page.rejects.append(_rejected(record, "no id", "id: absent or null"))
 
 
 def decode_ids(body: bytes) -> list[int]:
@@ -268,41 +283,35 @@ def decode_ids(body: bytes) -> list[int]:
     """
     try:
         return [record.id for record in _IDS.decode(body)]
+    except RecursionError:  # a server that sends whole records
+        return [_id_of(record) for record in records_of(body)]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SourceBroken(f"expected ids: {error}", 200, _head(body)) from error
 
 
-def _decode(raw: msgspec.Raw) -> Any:
-    try:
-        return _ANY.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SourceBroken(f"the body is not JSON: {error}", 200, _head(bytes(raw))) from error
-
-
-def _leniently(body: bytes, refused: Exception) -> list[Any]:
-    """Half surrogates are valid JSON to a lenient parser only; anything else is a broken body."""
-    try:
-        records = json.loads(body, parse_float=Decimal)
-    except (ValueError, UnicodeDecodeError):
-        raise SourceBroken(f"the body is not JSON: {refused}", 200, _head(body)) from None
-    if not isinstance(records, list):
-        raise SourceBroken("expected a list of records", 200, _head(body))
-    return records
+def _id_of(record: bytes) -> int:
+    if (own := record_id(record)) is None:
+        raise SourceBroken("expected ids: a record shows none", 200, _head(record))
+    return own
 
 
 def _head(body: bytes) -> str:
     return body[:2000].decode("utf-8", "replace")
 
 
-def _reject(record: dict[str, Any], mended: CoercedRecord) -> Reject:
-    detail = "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.misfits)
-    own = record.get("id")
-    known = own if type(own) is int and own in _INT64 else None
-    return Reject(known, _text(record), "does not convert", detail)
+def _misfits(mended: CoercedRecord) -> str:
+    return "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.misfits)
 
 
-def _text(record: Any) -> str:
-    return JSON.encode(strip(record)).decode()
+def _rejected(record: bytes, reason: str, detail: str) -> Reject:
+    return Reject(record_id(record), storable_text(record), reason, detail)
+
+
+def refused_record(batch: Batch, at: int, detail: str) -> Reject:
+    """The reject of a batch's record number `at`, whose rows the warehouse refused."""
+    record = bytes(batch.records[at])
+    own = record_id(record)
+    return Reject(own, storable_text(record), "refused by the warehouse", detail, batch.request)
 
 
 _WORTH = 100  # records: fewer are typed in less time than asking what is stored takes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -17,6 +16,7 @@ import msgspec
 from cw_pipeline.model import LAST_UPDATED, Array, Column, Entity, Kind, Row
 from cw_pipeline.transform import copy_format
 from cw_pipeline.transform.copy_format import NUMBERS
+from cw_pipeline.transform.raw_json import JSON, is_shallow, storable_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -189,7 +189,6 @@ def getter(node: ShapeNode, paths: Iterable[Path]) -> Callable[[Any], tuple[Any,
     return get if len(names) > 1 else lambda struct: (get(struct),)
 
 
-JSON = msgspec.json.Encoder(order="sorted", decimal_format="number")
 _DATE_LENGTH = 10
 _NUL = b"\\u0000"
 _NEARLY_NUL = b"u0000"  # found twice as fast, because its first letter is rarer
@@ -202,7 +201,7 @@ class RecordDecoder:
         outside = entity.key_from_context
         paths = [*((name,) for name in outside), *(column.path for column in entity.columns)]
         self.struct = node.struct(entity.table)
-        self.decode = msgspec.json.Decoder(self.struct, float_hook=Decimal).decode
+        self.decode = msgspec.json.Decoder(self.struct, float_hook=storable_number).decode
         self._extra = _Extra(node)
         self._made = [_ArrayShape(node, array) for array in entity.arrays]
         self._arrays = getter(node, [(array.field,) for array in entity.arrays])
@@ -218,12 +217,12 @@ class RecordDecoder:
     def decode_one(self, raw: bytes) -> Any:
         """The record, or None if it does not conform."""
         try:
-            if not is_plain(raw):
+            if not (is_plain(raw) and is_shallow(raw)):
                 return None
             struct = self.decode(raw)
             self.row(struct, self._nowhere, None)
             self.array_rows(0, struct)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, ArithmeticError):
             return None
         return struct
 

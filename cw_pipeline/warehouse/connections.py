@@ -14,6 +14,7 @@ and no statement is prepared.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from psycopg.conninfo import make_conninfo
 from typing_extensions import override
 
 from cw_pipeline.address import parse_address, passwords, redact
-from cw_pipeline.errors import EntityBusy, WarehouseError
+from cw_pipeline.errors import DataRefused, EntityBusy, WarehouseError
 from cw_pipeline.paths import cli_command
 from cw_pipeline.warehouse.lock_waits import Patience, name_lock_waits
 
@@ -74,6 +75,10 @@ _DECISIVE = (
     "quote_all_identifiers",
 )
 """What a single statement outside of a transaction may depend on."""
+
+_ABOUT_DATA = ("21", "22", "23", "38", "39", "44", "45", "54", "P0")
+"""Classes of SQLSTATE of refused data: what no type, constraint, index page or stack holds, and
+what a trigger raises (PostgreSQL manual, appendix A)."""
 
 _KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 
@@ -328,9 +333,16 @@ def named_failures(hidden: Iterable[str]) -> Iterator[None]:
 def _explain(error: BaseException, hidden: Iterable[str]) -> WarehouseError | EntityBusy:
     """What went wrong in the warehouse, and what to do about it."""
     text = redact(_text(error), hidden)
+    state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
+    if state == "CW001":  # raised by `cw_sync.fence`
+        return EntityBusy(text)
+    if isinstance(error, psycopg.Error) and state.startswith(_ABOUT_DATA):
+        return DataRefused(f"the warehouse refused a value: {text}", _column(error))
+    return WarehouseError(_advice(error, text))
+
+
+def _advice(error: BaseException, text: str) -> str:
     match error:
-        case psycopg.Error(sqlstate="CW001"):  # raised by `cw_sync.fence`
-            return EntityBusy(text)
         case errors.IdleInTransactionSessionTimeout() | errors.AdminShutdown():
             advice = (
                 f"the server ended a connection in the middle of its work: {text}. Nothing of the"
@@ -359,7 +371,17 @@ def _explain(error: BaseException, hidden: Iterable[str]) -> WarehouseError | En
             )
         case _:
             advice = f"the warehouse failed: {text}"
-    return WarehouseError(advice)
+    return advice
+
+
+def _column(error: psycopg.Error) -> str:
+    """The column that an error is about; empty if it does not say."""
+    if error.diag.column_name:
+        return error.diag.column_name
+    # `COPY service_tickets, line 3, column summary: "..."`, in the server's language.
+    context = (error.diag.context or "").partition("\n")[0]
+    found = re.match(r"COPY \S+, \S+ \d+, \S+ (\w+)", context)
+    return found[1] if found else ""
 
 
 def _unreachable(

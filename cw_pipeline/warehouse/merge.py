@@ -73,10 +73,10 @@ def _statement(schema: str, table: str, columns: Sequence[Column]) -> sql.Compos
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What a merge did with the rows of a batch; the first three sum up to them.
+    """What a merge did with the rows of a batch; the first three sum up to them, but for `refused`.
 
     `drifted` of the updated ones differed although their `lastUpdated` had not moved; `revived` of
-    them had been deleted.
+    them had been deleted. `refused` are the ids of records that the warehouse did not take.
     """
 
     inserted: int
@@ -84,6 +84,18 @@ class MergeResult:
     unchanged: int
     silent_changes: int = 0
     undeleted: int = 0
+    refused: tuple[int, ...] = ()
+
+    def __add__(self, other: MergeResult) -> MergeResult:
+        """What two merges did together."""
+        return MergeResult(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.silent_changes + other.silent_changes,
+            self.undeleted + other.undeleted,
+            self.refused + other.refused,
+        )
 
     @property
     def row_change(self) -> int:

@@ -21,6 +21,7 @@ Edit = tuple[str, str, str]
 SOAK = "tests/chaos/test_soak.py"
 KILLS = "tests/chaos/test_kills.py"
 LEASE = "tests/integration/test_lease.py"
+ODD = "tests/story/test_odd_records.py"
 WINDOW = "tests/story/test_sync_window.py"
 _COPIED = ("cw_pipeline", "sql", "tests", "pyproject.toml")
 
@@ -387,7 +388,7 @@ MUTANTS = (
     ),
     Mutant(
         "NULs are left in texts",
-        (("transform/coerce.py", 'value.replace("\\x00", "").encode', "value.encode"),),
+        (("transform/raw_json.py", 'without_surrogates(value.replace("\\x00", ""))', "value"),),
         ("tests/story/test_dead_letters.py", SOAK),
     ),
     Mutant(
@@ -426,7 +427,7 @@ MUTANTS = (
         (
             (
                 "transform/pages.py",
-                "            self._coerce_one_at_a_time(msgspec.Raw(body[refused:begin]), page, seed)",  # noqa: E501 - as it stands in the code
+                "            self._coerce_one_at_a_time(body[refused:begin], page, seed)",
                 "            page.drift += ()",
             ),
         ),
@@ -441,5 +442,43 @@ MUTANTS = (
         "compiled code leaves fields out that the catalog does not know",
         (("transform/c/row.h", "object->closed || !skip_value", "!skip_value"),),
         ("tests/unit/test_compiled.py",),
+    ),
+    Mutant(
+        "a refused record stops its page",
+        (
+            (
+                "sync/run.py",
+                "except DataRefused as refused:",
+                "except ZeroDivisionError as refused:",
+            ),
+        ),
+        (ODD,),
+    ),
+    Mutant(
+        "a refused record takes half of its page along",
+        (("sync/run.py", "load(batch.only(first), None) + load", "load"),),
+        (ODD,),
+    ),
+    Mutant(
+        "a number that jsonb does not hold is left to the warehouse",
+        (
+            (
+                "transform/raw_json.py",
+                "    return found.adjusted() <",
+                "    return True or found.adjusted() <",
+            ),
+        ),
+        (ODD,),
+    ),
+    Mutant(
+        "a record that is nested too deeply breaks its page",
+        (
+            (
+                "transform/raw_json.py",
+                "except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):",
+                "except ZeroDivisionError:",
+            ),
+        ),
+        (ODD,),
     ),
 )

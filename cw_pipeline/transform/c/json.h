@@ -9,8 +9,7 @@
 #include <string.h>
 
 enum {
-    DEEPEST = 32, /* levels of a value; on a small stack, as a thread may have, more would crash */
-    SKIPPED_LEVELS = 1024 /* of a record that Python reads */
+    DEEPEST = 32 /* levels of a value; on a small stack, as a thread may have, more would crash */
 };
 
 struct text {
@@ -217,12 +216,12 @@ static inline bool skip_key(struct text *text)
     return read_string(text, &key) && take(text, ':');
 }
 
-/* Goes past one value of any kind. False if it is none, or if more than `deepest` objects and
-   arrays are in each other; then `text` stands anywhere. The levels are kept in bits, not by calls
-   of itself: a hostile body must not use up the stack. */
-static bool skip_value(struct text *text, int deepest)
+/* Goes past one value of any kind. False if it is none, or if more than DEEPEST objects and arrays
+   are in each other; then `text` stands anywhere. The levels are kept in bits, not by calls of
+   itself: a hostile body must not use up the stack. */
+static bool skip_value(struct text *text)
 {
-    uint64_t named[SKIPPED_LEVELS / 64] = {0}; /* a bit a level: whether it is an object */
+    uint64_t named = 0; /* a bit a level: whether it is an object */
     int depth = 0;
     for (;;) {
         skip_blanks(text);
@@ -231,10 +230,10 @@ static bool skip_value(struct text *text, int deepest)
         unsigned char first = *text->at;
         bool is_object = first == '{';
         if (is_object || first == '[') {
-            if (depth == deepest)
+            if (depth == DEEPEST)
                 return false;
-            uint64_t bit = (uint64_t)1 << (depth % 64), *bits = &named[depth / 64];
-            *bits = is_object ? *bits | bit : *bits & ~bit;
+            uint64_t bit = (uint64_t)1 << depth;
+            named = is_object ? named | bit : named & ~bit;
             text->at++;
             if (!take(text, is_object ? '}' : ']')) {
                 depth++;
@@ -246,7 +245,7 @@ static bool skip_value(struct text *text, int deepest)
             return false;
         }
         for (; depth > 0; depth--) {
-            is_object = named[(depth - 1) / 64] >> ((depth - 1) % 64) & 1;
+            is_object = named >> (depth - 1) & 1;
             if (take(text, ','))
                 break;
             if (!take(text, is_object ? '}' : ']'))
@@ -257,6 +256,30 @@ static bool skip_value(struct text *text, int deepest)
         if (is_object && !skip_key(text))
             return false;
     }
+}
+
+/* Goes past an object or array by its brackets alone, however deep and whatever its values are:
+   Python says what is wrong with them. False if it does not end. */
+static bool skip_brackets(struct text *text)
+{
+    int64_t depth = 0;
+    bool quoted = false;
+    for (; text->at < text->end; text->at++) {
+        unsigned char one = *text->at;
+        if (quoted) {
+            if (one == '\\' && text->at + 1 < text->end)
+                text->at++;
+            quoted = one != '"';
+            continue;
+        }
+        quoted = one == '"';
+        depth += (one == '{' || one == '[') - (one == '}' || one == ']');
+        if (depth == 0) {
+            text->at++;
+            return one == '}' || one == ']';
+        }
+    }
+    return false;
 }
 
 #endif

@@ -17,7 +17,8 @@ static inline bool put_json_number(struct text *text, struct buffer *out)
 {
     struct number number;
     const unsigned char *begin = text->at;
-    if (!read_number(text, &number) || number.has_exponent || number.whole_digits > SURE_DIGITS)
+    if (!read_number(text, &number) || number.has_exponent || number.whole_digits > SURE_DIGITS ||
+        number.part_digits > MOST_DIGITS)
         return false;
     bool tiny = *number.whole == '0' && number.part_digits >= 6 &&
                 memcmp(number.part, "000000", 6) == 0; /* printed as 1E-7 */

@@ -140,7 +140,8 @@ static enum outcome refuse(struct page *page)
     for (int32_t i = 0; i < page->buffers; i++)
         page->made[i].size = page->sizes[i];
     page->text.at = page->record;
-    return skip_value(&page->text, SKIPPED_LEVELS) ? REFUSED : BROKEN;
+    bool is_nested = sees(&page->text, '{') || sees(&page->text, '[');
+    return (is_nested ? skip_brackets : skip_value)(&page->text) ? REFUSED : BROKEN;
 }
 
 static enum outcome read_page(struct page *page)

@@ -57,7 +57,7 @@ static bool read_field(struct bench *bench, struct text *text, const struct fiel
         return false; /* twice; the last one would count */
     *seen = 1;
     if (field->kind == LINK)
-        return skip_value(text, DEEPEST);
+        return skip_value(text);
     if (take_word(text, "null", 4))
         return true;
     switch (field->kind) {
@@ -65,10 +65,10 @@ static bool read_field(struct bench *bench, struct text *text, const struct fiel
         return read_object(bench, text, field->target);
     case ARRAY:
         bench->arrays[field->target] = text->at;
-        return sees(text, '[') && skip_value(text, DEEPEST);
+        return sees(text, '[') && skip_value(text);
     case EXTRA:
         bench->extras[field->target] = text->at;
-        return skip_value(text, DEEPEST);
+        return skip_value(text);
     default:
         break;
     }
@@ -109,7 +109,7 @@ static bool read_object(struct bench *bench, struct text *text, int32_t number)
         if (!read_string(text, &key) || key.escaped || !take(text, ':'))
             return false;
         const struct field *field = find(bench->plan, object, &key, &next);
-        if (field ? !read_field(bench, text, field) : object->closed || !skip_value(text, DEEPEST))
+        if (field ? !read_field(bench, text, field) : object->closed || !skip_value(text))
             return false;
     } while (take(text, ','));
     return take(text, '}');
