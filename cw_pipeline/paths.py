@@ -17,8 +17,8 @@ IS_CHECKOUT = (ROOT / "pyproject.toml").is_file() and (ROOT / "sql").is_dir()
 SQL = ROOT / "sql" if IS_CHECKOUT else PACKAGE / "sql"
 """Holds `migrations/` and `reporting/`. A wheel carries them inside the package."""
 
-DAGSTER_YAML = ROOT / "dagster_home" / "dagster.yaml" if IS_CHECKOUT else PACKAGE / "dagster.yaml"
-"""How Dagster is to run; belongs into the folder that DAGSTER_HOME names."""
+DAGSTER_YAML = PACKAGE / "dagster" / "dagster.yaml"
+"""How Dagster is to run; `dev.dagster_yaml` puts it into the folder that DAGSTER_HOME names."""
 
 
 def _nearest(start: Path) -> Path:

@@ -106,16 +106,22 @@ def _check_client(role: str | None, sight: Sight) -> None:
     help="As root, let apt-get install what Python needs to make .venv.",
 )
 def setup(*, extras: tuple[str, ...], install_packages: bool) -> None:  # noqa: ARG001 - see below
-    """Install or renew .venv, compile what reads pages, and nothing else.
+    """Install or renew .venv, compile what reads pages, write dagster.yaml.
 
     Every command does that by itself when it has to; this one is for servers and images. The
     packages are those of requirements.lock, each checked by its hash.
     """
+    from cw_pipeline.dev.services import prepared_home  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.errors import ConfigError  # noqa: PLC0415
     from cw_pipeline.transform.compiled_build import main as build_reader  # noqa: PLC0415
 
     # `_bootstrap` has read the same options, and has done it by the time that click is here; but
     # where nothing was lacking, it has not looked for the compiled reader.
     build_reader()
+    try:
+        prepared_home()  # for programs of Dagster's that are started by themselves
+    except ConfigError as error:
+        click.echo(f"dagster.yaml is as it was: {error}", err=True)
     click.echo(f"Set up: {Path(sys.executable).parent / 'cw-pipeline'} is the command.")
 
 

@@ -9,23 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.api import execute_run_iterator
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.utils import make_new_run_id
 
 from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.config import config_from_request
+from cw_pipeline.dagster.internals import (
+    execute_here,
+    job_origin,
+    keep_connections,
+    without_step_output,
+)
 from cw_pipeline.dagster.jobs import REFRESH, REPORT_TABLES, refresh_job, report_tables_job
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
@@ -43,10 +38,6 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.entity_sync import SyncRequest
 
 _PROCESS = "cw/process"
-_NO_LOGS = {
-    "module": "dagster._core.storage.noop_compute_log_manager",
-    "class": "NoOpComputeLogManager",
-}
 _HERE = {"executor": "in_process"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the caller has its own
 _UNFINISHED = [
@@ -115,7 +106,7 @@ def _recorded(
 
     in_order = [entity for own in by_module(entities).values() for entity in own]
     caller = CommandRun(settings, heard, in_order)
-    with _instance() as instance:
+    with _instance(settings) as instance:
         _fail_runs_of_dead_commands(instance)
         _execute(instance, caller, run)
     if caller.fatal is not None:
@@ -125,7 +116,7 @@ def _recorded(
 
 def _execute(instance: dg.DagsterInstance, caller: CommandRun, told: _Run) -> None:
     job = told.job
-    run_id = make_new_run_id()
+    run_id = str(uuid4())
     COMMAND_RUNS[run_id] = caller
     try:
         run = instance.create_run_for_job(
@@ -134,9 +125,14 @@ def _execute(instance: dg.DagsterInstance, caller: CommandRun, told: _Run) -> No
             run_config=told.config,
             tags={**job.run_tags, **told.tags},
             asset_selection=told.keys,
-            remote_job_origin=_origin(caller.settings, job.name),
+            remote_job_origin=job_origin(
+                "cw_pipeline.dagster.definitions",
+                str(Path.cwd()),
+                caller.settings.code_location,
+                job.name,
+            ),
         )
-        events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+        events = list(execute_here(job, run, instance))
     finally:
         del COMMAND_RUNS[run_id]
     # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
@@ -147,7 +143,8 @@ def _execute(instance: dg.DagsterInstance, caller: CommandRun, told: _Run) -> No
 def _interrupted(event: dg.DagsterEvent) -> bool:
     if event.event_type is not dg.DagsterEventType.RUN_FAILURE:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
-    return event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
+    reason = event.job_failure_data.failure_reason
+    return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
 def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
@@ -181,26 +178,17 @@ def _tags(entities: Sequence[Entity], plan: SyncRequest | None) -> dict[str, str
     return tags
 
 
-def _origin(settings: Settings, job: str) -> RemoteJobOrigin:
-    """Where the UI finds the job, so that it can execute what failed again."""
-    target = LoadableTargetOrigin(
-        module_name="cw_pipeline.dagster.definitions", working_directory=str(Path.cwd())
-    )
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, settings.code_location)
-    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
-
-
 @contextmanager
-def _instance() -> Iterator[dg.DagsterInstance]:
+def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance, that of the UI.
 
     But what a step prints is not kept: here it is the command's own progress. To keep it, Dagster
     starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of it
     with a traceback.
     """
-    home = services.prepared_home()
-    ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_LOGS})
-    with dg.DagsterInstance.from_ref(ref) as instance:
+    services.prepared_home(settings)
+    with dg.DagsterInstance.get() as ui, without_step_output(ui) as instance:
+        keep_connections(instance)
         yield instance
 
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from cw_pipeline import pipeline
 from cw_pipeline.dagster.checks import FRESH, evaluate
-from cw_pipeline.dagster.names import COMMAND, TENANT, TRIGGER, tenant_of
+from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY, tenant_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.paths import cli_command
@@ -25,9 +23,6 @@ from cw_pipeline.warehouse import version_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
-    from dagster._core.storage.dagster_run import RunRecord
 
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
@@ -97,7 +92,7 @@ def _counts(run: dg.DagsterRun, tenant: str) -> bool:
     return (
         tenant_of(run) == tenant
         and run.tags.get(TRIGGER) != COMMAND
-        and run.tags.get(WILL_RETRY_TAG) != "true"
+        and run.tags.get(WILL_RETRY) != "true"
     )
 
 
@@ -106,11 +101,11 @@ def _group(run: dg.DagsterRun) -> tuple[str, dict[str, str]]:
     trigger = run.tags.get(TRIGGER)
     if trigger is not None:
         return trigger, {TRIGGER: trigger, TENANT: run.tags.get(TENANT, "")}
-    root = run.tags.get(ROOT_RUN_ID_TAG, run.run_id)
-    return f"run {root[:8]}", {ROOT_RUN_ID_TAG: root}
+    root = run.tags.get(ROOT_RUN, run.run_id)
+    return f"run {root[:8]}", {ROOT_RUN: root}
 
 
-def _steps(instance: dg.DagsterInstance, name: str, record: RunRecord) -> Found:
+def _steps(instance: dg.DagsterInstance, name: str, record: dg.RunRecord) -> Found:
     """How each step of a run ended; how the run did, if that was no step's fault."""
     whole = f"{name} as a whole"
     found: Found = {whole: None}
@@ -150,11 +145,11 @@ def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> F
 
 
 def _judgements(
-    records: Iterable[AssetCheckExecutionRecord],
+    records: Iterable[Any],  # their class has no public name
 ) -> Iterator[tuple[str, Incident | None]]:
     for record in records:
         done = record.evaluation
-        if record.status is AssetCheckExecutionRecordStatus.PLANNED or done is None:
+        if record.status.value == "PLANNED" or done is None:
             continue
         name = f"check {record.key.name} of {'.'.join(record.key.asset_key.path)}"
         if done.passed or done.severity is not dg.AssetCheckSeverity.ERROR:

@@ -24,10 +24,7 @@ from cw_pipeline.dagster.resource import YIELDING_TAG
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition,
-    )
-
+    from cw_pipeline.dagster.internals import AssetJob
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
@@ -41,7 +38,7 @@ _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FA
 _BEHIND = {YIELDING_TAG: "true"}
 
 
-def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, UnresolvedAssetJobDefinition]:
+def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, AssetJob]:
     """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
     proven = entity_check_selection(settings, entities, PROVEN)
     drift = entity_check_selection(settings, entities, DRIFT)
@@ -93,7 +90,7 @@ def tenant_tag(settings: Settings) -> dict[str, str]:
     return {TENANT: settings.schema_}
 
 
-def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAssetJobDefinition:
+def refresh_job(settings: Settings, entities: Sequence[Entity]) -> AssetJob:
     """The job that brings entities up to date."""
     return _job(
         settings,
@@ -105,7 +102,7 @@ def refresh_job(settings: Settings, entities: Sequence[Entity]) -> UnresolvedAss
     )
 
 
-def report_tables_job(settings: Settings) -> UnresolvedAssetJobDefinition:
+def report_tables_job(settings: Settings) -> AssetJob:
     """The job that brings the tables of the chosen reports up to date."""
     return _job(
         settings,
@@ -129,7 +126,7 @@ def _job(
     description: str,
     selection: dg.AssetSelection,
     tags: dict[str, str] | None = None,
-) -> UnresolvedAssetJobDefinition:
+) -> AssetJob:
     return dg.define_asset_job(
         name,
         description=description,

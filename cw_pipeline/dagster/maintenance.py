@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from cw_pipeline.dagster.asset_specs import asset_key
+from cw_pipeline.dagster.internals import delete_check_results, delete_run
 from cw_pipeline.dagster.jobs import MAINTENANCE, tenant_tag
 from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.partitions import report_covered_months
@@ -19,6 +17,11 @@ from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.settings import Settings
 
 _PAGE = 200
+_FINISHED = [
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+]
 
 
 def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
@@ -37,12 +40,11 @@ def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDef
         oldest = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
         old = list(_old(instance, settings.schema_, oldest))
         for run_id in old:
-            instance.delete_run(run_id)
-            instance.compute_log_manager.delete_logs(prefix=[run_id])
+            delete_run(instance, run_id)
         if old:
             for key, months in before.items():
                 report_covered_months(instance, key, sorted(months), context.run_id)
-        _forget_checks(instance, settings.schema_, oldest)
+        delete_check_results(instance, f'["{settings.schema_}",', oldest)
         context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
 
     @dg.job(
@@ -59,22 +61,8 @@ def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDef
 
 def _old(instance: dg.DagsterInstance, tenant: str, oldest: datetime) -> Iterator[str]:
     """The ids of the tenant's runs that ended, and began before that."""
-    wanted = dg.RunsFilter(created_before=oldest, statuses=FINISHED_STATUSES)
+    wanted = dg.RunsFilter(created_before=oldest, statuses=_FINISHED)
     cursor = None
     while runs := instance.get_runs(wanted, cursor=cursor, limit=_PAGE):
         yield from (run.run_id for run in runs if tenant_of(run) == tenant)
         cursor = runs[-1].run_id
-
-
-def _forget_checks(instance: dg.DagsterInstance, tenant: str, oldest: datetime) -> None:
-    """Deletes old results of the tenant's checks, hundreds an hour, which outlive their runs."""
-    storage = instance.event_log_storage
-    if isinstance(storage, SqlEventLogStorage):
-        table = AssetCheckExecutionsTable
-        with storage.index_connection() as connection:
-            connection.execute(
-                table.delete().where(
-                    table.c.asset_key.startswith(f'["{tenant}",', autoescape=True),
-                    table.c.create_timestamp < oldest.replace(tzinfo=None),
-                )
-            )

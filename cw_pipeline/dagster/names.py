@@ -11,6 +11,10 @@ TRIGGER = "cw/trigger"  # the schedule that launched the run, or
 COMMAND = "command"  # a command, which runs it by itself
 TENANT = "cw/tenant"  # whose it is, where one Dagster serves several tenants
 REFRESHES = "cw/refresh"  # dagster.yaml lets one run of each tenant with such a tag go at once
+BACKFILL = "dagster/backfill"  # Dagster's own, and those below
+RETRY = "dagster/retry_on_asset_or_op_failure"
+WILL_RETRY = "dagster/will_retry"
+ROOT_RUN = "dagster/root_run_id"
 BACKFILLS = "cw/backfill"
 CELERY_QUEUE = "dagster-celery/queue"  # where Celery runs it: at the tenant's own workers
 

@@ -6,15 +6,12 @@ days would take hours to report. What is finer than a month is asked for by `sin
 
 from __future__ import annotations
 
-import logging
-import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, StepMaterializationData
-from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
+from cw_pipeline.dagster.internals import runless_materializations
 from cw_pipeline.model import Window
 
 if TYPE_CHECKING:
@@ -63,28 +60,16 @@ def report_covered_months(
     if not months:
         return
     loaded = instance.get_materialized_partitions(key)
-    events = [_event(key, month, run_id) for month in months if month not in loaded]
-    if events:
-        instance.event_log_storage.store_event_batch(events)
-
-
-def _event(key: dg.AssetKey, month: str, run_id: str) -> dg.EventLogEntry:
-    """The event of a materialization that no step made, as Dagster itself reports one."""
-    loaded = dg.AssetMaterialization(
-        key,
-        partition=month,
-        description="read as part of all that changed",
-        metadata={"loaded_by": dg.MetadataValue.dagster_run(run_id)},
-    )
-    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
-        error_info=None,
-        level=logging.INFO,
-        user_message="",
-        run_id=RUNLESS_RUN_ID,
-        timestamp=time.time(),
-        dagster_event=DagsterEvent(
-            event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
-            event_specific_data=StepMaterializationData(loaded),
-            job_name=RUNLESS_JOB_NAME,
-        ),
+    missing = [month for month in months if month not in loaded]
+    runless_materializations(
+        instance,
+        [
+            dg.AssetMaterialization(
+                key,
+                partition=month,
+                description="read as part of all that changed",
+                metadata={"loaded_by": dg.MetadataValue.dagster_run(run_id)},
+            )
+            for month in missing
+        ],
     )

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from cw_pipeline import pipeline
 from cw_pipeline.dagster.asset_specs import OWNER, asset_key, freshness_policy, report_keys
 from cw_pipeline.dagster.executors import step_tags
+from cw_pipeline.dagster.internals import AssetJob
 from cw_pipeline.dagster.jobs import REPORTING, tenant_tag
 from cw_pipeline.dagster.names import TRIGGER
 from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
@@ -128,8 +128,8 @@ def _column_lineage(
 
 def reporting_sensors(
     settings: Settings,
-    refreshing: UnresolvedAssetJobDefinition,
-    reporting: UnresolvedAssetJobDefinition,
+    refreshing: AssetJob,
+    reporting: AssetJob,
 ) -> list[dg.SensorDefinition]:
     """Whatever came of a refresh, what it did bring is brought into the reports.
 
@@ -142,8 +142,8 @@ def reporting_sensors(
 def _after(
     settings: Settings,
     end: dg.DagsterRunStatus,
-    refreshing: UnresolvedAssetJobDefinition,
-    reporting: UnresolvedAssetJobDefinition,
+    refreshing: AssetJob,
+    reporting: AssetJob,
 ) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=end,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline import pipeline
+from cw_pipeline.dagster.internals import keep_connections
 from cw_pipeline.dev import services
 from cw_pipeline.errors import (
     ConfigError,
@@ -227,6 +228,8 @@ def tenant_run(context: dg.InitResourceContext) -> Iterator[PipelineRun]:
     """One for each run. Connects nothing before a step asks."""
     run = context.run
     assert run is not None
+    if context.instance is not None:
+        keep_connections(context.instance)
     made = PipelineRun(
         run.run_id,
         yielding=not {BACKFILL_TAG, YIELDING_TAG}.isdisjoint(run.tags),

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from dagster._core.run_coordinator import QueuedRunCoordinator
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+import dagster as dg
 from typing_extensions import override
 
-from cw_pipeline.dagster.names import BACKFILLS, CELERY_QUEUE, TENANT, tenant_of
-
-if TYPE_CHECKING:
-    import dagster as dg
-    from dagster._core.run_coordinator import SubmitRunContext
+from cw_pipeline.dagster.names import BACKFILL, BACKFILLS, CELERY_QUEUE, TENANT, tenant_of
 
 
-class TenantQueue(QueuedRunCoordinator):
+class TenantQueue(dg.QueuedRunCoordinator):
     """Dagster's queue, which marks every run with its tenant on the way in.
 
     A job's runs are marked anyhow. A backfill runs without a job, and unmarked one tenant's years
@@ -23,11 +16,11 @@ class TenantQueue(QueuedRunCoordinator):
     """
 
     @override
-    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+    def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
         run = context.dagster_run
         if tenant := tenant_of(run):
             marks = {TENANT: tenant, CELERY_QUEUE: tenant}
-            if BACKFILL_ID_TAG in run.tags:
+            if BACKFILL in run.tags:
                 marks[BACKFILLS] = tenant
             self._instance.add_run_tags(run.run_id, marks)
         return super().submit_run(context)

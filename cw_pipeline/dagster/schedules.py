@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_key
+from cw_pipeline.dagster.internals import AssetJob
 from cw_pipeline.dagster.jobs import (
     MAINTENANCE,
     PROMISES,
@@ -32,7 +32,7 @@ from cw_pipeline.dagster.sync_assets import by_module, op_name
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.settings import Settings
 
-Job: TypeAlias = dg.JobDefinition | UnresolvedAssetJobDefinition
+Job: TypeAlias = dg.JobDefinition | AssetJob
 
 REFERENCE = "reference"
 _UNFINISHED = [

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 ROLE = "cw_pipeline"
-DATABASES = ("cw_warehouse", "dagster")
+WAREHOUSE, RUNS = "cw_warehouse", "dagster"
+DATABASES = (WAREHOUSE, RUNS)
+"""The warehouse, and what Dagster keeps of its runs."""
+
 SUPERUSER = "postgres"
 PATIENCE = 300
 """Seconds for a start or a stop: after a crash PostgreSQL first replays its log."""
@@ -97,7 +100,11 @@ class EmbeddedPostgres:
         """Whether the server takes connections now."""
         return self.home.exists() and self._state() == UP
 
-    def dsn(self, database: str = "cw_warehouse", driver: str = "postgresql") -> str:
+    def was_made(self) -> bool:
+        """Whether it was ever started, so that its roles have a password."""
+        return self._cluster.secret.exists()
+
+    def dsn(self, database: str = WAREHOUSE, driver: str = "postgresql") -> str:
         """The URL of a database for the pipeline's role, which owns it and is no superuser."""
         return self._url(ROLE, database, driver)
 

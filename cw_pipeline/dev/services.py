@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from cw_pipeline.address import parse_address
 from cw_pipeline.dev import EmbeddedPostgres
-from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
+from cw_pipeline.dev.dagster_yaml import FILE, prepare_dagster_yaml
+from cw_pipeline.dev.postgres import RUNS
 from cw_pipeline.dev.simulator import (
     CLIENT_ID,
     COMPANY,
@@ -30,12 +32,10 @@ from cw_pipeline.dev.simulator import (
 from cw_pipeline.environment import NAMED_FILE, settings_file
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import cli_command
-from cw_pipeline.settings import dagster_home
+from cw_pipeline.settings import Settings, dagster_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from cw_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ _OF_DAGSTER = (
     ".logs_queue",
     ".telemetry",
     ".nux",
+    "dagster.pgpass",
     "demo",  # the home that the demo makes for itself where a tenant is configured
     "report.html",
     "bench.json",
@@ -165,14 +166,20 @@ def delete_local_data(settings: Settings) -> list[Path]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError as error:
             raise WarehouseError(f"Cannot delete {path}: {error.strerror}") from error
+    if (dagster_home() / FILE).exists():
+        prepared_home(settings)  # which names no database of the server that was
     return doomed
 
 
-def prepared_home() -> Path:
-    """The folder that DAGSTER_HOME names, with a dagster.yaml in it, and named for children."""
+def prepared_home(settings: Settings | None = None) -> Path:
+    """The folder that DAGSTER_HOME names, with a dagster.yaml in it, and named for children.
+
+    Dagster keeps its runs in the database of CW_DAGSTER_PG_URL, else beside the embedded warehouse
+    where that is used, else in SQLite files. Raises ConfigError.
+    """
     home = dagster_home().absolute()
     home.mkdir(parents=True, exist_ok=True)
-    prepare_dagster_yaml(home)
+    prepare_dagster_yaml(home, _runs_address(settings or Settings.unchecked()))
     os.environ["DAGSTER_HOME"] = str(home)
     if (file := settings_file()).exists():  # for children that run in another folder
         os.environ[NAMED_FILE] = str(file)
@@ -181,11 +188,25 @@ def prepared_home() -> Path:
     return home
 
 
+def _runs_address(settings: Settings) -> str | None:
+    """The address of the database for Dagster's runs; None where they are in SQLite files."""
+    if settings.dagster_pg_url is not None:
+        return settings.dagster_pg_url.get_secret_value()
+    if settings.warehouse_dsn is not None:
+        address = settings.warehouse_dsn.get_secret_value()
+        # A child process is told of the embedded server as of any other.
+        if not parse_address(address).get("host", "").startswith("/"):
+            return None
+        server = postgres(settings)
+        return server.dsn(RUNS) if server.was_made() and server.dsn() == address else None
+    server = postgres(settings)
+    return server.dsn(RUNS) if server.was_made() else None
+
+
 def _with_services(
     settings: Settings, server: EmbeddedPostgres | None, stand_in: EmbeddedSimulator | None
 ) -> Settings:
     """The settings with what was started put in, here and in the environment."""
-    prepared_home()
     found: dict[str, str | int | date] = {}
     if server is not None:
         found["warehouse_dsn"] = server.dsn()
@@ -204,11 +225,13 @@ def _with_services(
         }
         found |= {n: v for n, v in unset.items() if n not in settings.model_fields_set}
         _spare_the_proxy()
-    os.environ.update({f"CW_{name.upper()}": str(value) for name, value in found.items()})
     secret = {"warehouse_dsn", "public_key", "private_key", "client_id"}
-    return settings.model_copy(
+    filled = settings.model_copy(
         update={n: SecretStr(str(v)) if n in secret else v for n, v in found.items()}
     )
+    prepared_home(filled)
+    os.environ.update({f"CW_{name.upper()}": str(value) for name, value in found.items()})
+    return filled
 
 
 def _birth(stand_in: EmbeddedSimulator) -> date:

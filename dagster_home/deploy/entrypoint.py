@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from cw_pipeline.dev.services import prepared_home
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.settings import Settings
 
@@ -43,6 +44,11 @@ def refusal(command: list[str]) -> str | None:
 
 if __name__ == "__main__":
     reason = refusal(sys.argv[1:])
+    try:
+        if reason is None:
+            prepared_home()  # so that programs of Dagster's find its storage and its queue
+    except ConfigError as error:
+        reason = str(error)
     if reason is not None:
         sys.exit(f"cw-pipeline: {reason}")
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -14,6 +14,7 @@ import shutil
 import string
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def entrypoint(*command: str, **settings: str) -> subprocess.CompletedProcess[st
     outside = {name: value for name, value in os.environ.items() if not name.startswith("CW_")}
     return subprocess.run(
         [sys.executable, str(DEPLOY / "entrypoint.py"), *command],
-        env=outside | settings,
+        env=outside | {"DAGSTER_HOME": tempfile.gettempdir() + "/cw-image"} | settings,
         cwd="/",
         capture_output=True,
         text=True,

@@ -211,7 +211,10 @@ def test_down_delete_removes_all_data_of_this_machine_and_leaves_what_was_config
 ) -> None:
     settings = Settings.read()
     server = postgres(settings)
+    runs = used_home / "dagster.yaml"
+    assert "dbname=dagster" in runs.read_text()
     assert main(["down", "--delete", "--yes"]) == 0
+    assert "sqlite:" in runs.read_text()
     said = capsys.readouterr().out
     assert said.startswith("Stopped: simulator, PostgreSQL.\n")
     assert {path.name for path in used_home.iterdir()} == {"dagster.yaml", "deploy"}

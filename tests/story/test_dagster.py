@@ -83,7 +83,6 @@ def stage(
     """Some tickets, boards and companies that have never been synced."""
     _fill(story.tenant)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    services.prepared_home()
     told = {
         "SITE": simulator.url,
         "COMPANY": "demo",
@@ -97,6 +96,7 @@ def stage(
     }
     for name, value in told.items():
         monkeypatch.setenv(f"CW_{name}", value)
+    services.prepared_home()
     story.options["backfill_start"] = "2026-03-01"
     stamina.set_testing(True, attempts=2)
     with dg.DagsterInstance.ephemeral() as instance:

@@ -118,10 +118,8 @@ class TestACommand:
         assert run.status == dg.DagsterRunStatus.FAILURE
 
 
-def test_dagster_keeps_its_runs_on_postgres_when_told_to(
-    stage: Stage, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CW_DAGSTER_PG_URL", empty_dsn)
+def test_dagster_keeps_its_runs_on_postgres_when_told_to(stage: Stage, empty_dsn: str) -> None:
+    stage.story.options["dagster_pg_url"] = empty_dsn
     run_recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
     with dg.DagsterInstance.get() as instance:
         assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"

@@ -11,7 +11,7 @@ import pytest
 
 from cw_pipeline.cli import main
 from cw_pipeline.cli.configuration import demo_settings
-from cw_pipeline.dagster.instance_storage import EnvSwitchedStorage
+from cw_pipeline.dev.services import prepared_home
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import ROOT
 from cw_pipeline.settings import Settings, dagster_home
@@ -118,11 +118,10 @@ def test_a_demo_runs_beside_whatever_is_configured(
 def test_dagsters_own_storage_is_found_in_the_settings_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The webserver and the daemon read no settings but this one."""
     (tmp_path / "settings").write_text("CW_DAGSTER_PG_URL=hush-hush\n")
     monkeypatch.setenv("CW_ENV_FILE", str(tmp_path / "settings"))
     with pytest.raises(ConfigError, match="CW_DAGSTER_PG_URL") as caught:
-        EnvSwitchedStorage.from_config_value(None, {})
+        prepared_home()
     assert "hush-hush" not in str(caught.value)
 
 

@@ -25,23 +25,22 @@ stage = test_dagster.stage
 def test_old_runs_are_deleted_and_what_they_loaded_stays_loaded(
     storage: str, stage: Stage, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        if storage == "Postgres":
-            patch.setenv("CW_DAGSTER_PG_URL", request.getfixturevalue("empty_dsn"))
-        _sync(stage)
-        with dg.DagsterInstance.get() as instance:
-            (old,) = instance.get_runs()
-            _age(instance, old.run_id, 100)
-        _sync(stage)
-        with dg.DagsterInstance.get() as instance:
-            before = instance.get_materialized_partitions(key(TICKETS))
-            made = definitions(stage.story.settings(), stage.entities)
-            done = made.resolve_job_def("maintenance").execute_in_process(instance=instance)
-            left = {run.run_id for run in instance.get_runs()}
-            assert instance.get_materialized_partitions(key(TICKETS)) == before
-            history = instance.event_log_storage.get_asset_check_execution_history(
-                dg.AssetCheckKey(key(TICKETS), "sync_ok"), limit=10
-            )
+    if storage == "Postgres":
+        stage.story.options["dagster_pg_url"] = request.getfixturevalue("empty_dsn")
+    _sync(stage)
+    with dg.DagsterInstance.get() as instance:
+        (old,) = instance.get_runs()
+        _age(instance, old.run_id, 100)
+    _sync(stage)
+    with dg.DagsterInstance.get() as instance:
+        before = instance.get_materialized_partitions(key(TICKETS))
+        made = definitions(stage.story.settings(), stage.entities)
+        done = made.resolve_job_def("maintenance").execute_in_process(instance=instance)
+        left = {run.run_id for run in instance.get_runs()}
+        assert instance.get_materialized_partitions(key(TICKETS)) == before
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key(TICKETS), "sync_ok"), limit=10
+        )
     assert done.success
     assert JUNE in before
     assert old.run_id not in left

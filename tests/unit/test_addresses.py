@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
 from cw_pipeline.address import describe_address, parse_address
-from cw_pipeline.dagster.instance_storage import with_driver
+from cw_pipeline.dev.dagster_yaml import with_driver
 from cw_pipeline.errors import ConfigError
 
 PARTS = {"user": "etl", "password": "s3cret", "host": "db", "port": "5433", "dbname": "wh"}

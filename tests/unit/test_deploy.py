@@ -12,6 +12,8 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.config_schema import ensure_workspace_config
 
+from cw_pipeline.paths import DAGSTER_YAML
+
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "dagster_home" / "deploy"
 
@@ -22,7 +24,7 @@ def read(path: Path) -> Any:
 
 @pytest.mark.parametrize("more", [{}, {"run_launcher": DEPLOY / "celery" / "run_launcher.yaml"}])
 def test_dagster_accepts_the_instances_settings(more: dict[str, Path], tmp_path: Path) -> None:
-    config = read(ROOT / "dagster_home" / "dagster.yaml")
+    config = read(DAGSTER_YAML)
     for path in more.values():
         config |= read(path)
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
@@ -44,7 +46,7 @@ def test_kubernetes_gives_each_tenant_its_own_settings_and_the_same_limits() -> 
         assert tenant["includeConfigInLaunchedRuns"] == {"enabled": True}
     assert len({tenant["envSecrets"][0]["name"] for tenant in tenants}) == len(tenants)
     queue = values["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
-    own = read(ROOT / "dagster_home" / "dagster.yaml")
+    own = read(DAGSTER_YAML)
     assert {key: queue[key] for key in ("module", "class")} == own["run_coordinator"]
     limits = own["concurrency"]["runs"]["tag_concurrency_limits"]
     assert queue["config"]["tag_concurrency_limits"] == limits

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
-import yaml
 
 from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.dagster.checks import evaluate
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.dagster.config import SyncConfig, config_from_request, request_from_config
 from cw_pipeline.dagster.partitions import months_from, window_of_months, within
+from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.settings import Settings
@@ -338,7 +338,6 @@ class TestStorage:
         from cw_pipeline.dagster.partitions import report_covered_months  # noqa: PLC0415
 
         with _instance(tmp_path, monkeypatch) as instance:
-            assert type(instance.event_log_storage).__name__ == "BatchingSqliteEvents"
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(TICKETS, partition="2026-01-01")
             )
@@ -355,10 +354,7 @@ class TestStorage:
 
 def _instance(home: Path, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
     """The instance that the project's dagster.yaml configures."""
-    from cw_pipeline.paths import ROOT  # noqa: PLC0415
-
-    config = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text("utf-8"))
-    (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    prepare_dagster_yaml(home, None)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     return dg.DagsterInstance.get()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-CONFIG = "dagster_home/dagster.yaml"
+CONFIG = "cw_pipeline/dagster/dagster.yaml"
 
 
 @dg.op

@@ -1,0 +1,122 @@
+"""All that is used of Dagster's inside: what has no public name yet.
+
+A release of Dagster may move any of it. `tests/unit/test_dagster_internals.py` fails then, and
+nothing outside this file has to change.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.events import StepMaterializationData
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+AssetJob: TypeAlias = Any
+"""What `dg.define_asset_job` returns, which has no public name."""
+
+_REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
+_POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}  # ms, s, more
+_NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager")
+
+
+def execute_here(
+    job: dg.JobDefinition, run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> Iterator[dg.DagsterEvent]:
+    """Executes a run that was recorded in an instance, in this process: its events as they come."""
+    return execute_run_iterator(InMemoryJob(job), run, instance)
+
+
+def job_origin(module: str, folder: str, location: str, job: str) -> RemoteJobOrigin:
+    """Where the UI finds a job of a code location, so that it can execute what failed again."""
+    target = LoadableTargetOrigin(module_name=module, working_directory=folder)
+    origin = ManagedGrpcPythonEnvCodeLocationOrigin(target, location)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(origin, _REPOSITORY), job)
+
+
+def runless_materializations(
+    instance: dg.DagsterInstance, found: Sequence[dg.AssetMaterialization]
+) -> None:
+    """Reports materializations that no step made, in one transaction where the storage can."""
+    events = [
+        dg.EventLogEntry(  # type: ignore[no-untyped-call]
+            error_info=None,
+            level=logging.INFO,
+            user_message="",
+            run_id="",
+            timestamp=time.time(),
+            dagster_event=dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+                event_specific_data=StepMaterializationData(each),
+                job_name="",
+            ),
+        )
+        for each in found
+    ]
+    if events:
+        instance.event_log_storage.store_event_batch(events)
+
+
+def keep_connections(instance: dg.DagsterInstance) -> None:
+    """Has the instance's storage keep its connections to Postgres open between events.
+
+    Its engines open one for each event else, which takes half of the time that a sync with nothing
+    to do spends. SQLite ignores it.
+    """
+    instance.optimize_for_webserver(**_POOLED)
+
+
+def without_step_output(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The same instance, that keeps nothing of what steps print."""
+    ref: Any = instance.get_ref()
+    module, name = _NO_LOGS
+    quiet = ref.compute_logs_data._replace(module_name=module, class_name=name, config_yaml="{}")
+    return dg.DagsterInstance.from_ref(ref._replace(compute_logs_data=quiet))
+
+
+def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Deletes a run, its events, what its steps printed, and the file that SQLite had of it."""
+    instance.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    storage: Any = instance.event_log_storage
+    if hasattr(storage, "path_for_shard"):
+        for ending in ("", "-wal", "-shm"):
+            Path(storage.path_for_shard(run_id) + ending).unlink(missing_ok=True)
+
+
+def delete_check_results(instance: dg.DagsterInstance, prefix: str, before: datetime) -> None:
+    """Deletes results of checks from before a moment, of assets whose key begins with `prefix`.
+
+    Dagster keeps them for ever, also when their run is deleted.
+    """
+    storage: Any = instance.event_log_storage
+    if not hasattr(storage, "index_connection"):
+        return  # an instance in memory
+    with storage.index_connection() as connection:
+        connection.execute(
+            text(
+                "delete from asset_check_executions"
+                " where substr(asset_key, 1, :length) = :prefix and create_timestamp < :before"
+            ),
+            {
+                "length": len(prefix),
+                "prefix": prefix,
+                "before": f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S}",  # as SQLite stores it, too
+            },
+        )
