@@ -23,6 +23,7 @@ END = "<!-- end: python -m tests.star_schema -->\n"
 
 SUBJECTS = {
     "Tickets": ("fct_ticket",),
+    "SLA goals": ("fct_ticket_goal",),
     "Backlog, time in status, surveys": (
         "fct_ticket_daily",
         "fct_ticket_status_span",

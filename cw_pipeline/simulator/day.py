@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.tenant import iso
@@ -28,6 +28,31 @@ _TOUCHED = {
 }
 """The text that somebody changes in one record of a hundred."""
 _STEPS = 20
+_DATES = ("dateResponded", "dateResplan", "dateResolved")
+_GOALS = ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
+_MINUTES = (
+    "respondMinutes",
+    "resPlanMinutes",
+    "resolveMinutes",
+    "respondedSkippedMinutes",
+    "resplanSkippedMinutes",
+    "minutesWaiting",
+)
+_STAGES = {
+    "Assigned": ("dateResponded", "respondMinutes"),
+    "In Progress": ("dateResplan", "resPlanMinutes"),
+    ">Closed": ("dateResolved", "resolveMinutes"),
+}
+"""The stage of the SLA that a status stands for. Minutes are counted around the clock here."""
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _entered(ticket: dict[str, Any]) -> datetime:
+    info = ticket["_info"]
+    return _moment(info.get("dateEntered") or info["lastUpdated"])
 
 
 def _by_path() -> defaultdict[str, set[int]]:
@@ -102,11 +127,18 @@ class _Day:
 
     def _arrives(self, like: dict[str, Any]) -> int:
         """A new ticket, like an earlier one but untouched."""
-        gone = {"id", "_info", "closedDate", "closedBy", "dateResolved", "dateResponded"}
+        gone = {"id", "_info", "closedDate", "closedBy", *_DATES}
         new = {name: value for name, value in like.items() if name not in gone}
         new |= {"summary": f"New: {like.get('summary', '')}", "closedFlag": False}
+        new |= dict.fromkeys(_MINUTES, 0) | self._goals(like)
+        new["_info"] = {"dateEntered": iso(self._tenant.now()), "enteredBy": "zadmin"}
         new["status"] = {**like.get("status", {}), "name": "New", "id": 1}
         return self._create(TICKETS, new)
+
+    def _goals(self, like: dict[str, Any]) -> dict[str, str]:
+        """As long from now as the earlier ticket's were from its entering."""
+        moved = self._tenant.now() - _entered(like)
+        return {name: iso(_moment(like[name]) + moved) for name in _GOALS if name in like}
 
     def _moves(self, ticket: dict[str, Any]) -> int:
         status = self._dice.choice(("Assigned", "In Progress", "Waiting Customer"))
@@ -124,8 +156,17 @@ class _Day:
         when = iso(self._tenant.now()) if closed else None
         who = "zadmin" if closed else None
         fields = {"closedFlag": closed, "closedDate": when, "closedBy": who, "status": status}
-        self._edit(TICKETS, ticket, **fields)
+        self._edit(TICKETS, ticket, **fields, **self._reached(ticket, name))
         return int(ticket["id"])
+
+    def _reached(self, ticket: dict[str, Any], status: str) -> dict[str, Any]:
+        """The date and the minutes of the stage that a status stands for, once."""
+        stage = _STAGES.get(status)
+        if stage is None or stage[0] in ticket:
+            return {}
+        since = max([_entered(ticket), *(_moment(ticket[d]) for d in _DATES if d in ticket)])
+        now = self._tenant.now()
+        return {stage[0]: iso(now), stage[1]: max(0, int((now - since).total_seconds()) // 60)}
 
     def _statuses(self, board: int | None) -> dict[str, int]:
         rows = self._tenant.collection(f"/service/boards/{board}/statuses")

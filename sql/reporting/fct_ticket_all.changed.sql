@@ -3,6 +3,10 @@
 -- index: entered_date
 -- index: company_id
 -- index: synced_at
+-- index: is_closed
+-- index: respond_goal_date
+-- index: plan_goal_date
+-- index: resolve_goal_date
 select id as ticket_id from {{source}}.service_tickets where _synced_at >= {{since}}
 union
 select id from {{source}}.project_tickets where _synced_at >= {{since}}

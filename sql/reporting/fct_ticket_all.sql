@@ -8,7 +8,9 @@ with tickets as (
         currency_id, parent_ticket_id, merged_parent_ticket_id, closed_flag, closed_by, date_entered,
         date_responded, date_resplan, date_resolved, closed_date, respond_minutes, res_plan_minutes,
         resolve_minutes, minutes_waiting, respond_by_goal_utc, resplan_goal_utc, resolution_goal_utc,
-        is_in_sla, budget_hours, actual_hours, last_updated, _deleted_at, _synced_at
+        is_in_sla, budget_hours, actual_hours, last_updated, _deleted_at, _synced_at,
+        responded_skipped_minutes, resplan_skipped_minutes, team_id, service_location_id, severity, impact,
+        customer_updated_flag, resources, required_date
     from {{source}}.service_tickets
     where {{only: id}}
     union all
@@ -19,13 +21,21 @@ with tickets as (
         currency_id, null, null, closed_flag, closed_by, date_entered,
         null, null, null, closed_date, null, null,
         null, null, null, null, null,
-        null, budget_hours, actual_hours, last_updated, _deleted_at, _synced_at
+        null, budget_hours, actual_hours, last_updated, _deleted_at, _synced_at,
+        null, null, null, service_location_id, null, null,
+        customer_updated_flag, resources, required_date
     from {{source}}.project_tickets
     where {{only: id}}
 ),
 -- Older servers list project tickets among the service tickets too: one row each all the same.
 single as (
-    select distinct on (id) * from tickets order by id, (_deleted_at is null) desc, project_id nulls last
+    select distinct on (id)
+        *,
+        -- Closed without a date: at its last change, which is_close_assumed says.
+        coalesce(closed_date, case when closed_flag then last_updated end) as closed_at,
+        case when closed_flag then coalesce(closed_date, last_updated) end as ended_at
+    from tickets
+    order by id, (_deleted_at is null) desc, project_id nulls last
 ),
 worked as (
     select
@@ -66,29 +76,58 @@ select
     t.merged_parent_ticket_id is not null as is_merged, -- merged into another: counts nowhere, the other does
     t.parent_ticket_id is not null as is_child, -- child of another ticket; counts like any
     coalesce(t.closed_flag, false) as is_closed, -- closed now
+    coalesce(t.closed_flag, false) and t.closed_date is null as is_close_assumed, -- closed without a date: closed_at is its last change
     t.closed_by as closed_by, -- login name of who closed it
+    t.team_id as team_id, -- team of the board
+    t.service_location_id as service_location_id, -- where the work is done: remote, on site, in house
+    t.severity as severity, -- severity
+    t.impact as impact, -- impact
+    coalesce(t.customer_updated_flag, false) as is_customer_updated, -- the client wrote last
+    t.resources as resources, -- login names of everybody assigned, with commas
+    coalesce(cardinality(string_to_array(nullif(btrim(t.resources), ''), ',')), 0) as resource_count, -- members assigned
+    t.required_date as required_date, -- day by which the client needs it
     t._deleted_at is not null as is_deleted, -- no longer in ConnectWise
     t.date_entered as entered_at, -- when it came in
     t.date_responded as responded_at, -- first response
     t.date_resplan as planned_at, -- resolution plan
     t.date_resolved as resolved_at, -- resolved; a reopened ticket may keep it
-    t.closed_date as closed_at, -- closed
+    t.closed_at as closed_at, -- closed; at its last change where ConnectWise has no date
     (t.date_entered at time zone {{time_zone}})::date as entered_date, -- local day it came in
-    (t.closed_date at time zone {{time_zone}})::date as closed_date, -- local day it was closed
-    t.respond_minutes as respond_business_minutes, -- to the first response, on the SLA's calendar, as ConnectWise counted
-    t.res_plan_minutes as plan_business_minutes, -- to the resolution plan, on the SLA's calendar
-    t.resolve_minutes as resolve_business_minutes, -- to the resolution, on the SLA's calendar, waiting left out
+    (t.closed_at at time zone {{time_zone}})::date as closed_date, -- local day it was closed
+    t.respond_minutes as respond_recorded_minutes, -- respondMinutes as ConnectWise has it, on the SLA's calendar
+    t.res_plan_minutes as plan_recorded_minutes, -- resPlanMinutes as ConnectWise has it; what it counts is in kpi_sla_reading
+    t.resolve_minutes as resolve_recorded_minutes, -- resolveMinutes as ConnectWise has it, waiting left out
+    t.responded_skipped_minutes as respond_skipped_minutes, -- minutes until the response was skipped
+    t.resplan_skipped_minutes as plan_skipped_minutes, -- minutes until the plan was skipped
     t.minutes_waiting as waiting_business_minutes, -- spent waiting, on the SLA's calendar
     extract(epoch from t.date_responded - t.date_entered)::numeric / 60 as respond_calendar_minutes, -- to the first response, around the clock
     extract(epoch from t.date_resolved - t.date_entered)::numeric / 60 as resolve_calendar_minutes, -- to the resolution, around the clock, waiting included
-    extract(epoch from t.closed_date - t.date_entered)::numeric / 60 as close_calendar_minutes, -- to the closing, around the clock
+    extract(epoch from t.closed_at - t.date_entered)::numeric / 60 as close_calendar_minutes, -- to the closing, around the clock
     t.respond_by_goal_utc as respond_goal_at, -- response due
     t.resplan_goal_utc as plan_goal_at, -- plan due
     t.resolution_goal_utc as resolve_goal_at, -- resolution due
     t.is_in_sla as is_in_sla, -- ConnectWise's own verdict on all stages
-    t.date_responded <= t.respond_by_goal_utc as is_respond_met, -- responded by the goal; empty without either
-    t.date_resplan <= t.resplan_goal_utc as is_plan_met, -- planned by the goal; empty without either
-    t.date_resolved <= t.resolution_goal_utc as is_resolve_met, -- resolved by the goal; empty without either
+    case
+        when t.merged_parent_ticket_id is not null or t.respond_by_goal_utc is null then null
+        when t.date_responded is not null then case when t.date_responded <= t.respond_by_goal_utc then 'met' else 'missed' end
+        when least(t.date_resplan, t.date_resolved, t.ended_at) <= t.respond_by_goal_utc then 'skipped'
+        when least(t.date_resplan, t.date_resolved, t.ended_at) is not null then 'missed'
+    end as respond_settled, -- met, missed or skipped: a later stage or the closing came by the goal; empty: not settled yet, no goal, or merged
+    case
+        when t.merged_parent_ticket_id is not null or t.resplan_goal_utc is null then null
+        when t.date_resplan is not null then case when t.date_resplan <= t.resplan_goal_utc then 'met' else 'missed' end
+        when least(t.date_resolved, t.ended_at) <= t.resplan_goal_utc then 'skipped'
+        when least(t.date_resolved, t.ended_at) is not null then 'missed'
+    end as plan_settled, -- the same of the plan
+    case
+        when t.merged_parent_ticket_id is not null or t.resolution_goal_utc is null then null
+        when t.date_resolved is not null then case when t.date_resolved <= t.resolution_goal_utc then 'met' else 'missed' end
+        when t.ended_at <= t.resolution_goal_utc then 'skipped'
+        when t.ended_at is not null then 'missed'
+    end as resolve_settled, -- the same of the resolution
+    (t.respond_by_goal_utc at time zone {{time_zone}})::date as respond_goal_date, -- local day on which the response is due
+    (t.resplan_goal_utc at time zone {{time_zone}})::date as plan_goal_date, -- local day on which the plan is due
+    (t.resolution_goal_utc at time zone {{time_zone}})::date as resolve_goal_date, -- local day on which the resolution is due
     t.budget_hours as budget_hours, -- hours budgeted
     t.actual_hours as ticket_hours, -- hours as the ticket's record sums them up
     coalesce(w.entries, 0) as time_entries, -- time entries on it

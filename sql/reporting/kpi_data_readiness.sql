@@ -24,7 +24,8 @@ entries as (
 tickets as (
     select
         count(*) filter (where is_closed) as closed,
-        count(*) filter (where is_closed and (resolve_business_minutes is null or resolve_goal_at is null)) as undated,
+        count(*) filter (where is_closed and (resolved_at is null or resolve_goal_at is null)) as undated,
+        count(*) filter (where is_close_assumed) as assumed,
         count(*) filter (where is_closed and time_entries = 0) as untimed,
         count(*) filter (where not is_closed) as open,
         count(*) filter (where not is_closed and owner_id is null) as unowned
@@ -79,6 +80,29 @@ union all
 select 'closed tickets without SLA dates', 'service/tickets', undated, closed,
     'they are missing from response and resolution times and from SLA rates', 'give the board''s statuses their SLA stage, and the ticket an SLA'
 from tickets
+union all
+select 'closed tickets without a closing date', 'service/tickets', assumed, closed,
+    'they count as closed at their last change', 'let the API member see closedDate, or close them once more'
+from tickets
+union all
+select 'SLA minutes whose reading is not clear', 'service/tickets',
+    case r.reading when 'per stage' then r.resolve_above_clock when 'cumulative' then r.plan_below_response else r.tickets end, r.tickets,
+    case r.reading
+        when 'per stage' then 'none but these: this tenant counts minutes per stage; response = respond + skipped, plan = respond + plan + skipped, resolution = respond + plan + resolve'
+        when 'cumulative' then 'none but these: this tenant counts each stage''s minutes from the entering of the ticket (cumulative), and they are taken as they are'
+        else 'unclear: too few resolved tickets, or they disagree; minutes are taken per stage, as other tools do, so that response, plan and resolution times may be too long'
+    end,
+    'see kpi_sla_reading; SLA rates come from dates and do not depend on it'
+from {{reporting}}.kpi_sla_reading r
+union all
+select 'closed tickets where ConnectWise''s SLA verdict differs', 'service/tickets', coalesce(sum(differing), 0)::bigint, coalesce(sum(tickets), 0)::bigint,
+    format(
+        'within SLA there but missed by date: response %s, plan %s, resolution %s; not within there, none missed by date: %s with a skipped stage, %s without',
+        coalesce(sum(in_sla_but_respond_missed), 0), coalesce(sum(in_sla_but_plan_missed), 0), coalesce(sum(in_sla_but_resolve_missed), 0),
+        coalesce(sum(out_of_sla_with_skipped_stage), 0), coalesce(sum(out_of_sla_all_met), 0)
+    ),
+    'decide which of the two you report, and name it; kpi_sla_verdict has them by board and month'
+from {{reporting}}.kpi_sla_verdict
 union all
 select 'closed tickets without time', 'service/tickets', untimed, closed,
     'they are missing from first touch and hours a ticket', 'write time down'

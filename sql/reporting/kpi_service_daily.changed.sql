@@ -30,3 +30,11 @@ where h.tenant = {{tenant}} and h.entity in ('service/tickets', 'project/tickets
 union
 select date from {{reporting}}.kpi_service_daily
 where exists (select from {{source}}.service_boards where _synced_at >= {{since}})
+union
+-- counted under another reading of the minutes
+select date from {{reporting}}.kpi_service_daily
+where minutes_taken_as is distinct from (select taken_as from {{reporting}}.kpi_sla_reading)
+union
+-- closed without a date, which is the last change: that day moves
+select date from {{reporting}}.kpi_service_daily
+where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where synced_at >= {{since}})

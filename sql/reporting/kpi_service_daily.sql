@@ -1,9 +1,21 @@
 -- One row per local day and board: what came in and what was closed that day. Service tickets only;
 -- merged tickets are left out, children count. Counts and sums, so that they add up over days and
--- boards; divide them for averages. Source: fct_ticket_all and the history of changes.
+-- boards; divide them for averages. What is due whenever it was closed: kpi_sla_daily.
+-- Sources: fct_ticket_all, kpi_sla_reading and the history of changes.
 with tickets as not materialized ( -- each of the three asks the table for the days it needs
-    select * from {{reporting}}.fct_ticket_all
-    where record_type = 'ServiceTicket' and not is_merged and not is_deleted
+    select t.*,
+        case
+            when t.responded_at is null and coalesce(t.respond_skipped_minutes, 0) = 0 then null
+            else coalesce(t.respond_recorded_minutes, 0) + case r.taken_as when 'per stage' then coalesce(t.respond_skipped_minutes, 0) else 0 end
+        end as respond_business_minutes,
+        case
+            when t.resolved_at is null then null
+            when r.taken_as = 'per stage' then coalesce(t.respond_recorded_minutes, 0) + coalesce(t.plan_recorded_minutes, 0) + coalesce(t.resolve_recorded_minutes, 0)
+            else t.resolve_recorded_minutes
+        end as resolve_business_minutes
+    from {{reporting}}.fct_ticket_all t
+    cross join {{reporting}}.kpi_sla_reading r
+    where t.record_type = 'ServiceTicket' and not t.is_merged and not t.is_deleted
 ),
 opened as (
     select entered_date as date, board_id, count(*) as opened, count(*) filter (where closed_date = entered_date and is_closed) as same_day
@@ -19,13 +31,14 @@ closed as (
         count(*) filter (where time_members = 1) as single_member,
         count(*) filter (where is_in_sla) as in_sla,
         count(*) filter (where not is_in_sla) as out_of_sla,
-        count(is_respond_met) as respond_goals, count(*) filter (where is_respond_met) as respond_met,
-        count(is_plan_met) as plan_goals, count(*) filter (where is_plan_met) as plan_met,
-        count(is_resolve_met) as resolve_goals, count(*) filter (where is_resolve_met) as resolve_met,
+        count(*) filter (where respond_settled in ('met', 'missed')) as respond_goals, count(*) filter (where respond_settled = 'met') as respond_met,
+        count(*) filter (where plan_settled in ('met', 'missed')) as plan_goals, count(*) filter (where plan_settled = 'met') as plan_met,
+        count(*) filter (where resolve_settled in ('met', 'missed')) as resolve_goals, count(*) filter (where resolve_settled = 'met') as resolve_met,
         count(respond_business_minutes) as responded, sum(respond_business_minutes) as respond_business, sum(respond_calendar_minutes) as respond_calendar,
         count(resolve_business_minutes) as resolved, sum(resolve_business_minutes) as resolve_business, sum(resolve_calendar_minutes) as resolve_calendar,
         sum(close_calendar_minutes) as close_calendar,
-        sum(hours_actual) as hours
+        sum(hours_actual) as hours,
+        count(*) filter (where is_close_assumed) as assumed
     from tickets where is_closed and closed_date is not null and {{only: closed_date}}
     group by 1, 2
 ),
@@ -62,11 +75,11 @@ select
     coalesce(c.in_sla, 0) as closed_in_sla, -- of the closed, within SLA by ConnectWise's own verdict
     coalesce(c.out_of_sla, 0) as closed_out_of_sla, -- of the closed, not within SLA
     c.in_sla::numeric / nullif(c.in_sla + c.out_of_sla, 0) as sla_rate, -- within SLA / closed with a verdict
-    coalesce(c.respond_goals, 0) as respond_goals, -- of the closed, with a response and a goal for it
+    coalesce(c.respond_goals, 0) as respond_goals, -- of the closed, with a goal for the response that was met or missed, by none too
     coalesce(c.respond_met, 0) as respond_goals_met, -- of these, in time
-    coalesce(c.plan_goals, 0) as plan_goals, -- of the closed, with a plan and a goal for it
+    coalesce(c.plan_goals, 0) as plan_goals, -- of the closed, with a goal for the plan that was met or missed, by none too
     coalesce(c.plan_met, 0) as plan_goals_met, -- of these, in time
-    coalesce(c.resolve_goals, 0) as resolve_goals, -- of the closed, with a resolution and a goal for it
+    coalesce(c.resolve_goals, 0) as resolve_goals, -- of the closed, with a goal for the resolution that was met or missed, by none too
     coalesce(c.resolve_met, 0) as resolve_goals_met, -- of these, in time
     coalesce(c.responded, 0) as responded, -- of the closed, with business minutes to the first response
     coalesce(c.respond_business, 0) as respond_business_minutes, -- sum of these, on the SLA's calendar
@@ -75,8 +88,11 @@ select
     coalesce(c.resolve_business, 0) as resolve_business_minutes, -- sum of these, on the SLA's calendar
     coalesce(c.resolve_calendar, 0) as resolve_calendar_minutes, -- sum of minutes to the resolution, around the clock
     coalesce(c.close_calendar, 0) as close_calendar_minutes, -- sum of minutes to the closing, around the clock
-    coalesce(c.hours, 0) as hours_actual -- hours worked on the closed
+    coalesce(c.hours, 0) as hours_actual, -- hours worked on the closed
+    coalesce(c.assumed, 0) as closed_without_date, -- of the closed, at their last change because ConnectWise has no date
+    reading.taken_as as minutes_taken_as -- how business minutes were taken, see kpi_sla_reading
 from days d
+cross join {{reporting}}.kpi_sla_reading reading
 left join opened o on o.date = d.date and o.board_id is not distinct from d.board_id
 left join closed c on c.date = d.date and c.board_id is not distinct from d.board_id
 left join reopened r on r.date = d.date and r.board_id is not distinct from d.board_id

@@ -36,3 +36,11 @@ where h.tenant = {{tenant}} and h.entity = 'time/entries' and h.column_name = 't
 union
 select month from {{reporting}}.kpi_technician_month
 where exists (select from {{source}}.system_members where _synced_at >= {{since}})
+union
+-- counted under another reading of the minutes
+select month from {{reporting}}.kpi_technician_month
+where minutes_taken_as is distinct from (select taken_as from {{reporting}}.kpi_sla_reading)
+union
+-- closed without a date, which is the last change: that month moves
+select month from {{reporting}}.kpi_technician_month
+where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where synced_at >= {{since}})

@@ -1,5 +1,5 @@
 -- One row per member and month: service tickets they own that were closed in it, and the hours they
--- worked in it. Merged tickets are left out. Sources: fct_ticket_all, fct_member_day,
+-- worked in it. Merged tickets are left out. Sources: fct_ticket_all, kpi_sla_reading, fct_member_day,
 -- service/surveys/results.
 with closed as (
     select
@@ -8,10 +8,14 @@ with closed as (
         count(*) filter (where is_in_sla) as in_sla,
         count(is_in_sla) as with_sla,
         count(*) filter (where time_entries = 1) as first_touch,
-        sum(respond_business_minutes) as respond_minutes,
-        count(respond_business_minutes) as responded,
-        sum(resolve_business_minutes) as resolve_minutes,
-        count(resolve_business_minutes) as resolved
+        sum(respond_recorded_minutes) filter (where responded_at is not null or respond_skipped_minutes > 0)
+            + case (select taken_as from {{reporting}}.kpi_sla_reading) when 'per stage' then coalesce(sum(respond_skipped_minutes), 0) else 0 end as respond_minutes,
+        count(*) filter (where responded_at is not null or respond_skipped_minutes > 0) as responded,
+        sum(resolve_recorded_minutes
+            + case (select taken_as from {{reporting}}.kpi_sla_reading) when 'per stage' then coalesce(respond_recorded_minutes, 0) + coalesce(plan_recorded_minutes, 0) else 0 end
+        ) filter (where resolved_at is not null) as resolve_minutes,
+        count(*) filter (where resolved_at is not null) as resolved,
+        count(*) filter (where is_close_assumed) as assumed
     from {{reporting}}.fct_ticket_all
     where is_closed and closed_date is not null and record_type = 'ServiceTicket' and not is_merged and not is_deleted
       and {{only: date_trunc('month', closed_date)::date}}
@@ -47,7 +51,9 @@ select
     coalesce(sum(w.actual), 0) as hours_actual, -- hours they worked
     coalesce(sum(w.billable), 0) as hours_billable, -- of these, billable
     coalesce(sum(a.answers), 0)::bigint as survey_answers, -- answers about their tickets
-    sum(a.points)::numeric / nullif(sum(a.answers), 0) as average_survey_points -- points an answer gave
+    sum(a.points)::numeric / nullif(sum(a.answers), 0) as average_survey_points, -- points an answer gave
+    coalesce(sum(c.assumed), 0)::bigint as closed_without_date, -- of the closed, at their last change because ConnectWise has no date
+    (select taken_as from {{reporting}}.kpi_sla_reading) as minutes_taken_as -- how business minutes were taken, see kpi_sla_reading
 from months k
 left join closed c on c.member_id is not distinct from k.member_id and c.month = k.month
 left join worked w on w.member_id is not distinct from k.member_id and w.month = k.month

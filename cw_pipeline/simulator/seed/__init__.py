@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from cw_pipeline.simulator.seed import (
     boards,
@@ -21,12 +22,20 @@ from cw_pipeline.simulator.seed import tickets as service
 from cw_pipeline.simulator.seed.world import HOUR, Dice, World
 from cw_pipeline.simulator.tenant import Tenant
 
+if TYPE_CHECKING:
+    from cw_pipeline.simulator.seed.sla import Reading
 
-def seed_tenant(tickets: int = 2000, seed: int = 7, now: datetime | None = None) -> Tenant:
+
+def seed_tenant(
+    tickets: int = 2000,
+    seed: int = 7,
+    now: datetime | None = None,
+    sla_minutes: Reading = "per stage",
+) -> Tenant:
     """A tenant with so many service tickets, everything else in proportion.
 
     The same seed gives the same tenant for the same `now` (its clock; without one the present,
-    and the past ends with the last full hour).
+    and the past ends with the last full hour). `sla_minutes`: how its tickets count them.
     """
     tenant = Tenant(now)
     moment = int((now or datetime.now(UTC)).timestamp()) // HOUR * HOUR
@@ -40,7 +49,7 @@ def seed_tenant(tickets: int = 2000, seed: int = 7, now: datetime | None = None)
         companies.make(world)
         money.agreements(world)
         money.invoices(world)
-        service.make(world, made)
+        service.make(world, made, sla_minutes)
         projects.make(world, made[-1])
         hours.make(world)
         hours.schedule(world)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.seed.people import MEMBERS
+from cw_pipeline.simulator.seed.sla import HOURS
 from cw_pipeline.simulator.seed.world import DAY, Ref, guid, reference
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _STATUSES = (
     ("Assigned", "Responded", False),
     ("In Progress", "ResolutionPlan", False),
     ("Waiting Customer", "NoEscalation", False),
-    ("Re-opened", "NotResponded", False),
+    ("Re-opened", "ResolutionPlan", False),
     ("Completed", "Resolved", True),
     (">Closed", "Resolved", True),
 )
@@ -115,19 +116,26 @@ def _child(
 
 
 def _slas(world: World) -> None:
+    """The standard agreement counts business hours; premium promises half of them, at all hours."""
     path = "/service/SLAs"
-    for at, name in enumerate(("Standard SLA", "Premium SLA")):
-        hours = {"respondHours": 1.0 - at / 2, "planWithin": 4.0, "resolutionHours": 16.0}
-        percents = {"respondPercent": 90, "planWithinPercent": 85, "resolutionPercent": 80}
-        row = {"name": name, "defaultFlag": at == 0, "basedOn": "MyCalendar", **hours, **percents}
-        world.lookups(path, "sla", [row])
+    percents = {"respondPercent": 90, "planWithinPercent": 85, "resolutionPercent": 80}
+    for at, (name, based_on) in enumerate(
+        (("Standard SLA", "MyCalendar"), ("Premium SLA", "AllHours"))
+    ):
+        row = {"name": name, "defaultFlag": at == 0, "basedOn": based_on}
+        world.lookups(path, "sla", [{**row, **_promise(2, at), **percents}])
         sla = world.refs[path][-1]
-        for priority in world.refs["/service/priorities"]:
+        for number, priority in enumerate(world.refs["/service/priorities"]):
             record = {
                 "id": world.next_id("slaPriorities"),
                 "priority": priority.raw,
-                **hours,
+                **_promise(number, at),
                 **percents,
                 "sla": sla.raw,
             }
             world.put(f"{path}/{sla.id}/priorities", record, world.start)
+
+
+def _promise(priority: int, premium: int) -> dict[str, float]:
+    names = ("respondHours", "planWithin", "resolutionHours")
+    return {name: hours / (1 + premium) for name, hours in zip(names, HOURS[priority], strict=True)}

@@ -111,6 +111,8 @@ def _calendars(world: World) -> None:
         for year in range(5):
             for name, of_year in _HOLIDAYS:
                 when = world.start + (year * 365 + of_year + at) * DAY
+                if at == 0:
+                    world.holidays.add(iso(when)[:10])
                 holiday = {
                     "id": world.next_id("holidays"),
                     "name": name,
@@ -122,7 +124,8 @@ def _calendars(world: World) -> None:
                 }
                 world.put(f"{lists}/{ref.id}/holidays", holiday, world.start)
         hours = {f"{d}{e}Time": t for d in _WEEK for e, t in (("Start", _OPEN), ("End", _CLOSE))}
-        world.lookups(path, "calendar", [{"name": ref.name, **hours}])
+        calendar = {"name": ref.name, "holidayList": ref.raw, **hours}
+        world.lookups(path, "calendar", [calendar])
 
 
 def _currencies(world: World) -> None:

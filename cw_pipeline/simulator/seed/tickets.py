@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.simulator.seed.people import GHOST, MEMBERS
+from cw_pipeline.simulator.seed.sla import HOURS, AllHours, BusinessHours, course, fields
 from cw_pipeline.simulator.seed.words import CITIES, NOTES, THINGS, TROUBLES, split_words
 from cw_pipeline.simulator.seed.world import (
     BASE,
     DAY,
-    HOUR,
     Company,
     Ticket,
     day,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cw_pipeline.simulator.seed.boards import Board
+    from cw_pipeline.simulator.seed.sla import Course, Reading
     from cw_pipeline.simulator.seed.world import World
 
 TICKETS = "/service/tickets"
@@ -29,42 +32,80 @@ _LINKS = split_words(
     "activities scheduleentries documents configurations tasks notes products timeentries "
     "expenseEntries"
 )
-_OPEN = ("New", "Assigned", "In Progress", "Waiting Customer", "Re-opened")
 _MONTH = 30 * DAY
 _LEVELS = ("Low", "Medium", "High")
+_PREMIUM = 5  # one company in so many has the premium agreement
+_REOPENED = 500  # one ticket of so many was resolved, and is open again
 
 
-def make(world: World, boards: Sequence[Board]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Promises:
+    """The clocks of the agreements, and how minutes are counted."""
+
+    standard: BusinessHours
+    premium: AllHours
+    reading: Reading
+
+
+def make(world: World, boards: Sequence[Board], reading: Reading) -> None:
     """Tickets in the order they came in, over all the years."""
-    span = world.now - world.start
-    moments = sorted(world.dice.randrange(span) for _ in range(world.tickets_wanted))
+    holidays = {date.fromisoformat(each) for each in world.holidays}
+    clock = BusinessHours(world.start, world.now + 200 * DAY, holidays)
+    promises = _Promises(clock, AllHours(), reading)
+    moments = sorted(_came_in(world, clock) for _ in range(world.tickets_wanted))
     service = [board for board in boards if not board.project]
     for at, moment in enumerate(moments):
-        _ticket(world, world.dice.choice(service), at, world.start + moment)
+        _ticket(world, world.dice.choice(service), at, moment, promises)
 
 
-def _ticket(world: World, board: Board, at: int, entered: int) -> None:
+def _came_in(world: World, clock: BusinessHours) -> int:
+    """When a ticket came in: four of five while people work, monitoring writes the others."""
+    if world.chance(0.2):
+        return world.start + world.dice.randrange(world.now - world.start)
+    first = clock.elapsed(world.start)
+    return clock.at(first + world.dice.randrange(clock.elapsed(world.now) - first))
+
+
+def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promises) -> None:
     dice = world.dice
     record_id = world.next_id("tickets", 1001)
     company = world.company()
     summary = f"{dice.choice(THINGS)} {dice.choice(TROUBLES)}"
-    done = _done(world, entered)
-    status = dice.choice(("Completed", ">Closed")) if done else _open_status(world, at)
-    last = done or world.when(entered, min(world.now, entered + 30 * DAY))
+    priority = dice.choices(range(4), (4, 16, 50, 30))[0]
+    premium = company.ref.id % _PREMIUM == 0
+    clock = promises.premium if premium else promises.standard
+    own = course(world, clock, entered, HOURS[priority], faster=1 + premium)
+    lingers = world.chance(0.07 if entered > world.now - 120 * DAY else 0.003)
+    resolves = (
+        own.resolve.at if own.resolve.at is not None and own.resolve.at <= world.now else None
+    )
+    reopened = resolves is not None and at % _REOPENED == _REOPENED // 2
+    done = None if lingers or reopened else resolves
+    status = _status(world, own, done, lingers=lingers, reopened=reopened)
+    # What lingers is looked at now and then.
+    last = done or world.when(max(entered, world.now - 12 * DAY), world.now)
     if done and world.chance(0.3):
         # The monthly run over everything that was closed: one second for many tickets.
         last = min(world.now, (done // _MONTH + 1) * _MONTH)
+    who = world.by[-1 - dice.randrange(len(world.by) - 2)]
     record = {
         "id": record_id,
         "summary": summary,
         "recordType": "ServiceTicket",
         **_place(world, board, company, status),
+        "priority": world.refs["/service/priorities"][priority].raw,
+        "sla": world.refs["/service/SLAs"][premium].raw,
         **_flags(world, company),
-        **_course(world, entered, done, status),
+        **_work(world, entered, who),
+        **fields(own, world.now, who, promises.reading, resolved=bool(done) or reopened),
+        "closedFlag": done is not None,
+        "slaStatus": "Resolved" if done else f"Resolve by {iso(own.resolve.goal_at)}",
         **_kin(world, at),
         "customFields": dice.choice(world.custom["ticket"]),
         "_info": _links(record_id),
     }
+    if done:
+        record |= {"closedDate": iso(done), "closedBy": who}
     if at % 97 == 0:
         record["owner"] = world.refs[GHOST][0].raw
     world.put(TICKETS, record, entered, last)
@@ -75,21 +116,20 @@ def _ticket(world: World, board: Board, at: int, entered: int) -> None:
         notes(world, TICKETS, record_id, entered, last)
 
 
+def _status(world: World, own: Course, done: int | None, *, lingers: bool, reopened: bool) -> str:
+    """The ticket's status. What lingers waits for the client, mostly."""
+    if done:
+        return world.dice.choice(("Completed", ">Closed"))
+    if reopened:
+        return "Re-opened"
+    if lingers and world.chance(0.6):
+        return "Waiting Customer"
+    return own.status(world.now)
+
+
 def _links(record_id: int) -> dict[str, str]:
     own = f"{BASE}{TICKETS}/{record_id}/"
     return {f"{each}_href": own + each for each in _LINKS}
-
-
-def _done(world: World, entered: int) -> int | None:
-    """When it was closed: most within days, some never."""
-    if world.chance(0.03):
-        return None
-    closed = entered + int(world.dice.expovariate(1 / (2.5 * DAY))) + 20 * 60
-    return closed if closed < world.now else None
-
-
-def _open_status(world: World, at: int) -> str:
-    return "Re-opened" if at % 5 == 0 else world.dice.choice(_OPEN)
 
 
 def _place(world: World, board: Board, company: Company, status: str) -> dict[str, Any]:
@@ -114,14 +154,12 @@ def _place(world: World, board: Board, company: Company, status: str) -> dict[st
         "item": dice.choice(board.items).raw if world.chance(0.3) else None,
         "team": board.teams[0].raw,
         "owner": world.raw(MEMBERS) if world.chance(0.8) else None,
-        "priority": world.raw("/service/priorities"),
         "serviceLocation": world.raw("/service/locations"),
         "source": world.raw("/service/sources"),
         "agreement": company.agreement.raw if company.agreement else None,
         "agreementType": "Managed Services" if company.agreement else None,
         "location": world.raw("/system/locations"),
         "department": world.raw("/system/departments"),
-        "sla": world.raw("/service/SLAs"),
         "currency": world.refs["/finance/currencies"][0].raw,
     }
 
@@ -154,50 +192,15 @@ def _flags(world: World, company: Company) -> dict[str, Any]:
     }
 
 
-def _course(world: World, entered: int, done: int | None, status: str) -> dict[str, Any]:
-    """How far the ticket has come: the stages of its SLA."""
+def _work(world: World, entered: int, who: str) -> dict[str, Any]:
+    """What was asked for, and what was spent."""
     dice = world.dice
-    # A reopened ticket keeps the date it was once resolved.
-    end = done or (entered + 3 * HOUR if status == "Re-opened" else None)
-    span = (end or world.now) - entered
-    responded = entered + min(span, dice.randrange(4 * HOUR))
-    who = world.by[-1 - dice.randrange(len(world.by) - 2)]
-    course = {
-        "closedFlag": done is not None,
+    return {
         "requiredDate": day(entered + 5 * DAY) if world.chance(0.3) else None,
         "budgetHours": dice.randint(0, 20) / 2,
         "actualHours": dice.randint(1, 24) / 4,
-        "dateResponded": iso(responded),
-        "respondedBy": who,
-        "respondedHours": round((responded - entered) / HOUR, 2),
-        "respondMinutes": (responded - entered) // 60,
-        "respondByGoalUTC": iso(entered + HOUR),
-        "resplanGoalUTC": iso(entered + 4 * HOUR),
-        "resolutionGoalUTC": iso(entered + 16 * HOUR),
-        "isInSla": span < 16 * HOUR,
-        "slaStatus": "Resolved" if done else "Resolve by Tue 10/04 11:00 PM UTC-05",
-        "escalationStartDateUTC": iso(entered),
-        "escalationLevel": 0,
-        "minutesBeforeWaiting": 0,
-        "minutesWaiting": dice.randrange(300),
-        "respondedSkippedMinutes": 0,
-        "resplanSkippedMinutes": 0,
         "resources": who,
     }
-    if end:
-        course |= {
-            "dateResplan": iso(entered + span // 2),
-            "resPlanMinutes": span // 120,
-            "resplanHours": round(span / 2 / HOUR, 2),
-            "resplanBy": who,
-            "dateResolved": iso(end),
-            "resolveMinutes": span // 60,
-            "resolutionHours": round(span / HOUR, 2),
-            "resolvedBy": who,
-        }
-    if done:
-        course |= {"closedDate": iso(done), "closedBy": who}
-    return course
 
 
 def _kin(world: World, at: int) -> dict[str, Any]:

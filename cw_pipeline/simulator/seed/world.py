@@ -103,6 +103,7 @@ class World:
     companies: list[Company] = field(default_factory=list)
     tickets: list[Ticket] = field(default_factory=list)
     custom: dict[str, list[msgspec.Raw]] = field(default_factory=dict)
+    holidays: set[str] = field(default_factory=set)
     by: list[str] = field(default_factory=lambda: ["zadmin", "trigger        "])
     _ids: dict[str, Iterator[int]] = field(default_factory=dict)
 

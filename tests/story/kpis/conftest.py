@@ -22,6 +22,7 @@ from cw_pipeline.reporting import publish, refresh
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
 from cw_pipeline.simulator.seed import seed_tenant
+from cw_pipeline.simulator.tenant import iso
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all
 from tests.conftest import _database as database
@@ -168,6 +169,7 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
     _cover_work_by_agreements(tenant)
     _cancel_a_line(tenant)
     _forget_a_call(tenant)
+    _run_a_silent_desk(tenant)
     product = next(iter(tenant.records("/procurement/products")))
     tenant.edit("/procurement/products", product, cancelledFlag=True)
     _let_invoices_be_due_at_the_edges(tenant)
@@ -277,6 +279,48 @@ def _cancel_a_line(tenant: Tenant) -> None:
     line = {"quantity": 4.0, "receivedQuantity": 1, "unitCost": 10.5, "extCost": 42.0}
     tenant.put(path, {"id": 99_998, "canceledFlag": True, **line})
     tenant.put(path, {"id": 99_999, "canceledFlag": False, "closedFlag": False, **line})
+
+
+SILENT_DESK = 99
+"""A board that closed 27 tickets, 20 of which it never answered; 9 more of it are open."""
+
+
+def _run_a_silent_desk(tenant: Tenant) -> None:
+    closed = [one for one in tenant.records(TICKETS).values() if one["closedFlag"]]
+    like = next(one for one in closed if "mergedParentTicket" not in one)
+    boards, stages = "/service/boards", ("NotResponded", "NoEscalation", "Resolved")
+    tenant.put(boards, {"id": SILENT_DESK, "name": "Silent Desk", "projectFlag": False})
+    for at, stage in enumerate(stages):
+        status = {"id": 9900 + at, "name": stage, "escalationStatus": stage}
+        status |= {"closedStatus": stage == "Resolved", "board": {"id": SILENT_DESK}}
+        tenant.put(f"{boards}/{SILENT_DESK}/statuses", status)
+    now = tenant.now()
+    past, soon = now - timedelta(days=20), now - timedelta(hours=2)
+    none = {"respondMinutes": 0, "resPlanMinutes": 0, "resolveMinutes": 0, "minutesWaiting": 0}
+    course = ("dateResponded", "dateResplan", "dateResolved", "closedDate", "closedBy")
+    course += ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
+    bare = {k: v for k, v in like.items() if k not in {"id", "_info", "owner", *course}} | none
+
+    def put(at: int, entered: datetime, status: str, **moments: timedelta) -> None:
+        own = bare | {name: iso(entered + each) for name, each in moments.items()}
+        own["status"] = {"id": 9900 + stages.index(status), "name": status}
+        own |= {"id": 990_000 + at, "board": {"id": SILENT_DESK, "name": "Silent Desk"}}
+        own |= {"closedFlag": status == "Resolved", "isInSla": "dateResponded" in moments}
+        own["_info"] = {"dateEntered": iso(entered)}
+        tenant.put(TICKETS, own, stamp=entered + moments.get("closedDate", timedelta()))
+
+    hour = timedelta(hours=1)
+    ends = {"dateResolved": 5 * hour, "closedDate": 5 * hour}
+    for at in range(27):
+        goal = {} if at == 26 else {"respondByGoalUTC": hour}
+        answer = {"dateResponded": hour / 2 if at < 5 else 2 * hour} if at < 6 else {}
+        put(at, past, "Resolved", **ends, **goal, **answer)
+    for at in range(3):
+        put(100 + at, past, "NotResponded", respondByGoalUTC=hour)
+    for at in range(2):
+        put(110 + at, past, "NoEscalation", respondByGoalUTC=hour)
+    for at, left in enumerate((0.5, 2, 6, 30)):
+        put(120 + at, soon, "NotResponded", respondByGoalUTC=2 * hour + left * hour)
 
 
 def _forget_a_call(tenant: Tenant) -> None:

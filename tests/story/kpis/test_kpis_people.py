@@ -176,25 +176,31 @@ def test_a_join_with_any_dimension_loses_no_row(books: Books) -> None:
         "entered_date_id": "dim_date",
         "closed_date_id": "dim_date",
         "work_date_id": "dim_date",
+        "goal_date_id": "dim_date",
+        "team_id": "dim_team",
+        "service_location_id": "dim_service_location",
     }
     keys = {"owner_id": "member_id", "vendor_id": "company_id"}
     columns = books.ask(
         "select table_name, column_name from information_schema.columns where table_schema ="
         " 'reporting' and (table_name like 'fct%' or table_name like 'kpi%')"
     )
-    checked = 0
+    asked = defaultdict(list)
     for row in columns:
         fact, column = row["table_name"], row["column_name"]
         if column not in dims or (fact.endswith("_all") and not column.endswith("date_id")):
             continue
         dim = dims[column]
         key = "date_id" if dim == "dim_date" else keys.get(column, column)
-        lost = books.ask(
-            f"select f.{column} from reporting.{fact} f"  # noqa: S608 - ours
+        asked[fact].append(
+            f"select '{column}' as key, f.{column} as lost from f"  # noqa: S608 - ours
             f" left join reporting.{dim} d on d.{key} = f.{column} where d.{key} is null"
         )
-        assert not lost, (fact, column, lost[:3])
-        checked += 1
+    for fact, each in asked.items():  # a fact is read once for all of its keys
+        query = f"with f as materialized (table reporting.{fact}) {' union all '.join(each)}"
+        lost = books.ask(query)
+        assert not lost, (fact, lost[:3])
+    checked = sum(map(len, asked.values()))
     assert checked > 80
     assert books.view("fct_time_entry", "where member_id = -1")
 

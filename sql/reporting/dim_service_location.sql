@@ -1,0 +1,9 @@
+-- One row per place where service is done: remote, on site, in house. Source: service/locations.
+select
+    id as service_location_id, -- ConnectWise id; -1 is the unknown member
+    name as service_location_name, -- name
+    "where" as done_where, -- Remote, OnSite or InHouse
+    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+from {{source}}.service_locations
+union all
+select -1, 'Unknown', null, false
