@@ -95,10 +95,11 @@ def _not_taken(schema: str) -> str:
 
     Reports of a tenant `client` would land where the clients' views are.
     """
-    ours = schema == "cw_sync" or schema.endswith(("reporting", "_client"))
+    ours = schema == "cw_sync" or schema.endswith(("reporting", "_client", "_history"))
     if ours or schema == "client" or schema.startswith("pg_"):
         raise ValueError(
-            f"another name than {schema} (kept for the pipeline's state, reports, or PostgreSQL)"
+            f"another name than {schema} (kept for the pipeline's state, history, reports, or"
+            " PostgreSQL)"
         )
     return schema
 

@@ -2,8 +2,8 @@
 
 A column comes from those that its value is made of, one step back: columns of entities' tables and
 of the views that its view reads. What a view is joined or narrowed by does not count, and what is
-counted row by row, or comes of the history, comes from nowhere. Postgres could not say it: it keeps
-what a view reads, not what for.
+counted row by row comes from nowhere; a version of a record counts as a row of its entity's table.
+Postgres could not say it: it keeps what a view reads, not what for.
 
     python -m tests.lineage
 
@@ -23,6 +23,7 @@ from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 from sqlglot.schema import MappingSchema
 
 from cw_pipeline.reporting.script import LINEAGE, ReportingSchema, entities, scripts
+from cw_pipeline.warehouse.history import history_columns, history_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _PLACE = ReportingSchema("connectwise")
 _STAMPS = ("_synced_at", "_deleted_at")
+_HISTORY = history_schema(_PLACE.tenant)
+_VALIDITY = ("_valid_from", "_valid_to", "_next_from", "_recorded_to", "_known_to")
 
 Sources = frozenset[str]
 """Columns, each as `table.column`."""
@@ -74,14 +77,21 @@ def _schema() -> MappingSchema:
     """The columns of views and of entities' tables; their types do not matter."""
     views = {own.name: list(own.columns) for own in scripts()}
     tables: dict[str, list[str]] = {}
+    past: dict[str, list[str]] = {}
     for entity in entities():
         tables[entity.table] = [*(column.name for column in entity.row_columns), *_STAMPS]
+        if entity.history:
+            past[entity.table] = [*(own.name for own in history_columns(entity)), *_VALIDITY]
         for array in entity.arrays:
             tables[array.table] = [*(column.name for column in array.row_columns), *_STAMPS]
     return MappingSchema(
         {
             schema: {name: dict.fromkeys(columns, "text") for name, columns in known.items()}
-            for schema, known in ((_PLACE.schema, views), (_PLACE.tenant, tables))
+            for schema, known in (
+                (_PLACE.schema, views),
+                (_PLACE.tenant, tables),
+                (_HISTORY, past),
+            )
         },
         dialect="postgres",
     )
@@ -136,6 +146,8 @@ class _Trace:
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Func):
             return self._value(source.this, scope)
         if isinstance(source, exp.Table) and source.db in (_PLACE.tenant, _PLACE.schema):
+            return frozenset([f"{source.name}.{column.name}"])
+        if isinstance(source, exp.Table) and source.db == _HISTORY and column.name not in _VALIDITY:
             return frozenset([f"{source.name}.{column.name}"])
         return frozenset()
 

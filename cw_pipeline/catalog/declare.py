@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from cw_pipeline.catalog.columns import arrays_of, columns_of, fit_name
 from cw_pipeline.catalog.facts import list_fact
 from cw_pipeline.catalog.naming import entity_name, table_name
+from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.model import Column, Entity, Kind, SyncMode
 
 _PARENT = "/{parentId}"
-TICKET_HISTORY = (
-    *("status_id", "board_id", "owner_id", "priority_id", "company_id"),
-    *("closed_flag", "closed_date"),
-)
-"""What is kept of the past of tickets, of the service desk and of projects."""
-
 _ONLY_ID = (Column("id", ("id",), Kind.BIGINT),)
 
 
@@ -30,7 +25,7 @@ class Declared:
     parent: str | None
     columns: tuple[Column, ...] | None
     step: str = ""
-    history: tuple[str, ...] = ()
+    history: bool = False
     right: str = ""
 
     @property
@@ -55,14 +50,14 @@ def entity(  # noqa: PLR0913 - what a line may say
     keeping: SyncMode | None = None,
     parent: str | None = None,
     columns: tuple[Column, ...] | None = None,
-    history: tuple[str, ...] = (),
+    history: bool = False,
     right: str = "",
 ) -> Declared:
     """Declares the list at `path`; the rest follows from the vendor's facts.
 
     `core`: synced unless CW_ENTITIES says otherwise. `keeping`, `parent` (a path) and `columns`
     speak where the facts are wrong or silent: a list the facts do not know has its `id`, and
-    everything else in `_extra`. `history`: columns whose changes are always kept. `right`: where a
+    everything else in `_extra`. `history`: every version of its records is kept. `right`: where a
     security role keeps the right to inquire the list and those below it, if not where its module's
     are.
     """
@@ -91,7 +86,7 @@ def build_entity(declared: Declared, right: str = "") -> Entity:
         search=fact.get("search", False),
         by_id=fact.get("byId", False) and not asked,
         core=declared.core,
-        history=declared.history,
+        history=columns_of_versions(declared.table, columns) if declared.history else (),
         right=right,
         description=declared.about or _about(declared.path),
     )

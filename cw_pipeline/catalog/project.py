@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cw_pipeline.catalog.declare import TICKET_HISTORY, entity
+from cw_pipeline.catalog.declare import entity
 
 _BOARDS = "/service/boards"  # a project board is one of them
 
@@ -34,7 +34,7 @@ ENTITIES = (
         "/project/tickets",
         "Project tickets and issues; service tickets are apart",
         core=True,
-        history=TICKET_HISTORY,
+        history=True,
         right="Project > Project Tickets",
     ),
     # One request per ticket, so not core.

@@ -16,7 +16,7 @@ ENTITIES = (
         "/sales/opportunities",
         "Opportunities",
         core=True,
-        history=("stage_id", "status_id", "expected_close_date"),
+        history=True,
     ),
     entity("/sales/opportunities/{parentId}/contacts"),
     entity("/sales/opportunities/conversions/{parentId}", parent="/sales/opportunities"),

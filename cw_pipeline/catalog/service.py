@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cw_pipeline.catalog.declare import TICKET_HISTORY, entity
+from cw_pipeline.catalog.declare import entity
 from cw_pipeline.model import SyncMode
 
 RIGHT = "Service Desk > Service Tickets"
@@ -50,7 +50,7 @@ ENTITIES = (
         "/service/tickets",
         "Service desk tickets; project tickets are apart",
         core=True,
-        history=TICKET_HISTORY,
+        history=True,
     ),
     entity("/service/tickets/authstatus"),
     entity("/service/tickets/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it

@@ -16,9 +16,7 @@ ENTITIES = (
     entity("/time/chargeCodes", "Charge codes: time that is no ticket's", core=True),
     entity("/time/chargeCodes/{parentId}/expenseTypes"),
     # History not for people: reports that sum time up must know where an entry was before.
-    entity(
-        "/time/entries", "Time worked", core=True, history=("ticket_id", "member_id", "time_start")
-    ),
+    entity("/time/entries", "Time worked", core=True, history=True),
     entity("/time/entries/{parentId}/audits"),
     entity("/time/schedulestopwatches"),
     entity("/time/sheets", "Timesheets of members", core=True),

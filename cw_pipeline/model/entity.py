@@ -66,8 +66,9 @@ class Array:
 class Entity:
     """One ConnectWise list and the table that holds it.
 
-    `path` is the vendor's, with the parent's place written `{parentId}`. `history` are columns
-    whose changes are always kept; `right` is where a security role keeps the right to inquire it.
+    `path` is the vendor's, with the parent's place written `{parentId}`. `history` are the columns
+    that are kept of each version that is over, beside its key; without any none is kept. `right` is
+    where a security role keeps the right to inquire it.
     """
 
     name: str

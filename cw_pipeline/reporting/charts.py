@@ -184,7 +184,7 @@ CHARTS = (
         "What moved recurring revenue",
         "Monthly recurring revenue at the end of each month against the month before, by client",
         """
-        select month, sum(mrr_new) as new, sum(mrr_expansion) as expansion,
+        select month, sum(mrr_new + mrr_reactivation) as new, sum(mrr_expansion) as expansion,
             sum(mrr_contraction) as contraction, sum(mrr_churn) as churn
         from {schema}.kpi_mrr_month
         where month >= date_trunc('month', now() - interval '12 months')

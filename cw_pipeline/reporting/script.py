@@ -2,7 +2,8 @@
 
 The comment that opens a file describes the view. A comment behind a column of the last `select`
 describes the column. `{{source}}` is the schema of the entities, `{{reporting}}` the one of the
-views; naming a view there is what makes it a dependency.
+views; naming a view there is what makes it a dependency. Of a tracked entity `{{history}}.table`
+has the versions that are over, and `{{versions}}.table` all of them, see `versions_query`.
 
 A view with a `<name>.changed.sql` beside it is kept as a table. That query gives the keys of the
 rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import SQL
+from cw_pipeline.warehouse.history import history_schema, versions_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +41,8 @@ _CHANGED = ".changed.sql"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEAD = re.compile(r"(?:--.*\n)+")
 _COLUMN = re.compile(r"^ {4}(?:.*[ .])?(\w+),? -- (.+)$", re.MULTILINE)
-_READS = re.compile(r"\{\{(source|reporting)\}\}\.(\w+)")
+_READS = re.compile(r"\{\{(source|history|versions|reporting)\}\}\.(\w+)")
+_VERSIONS = re.compile(r"\{\{versions\}\}\.(\w+)")
 _INDEX = re.compile(r"^-- index: (.+)$", re.MULTILINE)
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 
@@ -70,7 +73,14 @@ class ViewScript:
     @property
     def sources(self) -> frozenset[str]:
         """Tables of entities that it reads itself."""
-        return frozenset(name for schema, name in _READS.findall(self.query) if schema == "source")
+        read = _READS.findall(self.query)
+        return frozenset(name for schema, name in read if schema != "reporting")
+
+    @property
+    def histories(self) -> frozenset[str]:
+        """Tables of entities of which it reads the versions that are over."""
+        read = _READS.findall(self.query)
+        return frozenset(name for schema, name in read if schema in {"history", "versions"})
 
     @property
     def needs(self) -> frozenset[str]:
@@ -122,10 +132,14 @@ class ViewScript:
 
 @dataclass(frozen=True, slots=True)
 class ReportingSchema:
-    """Where views go: the tenant, which is the schema of its entities, and its time zone."""
+    """Where views go: the tenant, which is the schema of its entities, and its time zone.
+
+    A month is closed at the end of day `month_closes_on` of the next one; 0: when it ends.
+    """
 
     tenant: str
     time_zone: str = "UTC"
+    month_closes_on: int = 5
 
     @property
     def schema(self) -> str:
@@ -134,16 +148,25 @@ class ReportingSchema:
 
     def fill(self, text: str, **more: str) -> str:
         """The text with names and literals where it has placeholders."""
+        text = _VERSIONS.sub(lambda found: self._versions(found[1]), text)
         values = {
             "source": f'"{self.tenant}"',
+            "history": f'"{history_schema(self.tenant)}"',
             "reporting": f'"{self.schema}"',
             "tenant": _literal(self.tenant),
             "time_zone": _literal(self.time_zone),
+            "month_closes_on": str(self.month_closes_on),
             **{name: _literal(value) for name, value in more.items()},
         }
         for name, value in values.items():
             text = text.replace(f"{{{{{name}}}}}", value)
         return text
+
+    def _versions(self, table: str) -> str:
+        entity = _entity(table)
+        if entity is None or entity.table != table:
+            raise ConfigError(f"sql/reporting: {{{{versions}}}}.{table} is no table of an entity")
+        return versions_query(self.tenant, entity)
 
 
 def reporting_schema(tenant: str) -> str:

@@ -13,6 +13,7 @@ from psycopg import sql
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts, tables_reading
+from cw_pipeline.warehouse.history import history_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 _ROUGH = "set local default_statistics_target = 20"  # a sample of 6,000 rows; as it comes, 30,000
 _DELETED = "_deleted_at"
-_HISTORY = sql.SQL("cw_sync.history (tenant, entity, record_id, column_name, valid_to)")
 _UNKNOWN = """
 select c.relname from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attname = %(deleted)s
@@ -54,10 +54,12 @@ def glance_at_sources(
         "tenant": place.tenant,
         "tables": sorted({table for script in scripts for table in script.sources}),
     }
-    unknown = connection.execute(_UNKNOWN, values).fetchall()
+    unknown = [name for (name,) in connection.execute(_UNKNOWN, values).fetchall()]
     if unknown:
-        tables = [_of(place.tenant, name, [_DELETED]) for (name,) in unknown]
-        _look(connection, [*tables, _HISTORY])
+        past = {name for script in scripts for name in script.histories} & {*unknown}
+        tables = [_of(place.tenant, name, [_DELETED]) for name in unknown]
+        tables += [_of(history_schema(place.tenant), name, ["_next_from"]) for name in sorted(past)]
+        _look(connection, tables)
 
 
 def _look(connection: Connection[Any], tables: Iterable[sql.Composable]) -> None:

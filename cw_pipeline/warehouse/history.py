@@ -1,49 +1,77 @@
-"""What records used to say: closed ranges of validity, written with the merge that ends them.
+"""Versions of records that are over: each written by the delete of the merge that replaces it.
 
-Only what is over is stored. The present value is in the entity's own table, so a first load and an
-unchanged record cost nothing.
+The present version is the row in the entity's own table, so a first load and an unchanged record
+cost nothing. What is over is in a table of the same name in the schema `history_schema` gives:
 
-    New ──────────► Assigned ──────────► (now: Closed)
-        valid_to 1          valid_to 2    service_tickets.status_id
+    cw_history.service_tickets           _valid_from   _valid_to     connectwise.service_tickets
+    New      (null: since it was entered) ────────────► 09:10
+    Assigned                              09:10 ──────► 11:30
+                                                        11:30 ─────► Closed
+
+Validity is the source's time: a version begins with its record's `lastUpdated`, and ends where the
+next one begins. Where that stamp did not move, or is absurd (a day ahead of the warehouse's clock,
+or more), this clock counts.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.model import Kind
+from cw_pipeline.model import Column, Kind
+from cw_pipeline.warehouse.columns import add_column, kind_of, widen_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
 
+_STAMPS = "_valid_from", "_valid_to", "_next_from", "_recorded_to", "_known_to"
+_COMMENT = (
+    "Versions of {table} that are over; the present one is there. Valid from _valid_from (null:"
+    " since the record was entered) until _valid_to, by ConnectWise's clock; the next version is"
+    " valid from _next_from, which is later if the record was deleted in between. _recorded_to:"
+    " when this warehouse replaced it. _known_to: up to where ConnectWise had been read by then,"
+    " so between _known_to and _valid_to there may have been versions that nobody saw"
+)
+
+
+def history_schema(tenant: str) -> str:
+    """Where a tenant's versions are: `cw_history`, or `<schema>_history` for another schema."""
+    # A schema named `cw` would else share the one of the default tenant.
+    return {"connectwise": "cw_history", "cw": "cw__history"}.get(tenant, f"{tenant}_history")
+
 
 def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
-    """What the catalog says, and what a comma list such as `service/tickets.severity` adds to it.
+    """The columns kept of versions by entity: what reports read, and what a comma list adds.
 
-    Raises ConfigError for an entity or a column that the catalog does not know.
+    `service/tickets.severity` adds a column, `service/tickets.*` all of the entity's. Raises
+    ConfigError for an entity or a column that the catalog does not know.
     """
-    columns = {name: list(line.history) for name, line in CATALOG.declared.items() if line.history}
+    columns = {
+        name: list(CATALOG[name].history) for name, own in CATALOG.declared.items() if own.history
+    }
     for word in (setting or "").split(","):
         if not word.strip():
             continue
         name, _, column = word.strip().rpartition(".")
         entity = _entity(name, word.strip())
-        plain = {own.name for own in entity.columns if own.kind is not Kind.JSONB}
-        if column not in plain:
+        plain = [own.name for own in entity.columns if own.kind is not Kind.JSONB]
+        if column != "*" and column not in plain:
             raise ConfigError(f"CW_HISTORY_COLUMNS: {entity.name} has no plain column {column!r}")
-        columns.setdefault(entity.name, []).append(column)
+        read = columns_of_versions(entity.table, entity.columns)
+        chosen = [own for own in plain if own not in entity.key] if column == "*" else [column]
+        columns.setdefault(entity.name, [*read]).extend(chosen)
     return {name: tuple(dict.fromkeys(own)) for name, own in columns.items()}
 
 
@@ -64,7 +92,7 @@ def set_history_columns(
     *,
     and_before: bool = False,
 ) -> None:
-    """Says which columns' changes are kept from now on, `and_before`: beside those kept before.
+    """Says which columns are kept from now on, `and_before`: beside those kept before.
 
     What history holds stays.
     """
@@ -93,120 +121,229 @@ def set_history_columns(
     )
 
 
-_Values: TypeAlias = tuple[datetime | None, list[Any]]
+def with_history(entity: Entity, columns: Iterable[str]) -> Entity:
+    """The entity with those of these columns that it has as the ones kept of its versions."""
+    chosen = {*columns} - {*entity.key}
+    return replace(entity, history=tuple(own.name for own in entity.columns if own.name in chosen))
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    record_id: int
-    column: str
-    value: str | None
-    at: datetime
+def history_columns(entity: Entity) -> tuple[Column, ...]:
+    """What a table of versions has of its entity: the key, and the columns that are kept."""
+    kept = {*entity.history, *entity.key}
+    return tuple(own for own in entity.row_columns if own.name in kept)
 
 
-@contextmanager
-def keep_versions(
-    connection: Connection[Any],
-    tenant: str,
-    entity: Entity,
-    ids: Sequence[int],
-    parent_id: int | None = None,
-) -> Iterator[None]:
-    """Keeps the tracked values of these rows that the block replaces, in its transaction.
+def create_history_table(connection: Connection[Any], tenant: str, entity: Entity) -> None:
+    """Creates the entity's table of versions, or adds the columns that it lacks. Drops nothing.
 
-    A value ended when the new row was last updated; now, if its stamp did not move.
+    A new table begins with what `cw_sync.history` has of earlier values, if anything. Older
+    versions have null in a column that is added.
     """
-    columns = _columns(connection, tenant, entity) if ids else []
-    if not columns:
-        yield
+    place = history_schema(tenant), entity.table
+    if kind_of(connection, place, "_valid_to") is not None:
+        for column in history_columns(entity):
+            if kind_of(connection, place, column.name) is None:
+                add_column(connection, place, column.name, column.kind)
         return
-    wanted = list(ids), parent_id
-    before = _stored_values(connection, tenant, entity, columns, wanted)
-    yield
-    ended = list(
-        _ended_versions(
-            columns, before, _stored_values(connection, tenant, entity, columns, wanted)
+    stamps = [sql.SQL("{} timestamptz").format(sql.Identifier(name)) for name in _STAMPS]
+    columns = [
+        sql.SQL("{} {}").format(sql.Identifier(own.name), sql.SQL(own.kind.value))
+        for own in history_columns(entity)
+    ]
+    table = sql.Identifier(*place)
+    connection.execute(
+        sql.SQL("create table {} ({})").format(table, sql.SQL(", ").join([*columns, *stamps]))
+    )
+    key = sql.SQL(", ").join(map(sql.Identifier, reversed(entity.key)))
+    connection.execute(sql.SQL("create index on {} ({}, _next_from)").format(table, key))
+    connection.execute(sql.SQL("create index on {} (_recorded_to)").format(table))
+    comment = sql.Literal(_COMMENT.format(table=f"{tenant}.{entity.table}"))
+    connection.execute(sql.SQL("comment on table {} is {}").format(table, comment))
+    _take_over(connection, tenant, entity)
+
+
+def widen_history(
+    connection: Connection[Any], place: tuple[str, str], column: str, to: Kind
+) -> None:
+    """Gives the column the type that the entity's table `place` (tenant, table) has by now."""
+    own = history_schema(place[0]), place[1]
+    if kind_of(connection, own, column) is not None:
+        widen_column(connection, own, column, to)
+
+
+def forget_column(
+    connection: Connection[Any], place: tuple[str, str], entity: str, column: str
+) -> None:
+    """Empties a column in all versions of the table `place` (tenant, table): it is private now."""
+    connection.execute(
+        "update cw_sync.history set value = null"
+        " where tenant = %s and entity = %s and column_name = %s",
+        [place[0], entity, column],
+    )
+    own = history_schema(place[0]), place[1]
+    if kind_of(connection, own, column) is not None:
+        connection.execute(
+            sql.SQL("update {0} set {1} = null where {1} is not null").format(
+                sql.Identifier(*own), sql.Identifier(column)
+            )
         )
-    )
-    if ended:
-        _insert(connection, tenant, entity, ended, parent_id or 0)
 
 
-def _columns(connection: Connection[Any], tenant: str, entity: Entity) -> list[str]:
-    found = connection.execute(
-        "select column_name from cw_sync.history_column where tenant = %s and entity = %s",
-        [tenant, entity.name],
-    )
-    known = {column.name for column in entity.columns}
-    return [row[0] for row in found if row[0] in known]
-
-
-def _stored_values(
+def delete_keeping_versions(
     connection: Connection[Any],
     tenant: str,
     entity: Entity,
-    columns: Iterable[str],
-    wanted: tuple[list[int], int | None],
-) -> dict[int, _Values]:
-    """Stamp and tracked values of the rows as they are now, by id."""
-    ids, parent_id = wanted
-    query = sql.SQL("select {key}, {stamp}, {columns} from {table} where {key} = any(%s)").format(
-        key=sql.Identifier(entity.key[-1]),
-        stamp=sql.Identifier("last_updated")
-        if entity.has_last_updated
-        else sql.SQL("null::timestamptz"),
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        table=sql.Identifier(tenant, entity.table),
-    )
-    asked: list[Any] = [ids]
-    if parent_id is not None:
-        query += sql.SQL(" and parent_id = %s")
-        asked.append(parent_id)
-    found = connection.execute(query, asked, binary=True).fetchall()
-    return {own: (stamp, values) for own, stamp, *values in found}
-
-
-def _ended_versions(
-    columns: Sequence[str], before: Mapping[int, _Values], after: Mapping[int, _Values]
-) -> Iterator[_Ended]:
-    now = datetime.now(UTC)
-    for own, (was, old) in before.items():
-        stamp, new = after[own]
-        at = stamp if stamp is not None and (was is None or stamp > was) else now
-        for column, value, present in zip(columns, old, new, strict=True):
-            if value != present:
-                yield _Ended(own, column, _text(value), at)
-
-
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _insert(
-    connection: Connection[Any], tenant: str, entity: Entity, ended: list[_Ended], parent_id: int
+    replaced: Mapping[int, datetime | None],
+    parent_id: int | None,
 ) -> None:
+    """Deletes rows that are about to be inserted anew, and keeps them as versions.
+
+    `replaced`: by id, when the new version's record was last updated. A row that was soft-deleted
+    was valid until then. Nothing is kept of an entity without `history`.
+    """
+    if not replaced:
+        return
     connection.execute(
-        "insert into cw_sync.history"
-        " (tenant, entity, record_id, parent_id, column_name, value, valid_from, valid_to)"
-        " select %(tenant)s, %(entity)s, e.record_id, %(parent)s, e.column_name, e.value,"
-        " past.valid_to, greatest(e.at, past.valid_to)"
-        " from unnest(%(ids)s::bigint[], %(columns)s::text[], %(values)s::text[],"
-        " %(ends)s::timestamptz[]) as e (record_id, column_name, value, at)"
-        " left join lateral (select h.valid_to from cw_sync.history h"
-        " where h.tenant = %(tenant)s and h.entity = %(entity)s and h.record_id = e.record_id"
-        " and h.column_name = e.column_name and h.parent_id = %(parent)s"
-        " order by h.valid_to desc limit 1) past on true",
+        _closing_delete(tenant, entity, of_parent=parent_id is not None),
         {
+            "ids": [*replaced],
+            "stamps": [*replaced.values()],
+            "parent": parent_id,
             "tenant": tenant,
             "entity": entity.name,
-            "parent": parent_id,
-            "ids": [one.record_id for one in ended],
-            "columns": [one.column for one in ended],
-            "values": [one.value for one in ended],
-            "ends": [one.at for one in ended],
         },
     )
+
+
+# Composing dozens of identifiers anew costs the client more than the insert costs the server.
+@lru_cache(maxsize=1024)
+def _closing_delete(tenant: str, entity: Entity, *, of_parent: bool) -> bytes:
+    own = sql.Identifier(entity.key[-1])
+    where = sql.SQL("{} = any(%(ids)s::bigint[])").format(own)
+    if of_parent:
+        where += sql.SQL(" and parent_id = %(parent)s")
+    delete = sql.SQL("delete from {} where {}").format(sql.Identifier(tenant, entity.table), where)
+    if not entity.history:
+        return delete.as_string().encode()
+    columns = [sql.Identifier(column.name) for column in history_columns(entity)]
+    updated = sql.SQL("gone.last_updated" if entity.has_last_updated else "null::timestamptz")
+    same = sql.SQL(" and ").join(
+        sql.SQL("h.{0} = gone.{0}").format(sql.Identifier(name)) for name in entity.key
+    )
+    query = sql.SQL(
+        "with gone as ({delete} returning *)"
+        " insert into {history} ({columns}, {stamps})"
+        " select {values}, past.next, greatest(coalesce(gone._deleted_at, new.at), past.next),"
+        " greatest(new.at, past.next), now(), (select watermark from cw_sync.checkpoint"
+        " where tenant = %(tenant)s and entity = %(entity)s)"
+        " from unnest(%(ids)s::bigint[], %(stamps)s::timestamptz[]) s (own, stamp)"
+        " join gone on gone.{own} = s.own"
+        " cross join lateral (select case when s.stamp < now() + interval '1 day'"
+        " and s.stamp > coalesce(gone._deleted_at, {updated}, '-infinity')"
+        " then s.stamp else now() end) new (at)"
+        " left join lateral (select h._next_from from {history} h where {same}"
+        " order by h._next_from desc limit 1) past (next) on true"
+    ).format(
+        delete=delete,
+        history=sql.Identifier(history_schema(tenant), entity.table),
+        columns=sql.SQL(", ").join(columns),
+        stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
+        values=sql.SQL(", ").join(sql.SQL("gone.{}").format(name) for name in columns),
+        own=own,
+        updated=updated,
+        same=same,
+    )
+    return query.as_string().encode()
+
+
+def _take_over(connection: Connection[Any], tenant: str, entity: Entity) -> None:
+    """Makes versions of what was kept column by column before there were versions.
+
+    Of columns that were not kept the present value is all that is known.
+    """
+    known = {column.name: column for column in history_columns(entity)}
+    rows = connection.execute(
+        "select distinct column_name from cw_sync.history where tenant = %s and entity = %s",
+        [tenant, entity.name],
+    ).fetchall()
+    past = [name for (name,) in rows if name in known]
+    if not past or kind_of(connection, (tenant, entity.table), entity.key[-1]) is None:
+        return
+    parent = sql.SQL("t.parent_id" if entity.parent else "0")
+    joins = [
+        sql.SQL(
+            " left join lateral (select h.record_id, h.value from cw_sync.history h"
+            " where h.tenant = %(tenant)s and h.entity = %(entity)s and h.record_id = e.record_id"
+            " and h.parent_id = e.parent_id and h.column_name = {} and h.valid_to >= e.valid_to"
+            " order by h.valid_to limit 1) {} on true"
+        ).format(sql.Literal(name), sql.Identifier(f"past_{name}"))
+        for name in past
+    ]
+    values = [
+        sql.SQL("case when {0}.record_id is null then t.{1} else {0}.value::{2} end").format(
+            sql.Identifier(f"past_{name}"), sql.Identifier(name), sql.SQL(column.kind.value)
+        )
+        if name in past
+        else sql.SQL("t.{}").format(sql.Identifier(name))
+        for name, column in known.items()
+    ]
+    query = sql.SQL(
+        "insert into {history} ({columns}, {stamps})"
+        " select {values}, e.valid_from, e.valid_to, e.valid_to, e.recorded_at, null"
+        " from (select record_id, parent_id, valid_to, max(recorded_at) as recorded_at,"
+        " lag(valid_to) over (partition by record_id, parent_id order by valid_to) as valid_from"
+        " from cw_sync.history where tenant = %(tenant)s and entity = %(entity)s"
+        " group by record_id, parent_id, valid_to) e"
+        " join {table} t on t.{own} = e.record_id and {parent} = e.parent_id{joins}"
+    ).format(
+        history=sql.Identifier(history_schema(tenant), entity.table),
+        columns=sql.SQL(", ").join(map(sql.Identifier, known)),
+        stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
+        values=sql.SQL(", ").join(values),
+        table=sql.Identifier(tenant, entity.table),
+        own=sql.Identifier(entity.key[-1]),
+        parent=parent,
+        joins=sql.SQL("").join(joins),
+    )
+    connection.execute(query, {"tenant": tenant, "entity": entity.name})
+
+
+def versions_query(tenant: str, entity: Entity) -> str:
+    """A query of all versions of the entity's records, the present ones included.
+
+    Its columns are the key, `Entity.history`, and: `_valid_from` and `_valid_to` (`infinity`: still
+    is), between which a version was valid, the first one since its record was entered; `_is_first`;
+    `_recorded_to`, when this warehouse replaced it (null: not yet). Of an entity without history
+    there is one version of each record, with all that its table has.
+    """
+    has_birth = any(own.name == "date_entered" for own in entity.columns)
+    born = sql.SQL("date_entered, '-infinity'" if has_birth else "'-infinity'::timestamptz")
+    columns = sql.SQL(", ").join(sql.Identifier(own.name) for own in history_columns(entity))
+    present = sql.SQL(
+        "select {columns}, coalesce(past.next, {born}) as _valid_from,"
+        " coalesce(t._deleted_at, 'infinity') as _valid_to, past.next is null as _is_first,"
+        " null::timestamptz as _recorded_to from {table} t {past}"
+    )
+    table = sql.Identifier(tenant, entity.table)
+    if not entity.history:
+        none = sql.SQL("cross join (select null::timestamptz) past (next)")
+        query = present.format(columns=sql.SQL("t.*"), born=born, table=table, past=none)
+        return f"({query.as_string()})"
+    history = sql.Identifier(history_schema(tenant), entity.table)
+    same = sql.SQL(" and ").join(
+        sql.SQL("h.{0} = t.{0}").format(sql.Identifier(name)) for name in entity.key
+    )
+    past = sql.SQL(
+        "left join lateral (select h._next_from from {history} h where {same}"
+        " order by h._next_from desc limit 1) past (next) on true"
+    ).format(history=history, same=same)
+    query = sql.SQL(
+        "select {columns}, coalesce(_valid_from, {born}) as _valid_from, _valid_to,"
+        " _valid_from is null as _is_first, _recorded_to from {history} union all {present}"
+    ).format(
+        columns=columns,
+        born=born,
+        history=history,
+        present=present.format(columns=columns, born=born, table=table, past=past),
+    )
+    return f"({query.as_string()})"

@@ -11,7 +11,7 @@ from psycopg.pq import Format
 from typing_extensions import override
 
 from cw_pipeline.transform import copy_format
-from cw_pipeline.warehouse import history
+from cw_pipeline.warehouse.history import delete_keeping_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -157,11 +157,12 @@ def merge(
     chosen = sorted(inserted + replaced)
     old = [batch.ids[at] for at in replaced]
     if chosen:
-        with history.keep_versions(connection, tenant, entity, old, parent_id):
-            _delete(connection, tenant, entity, old, parent_id)
-            # Of inserted records too: a row that was taken out by hand leaves its arrays behind.
-            _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
-            _insert(connection, tenant, entity, batch, chosen)
+        # Taken out and inserted anew: cheaper than an update, which writes a row too.
+        stamps = {batch.ids[at]: batch.last_updated[at] for at in replaced}
+        delete_keeping_versions(connection, tenant, entity, stamps, parent_id)
+        # Of inserted records too: a row that was taken out by hand leaves its arrays behind.
+        _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
+        _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
     drifted = sum(
         _is_silent_change(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced
@@ -240,26 +241,6 @@ def stored_hashes(
 def _ids_with_rows(batch: Batch) -> Iterable[int]:
     """The ids of the records that have rows."""
     return (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
-
-
-def _delete(
-    connection: Connection[Any],
-    tenant: str,
-    entity: Entity,
-    ids: Sequence[int],
-    parent_id: int | None,
-) -> None:
-    """Takes out what will be inserted anew: cheaper than an update, which writes a row too."""
-    if not ids:
-        return
-    query = sql.SQL("delete from {} where {} = any(%s::bigint[])").format(
-        sql.Identifier(tenant, entity.table), sql.Identifier(entity.key[-1])
-    )
-    asked: list[Any] = [id_array(ids)]
-    if parent_id is not None:
-        query += sql.SQL(" and parent_id = %s")
-        asked.append(parent_id)
-    connection.execute(query, asked)
 
 
 def _delete_arrays(

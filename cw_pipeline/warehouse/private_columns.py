@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from psycopg import sql
 
 from cw_pipeline.errors import WarehouseLocked
+from cw_pipeline.warehouse.history import forget_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -73,7 +74,7 @@ class StoredRowMasker:
                 self._table(place[0]), column, column
             )
         )
-        self._forget(place[1], entity)
+        forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
 
     def hash(self, place: ColumnRef, entity: str, hide: Hide) -> None:
         """Replaces a column's values by what `hide` makes of them."""
@@ -96,7 +97,7 @@ class StoredRowMasker:
             )
         )
         self._connection.execute("drop table clear")
-        self._forget(place[1], entity)
+        forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
 
     def rewrite_extra(self, table: str, hide: Hide) -> None:
         """Replaces what `_extra` holds by what `hide` makes of it."""
@@ -134,13 +135,6 @@ class StoredRowMasker:
         self._connection.execute(
             "update cw_sync.column_drift set sample = '' where tenant = %s and entity = %s",
             [self._tenant, entity],
-        )
-
-    def _forget(self, column: str, entity: str) -> None:
-        self._connection.execute(
-            "update cw_sync.history set value = null"
-            " where tenant = %s and entity = %s and column_name = %s",
-            [self._tenant, entity, column],
         )
 
     def _comment(self, table: str, column: str, text: str | None) -> None:

@@ -14,6 +14,7 @@ from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse import columns
 from cw_pipeline.warehouse.columns import TYPED, add_column, kind_of, widen_column
 from cw_pipeline.warehouse.ddl import patiently
+from cw_pipeline.warehouse.history import widen_history, with_history
 from cw_pipeline.warehouse.lease import PURPOSES, fence
 
 if TYPE_CHECKING:
@@ -64,9 +65,25 @@ def promotions(connection: Connection[Any], tenant: str) -> dict[str, list[Colum
 def entities_with_promotions(
     connection: Connection[Any], tenant: str, entities: Iterable[Entity]
 ) -> list[Entity]:
-    """The entities with the columns that were promoted in this warehouse."""
-    found = promotions(connection, tenant)
-    return [with_promoted_columns(entity, found.get(entity.name, ())) for entity in entities]
+    """The entities with the columns promoted in this warehouse, and those kept of versions."""
+    rows = connection.execute(
+        "select entity, column_name, path, kind, promoted_at from cw_sync.promoted_column"
+        " where tenant = %(tenant)s union all"
+        " select entity, column_name, null, null, null from cw_sync.history_column"
+        " where tenant = %(tenant)s order by promoted_at, path",
+        {"tenant": tenant},
+    )
+    promoted: dict[str, list[Column]] = {}
+    kept: dict[str, list[str]] = {}
+    for entity, name, path, kind, _ in rows:
+        if path is None:
+            kept.setdefault(entity, []).append(name)
+        else:
+            promoted.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
+    return [
+        with_history(with_promoted_columns(own, promoted.get(own.name, ())), kept.get(own.name, ()))
+        for own in entities
+    ]
 
 
 def keep(connection: Connection[Any], tenant: str, entity: str, column: Column) -> None:
@@ -196,6 +213,7 @@ class StoredFields:
     def widen(self, table: str, column: Column, path: Path) -> int:
         """Gives a promoted column a wider kind, and what fits by it. Raises WarehouseError."""
         widen_column(self._connection, (self.tenant, table), column.name, column.kind)
+        widen_history(self._connection, (self.tenant, table), column.name, column.kind)
         return self._keep_promotion(table, column, path)
 
     def _keep_promotion(self, table: str, column: Column, path: Path) -> int:

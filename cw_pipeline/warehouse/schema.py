@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.model import Column, Kind
@@ -24,8 +25,18 @@ from cw_pipeline.warehouse.connections import (
     transaction,
 )
 from cw_pipeline.warehouse.ddl import patiently
-from cw_pipeline.warehouse.history import parse_history_columns, set_history_columns
-from cw_pipeline.warehouse.tables import create_tables, driver, tables_fit, widen
+from cw_pipeline.warehouse.history import (
+    history_schema,
+    parse_history_columns,
+    set_history_columns,
+)
+from cw_pipeline.warehouse.tables import (
+    create_history,
+    create_tables,
+    driver,
+    tables_fit,
+    widen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +55,7 @@ def migrate(
 ) -> None:
     """Brings the state schema and the entities' tables up to this version. Drops nothing.
 
-    `history_columns` are those of CW_HISTORY_COLUMNS, whose changes are kept beside the usual ones;
+    `history_columns` are those of CW_HISTORY_COLUMNS, kept of every version beside the usual ones;
     None leaves what is chosen as it is. Raises ConfigError if one of them is unknown,
     WarehouseError if the warehouse cannot be reached, is newer, or refuses, WarehouseLocked if
     somebody keeps a table locked for minutes. Whoever reads the tables waits half a second at most,
@@ -56,13 +67,14 @@ def migrate(
 
     def upgraded(attempt: Attempt) -> list[str]:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
-            create_schemas(driver(connection), "cw_sync", tenant)
+            create_schemas(driver(connection), "cw_sync", tenant, history_schema(tenant))
             here = versions.version(driver(connection))
             if fault := versions.fault(here):
                 raise WarehouseError(fault)
             versions.upgrade(connection, here)
             outdated = create_tables(connection, tenant, entities)
             set_history_columns(connection, tenant, columns, and_before=kept)
+            create_history(driver(connection), tenant)
             return outdated
 
     def widened(attempt: Attempt, table: str) -> None:
@@ -80,7 +92,8 @@ _STORED = """
 select (select version_num from cw_sync.migration),
     (select tenant from cw_sync.schema_owner where schema = %(tenant)s),
     has_database_privilege(current_database(), 'temporary') and (
-        select count(*) = 2 from pg_namespace n where n.nspname in ('cw_sync', %(tenant)s)
+        select count(*) = 3 from pg_namespace n
+        where n.nspname in ('cw_sync', %(tenant)s, %(history)s)
         and has_schema_privilege(n.oid, 'usage') and has_schema_privilege(n.oid, 'create')),
     (select coalesce(jsonb_object_agg(t.name, t.columns), '{}') from (
         select c.relname as name, jsonb_object_agg(a.attname, format_type(a.atttypid, null))
@@ -93,6 +106,9 @@ select (select version_num from cw_sync.migration),
      from cw_sync.promoted_column where tenant = %(tenant)s),
     (select coalesce(jsonb_agg(jsonb_build_array(entity, column_name)), '[]')
      from cw_sync.history_column where tenant = %(tenant)s),
+    (select coalesce(jsonb_agg(jsonb_build_array(c.relname, a.attname)), '[]')
+     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+     where c.relnamespace = to_regnamespace(quote_ident(%(history)s)) and c.relkind in ('r', 'p')),
     (select coalesce(jsonb_agg(jsonb_build_array(table_name, column_name, how)), '[]')
      from cw_sync.private_column where tenant = %(tenant)s)
 """
@@ -103,8 +119,9 @@ class StoredSchema:
     """What the warehouse has of a tenant and of some entities' tables, as it stands.
 
     `owner` is the ConnectWise tenant that the schema is marked with. `may_create`: the role has the
-    rights that a migration may need. `columns` are types by column by table, `private` says how
-    private columns are kept, by table and column.
+    rights that a migration may need. `columns` are types by column by table. `history` names what
+    is kept of versions, by entity and column, and `versions` the columns that their tables have.
+    `private` says how private columns are kept, by table and column.
     """
 
     version: str
@@ -113,6 +130,7 @@ class StoredSchema:
     columns: Mapping[str, Mapping[str, str]]
     promoted: Mapping[str, Sequence[Column]]
     history: frozenset[tuple[str, str]]
+    versions: frozenset[tuple[str, str]]
     private: Mapping[tuple[str, str], str]
 
     def fits(self, entities: Iterable[Entity], history_columns: str | None) -> bool:
@@ -126,6 +144,11 @@ class StoredSchema:
             self.version == versions.known_versions()[-1]
             and self.may_create
             and (kept <= self.history if history_columns is None else kept == self.history)
+            and all(
+                (declared.table, column) in self.versions
+                for entity, column in self.history
+                if (declared := CATALOG.declared.get(entity))
+            )
             and all(
                 tables_fit(
                     with_promoted_columns(entity, self.promoted.get(entity.name, ())), self.columns
@@ -144,13 +167,18 @@ def read_schema(
     mends that, or says what is wrong. Not for use in a transaction, which would be aborted then.
     """
     tables = {table for own in entities for table in (own.table, *(a.table for a in own.arrays))}
-    asked = {"tenant": tenant, "schema": f'"{tenant}"', "tables": sorted(tables)}
+    asked = {
+        "tenant": tenant,
+        "schema": f'"{tenant}"',
+        "history": history_schema(tenant),
+        "tables": sorted(tables),
+    }
     try:
         row = connection.execute(_STORED, asked).fetchone()
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
         return None
     assert row is not None
-    version, owner, may_create, columns, promotions, history, private = row
+    version, owner, may_create, columns, promotions, history, kept, private = row
     found: dict[str, list[Column]] = {}
     for entity, name, path, kind in promotions:
         found.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
@@ -161,6 +189,7 @@ def read_schema(
         columns,
         found,
         frozenset((entity, column) for entity, column in history),
+        frozenset((table, column) for table, column in kept),
         {(table, column): how for table, column, how in private},
     )
 

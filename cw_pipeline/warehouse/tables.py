@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from cw_pipeline.catalog import indexes
+from cw_pipeline.catalog import CATALOG, indexes
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse.columns import move_from_extra, widen_column
+from cw_pipeline.warehouse.history import create_history_table, widen_history
 from cw_pipeline.warehouse.promotions import entities_with_promotions
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
             for index in table.indexes:
                 connection.execute(CreateIndex(index))
     return outdated
+
+
+def create_history(connection: Connection[Any], tenant: str) -> None:
+    """Creates what is missing of the tables of versions: of the entities that are tracked."""
+    tracked = connection.execute(
+        "select distinct entity from cw_sync.history_column where tenant = %s", [tenant]
+    ).fetchall()
+    known = [CATALOG[name] for (name,) in tracked if name in CATALOG.declared]
+    for entity in entities_with_promotions(connection, tenant, known):
+        create_history_table(connection, tenant, entity)
 
 
 def widen(connection: sa.Connection, tenant: str, entities: Iterable[Entity], name: str) -> None:
@@ -181,6 +192,7 @@ def _widen(
         else:
             own = (str(table.schema), table.name)
             widen_column(driver(connection), own, column.name, _kind(column))
+            widen_history(driver(connection), own, column.name, _kind(column))
 
 
 def _kind(column: sa.Column[Any]) -> Kind:

@@ -1,23 +1,10 @@
 -- index: member_id, date
 -- index: date
 with entries as (
-    select e.id, e.member_id, (e.time_start at time zone {{time_zone}})::date as date
-    from {{source}}.time_entries e where e._synced_at >= {{since}}
-),
--- where an entry was before it was moved
-past as (
-    select record_id as id, column_name, value
-    from cw_sync.history
-    where tenant = {{tenant}} and entity = 'time/entries' and column_name in ('member_id', 'time_start')
-      and recorded_at >= {{since}} and value is not null
-),
-members as (
-    select id, member_id from entries
-    union select id, value::bigint from past where column_name = 'member_id'
-),
-dates as (
-    select id, date from entries
-    union select id, (value::timestamptz at time zone {{time_zone}})::date from past where column_name = 'time_start'
+    select member_id, time_start from {{source}}.time_entries where _synced_at >= {{since}}
+    union all
+    -- where an entry was before it was moved
+    select member_id, time_start from {{history}}.time_entries where _recorded_to >= {{since}}
 ),
 everybody as (
     select
@@ -27,8 +14,8 @@ everybody as (
         or exists (select from {{source}}.schedule_types where _synced_at >= {{since}})
         or exists (select from {{source}}.time_work_types where _synced_at >= {{since}}) as changed
 )
-select members.member_id, dates.date from members join dates using (id)
-where members.member_id is not null and dates.date is not null
+select member_id, (time_start at time zone {{time_zone}})::date as date from entries
+where member_id is not null and time_start is not null
 union
 -- all days of who has changed; the new ones of everybody
 select m.id, d.date

@@ -14,6 +14,4 @@ union
 select ticket_id from {{source}}.time_entries where _synced_at >= {{since}} and ticket_id is not null
 union
 -- the ticket that an entry was moved away from
-select value::bigint from cw_sync.history
-where tenant = {{tenant}} and entity = 'time/entries' and column_name = 'ticket_id'
-  and recorded_at >= {{since}} and value is not null
+select ticket_id from {{history}}.time_entries where _recorded_to >= {{since}} and ticket_id is not null

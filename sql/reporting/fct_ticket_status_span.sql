@@ -1,6 +1,6 @@
 -- One row per ticket and span of time in one status, the present one included. The begin of the first
 -- span is the ticket's entering if it was watched since, else unknown. Sources: service/tickets,
--- project/tickets and the history of changes.
+-- project/tickets and the versions kept with every merge.
 with watched as (
     select entity, since from cw_sync.history_column where tenant = {{tenant}} and column_name = 'status_id'
 ),
@@ -9,21 +9,37 @@ tickets as (
     from {{reporting}}.fct_ticket_all where not is_deleted and not is_merged
 ),
 past as (
-    select record_id, entity, value::bigint as status_id, valid_from, valid_to
-    from cw_sync.history
-    where tenant = {{tenant}} and entity in ('service/tickets', 'project/tickets') and column_name = 'status_id'
+    select 'service/tickets' as entity, id, status_id, _valid_to, _next_from from {{history}}.service_tickets
+    union all
+    select 'project/tickets', id, status_id, _valid_to, _next_from from {{history}}.project_tickets
+),
+-- Each version beside the status of the next one.
+versions as (
+    select
+        t.ticket_id, t.entity, p.status_id, p._valid_to, p._next_from,
+        case when lead(1) over w is null then t.status_id else lead(p.status_id) over w end as next_status
+    from past p
+    join tickets t on t.ticket_id = p.id and t.entity = p.entity
+    window w as (partition by p.entity, p.id order by p._next_from)
+),
+ended as (
+    select
+        ticket_id, entity, status_id, _valid_to as ended_at, _next_from,
+        lag(_next_from) over (partition by entity, ticket_id order by _next_from) as began_at
+    from versions
+    where status_id is distinct from next_status
 ),
 spans as (
-    select t.ticket_id, t.board_id, p.status_id, coalesce(p.valid_from, case when t.entered_at >= w.since then t.entered_at end) as began_at, p.valid_to as ended_at
-    from past p
-    join tickets t on t.ticket_id = p.record_id and t.entity = p.entity
-    join watched w on w.entity = p.entity
+    select t.ticket_id, t.board_id, e.status_id, coalesce(e.began_at, case when t.entered_at >= w.since then t.entered_at end) as began_at, e.ended_at
+    from ended e
+    join tickets t on t.ticket_id = e.ticket_id and t.entity = e.entity
+    join watched w on w.entity = e.entity
     union all
-    select t.ticket_id, t.board_id, t.status_id, coalesce(p.valid_to, case when t.entered_at >= w.since then t.entered_at end), null
+    select t.ticket_id, t.board_id, t.status_id, coalesce(e.began_at, case when t.entered_at >= w.since then t.entered_at end), null
     from tickets t
     left join watched w on w.entity = t.entity
-    left join (select record_id, entity, max(valid_to) as valid_to from past group by 1, 2) p
-        on p.record_id = t.ticket_id and p.entity = t.entity
+    left join (select ticket_id, entity, max(_next_from) as began_at from ended group by 1, 2) e
+        on e.ticket_id = t.ticket_id and e.entity = t.entity
 )
 select
     s.ticket_id as ticket_id, -- ticket

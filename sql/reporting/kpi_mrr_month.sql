@@ -1,39 +1,92 @@
--- One row per client, currency and month: monthly recurring revenue at its end, and what moved it since
--- the month before. A client that swaps one agreement for another neither churns nor is new. Source:
--- fct_mrr_month.
+-- One row per client, currency and month: monthly recurring revenue at its end, as recorded, and what moved
+-- it since the end of the month before: mrr_before and all movements add up to mrr. An agreement that goes to
+-- another client is a transfer, in another currency a move between currencies, both at the old amount; what
+-- is left is one net movement a client, currency and month: a client that swaps one agreement for another
+-- neither churns nor is new. Source: fct_mrr_month.
 with held as (
-    select company_id, currency_id, month, sum(mrr) as mrr
+    select agreement_id, company_id, currency_id, billing_cycle_id, month, mrr
     from {{reporting}}.fct_mrr_month
+    where mrr <> 0
+),
+-- Each agreement's month beside the month before it.
+pairs as (
+    select
+        coalesce(n.month, (b.month + interval '1 month')::date) as month,
+        b.company_id as old_company, b.currency_id as old_currency, coalesce(b.mrr, 0) as old,
+        n.company_id as new_company, n.currency_id as new_currency, coalesce(n.mrr, 0) as new,
+        b.billing_cycle_id <> n.billing_cycle_id as is_retermed
+    from held n
+    full join held b on b.agreement_id = n.agreement_id and b.month = (n.month - interval '1 month')::date
+    where coalesce(n.month, (b.month + interval '1 month')::date) <= date_trunc('month', now() at time zone {{time_zone}})
+),
+flows as (
+    -- what was there
+    select month, old_company as company_id, old_currency as currency_id, old as before, 0 as mrr,
+        case when old_company <> new_company and old_currency = new_currency then -old else 0 end as transfer,
+        case when old_currency <> new_currency then -old else 0 end as currency,
+        0 as retermed
+    from pairs where old_company is not null
+    union all
+    -- what is there
+    select month, new_company, new_currency, 0, new,
+        case when old_company <> new_company and old_currency = new_currency then old else 0 end,
+        case when old_currency <> new_currency then new else 0 end,
+        case when is_retermed then 1 else 0 end
+    from pairs where new_company is not null
+),
+moved as (
+    select
+        company_id, currency_id, month,
+        sum(before) as before, sum(mrr) as mrr, sum(transfer) as transfer, sum(currency) as currency, sum(retermed) as retermed,
+        sum(mrr) - sum(before) - sum(transfer) - sum(currency) as rest
+    from flows
     group by 1, 2, 3
 ),
--- Each month with MRR, and the first one after without.
-months as (
-    select company_id, currency_id, month from held
-    union
-    select company_id, currency_id, (month + interval '1 month')::date
-    from held
-    where (month + interval '1 month')::date <= date_trunc('month', now() at time zone {{time_zone}})
+first_months as (
+    select company_id, min(month) as first_month from held group by 1
 ),
-moves as (
+-- A client comes and goes with all of its currencies.
+clients as (
     select
-        k.company_id, k.currency_id, k.month,
-        coalesce(h.mrr, 0) as mrr,
-        coalesce(b.mrr, 0) as before
-    from months k
-    left join held h on h.company_id = k.company_id and h.currency_id = k.currency_id and h.month = k.month
-    left join held b on b.company_id = k.company_id and b.currency_id = k.currency_id and b.month = (k.month - interval '1 month')::date
+        company_id, month,
+        bool_or(before + transfer + currency <> 0) as was_there,
+        bool_or(mrr <> 0) as is_there
+    from moved
+    group by 1, 2
+),
+restated as (
+    select company_id, currency_id, month, sum(mrr_restated) as mrr
+    from {{reporting}}.fct_mrr_month
+    where mrr_restated <> 0
+    group by 1, 2, 3
+),
+bases as (
+    select month, min(basis) as basis, bool_and(is_closed) as is_closed from {{reporting}}.fct_mrr_month group by 1
 )
 select
     company_id, -- client
     currency_id, -- currency of the amounts
     month, -- first day of the month
     to_char(month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
-    mrr, -- monthly recurring revenue at the end of the month
-    12 * mrr as arr, -- the same a year
-    before as mrr_before, -- at the end of the month before
-    case when before = 0 then mrr else 0 end as mrr_new, -- of clients that had none
-    case when before > 0 and mrr > before then mrr - before else 0 end as mrr_expansion, -- more than before
-    case when mrr > 0 and mrr < before then mrr - before else 0 end as mrr_contraction, -- less than before: negative
-    case when before > 0 and mrr = 0 then -before else 0 end as mrr_churn -- none any more: negative
-from moves
-where mrr <> 0 or before <> 0
+    coalesce(m.mrr, 0) as mrr, -- monthly recurring revenue at the end of the month, as recorded
+    12 * coalesce(m.mrr, 0) as arr, -- the same a year
+    coalesce(m.before, 0) as mrr_before, -- at the end of the month before
+    case when not c.was_there and f.first_month = month then m.rest else 0 end as mrr_new, -- of clients that never had any
+    case when not c.was_there and f.first_month <> month then m.rest else 0 end as mrr_reactivation, -- of clients that had none in the month before, but earlier
+    case when c.was_there and c.is_there and m.rest > 0 then m.rest else 0 end as mrr_expansion, -- more than before
+    case when c.was_there and c.is_there and m.rest < 0 then m.rest else 0 end as mrr_contraction, -- less than before: negative
+    case when c.was_there and not c.is_there then m.rest else 0 end as mrr_churn, -- of clients that have none any more: negative
+    coalesce(m.transfer, 0) as mrr_transfer, -- of agreements that went to another client (negative there) or came from one; all clients' add up to 0
+    coalesce(m.currency, 0) as mrr_currency, -- of agreements that changed their currency: out of the old one (negative), into the new one
+    coalesce(m.retermed, 0) as agreements_retermed, -- agreements whose billing cycle changed; what that changed in a month's amount is in the movements
+    coalesce(r.mrr, 0) as mrr_restated, -- what today's records say about the end of that month
+    coalesce(r.mrr, 0) - coalesce(m.mrr, 0) as mrr_correction, -- restated less recorded: what was changed about the month after it was closed
+    b.basis, -- as recorded; or as restated, for months before versions were kept
+    b.is_closed -- the month is closed: nothing but mrr_restated and mrr_correction changes any more
+from moved m
+full join restated r using (company_id, currency_id, month)
+left join clients c using (company_id, month)
+left join first_months f using (company_id)
+left join bases b using (month)
+where coalesce(m.mrr, 0) <> 0 or coalesce(m.before, 0) <> 0 or coalesce(r.mrr, 0) <> 0
+   or coalesce(m.transfer, 0) <> 0 or coalesce(m.currency, 0) <> 0

@@ -9,24 +9,25 @@ with tickets as (
     where e._synced_at >= {{since}}
     union all
     select t.ticket_id, t.entered_date, t.closed_date
-    from cw_sync.history h
-    join {{reporting}}.fct_ticket_all t on t.ticket_id = h.value::bigint
-    where h.tenant = {{tenant}} and h.entity = 'time/entries' and h.column_name = 'ticket_id' and h.recorded_at >= {{since}}
+    from {{history}}.time_entries h
+    join {{reporting}}.fct_ticket_all t on t.ticket_id = h.ticket_id
+    where h._recorded_to >= {{since}}
 )
 select entered_date as date from tickets where entered_date is not null
 union
 select closed_date from tickets where closed_date is not null
 union
--- the day on which it had been closed before, and that of its reopening
-select (h.value::timestamptz at time zone {{time_zone}})::date
-from cw_sync.history h
-where h.tenant = {{tenant}} and h.entity in ('service/tickets', 'project/tickets') and h.column_name = 'closed_date'
-  and h.recorded_at >= {{since}} and h.value is not null
+-- the days on which it had come in and been closed before
+select (d.at at time zone {{time_zone}})::date
+from {{history}}.service_tickets h
+cross join lateral (values (h.date_entered), (h.closed_date)) d (at)
+where h._recorded_to >= {{since}} and d.at is not null
 union
-select (h.valid_to at time zone {{time_zone}})::date
-from cw_sync.history h
-join tickets t on t.ticket_id = h.record_id
-where h.tenant = {{tenant}} and h.entity in ('service/tickets', 'project/tickets') and h.column_name = 'closed_flag'
+-- and those of its reopening
+select (h._next_from at time zone {{time_zone}})::date
+from {{history}}.service_tickets h
+join tickets t on t.ticket_id = h.id
+where h.closed_flag
 union
 select date from {{reporting}}.kpi_service_daily
 where exists (select from {{source}}.service_boards where _synced_at >= {{since}})

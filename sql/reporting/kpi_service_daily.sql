@@ -1,7 +1,7 @@
 -- One row per local day and board: what came in and what was closed that day. Service tickets only;
 -- merged tickets are left out, children count. Counts and sums, so that they add up over days and
 -- boards; divide them for averages. What is due whenever it was closed: kpi_sla_daily.
--- Sources: fct_ticket_all, kpi_sla_reading and the history of changes.
+-- Sources: fct_ticket_all, kpi_sla_reading and the versions kept with every merge.
 with tickets as not materialized ( -- each of the three asks the table for the days it needs
     select t.*,
         case
@@ -45,10 +45,16 @@ closed as (
 reopened as (
     select r.date, t.board_id, count(*) as reopened
     from (
-        select record_id as ticket_id, (valid_to at time zone {{time_zone}})::date as date
-        from cw_sync.history
-        where tenant = {{tenant}} and entity in ('service/tickets', 'project/tickets')
-          and column_name = 'closed_flag' and value = 'true'
+        select p.id as ticket_id, (p._next_from at time zone {{time_zone}})::date as date
+        from (
+            select
+                id, closed_flag, _next_from,
+                lead(coalesce(closed_flag, false)) over (partition by id order by _next_from) as next_closed
+            from {{history}}.service_tickets
+            where id in (select id from {{history}}.service_tickets where closed_flag)
+        ) p
+        join {{source}}.service_tickets s on s.id = p.id
+        where p.closed_flag and not coalesce(p.next_closed, s.closed_flag, false)
     ) r
     join tickets t on t.ticket_id = r.ticket_id
     where {{only: r.date}}

@@ -3,10 +3,11 @@ with tickets as (select * from {{reporting}}.fct_ticket_all where synced_at >= {
 select date_trunc('month', closed_date)::date as month from tickets where closed_date is not null
 union
 -- the month in which it had been closed before
-select date_trunc('month', value::timestamptz at time zone {{time_zone}})::date
-from cw_sync.history
-where tenant = {{tenant}} and entity in ('service/tickets', 'project/tickets') and column_name = 'closed_date'
-  and recorded_at >= {{since}} and value is not null
+select date_trunc('month', closed_date at time zone {{time_zone}})::date
+from {{history}}.service_tickets where _recorded_to >= {{since}} and closed_date is not null
+union
+select date_trunc('month', closed_date at time zone {{time_zone}})::date
+from {{history}}.project_tickets where _recorded_to >= {{since}} and closed_date is not null
 union
 -- answers about tickets that changed, and those that are new
 select date_trunc('month', s.answered_date)::date
@@ -19,10 +20,8 @@ union
 select date_trunc('month', time_start at time zone {{time_zone}})::date
 from {{source}}.time_entries where _synced_at >= {{since}} and time_start is not null
 union
-select date_trunc('month', value::timestamptz at time zone {{time_zone}})::date
-from cw_sync.history
-where tenant = {{tenant}} and entity = 'time/entries' and column_name = 'time_start'
-  and recorded_at >= {{since}} and value is not null
+select date_trunc('month', time_start at time zone {{time_zone}})::date
+from {{history}}.time_entries where _recorded_to >= {{since}} and time_start is not null
 union
 -- an entry's hours change the ticket's count of entries
 select date_trunc('month', t.closed_date)::date
@@ -30,9 +29,8 @@ from {{source}}.time_entries e join {{reporting}}.fct_ticket_all t on t.ticket_i
 where e._synced_at >= {{since}} and t.closed_date is not null
 union
 select date_trunc('month', t.closed_date)::date
-from cw_sync.history h join {{reporting}}.fct_ticket_all t on t.ticket_id = h.value::bigint
-where h.tenant = {{tenant}} and h.entity = 'time/entries' and h.column_name = 'ticket_id'
-  and h.recorded_at >= {{since}} and t.closed_date is not null
+from {{history}}.time_entries h join {{reporting}}.fct_ticket_all t on t.ticket_id = h.ticket_id
+where h._recorded_to >= {{since}} and t.closed_date is not null
 union
 select month from {{reporting}}.kpi_technician_month
 where exists (select from {{source}}.system_members where _synced_at >= {{since}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -10,12 +11,13 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from cw_pipeline.catalog import select
+from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting import READER, entities, grant_reader, publish, refresh
 from cw_pipeline.reporting.script import scripts
 from cw_pipeline.reporting.tables import refresh_after_sync
 from cw_pipeline.warehouse import Database, migrate
+from cw_pipeline.warehouse.history import delete_keeping_versions
 from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
 
@@ -50,10 +52,13 @@ def published(dsn: str) -> str:
     return dsn
 
 
-def add(connection: psycopg.Connection, table: str, **values: Any) -> None:
-    """Puts a row into an entity's table as a merge would: what was there goes first."""
+def add(
+    connection: psycopg.Connection, table: str, at: datetime | None = None, **values: Any
+) -> None:
+    """Puts a row into an entity's table as a merge would: what was there was valid until `at`."""
     own = sql.Identifier("connectwise", table)
-    connection.execute(sql.SQL("delete from {} where id = %s").format(own), [values["id"]])
+    entity = next(CATALOG[name] for name, one in CATALOG.declared.items() if one.table == table)
+    delete_keeping_versions(connection, "connectwise", entity, {values["id"]: at}, None)
     columns = {"_row_hash": 0, **values}
     connection.execute(
         sql.SQL("insert into {} ({}) values ({})").format(
@@ -189,19 +194,6 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     # Moved from ticket, member and day; the reopened one had been closed two days ago.
     entry(connection, 4, ticket_id=5, member_id=2, time_start=NOW - timedelta(days=9))
     ticket(connection, 7)
-    connection.execute(
-        "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
-        " values ('connectwise', 'time/entries', 4, 'ticket_id', '4', now()),"
-        " ('connectwise', 'time/entries', 4, 'member_id', '1', now()),"
-        " ('connectwise', 'time/entries', 4, 'time_start', %(began)s, now()),"
-        " ('connectwise', 'service/tickets', 7, 'closed_flag', 'true', now()),"
-        " ('connectwise', 'service/tickets', 7, 'closed_date', %(closed)s, now()),"
-        " ('connectwise', 'service/tickets', 3, 'board_id', '1', now())",
-        {
-            "began": (NOW - timedelta(days=5)).isoformat(),
-            "closed": (NOW - timedelta(days=2)).isoformat(),
-        },
-    )
     entry(connection, 9, ticket_id=1, billable_option="Billable")
     connection.execute(
         "update connectwise.time_entries set _deleted_at = now(), _synced_at = now() where id = 6"
@@ -311,17 +303,14 @@ def test_receivables_of_a_past_month_are_as_they_were_then(connection: psycopg.C
     )
     old = (NOW - timedelta(days=200)).date()
     given = {"date": old, "due_date": old, "type": "Standard", "total": 100}
-    add(connection, "finance_invoices", id=1, balance=0, **given)  # paid after two parts
+    invoice = partial(add, connection, "finance_invoices")
+    invoice(id=1, balance=100, **given)  # paid in two parts
+    invoice(id=1, balance=40, at=NOW - timedelta(days=45), **given)
+    invoice(id=1, balance=0, at=NOW - timedelta(days=1), **given)
     add(connection, "finance_invoices", id=2, balance=70, **given)  # nobody paid
     add(connection, "finance_invoices", id=3, balance=-5, **{**given, "type": "CreditMemo"})
     today = NOW.astimezone(ZoneInfo(ZONE)).date()
     add(connection, "finance_invoices", id=4, balance=9, **{**given, "date": today})
-    for own, value, days in ((1, "100", 45), (1, "40", 1)):
-        connection.execute(
-            "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
-            " values ('connectwise', 'finance/invoices', %s, 'balance', %s, %s)",
-            [own, value, NOW - timedelta(days=days)],
-        )
     connection.commit()
     ends = [today]
     while (NOW.date() - ends[-1]).days < 70:

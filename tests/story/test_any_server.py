@@ -57,7 +57,7 @@ def check_everything(story: Story, tenant: Tenant) -> None:
     publish(story.dsn, "connectwise")
 
     assert table(story.dsn, "connectwise.company_companies")["name"].tolist() == [NAME]
-    kept = table(story.dsn, "cw_sync.history", "column_name = 'owner_id'")
+    kept = table(story.dsn, "reporting.fct_change", "attribute = 'owner_id'")
     assert sorted(kept["value"].fillna("none")) == ["9", "none"]
     status = {entity.entity: entity for entity in read(story.settings())}
     assert status[TICKETS].rows == 3

@@ -11,7 +11,7 @@ import pytest
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse import migrate
-from cw_pipeline.warehouse.history import parse_history_columns
+from cw_pipeline.warehouse.history import history_schema, parse_history_columns
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -21,68 +21,65 @@ TICKETS, PATH = "service/tickets", "/service/tickets"
 ADDITIONS = "finance/agreements/additions"
 
 
-def history(story: Story, entity: str = TICKETS) -> list[dict[str, Any]]:
-    return story.rows(
-        "select record_id, parent_id, column_name, value, valid_from, valid_to from cw_sync.history"
-        " where entity = %s order by history_id",
-        entity,
-    )
+def versions(story: Story, table: str = "service_tickets") -> list[dict[str, Any]]:
+    order = "order by id, _next_from, _recorded_to"
+    return story.rows(f"select * from cw_history.{table} {order}")  # noqa: S608 - our own names
 
 
 def stamp(story: Story, own: int) -> Any:
     return story.table(TICKETS)[own]["last_updated"]
 
 
-def test_a_first_load_and_unchanged_columns_keep_nothing(story: Story, tenant: Tenant) -> None:
+def status(own: int) -> dict[str, Any]:
+    return {"id": own, "name": "x"}
+
+
+def test_a_first_load_and_unchanged_records_keep_nothing(story: Story, tenant: Tenant) -> None:
     for own in range(1, 30):
-        tenant.put(PATH, {"id": own, "summary": "a", "status": {"id": 1, "name": "New"}})
+        tenant.put(PATH, {"id": own, "summary": "a", "status": status(1)})
     story.one(TICKETS)
-    tenant.advance(600)
-    tenant.edit(PATH, 7, summary="b")
-    story.one(TICKETS)
-    assert history(story) == []
+    story.one(TICKETS, SyncRequest(full=True))
+    assert versions(story) == []
 
 
-def test_each_value_is_kept_with_when_it_held(story: Story, tenant: Tenant) -> None:
-    tenant.put(PATH, {"id": 1, "status": {"id": 1, "name": "New"}, "closedFlag": False})
+def test_each_version_is_kept_with_when_it_was_valid(story: Story, tenant: Tenant) -> None:
+    tenant.put(PATH, {"id": 1, "status": status(1), "closedFlag": False})
     story.one(TICKETS)
     stamps = []
-    for status in (2, 3):
+    for own in (2, 3):
         tenant.advance(600)
-        tenant.edit(PATH, 1, status={"id": status, "name": "x"})
+        tenant.edit(PATH, 1, status=status(own))
         story.one(TICKETS)
         stamps.append(stamp(story, 1))
-    kept = [(row["value"], row["valid_from"], row["valid_to"]) for row in history(story)]
-    assert kept == [("1", None, stamps[0]), ("2", stamps[0], stamps[1])]
+    first, second = stamps
+    kept = [(row["status_id"], row["_valid_from"], row["_valid_to"]) for row in versions(story)]
+    assert kept == [(1, None, first), (2, first, second)]
+    assert [row["closed_flag"] for row in versions(story)] == [False, False]
+    known = versions(story)[0]
+    assert known["_known_to"] < known["_valid_to"], "read up to there when it was replaced"
 
 
-def test_several_columns_of_one_change_and_a_value_that_goes_away(
-    story: Story, tenant: Tenant
-) -> None:
+def test_every_column_that_a_report_reads_is_kept(story: Story, tenant: Tenant) -> None:
     owner = {"id": 9, "identifier": "x", "name": "X"}
-    tenant.put(PATH, {"id": 1, "owner": owner, "closedFlag": True, "priority": {"id": 4}})
+    tenant.put(PATH, {"id": 1, "owner": owner, "closedFlag": True, "summary": "was"})
     story.one(TICKETS)
     tenant.advance(60)
-    tenant.edit(PATH, 1, owner=None, closedFlag=False)
+    tenant.edit(PATH, 1, owner=None, closedFlag=False, summary="is")
     story.one(TICKETS)
-    tenant.advance(60)
-    tenant.edit(PATH, 1, owner=owner)
-    story.one(TICKETS)
-    kept = [(row["column_name"], row["value"]) for row in history(story)]
-    assert sorted(kept[:2]) == [("closed_flag", "true"), ("owner_id", "9")]
-    assert kept[2:] == [("owner_id", None)]
+    (kept,) = versions(story)
+    assert (kept["owner_id"], kept["closed_flag"], kept["summary"]) == (9, True, "was")
 
 
 def test_a_change_that_did_not_move_the_stamp_ends_when_it_was_seen(
     story: Story, tenant: Tenant
 ) -> None:
     past = tenant.now() - timedelta(seconds=30)
-    tenant.put(PATH, {"id": 1, "status": {"id": 1, "name": "New"}}, stamp=past)
+    tenant.put(PATH, {"id": 1, "status": status(1)}, stamp=past)
     story.one(TICKETS)
-    tenant.edit(PATH, 1, touch=False, status={"id": 2, "name": "x"})
+    tenant.edit(PATH, 1, touch=False, status=status(2))
     story.one(TICKETS, SyncRequest(full=True))
-    (kept,) = history(story)
-    assert kept["valid_to"] > past + timedelta(seconds=30)
+    (kept,) = versions(story)
+    assert kept["_valid_to"] > past + timedelta(seconds=30)
 
 
 def test_children_are_told_apart_by_their_parent(story: Story, tenant: Tenant) -> None:
@@ -91,25 +88,51 @@ def test_children_are_told_apart_by_their_parent(story: Story, tenant: Tenant) -
         own = f"/finance/agreements/{parent}/additions"
         tenant.put(own, {"id": 5, "quantity": 1.0, "extPrice": 10.0})
     story.sync("finance/agreements", ADDITIONS)
+    for parent, price in ((2, 30.0), (2, 40.0), (1, 50.0)):
+        tenant.advance(600)
+        tenant.edit(f"/finance/agreements/{parent}/additions", 5, extPrice=price)
+        tenant.edit("/finance/agreements", parent, name=f"b{price}")
+        story.sync("finance/agreements", ADDITIONS)
+    kept = versions(story, "finance_agreements_additions")
+    told = [(row["parent_id"], row["ext_price"], row["_valid_from"] is None) for row in kept]
+    assert sorted(told) == [(1, 10, True), (2, 10, True), (2, 30, False)]
+
+
+def test_a_deleted_record_ends_when_it_was_deleted_and_goes_on_when_it_is_back(
+    story: Story, tenant: Tenant
+) -> None:
+    tenant.put(PATH, {"id": 1, "summary": "a"})
+    tenant.put(PATH, {"id": 2, "summary": "stays"})
+    story.one(TICKETS)
+    _run(
+        story,
+        "update connectwise.service_tickets set _deleted_at = now(), _synced_at = now()"
+        " where id = 1",
+    )
+    ((deleted,),) = _asked(
+        story, "select _deleted_at from connectwise.service_tickets where id = 1"
+    )
     tenant.advance(600)
-    tenant.edit("/finance/agreements/2/additions", 5, extPrice=30.0, quantity=3.0)
-    tenant.edit("/finance/agreements", 2, name="b")
-    story.sync("finance/agreements", ADDITIONS)
-    kept = {
-        (row["parent_id"], row["column_name"]): row["value"] for row in history(story, ADDITIONS)
-    }
-    assert kept == {(2, "ext_price"): "10.0", (2, "quantity"): "1.0"}
+    tenant.edit(PATH, 1, summary="b")
+    story.one(TICKETS)
+    (kept,) = versions(story)
+    assert kept["summary"] == "a"
+    assert kept["_valid_to"] == deleted
+    assert kept["_next_from"] == stamp(story, 1) > deleted
 
 
 def test_a_column_chosen_by_setting_is_kept_too(story: Story, tenant: Tenant) -> None:
-    options = {"history_columns": "service_tickets.severity"}
+    options = {"history_columns": "service_tickets.severity,service/boards.*"}
     tenant.put(PATH, {"id": 1, "severity": "Low"})
-    story.one(TICKETS, **options)
+    tenant.put("/service/boards", {"id": 7, "name": "Help", "signOffTemplate": {"id": 3}})
+    story.sync(TICKETS, "service/boards", **options)
     tenant.advance(60)
     tenant.edit(PATH, 1, severity="High")
-    story.one(TICKETS, **options)
-    (kept,) = history(story)
-    assert (kept["column_name"], kept["value"]) == ("severity", "Low")
+    tenant.edit("/service/boards", 7, name="Desk")
+    story.sync(TICKETS, "service/boards", **options)
+    assert [row["severity"] for row in versions(story)] == ["Low"]
+    (board,) = versions(story, "service_boards")
+    assert (board["name"], board["sign_off_template_id"]) == ("Help", 3)
 
 
 def test_who_migrates_without_the_setting_leaves_what_is_chosen(story: Story) -> None:
@@ -132,11 +155,13 @@ def test_a_column_nobody_knows_is_refused() -> None:
     assert "severity" in parse_history_columns(" service/tickets.severity , ")["service/tickets"]
 
 
-def test_values_and_the_page_that_replaced_them_are_one_fact(story: Story, tenant: Tenant) -> None:
-    tenant.put(PATH, {"id": 1, "status": {"id": 1, "name": "New"}})
+def test_versions_and_the_page_that_replaced_them_are_one_fact(
+    story: Story, tenant: Tenant
+) -> None:
+    tenant.put(PATH, {"id": 1, "status": status(1)})
     story.one(TICKETS)
     tenant.advance(60)
-    tenant.edit(PATH, 1, status={"id": 2, "name": "x"})
+    tenant.edit(PATH, 1, status=status(2))
     # The page's transaction fails at its very end.
     _run(
         story,
@@ -146,13 +171,44 @@ def test_values_and_the_page_that_replaced_them_are_one_fact(story: Story, tenan
         " execute function cw_sync.refuse()",
     )
     assert story.sync(TICKETS)[TICKETS].failure is not None
-    assert history(story) == []
+    assert versions(story) == []
     _run(story, "drop trigger refuse on cw_sync.checkpoint")
     story.one(TICKETS)
-    assert len(history(story)) == 1
+    assert len(versions(story)) == 1
+
+
+def test_what_was_kept_column_by_column_becomes_versions(story: Story, tenant: Tenant) -> None:
+    """A warehouse of a version that kept each tracked column's values by themselves."""
+    tenant.put(PATH, {"id": 1, "status": status(3), "owner": {"id": 9}, "summary": "now"})
+    story.one(TICKETS)
+    _run(
+        story,
+        "drop schema cw_history cascade",
+        "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
+        " values ('connectwise', 'service/tickets', 1, 'status_id', '1', '2025-03-01'),"
+        " ('connectwise', 'service/tickets', 1, 'owner_id', null, '2025-04-01'),"
+        " ('connectwise', 'service/tickets', 1, 'status_id', '2', '2025-05-01')",
+    )
+    story.one(TICKETS)
+    kept = [
+        (row["status_id"], row["owner_id"], row["summary"], f"{row['_valid_to']:%m}")
+        for row in versions(story)
+    ]
+    assert kept == [(1, None, "now", "03"), (2, None, "now", "04"), (2, 9, "now", "05")]
+    assert story.rows("select count(*) as n from cw_sync.history")[0]["n"] == 3, "stays readable"
+
+
+def test_a_second_tenant_has_its_own_versions() -> None:
+    schemas = [history_schema(own) for own in ("connectwise", "acme", "cw")]
+    assert schemas == ["cw_history", "acme_history", "cw__history"]
 
 
 def _run(story: Story, *statements: str) -> None:
     with psycopg.connect(story.dsn) as connection:
         for statement in statements:
             connection.execute(statement.encode())
+
+
+def _asked(story: Story, query: str) -> list[Any]:
+    with psycopg.connect(story.dsn) as connection:
+        return connection.execute(query.encode()).fetchall()
