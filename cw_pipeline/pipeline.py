@@ -1,267 +1,466 @@
-"""From settings to connected parts: the one place that knows how they fit together."""
+"""The front door: from settings to a warehouse that is in step with its tenant.
+
+    with Pipeline() as pipeline:
+        for result in pipeline.sync("service/tickets"):
+            print(result.entity, result.rows_read, result.failure)
+        tickets = pipeline.frame("service_tickets")
+
+Commands, Dagster and notebooks all come in here. A `Pipeline` takes settings, and opens what a
+method needs when it is first called: the warehouse for `status` and `frame`, the API too for
+`sync` and its like. `connect` is that opening in full, and the table of contents of this module;
+`composition.py` says what the settings mean for each part.
+
+Nothing here changes the process that it is used in: no environment variable, signal handler,
+warnings filter, logger or option of the allocator. What is good for a process of our own is in
+`process.py`.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import UTC, date, datetime, time
 from threading import Event
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
-from cw_pipeline import reporting
-from cw_pipeline.catalog import CATALOG, select
-from cw_pipeline.catalog.attached import AUDITED, DOCUMENTED, audit_trail, documents
-from cw_pipeline.connectwise import (
-    BACKGROUND,
-    ConnectWise,
-    Credentials,
-    Policy,
-    RateLimiter,
-    Site,
-    refuse_cookies,
-    trust,
-)
-from cw_pipeline.errors import ConfigError, WarehouseLocked
+from cw_pipeline import composition, reporting
+from cw_pipeline.catalog import select
+from cw_pipeline.connectwise import BACKGROUND, Policy, RateLimiter, trust
+from cw_pipeline.dev import services
+from cw_pipeline.errors import ConfigError, WarehouseError, WarehouseLocked
+from cw_pipeline.model import ReplayResult, Window
+from cw_pipeline.paths import cli_command
 from cw_pipeline.reporting.custom_fields import custom_views_are_behind, refresh_custom_views
-from cw_pipeline.sync.context import Limits, SyncContext
-from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import Database, RequestBudget, migrate, status, up_to_date_schema
+from cw_pipeline.reports_api.columns import snapshot_reports
+from cw_pipeline.reports_api.sync import sync_report
+from cw_pipeline.results import Results
+from cw_pipeline.settings import Settings
+from cw_pipeline.sync.context import SyncContext
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
+from cw_pipeline.sync.reconcile import reconcile_all, reread_all
+from cw_pipeline.sync.replay import replay
+from cw_pipeline.warehouse import (
+    Database,
+    RequestBudget,
+    migrate,
+    status,
+    up_to_date_schema,
+    version_fault,
+)
+from cw_pipeline.warehouse.connections import transaction
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import mark_tenant
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
 
-    from pydantic import SecretStr
+    import pandas as pd
 
-    from cw_pipeline.catalog.declare import Declared
-    from cw_pipeline.model import Entity
-    from cw_pipeline.settings import Settings
+    from cw_pipeline.model import Audit, Entity, SyncResult
+    from cw_pipeline.reports_api.columns import ReportSnapshot
+    from cw_pipeline.transform.mask import MaskingRules
+    from cw_pipeline.warehouse.status import EntityStatus
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+REPORT = "system/reports/"
+"""What the name of a report's entity begins with."""
+
+_INIT = cli_command("init")
+_NAMED = 3  # entities in the text of a result
 _AT_THE_END = 30.0  # seconds that a sync waits for those who read views of custom fields
-_MALLOC = {-8: 1, -1: 64 << 20, -3: 3 << 20}
-"""malloc.h: M_ARENA_MAX; M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes."""
 
 
-def limits(settings: Settings) -> Limits:
-    """The tenant's limits, as set."""
-    return Limits(
-        page_size=settings.page_size,
-        concurrency=settings.max_concurrency,
-        requests_per_minute=settings.requests_per_minute,
-        overlap=timedelta(seconds=settings.overlap_seconds),
-        max_delete_fraction=settings.max_delete_fraction,
-        max_reject_fraction=settings.max_reject_fraction,
-        min_rejects=settings.min_rejects,
-        children_max_age=timedelta(hours=settings.children_max_age_hours),
-        children_share=settings.children_share,
-        reread_nights=settings.reread_nights,
-    )
+class Pipeline:
+    """One tenant and its warehouse. A context manager; without `with`, `close` ends it.
 
+    Settings are those of the environment and the settings file unless they are given, as
+    `Settings.of({"CW_SITE": ...})` makes them. Where none name a tenant, the made-up one of the
+    demo is used, and a log line says so. Errors are of `cw_pipeline.errors` and say what to do:
+    ConfigError which setting, WarehouseError which GRANT, SourceDenied which key.
 
-def privacy(settings: Settings) -> MaskingRules | None:
-    """What CW_HASH_COLUMNS and CW_DROP_COLUMNS hide, if anything. Raises ConfigError."""
-    key = settings.hash_key.get_secret_value() if settings.hash_key else None
-    return MaskingRules.of(settings.hash_columns, settings.drop_columns, key)
-
-
-def reports(settings: Settings) -> list[str]:
-    """The reports that CW_REPORTS chooses to keep as tables."""
-    names = (word.strip() for word in (settings.reports or "").split(","))
-    return list(dict.fromkeys(name for name in names if name))
-
-
-def entities(settings: Settings) -> list[Entity]:
-    """The entities that `CW_ENTITIES` names, and what CW_AUDIT_TRAIL and CW_DOCUMENTS attach.
-
-    Raises ConfigError for an unknown one.
+    `yields_to_refresh`: requests of the live refresh, in another process, go first. `policy` is how
+    patiently ConnectWise is asked again, `patience` for how long locks of others are waited for.
+    `dagster_run_id` is noted with each run; Dagster then brings the reporting tables up to date.
     """
-    chosen = select(settings.entities)
-    known = {entity.name for entity in chosen}
-    attached = (
-        *_attached("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail),
-        *_attached("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
-    )
-    return [*chosen, *(CATALOG[name] for name in attached if name not in known)]
 
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        yields_to_refresh: bool = False,
+        dagster_run_id: str | None = None,
+        policy: Policy = BACKGROUND,
+        patience: Patience | None = None,
+    ) -> None:
+        self._given = settings or Settings.read()
+        self.settings = self._given
+        self._yields_to_refresh = yields_to_refresh
+        self._dagster_run_id = dagster_run_id
+        self._policy = policy
+        self._patience = patience
+        self._stack = ExitStack()
+        self._context: SyncContext | None = None
+        self._prepared: set[str] = set()
+        self._views_behind = False
+        self._results: WeakSet[Results[Any]] = WeakSet()
 
-def wanted(settings: Settings) -> list[str]:
-    """The names of all that the settings keep up to date, reports too. Raises ConfigError."""
-    names = [entity.name for entity in entities(settings)]
-    return [*names, *(f"system/reports/{name}" for name in reports(settings))]
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave(failed=error is not None)
 
-def remember_wanted(settings: Settings) -> None:
-    """Stores that, so that what is no longer named makes no table look old."""
-    with warehouse(settings) as store, store.transaction() as connection:
-        status.remember_wanted(connection, store.tenant, wanted(settings))
+    def close(self) -> None:
+        """Ends what is being read, and lets go of the tenant and the warehouse.
 
+        The pipeline may be used again: it then connects anew.
+        """
+        self._leave(failed=False)
 
-def _attached(
-    setting: str, value: str | None, kinds: Mapping[str, str], declared: Callable[[str], Declared]
-) -> Iterator[str]:
-    """The names of what hangs on records of the kinds that a setting lists."""
-    spelled = {kind.lower(): kind for kind in kinds}
-    for word in (value or "").split(","):
-        if not word.strip():
-            continue
-        if word.strip().lower() not in spelled:
-            raise ConfigError(f"{setting}: {word.strip()!r} is none of {', '.join(kinds)}")
-        yield declared(spelled[word.strip().lower()]).name
+    def sync(self, *entities: str, full: bool = False) -> Results[SyncResult]:
+        """Brings tables up to date: the result of each entity as it finishes.
 
+        Entities are named as for `select`. The first sync of an entity reads all of it, later ones
+        what changed since, or all of it again with `full`. An entity that failed has its `failure`
+        set, and the others go on. At the end the reporting tables follow, if there are any. Raises
+        SourceDenied when the keys are refused.
+        """
+        return self.run(self.select(*entities), SyncRequest(full))
 
-def source(
-    settings: Settings,
-    gate: RateLimiter | None = None,
-    policy: Policy = BACKGROUND,
-    stopping: Event | None = None,
-) -> ConnectWise:
-    """The tenant's API. Raises ConfigError if the settings do not name one."""
-    refuse_cookies(settings.auth)
-    settings.require_tenant()
-    if settings.site is None:
-        raise ConfigError("CW_SITE is not set: no tenant to read")
-    credentials = Credentials(
-        company=settings.company or "",
-        public_key=_revealed(settings.public_key),
-        private_key=_revealed(settings.private_key),
-        client_id=_revealed(settings.client_id),
-        impersonate=_impersonated(settings),
-        user_type=settings.user_type,
-    )
-    return ConnectWise(
-        Site.of(settings.site),
-        credentials,
-        api_version=settings.api_version,
-        gate=gate,
-        policy=policy,
-        timeout=settings.timeout_seconds,
-        max_concurrency=settings.max_concurrency,
-        ca_file=settings.ca_file,
-        stopping=stopping,
-    )
+    def backfill(
+        self, *entities: str, since: date, until: date | None = None
+    ) -> Results[SyncResult]:
+        """Reads again what changed from `since` on and before `until`, as `sync` does.
 
+        Times without a zone are in UTC, days begin at midnight. Without `until` the span ends now,
+        and what changes meanwhile is read too. Watermarks stay where they are, so this may run at
+        any time, beside a sync too. Raises ConfigError if the span is empty.
+        """
+        begin, end = _moment(since), _moment(until) if until else datetime.now(UTC)
+        if begin >= end:
+            raise ConfigError(f"since {begin} must lie before until {end}, and before now")
+        request = SyncRequest(window=Window(begin, end), closed=until is not None)
+        return self.run(self.select(*entities), request)
 
-def tenant(settings: Settings) -> str:
-    """Which tenant it is, `company@host`: what its schema is marked with."""
-    host = urlsplit(Site.of(settings.site or "").info).hostname
-    return f"{settings.company}@{host}".lower()
+    def run(self, entities: Sequence[Entity], request: SyncRequest) -> Results[SyncResult]:
+        """The same for a request that was made already: `sync` and `backfill` are made of it."""
+        names = [entity.name for entity in entities]
 
+        def begin(context: SyncContext) -> Iterator[SyncResult]:
+            yield from sync_entities(entities, context, request)
+            self._finish_sync(names)
 
-def dsn(settings: Settings) -> str:
-    """The warehouse's address. Raises ConfigError if there is none."""
-    if settings.warehouse_dsn is None:
-        raise ConfigError("CW_WAREHOUSE_DSN is not set, and no embedded PostgreSQL was started")
-    return settings.warehouse_dsn.get_secret_value()
+        return self._each("backfill" if request.window else "sync", entities, begin)
 
+    def sync_reports(self, *names: str, full: bool = False) -> Results[SyncResult]:
+        """Brings the tables of reports up to date, one after the other; without names CW_REPORTS'.
 
-def warehouse(settings: Settings, patience: Patience | None = None) -> Database:
-    """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
-    most = settings.max_connections or 2 * settings.max_concurrency + 4
-    address = dsn(settings)
-    return Database(address, settings.schema_, max_connections=most, patience=patience)
+        A name is that of the reporting API: "Service". Raises SourceDenied when the keys are
+        refused.
+        """
+        chosen = [name.removeprefix(REPORT) for name in names] or composition.reports(self.settings)
 
+        def begin(context: SyncContext) -> Iterator[SyncResult]:
+            for name in chosen:
+                context.check()
+                yield sync_report(context, name, full=full)
+            self._finish_sync([f"{REPORT}{name}" for name in chosen])
 
-def migrated(settings: Settings) -> None:
-    """Brings the warehouse up to this version: its state, and the tables of the entities.
+        return self._each("sync_reports", [], begin, ", ".join(chosen))
 
-    Raises ConfigError or WarehouseError.
-    """
-    kept = settings.history_columns or ""
-    migrate(dsn(settings), settings.schema_, entities(settings), kept)
+    def snapshot_reports(self) -> ReportSnapshot:
+        """Stores which columns each report of the reporting API has now: what that found.
 
+        Its `drift` is what changed since the snapshot before; `cw_sync.report_drift` keeps it.
+        """
+        context = self.connect([])
+        self._forget_earlier_calls(context)
+        return snapshot_reports(context)
 
-def published(settings: Settings) -> list[str]:
-    """Brings the reporting schema up to this version: the views made anew.
+    def reconcile(self, *entities: str, apply_deletes: bool = False) -> Results[Audit]:
+        """Compares every id of a list with its table, and repairs what differs.
 
-    The tables it reads are made too, synced or not. Raises WarehouseError.
-    """
-    address, tenant = dsn(settings), settings.schema_
-    migrate(address, tenant, reporting.entities())
-    refresh_custom_views(address, tenant)
-    return reporting.publish(address, tenant, settings.time_zone)
-
-
-@contextmanager
-def connected(
-    settings: Settings,
-    *,
-    yielding: bool = False,
-    dagster_run_id: str | None = None,
-    policy: Policy = BACKGROUND,
-    patience: Patience | None = None,
-) -> Iterator[SyncContext]:
-    """A migrated warehouse and a source that shares the tenant's request budget.
-
-    `yielding`: the live refresh of another process goes first. `patience`: see `warehouse`. At the
-    end of the block the views of custom fields follow what was read. Raises ConfigError or
-    WarehouseError before anything is.
-    """
-    hidden = privacy(settings)
-    trust(settings.ca_file)  # an unusable file must be named before the warehouse is touched
-    chosen = entities(settings)
-    with ExitStack() as stack:
-        store = stack.enter_context(warehouse(settings, patience))
-        kept = settings.history_columns or ""
-        stored = up_to_date_schema(store, dsn(settings), chosen, kept)
-        stopping = Event()
-        budget = RequestBudget(
-            store, settings.requests_per_minute, yielding=yielding, stopping=stopping
+        What is gone at the source is marked deleted, unless the delete guard keeps it;
+        `apply_deletes` lifts the guard for this once. `proven` of an audit: both held the same.
+        """
+        chosen = self.select(*entities)
+        return self._each(
+            "reconcile",
+            chosen,
+            lambda context: reconcile_all(chosen, context, apply_deletes=apply_deletes),
         )
-        gate = RateLimiter(budget.grant, budget.announce_pause, stopping)
-        api = stack.enter_context(source(settings, gate, policy, stopping))
-        if stored.owner != tenant(settings):
+
+    def reread(self, *entities: str, nights: int | None = None) -> Results[Audit]:
+        """Reads the next slice of each list again, a `nights`-th of it, to find silent changes.
+
+        Without `nights` it is what CW_REREAD_NIGHTS says. `drift` of an audit counts the rows that
+        differed although their `lastUpdated` had not moved.
+        """
+        chosen = self.select(*entities)
+        return self._each(
+            "reread", chosen, lambda context: reread_all(chosen, context, nights=nights)
+        )
+
+    def replay(self, *dead_letter_ids: int) -> Results[ReplayResult]:
+        """Reads the records of open dead letters again, of all without ids: what came of each."""
+
+        def begin(context: SyncContext) -> Iterator[ReplayResult]:
+            for letter_id, outcome in replay(context, dead_letter_ids or None):
+                yield ReplayResult(letter_id, outcome)
+
+        return self._each("replay", [], begin, "dead letters")
+
+    def migrate(self) -> None:
+        """Brings the warehouse up to this version: its state, and the tables of the entities.
+
+        Every sync does so for what it reads. Nothing is dropped.
+        """
+        address = self.warehouse_dsn()
+        migrate(address, self.settings.schema_, self.select(), self.settings.history_columns or "")
+        with transaction(address) as connection:
+            status.remember_wanted(
+                connection, self.settings.schema_, composition.wanted(self.settings)
+            )
+
+    def publish(self) -> list[str]:
+        """Brings the reporting schema up to this version: the views and tables that were made anew.
+
+        The tables that it reads are made too, synced or not.
+        """
+        address, schema = self.warehouse_dsn(), self.settings.schema_
+        migrate(address, schema, reporting.entities())
+        refresh_custom_views(address, schema)
+        return reporting.publish(address, schema, self.settings.time_zone)
+
+    def status(self) -> list[EntityStatus]:
+        """How complete each table is, by entity; those that were never touched are not there.
+
+        Asks only the warehouse. `pandas.DataFrame(pipeline.status())` shows it as a table.
+        """
+        if self._context is not None:
+            with self._context.database.connection() as connection:
+                return status.entity_statuses(connection, self.settings.schema_)
+        address = self.warehouse_dsn()
+        if fault := version_fault(address):
+            raise WarehouseError(fault)
+        with transaction(address) as connection:
+            return status.entity_statuses(connection, self.settings.schema_)
+
+    def frame(self, name: str, where: str = "", values: Sequence[Any] = ()) -> pd.DataFrame:
+        """The rows of a table or view, with the types that they have in Postgres.
+
+        `name` is a view or table of the reporting schema ("kpi_service_daily"), an entity or its
+        table ("service/tickets", "service_tickets"), or anything with its schema
+        ("cw_sync.run"). `where` is SQL with `%s` for `values`. Raises WarehouseError if there is no
+        such table, with the name that may be meant.
+        """
+        from cw_pipeline.reporting.frames import table  # noqa: PLC0415 - pandas takes half a second
+
+        schema = self.settings.schema_
+        if "/" in name:
+            (entity,) = self.select(name)
+            name = f"{schema}.{entity.table}"
+        return table(
+            self.warehouse_dsn(),
+            name,
+            where,
+            values,
+            schemas=(reporting.reporting_schema(schema), schema),
+        )
+
+    def select(self, *names: str) -> list[Entity]:
+        """The entities that names, tables or globs mean, parents before children.
+
+        Without any, those that CW_ENTITIES, CW_AUDIT_TRAIL and CW_DOCUMENTS choose. Raises
+        ConfigError for what means nothing, with the name that may be meant.
+        """
+        if not names:
+            return composition.entities(self.settings)
+        if report := next((name for name in names if name.startswith(REPORT)), None):
+            own = report.removeprefix(REPORT)
+            raise ConfigError(f'{report} is a report: pipeline.sync_reports("{own}") reads it')
+        try:
+            return select(",".join(names))
+        except ConfigError as error:
+            raise ConfigError(str(error).removeprefix("CW_ENTITIES: ")) from None
+
+    def connect(self, chosen: Iterable[Entity] | None = None) -> SyncContext:
+        """The tenant and its warehouse, both open, with tables for these entities.
+
+        Methods call it themselves. `chosen`: None means all that the settings name. What is there
+        already is not made again. Raises ConfigError, WarehouseError.
+        """
+        chosen = self.select() if chosen is None else chosen
+        needed = [
+            entity
+            for entity in composition.with_parents(chosen)
+            if entity.name not in self._prepared
+        ]
+        if self._context is not None and not needed:
+            self._views_behind = True
+            return self._context
+        hidden = composition.privacy(self.settings)
+        trust(self.settings.ca_file)  # an unusable file is named before the warehouse is touched
+        self._start_dev_services()
+        context = self._context or self._open(hidden)
+        store, kept = context.database, self.settings.history_columns or ""
+        stored = up_to_date_schema(store, composition.dsn(self.settings), needed, kept)
+        if stored.owner != composition.tenant(self.settings):
             with store.transaction() as connection:
-                mark_tenant(connection, store.tenant, tenant(settings))
-        mask_stored_rows(store, chosen, hidden, stored.private)
-        fetchers = ThreadPoolExecutor(settings.max_concurrency)
-        # Not waited for: an interrupted one may hang in a connection until that times out.
-        stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
-        stack.callback(stopping.set)
-        _keep_blocks()
-        yield SyncContext(
-            api, store, limits(settings), fetchers, dagster_run_id, hidden, stopping=stopping
-        )
-        _follow_custom_fields(settings, store)
+                mark_tenant(connection, store.tenant, composition.tenant(self.settings))
+        mask_stored_rows(store, needed, hidden, stored.private)
+        self._prepared |= {entity.name for entity in needed}
+        self._context, self._views_behind = context, True
+        return context
 
+    def warehouse_dsn(self) -> str:
+        """The warehouse's address. Where none is set, the embedded server is started first."""
+        if self.settings.warehouse_dsn is None:
+            self.settings = self._stack.enter_context(services.dev_warehouse(self.settings))
+        return composition.dsn(self.settings)
 
-def _follow_custom_fields(settings: Settings, store: Database) -> None:
-    """What was read is kept, whoever reads the views meanwhile: the next sync makes up for it."""
-    with store.connection() as connection:
-        if not custom_views_are_behind(connection, store.tenant):
+    def stop(self) -> None:
+        """Has everything that is being read end after its present pages. For other threads."""
+        for each in list(self._results):
+            each.stop()
+
+    def _start_dev_services(self) -> None:
+        """Where no tenant or no warehouse is set, what stands in for them until `close`."""
+        self.warehouse_dsn()
+        if self.settings.simulated:
+            log.warning("MADE-UP DATA: no tenant is configured; `%s` asks for one", _INIT)
+            self.settings = self._stack.enter_context(services.dev_services(self.settings))
+
+    def _open(self, hidden: MaskingRules | None) -> SyncContext:
+        """The warehouse's connections, and an API client that shares the tenant's budget."""
+        settings, stopping = self.settings, Event()
+        with ExitStack() as stack:
+            store = stack.enter_context(composition.warehouse(settings, self._patience))
+            per_minute = settings.requests_per_minute
+            budget = RequestBudget(
+                store, per_minute, yielding=self._yields_to_refresh, stopping=stopping
+            )
+            gate = RateLimiter(budget.grant, budget.announce_pause, stopping)
+            api = stack.enter_context(composition.source(settings, gate, self._policy, stopping))
+            fetchers = ThreadPoolExecutor(settings.max_concurrency, "fetch")
+            # Not waited for: an interrupted one may hang in a connection until that times out.
+            stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
+            stack.callback(stopping.set)
+            self._stack.push(stack.pop_all())
+            return SyncContext(
+                api,
+                store,
+                composition.limits(settings),
+                fetchers,
+                self._dagster_run_id,
+                hidden,
+                stopping=stopping,
+            )
+
+    def _each(
+        self,
+        what: str,
+        chosen: Sequence[Entity],
+        work: Callable[[SyncContext], Iterator[T]],
+        of: str = "",
+    ) -> Results[T]:
+        """The results of work on these entities."""
+        context = self.connect(chosen)
+        names = of or ", ".join(entity.name for entity in chosen[:_NAMED])
+        more = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
+
+        def begin() -> Iterator[T]:
+            self._forget_earlier_calls(context)
+            return work(context)
+
+        results = Results(f"{what} of {names}{more}", begin, context.stopping)
+        self._results.add(results)
+        return results
+
+    def _forget_earlier_calls(self, context: SyncContext) -> None:
+        """Makes the connection fit for another call, after one that was stopped or an outage.
+
+        A call that was stopped and has not ended yet is waited for: all calls share one `stopping`.
+        """
+        if context.stopping.is_set():
+            for each in list(self._results):
+                if each.is_under_way:
+                    each.close()
+            context.stopping.clear()
+        if not any(each.is_under_way for each in list(self._results)):
+            context.source.forget_failures()
+
+    def _finish_sync(self, names: Sequence[str]) -> None:
+        """Has what stands on tables follow them, but for what Dagster does itself."""
+        if self._dagster_run_id is None:
+            self._follow_custom_fields()
+            self.follow_sync(names)
+
+    def follow_sync(self, names: Sequence[str]) -> None:
+        """Brings the reporting tables that read these entities up to date.
+
+        Nothing where nothing was published. Also notes which entities the settings keep up to date.
+        """
+        with self._warehouse() as store:
+            with store.connection() as connection:
+                status.remember_wanted(connection, store.tenant, composition.wanted(self.settings))
+            reporting.refresh_after_sync(store.transaction, store.tenant, names)
+
+    def remember_wanted(self) -> None:
+        """Notes which entities the settings keep up to date: no other makes its table look old."""
+        with self._warehouse() as store, store.connection() as connection:
+            status.remember_wanted(connection, store.tenant, composition.wanted(self.settings))
+
+    @contextmanager
+    def _warehouse(self) -> Iterator[Database]:
+        """The warehouse's connections: those that are open, or for this block."""
+        if self._context is not None:
+            yield self._context.database
             return
-    try:
-        refresh_custom_views(dsn(settings), settings.schema_, Patience(give_up_after=_AT_THE_END))
-    except WarehouseLocked as error:
-        log.warning("%s. Or wait: the next sync does it", error)
+        self.warehouse_dsn()
+        with composition.warehouse(self.settings, self._patience) as store:
+            yield store
+
+    def _follow_custom_fields(self) -> None:
+        """What was read is kept, whoever reads the views meanwhile: the next sync makes up."""
+        self._views_behind = False
+        with self._warehouse() as store, store.connection() as connection:
+            if not custom_views_are_behind(connection, store.tenant):
+                return
+        patience = Patience(give_up_after=_AT_THE_END)
+        try:
+            refresh_custom_views(composition.dsn(self.settings), self.settings.schema_, patience)
+        except WarehouseLocked as error:
+            log.warning("%s. Or wait: the next sync does it", error)
+
+    def _leave(self, *, failed: bool) -> None:
+        self.stop()
+        for each in list(self._results):
+            each.close()
+        try:
+            if self._views_behind and not failed:
+                self._follow_custom_fields()
+        finally:
+            self._context = None
+            self._views_behind = False
+            self._prepared.clear()
+            self._stack.close()
+            self.settings = self._given
 
 
-def _keep_blocks() -> None:
-    """The rows of pages, megabytes each, are put where others were before.
-
-    glibc else asks the system for each anew, which has to zero it; and it keeps a heap for every
-    thread, so that the blocks of one are of no use to another. Inflated bodies are larger, and go
-    back at once: they would leave holes of 5 MB.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
-        for option, value in _MALLOC.items():
-            libc.mallopt(option, value)
-
-
-def _impersonated(settings: Settings) -> str:
-    if settings.auth == "keys":
-        return ""
-    if settings.impersonate is None:
-        raise ConfigError("CW_AUTH=impersonation needs CW_IMPERSONATE: the member's identifier")
-    return settings.impersonate
-
-
-def _revealed(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
+def _moment(day: date) -> datetime:
+    """A point in time: UTC where no zone is said, midnight where no time is."""
+    at = day if isinstance(day, datetime) else datetime.combine(day, time())
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

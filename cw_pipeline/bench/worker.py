@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cw_pipeline import pipeline
 from cw_pipeline.bench.meter import Meter, peak_memory
+from cw_pipeline.composition import dsn
+from cw_pipeline.pipeline import Pipeline
+from cw_pipeline.process import tune_process
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
-from cw_pipeline.sync.reconcile import reconcile_all
 
 if TYPE_CHECKING:
-    from cw_pipeline.sync.context import SyncContext
+    from collections.abc import Sequence
+
+    from cw_pipeline.model import Audit, SyncResult
 
 _COUNTED = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
 
@@ -24,12 +26,17 @@ _COUNTED = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "dea
 def main(what: str, server: int | None) -> None:
     """Syncs, `full` or not, or makes the `proof`; prints the costs of just that as JSON."""
     settings = Settings.read()
+    tune_process()
     with (
-        psycopg.connect(pipeline.dsn(settings), autocommit=True) as connection,
-        pipeline.connected(settings) as engine,
+        psycopg.connect(dsn(settings), autocommit=True) as connection,
+        Pipeline(settings) as pipeline,
     ):
+        engine = pipeline.connect()
         meter = Meter(connection, server)
-        done = _proof(engine, settings) if what == "proof" else _sync(engine, settings, what)
+        if what == "proof":
+            done = _proof(list(pipeline.reconcile()))
+        else:
+            done = _sync(list(pipeline.sync(full=what == "full")))
         spent = meter.spent()
         asked, lanes = engine.source.tally.requests, engine.limits.lanes
     told = {
@@ -43,10 +50,7 @@ def main(what: str, server: int | None) -> None:
     sys.stdout.write(json.dumps(told))
 
 
-def _sync(engine: SyncContext, settings: Settings, what: str) -> dict[str, Any]:
-    reports = list(
-        sync_entities(pipeline.entities(settings), engine, SyncRequest(full=what == "full"))
-    )
+def _sync(reports: Sequence[SyncResult]) -> dict[str, Any]:
     return {
         **{name: sum(getattr(report, name) for report in reports) for name in _COUNTED},
         "retries": sum(report.retries for report in reports),
@@ -55,8 +59,7 @@ def _sync(engine: SyncContext, settings: Settings, what: str) -> dict[str, Any]:
     }
 
 
-def _proof(engine: SyncContext, settings: Settings) -> dict[str, Any]:
-    audits = list(reconcile_all(pipeline.entities(settings), engine))
+def _proof(audits: Sequence[Audit]) -> dict[str, Any]:
     swept = sum(audit.source_rows or 0 for audit in audits)
     return {
         **dict.fromkeys(_COUNTED, 0),

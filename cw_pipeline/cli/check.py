@@ -135,12 +135,12 @@ def server(settings: Settings) -> str:
 
     Raises WarehouseError too where it gives fewer connections than a process needs.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.warehouse.connections import describe_server  # noqa: PLC0415
     from cw_pipeline.warehouse.database import Database  # noqa: PLC0415
 
-    told = describe_server(pipeline.dsn(settings))
-    with Database(pipeline.dsn(settings), settings.schema_):
+    told = describe_server(composition.dsn(settings))
+    with Database(composition.dsn(settings), settings.schema_):
         return told
 
 
@@ -155,19 +155,18 @@ def _typing() -> str:
 def _checked(
     settings: Settings, steps: Steps, chosen: Sequence[Entity], *, deep: bool
 ) -> list[ListCapabilities]:
-    from cw_pipeline import pipeline  # noqa: PLC0415
-    from cw_pipeline.cli.sync import with_tables  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
     from cw_pipeline.sync.capabilities import probe_all, requests_per_parent  # noqa: PLC0415
 
     with ExitStack() as stack:
-        source = stack.enter_context(pipeline.source(settings, policy=INTERACTIVE))
+        source = stack.enter_context(composition.source(settings, policy=INTERACTIVE))
         tenant = Tenant(source, settings)
         well = steps.take("network", lambda: network(settings.site or "")) and tenant.check(steps)
-        well = steps.take("warehouse", lambda: _warehouse(with_tables(settings, chosen))) and well
+        well = steps.take("warehouse", lambda: _warehouse(settings, chosen)) and well
         if not well:
             return []
-        warehouse = stack.enter_context(pipeline.warehouse(settings))
+        warehouse = stack.enter_context(composition.warehouse(settings))
         findings: list[ListCapabilities] = []
 
         def probed() -> str:
@@ -279,17 +278,17 @@ def _parts(release: str) -> tuple[int, ...]:
     return tuple(map(int, release.split(".")))
 
 
-def _warehouse(settings: Settings) -> str:
+def _warehouse(settings: Settings, chosen: Sequence[Entity]) -> str:
     """Brings the warehouse up to this version: what that created."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.warehouse import migrate  # noqa: PLC0415
     from cw_pipeline.warehouse.connections import connect  # noqa: PLC0415
     from cw_pipeline.warehouse.status import table_counts  # noqa: PLC0415
 
-    dsn, schemas = pipeline.dsn(settings), ("cw_sync", settings.schema_)
+    dsn, schemas = composition.dsn(settings), ("cw_sync", settings.schema_)
     with connect(dsn, read_only=True) as connection:
         before = table_counts(connection, *schemas)
-    migrate(dsn, settings.schema_, pipeline.entities(settings))
+    migrate(dsn, settings.schema_, composition.with_parents(chosen))
     with connect(dsn, read_only=True) as connection:
         after = table_counts(connection, *schemas)
     tables = sum(after.values()) - sum(before.values())

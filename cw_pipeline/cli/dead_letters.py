@@ -71,14 +71,15 @@ def show_(letter_id: int, *, json_: bool) -> int:
 @output.as_json
 def replay(letter_ids: tuple[int, ...], *, json_: bool) -> int:
     """Read the records again and load what is good now; all open ones without an ID."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.dev import services  # noqa: PLC0415
-    from cw_pipeline.sync.replay import replay as tried  # noqa: PLC0415
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+    from cw_pipeline.process import tune_process  # noqa: PLC0415
 
+    tune_process()
     settings = read_settings().require_tenant()
     outcomes: list[tuple[int, str]] = []
-    with services.dev_services(settings) as settings, pipeline.connected(settings) as engine:
-        for letter_id, outcome in tried(engine, letter_ids or None):
+    with services.dev_services(settings) as settings, Pipeline(settings) as pipeline:
+        for letter_id, outcome in pipeline.replay(*letter_ids):
             outcomes.append((letter_id, outcome))
             if not json_:
                 missing = "there is no open dead letter with this id"

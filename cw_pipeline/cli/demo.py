@@ -109,11 +109,12 @@ class _Tour:
                 click.echo(f"  ✗ {audit.entity}: {audit.detail}")
 
     def _publish(self) -> None:
-        from cw_pipeline import pipeline  # noqa: PLC0415
+        from cw_pipeline import composition  # noqa: PLC0415
+        from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
         from cw_pipeline.reporting import kept_tables, refresh  # noqa: PLC0415
 
-        made = pipeline.published(self._settings)  # new tables are filled
-        dsn, schema = pipeline.dsn(self._settings), self._settings.schema_
+        made = Pipeline(self._settings).publish()  # new tables are filled
+        dsn, schema = composition.dsn(self._settings), self._settings.schema_
         rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*made}))
         came_to = f"{count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
         self._say("Reporting", came_to)

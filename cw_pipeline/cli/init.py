@@ -233,7 +233,7 @@ def _try_network(settings: Settings) -> bool:
 
 def _try_site(settings: Settings) -> bool:
     """Whether a ConnectWise answers there, whatever it says of a company."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
@@ -243,28 +243,28 @@ def _try_site(settings: Settings) -> bool:
 
     if not _try_network(settings):
         return False
-    with pipeline.source(settings, policy=INTERACTIVE) as source:
+    with composition.source(settings, policy=INTERACTIVE) as source:
         return Steps(silent=False).take("site", answered)
 
 
 def _try_company(settings: Settings) -> bool:
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
     steps = Steps(silent=False)
-    with pipeline.source(settings, policy=INTERACTIVE) as source:
+    with composition.source(settings, policy=INTERACTIVE) as source:
         return steps.take(
             "company", lambda: str(source.find_codebase().get("CompanyName") or "known")
         )
 
 
 def _try_keys(settings: Settings) -> bool:
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.cli.check import Steps, Tenant  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
-    with pipeline.source(settings, policy=INTERACTIVE) as source:
+    with composition.source(settings, policy=INTERACTIVE) as source:
         return Tenant(source, settings).check(Steps(silent=False))
 
 

@@ -51,8 +51,9 @@ def migrate(
     where it sees rows of client 42 only; sql/bi/README.md says how BI tools use it. It needs
     CREATEROLE, or that an administrator has made the role.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.reporting import (  # noqa: PLC0415
         Sight,
         grant_client,
@@ -63,13 +64,13 @@ def migrate(
     sight = Sight(companies, locations, departments, by_setting)
     _check_client(client_role, sight)
     with services.dev_warehouse(read_settings()) as settings:
-        pipeline.migrated(settings)
-        pipeline.remember_wanted(settings)
-        made = pipeline.published(settings)
-        dsn, tenant = pipeline.dsn(settings), settings.schema_
+        door = Pipeline(settings)
+        door.migrate()
+        made = door.publish()
+        dsn, tenant = composition.dsn(settings), settings.schema_
         role = grant_reader(dsn, tenant) if reader else None
         seen = grant_client(dsn, tenant, client_role, sight) if client_role else []
-        tables = count(len(pipeline.entities(settings)), "entity", "entities")
+        tables = count(len(composition.entities(settings)), "entity", "entities")
     schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
     click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} created or replaced.")

@@ -8,7 +8,7 @@ import click
 
 from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
-from cw_pipeline.cli.sync import choose, with_tables
+from cw_pipeline.cli.sync import choose
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def reconcile(
 
     Exits 0 if all is proven, 1 if something is left that needs a look.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415
 
     if apply_deletes + list_deletes + reread > 1:
@@ -62,7 +62,7 @@ def reconcile(
     place = warehouse_place(settings)
     with services.dev_services(settings) as settings:
         if not json_:
-            click.echo(f"{pipeline.tenant(settings)} → {place}")
+            click.echo(f"{composition.tenant(settings)} → {place}")
         audits = run(settings, chosen, apply_deletes=apply_deletes, silent=json_)
     if json_:
         output.print_json({"audits": audits})
@@ -90,12 +90,12 @@ def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
 
 
 def _kept(settings: Settings, names: list[str] | None) -> list[DeleteCandidate]:
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.cli.status import check_warehouse  # noqa: PLC0415
     from cw_pipeline.warehouse.status import delete_candidates  # noqa: PLC0415
 
     check_warehouse(settings)
-    with pipeline.warehouse(settings) as warehouse, warehouse.connection() as connection:
+    with composition.warehouse(settings) as warehouse, warehouse.connection() as connection:
         return delete_candidates(connection, warehouse.tenant, names)
 
 
@@ -106,15 +106,13 @@ def _candidate(row: DeleteCandidate) -> tuple[str, ...]:
 
 def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int:
     """The next night of the rotation."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.dev import services  # noqa: PLC0415
-    from cw_pipeline.sync.reconcile import reread_all  # noqa: PLC0415
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+    from cw_pipeline.process import tune_process  # noqa: PLC0415
 
-    with (
-        services.dev_services(settings) as grounded,
-        pipeline.connected(with_tables(grounded, chosen)) as engine,
-    ):
-        audits = list(reread_all(chosen, engine))
+    tune_process()
+    with services.dev_services(settings) as filled, Pipeline(filled) as pipeline:
+        audits = list(pipeline.reread(*[entity.name for entity in chosen]))
     if json_:
         output.print_json({"audits": audits})
     else:
@@ -137,19 +135,21 @@ def run(
 
     `silent` shows nothing, `quietly` only what moves on a terminal.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415
     from cw_pipeline.cli.sync import Watch  # noqa: PLC0415
-    from cw_pipeline.sync.reconcile import reconcile_all  # noqa: PLC0415
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+    from cw_pipeline.process import tune_process  # noqa: PLC0415
 
-    settings = with_tables(settings, chosen)
+    tune_process()
     audits = []
-    with (
-        pipeline.connected(settings) as engine,
-        Watch(settings, chosen, silent=silent or (quietly and not output.lively())) as watch,
-    ):
-        for audit in reconcile_all(chosen, engine, apply_deletes=apply_deletes):
-            watch.finished(audit.entity, "" if quietly else line(audit), failed=not audit.proven)
-            audits.append(audit)
+    names = [entity.name for entity in chosen]
+    silent = silent or (quietly and not output.lively())
+    with Pipeline(settings) as pipeline:
+        found = pipeline.reconcile(*names, apply_deletes=apply_deletes)
+        with Watch(settings, chosen, silent=silent) as watch:
+            for audit in found:
+                told = "" if quietly else line(audit)
+                watch.finished(audit.entity, told, failed=not audit.proven)
+                audits.append(audit)
     return audits
 
 

@@ -24,14 +24,16 @@ def report(output: Path) -> None:
     It needs no network and no BI tool. The figures are brought up to date first, from what was
     synced; it asks ConnectWise nothing.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.reporting import refresh, render_kpi_page  # noqa: PLC0415
 
     with services.dev_warehouse(read_settings()) as settings:
-        pipeline.migrated(settings)
-        pipeline.published(settings)
-        dsn, tenant = pipeline.dsn(settings), settings.schema_
+        door = Pipeline(settings)
+        door.migrate()
+        door.publish()
+        dsn, tenant = composition.dsn(settings), settings.schema_
         refresh(dsn, tenant)
         text = render_kpi_page(dsn, tenant)
     try:

@@ -40,7 +40,8 @@ def up(*, port: int, demo: bool) -> int:
             stack.enter_context(demo_settings())
             click.echo("MADE-UP DATA: what is configured is left alone.", err=True)
         settings = Settings.read() if demo else read_settings().require_tenant()
-        stack.enter_context(services.dev_services(settings))
+        filled = stack.enter_context(services.dev_services(settings))
+        stack.enter_context(services.exported(settings, filled))
         click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
         return _run(command)
 

@@ -30,13 +30,13 @@ def status(*, json_: bool) -> None:
     Shows what CW_ENTITIES, CW_AUDIT_TRAIL, CW_DOCUMENTS and CW_REPORTS name, and what else was
     synced by name in a line: nothing keeps that up to date.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
 
     settings = read_settings()
     with services.dev_warehouse(settings) as settings:
         touched = read(settings)
-    wanted = pipeline.wanted(settings)
+    wanted = composition.wanted(settings)
     entities = [entity for entity in touched if entity.entity in wanted]
     others = [entity.entity for entity in touched if entity.entity not in wanted]
     if json_:
@@ -52,12 +52,9 @@ def status(*, json_: bool) -> None:
 
 def read(settings: Settings) -> list[EntityStatus]:
     """Every entity that was ever touched. Raises WarehouseError."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
-    from cw_pipeline.warehouse.status import entity_statuses  # noqa: PLC0415
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
 
-    check_warehouse(settings)
-    with pipeline.warehouse(settings) as warehouse, warehouse.transaction() as connection:
-        return entity_statuses(connection, warehouse.tenant)
+    return Pipeline(settings).status()
 
 
 def check_warehouse(settings: Settings) -> None:
@@ -65,11 +62,11 @@ def check_warehouse(settings: Settings) -> None:
 
     At once, where a connection pool would go on trying for a minute.
     """
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.errors import WarehouseError  # noqa: PLC0415
     from cw_pipeline.warehouse import version_fault  # noqa: PLC0415
 
-    if fault := version_fault(pipeline.dsn(settings)):
+    if fault := version_fault(composition.dsn(settings)):
         raise WarehouseError(fault)
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @contextmanager
 def warehouse() -> Iterator[Database]:
     """The warehouse, migrated: it must have what is to be looked into."""
-    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.warehouse import migrate  # noqa: PLC0415
 
     with services.dev_warehouse(read_settings()) as settings:
-        migrate(pipeline.dsn(settings), settings.schema_, [])
-        with pipeline.warehouse(settings) as opened:
+        migrate(composition.dsn(settings), settings.schema_, [])
+        with composition.warehouse(settings) as opened:
             yield opened
 
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Self
 import click
 from typing_extensions import override
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Window
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.plural import count
-from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress, remember_wanted
+from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +107,7 @@ class Watch:
         if self._bars is None and self._done.wait(spacing):
             return
         try:
-            with pipeline.warehouse(self._settings) as warehouse:
+            with composition.warehouse(self._settings) as warehouse:
                 with warehouse.connection() as connection:
                     after = last_run(connection, time.monotonic() - begun)
                     self._before = progress(connection, warehouse.tenant, after).written
@@ -267,9 +268,8 @@ def run(
     json_: bool = False,
 ) -> int:
     """Syncs and shows what came of it. Returns the exit code."""
-    from cw_pipeline import pipeline  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.reporting import refresh_after_sync  # noqa: PLC0415
     from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
     settings = read_settings().require_tenant()
@@ -281,52 +281,35 @@ def run(
     with services.dev_services(settings) as settings:
         check_warehouse(settings)
         if not json_:
-            click.echo(f"{pipeline.tenant(settings)} → {place}")
+            click.echo(f"{composition.tenant(settings)} → {place}")
         started = time.monotonic()
         reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
-        with pipeline.warehouse(settings) as warehouse:
-            with warehouse.connection() as connection:
-                remember_wanted(connection, warehouse.tenant, pipeline.wanted(settings))
-            # The daemon does so after each refresh; here there may be none.
-            entities = [each.entity for each in reports]
-            refresh_after_sync(warehouse.transaction, warehouse.tenant, entities)
+        # The daemon does so after each refresh; here there may be none.
+        Pipeline(settings).follow_sync([each.entity for each in reports])
     return print_results(reports, time.monotonic() - started, json_=json_)
 
 
 def reported(settings: Settings, names: Sequence[str]) -> list[str]:
     """The reports that names mean; without any, those of CW_REPORTS."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
 
     if not names:
-        return pipeline.reports(settings)
+        return composition.reports(settings)
     return [name.removeprefix(REPORTS) for name in names if name.startswith(REPORTS)]
 
 
 def choose(settings: Settings, names: Sequence[str]) -> list[Entity]:
     """The entities that names, globs and tables mean; without any, those that are set."""
-    from cw_pipeline import pipeline  # noqa: PLC0415
+    from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.catalog import select  # noqa: PLC0415
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
 
     if not names:
-        return pipeline.entities(settings)
+        return composition.entities(settings)
     try:
         return select(",".join(names))
     except ConfigError as error:
         raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
-
-
-def with_tables(settings: Settings, chosen: Sequence[Entity]) -> Settings:
-    """The settings, for a migration that makes these entities' tables and their parents'."""
-    from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
-
-    names = {entity.name for entity in chosen}
-    for entity in chosen:
-        parent = entity.parent
-        while parent is not None:
-            names.add(parent)
-            parent = CATALOG[parent].parent
-    return settings.model_copy(update={"entities": ",".join(sorted(names))})
 
 
 def recorded(
@@ -344,9 +327,10 @@ def recorded(
     what moves on a terminal.
     """
     from cw_pipeline.dagster.in_process import run_recorded_reports, run_recorded_sync  # noqa: PLC0415
+    from cw_pipeline.process import tune_process  # noqa: PLC0415
     from cw_pipeline.reports_api.api import report_entity  # noqa: PLC0415
 
-    settings = with_tables(settings, chosen)
+    tune_process()
     watched = [*chosen, *map(report_entity, tables)]
     done: list[SyncResult] = []
     try:

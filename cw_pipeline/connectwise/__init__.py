@@ -13,6 +13,7 @@ from cw_pipeline.connectwise.retry import BACKGROUND as BACKGROUND
 from cw_pipeline.connectwise.retry import INTERACTIVE as INTERACTIVE
 from cw_pipeline.connectwise.retry import PROBING as PROBING
 from cw_pipeline.connectwise.retry import Policy as Policy
+from cw_pipeline.connectwise.retry import silence_stamina as silence_stamina
 from cw_pipeline.connectwise.site import Credentials as Credentials
 from cw_pipeline.connectwise.site import Site as Site
 from cw_pipeline.connectwise.tls import trust as trust

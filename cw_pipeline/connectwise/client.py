@@ -185,6 +185,8 @@ class ConnectWise:
             limits=httpx.Limits(max_connections=max_concurrency + 1, keepalive_expiry=30.0),
             verify=trust(ca_file),
             trust_env=True,
+            # A proxy that is set for the Internet cannot reach this machine's own address.
+            mounts={"all://127.0.0.1": None},
         )
 
     def __enter__(self) -> Self:
@@ -279,6 +281,12 @@ class ConnectWise:
                 f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
                 " page, such as na.myconnectwise.net"
             ) from error
+
+    def forget_failures(self) -> None:
+        """Lets a new call ask as a new process would, whatever ended the one before."""
+        self._outage = Outage()
+        self._breaker = CircuitBreaker()
+        self._retry_budget = RetryBudget()
 
     @property
     def _company_request(self) -> Request:

@@ -114,8 +114,12 @@ def call_with_retries(
     raise AssertionError("stamina always returns or raises")
 
 
-# stamina's own hook prints through structlog, which Dagster brings, to standard output.
-instrumentation.set_on_retry_hooks([])
+def silence_stamina() -> None:
+    """Takes stamina's hooks away: its own prints through structlog, which Dagster brings.
+
+    They are the whole process's, so this is for processes that are ours.
+    """
+    instrumentation.set_on_retry_hooks([])
 
 
 def wait_interruptibly(stopping: Event, seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Site
 from cw_pipeline.errors import ConfigError
@@ -127,7 +127,7 @@ def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
 
 def _privacy(settings: Settings) -> MaskingRules | None:
     try:
-        return pipeline.privacy(settings)
+        return composition.privacy(settings)
     except ConfigError:
         return None  # the run says what is wrong with it
 

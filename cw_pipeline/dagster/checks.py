@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.dagster.asset_specs import COUNT, asset_key
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.plural import count
 from cw_pipeline.reporting import facts, missing_dimension_rows, reporting_schema
 from cw_pipeline.settings import Settings
@@ -202,9 +203,12 @@ def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.AssetCheckResult]:
         own = tenant_run.settings()
-        pipeline.published(own)
+        Pipeline(own).publish()
+        composition.dsn(own)
         for check in sorted(context.selected_asset_check_keys):
-            lost = missing_dimension_rows(pipeline.dsn(own), own.schema_, by_key[check.asset_key])
+            lost = missing_dimension_rows(
+                composition.dsn(own), own.schema_, by_key[check.asset_key]
+            )
             told = ", ".join(f"{count(rows, 'row')} by {column}" for column, rows in lost.items())
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.process import tune_process
 from cw_pipeline.settings import Settings
 
+tune_process()
 _settings = Settings.read()
-defs = definitions(_settings, pipeline.entities(_settings))
+defs = definitions(_settings, composition.entities(_settings))

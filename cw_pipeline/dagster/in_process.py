@@ -81,7 +81,7 @@ def run_recorded_reports(
     )
     config = {"ops": {OP: {"config": {"full": full}}}, **_QUIET}
     job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(chosen))
-    return _recorded(chosen, _Run(job, config, _tags((), None), keys), on_report)
+    return _recorded(settings, _Run(job, config, _tags((), None), keys), on_report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _recorded(
 
     in_order = [entity for own in by_module(entities).values() for entity in own]
     caller = CommandRun(settings, heard, in_order)
-    with _instance(settings) as instance:
+    with services.environment_kept(), _instance(settings) as instance:
         _fail_runs_of_dead_commands(instance)
         _execute(instance, caller, run)
     if caller.fatal is not None:

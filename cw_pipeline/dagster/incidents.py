@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.dagster.checks import FRESH, evaluate
 from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY, tenant_of
 from cw_pipeline.dagster.resource import PipelineRun
@@ -164,7 +164,7 @@ def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
     run = PipelineRun("", yielding=True)
     try:
         # At once, where a connection pool would try for longer than a tick may last.
-        if fault := version_fault(pipeline.dsn(run.settings())):
+        if fault := version_fault(composition.dsn(run.settings())):
             return {"the warehouse": Incident(datetime.now(UTC), fault, _UNREACHED)}
         standings = run.standings()
     except PipelineError as error:

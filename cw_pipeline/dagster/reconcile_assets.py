@@ -17,7 +17,6 @@ from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Audit, Entity
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 
 GROUP = "proof"
 _COUNTS = ("missing", "stale", "extra", "healed", "deleted", "drift")
@@ -76,8 +75,8 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         tenant_run: dg.ResourceParam[PipelineRun],
     ) -> dg.MaterializeResult[None]:
         def ask() -> Audits:
-            deletes = config.apply_deletes
-            return reconcile_all(entities, tenant_run.engine(), apply_deletes=deletes)
+            pipeline = tenant_run.connected()
+            return pipeline.reconcile(*by_name, apply_deletes=config.apply_deletes)
 
         return _report_audits(context, tenant_run, settings, by_name, ask)
 
@@ -100,7 +99,7 @@ def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.Asse
         tenant_run: dg.ResourceParam[PipelineRun],
     ) -> dg.MaterializeResult[None]:
         def ask() -> Audits:
-            return reread_all(entities, tenant_run.engine(), nights=config.nights)
+            return tenant_run.connected().reread(*by_name, nights=config.nights)
 
         return _report_audits(context, tenant_run, settings, by_name, ask)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.dagster.asset_specs import OWNER, asset_key, freshness_policy, report_keys
 from cw_pipeline.dagster.executors import step_tags
 from cw_pipeline.dagster.internals import AssetJob
@@ -17,6 +17,7 @@ from cw_pipeline.dagster.names import TRIGGER
 from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.reporting import column_lineage, lineage, refresh, reporting_schema
 from cw_pipeline.reporting.script import ViewScript, scripts
 from cw_pipeline.settings import Settings
@@ -58,10 +59,10 @@ def _refresh_tables(
     settings: Settings, wanted: Collection[dg.AssetKey]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What was done to each table. The schema is brought up to this version first."""
-    pipeline.published(settings)
+    Pipeline(settings).publish()
     schema = reporting_schema(settings.schema_)
     names = [key.path[-1] for key in wanted]
-    for table in refresh(pipeline.dsn(settings), settings.schema_, names):
+    for table in refresh(composition.dsn(settings), settings.schema_, names):
         key = asset_key(schema, table.name)
         if key not in wanted:
             continue  # what it stands on was refreshed, too

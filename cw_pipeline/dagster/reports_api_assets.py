@@ -10,7 +10,7 @@ from typing import TypeAlias
 import dagster as dg
 from pydantic import Field
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.asset_specs import KINDS, OWNER, SYNC_OK, asset_key
 from cw_pipeline.dagster.executors import step_tags
@@ -20,8 +20,7 @@ from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import ReportDrift, SyncResult
 from cw_pipeline.plural import count
 from cw_pipeline.reports_api.api import report_entity
-from cw_pipeline.reports_api.columns import TABLE, ReportSnapshot, snapshot_reports
-from cw_pipeline.reports_api.sync import sync_report
+from cw_pipeline.reports_api.columns import TABLE, ReportSnapshot
 from cw_pipeline.settings import Settings
 
 UNCHANGED = "unchanged"
@@ -65,7 +64,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         try:
-            found = snapshot_reports(tenant_run.engine())
+            found = tenant_run.connected().snapshot_reports()
         except PipelineError as error:
             tenant_run.failures.append(error)
             retry = str(tenant_run.retryable).lower()
@@ -162,7 +161,7 @@ class ReportConfig(dg.Config):
 
 def report_table_keys(settings: Settings) -> dict[dg.AssetKey, str]:
     """The assets of the chosen reports, and each one's report."""
-    names = pipeline.reports(settings)
+    names = composition.reports(settings)
     return {asset_key(settings.schema_, report_entity(name).table): name for name in names}
 
 
@@ -193,7 +192,7 @@ def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         checked = {check.asset_key for check in context.selected_asset_check_keys}
         for key in sorted(context.selected_asset_keys | checked):
             try:
-                report = sync_report(tenant_run.engine(), keys[key], full=config.full)
+                (report,) = tenant_run.connected().sync_reports(keys[key], full=config.full)
             except PipelineError as error:
                 tenant_run.give_up(error)  # the keys were refused: no other report fares better
                 report = SyncResult(f"system/reports/{keys[key]}", "refresh", failure=error)

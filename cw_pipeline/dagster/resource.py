@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline import pipeline
 from cw_pipeline.dagster.internals import keep_connections
 from cw_pipeline.dev import services
 from cw_pipeline.errors import (
@@ -21,9 +19,9 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.entity_sync import sync_entities
-from cw_pipeline.warehouse.status import EntityStatus, entity_statuses, watermarks
+from cw_pipeline.warehouse.status import watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,22 +30,23 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
+    from cw_pipeline.warehouse.status import EntityStatus
 
 
 class BackgroundSync:
-    """Takes the reports of `sync` as they come, and hands each to the step that asks for it."""
+    """Takes the results of a sync as they come, and hands each to the step that asks for it."""
 
     def __init__(
         self,
         entities: Iterable[Entity],
-        sync: Callable[[], Iterator[SyncResult]],
+        results: Iterator[SyncResult],
         on_report: Callable[[SyncResult], None],
     ) -> None:
         self._module = {entity.name: entity.module for entity in entities}
         self._queues: dict[str, SimpleQueue[SyncResult | BaseException]] = {
             module: SimpleQueue() for module in set(self._module.values())
         }
-        self._sync = sync
+        self._results = results
         self._on_report = on_report
         self._thread = Thread(target=self._run, name="ahead")
         self._thread.start()
@@ -69,7 +68,7 @@ class BackgroundSync:
 
     def _run(self) -> None:
         try:
-            for report in self._sync():
+            for report in self._results:
                 self._on_report(report)
                 self._queues[self._module[report.entity]].put(report)
         except BaseException as error:  # noqa: BLE001 - raised in the steps
@@ -111,28 +110,39 @@ class PipelineRun:
     yielding: bool
     caller: CommandRun | None = None
     failures: list[Exception] = field(default_factory=list)
-    _engine: SyncContext | None = None
+    _pipeline: Pipeline | None = None
+    _noted_wanted: bool = False
     _before: dict[str, datetime | None] | None = None
     _ahead: BackgroundSync | None = None
     _fatal: Exception | None = None
-    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def pipeline(self) -> Pipeline:
+        """The tenant and its warehouse, opened by what needs them."""
+        if self._pipeline is None:
+            self._pipeline = Pipeline(
+                self.settings(), yields_to_refresh=self.yielding, dagster_run_id=self.run_id
+            )
+        return self._pipeline
 
     def engine(self) -> SyncContext:
         """The connected tenant. Raises the error that made an earlier step give up."""
         if self._fatal is not None:
             raise self._fatal
-        if self._engine is None:
-            try:
-                settings = self.settings()
-                self._engine = self._stack.enter_context(
-                    pipeline.connected(settings, yielding=self.yielding, dagster_run_id=self.run_id)
-                )
-                if self.caller is None:  # whose settings are of what it was asked to sync
-                    pipeline.remember_wanted(settings)
-            except PipelineError as error:
-                self.give_up(error)
-                raise
-        return self._engine
+        try:
+            # A command names what it syncs; all else needs the tables of all that is set.
+            context = self.pipeline().connect(self.caller.entities if self.caller else None)
+            if self.caller is None and not self._noted_wanted:
+                self.pipeline().remember_wanted()
+                self._noted_wanted = True
+        except PipelineError as error:
+            self.give_up(error)
+            raise
+        return context
+
+    def connected(self) -> Pipeline:
+        """The pipeline, once `engine` has connected it. Raises as that does."""
+        self.engine()
+        return self.pipeline()
 
     def settings(self) -> Settings:
         """The settings that this run goes by, with the embedded parts put in."""
@@ -143,15 +153,13 @@ class PipelineRun:
 
         Raises as `engine` and `sync_all` do.
         """
-        engine, caller = self.engine(), self.caller
+        caller, pipeline = self.caller, self.connected()
         if caller is None:
-            yield from sync_entities(entities, engine, plan)
+            yield from pipeline.run(entities, plan)
             return
         if self._ahead is None:
             self._ahead = BackgroundSync(
-                caller.entities,
-                lambda: sync_entities(caller.entities, engine, plan),
-                caller.on_report,
+                caller.entities, pipeline.run(caller.entities, plan), caller.on_report
             )
         yield from self._ahead.reports(entities)
 
@@ -165,13 +173,7 @@ class PipelineRun:
 
     def standings(self) -> dict[str, EntityStatus]:
         """How every entity stands in the warehouse now; needs no tenant."""
-        with ExitStack() as stack:
-            if self._engine is None:
-                warehouse = stack.enter_context(pipeline.warehouse(self.settings()))
-            else:
-                warehouse = self._engine.database
-            connection = stack.enter_context(warehouse.connection())
-            return {each.entity: each for each in entity_statuses(connection, warehouse.tenant)}
+        return {each.entity: each for each in self.pipeline().status()}
 
     def give_up(self, error: Exception) -> None:
         """Spares the steps to come what cannot succeed: the keys were refused, say."""
@@ -217,10 +219,12 @@ class PipelineRun:
 
     def close(self) -> None:
         """Lets the tenant go; a sync that nobody waits for any more ends with its present pages."""
-        if self._ahead is not None and self._engine is not None:
-            self._engine.stopping.set()
+        if self._pipeline is None:
+            return
+        if self._ahead is not None:
+            self._pipeline.stop()
             self._ahead.join()
-        self._stack.close()
+        self._pipeline.close()
 
 
 @dg.resource(description="The ConnectWise tenant and its warehouse, as the settings name them")

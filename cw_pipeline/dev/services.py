@@ -1,7 +1,9 @@
 """An embedded PostgreSQL and a simulated ConnectWise, for settings that name none.
 
 `CW_WAREHOUSE_DSN` and `CW_SITE` name real ones. Where one is not set, the embedded one takes its
-place. Both are shared by all processes of the project, and child processes inherit where they are.
+place. Both are shared by all processes of the project. `dev_services` and `dev_warehouse` return
+settings and leave the process alone; `exported` is for what starts Dagster, whose processes find in
+their environment where the embedded parts are.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from cw_pipeline.dev.postgres import RUNS
 from cw_pipeline.dev.simulator import (
     CLIENT_ID,
     COMPANY,
-    HOST,
     PRIVATE_KEY,
     PUBLIC_KEY,
     EmbeddedSimulator,
@@ -85,7 +86,7 @@ def dev_services(settings: Settings, tenant: EmbeddedSimulator | None = None) ->
     simulator to use instead of the project's own. Raises ConfigError, WarehouseError or
     PipelineError that says what to do.
     """
-    with _environment_kept(), ExitStack() as stack:
+    with ExitStack() as stack:
         stand_in = server = None
         if settings.simulated:
             stand_in = stack.enter_context(tenant or simulator())  # starts beside the server
@@ -97,7 +98,7 @@ def dev_services(settings: Settings, tenant: EmbeddedSimulator | None = None) ->
 @contextmanager
 def dev_warehouse(settings: Settings) -> Iterator[Settings]:
     """The settings with a warehouse to look at, inside the block. No ConnectWise is started."""
-    with _environment_kept(), ExitStack() as stack:
+    with ExitStack() as stack:
         server = None
         if settings.warehouse_dsn is None:
             server = stack.enter_context(postgres(settings))
@@ -108,7 +109,7 @@ def start_dev_services(settings: Settings) -> Settings:
     """The settings with a warehouse and a ConnectWise to use, until somebody stops them.
 
     For a code location that Dagster loads by itself: there is no block to stop them at the end of.
-    Called again it finds them running.
+    Called again it finds them running. Processes that this one starts find them too.
     """
     with _lock:
         stand_in = server = None
@@ -126,6 +127,8 @@ def start_dev_services(settings: Settings) -> Settings:
             server = _servers.setdefault(server.home, server)
             server.ensure()
         filled = _with_services(settings, server, stand_in)
+        prepared_home(filled)
+        os.environ.update(_environment(settings, filled))
         if (stand_in or server) and not _said.is_set():
             _said.set()
             log.warning("The embedded parts are left running: `%s` stops them", cli_command("down"))
@@ -206,7 +209,7 @@ def _runs_address(settings: Settings) -> str | None:
 def _with_services(
     settings: Settings, server: EmbeddedPostgres | None, stand_in: EmbeddedSimulator | None
 ) -> Settings:
-    """The settings with what was started put in, here and in the environment."""
+    """The settings with what was started put in."""
     found: dict[str, str | int | date] = {}
     if server is not None:
         found["warehouse_dsn"] = server.dsn()
@@ -224,14 +227,10 @@ def _with_services(
             "backfill_start": _birth(stand_in),
         }
         found |= {n: v for n, v in unset.items() if n not in settings.model_fields_set}
-        _spare_the_proxy()
     secret = {"warehouse_dsn", "public_key", "private_key", "client_id"}
-    filled = settings.model_copy(
+    return settings.model_copy(
         update={n: SecretStr(str(v)) if n in secret else v for n, v in found.items()}
     )
-    prepared_home(filled)
-    os.environ.update({f"CW_{name.upper()}": str(value) for name, value in found.items()})
-    return filled
 
 
 def _birth(stand_in: EmbeddedSimulator) -> date:
@@ -240,15 +239,37 @@ def _birth(stand_in: EmbeddedSimulator) -> date:
     return (born - PAST).date().replace(day=1)
 
 
-def _spare_the_proxy() -> None:
-    """A proxy that is set for the Internet cannot reach this machine's own address."""
-    for name in ("NO_PROXY", "no_proxy"):
-        spared = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*spared, HOST]))
+def _environment(settings: Settings, filled: Settings) -> dict[str, str]:
+    """What tells another process where the embedded parts are that fill these settings."""
+    changed = {
+        name: getattr(filled, name)
+        for name in type(settings).model_fields
+        if getattr(filled, name) != getattr(settings, name)
+    }
+    return {
+        f"CW_{name.upper()}": str(
+            value.get_secret_value() if isinstance(value, SecretStr) else value
+        )
+        for name, value in changed.items()
+    }
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
+def exported(settings: Settings, filled: Settings) -> Iterator[None]:
+    """Names the embedded parts in the environment, and Dagster's folder, inside the block.
+
+    For a command that starts Dagster: what it starts inherits them. `filled` is what became of
+    `settings` in `dev_services`.
+    """
+    with environment_kept():
+        prepared_home(filled)
+        os.environ.update(_environment(settings, filled))
+        yield
+
+
+@contextmanager
+def environment_kept() -> Iterator[None]:
+    """Puts the environment back at the end of the block."""
     before = dict(os.environ)
     try:
         yield

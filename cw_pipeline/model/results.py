@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -55,6 +55,13 @@ class Audit:
     proven: bool = False
     detail: str = ""
     failure: Exception | None = None
+
+
+class ReplayResult(NamedTuple):
+    """What came of trying a dead letter again: "loaded", "gone at the source", or why not."""
+
+    dead_letter: int
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ import pandas as pd
 from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
+from cw_pipeline.suggest import closest, did_you_mean
 from cw_pipeline.warehouse.connections import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from psycopg import Connection
 
 _DTYPES = {
     "bool": "boolean",
@@ -31,25 +34,52 @@ _DTYPES = {
 """What is not here stays as Python has it: Decimal, date, lists and what JSON holds."""
 
 
-def table(dsn: str, name: str, where: str = "", values: Sequence[Any] = ()) -> pd.DataFrame:
+def table(
+    dsn: str,
+    name: str,
+    where: str = "",
+    values: Sequence[Any] = (),
+    *,
+    schemas: Sequence[str] = ("reporting",),
+) -> pd.DataFrame:
     """The rows of a table or view; nothing is guessed and nothing is rounded.
 
     Whole numbers are Int64 and never become floats beside nulls; numeric is Decimal and date is
-    `date`, both as objects; timestamps are in UTC. `where` is SQL with `%s` for `values`. Raises
-    WarehouseError if there is no such table, or the warehouse cannot be reached.
+    `date`, both as objects; timestamps are in UTC. `where` is SQL with `%s` for `values`. A name
+    without a schema is looked for in `schemas`, the first one first. Raises WarehouseError if there
+    is no such table, with the name that may be meant, or if the warehouse cannot be reached.
     """
-    schema, _, own = name.rpartition(".")
-    query = sql.SQL("select * from {}").format(sql.Identifier(schema or "reporting", own))
-    if where:
-        query += sql.SQL(" where ") + sql.SQL(where)
     with transaction(dsn, read_only=True) as connection:
+        schema, own = _found(connection, name, schemas)
+        query = sql.SQL("select * from {}").format(sql.Identifier(schema, own))
+        if where:
+            query += sql.SQL(" where ") + sql.SQL(where)
         try:
             cursor = connection.execute(query, list(values) or None, binary=True)
-        except errors.UndefinedTable as error:
-            raise WarehouseError(f"there is no table or view {name!r}: run `migrate`") from error
+        except (errors.UndefinedColumn, errors.SyntaxError) as error:
+            raise WarehouseError(f"where={where!r}: {error.diag.message_primary}") from error
         types = connection.adapters.types
         columns = [(c.name, types[c.type_code].name) for c in cursor.description or ()]
         return _frame(columns, cursor.fetchall())
+
+
+def _found(connection: Connection[Any], name: str, schemas: Sequence[str]) -> tuple[str, str]:
+    """The schema and the own name of what a name means. Raises WarehouseError for no table."""
+    schema, _, own = name.rpartition(".")
+    places = [schema] if schema else list(schemas)
+    rows = connection.execute(
+        "select relname, nspname from pg_class join pg_namespace n on n.oid = relnamespace"
+        " where nspname = any(%s) and relkind = any('{r,v,m,p,f}')"
+        " order by array_position(%s, nspname::text) desc",
+        [places, places],
+    ).fetchall()
+    by_name = dict(rows)  # the first schema comes last, and counts
+    if own in by_name:
+        return by_name[own], own
+    prefix = f"{schema}." if schema else ""
+    near = [f"{prefix}{each}" for each in closest(own, by_name, limit=3)]
+    made = did_you_mean(near) or "`migrate` makes the reporting schema, `sync` the tables"
+    raise WarehouseError(f"there is no table or view {name!r} in {', '.join(places)}: {made}")
 
 
 def _frame(columns: list[tuple[str, str]], rows: list[tuple[Any, ...]]) -> pd.DataFrame:

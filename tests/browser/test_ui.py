@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.dagster.in_process import run_recorded_sync
 from cw_pipeline.dev import services
 from cw_pipeline.settings import Settings
@@ -68,7 +68,7 @@ def _history(tenant: Tenant) -> None:
     services.prepared_home()
     settings = Settings.read()
     for day in range(4):
-        run_recorded_sync(settings, pipeline.entities(settings), SyncRequest(), lambda _: None)
+        run_recorded_sync(settings, composition.entities(settings), SyncRequest(), lambda _: None)
         working_day(tenant, seed=day)
 
 

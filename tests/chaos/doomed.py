@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import stamina
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy, RateLimiter
 from cw_pipeline.settings import Settings
@@ -33,13 +33,13 @@ _PROCESSES.set_forkserver_preload([__name__])
 def connected(settings: Settings) -> Iterator[SyncContext]:
     """An engine on a warehouse that is migrated already."""
     with (
-        pipeline.warehouse(settings) as store,
+        composition.warehouse(settings) as store,
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
     ):
         budget = RequestBudget(store, settings.requests_per_minute)
         gate = RateLimiter(budget.grant, budget.announce_pause)
-        with pipeline.source(settings, gate, HASTY) as source:
-            yield SyncContext(source, store, pipeline.limits(settings), fetchers)
+        with composition.source(settings, gate, HASTY) as source:
+            yield SyncContext(source, store, composition.limits(settings), fetchers)
 
 
 def sync_and_die(options: dict[str, Any], names: Sequence[str], statement: int) -> int:

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli import main
 from cw_pipeline.connectwise import Policy
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
@@ -62,8 +62,8 @@ class Story:
     def engine(self, patience: Patience | None = None, **options: Any) -> Iterator[SyncContext]:
         """A connected engine that does not wait long between tries."""
         settings = self.settings(**options)
-        with pipeline.connected(settings, policy=HASTY, patience=patience) as engine:
-            yield engine
+        with Pipeline(settings, policy=HASTY, patience=patience) as pipeline:
+            yield pipeline.connect()
 
     def sync(
         self, *names: str, plan: SyncRequest | None = None, **options: Any

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.connectwise import path_for
 from cw_pipeline.errors import ConfigError
@@ -36,7 +36,7 @@ def tenant(tenant: Tenant) -> Tenant:
 
 def synced(story: Story) -> dict[str, SyncResult]:
     with story.engine(children_share=0.000001, **CHOSEN) as engine:
-        chosen = pipeline.entities(story.settings(**CHOSEN))
+        chosen = composition.entities(story.settings(**CHOSEN))
         reports = {report.entity: report for report in sync_entities(chosen, engine, SyncRequest())}
     failures = [report.failure for report in reports.values() if report.failure]
     assert failures == []
@@ -94,4 +94,4 @@ def test_nothing_but_their_names_chooses_them() -> None:
 
 def test_an_unknown_kind_of_record_is_refused_with_those_there_are(story: Story) -> None:
     with pytest.raises(ConfigError, match=r"CW_AUDIT_TRAIL: 'Tickets' is none of .*Ticket"):
-        pipeline.entities(story.settings(audit_trail="Tickets"))
+        composition.entities(story.settings(audit_trail="Tickets"))

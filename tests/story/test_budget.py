@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.connectwise import ConnectWise, RateLimiter
 from cw_pipeline.simulator import Fault
 from cw_pipeline.warehouse import RequestBudget
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 LIST = "/service/tickets"
 ASKING = """
 import sys, time
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.connectwise import RateLimiter
 from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse import RequestBudget
 import msgspec
 settings = Settings.read()
-with pipeline.warehouse(settings) as store:
+with composition.warehouse(settings) as store:
     budget = RequestBudget(store, settings.requests_per_minute)
-    with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
+    with composition.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
         print("up", flush=True)
         sys.stdin.readline()
         until = time.monotonic() + float(sys.argv[1])
@@ -52,7 +52,7 @@ def limited(story: Story, per_minute: int) -> Settings:
 def asking(store: Database, settings: Settings, *, yielding: bool = False) -> Iterator[ConnectWise]:
     """A client with a gate of its own, as another process would have."""
     budget = RequestBudget(store, settings.requests_per_minute, yielding=yielding)
-    with pipeline.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
+    with composition.source(settings, RateLimiter(budget.grant, budget.announce_pause)) as source:
         yield source
 
 
@@ -107,7 +107,7 @@ def test_a_pause_that_one_process_was_told_holds_the_other_back(story: Story) ->
     settings = limited(story, 240)  # leave is taken for two requests at a time
     story.simulator.faults.add(Fault("429", path=LIST, times=1, retry_after=2))
     with (
-        pipeline.warehouse(settings) as store,
+        composition.warehouse(settings) as store,
         asking(store, settings) as told,
         asking(store, settings) as other,
     ):
@@ -129,7 +129,7 @@ def test_a_backfill_takes_leave_only_while_no_refresh_waits_for_it(story: Story)
     done = {"live": 0, "yielding": 0}
     stop = threading.Event()
     with (
-        pipeline.warehouse(settings) as store,
+        composition.warehouse(settings) as store,
         asking(store, settings) as live,
         asking(store, settings, yielding=True) as backfill,
     ):
@@ -159,7 +159,7 @@ def test_a_backfill_takes_leave_only_while_no_refresh_waits_for_it(story: Story)
 def test_budgets_of_two_tenants_in_one_warehouse_are_apart(story: Story) -> None:
     settings = limited(story, 60)
     other = settings.model_copy(update={"schema_": "second"})
-    with pipeline.warehouse(settings) as one, pipeline.warehouse(other) as two:
+    with composition.warehouse(settings) as one, composition.warehouse(other) as two:
         first, second = RequestBudget(one, 60), RequestBudget(two, 60)
         waits = [first.grant().wait for _ in range(8)]
         assert waits == sorted(waits)

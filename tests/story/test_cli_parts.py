@@ -13,7 +13,13 @@ import httpx
 import pytest
 
 from cw_pipeline.cli import main
-from cw_pipeline.dev.services import _environment_kept, dev_services, postgres, start_dev_services
+from cw_pipeline.dev.services import (
+    dev_services,
+    environment_kept,
+    exported,
+    postgres,
+    start_dev_services,
+)
 from cw_pipeline.dev.simulator import CLIENT_ID, COMPANY, PRIVATE_KEY, PUBLIC_KEY, EmbeddedSimulator
 from cw_pipeline.paths import cli_command
 from cw_pipeline.settings import Settings
@@ -168,12 +174,15 @@ def test_processes_started_below_inherit_what_stands_in(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     EmbeddedSimulator(tmp_path / "simulator", tickets=60).begin()
-    with dev_services(Settings(warehouse_dsn=dsn)) as used:
+    settings = Settings(warehouse_dsn=dsn)
+    before = dict(os.environ)
+    with dev_services(settings) as used, exported(settings, used):
         inherited = Settings.read()
         assert inherited.site == used.site
         assert inherited.require_tenant().requests_per_minute == 60_000
         assert not inherited.simulated
     assert Settings.read().simulated
+    assert dict(os.environ) == before
 
 
 def test_down_stops_what_was_left_running(
@@ -198,7 +207,7 @@ def used_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "deploy").mkdir(parents=True)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     tmp_path.chmod(0o755)  # root's server runs under another account, which passes through here
-    with _environment_kept():  # which names both for processes that this one would start
+    with environment_kept():  # which names both for processes that this one would start
         start_dev_services(Settings.read())
     (home / "storage").mkdir()
     (home / "storage" / "runs.db").touch()

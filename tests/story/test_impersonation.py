@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import stamina
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.errors import ConfigError, SourceDenied
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Fault, Simulator, Tenant
@@ -42,7 +42,7 @@ def impersonating(simulator: Simulator, **options: Any) -> Iterator[ConnectWise]
         "impersonate": "jdoe",
     }
     settings = Settings(**{**given, **options})
-    with pipeline.source(settings) as source:
+    with composition.source(settings) as source:
         yield source
 
 

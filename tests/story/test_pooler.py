@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stamina
 
-from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.reporting.tables import refresh
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.simulator import Fault
@@ -163,8 +163,9 @@ def test_a_new_warehouse_with_its_reporting_schema(empty_dsn: str, pooler: Poole
         story = Story(pooler.through(empty_dsn), simulator, tenant)
         names = (BOARDS, TICKETS, "company/companies", "time/entries")
         settings = story.settings(entities=",".join(names))
-        pipeline.migrated(settings)
-        pipeline.published(settings)
+        front_door = Pipeline(settings)
+        front_door.migrate()
+        front_door.publish()
         for report in story.sync(*names).values():
             assert report.failure is None
         migrate(story.dsn, "connectwise", [CATALOG[name] for name in names])

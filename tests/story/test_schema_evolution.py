@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline import pipeline
+from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.cli import main
@@ -34,7 +34,7 @@ ENTITY = CATALOG[TICKETS]
 
 @pytest.fixture
 def warehouse(story: Story) -> Iterator[Database]:
-    with pipeline.warehouse(story.settings()) as open_:
+    with composition.warehouse(story.settings()) as open_:
         yield open_
 
 

@@ -25,12 +25,13 @@ TICKETS = "service/tickets"
 PATH = "/service/tickets"
 DENSE = range(100_001, 100_701)
 RUNNER = textwrap.dedent("""
-    from cw_pipeline import pipeline
+    from cw_pipeline.pipeline import Pipeline
     from cw_pipeline.catalog import CATALOG
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 
-    with pipeline.connected(Settings.read()) as engine:
+    with Pipeline(Settings.read()) as front_door:
+        engine = front_door.connect()
         sync_entity(CATALOG["service/tickets"], engine, SyncRequest())
 """)
 

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from cw_pipeline import pipeline
 from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.reporting import publish, refresh
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
@@ -183,7 +183,8 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
             warehouse_dsn=dsn,
             requests_per_minute=1_000_000,
         )
-        with pipeline.connected(settings) as engine:
+        with Pipeline(settings) as front_door:
+            engine = front_door.connect()
             _done(sync_entities(select(None), engine, SyncRequest()))
             publish(dsn, "connectwise", ZONE)
             told = Books(dsn, tenant, datetime.now(UTC))

@@ -1,0 +1,170 @@
+"""What the settings mean for each part: the one place that makes parts of settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.catalog.attached import AUDITED, DOCUMENTED, audit_trail, documents
+from cw_pipeline.connectwise import (
+    BACKGROUND,
+    ConnectWise,
+    Credentials,
+    Policy,
+    Site,
+    refuse_cookies,
+)
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.sync.context import Limits
+from cw_pipeline.transform.mask import MaskingRules
+from cw_pipeline.warehouse import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from threading import Event
+
+    from pydantic import SecretStr
+
+    from cw_pipeline.catalog.declare import Declared
+    from cw_pipeline.connectwise import RateLimiter
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+    from cw_pipeline.warehouse.ddl import Patience
+
+
+def limits(settings: Settings) -> Limits:
+    """The tenant's limits, as set."""
+    return Limits(
+        page_size=settings.page_size,
+        concurrency=settings.max_concurrency,
+        requests_per_minute=settings.requests_per_minute,
+        overlap=timedelta(seconds=settings.overlap_seconds),
+        max_delete_fraction=settings.max_delete_fraction,
+        max_reject_fraction=settings.max_reject_fraction,
+        min_rejects=settings.min_rejects,
+        children_max_age=timedelta(hours=settings.children_max_age_hours),
+        children_share=settings.children_share,
+        reread_nights=settings.reread_nights,
+    )
+
+
+def privacy(settings: Settings) -> MaskingRules | None:
+    """What CW_HASH_COLUMNS and CW_DROP_COLUMNS hide, if anything. Raises ConfigError."""
+    key = settings.hash_key.get_secret_value() if settings.hash_key else None
+    return MaskingRules.of(settings.hash_columns, settings.drop_columns, key)
+
+
+def reports(settings: Settings) -> list[str]:
+    """The reports that CW_REPORTS chooses to keep as tables."""
+    names = (word.strip() for word in (settings.reports or "").split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def entities(settings: Settings) -> list[Entity]:
+    """The entities that `CW_ENTITIES` names, and what CW_AUDIT_TRAIL and CW_DOCUMENTS attach.
+
+    Raises ConfigError for an unknown one.
+    """
+    chosen = select(settings.entities)
+    known = {entity.name for entity in chosen}
+    attached = (
+        *_attached("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail),
+        *_attached("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
+    )
+    return [*chosen, *(CATALOG[name] for name in attached if name not in known)]
+
+
+def with_parents(chosen: Iterable[Entity]) -> list[Entity]:
+    """These entities and those above them, whose tables are read to know what to ask for."""
+    found: dict[str, Entity] = {}
+    for entity in chosen:
+        above: Entity | None = entity
+        while above is not None and above.name not in found:
+            found[above.name] = above
+            above = CATALOG[above.parent] if above.parent else None
+    return list(found.values())
+
+
+def wanted(settings: Settings) -> list[str]:
+    """The names of all that the settings keep up to date, reports too. Raises ConfigError."""
+    names = [entity.name for entity in entities(settings)]
+    return [*names, *(f"system/reports/{name}" for name in reports(settings))]
+
+
+def _attached(
+    setting: str, value: str | None, kinds: Mapping[str, str], declared: Callable[[str], Declared]
+) -> Iterator[str]:
+    """The names of what hangs on records of the kinds that a setting lists."""
+    spelled = {kind.lower(): kind for kind in kinds}
+    for word in (value or "").split(","):
+        if not word.strip():
+            continue
+        if word.strip().lower() not in spelled:
+            raise ConfigError(f"{setting}: {word.strip()!r} is none of {', '.join(kinds)}")
+        yield declared(spelled[word.strip().lower()]).name
+
+
+def source(
+    settings: Settings,
+    gate: RateLimiter | None = None,
+    policy: Policy = BACKGROUND,
+    stopping: Event | None = None,
+) -> ConnectWise:
+    """The tenant's API. Raises ConfigError if the settings do not name one."""
+    refuse_cookies(settings.auth)
+    settings.require_tenant()
+    if settings.site is None:
+        raise ConfigError("CW_SITE is not set: no tenant to read")
+    credentials = Credentials(
+        company=settings.company or "",
+        public_key=_revealed(settings.public_key),
+        private_key=_revealed(settings.private_key),
+        client_id=_revealed(settings.client_id),
+        impersonate=_impersonated(settings),
+        user_type=settings.user_type,
+    )
+    return ConnectWise(
+        Site.of(settings.site),
+        credentials,
+        api_version=settings.api_version,
+        gate=gate,
+        policy=policy,
+        timeout=settings.timeout_seconds,
+        max_concurrency=settings.max_concurrency,
+        ca_file=settings.ca_file,
+        stopping=stopping,
+    )
+
+
+def tenant(settings: Settings) -> str:
+    """Which tenant it is, `company@host`: what its schema is marked with."""
+    host = urlsplit(Site.of(settings.site or "").info).hostname
+    return f"{settings.company}@{host}".lower()
+
+
+def dsn(settings: Settings) -> str:
+    """The warehouse's address. Raises ConfigError if there is none."""
+    if settings.warehouse_dsn is None:
+        raise ConfigError("CW_WAREHOUSE_DSN is not set, and no embedded PostgreSQL was started")
+    return settings.warehouse_dsn.get_secret_value()
+
+
+def warehouse(settings: Settings, patience: Patience | None = None) -> Database:
+    """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
+    most = settings.max_connections or 2 * settings.max_concurrency + 4
+    address = dsn(settings)
+    return Database(address, settings.schema_, max_connections=most, patience=patience)
+
+
+def _impersonated(settings: Settings) -> str:
+    if settings.auth == "keys":
+        return ""
+    if settings.impersonate is None:
+        raise ConfigError("CW_AUTH=impersonation needs CW_IMPERSONATE: the member's identifier")
+    return settings.impersonate
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

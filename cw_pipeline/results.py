@@ -1,0 +1,89 @@
+"""The results of a call to the pipeline, as they come."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Iterator
+from threading import RLock
+from typing import TYPE_CHECKING, TypeVar
+
+from typing_extensions import override
+
+from cw_pipeline.errors import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+T = TypeVar("T")
+
+
+class Results(Iterator[T]):
+    """The results of a call, each as soon as there is one. The work begins with the first `next`.
+
+    Whoever stops early (`break`, an error, `close()`) stops the work: its threads end after the
+    pages that they are at, and what was read until then is kept. Calls of one pipeline that are
+    read at the same time are stopped together.
+    """
+
+    def __init__(self, what: str, begin: Callable[[], Iterator[T]], stopping: Event) -> None:
+        self._what = what
+        self._begin = begin
+        self._stopping = stopping
+        self._turn = RLock()  # a generator that is running cannot be closed by another thread
+        self._results: Iterator[T] | None = None
+        self._stopped = self._ended = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the work has begun and not ended."""
+        return self._results is not None and not self._ended
+
+    @override
+    def __next__(self) -> T:
+        with self._turn:
+            if self._ended:
+                raise StopIteration
+            if self._stopped and self._results is None:
+                raise Interrupted(f"{self._what} was stopped before it began")
+            try:
+                if self._results is None:
+                    self._results = self._begin()
+                return next(self._results)
+            except BaseException:
+                self._ended = True
+                raise
+
+    def stop(self) -> None:
+        """Has the work end after its present pages. May be called from another thread."""
+        self._stopped = True
+        if not self._ended:
+            self._stopping.set()
+
+    def close(self) -> None:
+        """Returns when the work has ended. Further results are not given."""
+        if self.is_under_way:
+            self.stop()
+        with self._turn:
+            if self.is_under_way and isinstance(self._results, Generator):
+                self._results.close()
+            self._stopped = self._ended = True
+
+    @override
+    def __repr__(self) -> str:
+        if self._ended:
+            return f"<{self._what}, ended>"
+        if self.is_under_way:
+            return f"<{self._what}, under way>"
+        return f"<{self._what}, not begun: list(...) or a for loop begins it>"
+
+    def __del__(self) -> None:
+        if self.is_under_way:
+            self.close()
+        elif not self._stopped and not self._ended:
+            warnings.warn(
+                f"{self._what} was asked for and never begun: write `for result in"
+                f" pipeline.{self._what.split()[0]}(...)`",
+                RuntimeWarning,
+                stacklevel=2,
+            )
