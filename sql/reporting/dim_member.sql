@@ -10,13 +10,18 @@ select
     coalesce(work_role_id, -1) as work_role_id, -- default work role
     reports_to_id as reports_to_id, -- member they report to
     coalesce(daily_capacity, 0) as daily_capacity, -- hours of a full working day
+    coalesce(daily_capacity, 0) > 0 as has_capacity, -- whether they have any: else they are left out of utilization
     hourly_cost as hourly_cost, -- what an hour costs us; empty where hidden from the API member
     coalesce(include_in_utilization_reporting_flag, false) as is_in_utilization, -- counts in utilization
     coalesce(calendar_id, -1) as calendar_id, -- working calendar
     (hire_date at time zone 'UTC')::date as hired_on, -- first day
-    (inactive_date at time zone 'UTC')::date as left_on, -- first day on which they no longer worked
+    case
+        when inactive_date is not null then (inactive_date at time zone 'UTC')::date
+        when inactive_flag then (last_updated at time zone {{time_zone}})::date
+    end as left_on, -- first day on which they no longer worked; without a date, the day of the record's last change
+    coalesce(inactive_flag, false) and inactive_date is null as is_left_assumed, -- has left, and nobody wrote down when
     coalesce(inactive_flag, false) as is_inactive, -- has left
     _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
 from {{source}}.system_members
 union all
-select -1, 'Unknown', 'Unknown', null, null, -1, -1, -1, null, 0, null, false, -1, null, null, false, false
+select -1, 'Unknown', 'Unknown', null, null, -1, -1, -1, null, 0, false, null, false, -1, null, null, false, false, false

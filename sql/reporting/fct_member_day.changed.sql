@@ -12,7 +12,13 @@ everybody as (
         or exists (select from {{source}}.schedule_holiday_lists_holidays where _synced_at >= {{since}})
         or exists (select from {{source}}.time_charge_codes where _synced_at >= {{since}})
         or exists (select from {{source}}.schedule_types where _synced_at >= {{since}})
-        or exists (select from {{source}}.time_work_types where _synced_at >= {{since}}) as changed
+        or exists (select from {{source}}.time_work_types where _synced_at >= {{since}})
+        -- clients have got a second currency, or have one again
+        or (
+            exists (select from {{source}}.company_companies where _synced_at >= {{since}})
+            and (select case when count(distinct currency_id) = 1 then min(currency_id) else -1 end from {{source}}.company_companies where _deleted_at is null)
+                is distinct from (select currency_id from {{reporting}}.fct_member_day limit 1)
+        ) as changed
 )
 select member_id, (time_start at time zone {{time_zone}})::date as date from entries
 where member_id is not null and time_start is not null

@@ -1,9 +1,15 @@
 -- One row per member and local day from five years ago to today, while they worked for us. Capacity is
 -- the member's daily capacity on working days of their calendar. Hours count on the local day the work
--- began. Sources: system/members, schedule/calendars, schedule/holidayLists/holidays, time/entries,
+-- began. Sources: system/members, company/companies, schedule/calendars, schedule/holidayLists/holidays, time/entries,
 -- time/chargeCodes, schedule/entries.
 with members as (
-    select m.*, case when c.id is null then -1 else c.id end as calendar
+    select
+        m.*,
+        case when c.id is null then -1 else c.id end as calendar,
+        case
+            when m.inactive_date is not null then (m.inactive_date at time zone 'UTC')::date
+            when m.inactive_flag then (m.last_updated at time zone {{time_zone}})::date
+        end as left_on
     from {{source}}.system_members m
     left join {{source}}.schedule_calendars c on c.id = m.calendar_id
     where m._deleted_at is null
@@ -28,6 +34,13 @@ worked as (
     where not e.is_deleted and {{only: e.member_id, e.work_date}}
     group by 1, 2
 ),
+single as (
+    select
+        count(distinct currency_id) > 1 as has_several,
+        case when count(distinct currency_id) = 1 then min(currency_id) else -1 end as currency_id
+    from {{source}}.company_companies
+    where _deleted_at is null
+),
 scheduled_off as (
     select s.member_id, (s.date_start at time zone {{time_zone}})::date as date, sum(s.hours) as hours
     from {{source}}.schedule_entries s
@@ -41,6 +54,7 @@ select
     to_char(d.date, 'YYYYMMDD')::int as date_id, -- the same, in dim_date
     coalesce(m.default_department_id, -1) as department_id, -- their default department now
     coalesce(m.include_in_utilization_reporting_flag, false) as is_in_utilization, -- counts in utilization
+    coalesce(m.daily_capacity, 0) > 0 as has_capacity, -- has a daily capacity: without, hours would count and no capacity
     d.is_working_day as is_working_day, -- a working day of their calendar
     case when d.is_working_day then coalesce(m.daily_capacity, 0) else 0 end as hours_capacity, -- hours they could have worked
     coalesce(w.actual, 0) as hours_actual, -- hours worked, time off included
@@ -52,10 +66,12 @@ select
     coalesce(w.time_off, 0) as hours_time_off, -- hours on charge codes that are time off
     coalesce(s.hours, 0) as hours_scheduled_off, -- hours that the calendar has as time off
     coalesce(w.labour_cost, 0) as labour_cost, -- cost of the hours worked
-    coalesce(w.revenue, 0) as revenue, -- amount billed for them beside agreements
+    case when not single.has_several then coalesce(w.revenue, 0) end as revenue, -- amount billed for them beside agreements; empty where clients have several currencies
     coalesce(w.entries, 0) as time_entries, -- time entries
-    coalesce(w.late_entries, 0) as late_time_entries -- of these, written down more than 24 hours after the work
+    coalesce(w.late_entries, 0) as late_time_entries, -- of these, written down more than 24 hours after the work
+    single.currency_id as currency_id -- the one currency of all clients; -1: none, or several, and fct_time_entry has each
 from members m
+cross join single
 join {{reporting}}.dim_calendar_day d
     on d.calendar_id = m.calendar
    and d.date <= (now() at time zone {{time_zone}})::date
@@ -64,4 +80,4 @@ left join scheduled_off s on s.member_id = m.id and s.date = d.date
 where {{only: m.id, d.date}}
   and (w.member_id is not null
    or d.date >= coalesce((m.hire_date at time zone 'UTC')::date, (m.date_entered at time zone {{time_zone}})::date, d.date)
-       and (not coalesce(m.inactive_flag, false) or d.date < (m.inactive_date at time zone 'UTC')::date))
+       and (not coalesce(m.inactive_flag, false) or d.date < m.left_on))

@@ -14,6 +14,7 @@ select
     coalesce(work_role.id, -1) as work_role_id, -- work role
     coalesce(location.id, -1) as location_id, -- our location
     coalesce(department.id, -1) as department_id, -- our department
+    coalesce(agreement.currency_id, company.currency_id, -1) as currency_id, -- currency of revenue and agreement_amount: the agreement's, else the client's
     e.invoice_id, -- invoice it is on
     e.charge_to_type, -- Company, ServiceTicket, ProjectTicket, ChargeCode or Activity
     e.started_at, -- begin of work

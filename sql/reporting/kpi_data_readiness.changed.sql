@@ -13,3 +13,5 @@ select where
     or exists (select from {{source}}.sales_opportunities where _synced_at >= {{since}})
     or exists (select from {{source}}.sales_opportunities_forecast where _synced_at >= {{since}})
     or exists (select from {{source}}.sales_opportunities_statuses where _synced_at >= {{since}})
+    or exists (select from {{source}}.company_companies where _synced_at >= {{since}})
+    or exists (select from {{source}}.finance_billing_statuses where _synced_at >= {{since}})

@@ -6,7 +6,9 @@ with members as (
         count(*) filter (where coalesce(hourly_cost, 0) = 0) as free,
         count(*) filter (where coalesce(include_in_utilization_reporting_flag, false)) as utilized,
         count(*) filter (where coalesce(include_in_utilization_reporting_flag, false) and coalesce(daily_capacity, 0) = 0) as idle,
-        count(*) filter (where calendar_id is null) as timeless
+        count(*) filter (where calendar_id is null) as timeless,
+        (select count(*) from {{source}}.system_members where _deleted_at is null and inactive_flag) as left_us,
+        (select count(*) from {{source}}.system_members where _deleted_at is null and inactive_flag and inactive_date is null) as undated
     from {{source}}.system_members
     where _deleted_at is null and not coalesce(inactive_flag, false)
 ),
@@ -58,7 +60,11 @@ select
 from members
 union all
 select 'members without capacity', 'system/members', idle, utilized,
-    'their utilization is empty', 'set the daily capacity in the member''s record'
+    'their utilization is empty, and they are left out of everybody''s', 'set the daily capacity in the member''s record'
+from members
+union all
+select 'inactive members without a date', 'system/members', undated, left_us,
+    'they count as having left when their record was last changed', 'set the inactive date in the member''s record'
 from members
 union all
 select 'members without calendar', 'system/members', timeless, total,
@@ -128,10 +134,30 @@ select 'open opportunities past their expected close', 'sales/opportunities', la
     'the pipeline shows months that are over', 'close them, or set another date'
 from opportunities
 union all
-select 'work types without utilization flag or cost multiplier', 'time/workTypes', count(*) filter (where utilization_flag is null or cost_multiplier = 0), count(*),
-    'their hours do not count towards utilization; a multiplier of 0 counts as 1', 'set both in the work type'
+select 'work types without utilization flag', 'time/workTypes', count(*) filter (where utilization_flag is null), count(*),
+    'their hours do not count towards utilization', 'set the flag in the work type'
 from {{source}}.time_work_types
 where _deleted_at is null and not coalesce(inactive_flag, false)
+union all
+select 'work types with a cost multiplier of 0', 'time/workTypes', count(*) filter (where cost_multiplier = 0), count(*),
+    'it counts as 1: hours at no cost would make every client look better', 'set the multiplier in the work type'
+from {{source}}.time_work_types
+where _deleted_at is null and not coalesce(inactive_flag, false)
+union all
+select 'void invoices', 'finance/invoices', count(*) filter (where is_void), count(*),
+    'none: their amounts are 0 in every report', 'nothing, if their status is named Void on purpose'
+from {{reporting}}.fct_invoice
+union all
+select 'balances of invoices in a closed status', 'finance/invoices', count(*) filter (where s.is_closed), count(*),
+    'they count as receivables, although their status says that they are settled', 'pay, credit or write off the invoice, or open its status'
+from {{reporting}}.fct_ar r
+join {{reporting}}.dim_billing_status s on s.billing_status_id = r.billing_status_id
+union all
+select 'clients in a currency of their own', 'company/companies', count(*) filter (where c.currency_id is distinct from most.currency_id), count(*),
+    'amounts are shown by currency and never added up; revenue by member is empty', 'nothing: filter by currency'
+from {{source}}.company_companies c
+cross join (select mode() within group (order by currency_id) as currency_id from {{source}}.company_companies where _deleted_at is null) most
+where c._deleted_at is null and c.currency_id is not null
 union all
 select 'agreements whose billing cycle is unknown', 'finance/agreements', count(*) filter (where c.months is null), count(*),
     'their recurring revenue counts as monthly', 'set the billing cycle of the agreement'

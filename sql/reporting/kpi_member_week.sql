@@ -1,10 +1,12 @@
 -- One row per member and week (Monday to Sunday, local days): how much of the capacity was worked,
--- utilized and billable, of hours worked and of hours billed. Source: fct_member_day.
+-- utilized and billable, of hours worked and of hours billed. For a rate of several members leave out who
+-- has no capacity (has_capacity). Source: fct_member_day.
 select
     member_id, -- member
     date_trunc('week', date)::date as week, -- Monday of the week
     to_char(date_trunc('week', date), 'YYYYMMDD')::int as week_id, -- the same, in dim_date
     bool_or(is_in_utilization) as is_in_utilization, -- counts in utilization
+    bool_or(has_capacity) as has_capacity, -- has a daily capacity
     sum(hours_capacity) as hours_capacity, -- hours they could have worked, time off included
     sum(hours_time_off) as hours_time_off, -- time off, by time entries
     sum(hours_actual) as hours_actual, -- hours worked, time off included
@@ -19,6 +21,7 @@ select
     sum(time_entries)::bigint as time_entries, -- time entries
     sum(late_time_entries)::bigint as late_time_entries, -- of these, written down more than 24 hours after the work
     sum(labour_cost) as labour_cost, -- cost of the hours worked
-    sum(revenue) as revenue -- amount billed for them beside agreements
+    sum(revenue) as revenue, -- amount billed for them beside agreements; empty where clients have several currencies
+    max(currency_id) as currency_id -- the one currency of all clients; -1: none, or several
 from {{reporting}}.fct_member_day
 group by 1, 2, 3

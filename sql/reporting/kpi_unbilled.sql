@@ -1,20 +1,25 @@
--- One row per client, kind and age: billable work that is on no invoice, was not written off and that no
+-- One row per client, currency, kind and age: billable work that is on no invoice, was not written off and that no
 -- agreement covers (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry_all,
 -- fct_expense, fct_product.
 with work as (
-    select coalesce(c.id, -1) as company_id, 'time' as kind, e.work_date as date, e.hours_actual as hours, e.revenue
+    select coalesce(c.id, -1) as company_id, coalesce(c.currency_id, -1) as currency_id, 'time' as kind, e.work_date as date, e.hours_actual as hours, e.revenue
     from {{reporting}}.fct_time_entry_all e
     left join {{source}}.company_companies c on c.id = e.company_id
     where e.is_unbilled and not e.is_deleted
     union all
-    select company_id, 'expense', date, 0, revenue
-    from {{reporting}}.fct_expense where is_unbilled
+    select e.company_id, case when e.currency_id > 0 then e.currency_id else coalesce(c.currency_id, -1) end, 'expense', e.date, 0, e.revenue
+    from {{reporting}}.fct_expense e
+    left join {{source}}.company_companies c on c.id = e.company_id
+    where e.is_unbilled
     union all
-    select company_id, 'product', purchase_date, 0, revenue
-    from {{reporting}}.fct_product where is_billable and not is_invoiced
+    select p.company_id, coalesce(c.currency_id, -1), 'product', p.purchase_date, 0, p.revenue
+    from {{reporting}}.fct_product p
+    left join {{source}}.company_companies c on c.id = p.company_id
+    where p.is_billable and not p.is_invoiced
 )
 select
     company_id, -- client
+    currency_id, -- currency of the expense, else of the client
     kind, -- time, expense or product
     case
         when (now() at time zone {{time_zone}})::date - date <= 30 then '0-30'
@@ -26,4 +31,4 @@ select
     sum(hours) as hours_actual, -- hours worked
     sum(revenue) as revenue -- what they would bring
 from work
-group by 1, 2, 3
+group by 1, 2, 3, 4

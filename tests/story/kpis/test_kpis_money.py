@@ -438,7 +438,7 @@ def test_what_makes_the_numbers_wrong_is_counted(books: Books) -> None:
     unowned = sum("owner" not in one for one in books.service() if not one["closedFlag"])
     assert shown["open tickets without owner"]["affected"] == unowned
     types = [one for one in books.records("/time/workTypes") if not one["inactiveFlag"]]
-    assert shown["work types without utilization flag or cost multiplier"]["total"] == len(types)
+    assert shown["work types without utilization flag"]["total"] == len(types)
 
 
 def test_every_view_tells_how_old_it_is(books: Books) -> None:

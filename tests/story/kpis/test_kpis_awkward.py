@@ -1,0 +1,251 @@
+"""Values that a tenant has all the same: each counts once, where it should, and is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.warehouse import migrate
+from tests.conftest import _database as database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Owner, Server
+
+USD, EUR = 7, 8
+NOW = datetime.now(UTC).replace(microsecond=0)
+TODAY = NOW.date()
+
+
+class Desk:
+    """A warehouse with rows as a sync stores them; time zone UTC."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+
+    def insert(self, table: str, *rows: dict[str, Any]) -> None:
+        """Adds rows; what they do not name is empty."""
+        with psycopg.connect(self.dsn) as connection:
+            for row in rows:
+                statement = sql.SQL("insert into connectwise.{} ({}) values ({})").format(
+                    sql.Identifier(table),
+                    sql.SQL(", ").join(map(sql.Identifier, row)),
+                    sql.SQL(", ").join(sql.Placeholder() * len(row)),
+                )
+                connection.execute(statement, [*row.values()])
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """What the warehouse answers."""
+        with psycopg.connect(self.dsn, row_factory=dict_row) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def run(self, statement: str) -> None:
+        """Changes rows, and refreshes the tables."""
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(statement.encode())
+        refresh(self.dsn, "connectwise")
+
+    def readiness(self, name: str) -> tuple[int, int]:
+        """How many records have a flaw, of how many."""
+        (row,) = self.ask(
+            f"select affected, total from reporting.kpi_data_readiness where check_name = '{name}'"  # noqa: S608
+        )
+        return row["affected"], row["total"]
+
+
+def _invoice(number: int, kind: str, total: int, balance: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": kind,
+        "company_id": 1,
+        "currency_id": USD,
+        "status_id": 1,
+        "date": TODAY - timedelta(days=10),
+        "due_date": TODAY - timedelta(days=5),
+        "subtotal": total,
+        "total": total,
+        "balance": balance,
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def desk(server: Server, owner: Owner, template: str) -> Iterator[Desk]:
+    """One warehouse for all of these."""
+    with database(server, owner, template) as dsn:
+        migrate(dsn, "connectwise", entities())
+        made = Desk(dsn)
+        made.insert("finance_currencies", {"id": USD, "name": "USD"}, {"id": EUR, "name": "EUR"})
+        made.insert(
+            "company_companies",
+            {"id": 1, "name": "Acme", "currency_id": USD},
+            {"id": 2, "name": "Bolt", "currency_id": USD},
+            {"id": 3, "name": "Zürich AG", "currency_id": EUR},
+        )
+        made.insert(
+            "finance_billing_statuses",
+            {"id": 1, "name": "Sent", "closed_flag": False},
+            {"id": 2, "name": "Voided", "closed_flag": True},
+            {"id": 3, "name": "Avoidance", "closed_flag": True},
+        )
+        made.insert(
+            "finance_invoices",
+            _invoice(1, "Standard", 1000, 1000),
+            _invoice(2, "CreditMemo", -212, 212, service_total=-250, product_total=38),
+            _invoice(3, "CreditMemo", 100, 100, service_total=120, product_total=-20),
+            _invoice(4, "CreditMemo", -50, -50),
+            _invoice(5, "Standard", 777, 777, status_id=2, payments=7),
+            _invoice(6, "Standard", 40, 40, status_id=3),
+            _invoice(7, "Standard", 300, 300, company_id=3, currency_id=EUR),
+        )
+        made.insert(
+            "time_work_types",
+            {"id": 1, "name": "Remote", "utilization_flag": True, "cost_multiplier": 0},
+        )
+        hired = NOW - timedelta(days=400)
+        made.insert(
+            "system_members",
+            {"id": 1, "hire_date": hired, "daily_capacity": 8, "hourly_cost": 30},
+            {"id": 2, "hire_date": hired, "daily_capacity": None, "hourly_cost": 30},
+            {
+                "id": 3,
+                "hire_date": hired,
+                "daily_capacity": 8,
+                "inactive_flag": True,
+                "last_updated": NOW - timedelta(days=100),
+            },
+        )
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                "update connectwise.system_members set include_in_utilization_reporting_flag = true"
+            )
+        entry = {
+            "work_type_id": 1,
+            "charge_to_type": "Company",
+            "time_start": NOW - timedelta(days=3),
+            "billable_option": "Billable",
+            "actual_hours": 2,
+            "extended_invoice_amount": 200,
+        }
+        made.insert(
+            "time_entries",
+            {"id": 1, "member_id": 1, "company_id": 1, **entry},
+            {"id": 2, "member_id": 2, "company_id": 2, **entry},
+            {"id": 3, "member_id": 1, "company_id": 3, **entry},
+        )
+        made.insert(
+            "service_tickets",
+            {
+                "id": 1,
+                "board_id": 1,
+                "closed_flag": True,
+                "date_entered": NOW - timedelta(days=9),
+                "last_updated": NOW - timedelta(days=6),
+            },
+            {"id": 2, "board_id": 1, "date_entered": NOW - timedelta(days=9)},
+        )
+        publish(dsn, "connectwise")
+        yield made
+
+
+def test_a_credit_memo_has_one_sign_in_every_fact(desk: Desk) -> None:
+    rows = desk.ask("select * from reporting.fct_invoice where is_credit order by invoice_id")
+    assert [(row["subtotal"], row["total"], row["balance"]) for row in rows] == [
+        (-212, -212, -212),
+        (-100, -100, -100),
+        (-50, -50, -50),
+    ]
+    assert [(row["service_total"], row["product_total"]) for row in rows[:2]] == [
+        (-250, 38),
+        (-120, 20),
+    ]
+    owed = desk.ask("select invoice_id, balance from reporting.fct_ar where is_credit")
+    month = desk.ask("select invoice_id, balance from reporting.fct_ar_month where is_credit")
+    assert {row["invoice_id"]: row["balance"] for row in owed} == {2: -212, 3: -100, 4: -50}
+    assert not month or {row["invoice_id"]: row["balance"] for row in month} == {
+        2: -212, 3: -100, 4: -50
+    }  # fmt: skip
+
+
+def test_void_invoices_count_nowhere_and_are_named(desk: Desk) -> None:
+    (void,) = desk.ask("select * from reporting.fct_invoice where is_void")
+    assert void["invoice_id"] == 5
+    assert [void[name] for name in ("subtotal", "total", "balance", "payments")] == [0, 0, 0, 0]
+    assert void["age_bucket"] == "settled"
+    assert not desk.ask("select from reporting.fct_ar where invoice_id = 5")
+    assert desk.readiness("void invoices") == (1, 7)
+    assert desk.readiness("balances of invoices in a closed status") == (1, 6)
+
+
+def test_no_total_adds_up_two_currencies(desk: Desk) -> None:
+    owed = desk.ask(
+        "select currency_id, sum(balance) as owed from reporting.kpi_ar_aging group by 1"
+    )
+    assert {row["currency_id"]: row["owed"] for row in owed} == {
+        USD: 1000 - 212 - 100 - 50 + 40,
+        EUR: 300,
+    }
+    work = desk.ask("select currency_id, revenue from reporting.kpi_unbilled where company_id <> 2")
+    assert {row["currency_id"]: row["revenue"] for row in work} == {USD: 200, EUR: 200}
+    entries = desk.ask("select currency_id, revenue from reporting.fct_time_entry order by 1")
+    assert Counter(row["currency_id"] for row in entries) == {USD: 2, EUR: 1}
+    weeks = desk.ask("select distinct revenue, currency_id from reporting.kpi_member_week")
+    assert weeks == [{"revenue": None, "currency_id": -1}], "two currencies: no sum of both"
+    assert desk.readiness("clients in a currency of their own") == (1, 3)
+
+
+def test_who_has_no_capacity_is_left_out_of_everybodys_utilization(desk: Desk) -> None:
+    rows = desk.ask(
+        "select member_id, has_capacity, utilization from reporting.kpi_member_week"
+        " where hours_utilized > 0 order by 1"
+    )
+    assert [(row["member_id"], row["has_capacity"]) for row in rows] == [(1, True), (2, False)]
+    assert rows[1]["utilization"] is None
+    assert desk.readiness("members without capacity") == (1, 2)
+
+
+def test_who_left_without_a_date_left_when_the_record_last_changed(desk: Desk) -> None:
+    (member,) = desk.ask("select * from reporting.dim_member where is_left_assumed")
+    left = TODAY - timedelta(days=100)
+    assert (member["member_id"], member["left_on"]) == (3, left)
+    days = desk.ask("select min(date), max(date) from reporting.fct_member_day where member_id = 3")
+    assert days == [{"min": TODAY - timedelta(days=400), "max": left - timedelta(days=1)}]
+    assert desk.readiness("inactive members without a date") == (1, 1)
+
+
+def test_a_cost_multiplier_of_zero_makes_no_hour_free(desk: Desk) -> None:
+    rows = desk.ask("select labour_cost from reporting.fct_time_entry")
+    assert [row["labour_cost"] for row in rows] == [Decimal(60)] * 3
+    assert desk.readiness("work types with a cost multiplier of 0") == (1, 1)
+
+
+def test_a_ticket_closed_without_a_date_is_closed_at_its_last_change(desk: Desk) -> None:
+    def closed() -> dict[date, int]:
+        rows = desk.ask(
+            "select date, closed_without_date from reporting.kpi_service_daily"
+            " where tickets_closed > 0"
+        )
+        return {row["date"]: row["closed_without_date"] for row in rows}
+
+    ticket = "select is_close_assumed, closed_date from reporting.fct_ticket where ticket_id = 1"
+    last = TODAY - timedelta(days=6)
+    assert desk.ask(ticket) == [{"is_close_assumed": True, "closed_date": last}]
+    assert closed() == {last: 1}
+    assert desk.readiness("closed tickets without a closing date") == (1, 1)
+    backlog = desk.ask("select date from reporting.fct_ticket_daily where ticket_id = 1")
+    assert max(row["date"] for row in backlog) == last - timedelta(days=1)
+    # A later change moves the day, and leaves nothing where it was.
+    desk.run(
+        "update connectwise.service_tickets set _synced_at = now(),"
+        " last_updated = last_updated + interval '2 days' where id = 1"
+    )
+    assert closed() == {last + timedelta(days=2): 1}
