@@ -242,7 +242,8 @@ class Pipeline:
         address, schema = self.warehouse_dsn(), self.settings.schema_
         migrate(address, schema, reporting.entities())
         refresh_custom_views(address, schema)
-        return reporting.publish(address, schema, self.settings.time_zone)
+        zone, day = self.settings.time_zone, self.settings.month_closes_on
+        return reporting.publish(address, schema, zone, month_closes_on=day)
 
     def status(self) -> list[EntityStatus]:
         """How complete each table is, by entity; those that were never touched are not there.

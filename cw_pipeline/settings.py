@@ -146,6 +146,7 @@ class Settings(BaseSettings):
     reread_nights: int = Field(14, ge=1)
     timeout_seconds: float = Field(60, gt=0)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    month_closes_on: int = Field(5, ge=0, le=28)
     history_columns: Text = None
     hash_columns: Text = None
     hash_key: Secret = None

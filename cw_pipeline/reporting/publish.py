@@ -64,18 +64,24 @@ where i.indrelid = to_regclass(%s) group by i.indexrelid
 
 
 def publish(
-    dsn: str, tenant: str, time_zone: str = "UTC", patience: Patience | None = None
+    dsn: str,
+    tenant: str,
+    time_zone: str = "UTC",
+    patience: Patience | None = None,
+    *,
+    month_closes_on: int = 5,
 ) -> list[str]:
     """Brings the tenant's reporting schema up to this version: the views made anew.
 
     What is as it should be is left alone. New tables are filled at once; custom fields are shown;
     the clients' schema follows, if there is one.
-    `time_zone` is an IANA name; local days follow it. Privileges that others granted, and views
+    `time_zone` is an IANA name; local days follow it. A month is closed at the end of day
+    `month_closes_on` of the next one. Privileges that others granted, and views
     that they built, stay. Raises WarehouseError if an entity's table is missing (`migrate` makes
     those of `entities()`), or, before anything changed, if somebody else's view would have to be
     made again and may not be; WarehouseLocked if somebody reads for minutes what has to change.
     """
-    place = ReportingSchema(tenant, time_zone)
+    place = ReportingSchema(tenant, time_zone, month_closes_on)
     connect = partial(transaction, dsn)
     made: list[str] = []
 
@@ -155,8 +161,9 @@ class _Publication:
             self._connection.execute(drop)
         if self._made:
             self._connection.execute(
-                "update cw_sync.publication set time_zone = %s where tenant = %s",
-                [self._place.time_zone, self._place.tenant],
+                "update cw_sync.publication set time_zone = %s, month_closes_on = %s"
+                " where tenant = %s",
+                [self._place.time_zone, self._place.month_closes_on, self._place.tenant],
             )
         for name in self._dropped:
             log.warning(

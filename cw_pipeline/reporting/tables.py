@@ -82,7 +82,7 @@ Marks: TypeAlias = "tuple[datetime, datetime | None]"
 # The pipeline's oldest open transaction is looked for here, before it is asked what changed: one
 # that ends in between is seen by the later statement, and one that does not bounds the marks.
 _STANDING = """
-select p.name, p.time_zone, p.tables, p.changed_through, p.complete_through,
+select p.name, p.time_zone, p.month_closes_on, p.tables, p.changed_through, p.complete_through,
     (select min(f.data_complete_through) from cw_sync.freshness f
      where f.tenant = p.tenant and f.entity = any(p.entities)),
     least(now(), (select min(a.xact_start) from pg_stat_activity a
@@ -163,6 +163,7 @@ class _Table:
 
     name: str
     time_zone: str
+    month_closes_on: int
     reads: list[str]
     changed_through: datetime | None
     complete_through: datetime | None
@@ -179,8 +180,9 @@ class _Standing:
 
     @property
     def place(self) -> ReportingSchema:
-        """Where they are, with the time zone they were published with."""
-        return ReportingSchema(self.tenant, max(own.time_zone for own in self.tables.values()))
+        """Where they are, with the time zone and the closing day they were published with."""
+        settings = max((own.time_zone, own.month_closes_on) for own in self.tables.values())
+        return ReportingSchema(self.tenant, *settings)
 
 
 def _standing(connection: Connection[Any], tenant: str) -> _Standing:

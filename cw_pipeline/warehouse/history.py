@@ -55,7 +55,7 @@ def history_schema(tenant: str) -> str:
 def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
     """The columns kept of versions by entity: what reports read, and what a comma list adds.
 
-    `service/tickets.severity` adds a column, `service/tickets.*` all of the entity's. Raises
+    `service/tickets.sub_type_id` adds a column, `service/tickets.*` all of the entity's. Raises
     ConfigError for an entity or a column that the catalog does not know.
     """
     columns = {

@@ -13,10 +13,11 @@ import pytest
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.reporting import refresh
+from cw_pipeline.reporting import publish, refresh
 from cw_pipeline.transform import PageReader
 from cw_pipeline.warehouse import Database, EntityStore, open_store
 from tests.conftest import _database as database
+from tests.integration.conftest import ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -248,6 +249,12 @@ def test_what_comes_in_before_a_month_is_closed_counts_in_it_and_later_not(
         LAST_MONTH,
     )
     assert [tuple(row.values()) for row in of_client] == [(50, 0), (0, 50)]
+    publish(books.dsn, "connectwise", ZONE, month_closes_on=0)
+    at_once = books.ask(
+        "select mrr from reporting.fct_mrr_month where agreement_id = 21 and month = %s", CLOSED
+    )
+    assert at_once == [{"mrr": 0}]
+    publish(books.dsn, "connectwise", ZONE)
 
 
 def test_a_client_that_comes_back_is_no_new_one(

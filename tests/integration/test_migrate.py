@@ -83,6 +83,7 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " identity (start 7); insert into cw_sync.run (tenant, entity, kind) values"
             " ('connectwise', 'service/tickets', 'refresh'); drop table cw_sync.row_change;"
             " alter table cw_sync.run drop parents_due;"
+            " alter table cw_sync.publication drop month_closes_on;"
             " alter table cw_sync.checkpoint drop wanted cascade; create view cw_sync.freshness as"
             " select tenant, entity, watermark as data_complete_through, now() - watermark as age,"
             " null::text as last_status from cw_sync.checkpoint;"
@@ -131,7 +132,7 @@ def read(dsn: str, schema: str = "connectwise") -> StoredSchema | None:
         "delete from cw_sync.history_column where column_name = 'board_id'",
         (
             "insert into cw_sync.history_column (tenant, entity, column_name)"
-            " values ('connectwise', 'service/tickets', 'severity')"
+            " values ('connectwise', 'service/tickets', 'estimated_start_date')"
         ),
         (
             "insert into cw_sync.promoted_column (tenant, entity, path, column_name, kind)"

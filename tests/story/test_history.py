@@ -122,25 +122,25 @@ def test_a_deleted_record_ends_when_it_was_deleted_and_goes_on_when_it_is_back(
 
 
 def test_a_column_chosen_by_setting_is_kept_too(story: Story, tenant: Tenant) -> None:
-    options = {"history_columns": "service_tickets.severity,service/boards.*"}
-    tenant.put(PATH, {"id": 1, "severity": "Low"})
+    options = {"history_columns": "service_tickets.estimated_start_date,service/boards.*"}
+    tenant.put(PATH, {"id": 1, "estimatedStartDate": "2025-03-01T00:00:00Z"})
     tenant.put("/service/boards", {"id": 7, "name": "Help", "signOffTemplate": {"id": 3}})
     story.sync(TICKETS, "service/boards", **options)
     tenant.advance(60)
-    tenant.edit(PATH, 1, severity="High")
+    tenant.edit(PATH, 1, estimatedStartDate="2025-04-01T00:00:00Z")
     tenant.edit("/service/boards", 7, name="Desk")
     story.sync(TICKETS, "service/boards", **options)
-    assert [row["severity"] for row in versions(story)] == ["Low"]
+    assert [f"{row['estimated_start_date']:%m}" for row in versions(story)] == ["03"]
     (board,) = versions(story, "service_boards")
     assert (board["name"], board["sign_off_template_id"]) == ("Help", 3)
 
 
 def test_who_migrates_without_the_setting_leaves_what_is_chosen(story: Story) -> None:
     def chosen() -> bool:
-        asked = "select 1 from cw_sync.history_column where column_name = 'severity'"
+        asked = "select 1 from cw_sync.history_column where column_name = 'estimated_start_date'"
         return bool(story.rows(asked))
 
-    migrate(story.dsn, "connectwise", [], "service/tickets.severity")
+    migrate(story.dsn, "connectwise", [], "service/tickets.estimated_start_date")
     migrate(story.dsn, "connectwise", [])
     assert chosen()
     migrate(story.dsn, "connectwise", [], "")
