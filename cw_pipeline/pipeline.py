@@ -445,6 +445,9 @@ class Pipeline:
             refresh_custom_views(composition.dsn(self.settings), self.settings.schema_, patience)
         except WarehouseLocked as error:
             log.warning("%s. Or wait: the next sync does it", error)
+        except WarehouseError as error:
+            # They are made of what was read, which is whole without them.
+            log.warning("views of custom fields stay as they are until the next sync: %s", error)
 
     def _leave(self, *, failed: bool) -> None:
         self.stop()

@@ -5,7 +5,8 @@
     service_tickets__custom          view              one row a record: id, cf_12_warranty_end, …
 
 A column of the wide view is named once, from the field's id and its caption of that time, and keeps
-its name and type for good: reports are built on them. Views, so that loading pays nothing.
+its name and type for good: reports are built on them. A field that changes its type gets a second
+column. Views, so that loading pays nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cw_pipeline.reporting.database import at_once, options, transaction
 from cw_pipeline.warehouse.ddl import patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 
 _LOCK = 7_239_003  # any number that nothing else here uses
+_MOST_COLUMNS = (
+    1_500  # of a wide view; Postgres takes 1,600, and fields beyond stay in the typed one
+)
 _KINDS = {
     "number": Kind.NUMERIC,
     "percent": Kind.NUMERIC,
@@ -238,18 +242,26 @@ def _fields(
         kind = _KINDS.get((type_ or "").lower(), Kind.TEXT)
         field = _Field(field_id, kind, caption or "", type_ or "")
         old = fields.get((field_id, kind))
-        column = old.column if old else _name(field, fields.values())
-        fields[field_id, kind] = replace(field, column=column)
+        if old is not None or len(fields) < _MOST_COLUMNS:
+            column = old.column if old else _name(field, list(fields.values()))
+            fields[field_id, kind] = replace(field, column=column)
     return list(fields.values())
 
 
-def _name(field: _Field, others: Iterable[_Field]) -> str:
-    """`cf_12_warranty_end`; with the kind behind it for a field that had another type before."""
+def _name(field: _Field, others: Sequence[_Field]) -> str:
+    """`cf_12_warranty_end`; with the kind behind it for a field that had another type before.
+
+    Numbered where a column has that name: a field that was Text and called Warranty Date, and now
+    is a Date called Warranty, would get the same once more.
+    """
     plain = unicodedata.normalize("NFKD", field.caption).encode("ascii", "ignore").decode().lower()
     words = ["cf", str(field.id), *re.findall("[a-z0-9]+", plain)]
     if any(other.id == field.id for other in others):
         words.append({Kind.NUMERIC: "number", Kind.BOOLEAN: "flag"}.get(field.kind, field.kind))
-    return fit_name("_".join(words))
+    taken = {other.column for other in others}
+    numbered = ([], *([str(number)] for number in range(2, len(taken) + 3)))
+    names = (fit_name("_".join([*words, *number])) for number in numbered)
+    return next(name for name in names if name not in taken)
 
 
 def _register(
@@ -323,18 +335,18 @@ def _said(query: str, **parts: sql.Composable) -> sql.Composed:
 
 
 _WIDE_SUFFIX = "__custom"
-# Wide views, and how many columns each and the view that shows it have.
+# A tenant's wide views and what shows them, each with its columns and what is said of them.
 _FOUND = """
-select wide.relname, count(a.attname),
-    (select count(*) from pg_attribute s where s.attrelid = shown.oid and s.attnum > 0),
-    obj_description(wide.oid)
-from pg_class wide
-join pg_attribute a on a.attrelid = wide.oid and a.attnum > 0
-left join pg_class shown on shown.relnamespace = %(schema)s::regnamespace
-    and shown.relname = 'cf_' || left(wide.relname, -length(%(suffix)s))
-where wide.relnamespace = %(tenant)s::regnamespace and wide.relkind = 'v'
-    and right(wide.relname, length(%(suffix)s)) = %(suffix)s
-group by wide.oid, wide.relname, shown.oid
+select c.relnamespace = %(tenant)s::regnamespace, c.relname, obj_description(c.oid),
+    array_agg(a.attname || ' ' || coalesce(col_description(a.attrelid, a.attnum), '')
+              order by a.attnum)
+from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+where c.relkind = 'v' and (
+    c.relnamespace = %(schema)s::regnamespace and starts_with(c.relname, 'cf_')
+    or c.relnamespace = %(tenant)s::regnamespace
+        and right(c.relname, length(%(suffix)s)) = %(suffix)s)
+group by c.oid, c.relnamespace, c.relname
+order by c.relname
 """
 _COMMENTS = """
 select attname, col_description(attrelid, attnum) from pg_attribute
@@ -352,13 +364,15 @@ class CustomView:
 
 
 def outdated_custom_views(connection: Connection[Any], place: ReportingSchema) -> list[CustomView]:
-    """The views that are missing or lack a column."""
+    """The views that are missing, lack a column, or describe one as it was called before."""
     names = {"schema": f'"{place.schema}"', "tenant": f'"{place.tenant}"', "suffix": _WIDE_SUFFIX}
     found = connection.execute(_FOUND, names).fetchall()
+    shown = {name: columns for is_wide, name, _, columns in found if not is_wide}
     return [
-        CustomView(fit_name(f"cf_{wide.removesuffix(_WIDE_SUFFIX)}"), wide, comment)
-        for wide, columns, shown, comment in found
-        if columns != shown
+        CustomView(view, wide, comment)
+        for is_wide, wide, comment, columns in found
+        if is_wide
+        and shown.get(view := fit_name(f"cf_{wide.removesuffix(_WIDE_SUFFIX)}")) != columns
     ]
 
 

@@ -448,8 +448,22 @@ def grant_reader(dsn: str, tenant: str) -> str:
                 f" owner run `grant usage on schema {schema.as_string(connection)} to {READER}`,"
                 " then run `migrate --reader` again"
             )
+        _grant_functions(connection, role)
         _grant_all(connection, tenant, role)
     return READER
+
+
+def _grant_functions(connection: Connection[Any], role: sql.Identifier) -> None:
+    """What views of custom fields call, where an administrator took it from the public."""
+    found = connection.execute(
+        "select oid::regprocedure::text from pg_proc where pronamespace = 'cw_sync'::regnamespace"
+        " and (proname ~ '^to_' or proname = 'is_day') and pg_has_role(proowner, 'usage')"
+        " and not has_function_privilege(%s, oid, 'execute')",
+        [READER],
+    ).fetchall()
+    for (function,) in found:
+        query = sql.SQL("grant execute on function {} to {}").format(sql.SQL(function), role)
+        connection.execute(query)
 
 
 def _grant_all(connection: Connection[Any], tenant: str, role: sql.Identifier) -> None:

@@ -460,6 +460,17 @@ MUTANTS = (
         (ODD,),
     ),
     Mutant(
+        "two columns of custom fields get one name",
+        (
+            (
+                "reporting/custom_fields.py",
+                "return next(name for name in names if name not in taken)",
+                "return next(name for name in names if name not in taken or name)",
+            ),
+        ),
+        ("tests/story/test_custom_fields.py",),
+    ),
+    Mutant(
         "a number that jsonb does not hold is left to the warehouse",
         (
             (

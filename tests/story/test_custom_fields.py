@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from cw_pipeline.reporting import entities, publish
+from cw_pipeline.reporting import READER, entities, grant_reader, publish
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
 from cw_pipeline.warehouse import migrate
 from tests.integration.others import end_later, new_readers, reading
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
+    from tests.conftest import Server
     from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
@@ -246,3 +247,133 @@ def test_rows_of_a_deleted_record_are_not_shown(story: Story, tenant: Tenant) ->
             " where parent_id = 2"
         )
     assert list(wide(story)) == [1]
+
+
+def columns(story: Story) -> list[str]:
+    (row,) = story.rows("select * from connectwise.service_tickets__custom where id = 1")
+    mine = ("cf_12_", "cf_13_", "cf_14_", "cf_15_")
+    return [name for name in row if name.startswith("cf_") and not name.startswith(mine)]
+
+
+def renamed(story: Story, tenant: Tenant, own: int, caption: str, type_: str, value: Any) -> None:
+    """A field that its screen now calls otherwise, or that has another type."""
+    define(tenant, own, caption, type_)
+    ticket(tenant, 1, {own: value}, **{f"f{own}": (caption, type_)})
+    tenant.advance(60)
+    refreshed(story)
+
+
+def test_a_name_is_given_once_whatever_becomes_of_the_field(story: Story, tenant: Tenant) -> None:
+    renamed(story, tenant, 50, "Warranty Date", "Text", "soon")
+    renamed(story, tenant, 50, "Warranty", "Date", "2026-03-31")
+    assert columns(story) == ["cf_50_warranty_date", "cf_50_warranty_date_2"]
+    renamed(story, tenant, 50, "Warranty Date", "Text", "later")
+    renamed(story, tenant, 50, "Warranty Date 2", "Date", "2026-04-30")
+    assert columns(story) == ["cf_50_warranty_date", "cf_50_warranty_date_2"]
+    (row,) = story.rows("select * from connectwise.service_tickets__custom where id = 1")
+    assert row["cf_50_warranty_date_2"] == date(2026, 4, 30)
+
+
+CAPTION_PAIRS = (
+    ("Größe", "Grosse"),
+    ("Seats", "SEATS"),
+    ("x" * 63, "x" * 64),
+    ("x" * 200 + "a", "x" * 200 + "b"),
+    ("名前", "住所"),
+    ("", "---"),
+    ('"; drop table x; --', "%s %(a)s {} {{}}"),
+)
+
+
+def test_fields_may_have_any_captions_and_swap_them(story: Story, tenant: Tenant) -> None:
+    pairs = dict(enumerate(CAPTION_PAIRS, 50))
+    fields = [(2 * at + which, pair[which]) for at, pair in pairs.items() for which in (0, 1)]
+    swapped = [(own, pairs[own // 2][1 - own % 2]) for own, _ in fields]
+    for captions in (fields, swapped):
+        told = {f"f{own}": (caption, "Text") for own, caption in captions}
+        ticket(tenant, 1, {own: str(own) for own, _ in captions}, **told)
+        tenant.advance(60)
+        refreshed(story)
+        migrate(story.dsn, "connectwise", entities())
+        publish(story.dsn, "connectwise")
+        (row,) = story.rows("select * from reporting.cf_service_tickets")
+        names = {own: name for own, _ in fields for name in row if name.startswith(f"cf_{own}")}
+        assert {name: row[name] for name in names.values()} == {
+            names[own]: str(own) for own, _ in fields
+        }
+        assert (names[102], names[103]) == ("cf_102_seats", "cf_103_seats")
+        assert all(len(name) <= 63 for name in row)
+        for own, caption in captions:
+            assert (
+                described(story, "reporting.cf_service_tickets", names[own]) == f"{caption} (Text)"
+            )
+
+
+def described(story: Story, view: str, column: str) -> str:
+    (row,) = story.rows(
+        "select col_description(attrelid, attnum) as said from pg_attribute"
+        " where attrelid = %s::regclass and attname = %s",
+        view,
+        column,
+    )
+    said: str = row["said"]
+    return said
+
+
+def test_a_field_that_is_deleted_and_made_again_gets_a_column_of_its_own(
+    story: Story, tenant: Tenant
+) -> None:
+    ticket(tenant, 1, {SEATS: 5})
+    refreshed(story)
+    tenant.delete("/system/userDefinedFields", SEATS)
+    define(tenant, 60, "Seats", "Number")
+    ticket(tenant, 1, {60: 7}, f60=("Seats", "Number"))
+    tenant.advance(60)
+    refreshed(story)
+    (row,) = story.rows("select * from connectwise.service_tickets__custom where id = 1")
+    assert (row["cf_13_seats"], row["cf_60_seats"]) == (None, 7)
+
+
+def test_more_fields_than_a_view_has_columns_stop_no_sync(story: Story, tenant: Tenant) -> None:
+    many = [
+        {"id": own, "caption": f"Field {own}", "type": "Text", "value": "x"}
+        for own in range(1000, 2700)
+    ]
+    tenant.put("/service/tickets", {"id": 1, "customFields": many})
+    refreshed(story)
+    assert len(columns(story)) == 1500
+    (row,) = story.rows(
+        "select count(*) as n from connectwise.service_tickets__custom_fields_typed"
+    )
+    assert row["n"] == 1700
+
+
+ODD_VALUES: dict[int, list[Any]] = {
+    SEATS: ["1" * 140_000, "1e999", "." + "1" * 20_000, "-", "NaN", "Infinity", True, {"a": [1]}],
+    WARRANTY: ["0000-01-01", "2026-02-29", "x" * 300_000, "2026-01-01T00:00:00." + "1" * 500, 5],
+    VIP: ["x" * 300_000, [], 1, "TRUE"],
+}
+
+
+def test_no_value_breaks_a_view_and_readers_read_every_one(
+    story: Story, tenant: Tenant, server: Server
+) -> None:
+    odd = [(field, value) for field, values in ODD_VALUES.items() for value in values]
+    for own, (field, value) in enumerate(odd, 1):
+        ticket(tenant, own, {field: value})
+    refreshed(story)
+    migrate(story.dsn, "connectwise", entities())
+    publish(story.dsn, "connectwise")
+    rows = wide(story)
+    assert len(rows) == len(odd)
+    assert [*rows[1]["unfit_values"]] == ["cf_13_seats"]
+    assert rows[2]["cf_13_seats"] == Decimal("1e999")
+    with psycopg.connect(story.dsn, autocommit=True) as connection:
+        if not connection.execute("select from pg_roles where rolname = %s", [READER]).rowcount:
+            server.create_role(READER)
+        server.execute("grant {} to {}", READER, connection.info.user)
+        connection.execute("revoke execute on all functions in schema cw_sync from public")
+        grant_reader(story.dsn, "connectwise")
+        connection.execute(f"set role {READER}")
+        seen = connection.execute("select * from reporting.cf_service_tickets").fetchall()
+    assert len(seen) == len(odd)
