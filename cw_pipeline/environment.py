@@ -164,6 +164,12 @@ def setting(name: str) -> str | None:
     return secret(name, given()) or None
 
 
+def path_setting(name: str) -> Path | None:
+    """The same for a file or folder: from the settings file's folder on where that names it."""
+    each = given().get(name)
+    return each.path if each and each.value else None
+
+
 def path_from(folder: Path, name: str) -> Path:
     """A path that is written somewhere: from that folder on, if it is relative."""
     # pathlib's own raises RuntimeError for the home of somebody who has none.

@@ -170,7 +170,7 @@ def _brought(reports: Sequence[SyncResult]) -> str:
 
 def _proven(audits: Sequence[Audit]) -> str:
     proven = sum(audit.proven for audit in audits)
-    rows = sum(audit.warehouse_rows or 0 for audit in audits if audit.proven)
+    rows = sum(audit.proven_rows for audit in audits)
     deleted = sum(audit.deleted for audit in audits)
     return (
         f"{count(deleted, 'deletion')} found; {proven} of {count(len(audits), 'list')} proven"

@@ -173,7 +173,7 @@ def summary(audits: Sequence[Audit]) -> str:
     proven = sum(audit.proven for audit in audits)
     repaired = sum(audit.healed for audit in audits)
     deleted = sum(audit.deleted for audit in audits)
-    rows = sum(audit.warehouse_rows or 0 for audit in audits)
+    rows = sum(audit.proven_rows for audit in audits)
     return (
         f"{proven} of {count(len(audits), 'entity', 'entities')} proven equal,"
         f" {count(rows, 'row')}; {repaired:,} repaired, {deleted:,} marked deleted"

@@ -86,8 +86,8 @@ class Watch:
         self._left.discard(entity)
         if self._bars is not None:
             assert self._overall is not None
-            done, of = len(self._tables) - len(self._left), len(self._tables)
-            self._bars.update(self._overall, completed=done, done=f"{done} of {of}")
+            done = len(self._tables) - len(self._left)
+            self._bars.update(self._overall, completed=done, done=self._done_of_all(" of "))
         if self._silent or not line:
             return
         if self._bars is not None:
@@ -121,14 +121,22 @@ class Watch:
     def _show(self, now: Progress) -> None:
         running = [each for each in now.running if each.entity in self._left]
         told = {each.entity: self._told(each, now) for each in running}
+        waits_for = waiting_reason(now, self._settings.requests_per_minute)
         if self._bars is not None:
+            assert self._overall is not None
+            done = f"{self._done_of_all(' of ')}{f', {waits_for}' if waits_for else ''}"
+            self._bars.update(self._overall, done=done)
             self._draw(self._bars, running, told)
         elif running:
             parts = [" ".join(filter(None, pair)) for pair in told.items()]
-            done = len(self._tables) - len(self._left)
             at = time.strftime("%H:%M:%S")
-            line = f"{at} {done}/{len(self._tables)} done; now {', '.join(parts)}"
-            output.stdout().print(line, markup=False, soft_wrap=True)
+            line = f"{at} {self._done_of_all('/')} done; now {', '.join(parts)}"
+            output.stdout().print(
+                f"{line}; {waits_for}" if waits_for else line, markup=False, soft_wrap=True
+            )
+
+    def _done_of_all(self, of: str) -> str:
+        return f"{len(self._tables) - len(self._left)}{of}{len(self._tables)}"
 
     def _draw(self, bars: Bars, running: Sequence[Reading], told: Mapping[str, str]) -> None:
         for name in self._tasks.keys() - told.keys():
@@ -153,6 +161,16 @@ class Watch:
         left = self._paces[entity].left(done, of, time.monotonic())
         about = "" if left is None else f", about {output.age(left)} left"
         return f"{done:,} of {count(of, what)}{about}"
+
+
+def waiting_reason(now: Progress, requests_per_minute: int) -> str:
+    """What all that is read waits for, in words; empty if it waits for nothing but answers."""
+    if now.pause >= 1:
+        more = output.age(timedelta(seconds=now.pause))
+        return f"ConnectWise has asked for a pause, {more} more"
+    if now.budget_is_spent:
+        return f"as fast as CW_REQUESTS_PER_MINUTE={requests_per_minute} allows"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +252,8 @@ def sync(
     Each run shows in Dagster's UI like a scheduled one. Once `migrate` has published the reporting
     schema, its tables follow.
 
-    Exits 0 if all entities are up to date, 1 if one failed (the others are kept), 2 if settings or
-    usage are wrong.
+    Exits 0 if all entities are up to date or another sync is reading them, 1 if one failed (the
+    others are kept), 2 if settings or usage are wrong.
     """
     if until is not None and since is None:
         raise click.UsageError("--until needs --since")
@@ -371,7 +389,7 @@ def line(report: SyncResult) -> str:
 
 def print_results(reports: Sequence[SyncResult], seconds: float, *, json_: bool = False) -> int:
     """Prints what a sync came to. Returns the exit code."""
-    failed = [report for report in reports if report.failure is not None]
+    failed = [each for each in reports if each.failure is not None and not is_left_to_other(each)]
     if json_:
         output.print_json({"seconds": round(seconds, 3), "entities": reports})
         return 1 if failed else 0
@@ -382,20 +400,39 @@ def print_results(reports: Sequence[SyncResult], seconds: float, *, json_: bool 
     return 1 if failed else 0
 
 
+def is_left_to_other(report: SyncResult) -> bool:
+    """Whether another sync has the entity, and so brings it up to date.
+
+    No failure, or cron would mail one whenever a sync takes longer than the time to the next. What
+    was asked for with --full or --since is not what the other one does.
+    """
+    from cw_pipeline.errors import EntityBusy  # noqa: PLC0415
+
+    return report.kind == "refresh" and isinstance(report.failure, EntityBusy)
+
+
 def print_failures(reports: Sequence[SyncResult]) -> None:
-    """Says on stderr which entities failed and what each needs; what all have in common, once."""
+    """Says on stderr which entities failed and what each needs; what all have in common, once.
+
+    What another sync does is no failure, and said on stdout.
+    """
     from cw_pipeline.errors import EntityBusy, Interrupted, SourceMissing  # noqa: PLC0415
     from cw_pipeline.sync.capabilities import NOTHING_FOUND  # noqa: PLC0415
 
+    of = count(len(reports), "entity", "entities")
+    if left := [report for report in reports if is_left_to_other(report)]:
+        many = f"All {of} are" if len(left) == len(reports) else f"{len(left):,} of {of} are"
+        click.echo(f"{many} left to another sync. {_first(left)}")
     failed = [
         report
         for report in reports
         # Whoever interrupts a sync needs not hear it of each entity.
-        if report.failure is not None and not isinstance(report.failure, Interrupted)
+        if report.failure is not None
+        and not isinstance(report.failure, Interrupted)
+        and report not in left
     ]
     busy = [report for report in failed if isinstance(report.failure, EntityBusy)]
     missing = [report for report in failed if isinstance(report.failure, SourceMissing)]
-    of = count(len(reports), "entity", "entities")
     if len(busy) > 1:
         many = f"all {of} are" if len(busy) == len(reports) else f"{len(busy):,} of {of} are"
         click.echo(f"✗ {many} held by other runs. {_first(busy)}", err=True)

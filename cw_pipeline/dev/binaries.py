@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cw_pipeline.environment import setting
+from cw_pipeline.environment import path_setting
 from cw_pipeline.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def find() -> Path:
 
     Raises ConfigError saying what to install when there is none.
     """
-    named = setting("CW_PG_BIN")
-    if named and (missing := _missing(Path(named))):
+    named = path_setting("CW_PG_BIN")
+    if named and (missing := _missing(named)):
         raise ConfigError(
             f"CW_PG_BIN: {named} holds no {' and no '.join(missing)}. Name the folder that holds"
             f" all of {', '.join(PROGRAMS)}"
         )
-    candidates = [Path(named)] if named else [*_packaged_binaries(), *_installed_binaries()]
+    candidates = [named] if named else [*_packaged_binaries(), *_installed_binaries()]
     for folder in candidates:
         if not _missing(folder):
             return folder.resolve()

@@ -56,6 +56,15 @@ class Audit:
     detail: str = ""
     failure: Exception | None = None
 
+    @property
+    def proven_rows(self) -> int:
+        """Rows that both hold, now that what differed is repaired or deleted; 0 unless proven.
+
+        `warehouse_rows` of a sweep is what the table had before.
+        """
+        both = self.warehouse_rows if self.source_rows is None else self.source_rows
+        return both or 0 if self.proven else 0
+
 
 class ReplayResult(NamedTuple):
     """What came of trying a dead letter again: "loaded", "gone at the source", or why not."""

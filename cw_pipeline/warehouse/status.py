@@ -261,12 +261,25 @@ class Reading:
         return None
 
 
+_WAITS = """
+select greatest(0, extract(epoch from paused_until - clock_timestamp()))::float8,
+       next_free > clock_timestamp()
+from cw_sync.request_budget where tenant = %(tenant)s
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is being done now: which entities are being read, and rows written so far by table."""
+    """What is being done now: which entities are being read, and rows written so far by table.
+
+    `pause`: seconds for which ConnectWise has asked to be left alone. `budget_is_spent`: requests
+    wait for each other, because as many are sent as CW_REQUESTS_PER_MINUTE allows.
+    """
 
     running: list[Reading]
     written: dict[str, int]
+    pause: float = 0.0
+    budget_is_spent: bool = False
 
 
 def last_run(connection: Connection[Any], before: float = 0) -> int:
@@ -290,7 +303,8 @@ def progress(connection: Connection[Any], tenant: str, after: int) -> Progress:
         return Progress([], {})
     running = connection.execute(_RUNNING, {"tenant": tenant, "after": after}).fetchall()
     written = connection.execute(_WRITTEN, {"tenant": tenant}).fetchall()
-    return Progress([Reading(*row) for row in running], dict(written))
+    waits = connection.execute(_WAITS, {"tenant": tenant}).fetchone()
+    return Progress([Reading(*row) for row in running], dict(written), *(waits or ()))
 
 
 def explain_silent_changes(standing: EntityStatus) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from cw_pipeline.cli.sync import waiting_reason
 from cw_pipeline.warehouse.status import Reading, entity_statuses, last_run, progress
 
 if TYPE_CHECKING:
@@ -157,6 +158,26 @@ def test_a_list_below_parents_is_measured_by_the_parents_that_were_read(
     )
     (reading,) = progress(connection, "connectwise", 0).running
     assert reading.share == (2, 5, "parent")
+
+
+def test_progress_says_what_all_requests_wait_for(connection: psycopg.Connection) -> None:
+    def said() -> str:
+        return waiting_reason(progress(connection, "connectwise", 0), 900)
+
+    assert said() == ""
+    connection.execute(
+        "insert into cw_sync.request_budget (tenant, next_free)"
+        " values ('connectwise', clock_timestamp() - interval '1 second')"
+    )
+    assert said() == ""
+    connection.execute(
+        "update cw_sync.request_budget set next_free = clock_timestamp() + interval '10 seconds'"
+    )
+    assert said() == "as fast as CW_REQUESTS_PER_MINUTE=900 allows"
+    connection.execute(
+        "update cw_sync.request_budget set paused_until = clock_timestamp() + interval '5 minutes'"
+    )
+    assert said() == "ConnectWise has asked for a pause, 4 min more"
 
 
 def test_a_run_that_was_cut_short_is_interrupted_and_one_that_failed_is_not(

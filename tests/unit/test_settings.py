@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.cli.configuration import sources
-from cw_pipeline.environment import setting, settings_file
+from cw_pipeline.environment import path_setting, setting, settings_file
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import ROOT
 from cw_pipeline.settings import Settings, dagster_home, known_names, unknown
@@ -234,6 +234,18 @@ class TestSecretsInFiles:
         key = Settings.read().private_key
         assert key is not None
         assert key.get_secret_value() == "k3y"
+
+    @pytest.mark.parametrize("name", ["CW_CA_FILE", "CW_PG_HOME", "CW_PG_BIN"])
+    def test_so_does_every_file_and_folder_that_it_names(
+        self, env_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        env_file.write_text(f"{name}=own/place\n")
+        monkeypatch.chdir("/")
+        settings = Settings.unchecked()
+        paths = {"CW_CA_FILE": settings.ca_file, "CW_PG_HOME": settings.pg_home}
+        assert str(paths.get(name) or path_setting(name)) == str(env_file.parent / "own/place")
+        monkeypatch.setenv(name, "own/place")  # of the environment: as a shell would take it
+        assert str(path_setting(name)) == "/own/place"
 
     def test_a_value_and_a_file_are_one_too_many(
         self, env_file: Path, monkeypatch: pytest.MonkeyPatch
