@@ -156,7 +156,7 @@ class EmbeddedPostgres:
 
     def _prepare(self) -> None:
         """Makes the role and the databases, once; a start cut short here is made good later."""
-        done = self._cluster.data / "cw-prepared"
+        done = self._cluster.data / "cw-prepared-2"  # 2: the role may make roles for BI tools
         if done.exists():
             return
         with connect(self.admin_dsn(), autocommit=True) as connection:
@@ -172,12 +172,14 @@ class EmbeddedPostgres:
 
 
 def _make_role(connection: Connection[Any], password: str) -> None:
+    name = sql.Identifier(ROLE)
     if connection.execute("select from pg_roles where rolname = %s", [ROLE]).rowcount:
+        connection.execute(sql.SQL("alter role {} createrole").format(name))
         return
     # Sent hashed, so that it never stands in the server's log.
     hashed = connection.pgconn.encrypt_password(password.encode(), ROLE.encode(), b"scram-sha-256")
-    make = sql.SQL("create role {} login password {}")
-    connection.execute(make.format(sql.Identifier(ROLE), sql.Literal(hashed.decode())))
+    make = sql.SQL("create role {} login createrole password {}")
+    connection.execute(make.format(name, sql.Literal(hashed.decode())))
 
 
 def _make_database(connection: Connection[Any], name: str) -> None:

@@ -240,7 +240,7 @@ def test_a_start_cut_short_before_the_databases_is_finished(postgres: EmbeddedPo
     with postgres:
         with psycopg.connect(postgres.admin_dsn(), autocommit=True) as admin:
             admin.execute("drop database dagster")
-        (postgres.home / "data" / "cw-prepared").unlink()
+        (postgres.home / "data" / "cw-prepared-2").unlink()
         postgres.ensure()
         psycopg.connect(postgres.dsn("dagster")).close()
 
