@@ -86,6 +86,8 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 EXTRAS = ("dev", "ui", "celery", "k8s")
+GROUPS = ("dbt",)
+"""Environments of their own, with a lock each."""
 
 
 @cache
@@ -186,7 +188,7 @@ def imported(module: Path) -> set[str]:
 
 
 def test_the_locks_pin_every_file_by_hash_and_name_no_place() -> None:
-    for entry in lock_entries(*EXTRAS):
+    for entry in lock_entries(*EXTRAS, *GROUPS):
         assert re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+( ;[^@]*)? --hash=sha256:", entry), entry
         assert re.search(r"://|file:| -[a-z] ", entry) is None, entry
 
@@ -194,7 +196,9 @@ def test_the_locks_pin_every_file_by_hash_and_name_no_place() -> None:
 def test_every_extra_has_its_lock_and_set_up_knows_what_it_brings() -> None:
     table = project()["project"]
     assert isinstance(table, dict)
-    kept = {path.stem for path in (ROOT / ".ci/locks").glob("*.lock")}
+    groups = project()["dependency-groups"]
+    assert isinstance(groups, dict)
+    kept = {path.stem for path in (ROOT / ".ci/locks").glob("*.lock")} - set(groups)
     assert set(table["optional-dependencies"]) == set(EXTRAS) == kept == set(_bootstrap.NEEDED_BY)
 
 

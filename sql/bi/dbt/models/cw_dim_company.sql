@@ -1,0 +1,21 @@
+select
+    company_id,
+    company_identifier,
+    company_name,
+    company_status_id,
+    company_status,
+    territory_id,
+    territory,
+    market,
+    city,
+    state,
+    country,
+    parent_company_id,
+    territory_manager_id,
+    currency_id,
+    employees,
+    is_vendor,
+    acquired_at,
+    is_in_recycle_bin,
+    is_deleted
+from {{ source('reporting', 'dim_company') }}

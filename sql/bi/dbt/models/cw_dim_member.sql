@@ -1,0 +1,19 @@
+select
+    member_id,
+    member_identifier,
+    member_name,
+    title,
+    member_type,
+    department_id,
+    location_id,
+    work_role_id,
+    reports_to_id,
+    daily_capacity,
+    hourly_cost,
+    is_in_utilization,
+    calendar_id,
+    hired_on,
+    left_on,
+    is_inactive,
+    is_deleted
+from {{ source('reporting', 'dim_member') }}

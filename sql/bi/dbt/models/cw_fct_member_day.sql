@@ -1,0 +1,21 @@
+select
+    member_id,
+    date,
+    date_id,
+    department_id,
+    is_in_utilization,
+    is_working_day,
+    hours_capacity,
+    hours_actual,
+    hours_billable,
+    hours_billed,
+    hours_agreement,
+    hours_utilized,
+    hours_internal,
+    hours_time_off,
+    hours_scheduled_off,
+    labour_cost,
+    revenue,
+    time_entries,
+    late_time_entries
+from {{ source('reporting', 'fct_member_day') }}

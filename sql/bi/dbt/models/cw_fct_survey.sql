@@ -1,0 +1,12 @@
+select
+    survey_result_id,
+    survey_id,
+    ticket_id,
+    company_id,
+    contact_id,
+    points,
+    comment,
+    wants_contact,
+    answered_at,
+    answered_date
+from {{ source('reporting', 'fct_survey') }}

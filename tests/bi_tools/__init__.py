@@ -1,0 +1,9 @@
+"""Starting points for BI tools, made from the published schema and from one text of metrics.
+
+    python -m tests.bi_tools            # writes what is in sql/bi anew
+    python -m tests.bi_tools --types    # asks a PostgreSQL of its own for the types, before
+
+star       tables, columns, types, keys and relations of the reporting schema
+metrics    `sql/bi/dbt/models/metrics.yml`, and each metric in SQL
+dbt        the dbt package
+"""
