@@ -14,6 +14,7 @@ from cw_pipeline.connectwise import (
     Credentials,
     Policy,
     Site,
+    SourceClock,
     refuse_cookies,
 )
 from cw_pipeline.errors import ConfigError
@@ -135,6 +136,7 @@ def source(
         max_concurrency=settings.max_concurrency,
         ca_file=settings.ca_file,
         stopping=stopping,
+        clock=SourceClock(timedelta(seconds=settings.clock_tolerance_seconds)),
     )
 
 

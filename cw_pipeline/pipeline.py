@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.reports_api.columns import ReportSnapshot
     from cw_pipeline.transform.mask import MaskingRules
-    from cw_pipeline.warehouse.status import EntityStatus
+    from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
 T = TypeVar("T")
 
@@ -250,14 +250,24 @@ class Pipeline:
 
         Asks only the warehouse. `pandas.DataFrame(pipeline.status())` shows it as a table.
         """
+        return self._ask_warehouse(status.entity_statuses)
+
+    def clock_disorder(self) -> ClockDisorder | None:
+        """How the clocks of ConnectWise, this machine and the warehouse differed in the last day.
+
+        None if they agreed. Asks only the warehouse.
+        """
+        return self._ask_warehouse(status.clock_disorder)
+
+    def _ask_warehouse(self, question: Callable[[Any, str], T]) -> T:
         if self._context is not None:
             with self._context.database.connection() as connection:
-                return status.entity_statuses(connection, self.settings.schema_)
+                return question(connection, self.settings.schema_)
         address = self.warehouse_dsn()
         if fault := version_fault(address):
             raise WarehouseError(fault)
         with transaction(address) as connection:
-            return status.entity_statuses(connection, self.settings.schema_)
+            return question(connection, self.settings.schema_)
 
     def frame(self, name: str, where: str = "", values: Sequence[Any] = ()) -> pd.DataFrame:
         """The rows of a table or view, with the types that they have in Postgres.

@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(900, ge=1)
     max_concurrency: int = Field(8, ge=1, le=64)
     overlap_seconds: int = Field(300, ge=0)
+    clock_tolerance_seconds: float = Field(60, ge=0)
     max_delete_fraction: float = Field(0.05, ge=0, le=1)
     max_reject_fraction: float = Field(0.01, ge=0, le=1)
     min_rejects: int = Field(50, ge=0)

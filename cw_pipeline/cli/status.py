@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cw_pipeline.settings import Settings
-    from cw_pipeline.warehouse.status import EntityStatus
+    from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
 
 @click.command()
@@ -35,16 +35,19 @@ def status(*, json_: bool) -> None:
 
     settings = read_settings()
     with services.dev_warehouse(settings) as settings:
-        touched = read(settings)
+        touched, disorder = read(settings), read_clock_disorder(settings)
     wanted = composition.wanted(settings)
     entities = [entity for entity in touched if entity.entity in wanted]
     others = [entity.entity for entity in touched if entity.entity not in wanted]
     if json_:
         found = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
-        output.print_json({"settings": sources().settings, "state": sources().state, **found})
+        where = {"settings": sources().settings, "state": sources().state}
+        output.print_json({**where, **found, "clock_disorder": disorder})
         return
     if touched:
         _print(entities, wanted, others)
+        if disorder is not None:
+            click.echo(f"! {output.moment(disorder.seen_at)}: {disorder.detail}")
     else:
         click.echo("Nothing has been synced yet: `sync` does, `demo` shows it on made-up data.")
     click.echo(f"Settings: {sources().settings}. State: {sources().state}.")
@@ -55,6 +58,13 @@ def read(settings: Settings) -> list[EntityStatus]:
     from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     return Pipeline(settings).status()
+
+
+def read_clock_disorder(settings: Settings) -> ClockDisorder | None:
+    """How the clocks differed in the last day, if they did. Raises WarehouseError."""
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+
+    return Pipeline(settings).clock_disorder()
 
 
 def check_warehouse(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from cw_pipeline.connectwise.auth import refuse_cookies as refuse_cookies
 from cw_pipeline.connectwise.client import ConnectWise as ConnectWise
 from cw_pipeline.connectwise.client import RequestCounts as RequestCounts
+from cw_pipeline.connectwise.clock import SourceClock as SourceClock
 from cw_pipeline.connectwise.query import Paging as Paging
 from cw_pipeline.connectwise.query import Query as Query
 from cw_pipeline.connectwise.query import format_timestamp as format_timestamp

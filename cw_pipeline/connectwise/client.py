@@ -6,7 +6,6 @@ import logging
 import re
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
@@ -16,8 +15,9 @@ import msgspec
 from typing_extensions import override
 
 from cw_pipeline.connectwise.auth import Impersonation, basic
+from cw_pipeline.connectwise.clock import SourceClock
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
-from cw_pipeline.connectwise.response import http_date, inflate_body, raise_for_status
+from cw_pipeline.connectwise.response import inflate_body, raise_for_status
 from cw_pipeline.connectwise.retry import (
     BACKGROUND,
     INTERACTIVE,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.connectwise.query import Query
     from cw_pipeline.connectwise.site import Credentials, Site
+    from cw_pipeline.model import ClockReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,6 @@ _UNKNOWN_PAUSE = 15.0  # seconds after a 429 that does not say how long
 _REDISCOVER = 60.0  # seconds in which a codebase that was just asked for is believed
 _GLANCE = 1.0  # seconds between looks at what others found out
 _COMPANY_INFO_TIMEOUT = 10.0  # seconds, when it is asked whether anything answers
-_NO_DATE_LAG = timedelta(minutes=5)
 
 
 class ConnectWise:
@@ -152,6 +152,7 @@ class ConnectWise:
         max_concurrency: int = 8,
         ca_file: str | None = None,
         stopping: Event | None = None,
+        clock: SourceClock | None = None,
     ) -> None:
         self._stopping = stopping or Event()
         self._outage = Outage()
@@ -166,7 +167,7 @@ class ConnectWise:
         self._judging = Lock()
         self._base = ""
         self._base_at = float("-inf")
-        self._now: datetime | None = None
+        self.clock = clock or SourceClock()
         self.tally = RequestCounts()
         self._auth: httpx.Auth = (
             Impersonation(credentials, lambda: self._base)
@@ -205,15 +206,14 @@ class ConnectWise:
         """Where the API is, as company info said last; empty before it was asked."""
         return self._base
 
-    def now(self) -> datetime:
-        """The source's clock: the `Date` of its latest answer. Asks, if it never answered."""
+    def now(self) -> ClockReading:
+        """The clocks at the latest answer. Asks, if there was none."""
         with self._lock:  # the entities that start together ask once
-            if self._now is None:
+            if self.clock.reading is None:
                 self.find_codebase()
-        if self._now is None:
-            # A server without `Date`: our clock, kept well behind, is all there is.
-            return datetime.now(UTC) - _NO_DATE_LAG
-        return self._now
+        reading = self.clock.reading
+        assert reading is not None, "company info was answered"
+        return reading
 
     def ask(
         self,
@@ -428,7 +428,6 @@ class ConnectWise:
             started = time.monotonic()
             response, raw = self._exchange(question)
             took = time.monotonic() - started
-        self._now = http_date(response.headers.get("date", "")) or self._now
         body = connection_errors(raw, response.headers, question)
         raise_for_status(response.status_code, response.headers, body, str(question))
         self._pace.note_answer(took, (question.list, len(raw).bit_length()))
@@ -449,6 +448,8 @@ class ConnectWise:
                 auth=None if question.anonymous else self._auth,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
             ) as response:
+                date = response.headers.get("date", "")
+                self.clock.note_answer(date, self._gate.warehouse_ahead)
                 return response, b"".join(response.iter_raw())
         except httpx.TimeoutException as error:
             raise SourceDown(f"{question}: no answer in time", timed_out=True) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ class RateLimiter:
 
     `grant` asks for leave on behalf of all processes of the tenant; `announce` tells them of a
     pause, in seconds, that ConnectWise asked for. Without them only pauses are kept. Waiting ends
-    with Interrupted when `stopping` is set.
+    with Interrupted when `stopping` is set. `warehouse_ahead`: by how much the clock of who grants
+    it, the warehouse, is ahead of this machine's; None before it has said.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class RateLimiter:
         self._lock = Lock()
         self._left = 0
         self._open_at = 0.0
+        self.warehouse_ahead: timedelta | None = None
 
     def wait_for_turn(self) -> float:
         """Returns when a request may be sent: the seconds it had to wait."""
@@ -43,6 +46,8 @@ class RateLimiter:
         with self._lock:
             if self._grant is not None and self._left == 0:
                 granted = self._grant()
+                if granted.at is not None:
+                    self.warehouse_ahead = granted.at - datetime.now(UTC)
                 self._left = granted.requests
                 self._open_at = max(self._open_at, time.monotonic() + granted.wait)
             self._left -= 1

@@ -105,9 +105,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def http_date(value: str) -> datetime | None:
-    """An HTTP date in UTC, or None if it is none."""
+    """An HTTP date in UTC, or None if it is none. Without a zone it is UTC, as RFC 9110 says."""
     try:
-        return parsedate_to_datetime(value).astimezone(UTC)
+        found = parsedate_to_datetime(value)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -22,6 +22,7 @@ from cw_pipeline.plural import count
 from cw_pipeline.reporting import facts, missing_dimension_rows, reporting_schema
 from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse.status import (
+    ClockDisorder,
     EntityStatus,
     explain_count_difference,
     explain_silent_changes,
@@ -181,6 +182,30 @@ def _long(span: timedelta) -> str:
     minutes = int(span.total_seconds() // 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+CLOCKS = "clocks"
+
+
+def clock_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """The check of the clocks: one for the tenant, for they are every entity's."""
+
+    @dg.asset_check(
+        asset=audit_key(settings),
+        name=CLOCKS,
+        description="The clocks of ConnectWise, the workers and the warehouse agree: for a day now",
+    )
+    def compare_clocks(tenant_run: dg.ResourceParam[PipelineRun]) -> dg.AssetCheckResult:
+        disorder = tenant_run.clock_disorder()
+        return dg.AssetCheckResult(
+            passed=disorder is None, description=_disorder(disorder) if disorder else None
+        )
+
+    return compare_clocks
+
+
+def _disorder(disorder: ClockDisorder) -> str:
+    return f"last seen {disorder.seen_at:%Y-%m-%d %H:%M:%S} UTC: {disorder.detail}"
 
 
 KEYS = "keys"

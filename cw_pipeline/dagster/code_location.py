@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.checks import entity_checks, key_checks
+from cw_pipeline.dagster.checks import clock_check, entity_checks, key_checks
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.jobs import REFRESH, REPORTING, jobs
 from cw_pipeline.dagster.maintenance import maintenance_job
@@ -38,7 +38,11 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
             *report_table_assets(settings),
             *reporting_assets(settings, entities),
         ],
-        asset_checks=[entity_checks(settings, entities), key_checks(settings)],
+        asset_checks=[
+            entity_checks(settings, entities),
+            clock_check(settings),
+            key_checks(settings),
+        ],
         jobs=[*made.values(), upkeep],
         schedules=schedules(settings, entities, {**made, upkeep.name: upkeep}),
         sensors=[

@@ -8,6 +8,7 @@ import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, asset_key, report_keys
 from cw_pipeline.dagster.checks import (
+    CLOCKS,
     DEAD_LETTERS,
     DRIFT,
     FRESH,
@@ -43,6 +44,7 @@ def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, AssetJob]:
     proven = entity_check_selection(settings, entities, PROVEN)
     drift = entity_check_selection(settings, entities, DRIFT)
     watched = entity_check_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
+    watched |= dg.AssetSelection.checks(dg.AssetCheckKey(audit_key(settings), CLOCKS))
     made = (
         refresh_job(settings, entities),
         _job(settings, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
-    from cw_pipeline.warehouse.status import EntityStatus
+    from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
 
 class BackgroundSync:
@@ -174,6 +174,10 @@ class PipelineRun:
     def standings(self) -> dict[str, EntityStatus]:
         """How every entity stands in the warehouse now; needs no tenant."""
         return {each.entity: each for each in self.pipeline().status()}
+
+    def clock_disorder(self) -> ClockDisorder | None:
+        """How the clocks differed in the last day, if they did; needs no tenant."""
+        return self.pipeline().clock_disorder()
 
     def give_up(self, error: Exception) -> None:
         """Spares the steps to come what cannot succeed: the keys were refused, say."""

@@ -3,10 +3,85 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
-if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+_NO_DATE_LAG = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """Three clocks at one moment: the source's, this machine's and the warehouse's.
+
+    `source` is None if its answer had no `Date`, `warehouse` if it is not known. They agree if the
+    source's is no more than `tolerance` from each of the others.
+    """
+
+    source: datetime | None
+    machine: datetime
+    warehouse: datetime | None = None
+    tolerance: timedelta = timedelta(seconds=60)
+
+    @property
+    def at(self) -> datetime:
+        """The source's time as far as it is believed: never later than it can be.
+
+        Too early makes the next window begin earlier, which reads some records again. Too late
+        would leave out what changes until then.
+        """
+        if self.source is None:
+            return self._earliest - _NO_DATE_LAG
+        if self.source <= self._earliest + self.tolerance:
+            return self.source
+        return self._earliest
+
+    @property
+    def reference(self) -> datetime:
+        """The clock by which time that has passed is measured: the warehouse's, if it is known."""
+        return self.warehouse or self.machine
+
+    @property
+    def latest_possible(self) -> datetime:
+        """What is later than this lies in the future, whichever of the clocks is right."""
+        return max(self.machine, self.reference) + self.tolerance
+
+    @property
+    def disorder(self) -> str:
+        """Which clocks disagree, by how much, and what to do; empty if they agree."""
+        clocks = {
+            "this machine's clock": self.machine,
+            "the warehouse's clock (Postgres)": self.warehouse,
+            "the clock of ConnectWise (`Date` of its answers)": self.source,
+        }
+        known = {name: at for name, at in clocks.items() if at is not None}
+        odd = [name for name, at in known.items() if self._is_far(at, *known.values())]
+        if not odd:
+            return ""
+        # With three, the one that is far from both others is wrong; else nobody knows which.
+        alone = [
+            name
+            for name in odd
+            if all(self._is_far(known[name], known[o]) for o in known if o != name)
+        ]
+        one = alone[0] if len(alone) == 1 else odd[-1]
+        others = [name for name in known if name != one]
+        told = " and ".join(_compare(known[one], known[name], name) for name in others)
+        return (
+            f"the clocks disagree: {one} is {told}. The earliest is believed, so that more is read"
+            " again and nothing is left out. See that time synchronization (NTP) runs, and that the"
+            " time zone is right"
+        )
+
+    @property
+    def _earliest(self) -> datetime:
+        return min(self.machine, self.reference)
+
+    def _is_far(self, at: datetime, *others: datetime) -> bool:
+        return any(abs(at - other) > self.tolerance for other in others)
+
+
+def _compare(at: datetime, other: datetime, name: str) -> str:
+    span = timedelta(seconds=round(abs(at - other).total_seconds()))
+    return f"{span} {'ahead of' if at > other else 'behind'} {name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +89,13 @@ class Window:
     """A span of source time: from `since` on, inclusive.
 
     A live pass has no upper bound in its question; `until` is only what its watermark becomes.
-    A backfill's window is closed above: before `until`, exclusive.
+    A backfill's window is closed above: before `until`, exclusive. `opened_at`: when a pass began,
+    by the warehouse's clock; None where that was not noted.
     """
 
     since: datetime | None
     until: datetime
+    opened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +120,8 @@ TAIL = IdRange(0, None, 0)
 class Checkpoint:
     """How far one entity has come, as stored.
 
-    Every change up to `watermark` is in the warehouse. `window` is the open pass, if one was
+    Every change up to `watermark` is in the warehouse; the pass that made it began at
+    `watermark_at` by the warehouse's clock (None: not noted). `window` is the open pass, if one was
     cut short; `tail` is its open-ended range of ids, `ranges` the closed ones that were split off
     to be read side by side.
     """
@@ -52,28 +130,62 @@ class Checkpoint:
     window: Window | None = None
     tail: IdRange = TAIL
     ranges: tuple[IdRange, ...] = ()
+    watermark_at: datetime | None = None
 
-    def open_pass(self, now: datetime, overlap: timedelta, *, whole: bool = False) -> Checkpoint:
-        """Resumes the open pass, or opens the next one, up to the source's `now`.
+    def open_pass(
+        self, clock: ClockReading, overlap: timedelta, *, whole: bool = False
+    ) -> Checkpoint:
+        """Resumes the open pass, or opens the next one, up to the source's time now.
 
-        `whole` opens one that reads everything, whatever the watermark says.
+        `whole` opens one that reads everything, whatever the watermark says. A watermark that the
+        clocks contradict is pulled back: see `trusted_watermark`.
         """
         if self.window is not None:
             return self
-        since = None if whole or self.watermark is None else self.watermark - overlap
-        return Checkpoint(self.watermark, Window(since, now.replace(microsecond=0)))
+        watermark = self.trusted_watermark(clock)
+        since = None if whole or watermark is None else watermark - overlap
+        window = Window(since, clock.at.replace(microsecond=0), clock.reference)
+        return Checkpoint(watermark, window, watermark_at=self.watermark_at)
+
+    def trusted_watermark(self, clock: ClockReading) -> datetime | None:
+        """Up to when every change can be in the warehouse, as the clocks stand now.
+
+        That is the watermark, unless the source's clock was set back since: then it is what that
+        clock, as it goes now, showed when the pass behind the watermark began. Within the clocks'
+        tolerance the overlap makes up for it. None if nobody knows: the watermark is ahead of every
+        clock, and when it was made was not noted, or with clocks that were just as wrong.
+        """
+        if self.watermark is None:
+            return None
+        began = self.watermark_at
+        if began is None or began > clock.latest_possible:
+            if self.watermark > clock.latest_possible:
+                return None
+            earliest = min(self.watermark, clock.at)
+        else:
+            earliest = min(self.watermark, clock.at, clock.at - (clock.reference - began))
+        return earliest if self.watermark - earliest > clock.tolerance else self.watermark
 
     def close_pass(self) -> Checkpoint:
-        """Closes the pass: its end becomes the watermark, which never moves back."""
+        """Closes the pass: its end becomes the watermark, which no pass moves back."""
         if self.window is None:
             raise ValueError("no pass is open")
-        ends = [end for end in (self.watermark, self.window.until) if end is not None]
-        return Checkpoint(watermark=max(ends))
+        if self.watermark is not None and self.watermark > self.window.until:
+            return self.abandon_pass()
+        return Checkpoint(self.window.until, watermark_at=self.window.opened_at)
+
+    def abandon_pass(self) -> Checkpoint:
+        """As it was before the pass."""
+        return Checkpoint(self.watermark, watermark_at=self.watermark_at)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestGrant:
-    """Leave to send `requests` requests, the first one `wait` seconds from now."""
+    """Leave to send `requests` requests, the first one `wait` seconds from now.
+
+    `at`: the clock of who grants it, the warehouse.
+    """
 
     requests: int
     wait: float
+    at: datetime | None = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cw_pipeline.errors import PipelineError
-    from cw_pipeline.model import Column, Entity, SyncResult
+    from cw_pipeline.model import ClockReading, Column, Entity, SyncResult
     from cw_pipeline.reports_api.api import ReportPage
     from cw_pipeline.reports_api.table import ReportTable
     from cw_pipeline.sync.context import SyncContext
@@ -78,9 +78,10 @@ class _ReportSync:
 
     def read_and_merge(self) -> None:
         """Reads and merges."""
-        until = self.run.context.source.now().replace(microsecond=0)
+        clock = self.run.context.source.now()
+        until = clock.at.replace(microsecond=0)
         entity = self._prepared()
-        since = self._since(entity)
+        since = self._since(entity, clock)
         try:
             self._read(entity, since)
         except _Unfiltered:
@@ -90,7 +91,8 @@ class _ReportSync:
             since = None
             self._read(entity, since)
         if self._merge(entity, whole=since is None):
-            self.run.store.save_checkpoint(Checkpoint(watermark=until))
+            done = Checkpoint(watermark=until, watermark_at=clock.reference)
+            self.run.store.save_checkpoint(done)
             self.run.result.watermark = until
 
     def _prepared(self) -> Entity:
@@ -104,9 +106,10 @@ class _ReportSync:
         mask_stored_rows(database, [entity], privacy)
         return entity
 
-    def _since(self, entity: Entity) -> datetime | None:
+    def _since(self, entity: Entity, clock: ClockReading) -> datetime | None:
         """From when on changes must be read; None: everything."""
-        state, watermark = self.table.state(), self.run.store.checkpoint().watermark
+        state = self.table.state()
+        watermark = self.run.store.checkpoint().trusted_watermark(clock)
         names = {column.name: column for column in entity.columns}
         if self.run.result.kind == "full" or watermark is None or state.key not in names:
             return None

@@ -123,7 +123,8 @@ class App:
         self._sim.requests.append(seen)
 
     def _dress(self, answer: Answer) -> None:
-        answer.headers["Date"] = format_datetime(self._sim.date(), usegmt=True)
+        if (date := self._sim.date()) is not None:
+            answer.headers["Date"] = format_datetime(date, usegmt=True)
         answer.headers["x-cw-request-id"] = str(uuid4())
         answer.headers["api-current-version"] = "2025.1"
 

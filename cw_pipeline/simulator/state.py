@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -19,7 +21,7 @@ from cw_pipeline.simulator.routes import Routes
 from cw_pipeline.simulator.wire import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from cw_pipeline.simulator.answers import Answer
     from cw_pipeline.simulator.query import ListRequest
@@ -51,7 +53,8 @@ class State:
     """A simulated tenant, and how its API behaves.
 
     `codebase`, `role`, `quirks` (by path or glob), `faults`, `reports`, `latency` and
-    `clock_skew` (seconds, seen in the Date header only) may be changed while it runs.
+    `clock_skew` (seconds, seen in the Date header only) may be changed while it runs. Several, one
+    after the other, are servers behind a load balancer; None leaves the header out.
     `page_cache` keeps every page as bytes (gzip too, for who asks), for benchmarks.
     `forward_only_ending` is what the Link header of the last forward-only page is: a link to an
     empty page, an empty header, or none. `rate_window` shortens the minute of
@@ -70,7 +73,7 @@ class State:
         rate_window: float = 60.0,
         retry_after_as_date: bool = False,
         latency: float = 0.0,
-        clock_skew: float = 0.0,
+        clock_skew: float | Sequence[float | None] = 0.0,
         page_cache: bool = False,
         max_page_size: int = 1000,
         forward_only_ending: Literal["link", "empty", "none"] = "link",
@@ -99,6 +102,7 @@ class State:
         self.connections = Connections()
         self.callbacks = Callbacks(tenant, url, company, callback_waits)
         self.routes = _routes(tenant, paths)
+        self._answers = itertools.count()
         self._retry_after_as_date = retry_after_as_date
         self._page_watchers: list[Callable[[str, ListRequest], None]] = []
 
@@ -115,9 +119,11 @@ class State:
         """How many requests each path got since `requests` was last cleared."""
         return Counter(seen.path for seen in list(self.requests))
 
-    def date(self) -> datetime:
-        """What the Date header says."""
-        return self.tenant.now() + timedelta(seconds=self.clock_skew)
+    def date(self) -> datetime | None:
+        """What the Date header of the next answer says; None for none."""
+        skews = self.clock_skew if isinstance(self.clock_skew, Sequence) else [self.clock_skew]
+        skew = skews[next(self._answers) % len(skews)]
+        return None if skew is None else self.tenant.now() + timedelta(seconds=skew)
 
     def retry_after(self, wait: int) -> str:
         """The Retry-After header for so many seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,14 @@ class Tenant:
     def advance(self, seconds: float) -> None:
         """Moves the clock on."""
         self._shift += timedelta(seconds=seconds)
+
+    def set_clock(self, seconds: float) -> None:
+        """Sets the clock, forward or back: no time passes, so late commits come when they would."""
+        with self.lock:
+            self._settle()
+            step = timedelta(seconds=seconds)
+            self._shift += step
+            self._pending = [replace(each, due=each.due + step) for each in self._pending]
 
     def put(
         self,

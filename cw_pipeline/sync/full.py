@@ -18,20 +18,20 @@ _GUARDED = DeleteGuard()
 
 def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> None:
     """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
-    until = run.context.source.now().replace(microsecond=0)
+    until = run.context.source.now().at.replace(microsecond=0)
     began = run.store.warehouse_now()
-    seen = run.read_with_any_paging(lambda: _read(run))
+    seen = run.read_with_any_paging(lambda: _read(run, began))
     _retire(run, guard, seen, began)
     run.store.save_checkpoint(Checkpoint(watermark=until))
     run.result.watermark = until
 
 
-def _read(run: Run) -> list[int]:
+def _read(run: Run, began: datetime) -> list[int]:
     """Every id or position the list showed, rejects included: they are there, if not in form."""
     seen: list[int] = []
     for batch in run.reader.walk(run.reader.query()):
         seen += batch.listed_ids
-        run.load(batch)
+        run.load(batch, read_after=began)
     return seen
 
 

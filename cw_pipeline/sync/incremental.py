@@ -15,6 +15,7 @@ from cw_pipeline.sync.list_reader import PagingNotHonored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from cw_pipeline.model import Batch
     from cw_pipeline.sync.list_reader import PageWalk
@@ -130,7 +131,11 @@ class IncrementalSync:
         if stored.window is not None:
             self._run(stored)
             stored = run.store.checkpoint()
-        self._run(stored.open_pass(run.context.source.now(), run.limits.overlap, whole=whole))
+        clock = run.context.source.now()
+        opened = stored.open_pass(clock, run.limits.overlap, whole=whole)
+        if opened.watermark != stored.watermark:
+            run.result.warnings.append(_explain_pull_back(stored.watermark, opened.watermark))
+        self._run(opened)
 
     def backfill(self, window: Window, *, closed: bool) -> None:
         """Reads a window again. Never touches the watermark; the merge makes it harmless."""
@@ -151,7 +156,7 @@ class IncrementalSync:
             self._check_stamps(window)
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
-            self.run.store.save_checkpoint(Checkpoint(checkpoint.watermark))
+            self.run.store.save_checkpoint(checkpoint.abandon_pass())
             raise
         done = checkpoint.close_pass()
         self.run.store.save_checkpoint(done)
@@ -164,7 +169,7 @@ class IncrementalSync:
             if run.reader.paging is paging:
                 return self._read(checkpoint, window)
             # From the start: pages that were in another order than by id left ids out on the way.
-            anew = Checkpoint(checkpoint.watermark, window)
+            anew = replace(checkpoint.abandon_pass(), window=window)
             run.store.save_checkpoint(anew)
             return self._read(anew, window)
 
@@ -193,7 +198,8 @@ class IncrementalSync:
         if batch.cursor is None:
             return []  # an empty page: the list ends here
         tail = checkpoint.tail.advanced_to(batch.cursor)
-        self._load(batch, tail, alone=True)
+        assert checkpoint.window is not None
+        self._load(batch, tail, checkpoint.window, alone=True)
         if checkpoint.watermark is None and batch.read >= size:
             self._count_ahead()
         highest = run.reader.highest_id() if batch.read >= size else None
@@ -242,17 +248,24 @@ class IncrementalSync:
         more = reached.cursor != reached.upto  # else there is no id that could follow
         if more:
             walk.ask(reached.upto)
-        self._load(batch, reached, alone=alone)
+        self._load(batch, reached, window, alone=alone)
         return reached if more else None
 
-    def _load(self, batch: Batch, reached: IdRange, *, alone: bool) -> None:
+    def _load(self, batch: Batch, reached: IdRange, window: Window, *, alone: bool) -> None:
         self.loaded = self.loaded or bool(batch.ids)
         self.stamped = self.stamped or any(batch.last_updated)
-        self.run.load(batch, reached, alone=alone)
+        # Read after the pass began, so newer than what was stored before: also where the source's
+        # clock was set back meanwhile, and stamps it with an earlier time.
+        self.run.load(batch, reached, alone=alone, read_after=window.opened_at)
 
     def _check_stamps(self, window: Window) -> None:
         if window.since is None and self.loaded and not self.stamped:
             raise FilterNotHonored("no record carries lastUpdated")
+
+
+def _explain_pull_back(before: datetime | None, after: datetime | None) -> str:
+    since = "everything is read again" if after is None else f"read again since {after:%F %T} UTC"
+    return f"a clock was set back, so what was complete through {before:%F %T} UTC is not: {since}"
 
 
 def _check(batch: Batch, ids: IdRange, window: Window) -> None:

@@ -96,7 +96,7 @@ class PerParentSync:
     def _read(self, parents: tuple[int, ...]) -> None:
         started, before = self.run.store.children_of(parents[-1])
         try:
-            seen = self.run.read_with_any_paging(lambda: self._read_one(parents))
+            seen = self.run.read_with_any_paging(lambda: self._read_one(parents, started))
         except SourceMissing:
             with self._lock:
                 self.missing.append(parents)
@@ -108,12 +108,12 @@ class PerParentSync:
         self._retire(parents, [own for own in before if own not in seen], started)
         self.run.store.mark_parent_read(parents[-1], started)
 
-    def _read_one(self, parents: tuple[int, ...]) -> set[int]:
+    def _read_one(self, parents: tuple[int, ...], started: datetime) -> set[int]:
         seen: set[int] = set()
         reader, parent_id = self.run.reader, parents[-1]
         for batch in reader.walk(reader.query(parents), parent_id):
             seen.update(batch.listed_ids)
-            self.run.load(batch, parent_id=parent_id, alone=False)
+            self.run.load(batch, parent_id=parent_id, alone=False, read_after=started)
         return seen
 
     def _retire(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:

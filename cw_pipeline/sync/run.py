@@ -147,6 +147,8 @@ class Run:
 
     def remember(self) -> None:
         """Stores what a run that came to its end has learned, and counts the table's rows."""
+        if disorder := self.context.source.clock.take_disorder():
+            self.store.note_clock_disorder(disorder)
         if self.result.row_count is None:
             self.result.row_count = self.store.row_count()
         if self.capability["readable"] is not True and self.reader.tally.requests:

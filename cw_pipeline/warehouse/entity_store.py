@@ -211,6 +211,11 @@ class EntityStore:
         at: datetime = row[0]
         return at
 
+    def note_clock_disorder(self, detail: str) -> None:
+        """Stores that clocks disagree. With or without the lease: it is no entity's."""
+        with self._database.transaction() as connection:
+            state.note_clock_disorder(connection, self._tenant, detail)
+
     def row_count(self) -> int:
         """Live rows of the entity's table, as far as this program has changed them."""
         with self._database.connection() as connection:

@@ -23,7 +23,8 @@ on conflict (tenant) do update
                  + greatest(budget.next_free, clock_timestamp() - %(burst)s::interval)
  where not %(yielding)s or budget.next_free <= clock_timestamp()
 returning extract(epoch from next_free - %(span)s::interval - clock_timestamp()),
-          extract(epoch from paused_until) - extract(epoch from clock_timestamp())
+          extract(epoch from paused_until) - extract(epoch from clock_timestamp()),
+          clock_timestamp()
 """
 
 
@@ -58,7 +59,8 @@ class RequestBudget:
             with self._database.connection() as connection:
                 taken = connection.execute(_TAKE, self._asked).fetchone()
             if taken is not None:
-                return RequestGrant(self._requests, max(0.0, *map(float, taken)))
+                *waits, at = taken
+                return RequestGrant(self._requests, max(0.0, *map(float, waits)), at)
             if self._stopping.wait(_POLL):
                 raise Interrupted("interrupted")
 

@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 def read_checkpoint(connection: Connection[Any], tenant: str, entity: str) -> Checkpoint:
     """How far the entity has come; a fresh checkpoint if it was never synced."""
     row = connection.execute(
-        "select watermark, pass_since, pass_until, cursor from cw_sync.checkpoint"
+        "select watermark, watermark_at, pass_since, pass_until, pass_at, cursor"
+        " from cw_sync.checkpoint"
         " where tenant = %s and entity = %s",
         [tenant, entity],
     ).fetchone()
     if row is None:
         return Checkpoint()
-    watermark, since, until, cursor = row
+    watermark, watermark_at, since, until, opened_at, cursor = row
     if until is None:
-        return Checkpoint(watermark)
+        return Checkpoint(watermark, watermark_at=watermark_at)
     ranges = connection.execute(
         "select after, upto, cursor from cw_sync.id_range where tenant = %s and entity = %s"
         " order by after desc",
         [tenant, entity],
     ).fetchall()
     tail = IdRange(0, None, cursor or 0)
-    return Checkpoint(watermark, Window(since, until), tail, tuple(IdRange(*r) for r in ranges))
+    closed = tuple(IdRange(*r) for r in ranges)
+    return Checkpoint(watermark, Window(since, until, opened_at), tail, closed, watermark_at)
 
 
 def write_checkpoint(
@@ -49,17 +51,21 @@ def write_checkpoint(
     window = checkpoint.window
     connection.execute(
         "insert into cw_sync.checkpoint"
-        " (tenant, entity, watermark, pass_since, pass_until, cursor, run_id)"
-        " select %s, %s, %s, %s, %s, %s, run_id from cw_sync.fence(%s) as run_id"
+        " (tenant, entity, watermark, watermark_at, pass_since, pass_until, pass_at, cursor,"
+        " run_id)"
+        " select %s, %s, %s, %s, %s, %s, %s, %s, run_id from cw_sync.fence(%s) as run_id"
         " on conflict (tenant, entity) do update set watermark = excluded.watermark,"
-        " pass_since = excluded.pass_since, pass_until = excluded.pass_until,"
+        " watermark_at = excluded.watermark_at, pass_since = excluded.pass_since,"
+        " pass_until = excluded.pass_until, pass_at = excluded.pass_at,"
         " cursor = excluded.cursor, run_id = excluded.run_id, updated_at = now()",
         [
             tenant,
             entity,
             checkpoint.watermark,
+            checkpoint.watermark_at,
             window.since if window else None,
             window.until if window else None,
+            window.opened_at if window else None,
             checkpoint.tail.cursor if window else None,
             run_id,
         ],
@@ -73,6 +79,15 @@ def write_checkpoint(
             " values (%s, %s, %s, %s, %s)",
             [(tenant, entity, r.after, r.upto, r.cursor) for r in checkpoint.ranges],
         )
+
+
+def note_clock_disorder(connection: Connection[Any], tenant: str, detail: str) -> None:
+    """Stores that clocks disagree, and how, for `status` and the check `clocks`."""
+    connection.execute(
+        "insert into cw_sync.clock_disorder (tenant, detail) values (%s, %s)"
+        " on conflict (tenant) do update set seen_at = now(), detail = excluded.detail",
+        [tenant, detail],
+    )
 
 
 def finish_run(

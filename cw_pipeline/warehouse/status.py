@@ -183,6 +183,26 @@ def entity_statuses(connection: Connection[Any], tenant: str) -> list[EntityStat
     return [_status(*row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class ClockDisorder:
+    """Clocks that disagreed lately: when that was last seen, which, by how much, what to do."""
+
+    seen_at: datetime
+    detail: str
+
+
+def clock_disorder(connection: Connection[Any], tenant: str) -> ClockDisorder | None:
+    """What the last 24 hours showed of clocks that disagree; None if they agreed."""
+    if not _exists(connection, "cw_sync.clock_disorder"):
+        return None
+    row = connection.execute(
+        "select seen_at, detail from cw_sync.clock_disorder where tenant = %s"
+        " and seen_at > now() - interval '24 hours'",
+        [tenant],
+    ).fetchone()
+    return ClockDisorder(*row) if row else None
+
+
 def watermarks(connection: Connection[Any], tenant: str) -> dict[str, datetime | None]:
     """Up to when every change of an entity is in the warehouse; None before its first load."""
     rows = connection.execute(

@@ -8,6 +8,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,7 +16,7 @@ import stamina
 
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.connectwise import Policy, RateLimiter
+from cw_pipeline.connectwise import Policy, RateLimiter, SourceClock
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.context import SyncContext
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
@@ -30,8 +31,8 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[SyncContext]:
-    """An engine on a warehouse that is migrated already."""
+def connected(settings: Settings, shift: timedelta = timedelta()) -> Iterator[SyncContext]:
+    """An engine on a warehouse that is migrated already, its clocks shifted to simulated time."""
     with (
         composition.warehouse(settings) as store,
         ThreadPoolExecutor(settings.max_concurrency) as fetchers,
@@ -39,24 +40,29 @@ def connected(settings: Settings) -> Iterator[SyncContext]:
         budget = RequestBudget(store, settings.requests_per_minute)
         gate = RateLimiter(budget.grant, budget.announce_pause)
         with composition.source(settings, gate, HASTY) as source:
+            tolerance = timedelta(seconds=settings.clock_tolerance_seconds)
+            source.clock = SourceClock(tolerance, shift=shift)
             yield SyncContext(source, store, composition.limits(settings), fetchers)
 
 
-def sync_and_die(options: dict[str, Any], names: Sequence[str], statement: int) -> int:
+def sync_and_die(
+    options: dict[str, Any], names: Sequence[str], statement: int, shift: timedelta
+) -> int:
     """Syncs in a process that is killed before it sends its n-th statement; its exit code.
 
     Minus 9 when it was killed; 0 when it had done all it had to before.
     """
-    worker = _PROCESSES.Process(target=_work, args=(options, list(names), statement))
+    worker = _PROCESSES.Process(target=_work, args=(options, list(names), statement, shift))
     worker.start()
     worker.join(60)
     assert worker.exitcode is not None, "the worker hangs"
     return worker.exitcode
 
 
-def _work(options: dict[str, Any], names: Sequence[str], statement: int) -> None:
+def _work(options: dict[str, Any], names: Sequence[str], statement: int, shift: timedelta) -> None:
     _die_before(statement)
-    with stamina.set_testing(True, attempts=4, cap=True), connected(Settings(**options)) as engine:
+    quick = stamina.set_testing(True, attempts=4, cap=True)
+    with quick, connected(Settings(**options), shift) as engine:
         for _ in sync_entities([CATALOG[name] for name in names], engine, SyncRequest()):
             pass
 

@@ -20,6 +20,7 @@ Edit = tuple[str, str, str]
 
 SOAK = "tests/chaos/test_soak.py"
 KILLS = "tests/chaos/test_kills.py"
+CLOCKS = "tests/story/test_clocks.py"
 LEASE = "tests/integration/test_lease.py"
 ODD = "tests/story/test_odd_records.py"
 WINDOW = "tests/story/test_sync_window.py"
@@ -92,9 +93,9 @@ MUTANTS = (
             ),
             (
                 "sync/incremental.py",
-                "        self.run.load(batch, reached, alone=alone)\n",
+                "alone=alone, read_after=window.opened_at)\n",
                 (
-                    "        self.run.load(batch, reached, alone=alone)\n"
+                    "alone=alone, read_after=window.opened_at)\n"
                     "        self.newest = max(filter(None, (self.newest, *batch.last_updated)))\n"
                 ),
             ),
@@ -112,15 +113,36 @@ MUTANTS = (
             (
                 "sync/incremental.py",
                 "done = checkpoint.close_pass()",
-                "done = Checkpoint(self.run.context.source.now())",
+                "done = Checkpoint(self.run.context.source.now().at)",
             ),
         ),
         (WINDOW,),
     ),
     Mutant(
         "no overlap",
-        (("model/progress.py", "else self.watermark - overlap", "else self.watermark"),),
+        (("model/progress.py", "else watermark - overlap", "else watermark"),),
         (SOAK,),
+    ),
+    Mutant(
+        "every Date is believed",
+        (("model/progress.py", "self.source <= self._earliest + self.tolerance", "self.source"),),
+        (CLOCKS, SOAK),
+    ),
+    Mutant(
+        "a clock that was set back moves no window",
+        (
+            (
+                "model/progress.py",
+                "earliest if self.watermark - earliest > clock.tolerance else self.watermark",
+                "self.watermark or earliest",
+            ),
+        ),
+        (CLOCKS, SOAK),
+    ),
+    Mutant(
+        "what was read later loses to a stamp of a clock that was ahead",
+        (("sync/incremental.py", ", read_after=window.opened_at)", ", read_after=None)"),),
+        (CLOCKS, SOAK),
     ),
     Mutant(
         "the checkpoint commits before the merge",
@@ -158,7 +180,7 @@ MUTANTS = (
                 "sync/incremental.py",
                 "            self._run(stored)\n",
                 (
-                    "            window = replace(stored.window, until=run.context.source.now())\n"
+                    "            window = replace(stored.window, until=run.context.source.now().at)\n"
                     "            self._run(replace(stored, window=window))\n"
                     "            return\n"
                 ),

@@ -29,15 +29,23 @@ _CHILDS = "quantity"
 
 @dataclass
 class People:
-    """They create, edit, delete and restore. `silent` and `restored` are what no stamp betrays."""
+    """They create, edit, delete and restore. `silent` and `restored` are what no stamp betrays.
+
+    Nor are `misdated` ones seen: the tenant's clock was back for a while that nobody read in.
+    `ahead` is by how much that clock is ahead, `changed_at` when a record changed in fact.
+    """
 
     tenant: Tenant
     dice: random.Random
     silent: set[Key] = field(default_factory=set)
     restored: set[Key] = field(default_factory=set)
+    misdated: set[Key] = field(default_factory=set)
+    ahead: timedelta = timedelta()
+    changed_at: dict[Key, datetime] = field(default_factory=dict)
     gone: dict[Key, dict[str, Any]] = field(default_factory=dict)
     next_id: int = 1
     _busy_until: dict[Key, datetime] = field(default_factory=dict)
+    _stamped: dict[Key, timedelta] = field(default_factory=dict)
 
     def create(self, *, late: bool = False) -> None:
         """A new record somewhere."""
@@ -87,6 +95,15 @@ class People:
                 if spoilt(record):
                     self._set((path, own), None)
 
+    def set_clock(self, seconds: float) -> None:
+        """The tenant's clock is set, so many seconds ahead of what it is: stamps follow it."""
+        step = timedelta(seconds=seconds) - self.ahead
+        unseen = min(timedelta(), self.ahead + step)
+        self.misdated |= {key for key, ahead in self._stamped.items() if ahead < unseen}
+        self.tenant.set_clock(step.total_seconds())
+        self.ahead += step
+        self._busy_until = {key: at + step for key, at in self._busy_until.items()}
+
     def lists(self) -> list[str]:
         """Every list that can be asked for."""
         agreements = self.tenant.records(AGREEMENTS)
@@ -127,6 +144,10 @@ class People:
         if delay:
             until = self.tenant.now() + timedelta(seconds=delay + 1)
             self._busy_until[path, record["id"]] = until
+        key = (path, record["id"])
+        self.changed_at[key] = self.tenant.now() - self.ahead
+        self._stamped[key] = self.ahead
+        self.misdated.discard(key)
         stamp = UNSTAMPED if path == CODES else None
         self.tenant.put(path, record, stamp=stamp, visible_after=delay)
 

@@ -53,8 +53,8 @@ def test_a_refresh_killed_before_any_of_its_statements_is_made_good_by_the_next(
     for statement in itertools.count(1):
         for own in range(1, RECORDS + 1):
             tenant.put(PATH, {"id": own, "summary": f"round {statement}"})
-        tenant.advance(3600)
-        code = sync_and_die(world.options(), [TICKETS], statement)
+        world.wait(3600)
+        code = sync_and_die(world.options(), [TICKETS], statement, world.passed)
         synced(world)
         assert left(world) == {}, f"killed before statement {statement}"
         if code == 0:
@@ -67,9 +67,9 @@ def test_a_first_load_killed_again_and_again_comes_to_its_end(world: World) -> N
     tenant = world.simulator.tenant
     for own in range(1, 61):
         tenant.put(PATH, {"id": own, "summary": "first"})
-    tenant.advance(3600)
+    world.wait(3600)
     tries = 0
-    while sync_and_die(world.options(), [TICKETS], 50) == -9:
+    while sync_and_die(world.options(), [TICKETS], 50, world.passed) == -9:
         tries += 1
         assert tries < 20, "a killed load must not begin anew each time"
     assert tries > 1

@@ -80,6 +80,10 @@ class Life(RuleBasedStateMachine):
         self.world.skew()
 
     @rule()
+    def set_source_clock(self) -> None:
+        self.world.set_source_clock()
+
+    @rule()
     def fault(self) -> None:
         self.world.fault()
 

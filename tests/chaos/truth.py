@@ -23,11 +23,6 @@ def spoilt(record: Mapping[str, Any]) -> bool:
     return "spoilt" in json.dumps(record)
 
 
-def stamp_of(record: Mapping[str, Any]) -> datetime:
-    """When the record says it was last updated."""
-    return _instant(record["_info"]["lastUpdated"])
-
-
 def expected_row(entity: Entity, record: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of the record's row."""
     extra = record.get(UNKNOWN)

@@ -41,6 +41,7 @@ CODES = "service/codes"  # its records carry no stamp, so it is read whole
 EVERYTHING = (TICKETS, AGREEMENTS, ADDITIONS, CODES)
 _CHOICES = ((TICKETS,), (TICKETS,), (AGREEMENTS, ADDITIONS), (CODES,), EVERYTHING)
 OVERLAP = 900  # more than a late commit, and a clock that turns from one side to the other
+HOUR = 3600
 
 _PASSING = ("429", "500", "503", "timeout500", "reset", "drop", "truncated", "html", "hang")
 _PLACES = ("/*", "/service/tickets", "/finance/*", "/service/codes")
@@ -57,6 +58,7 @@ class World:
         self.ground = ground
         self.dice = dice
         self.people = People(simulator.tenant, dice)
+        self.passed = timedelta()  # of simulated time
         self.struck: Counter[str] = Counter()
 
     # What goes wrong.
@@ -83,11 +85,30 @@ class World:
 
     def pass_time(self) -> None:
         """Time goes by."""
-        self.simulator.tenant.advance(self.dice.choice((1, 30, 300, 3600)))
+        self.wait(self.dice.choice((1, 30, 300, 3600)))
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by, on every clock."""
+        self.simulator.tenant.advance(seconds)
+        self.passed += timedelta(seconds=seconds)
 
     def skew(self) -> None:
-        """The server's clock is wrong, by five minutes at most."""
-        self.simulator.clock_skew = self.dice.choice((-LATEST, -60, 0, 60, LATEST))
+        """The `Date` of answers is wrong: a little, by whole hours, by turns, or not there.
+
+        Stamps are right. Not while they are behind: `Date` alone tells that they are.
+        """
+        by_turns = ((0, 240, -120), (0, HOUR), (None,), (0, None))
+        chosen = self.dice.choice((0, -LATEST, -60, 60, LATEST, -HOUR, HOUR, *by_turns))
+        self.simulator.clock_skew = chosen if self.people.ahead >= timedelta() else 0
+        self.struck["wrong Date"] += chosen != 0
+
+    def set_source_clock(self) -> None:
+        """The source's clock is set, and with it `Date` and stamps."""
+        ahead = self.dice.choice((-HOUR, -LATEST, 0, LATEST, HOUR))
+        self.people.set_clock(ahead)
+        if ahead < 0:
+            self.simulator.clock_skew = 0
+        self.struck["source's clock set"] += 1
 
     def live_on(self) -> None:
         """People work while the next pages are made: between them, and before they are read."""
@@ -116,7 +137,7 @@ class World:
     def kill_worker(self) -> None:
         """A worker dies before its n-th statement."""
         statement = self.dice.choice((self.dice.randrange(1, 60), self.dice.randrange(1, 400)))
-        code = sync_and_die(self.options(), self._some_entities(), statement)
+        code = sync_and_die(self.options(), self._some_entities(), statement, self.passed)
         self.struck["kill -9 of the worker"] += code == -signal.SIGKILL
 
     # What the pipeline does. A plan has taken all its chances: it may run in another thread.
@@ -176,7 +197,7 @@ class World:
 
     def run(self, work: Callable[[SyncContext], Iterable[Any]], **options: Any) -> list[Any]:
         """What the work gives, with an engine of its own, as a new process would have."""
-        with connected(Settings(**{**self.options(), **options})) as engine:
+        with connected(Settings(**{**self.options(), **options}), self.passed) as engine:
             return list(work(engine))
 
     def options(self) -> dict[str, Any]:

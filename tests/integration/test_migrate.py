@@ -84,6 +84,8 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " ('connectwise', 'service/tickets', 'refresh'); drop table cw_sync.row_change;"
             " alter table cw_sync.run drop parents_due;"
             " alter table cw_sync.publication drop month_closes_on;"
+            " drop table cw_sync.clock_disorder;"
+            " alter table cw_sync.checkpoint drop watermark_at, drop pass_at;"
             " alter table cw_sync.checkpoint drop wanted cascade; create view cw_sync.freshness as"
             " select tenant, entity, watermark as data_complete_through, now() - watermark as age,"
             " null::text as last_status from cw_sync.checkpoint;"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cw_pipeline.warehouse.ddl import Patience
     from tests.conftest import Server
 
+SIMULATED_TIME = 10**9
 HASTY = Policy(attempts=4, wait_initial=0.01, wait_max=0.02, patience=10)
 
 
@@ -55,6 +56,8 @@ class Story:
             "warehouse_dsn": self.dsn,
             "requests_per_minute": 1_000_000,
             "timeout_seconds": 5,
+            # `tenant.advance` moves the source's clock alone, to tell of hours that pass.
+            "clock_tolerance_seconds": SIMULATED_TIME,
         }
         return Settings(**{**usual, **self.options, **options})
 
@@ -165,6 +168,7 @@ def shell(
         "CW_WAREHOUSE_DSN": dsn,
         "CW_ENTITIES": "service/tickets,service/boards,service/boards/types",
         "CW_REQUESTS_PER_MINUTE": "100000",
+        "CW_CLOCK_TOLERANCE_SECONDS": str(SIMULATED_TIME),
         "DAGSTER_HOME": str(tmp_path),
         "CI": "1",
     }

@@ -10,29 +10,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.model import Checkpoint, IdRange
+from cw_pipeline.model import Checkpoint, ClockReading, IdRange
 from cw_pipeline.sync.incremental import ids_left, split, split_in_half
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 overlaps = st.timedeltas(timedelta(0), timedelta(days=1))
 
 
-@given(st.none() | moments, moments, overlaps)
-def test_the_watermark_never_moves_back_and_never_ahead_of_the_source(
-    watermark: datetime | None, now: datetime, overlap: timedelta
+def clock(now: datetime) -> ClockReading:
+    """All three clocks show the same."""
+    return ClockReading(now, now, now)
+
+
+@given(st.none() | moments, st.timedeltas(timedelta(0), timedelta(days=99)), moments, overlaps)
+def test_the_watermark_never_moves_back_while_the_clocks_go_on(
+    watermark: datetime | None, passed: timedelta, first: datetime, overlap: timedelta
 ) -> None:
-    done = Checkpoint(watermark).open_pass(now, overlap).close_pass()
+    now = (watermark or first) + passed
+    done = Checkpoint(watermark).open_pass(clock(now), overlap).close_pass()
     assert done.watermark is not None
-    assert done.watermark <= max(now, watermark or now)
+    assert done.watermark <= now
     assert watermark is None or done.watermark >= watermark
     assert (done.window, done.ranges, done.tail.cursor) == (None, (), 0)
 
 
-@given(moments, moments, overlaps)
+@given(moments, st.timedeltas(timedelta(0), timedelta(days=99)), overlaps)
 def test_a_pass_begins_the_overlap_before_the_watermark(
-    watermark: datetime, now: datetime, overlap: timedelta
+    watermark: datetime, passed: timedelta, overlap: timedelta
 ) -> None:
-    window = Checkpoint(watermark).open_pass(now, overlap).window
+    began = Checkpoint(watermark, watermark_at=watermark)
+    window = began.open_pass(clock(watermark + passed), overlap).window
     assert window is not None
     assert window.since == watermark - overlap
 
@@ -44,9 +51,9 @@ def test_a_pass_that_was_cut_short_is_resumed_as_it_was(
     overlap: timedelta,
     whole: bool,  # noqa: FBT001
 ) -> None:
-    started = Checkpoint(None).open_pass(first, overlap)
+    started = Checkpoint(None).open_pass(clock(first), overlap)
     started = replace(started, tail=IdRange(0, None, 500))
-    assert started.open_pass(later, overlap, whole=whole) is started
+    assert started.open_pass(clock(later), overlap, whole=whole) is started
 
 
 def test_nothing_completes_that_was_not_open() -> None:
