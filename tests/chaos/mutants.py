@@ -150,14 +150,14 @@ MUTANTS = (
             (
                 "warehouse/entity_store.py",
                 (
-                    "        with self._warehouse.transaction() as connection:\n"
+                    "        with self._database.transaction() as connection:\n"
                     "            self._lock_merges(connection, parent_id, shared=not alone)\n"
                 ),
                 (
                     "        if reached is not None:\n"
-                    "            with self._warehouse.transaction() as connection:\n"
+                    "            with self._database.transaction() as connection:\n"
                     "                self._move(connection, reached)\n"
-                    "        with self._warehouse.transaction() as connection:\n"
+                    "        with self._database.transaction() as connection:\n"
                     "            self._lock_merges(connection, parent_id, shared=not alone)\n"
                 ),
             ),
@@ -180,7 +180,8 @@ MUTANTS = (
                 "sync/incremental.py",
                 "            self._run(stored)\n",
                 (
-                    "            window = replace(stored.window, until=run.context.source.now().at)\n"
+                    "            clock = run.context.source.now()\n"
+                    "            window = replace(stored.window, until=clock.at)\n"
                     "            self._run(replace(stored, window=window))\n"
                     "            return\n"
                 ),
