@@ -9,11 +9,13 @@ select
     work_role_id,
     reports_to_id,
     daily_capacity,
+    has_capacity,
     hourly_cost,
     is_in_utilization,
     calendar_id,
     hired_on,
     left_on,
+    is_left_assumed,
     is_inactive,
     is_deleted
 from {{ source('reporting', 'dim_member') }}

@@ -3,6 +3,7 @@ select
     invoice_number,
     invoice_type,
     is_credit,
+    is_void,
     company_id,
     agreement_id,
     project_id,

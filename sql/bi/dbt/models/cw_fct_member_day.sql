@@ -4,6 +4,7 @@ select
     date_id,
     department_id,
     is_in_utilization,
+    has_capacity,
     is_working_day,
     hours_capacity,
     hours_actual,
@@ -17,5 +18,6 @@ select
     labour_cost,
     revenue,
     time_entries,
-    late_time_entries
+    late_time_entries,
+    currency_id
 from {{ source('reporting', 'fct_member_day') }}

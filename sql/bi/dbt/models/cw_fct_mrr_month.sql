@@ -2,9 +2,13 @@ select
     agreement_id,
     company_id,
     currency_id,
+    billing_cycle_id,
     month,
     month_id,
     mrr_base,
     mrr_additions,
-    mrr
+    mrr,
+    mrr_restated,
+    basis,
+    is_closed
 from {{ source('reporting', 'fct_mrr_month') }}
