@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,23 +16,22 @@ from cw_pipeline.connectwise import (
     ConnectWise,
     Credentials,
     Policy,
+    RateLimiter,
     Site,
     SourceClock,
     refuse_cookies,
 )
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.sync.context import Limits
+from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import Database
+from cw_pipeline.warehouse import Database, RequestBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from threading import Event
 
     from pydantic import SecretStr
 
     from cw_pipeline.catalog.declare import Declared
-    from cw_pipeline.connectwise import RateLimiter
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
     from cw_pipeline.warehouse.ddl import Patience
@@ -138,6 +140,43 @@ def source(
         stopping=stopping,
         clock=SourceClock(timedelta(seconds=settings.clock_tolerance_seconds)),
     )
+
+
+@contextmanager
+def connected(
+    settings: Settings,
+    *,
+    yields_to_refresh: bool = False,
+    dagster_run_id: str | None = None,
+    policy: Policy = BACKGROUND,
+    patience: Patience | None = None,
+) -> Iterator[SyncContext]:
+    """The warehouse's connections, and an API client that shares the tenant's budget.
+
+    Everything that waits in them ends when the context's `stopping` is set, as it is at the end of
+    the block. The arguments are those of `Pipeline`. Raises ConfigError, WarehouseError.
+    """
+    stopping = Event()
+    with ExitStack() as stack:
+        database = stack.enter_context(warehouse(settings, patience))
+        budget = RequestBudget(
+            database, settings.requests_per_minute, yielding=yields_to_refresh, stopping=stopping
+        )
+        gate = RateLimiter(budget.grant, budget.announce_pause, stopping)
+        api = stack.enter_context(source(settings, gate, policy, stopping))
+        fetchers = ThreadPoolExecutor(settings.max_concurrency, "fetch")
+        # Not waited for: an interrupted one may hang in a connection until that times out.
+        stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
+        stack.callback(stopping.set)
+        yield SyncContext(
+            api,
+            database,
+            limits(settings),
+            fetchers,
+            dagster_run_id,
+            privacy(settings),
+            stopping=stopping,
+        )
 
 
 def tenant(settings: Settings) -> str:

@@ -18,16 +18,14 @@ warnings filter, logger or option of the allocator. What is good for a process o
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, time
-from threading import Event
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
 from cw_pipeline import composition, reporting
 from cw_pipeline.catalog import select
-from cw_pipeline.connectwise import BACKGROUND, Policy, RateLimiter, trust
+from cw_pipeline.connectwise import BACKGROUND, Policy, trust
 from cw_pipeline.dev import services
 from cw_pipeline.errors import ConfigError, WarehouseError, WarehouseLocked
 from cw_pipeline.model import ReplayResult, Window
@@ -37,13 +35,12 @@ from cw_pipeline.reports_api.columns import snapshot_reports
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.results import Results
 from cw_pipeline.settings import Settings
-from cw_pipeline.sync.context import SyncContext
+from cw_pipeline.sync.capabilities import probe_all
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse import (
     Database,
-    RequestBudget,
     migrate,
     status,
     up_to_date_schema,
@@ -62,7 +59,9 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.reports_api.columns import ReportSnapshot
-    from cw_pipeline.transform.mask import MaskingRules
+    from cw_pipeline.sync.capabilities import ListCapabilities
+    from cw_pipeline.sync.context import SyncContext
+    from cw_pipeline.warehouse.schema import StoredSchema
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
 T = TypeVar("T")
@@ -107,7 +106,7 @@ class Pipeline:
         self._patience = patience
         self._stack = ExitStack()
         self._context: SyncContext | None = None
-        self._prepared: set[str] = set()
+        self._prepared: set[str] | None = None  # entities whose tables are as they should be
         self._views_behind = False
         self._results: WeakSet[Results[Any]] = WeakSet()
 
@@ -213,6 +212,21 @@ class Pipeline:
             "reread", chosen, lambda context: reread_all(chosen, context, nights=nights)
         )
 
+    def probe(self, *entities: str, deep: bool = False) -> Results[ListCapabilities]:
+        """What each list allows, as it is found out: whether it can be read, and changes alone.
+
+        Costs one or two requests a list, `deep` up to three more: counts, forward-only paging,
+        single records. Later syncs go by it. Records are neither stored nor masked.
+        """
+        chosen = self.select(*entities)
+        self._with_tables(composition.with_parents(chosen))
+        return self._each(
+            "probe",
+            chosen,
+            lambda context: probe_all(chosen, context.source, context.database, deep=deep),
+            context=self._opened(),
+        )
+
     def replay(self, *dead_letter_ids: int) -> Results[ReplayResult]:
         """Reads the records of open dead letters again, of all without ids: what came of each."""
 
@@ -222,17 +236,16 @@ class Pipeline:
 
         return self._each("replay", [], begin, "dead letters")
 
-    def migrate(self) -> None:
+    def migrate(self, *entities: str) -> None:
         """Brings the warehouse up to this version: its state, and the tables of the entities.
 
         Every sync does so for what it reads. Nothing is dropped.
         """
-        address = self.warehouse_dsn()
-        migrate(address, self.settings.schema_, self.select(), self.settings.history_columns or "")
+        address, settings = self.warehouse_dsn(), self.settings
+        family = composition.with_parents(self.select(*entities))
+        migrate(address, settings.schema_, family, settings.history_columns or "")
         with transaction(address) as connection:
-            status.remember_wanted(
-                connection, self.settings.schema_, composition.wanted(self.settings)
-            )
+            status.remember_wanted(connection, settings.schema_, composition.wanted(settings))
 
     def publish(self) -> list[str]:
         """Brings the reporting schema up to this version: the views and tables that were made anew.
@@ -269,13 +282,20 @@ class Pipeline:
         with transaction(address) as connection:
             return question(connection, self.settings.schema_)
 
-    def frame(self, name: str, where: str = "", values: Sequence[Any] = ()) -> pd.DataFrame:
+    def frame(
+        self,
+        name: str,
+        where: str = "",
+        values: Sequence[Any] = (),
+        *,
+        columns: Sequence[str] = (),
+    ) -> pd.DataFrame:
         """The rows of a table or view, with the types that they have in Postgres.
 
         `name` is a view or table of the reporting schema ("kpi_service_daily"), an entity or its
         table ("service/tickets", "service_tickets"), or anything with its schema
-        ("cw_sync.run"). `where` is SQL with `%s` for `values`. Raises WarehouseError if there is no
-        such table, with the name that may be meant.
+        ("cw_sync.run"). `where` is SQL with `%s` for `values`; `columns` are read, else all. Raises
+        WarehouseError if there is no such table or column, with the name that may be meant.
         """
         from cw_pipeline.reporting.frames import table  # noqa: PLC0415 - pandas takes half a second
 
@@ -288,6 +308,7 @@ class Pipeline:
             name,
             where,
             values,
+            columns=columns,
             schemas=(reporting.reporting_schema(schema), schema),
         )
 
@@ -313,28 +334,27 @@ class Pipeline:
         Methods call it themselves. `chosen`: None means all that the settings name. What is there
         already is not made again. Raises ConfigError, WarehouseError.
         """
-        chosen = self.select() if chosen is None else chosen
-        needed = [
-            entity
-            for entity in composition.with_parents(chosen)
-            if entity.name not in self._prepared
-        ]
-        if self._context is not None and not needed:
-            self._views_behind = True
-            return self._context
-        hidden = composition.privacy(self.settings)
-        trust(self.settings.ca_file)  # an unusable file is named before the warehouse is touched
-        self._start_dev_services()
-        context = self._context or self._open(hidden)
-        store, kept = context.database, self.settings.history_columns or ""
-        stored = up_to_date_schema(store, composition.dsn(self.settings), needed, kept)
-        if stored.owner != composition.tenant(self.settings):
-            with store.transaction() as connection:
-                mark_tenant(connection, store.tenant, composition.tenant(self.settings))
-        mask_stored_rows(store, needed, hidden, stored.private)
-        self._prepared |= {entity.name for entity in needed}
-        self._context, self._views_behind = context, True
-        return context
+        family = composition.with_parents(self.select() if chosen is None else chosen)
+        if self._prepared is None or any(entity.name not in self._prepared for entity in family):
+            self._prepare(family)
+        self._views_behind = True
+        return self._opened()
+
+    def _prepare(self, family: Sequence[Entity]) -> None:
+        """Makes the schema this tenant's, with tables for these entities, masked as is set."""
+        database, stored = self._with_tables(family)
+        owner = composition.tenant(self.settings)
+        if stored.owner != owner:
+            with database.transaction() as connection:
+                mark_tenant(connection, database.tenant, owner)
+        mask_stored_rows(database, family, self._opened().privacy, stored.private)
+        self._prepared = (self._prepared or set()) | {entity.name for entity in family}
+
+    def _with_tables(self, family: Sequence[Entity]) -> tuple[Database, StoredSchema]:
+        """The warehouse with state and tables of this version, and what it had of them."""
+        database = self._opened().database
+        address, history = composition.dsn(self.settings), self.settings.history_columns or ""
+        return database, up_to_date_schema(database, address, family, history)
 
     def warehouse_dsn(self) -> str:
         """The warehouse's address. Where none is set, the embedded server is started first."""
@@ -354,31 +374,22 @@ class Pipeline:
             log.warning("MADE-UP DATA: no tenant is configured; `%s` asks for one", _INIT)
             self.settings = self._stack.enter_context(services.dev_services(self.settings))
 
-    def _open(self, hidden: MaskingRules | None) -> SyncContext:
-        """The warehouse's connections, and an API client that shares the tenant's budget."""
-        settings, stopping = self.settings, Event()
-        with ExitStack() as stack:
-            store = stack.enter_context(composition.warehouse(settings, self._patience))
-            per_minute = settings.requests_per_minute
-            budget = RequestBudget(
-                store, per_minute, yielding=self._yields_to_refresh, stopping=stopping
+    def _opened(self) -> SyncContext:
+        """The warehouse and the API, open until `close`."""
+        if self._context is None:
+            trust(self.settings.ca_file)  # a bad file is named before the warehouse is touched
+            composition.privacy(self.settings)
+            self._start_dev_services()
+            self._context = self._stack.enter_context(
+                composition.connected(
+                    self.settings,
+                    yields_to_refresh=self._yields_to_refresh,
+                    dagster_run_id=self._dagster_run_id,
+                    policy=self._policy,
+                    patience=self._patience,
+                )
             )
-            gate = RateLimiter(budget.grant, budget.announce_pause, stopping)
-            api = stack.enter_context(composition.source(settings, gate, self._policy, stopping))
-            fetchers = ThreadPoolExecutor(settings.max_concurrency, "fetch")
-            # Not waited for: an interrupted one may hang in a connection until that times out.
-            stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
-            stack.callback(stopping.set)
-            self._stack.push(stack.pop_all())
-            return SyncContext(
-                api,
-                store,
-                composition.limits(settings),
-                fetchers,
-                self._dagster_run_id,
-                hidden,
-                stopping=stopping,
-            )
+        return self._context
 
     def _each(
         self,
@@ -386,17 +397,18 @@ class Pipeline:
         chosen: Sequence[Entity],
         work: Callable[[SyncContext], Iterator[T]],
         of: str = "",
+        context: SyncContext | None = None,
     ) -> Results[T]:
-        """The results of work on these entities."""
-        context = self.connect(chosen)
+        """The results of work on these entities, prepared for unless a context is given."""
+        connection = context or self.connect(chosen)
         names = of or ", ".join(entity.name for entity in chosen[:_NAMED])
         more = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
 
         def begin() -> Iterator[T]:
-            self._forget_earlier_calls(context)
-            return work(context)
+            self._forget_earlier_calls(connection)
+            return work(connection)
 
-        results = Results(f"{what} of {names}{more}", begin, context.stopping)
+        results = Results(f"{what} of {names}{more}", begin, connection.stopping)
         self._results.add(results)
         return results
 
@@ -469,7 +481,7 @@ class Pipeline:
         finally:
             self._context = None
             self._views_behind = False
-            self._prepared.clear()
+            self._prepared = None
             self._stack.close()
             self.settings = self._given
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.connectwise import ConnectWise
     from cw_pipeline.model import Entity
+    from cw_pipeline.pipeline import Pipeline
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.capabilities import ListCapabilities
 
@@ -157,23 +157,28 @@ def _checked(
 ) -> list[ListCapabilities]:
     from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
-    from cw_pipeline.sync.capabilities import probe_all, requests_per_parent  # noqa: PLC0415
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+    from cw_pipeline.sync.capabilities import requests_per_parent  # noqa: PLC0415
 
-    with ExitStack() as stack:
-        source = stack.enter_context(composition.source(settings, policy=INTERACTIVE))
+    names = [entity.name for entity in chosen]
+    with (
+        composition.source(settings, policy=INTERACTIVE) as source,
+        Pipeline(settings, policy=INTERACTIVE) as pipeline,
+    ):
         tenant = Tenant(source, settings)
-        well = steps.take("network", lambda: network(settings.site or "")) and tenant.check(steps)
-        well = steps.take("warehouse", lambda: _warehouse(settings, chosen)) and well
-        if not well:
+        is_fine = steps.take("network", lambda: network(settings.site or "")) and tenant.check(
+            steps
+        )
+        is_fine = steps.take("warehouse", lambda: _migrate(pipeline, names)) and is_fine
+        if not is_fine:
             return []
-        warehouse = stack.enter_context(composition.warehouse(settings))
         findings: list[ListCapabilities] = []
 
-        def probed() -> str:
-            findings.extend(probe_all(chosen, source, warehouse, deep=deep))
+        def probe() -> str:
+            findings.extend(pipeline.probe(*names, deep=deep))
             return count(sum(bool(found.readable) for found in findings), "list") + " readable"
 
-        if steps.take("lists", probed):
+        if steps.take("lists", probe):
             requests = requests_per_parent(chosen, source)
             _first_load(steps, requests, settings.requests_per_minute)
         return sorted(findings, key=lambda found: found.entity)
@@ -278,17 +283,15 @@ def _parts(release: str) -> tuple[int, ...]:
     return tuple(map(int, release.split(".")))
 
 
-def _warehouse(settings: Settings, chosen: Sequence[Entity]) -> str:
+def _migrate(pipeline: Pipeline, names: Sequence[str]) -> str:
     """Brings the warehouse up to this version: what that created."""
-    from cw_pipeline import composition  # noqa: PLC0415
-    from cw_pipeline.warehouse import migrate  # noqa: PLC0415
     from cw_pipeline.warehouse.connections import connect  # noqa: PLC0415
     from cw_pipeline.warehouse.status import table_counts  # noqa: PLC0415
 
-    dsn, schemas = composition.dsn(settings), ("cw_sync", settings.schema_)
+    dsn, schemas = pipeline.warehouse_dsn(), ("cw_sync", pipeline.settings.schema_)
     with connect(dsn, read_only=True) as connection:
         before = table_counts(connection, *schemas)
-    migrate(dsn, settings.schema_, composition.with_parents(chosen))
+    pipeline.migrate(*names)
     with connect(dsn, read_only=True) as connection:
         after = table_counts(connection, *schemas)
     tables = sum(after.values()) - sum(before.values())
@@ -296,7 +299,7 @@ def _warehouse(settings: Settings, chosen: Sequence[Entity]) -> str:
     if made:
         return f"created the schemas {made} with {count(tables, 'table')}"
     created = f"created {count(tables, 'table')}; " if tables else ""
-    return f"{created}up to date, schema {settings.schema_}"
+    return f"{created}up to date, schema {pipeline.settings.schema_}"
 
 
 def _first_load(steps: Steps, requests: Mapping[str, int], per_minute: int) -> None:

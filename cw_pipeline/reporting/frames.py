@@ -40,18 +40,22 @@ def table(
     where: str = "",
     values: Sequence[Any] = (),
     *,
+    columns: Sequence[str] = (),
     schemas: Sequence[str] = ("reporting",),
 ) -> pd.DataFrame:
     """The rows of a table or view; nothing is guessed and nothing is rounded.
 
     Whole numbers are Int64 and never become floats beside nulls; numeric is Decimal and date is
-    `date`, both as objects; timestamps are in UTC. `where` is SQL with `%s` for `values`. A name
-    without a schema is looked for in `schemas`, the first one first. Raises WarehouseError if there
-    is no such table, with the name that may be meant, or if the warehouse cannot be reached.
+    `date`, both as objects; timestamps are in UTC. `where` is SQL with `%s` for `values`, `columns`
+    are those to read, in this order; else all. A name without a schema is looked for in `schemas`,
+    the first one first. Raises WarehouseError if there is no such table or column, with the name
+    that may be meant, or if the warehouse cannot be reached.
     """
     with transaction(dsn, read_only=True) as connection:
-        schema, own = _found(connection, name, schemas)
-        query = sql.SQL("select * from {}").format(sql.Identifier(schema, own))
+        place = sql.Identifier(*_schema_and_name(connection, name, schemas))
+        _check_columns(connection, name, place, columns)
+        wanted = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else sql.SQL("*")
+        query = sql.SQL("select {} from {}").format(wanted, place)
         if where:
             query += sql.SQL(" where ") + sql.SQL(where)
         try:
@@ -59,11 +63,27 @@ def table(
         except (errors.UndefinedColumn, errors.SyntaxError) as error:
             raise WarehouseError(f"where={where!r}: {error.diag.message_primary}") from error
         types = connection.adapters.types
-        columns = [(c.name, types[c.type_code].name) for c in cursor.description or ()]
-        return _frame(columns, cursor.fetchall())
+        described = [(c.name, types[c.type_code].name) for c in cursor.description or ()]
+        return _frame(described, cursor.fetchall())
 
 
-def _found(connection: Connection[Any], name: str, schemas: Sequence[str]) -> tuple[str, str]:
+def _check_columns(
+    connection: Connection[Any], name: str, place: sql.Identifier, columns: Sequence[str]
+) -> None:
+    """Raises WarehouseError for a column that is not there, with the one that may be meant."""
+    if not columns:
+        return
+    nothing = connection.execute(sql.SQL("select * from {} limit 0").format(place))
+    there = [column.name for column in nothing.description or ()]
+    for column in columns:
+        if column not in there:
+            hint = did_you_mean(closest(column, there)) or f"it has {', '.join(there)}"
+            raise WarehouseError(f"{name!r} has no column {column!r}: {hint}")
+
+
+def _schema_and_name(
+    connection: Connection[Any], name: str, schemas: Sequence[str]
+) -> tuple[str, str]:
     """The schema and the own name of what a name means. Raises WarehouseError for no table."""
     schema, _, own = name.rpartition(".")
     places = [schema] if schema else list(schemas)

@@ -47,6 +47,9 @@ def test_a_sync_yields_results_and_a_frame_shows_the_rows(story: Story) -> None:
             assert len(pipeline.frame(name)) == 30
         one = pipeline.frame(TICKETS, where="id = %s", values=[7])
         assert list(one["summary"]) == ["Ticket 7"]
+        few = pipeline.frame("service_tickets", columns=["summary", "id"])
+        assert list(few.columns) == ["summary", "id"]
+        assert str(few["id"].dtype) == "Int64"
         (status,) = [each for each in pipeline.status() if each.entity == TICKETS]
         assert status.rows == 30
         assert status.complete_through is not None
@@ -79,6 +82,20 @@ def test_every_other_way_of_reading_is_a_method(story: Story) -> None:
         assert list(pipeline.replay()) == []
         (missing,) = pipeline.replay(12)
         assert missing.outcome == "not open"
+
+
+def test_a_probe_says_what_lists_allow_and_changes_no_row(story: Story) -> None:
+    story.options |= {"entities": f"{TICKETS},{BOARDS}", "drop_columns": "service_tickets.summary"}
+    with Pipeline(story.settings(drop_columns=None)) as pipeline:
+        list(pipeline.sync())
+    with Pipeline(story.settings()) as pipeline:
+        lists = {found.entity: found for found in pipeline.probe()}
+        assert lists[TICKETS].readable
+        assert lists[TICKETS].filterable
+    assert story.table(TICKETS)[7]["summary"] == "Ticket 7"  # hidden by the next sync, not by this
+    with Pipeline(story.settings()) as pipeline:
+        list(pipeline.sync())
+    assert story.table(TICKETS)[7]["summary"] is None
 
 
 def test_a_loop_that_is_left_ends_its_threads_and_the_pipeline_goes_on(story: Story) -> None:
@@ -182,6 +199,8 @@ def test_mistakes_are_named_before_anything_is_read(story: Story) -> None:
             pipeline.backfill(TICKETS, since=date(2026, 2, 1), until=date(2026, 1, 1))
         with pytest.raises(WarehouseError, match="did you mean 'service_tickets'"):
             pipeline.frame("service_tickits")
+        with pytest.raises(WarehouseError, match="no column 'sumary': did you mean 'summary'"):
+            pipeline.frame(TICKETS, columns=["id", "sumary"])
         with pytest.raises(WarehouseError, match='column "sumary" does not exist'):
             pipeline.frame(TICKETS, where="sumary = 'x'")
         assert story.simulator.requests == []
