@@ -193,6 +193,22 @@ class Settings(BaseSettings):
             raise ConfigError(_complaints(error)) from None
 
     @classmethod
+    def in_code(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings of these values alone, by names such as `site` and `refresh_cron`.
+
+        Neither the environment nor the settings file is looked at. Raises ConfigError.
+        """
+        fields = {name.rstrip("_"): _key(name, each) for name, each in cls.model_fields.items()}
+        if wrong := [name for name in values if name not in fields]:
+            raise ConfigError(
+                "; ".join(f"{name} is no setting{_guess(closest(name, fields))}" for name in wrong)
+            )
+        try:
+            return _InCode(**{fields[name]: value for name, value in values.items()})
+        except ValidationError as error:
+            raise ConfigError(_complaints(error)) from None  # see `of`
+
+    @classmethod
     @override
     def settings_customise_sources(
         cls,
@@ -235,6 +251,22 @@ class Settings(BaseSettings):
                 f" {settings_file()}. Only `demo`, on made-up data, leaves these alone"
             )
         return self
+
+
+class _InCode(Settings):
+    """Settings that are arguments and nothing else."""
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 class _Given(PydanticBaseSettingsSource):

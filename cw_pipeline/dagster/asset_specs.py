@@ -14,10 +14,11 @@ from cw_pipeline.connectwise import Site
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import Column, Kind, SyncMode
 from cw_pipeline.paths import PACKAGE
-from cw_pipeline.reporting.script import reporting_schema, scripts
+from cw_pipeline.reporting.script import scripts
 from cw_pipeline.warehouse.status import latest_rows
 
 if TYPE_CHECKING:
+    from cw_pipeline.dagster.tenant import TenantSetup
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from cw_pipeline.warehouse import Database
 
 
-OWNER = "team:connectwise"
-KINDS = {"connectwise", "postgres"}
 SYNC_OK = "sync_ok"
 COUNT = "count"
 
@@ -47,36 +46,29 @@ _SYSTEM = {
 }
 
 
-def asset_key(schema: str, table: str) -> dg.AssetKey:
-    """The key of a table's asset."""
-    return dg.AssetKey([schema, table])
-
-
-def report_keys(settings: Settings) -> list[dg.AssetKey]:
+def report_keys(tenant: TenantSetup) -> list[dg.AssetKey]:
     """The assets of the reporting schema's tables."""
-    schema = reporting_schema(settings.schema_)
-    return [asset_key(schema, own.name) for own in scripts() if own.changed is not None]
+    return [tenant.reporting_key(own.name) for own in scripts() if own.changed is not None]
 
 
 def asset_spec(
-    settings: Settings, entity: Entity, months: dg.PartitionsDefinition[str]
+    tenant: TenantSetup, entity: Entity, months: dg.PartitionsDefinition[str]
 ) -> dg.AssetSpec:
     """The asset of an entity.
 
     A child links to its parent, but does not depend on it: Dagster would then look up the parent's
     months for a run that has none, and fail.
     """
-    return dg.AssetSpec(
-        asset_key(settings.schema_, entity.table),
+    return tenant.spec(
+        tenant.schema,
+        entity.table,
         description=f"{entity.description}.\n\n{_HOW[entity.mode]}",
         skippable=True,
-        group_name=entity.module,
-        owners=[OWNER],
-        kinds=KINDS,
+        group=entity.module,
         tags={"cw/keeping": entity.mode.value, "cw/core": str(entity.core).lower()},
         partitions_def=months if entity.mode is SyncMode.INCREMENTAL else None,
-        freshness_policy=freshness_policy(settings, daily=entity.mode is SyncMode.FULL),
-        metadata=_metadata(settings, entity),
+        freshness_policy=freshness_policy(tenant.settings, daily=entity.mode is SyncMode.FULL),
+        metadata=_metadata(tenant, entity),
     )
 
 
@@ -107,20 +99,18 @@ def freshness_policy(settings: Settings, *, daily: bool = False) -> dg.Freshness
     return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
 
 
-def _metadata(settings: Settings, entity: Entity) -> dict[str, Any]:
+def _metadata(tenant: TenantSetup, entity: Entity) -> dict[str, Any]:
+    settings = tenant.settings
     told: dict[str, Any] = {
-        "dagster/table_name": f"{settings.schema_}.{entity.table}",
-        "dagster/storage_kind": "postgres",
         "dagster/column_schema": column_schema(entity, _privacy(settings)),
         "dagster/code_references": _declared_at(entity),
         "API": _api(settings, entity),
         "entity": entity.name,
     }
     if entity.parent:
-        parent = asset_key(settings.schema_, CATALOG[entity.parent].table)
-        told["parent"] = dg.MetadataValue.asset(parent)
+        told["parent"] = dg.MetadataValue.asset(tenant.key(CATALOG[entity.parent].table))
     if entity.arrays:
-        tables = [f"- `{settings.schema_}.{array.table}`" for array in entity.arrays]
+        tables = [f"- `{tenant.schema}.{array.table}`" for array in entity.arrays]
         told["arrays"] = dg.MetadataValue.md("\n".join(tables))
     return told
 

@@ -4,22 +4,22 @@ They look at the warehouse alone, so they also tell when nothing ran at all.
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from cw_pipeline import composition
-from cw_pipeline.dagster.asset_specs import COUNT, asset_key
-from cw_pipeline.dagster.executors import step_tags
+from cw_pipeline.dagster.asset_specs import COUNT
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
-from cw_pipeline.dagster.resource import PipelineRun
+from cw_pipeline.dagster.resource import run_of
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.plural import count
-from cw_pipeline.reporting import facts, missing_dimension_rows, reporting_schema
+from cw_pipeline.reporting import facts, missing_dimension_rows
 from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse.status import (
     ClockDisorder,
@@ -50,24 +50,21 @@ class CheckResult:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
-def entity_checks(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChecksDefinition:
+def entity_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
     """The checks of these entities, evaluated together."""
-    by_key = {asset_key(settings.schema_, entity.table): entity for entity in entities}
+    by_key = {tenant.key(entity.table): entity for entity in tenant.entities}
 
     @dg.multi_asset_check(
-        name="judge_promises",
+        **tenant.op("judge_promises"),
         description="Looks in the warehouse whether what is promised of each entity holds.",
-        specs=list(_specs(settings, by_key)),
+        specs=list(_specs(tenant, by_key)),
         can_subset=True,
-        op_tags=step_tags(settings),
     )
-    def kept(
-        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
-    ) -> Iterator[dg.AssetCheckResult]:
-        standings = tenant_run.standings()
+    def judge(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        standings = run_of(tenant, context).standings()
         for check in sorted(context.selected_asset_check_keys):
             entity = by_key[check.asset_key]
-            verdict = evaluate(check.name, entity, standings.get(entity.name), settings)
+            verdict = evaluate(check.name, entity, standings.get(entity.name), tenant.settings)
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=check.name,
@@ -76,17 +73,15 @@ def entity_checks(settings: Settings, entities: Sequence[Entity]) -> dg.AssetChe
                 description=verdict.told,
             )
 
-    return kept
+    return judge
 
 
-def entity_check_selection(
-    settings: Settings, entities: Sequence[Entity], *names: str
-) -> dg.AssetSelection:
+def entity_check_selection(tenant: TenantSetup, *names: str) -> dg.AssetSelection:
     """The checks of these names on the entities, as far as they are made."""
     return dg.AssetSelection.checks(
         *(
-            dg.AssetCheckKey(asset_key(settings.schema_, entity.table), name)
-            for entity in entities
+            dg.AssetCheckKey(tenant.key(entity.table), name)
+            for entity in tenant.entities
             for name in _checks_of(entity)
             if name in names
         )
@@ -167,10 +162,10 @@ def _checks_of(entity: Entity) -> list[str]:
 
 
 def _specs(
-    settings: Settings, entities: Mapping[dg.AssetKey, Entity]
+    tenant: TenantSetup, entities: Mapping[dg.AssetKey, Entity]
 ) -> Iterator[dg.AssetCheckSpec]:
     # So that `proven` waits for a reconcile in the same run, and `drift` for a re-read.
-    after = {PROVEN: [audit_key(settings)], DRIFT: [reread_key(settings)]}
+    after = {PROVEN: [audit_key(tenant)], DRIFT: [reread_key(tenant)]}
     for key, entity in entities.items():
         for name in _checks_of(entity):
             yield dg.AssetCheckSpec(
@@ -187,18 +182,28 @@ def _long(span: timedelta) -> str:
 CLOCKS = "clocks"
 
 
-def clock_check(settings: Settings) -> dg.AssetChecksDefinition:
+def clock_check(tenant: TenantSetup) -> dg.AssetChecksDefinition:
     """The check of the clocks: one for the tenant, for they are every entity's."""
 
-    @dg.asset_check(
-        asset=audit_key(settings),
-        name=CLOCKS,
-        description="The clocks of ConnectWise, the workers and the warehouse agree: for a day now",
+    @dg.multi_asset_check(
+        **tenant.op("compare_clocks"),
+        specs=[
+            dg.AssetCheckSpec(
+                CLOCKS,
+                asset=audit_key(tenant),
+                description=(
+                    "The clocks of ConnectWise, the workers and the warehouse agree: for a day now"
+                ),
+            )
+        ],
     )
-    def compare_clocks(tenant_run: dg.ResourceParam[PipelineRun]) -> dg.AssetCheckResult:
-        disorder = tenant_run.clock_disorder()
-        return dg.AssetCheckResult(
-            passed=disorder is None, description=_disorder(disorder) if disorder else None
+    def compare_clocks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        disorder = run_of(tenant, context).clock_disorder()
+        yield dg.AssetCheckResult(
+            asset_key=audit_key(tenant),
+            check_name=CLOCKS,
+            passed=disorder is None,
+            description=_disorder(disorder) if disorder else None,
         )
 
     return compare_clocks
@@ -212,24 +217,19 @@ KEYS = "keys"
 _KEYS_DESCRIPTION = "Every key of it has its row in the dimension, or is -1, which has one, too"
 
 
-def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
+def key_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
     """The check of each fact."""
-    schema = reporting_schema(settings.schema_)
-    by_key = {asset_key(schema, fact): fact for fact in facts()}
+    by_key = {tenant.reporting_key(fact): fact for fact in facts()}
 
     @dg.multi_asset_check(
-        name="judge_keys",
+        **tenant.op("judge_keys"),
         description="Looks for keys in the facts of the reporting schema that no dimension knows.",
         specs=[dg.AssetCheckSpec(KEYS, asset=key, description=_KEYS_DESCRIPTION) for key in by_key],
         can_subset=True,
-        op_tags=step_tags(settings),
     )
-    def judge_keys(
-        context: dg.AssetCheckExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
-    ) -> Iterator[dg.AssetCheckResult]:
-        own = tenant_run.settings()
+    def judge_keys(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        own = run_of(tenant, context).settings()
         Pipeline(own).publish()
-        composition.dsn(own)
         for check in sorted(context.selected_asset_check_keys):
             lost = missing_dimension_rows(
                 composition.dsn(own), own.schema_, by_key[check.asset_key]
@@ -246,9 +246,8 @@ def key_checks(settings: Settings) -> dg.AssetChecksDefinition:
     return judge_keys
 
 
-def key_selection(settings: Settings) -> dg.AssetSelection:
+def key_selection(tenant: TenantSetup) -> dg.AssetSelection:
     """The checks of all facts."""
-    schema = reporting_schema(settings.schema_)
     return dg.AssetSelection.checks(
-        *(dg.AssetCheckKey(asset_key(schema, fact), KEYS) for fact in facts())
+        *(dg.AssetCheckKey(tenant.reporting_key(fact), KEYS) for fact in facts())
     )

@@ -1,4 +1,4 @@
-"""Everything Dagster is told of some entities, put together."""
+"""Everything Dagster is told of a tenant, put together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dagster as dg
 
 from cw_pipeline.dagster.checks import clock_check, entity_checks, key_checks
 from cw_pipeline.dagster.executors import executor
-from cw_pipeline.dagster.jobs import REFRESH, REPORTING, jobs
+from cw_pipeline.dagster.jobs import MAINTENANCE, REFRESH, REPORTING, jobs
 from cw_pipeline.dagster.maintenance import maintenance_job
 from cw_pipeline.dagster.notifications import alert_sensor
 from cw_pipeline.dagster.partitions import months_from
@@ -18,6 +18,8 @@ from cw_pipeline.dagster.reports_api_assets import report_asset, report_table_as
 from cw_pipeline.dagster.resource import tenant_run
 from cw_pipeline.dagster.schedules import schedules
 from cw_pipeline.dagster.sync_assets import entity_assets
+from cw_pipeline.dagster.tenant import TenantSetup
+from cw_pipeline.dev import services
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,28 +29,37 @@ if TYPE_CHECKING:
 
 
 def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definitions:
-    """Assets, checks, jobs, schedules and alerts of these entities. Connects to nothing."""
-    made = jobs(settings, entities)
-    upkeep = maintenance_job(settings, entities)
+    """The project's own code location: one tenant, whose names need no prefix.
+
+    Embedded parts stand in for what the settings do not name. Connects to nothing.
+    """
+    tenant = TenantSetup(settings, entities, lambda: services.start_dev_services(settings))
+    host = dg.Definitions(executor=executor(settings))
+    return dg.Definitions.merge(host, tenant_definitions(tenant))
+
+
+def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
+    """Assets, checks, jobs, schedules and alerts of a tenant, to be merged with a host's."""
+    assets = [
+        *entity_assets(tenant, months_from(tenant.settings.backfill_start)),
+        *proof_assets(tenant),
+        report_asset(tenant),
+        *report_table_assets(tenant),
+        *reporting_assets(tenant),
+    ]
+    checks = [entity_checks(tenant), clock_check(tenant), key_checks(tenant)]
+    computed = [each for each in assets if isinstance(each, dg.AssetsDefinition)]
+    known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
+    made = jobs(tenant)
+    upkeep = maintenance_job(tenant, {key.asset_key for key in known})
     return dg.Definitions(
-        assets=[
-            *entity_assets(settings, entities, months_from(settings.backfill_start)),
-            *proof_assets(settings, entities),
-            report_asset(settings),
-            *report_table_assets(settings),
-            *reporting_assets(settings, entities),
-        ],
-        asset_checks=[
-            entity_checks(settings, entities),
-            clock_check(settings),
-            key_checks(settings),
-        ],
+        assets=assets,
+        asset_checks=checks,
         jobs=[*made.values(), upkeep],
-        schedules=schedules(settings, entities, {**made, upkeep.name: upkeep}),
+        schedules=schedules(tenant, {**made, MAINTENANCE: upkeep}),
         sensors=[
-            alert_sensor(settings, entities),
-            *reporting_sensors(settings, made[REFRESH], made[REPORTING]),
+            alert_sensor(tenant, known),
+            *reporting_sensors(tenant, made[REFRESH], made[REPORTING]),
         ],
-        resources={"tenant_run": tenant_run},
-        executor=executor(settings),
+        resources={tenant.resource: tenant_run(tenant)},
     )

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.config import config_from_request
 from cw_pipeline.dagster.internals import (
     execute_here,
@@ -25,8 +24,9 @@ from cw_pipeline.dagster.jobs import REFRESH, REPORT_TABLES, refresh_job, report
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
 from cw_pipeline.dagster.reports_api_assets import OP, report_table_assets, report_table_keys
-from cw_pipeline.dagster.resource import COMMAND_RUNS, CommandRun, tenant_run
+from cw_pipeline.dagster.resource import CommandRun, tenant_run
 from cw_pipeline.dagster.sync_assets import by_module, entity_assets, op_name
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
 from cw_pipeline.model import SyncMode
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.entity_sync import SyncRequest
 
 _PROCESS = "cw/process"
-_HERE = {"executor": "in_process"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the caller has its own
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -60,9 +59,20 @@ def run_recorded_sync(
     (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
     Raises KeyboardInterrupt after Ctrl-C, once what was read is committed.
     """
-    keys = {asset_key(settings.schema_, entity.table) for entity in entities}
-    run = _Run(_job(settings, entities), _run_config(entities, plan), _tags(entities, plan), keys)
-    return _recorded(settings, run, on_report, entities)
+    in_order = [entity for own in by_module(entities).values() for entity in own]
+    caller = _Caller(on_report, in_order)
+    tenant = TenantSetup(settings, entities, lambda: settings)
+    made = dg.Definitions(
+        # Without what else the code location knows of them: a run that names its assets would take
+        # the checks of other steps along.
+        assets=entity_assets(tenant, months_from(settings.backfill_start)),
+        jobs=[refresh_job(tenant)],
+        resources={tenant.resource: tenant_run(tenant, caller)},
+        executor=dg.in_process_executor,
+    )
+    keys = {tenant.key(entity.table) for entity in entities}
+    job, config = made.resolve_job_def(REFRESH), _run_config(entities, plan)
+    return _recorded(settings, _Run(job, config, _tags(entities, plan), keys), caller)
 
 
 def run_recorded_reports(
@@ -73,15 +83,17 @@ def run_recorded_reports(
     full: bool = False,
 ) -> list[SyncResult]:
     """The same for reports of the reporting API that are kept as tables."""
-    chosen = settings.model_copy(update={"reports": ",".join(names), **_HERE})
+    chosen = settings.model_copy(update={"reports": ",".join(names)})
+    caller, tenant = _Caller(on_report), TenantSetup(chosen, (), lambda: settings)
     made = dg.Definitions(
-        assets=report_table_assets(chosen),
-        jobs=[report_tables_job(chosen)],
-        resources={"tenant_run": tenant_run},
+        assets=report_table_assets(tenant),
+        jobs=[report_tables_job(tenant)],
+        resources={tenant.resource: tenant_run(tenant, caller)},
+        executor=dg.in_process_executor,
     )
     config = {"ops": {OP: {"config": {"full": full}}}, **_QUIET}
-    job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(chosen))
-    return _recorded(settings, _Run(job, config, _tags((), None), keys), on_report)
+    job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(tenant))
+    return _recorded(settings, _Run(job, config, _tags((), None), keys), caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,49 +104,44 @@ class _Run:
     keys: set[dg.AssetKey]
 
 
-def _recorded(
-    settings: Settings,
-    run: _Run,
-    on_report: Callable[[SyncResult], None],
-    entities: Sequence[Entity] = (),
-) -> list[SyncResult]:
-    reports: list[SyncResult] = []
+class _Caller(CommandRun):
+    """A command that also keeps the results."""
 
-    def heard(report: SyncResult) -> None:
-        reports.append(report)
-        on_report(report)
+    def __init__(
+        self, on_report: Callable[[SyncResult], None], entities: Sequence[Entity] = ()
+    ) -> None:
+        self.results: list[SyncResult] = []
 
-    in_order = [entity for own in by_module(entities).values() for entity in own]
-    caller = CommandRun(settings, heard, in_order)
+        def keep(result: SyncResult) -> None:
+            self.results.append(result)
+            on_report(result)
+
+        super().__init__(keep, entities)
+
+
+def _recorded(settings: Settings, run: _Run, caller: _Caller) -> list[SyncResult]:
     with services.environment_kept(), _instance(settings) as instance:
         _fail_runs_of_dead_commands(instance)
-        _execute(instance, caller, run)
+        _execute(instance, settings, run)
     if caller.fatal is not None:
         raise caller.fatal
-    return reports
+    return caller.results
 
 
-def _execute(instance: dg.DagsterInstance, caller: CommandRun, told: _Run) -> None:
+def _execute(instance: dg.DagsterInstance, settings: Settings, told: _Run) -> None:
     job = told.job
-    run_id = str(uuid4())
-    COMMAND_RUNS[run_id] = caller
-    try:
-        run = instance.create_run_for_job(
-            job,
-            run_id=run_id,
-            run_config=told.config,
-            tags={**job.run_tags, **told.tags},
-            asset_selection=told.keys,
-            remote_job_origin=job_origin(
-                "cw_pipeline.dagster.definitions",
-                str(Path.cwd()),
-                caller.settings.code_location,
-                job.name,
-            ),
-        )
-        events = list(execute_here(job, run, instance))
-    finally:
-        del COMMAND_RUNS[run_id]
+    origin = job_origin(
+        "cw_pipeline.dagster.definitions", str(Path.cwd()), settings.code_location, job.name
+    )
+    run = instance.create_run_for_job(
+        job,
+        run_id=str(uuid4()),
+        run_config=told.config,
+        tags={**job.run_tags, **told.tags},
+        asset_selection=told.keys,
+        remote_job_origin=origin,
+    )
+    events = list(execute_here(job, run, instance))
     # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
     if any(_interrupted(event) for event in events):
         raise KeyboardInterrupt
@@ -145,20 +152,6 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
     reason = event.job_failure_data.failure_reason
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
-
-
-def _job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
-    """The code location's job, over just these entities and without what else it knows of them.
-
-    A run that names its assets would take the checks of other steps along.
-    """
-    settings = settings.model_copy(update=_HERE)
-    made = dg.Definitions(
-        assets=entity_assets(settings, entities, months_from(settings.backfill_start)),
-        jobs=[refresh_job(settings, entities)],
-        resources={"tenant_run": tenant_run},
-    )
-    return made.resolve_job_def(REFRESH)
 
 
 def _run_config(entities: Sequence[Entity], plan: SyncRequest) -> Mapping[str, Any]:

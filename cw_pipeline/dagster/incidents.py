@@ -24,8 +24,7 @@ from cw_pipeline.warehouse import version_fault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from cw_pipeline.model import Entity
-    from cw_pipeline.settings import Settings
+    from cw_pipeline.dagster.tenant import TenantSetup
 
 _LOOKED_BACK = timedelta(days=7)
 _EVENTS = {
@@ -56,15 +55,14 @@ Found: TypeAlias = dict[str, Incident | None]
 
 def find_incidents(
     instance: dg.DagsterInstance,
-    settings: Settings,
-    entities: Sequence[Entity],
+    tenant: TenantSetup,
     checks: Iterable[dg.AssetCheckKey],
 ) -> Found:
     """All that is known of one tenant, by what it is about."""
     return {
-        **_runs(instance, settings.schema_),
+        **_runs(instance, tenant.schema),
         **_checks(instance, sorted(checks)),
-        **_late(settings, entities),
+        **_late(tenant),
     }
 
 
@@ -159,9 +157,9 @@ def _judgements(
             yield name, Incident(at, done.description or "it failed", run_id=record.run_id)
 
 
-def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
+def _late(tenant: TenantSetup) -> Found:
     """Which entities are older than promised, by the warehouse: also when nothing ran at all."""
-    run = PipelineRun("", yielding=True)
+    run = PipelineRun(tenant, "", yielding=True)
     try:
         # At once, where a connection pool would try for longer than a tick may last.
         if fault := version_fault(composition.dsn(run.settings())):
@@ -170,11 +168,11 @@ def _late(settings: Settings, entities: Sequence[Entity]) -> Found:
     except PipelineError as error:
         return {"the warehouse": Incident(datetime.now(UTC), str(error), _UNREACHED)}
     found: Found = {"the warehouse": None}
-    for entity in entities:
+    for entity in tenant.entities:
         standing = standings.get(entity.name)
         if standing is None or standing.complete_through is None:
             continue  # its first load is to come
-        kept = evaluate(FRESH, entity, standing, settings)
+        kept = evaluate(FRESH, entity, standing, tenant.settings)
         late = None if kept.passed else Incident(standing.complete_through, kept.told, _LATE)
         found[f"freshness of {entity.name}"] = late
     return found

@@ -25,7 +25,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
 AssetJob: TypeAlias = Any
@@ -100,23 +100,20 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
             Path(storage.path_for_shard(run_id) + ending).unlink(missing_ok=True)
 
 
-def delete_check_results(instance: dg.DagsterInstance, prefix: str, before: datetime) -> None:
-    """Deletes results of checks from before a moment, of assets whose key begins with `prefix`.
+def delete_check_results(
+    instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], before: datetime
+) -> None:
+    """Deletes results of these assets' checks from before a moment.
 
     Dagster keeps them for ever, also when their run is deleted.
     """
     storage: Any = instance.event_log_storage
-    if not hasattr(storage, "index_connection"):
-        return  # an instance in memory
+    moment = f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S}"  # as SQLite stores it, too
+    rows = [{"key": key.to_string(), "before": moment} for key in keys]
+    if not rows or not hasattr(storage, "index_connection"):  # an instance in memory has none
+        return
+    forget = (
+        "delete from asset_check_executions where asset_key = :key and create_timestamp < :before"
+    )
     with storage.index_connection() as connection:
-        connection.execute(
-            text(
-                "delete from asset_check_executions"
-                " where substr(asset_key, 1, :length) = :prefix and create_timestamp < :before"
-            ),
-            {
-                "length": len(prefix),
-                "prefix": prefix,
-                "before": f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S}",  # as SQLite stores it, too
-            },
-        )
+        connection.execute(text(forget), rows)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, asset_key, report_keys
+from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, report_keys
 from cw_pipeline.dagster.checks import (
     CLOCKS,
     DEAD_LETTERS,
@@ -16,8 +16,6 @@ from cw_pipeline.dagster.checks import (
     entity_check_selection,
     key_selection,
 )
-from cw_pipeline.dagster.executors import executor
-from cw_pipeline.dagster.names import TENANT
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.reports_api_assets import UNCHANGED, report_key, report_table_keys
 from cw_pipeline.dagster.resource import YIELDING_TAG
@@ -26,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cw_pipeline.dagster.internals import AssetJob
-    from cw_pipeline.model import Entity
-    from cw_pipeline.settings import Settings
+    from cw_pipeline.dagster.tenant import TenantSetup
 
 REPORTING_KEYS = "reporting_keys"
 REFRESH, PROMISES, RECONCILE, REREAD, REPORTS, REPORTING, MAINTENANCE = (
@@ -39,78 +36,73 @@ _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FA
 _BEHIND = {YIELDING_TAG: "true"}
 
 
-def jobs(settings: Settings, entities: Sequence[Entity]) -> dict[str, AssetJob]:
-    """The jobs by name. Those that read the tenant at leisure let the live refresh go first."""
-    proven = entity_check_selection(settings, entities, PROVEN)
-    drift = entity_check_selection(settings, entities, DRIFT)
-    watched = entity_check_selection(settings, entities, FRESH, DEAD_LETTERS, PROVEN, COUNT)
-    watched |= dg.AssetSelection.checks(dg.AssetCheckKey(audit_key(settings), CLOCKS))
+def jobs(tenant: TenantSetup) -> dict[str, AssetJob]:
+    """The jobs by their plain names. Those that read at leisure let the live refresh go first."""
+    proven = entity_check_selection(tenant, PROVEN)
+    drift = entity_check_selection(tenant, DRIFT)
+    watched = entity_check_selection(tenant, FRESH, DEAD_LETTERS, PROVEN, COUNT)
+    watched |= dg.AssetSelection.checks(dg.AssetCheckKey(audit_key(tenant), CLOCKS))
     made = (
-        refresh_job(settings, entities),
-        _job(settings, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
+        refresh_job(tenant),
+        _job(tenant, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
         _job(
-            settings,
+            tenant,
             RECONCILE,
             "Compares every list with its table, mends the difference, and says what is proven.",
-            with_checks([audit_key(settings)]) | proven,
+            with_checks([audit_key(tenant)]) | proven,
             _RETRIES | _BEHIND,
         ),
         _job(
-            settings,
+            tenant,
             REREAD,
             "Reads the next part of every list again, whatever its stamps say.",
-            with_checks([reread_key(settings)]) | drift,
+            with_checks([reread_key(tenant)]) | drift,
             _RETRIES | _BEHIND,
         ),
         _job(
-            settings,
+            tenant,
             REPORTS,
             "Snapshots the columns of the tenant's reports and tells what changed.",
-            with_checks([report_key(settings)], SYNC_OK, UNCHANGED),
+            with_checks([report_key(tenant)], SYNC_OK, UNCHANGED),
             _RETRIES | _BEHIND,
         ),
         _job(
-            settings,
+            tenant,
             REPORTING_KEYS,
             "Looks in the reporting schema whether every key has its row.",
-            key_selection(settings),
+            key_selection(tenant),
         ),
         _job(
-            settings,
+            tenant,
             REPORTING,
             "Brings the tables of the reporting schema up to date with what was synced.",
-            dg.AssetSelection.assets(*report_keys(settings)),
+            dg.AssetSelection.assets(*report_keys(tenant)),
             _RETRIES,
         ),
     )
-    tables = [report_tables_job(settings)] if report_table_keys(settings) else []
-    return {job.name: job for job in (*made, *tables)}
+    tables = [report_tables_job(tenant)] if report_table_keys(tenant) else []
+    return {job.name.removeprefix(tenant.name("")): job for job in (*made, *tables)}
 
 
-def tenant_tag(settings: Settings) -> dict[str, str]:
-    """The tag that every run of the tenant's jobs has."""
-    return {TENANT: settings.schema_}
-
-
-def refresh_job(settings: Settings, entities: Sequence[Entity]) -> AssetJob:
+def refresh_job(tenant: TenantSetup) -> AssetJob:
     """The job that brings entities up to date."""
     return _job(
-        settings,
+        tenant,
         REFRESH,
         "Reads what changed since each entity's watermark. The schedule launches it; launched"
         " by hand for a month, it reads that month again.",
-        with_checks([asset_key(settings.schema_, entity.table) for entity in entities], SYNC_OK),
+        with_checks([tenant.key(entity.table) for entity in tenant.entities], SYNC_OK),
         _RETRIES,
     )
 
 
-def report_tables_job(settings: Settings) -> AssetJob:
+def report_tables_job(tenant: TenantSetup) -> AssetJob:
     """The job that brings the tables of the chosen reports up to date."""
     return _job(
-        settings,
+        tenant,
         REPORT_TABLES,
         "Reads what changed in the reports that CW_REPORTS chooses.",
-        with_checks(list(report_table_keys(settings)), SYNC_OK),
+        with_checks(list(report_table_keys(tenant)), SYNC_OK),
         _RETRIES | _BEHIND,
     )
 
@@ -123,16 +115,15 @@ def with_checks(keys: Sequence[dg.AssetKey], *names: str) -> dg.AssetSelection:
 
 
 def _job(
-    settings: Settings,
+    tenant: TenantSetup,
     name: str,
     description: str,
     selection: dg.AssetSelection,
     tags: dict[str, str] | None = None,
 ) -> AssetJob:
     return dg.define_asset_job(
-        name,
+        tenant.name(name),
         description=description,
         selection=selection,
-        tags=tenant_tag(settings) | (tags or {}),
-        executor_def=executor(settings),
+        tags=tenant.tags | (tags or {}),
     )

@@ -3,18 +3,17 @@
 Without postponed annotations: Dagster reads an op's as objects.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.dagster.internals import delete_check_results, delete_run
-from cw_pipeline.dagster.jobs import MAINTENANCE, tenant_tag
+from cw_pipeline.dagster.jobs import MAINTENANCE
 from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.partitions import report_covered_months
-from cw_pipeline.model import Entity, SyncMode
-from cw_pipeline.settings import Settings
+from cw_pipeline.dagster.tenant import TenantSetup
+from cw_pipeline.model import SyncMode
 
 _PAGE = 200
 _FINISHED = [
@@ -24,34 +23,40 @@ _FINISHED = [
 ]
 
 
-def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDefinition:
-    """The job that keeps Dagster's own storage small. It touches no tenant and no warehouse."""
-    told = f"Deletes the tenant's runs that are older than {settings.keep_runs_days} days."
+def maintenance_job(tenant: TenantSetup, checked: Collection[dg.AssetKey]) -> dg.JobDefinition:
+    """The job that keeps Dagster's own storage small. It touches no tenant and no warehouse.
+
+    `checked` are the assets that have checks.
+    """
+    days = tenant.settings.keep_runs_days
+    told = f"Deletes the tenant's runs that are older than {days} days."
     dated = [
-        asset_key(settings.schema_, entity.table)
-        for entity in entities
+        tenant.key(entity.table)
+        for entity in tenant.entities
         if entity.mode is SyncMode.INCREMENTAL
     ]
 
-    @dg.op(description=f"{told} Months that they loaded stay shown as loaded.")
+    @dg.op(
+        name=tenant.name("delete_old_runs"),
+        description=f"{told} Months that they loaded stay shown as loaded.",
+    )
     def delete_old_runs(context: dg.OpExecutionContext) -> None:
         instance = context.instance
         before = {key: instance.get_materialized_partitions(key) for key in dated}
-        oldest = datetime.now(UTC) - timedelta(days=settings.keep_runs_days)
-        old = list(_old(instance, settings.schema_, oldest))
+        oldest = datetime.now(UTC) - timedelta(days=days)
+        old = list(_old(instance, tenant, oldest))
         for run_id in old:
             delete_run(instance, run_id)
         if old:
             for key, months in before.items():
                 report_covered_months(instance, key, sorted(months), context.run_id)
-        delete_check_results(instance, f'["{settings.schema_}",', oldest)
+        delete_check_results(instance, checked, oldest)
         context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
 
     @dg.job(
-        name=MAINTENANCE,
+        name=tenant.name(MAINTENANCE),
         description=told,
-        tags=tenant_tag(settings),
-        executor_def=dg.in_process_executor,
+        tags=tenant.tags,
     )
     def maintenance() -> None:
         delete_old_runs()
@@ -59,10 +64,10 @@ def maintenance_job(settings: Settings, entities: Sequence[Entity]) -> dg.JobDef
     return maintenance
 
 
-def _old(instance: dg.DagsterInstance, tenant: str, oldest: datetime) -> Iterator[str]:
+def _old(instance: dg.DagsterInstance, tenant: TenantSetup, oldest: datetime) -> Iterator[str]:
     """The ids of the tenant's runs that ended, and began before that."""
     wanted = dg.RunsFilter(created_before=oldest, statuses=_FINISHED)
     cursor = None
     while runs := instance.get_runs(wanted, cursor=cursor, limit=_PAGE):
-        yield from (run.run_id for run in runs if tenant_of(run) == tenant)
+        yield from (run.run_id for run in runs if tenant_of(run) == tenant.schema)
         cursor = runs[-1].run_id

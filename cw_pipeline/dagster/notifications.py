@@ -8,7 +8,7 @@ Without postponed annotations: Dagster reads a sensor's as objects.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from cw_pipeline.dagster.incidents import Found, Incident, find_incidents
 from cw_pipeline.dagster.post import send_notification
-from cw_pipeline.model import Entity
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
 
@@ -33,13 +33,17 @@ Told = dict[str, float]
 """What was told to be wrong, and since when it is."""
 
 
-def alert_sensor(settings: Settings, entities: Sequence[Entity]) -> dg.SensorDefinition:
+def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> dg.SensorDefinition:
     """The sensor that looks for what is wrong. On from the start if CW_ALERT_URLS is set."""
-    urls = settings.alert_urls
-    on = dg.DefaultSensorStatus.RUNNING if urls else dg.DefaultSensorStatus.STOPPED
+    settings, urls = tenant.settings, tenant.settings.alert_urls
+    on = (
+        dg.DefaultSensorStatus.RUNNING
+        if urls and tenant.running
+        else dg.DefaultSensorStatus.STOPPED
+    )
 
     @dg.sensor(
-        name=SENSOR,
+        name=tenant.name(SENSOR),
         description=(
             "Tells the addresses of CW_ALERT_URLS, once each, when a run or an entity fails, a"
             " check is an error or data is older than promised, and when it is resolved."
@@ -51,9 +55,7 @@ def alert_sensor(settings: Settings, entities: Sequence[Entity]) -> dg.SensorDef
         if urls is None:
             return dg.SensorResult(skip_reason="CW_ALERT_URLS is not set: nobody to tell")
         told: Told = json.loads(context.cursor or "{}")
-        assert context.repository_def is not None
-        checks = context.repository_def.asset_graph.asset_check_keys
-        found = find_incidents(context.instance, settings, entities, checks)
+        found = find_incidents(context.instance, tenant, checks)
         new = {name: it for name, it in found.items() if it is not None and name not in told}
         well = {name: since for name, since in told.items() if name in found and not found[name]}
         if new or well:

@@ -3,22 +3,20 @@
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import dagster as dg
 from pydantic import Field
 
-from cw_pipeline.dagster.asset_specs import KINDS, OWNER, asset_key
-from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import PipelineRun
-from cw_pipeline.dagster.sync_assets import pool
+from cw_pipeline.dagster.resource import PipelineRun, run_of
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
-from cw_pipeline.model import Audit, Entity
+from cw_pipeline.model import Audit
 from cw_pipeline.plural import count
-from cw_pipeline.settings import Settings
 
 GROUP = "proof"
+_AUDIT, _REREAD = "audit", "reread"
 _COUNTS = ("missing", "stale", "extra", "healed", "deleted", "drift")
 Audits: TypeAlias = Iterable[Audit]
 
@@ -42,93 +40,100 @@ class RereadConfig(dg.Config):
     )
 
 
-def audit_key(settings: Settings) -> dg.AssetKey:
+def audit_key(tenant: TenantSetup) -> dg.AssetKey:
     """The asset of what reconcile found."""
-    return asset_key(settings.schema_, "audit")
+    return tenant.key(_AUDIT)
 
 
-def reread_key(settings: Settings) -> dg.AssetKey:
+def reread_key(tenant: TenantSetup) -> dg.AssetKey:
     """The asset of what the re-read found."""
-    return asset_key(settings.schema_, "reread")
+    return tenant.key(_REREAD)
 
 
-def proof_assets(settings: Settings, entities: Sequence[Entity]) -> list[dg.AssetsDefinition]:
-    """The two assets over these entities."""
-    by_name = {entity.name: entity for entity in entities}
+def proof_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
+    """The two assets over the tenant's entities."""
 
-    @dg.asset(
-        key=audit_key(settings),
-        description=(
-            "Compares every entity's list with its table, id by id, and mends the difference:"
-            " table cw_sync.audit. What it found of an entity is plotted with the entity."
-        ),
-        metadata={"dagster/table_name": "cw_sync.audit"},
-        group_name=GROUP,
-        owners=[OWNER],
-        kinds=KINDS,
-        pool=pool(settings),
-        op_tags=step_tags(settings),
+    @dg.multi_asset(
+        **_op(tenant, _AUDIT),
+        specs=[
+            _spec(
+                tenant,
+                _AUDIT,
+                "Compares every entity's list with its table, id by id, and mends the difference:"
+                " table cw_sync.audit. What it found of an entity is plotted with the entity.",
+            )
+        ],
     )
     def reconcile(
-        context: dg.AssetExecutionContext,
-        config: ReconcileConfig,
-        tenant_run: dg.ResourceParam[PipelineRun],
+        context: dg.AssetExecutionContext, config: ReconcileConfig
     ) -> dg.MaterializeResult[None]:
+        run = run_of(tenant, context)
+
         def ask() -> Audits:
-            pipeline = tenant_run.connected()
-            return pipeline.reconcile(*by_name, apply_deletes=config.apply_deletes)
+            return run.connected().reconcile(*_names(tenant), apply_deletes=config.apply_deletes)
 
-        return _report_audits(context, tenant_run, settings, by_name, ask)
+        return _report_audits(context, run, tenant, ask)
 
-    @dg.asset(
-        key=reread_key(settings),
-        description=(
-            "Reads a part of every list again, each night the next, to find what changed although"
-            " lastUpdated did not: `drift`."
-        ),
-        metadata={"dagster/table_name": "cw_sync.audit"},
-        group_name=GROUP,
-        owners=[OWNER],
-        kinds=KINDS,
-        pool=pool(settings),
-        op_tags=step_tags(settings),
+    @dg.multi_asset(
+        **_op(tenant, _REREAD),
+        specs=[
+            _spec(
+                tenant,
+                _REREAD,
+                "Reads a part of every list again, each night the next, to find what changed"
+                " although lastUpdated did not: `drift`.",
+            )
+        ],
     )
     def reread(
-        context: dg.AssetExecutionContext,
-        config: RereadConfig,
-        tenant_run: dg.ResourceParam[PipelineRun],
+        context: dg.AssetExecutionContext, config: RereadConfig
     ) -> dg.MaterializeResult[None]:
-        def ask() -> Audits:
-            return tenant_run.connected().reread(*by_name, nights=config.nights)
+        run = run_of(tenant, context)
 
-        return _report_audits(context, tenant_run, settings, by_name, ask)
+        def ask() -> Audits:
+            return run.connected().reread(*_names(tenant), nights=config.nights)
+
+        return _report_audits(context, run, tenant, ask)
 
     return [reconcile, reread]
+
+
+def _names(tenant: TenantSetup) -> list[str]:
+    return [entity.name for entity in tenant.entities]
+
+
+def _op(tenant: TenantSetup, table: str) -> dict[str, Any]:
+    """The arguments of an op, whose name has the schema in it anyhow."""
+    return {**tenant.op(table, asks=True), "name": f"{tenant.schema}__{table}"}
+
+
+def _spec(tenant: TenantSetup, table: str, description: str) -> dg.AssetSpec:
+    shown = {"dagster/table_name": "cw_sync.audit"}
+    return tenant.spec(tenant.schema, table, group=GROUP, description=description, metadata=shown)
 
 
 def _report_audits(
     context: dg.AssetExecutionContext,
     run: PipelineRun,
-    settings: Settings,
-    entities: dict[str, Entity],
+    tenant: TenantSetup,
     ask: Callable[[], Audits],
 ) -> dg.MaterializeResult[None]:
     """Tells each audit as it comes, as an observation of its entity's asset; then the sum."""
+    tables = {entity.name: entity.table for entity in tenant.entities}
     audits: list[Audit] = []
     try:
         for audit in ask():
             audits.append(audit)
             if audit.failure is None:
-                key = asset_key(settings.schema_, entities[audit.entity].table)
+                key = tenant.key(tables[audit.entity])
                 context.log_event(dg.AssetObservation(key, metadata=_audit_metadata(audit)))
     except PipelineError as error:
         raise run.failed(context, {"all entities": error}, "of 1", checked=False) from error
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
     failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
     if failed:
-        raise run.failed(
-            context, failed, f"of {count(len(entities), 'entity', 'entities')}", checked=False
-        )
+        of = f"of {count(len(tables), 'entity', 'entities')}"
+        raise run.failed(context, failed, of, checked=False)
     sums = {name: sum(getattr(audit, name) for audit in audits) for name in _COUNTS}
     proven = sum(audit.proven for audit in audits)
     return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})

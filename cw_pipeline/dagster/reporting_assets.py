@@ -3,22 +3,21 @@
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
 
 from cw_pipeline import composition
-from cw_pipeline.dagster.asset_specs import OWNER, asset_key, freshness_policy, report_keys
-from cw_pipeline.dagster.executors import step_tags
+from cw_pipeline.dagster.asset_specs import freshness_policy, report_keys
 from cw_pipeline.dagster.internals import AssetJob
-from cw_pipeline.dagster.jobs import REPORTING, tenant_tag
+from cw_pipeline.dagster.jobs import REPORTING
 from cw_pipeline.dagster.names import TRIGGER
-from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
+from cw_pipeline.dagster.resource import run_of
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.model import Entity
 from cw_pipeline.pipeline import Pipeline
-from cw_pipeline.reporting import column_lineage, lineage, refresh, reporting_schema
+from cw_pipeline.reporting import column_lineage, lineage, refresh
 from cw_pipeline.reporting.script import ViewScript, scripts
 from cw_pipeline.settings import Settings
 
@@ -26,45 +25,38 @@ GROUP = "reporting"
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 
 
-def reporting_assets(
-    settings: Settings, entities: Sequence[Entity]
-) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def reporting_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The tables, in one step, and the views, which are never out of date."""
-    tables = {entity.name: entity.table for entity in entities}
-    specs = [_spec(settings, own, tables) for own in scripts()]
-    kept = report_keys(settings)
+    specs = {tenant.reporting_key(own.name): _spec(tenant, own) for own in scripts()}
+    kept = report_keys(tenant)
 
     @dg.multi_asset(
-        name="refresh_reporting",
+        **tenant.op("refresh_reporting"),
         description="Brings the tables of the reporting schema up to date, row by changed row.",
-        specs=[spec for spec in specs if spec.key in kept],
+        specs=[specs[key] for key in kept],
         can_subset=True,
-        op_tags=step_tags(settings),
     )
     def refresh_reporting(
-        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None]]:
+        run = run_of(tenant, context)
         try:
-            yield from _refresh_tables(tenant_run.settings(), context.selected_asset_keys)
+            yield from _refresh_tables(tenant, run.settings(), context.selected_asset_keys)
         except PipelineError as error:
-            tenant_run.failures.append(error)
-            retry = str(tenant_run.retryable).lower()
-            context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: retry})
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise run.failed_alone(context, error) from error
 
-    return [refresh_reporting, *(spec for spec in specs if spec.key not in kept)]
+    return [refresh_reporting, *(spec for key, spec in specs.items() if key not in kept)]
 
 
 def _refresh_tables(
-    settings: Settings, wanted: Collection[dg.AssetKey]
+    tenant: TenantSetup, settings: Settings, wanted: Collection[dg.AssetKey]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What was done to each table. The schema is brought up to this version first."""
     Pipeline(settings).publish()
-    schema = reporting_schema(settings.schema_)
-    names = [key.path[-1] for key in wanted]
-    for table in refresh(composition.dsn(settings), settings.schema_, names):
-        key = asset_key(schema, table.name)
-        if key not in wanted:
+    names = {own.name: tenant.reporting_key(own.name) for own in scripts()}
+    asked = [name for name, key in names.items() if key in wanted]
+    for table in refresh(composition.dsn(settings), settings.schema_, asked):
+        if table.name not in asked:
             continue  # what it stands on was refreshed, too
         told: dict[str, Any] = {
             "rows_computed": table.rows,
@@ -72,29 +64,27 @@ def _refresh_tables(
         }
         if table.complete_through is not None:
             told["data_complete_through"] = dg.MetadataValue.timestamp(table.complete_through)
-        yield dg.MaterializeResult(asset_key=key, metadata=told)
+        yield dg.MaterializeResult(asset_key=names[table.name], metadata=told)
 
 
-def _spec(settings: Settings, own: ViewScript, tables: dict[str, str]) -> dg.AssetSpec:
-    schema = reporting_schema(settings.schema_)
+def _spec(tenant: TenantSetup, own: ViewScript) -> dg.AssetSpec:
+    tables = {entity.name: entity.table for entity in tenant.entities}
     read = lineage()[own.name]
-    views = [asset_key(schema, name) for name in read if "/" not in name]
-    lists = [asset_key(settings.schema_, tables[name]) for name in read if name in tables]
+    views = [tenant.reporting_key(name) for name in read if "/" not in name]
+    lists = [tenant.key(tables[name]) for name in read if name in tables]
     is_table = own.changed is not None
-    return dg.AssetSpec(
-        asset_key(schema, own.name),
+    return tenant.spec(
+        tenant.reporting_schema,
+        own.name,
         deps=[*views, *lists],
         description=own.comment,
-        group_name=GROUP,
-        owners=[OWNER],
+        group=GROUP,
         kinds={"postgres", "table" if is_table else "view"},
         skippable=is_table,
-        freshness_policy=freshness_policy(settings) if is_table else None,
+        freshness_policy=freshness_policy(tenant.settings) if is_table else None,
         metadata={
-            "dagster/table_name": f"{schema}.{own.name}",
-            "dagster/storage_kind": "postgres",
             "dagster/column_schema": _column_schema(own),
-            "dagster/column_lineage": _column_lineage(settings, own, tables.values()),
+            "dagster/column_lineage": _column_lineage(tenant, own),
         },
     )
 
@@ -109,13 +99,10 @@ def _column_schema(own: ViewScript) -> dg.TableSchema:
     return dg.TableSchema(columns=columns)
 
 
-def _column_lineage(
-    settings: Settings, own: ViewScript, tables: Collection[str]
-) -> dg.TableColumnLineage:
+def _column_lineage(tenant: TenantSetup, own: ViewScript) -> dg.TableColumnLineage:
     """What each column comes from, of the assets there are."""
-    schema = reporting_schema(settings.schema_)
-    known = {table: asset_key(settings.schema_, table) for table in tables}
-    known |= {name: asset_key(schema, name) for name in column_lineage()}
+    known = {entity.table: tenant.key(entity.table) for entity in tenant.entities}
+    known |= {name: tenant.reporting_key(name) for name in column_lineage()}
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for name, sources in column_lineage()[own.name].items():
         for source in sources:
@@ -128,7 +115,7 @@ def _column_lineage(
 
 
 def reporting_sensors(
-    settings: Settings,
+    tenant: TenantSetup,
     refreshing: AssetJob,
     reporting: AssetJob,
 ) -> list[dg.SensorDefinition]:
@@ -137,25 +124,29 @@ def reporting_sensors(
     Sensors and no later step of the refresh: that would be skipped whenever one list failed.
     """
     ends = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
-    return [_after(settings, end, refreshing, reporting) for end in ends]
+    return [_after(tenant, end, refreshing, reporting) for end in ends]
 
 
 def _after(
-    settings: Settings,
+    tenant: TenantSetup,
     end: dg.DagsterRunStatus,
     refreshing: AssetJob,
     reporting: AssetJob,
 ) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=end,
-        name=f"reporting_after_{end.value.lower()}",
+        name=tenant.name(f"reporting_after_{end.value.lower()}"),
         description="Brings the reports' tables up to date when a refresh has ended.",
         monitored_jobs=[refreshing],
         request_job=reporting,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if tenant.running
+        else dg.DefaultSensorStatus.STOPPED,
     )
     def ended(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-        waiting = dg.RunsFilter(job_name=REPORTING, statuses=_WAITING, tags=tenant_tag(settings))
+        waiting = dg.RunsFilter(
+            job_name=tenant.name(REPORTING), statuses=_WAITING, tags=tenant.tags
+        )
         if context.instance.get_runs_count(waiting):
             return dg.SkipReason("a run that will see the same is about to start")
         return dg.RunRequest(tags={TRIGGER: REPORTING})

@@ -12,17 +12,16 @@ from pydantic import Field
 
 from cw_pipeline import composition
 from cw_pipeline.dagster import asset_specs
-from cw_pipeline.dagster.asset_specs import KINDS, OWNER, SYNC_OK, asset_key
-from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import RETRY_TAG, PipelineRun
-from cw_pipeline.dagster.sync_assets import pool
+from cw_pipeline.dagster.asset_specs import SYNC_OK
+from cw_pipeline.dagster.resource import run_of
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import ReportDrift, SyncResult
 from cw_pipeline.plural import count
 from cw_pipeline.reports_api.api import report_entity
 from cw_pipeline.reports_api.columns import TABLE, ReportSnapshot
-from cw_pipeline.settings import Settings
 
+GROUP = "reports"
 UNCHANGED = "unchanged"
 _COLUMNS = {
     "report": "text",
@@ -37,18 +36,18 @@ _COLUMNS = {
 }
 
 
-def report_key(settings: Settings) -> dg.AssetKey:
+def report_key(tenant: TenantSetup) -> dg.AssetKey:
     """The asset of the reports' columns."""
-    return asset_key(settings.schema_, TABLE)
+    return tenant.key(TABLE)
 
 
-def report_asset(settings: Settings) -> dg.AssetsDefinition:
+def report_asset(tenant: TenantSetup) -> dg.AssetsDefinition:
     """Snapshots `/system/reports/{name}/columns` of every report, and tells what changed."""
-    key = report_key(settings)
+    key = report_key(tenant)
 
     @dg.multi_asset(
-        name="snapshot_report_columns",
-        specs=[_spec(key, settings.schema_)],
+        **tenant.op("snapshot_report_columns", asks=True),
+        specs=[_spec(tenant)],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="Every report could be read"),
             dg.AssetCheckSpec(
@@ -57,22 +56,18 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
                 description="No column was added, removed or retyped since the last snapshot",
             ),
         ],
-        pool=pool(settings),
-        op_tags=step_tags(settings),
     )
     def snapshot_report_columns(
-        context: dg.AssetExecutionContext, tenant_run: dg.ResourceParam[PipelineRun]
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        run = run_of(tenant, context)
         try:
-            found = tenant_run.connected().snapshot_reports()
+            found = run.connected().snapshot_reports()
         except PipelineError as error:
-            tenant_run.failures.append(error)
-            retry = str(tenant_run.retryable).lower()
-            context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: retry})
             yield dg.AssetCheckResult(
                 asset_key=key, check_name=SYNC_OK, passed=False, description=str(error)
             )
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise run.failed_alone(context, error) from error
         yield dg.MaterializeResult(
             asset_key=key,
             metadata=_metadata(found),
@@ -82,22 +77,19 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
     return snapshot_report_columns
 
 
-def _spec(key: dg.AssetKey, schema: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        key,
-        group_name="reports",
+def _spec(tenant: TenantSetup) -> dg.AssetSpec:
+    return tenant.spec(
+        tenant.schema,
+        TABLE,
+        group=GROUP,
         description=(
             "The columns of every report of the reporting API. A release or an administrator"
             " changes them without notice; the check `unchanged` tells, and `cw_sync.report_drift`"
             " keeps the history."
         ),
-        owners=[OWNER],
-        kinds=KINDS,
         skippable=True,
         metadata={
             "API": "GET /system/reports/{name}/columns",
-            "dagster/table_name": f"{schema}.{TABLE}",
-            "dagster/storage_kind": "postgres",
             "dagster/column_schema": dg.TableSchema(
                 columns=[dg.TableColumn(name, kind) for name, kind in _COLUMNS.items()]
             ),
@@ -159,49 +151,46 @@ class ReportConfig(dg.Config):
     full: bool = Field(default=False, description="Reads each report whole.")
 
 
-def report_table_keys(settings: Settings) -> dict[dg.AssetKey, str]:
+def report_table_keys(tenant: TenantSetup) -> dict[dg.AssetKey, str]:
     """The assets of the chosen reports, and each one's report."""
-    names = composition.reports(settings)
-    return {asset_key(settings.schema_, report_entity(name).table): name for name in names}
+    names = composition.reports(tenant.settings)
+    return {tenant.key(report_entity(name).table): name for name in names}
 
 
-def report_table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+def report_table_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
     """One definition of all the reports' tables; none where no report is chosen."""
-    keys = report_table_keys(settings)
+    keys = report_table_keys(tenant)
     if not keys:
         return []
 
     @dg.multi_asset(
-        name=OP,
+        **tenant.op(OP, asks=True),
         description="Brings the tables of the chosen reports up to date, one after the other.",
-        specs=[_report_spec(key, name) for key, name in keys.items()],
+        specs=[_report_spec(tenant, name) for name in keys.values()],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="The last run could read and load it")
             for key in keys
         ],
         can_subset=True,
-        op_tags=step_tags(settings),
-        pool=pool(settings),
     )
     def sync_report_tables(
-        context: dg.AssetExecutionContext,
-        config: ReportConfig,
-        tenant_run: dg.ResourceParam[PipelineRun],
+        context: dg.AssetExecutionContext, config: ReportConfig
     ) -> Iterator[Result]:
+        run = run_of(tenant, context)
         failed: dict[str, Exception] = {}
         checked = {check.asset_key for check in context.selected_asset_check_keys}
         for key in sorted(context.selected_asset_keys | checked):
             try:
-                (report,) = tenant_run.connected().sync_reports(keys[key], full=config.full)
+                (report,) = run.connected().sync_reports(keys[key], full=config.full)
             except PipelineError as error:
-                tenant_run.give_up(error)  # the keys were refused: no other report fares better
+                run.give_up(error)  # the keys were refused: no other report fares better
                 report = SyncResult(f"system/reports/{keys[key]}", "refresh", failure=error)
-            tenant_run.report_result(report)
+            run.report_result(report)
             if report.failure is not None and not isinstance(report.failure, EntityBusy):
                 failed[keys[key]] = report.failure
             yield from _results(key, report, loaded=key in context.selected_asset_keys)
         if failed:
-            raise tenant_run.failed(context, failed, f"of {count(len(keys), 'report')}")
+            raise run.failed(context, failed, f"of {count(len(keys), 'report')}")
 
     return [sync_report_tables]
 
@@ -224,20 +213,15 @@ def _results(key: dg.AssetKey, report: SyncResult, *, loaded: bool) -> Iterator[
         )
 
 
-def _report_spec(key: dg.AssetKey, name: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        key,
-        group_name="reports",
+def _report_spec(tenant: TenantSetup, name: str) -> dg.AssetSpec:
+    return tenant.spec(
+        tenant.schema,
+        report_entity(name).table,
+        group=GROUP,
         description=(
             f"The report {name}, typed as its columns are declared: what changed since"
             " Last_Update_UTC where it has that, else whole, and whole once a day."
         ),
-        owners=[OWNER],
-        kinds=KINDS,
         skippable=True,
-        metadata={
-            "API": f"GET /system/reports/{name}",
-            "dagster/table_name": ".".join(key.path),
-            "dagster/storage_kind": "postgres",
-        },
+        metadata={"API": f"GET /system/reports/{name}"},
     )

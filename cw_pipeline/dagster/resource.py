@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.dagster.internals import keep_connections
-from cw_pipeline.dev import services
+from cw_pipeline.dagster.names import BACKFILL, RETRY
 from cw_pipeline.errors import (
     ConfigError,
     PipelineError,
@@ -20,14 +20,15 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.pipeline import Pipeline
-from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse.status import watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from cw_pipeline.dagster.tenant import TenantSetup
     from cw_pipeline.model import Entity, SyncResult
+    from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
@@ -76,9 +77,7 @@ class BackgroundSync:
                 queue.put(error)
 
 
-BACKFILL_TAG = "dagster/backfill"
 YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first
-RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
 
 PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMissing)
 """What fails again however often it is tried."""
@@ -92,24 +91,21 @@ class CommandRun:
     `fatal` is what ended the run before its entities were read, if anything did.
     """
 
-    settings: Settings
     on_report: Callable[[SyncResult], None]
     entities: Sequence[Entity] = ()
     fatal: Exception | None = None
-
-
-COMMAND_RUNS: dict[str, CommandRun] = {}
-"""By run id. What the environment cannot tell a run that is executed where it was asked for."""
 
 
 @dataclass(slots=True)
 class PipelineRun:
     """The tenant for the length of a run: connected by the first step that needs it."""
 
+    tenant: TenantSetup
     run_id: str
     yielding: bool
     caller: CommandRun | None = None
     failures: list[Exception] = field(default_factory=list)
+    _settings: Settings | None = None
     _pipeline: Pipeline | None = None
     _noted_wanted: bool = False
     _before: dict[str, datetime | None] | None = None
@@ -146,7 +142,9 @@ class PipelineRun:
 
     def settings(self) -> Settings:
         """The settings that this run goes by, with the embedded parts put in."""
-        return self.caller.settings if self.caller else services.start_dev_services(Settings.read())
+        if self._settings is None:
+            self._settings = self.tenant.connect()
+        return self._settings
 
     def reports(self, entities: Sequence[Entity], plan: SyncRequest) -> Iterator[SyncResult]:
         """The report of each entity of a step, synced, as it finishes.
@@ -204,7 +202,7 @@ class PipelineRun:
         """
         self.failures.extend(failures.values())
         # A run is one, its steps are many: what one step may retry, another must not forbid.
-        context.instance.add_run_tags(self.run_id, {RETRY_TAG: str(self.retryable).lower()})
+        context.instance.add_run_tags(self.run_id, {RETRY: str(self.retryable).lower()})
         told = {name: str(error) for name, error in failures.items()}
         names: dict[str, list[str]] = {}
         for name, why in told.items():
@@ -215,6 +213,12 @@ class PipelineRun:
             metadata=told if checked else None,
             allow_retries=False,  # by the step; the run's retry takes only what failed
         )
+
+    def failed_alone(self, context: dg.AssetExecutionContext, error: Exception) -> dg.Failure:
+        """What a step raises that does one thing, which failed."""
+        self.failures.append(error)
+        context.instance.add_run_tags(self.run_id, {RETRY: str(self.retryable).lower()})
+        return dg.Failure(str(error), allow_retries=False)
 
     @property
     def retryable(self) -> bool:
@@ -231,19 +235,28 @@ class PipelineRun:
         self._pipeline.close()
 
 
-@dg.resource(description="The ConnectWise tenant and its warehouse, as the settings name them")
-def tenant_run(context: dg.InitResourceContext) -> Iterator[PipelineRun]:
+def tenant_run(tenant: TenantSetup, caller: CommandRun | None = None) -> dg.ResourceDefinition:
     """One for each run. Connects nothing before a step asks."""
-    run = context.run
-    assert run is not None
-    if context.instance is not None:
-        keep_connections(context.instance)
-    made = PipelineRun(
-        run.run_id,
-        yielding=not {BACKFILL_TAG, YIELDING_TAG}.isdisjoint(run.tags),
-        caller=COMMAND_RUNS.get(run.run_id),
-    )
-    try:
-        yield made
-    finally:
-        made.close()
+
+    @dg.resource(description=f"The ConnectWise tenant of the schema {tenant.schema}")
+    def make(context: dg.InitResourceContext) -> Iterator[PipelineRun]:
+        run = context.run
+        assert run is not None
+        if context.instance is not None:
+            keep_connections(context.instance)
+        yielding = not {BACKFILL, YIELDING_TAG}.isdisjoint(run.tags)
+        made = PipelineRun(tenant, run.run_id, yielding, caller)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    return make
+
+
+def run_of(
+    tenant: TenantSetup, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+) -> PipelineRun:
+    """The tenant's resource, in one of its ops."""
+    found: PipelineRun = getattr(context.resources, tenant.resource)
+    return found

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_key
+from cw_pipeline.dagster.asset_specs import SYNC_OK
 from cw_pipeline.dagster.internals import AssetJob
 from cw_pipeline.dagster.jobs import (
     MAINTENANCE,
@@ -24,13 +24,12 @@ from cw_pipeline.dagster.jobs import (
     REPORTING_KEYS,
     REPORTS,
     REREAD,
-    tenant_tag,
 )
 from cw_pipeline.dagster.names import REFRESHES, TRIGGER
 from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.sync_assets import by_module, op_name
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import Entity, SyncMode
-from cw_pipeline.settings import Settings
 
 Job: TypeAlias = dg.JobDefinition | AssetJob
 
@@ -46,41 +45,41 @@ _URGENT = {"dagster/priority": "10"}  # before a backfill that waits in the queu
 
 
 def schedules(
-    settings: Settings,
-    entities: Sequence[Entity],
+    tenant: TenantSetup,
     jobs: Mapping[str, Job],
 ) -> list[dg.ScheduleDefinition]:
-    """The schedules over these entities."""
+    """The schedules over the tenant's entities. `jobs` by their plain names."""
+    settings, entities = tenant.settings, tenant.entities
     whole = [entity for entity in entities if entity.mode is SyncMode.FULL]
     changing = [entity for entity in entities if entity.mode is not SyncMode.FULL]
     made = [
-        _plain(settings, "promises", "8 * * * *", jobs[PROMISES]),
-        _plain(settings, "reconcile", "17 2 * * *", jobs[RECONCILE]),
-        _plain(settings, "reread", "17 3 * * *", jobs[REREAD]),
-        _plain(settings, "report_columns", "47 4 * * *", jobs[REPORTS]),
-        _plain(settings, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
-        _plain(settings, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
+        _plain(tenant, "promises", "8 * * * *", jobs[PROMISES]),
+        _plain(tenant, "reconcile", "17 2 * * *", jobs[RECONCILE]),
+        _plain(tenant, "reread", "17 3 * * *", jobs[REREAD]),
+        _plain(tenant, "report_columns", "47 4 * * *", jobs[REPORTS]),
+        _plain(tenant, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
+        _plain(tenant, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
     ]
     if REPORT_TABLES in jobs:
-        made.append(_plain(settings, REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
+        made.append(_plain(tenant, REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
     refresh = jobs[REFRESH]
     if changing:
-        made.append(_refresh("refresh", settings.refresh_cron, refresh, settings, changing))
+        made.append(_refresh("refresh", settings.refresh_cron, refresh, tenant, changing))
     if whole:  # lists that show no changes; many, if all of them are chosen
-        made.append(_refresh(REFERENCE, "27 5 * * *", refresh, settings, whole))
+        made.append(_refresh(REFERENCE, "27 5 * * *", refresh, tenant, whole))
     return made
 
 
-def _plain(settings: Settings, name: str, cron: str, job: Job) -> dg.ScheduleDefinition:
+def _plain(tenant: TenantSetup, name: str, cron: str, job: Job) -> dg.ScheduleDefinition:
     @dg.schedule(
-        name=name,
+        name=tenant.name(name),
         job=job,
         cron_schedule=cron,
         description=job.description,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=_status(tenant),
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if _going(context, settings, name):
+        if _going(context, tenant, name):
             return dg.SkipReason(f"the last {name} is still going")
         return dg.RunRequest(tags={TRIGGER: name})
 
@@ -91,7 +90,7 @@ def _refresh(
     name: str,
     cron: str,
     job: Job,
-    settings: Settings,
+    tenant: TenantSetup,
     entities: Sequence[Entity],
 ) -> dg.ScheduleDefinition:
     """A refresh of some entities: what changed since each one's watermark.
@@ -99,32 +98,38 @@ def _refresh(
     It is launched for the current month, which it brings up to date; further months that it finds
     changed, after an outage or in a first load, it reports itself.
     """
-    keys = [asset_key(settings.schema_, entity.table) for entity in entities]
+    keys = [tenant.key(entity.table) for entity in entities]
     dated = any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
-    config = {op_name(each): {"config": {"mode": "incremental"}} for each in by_module(entities)}
+    steps = [tenant.name(op_name(module)) for module in by_module(entities)]
+    config = {step: {"config": {"mode": "incremental"}} for step in steps}
 
     @dg.schedule(
-        name=name,
+        name=tenant.name(name),
         job=job,
         cron_schedule=cron,
         description="Reads what changed since each entity's watermark.",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=_status(tenant),
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if _going(context, settings, name):
+        if _going(context, tenant, name):
             return dg.SkipReason(f"the last {name} is still going")
         return dg.RunRequest(
             run_config={"ops": config},
             asset_selection=keys,
             asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
             partition_key=month_of(context.scheduled_execution_time) if dated else None,
-            tags={TRIGGER: name, REFRESHES: settings.schema_, **_URGENT},
+            tags={TRIGGER: name, REFRESHES: tenant.schema, **_URGENT},
         )
 
     return tick
 
 
-def _going(context: dg.ScheduleEvaluationContext, settings: Settings, name: str) -> bool:
-    own = {TRIGGER: name} | tenant_tag(settings)  # another tenant's says nothing
+def _going(context: dg.ScheduleEvaluationContext, tenant: TenantSetup, name: str) -> bool:
+    own = {TRIGGER: name} | tenant.tags  # another tenant's says nothing
     going = dg.RunsFilter(tags=own, statuses=_UNFINISHED)
     return context.instance.get_runs_count(going) > 0
+
+
+def _status(tenant: TenantSetup) -> dg.DefaultScheduleStatus:
+    on = dg.DefaultScheduleStatus
+    return on.RUNNING if tenant.running else on.STOPPED

@@ -11,8 +11,8 @@ import dagster as dg
 from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK
 from cw_pipeline.dagster.config import request_from_config
+from cw_pipeline.dagster.names import BACKFILL
 from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
-from cw_pipeline.dagster.resource import BACKFILL_TAG
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
@@ -88,7 +88,7 @@ class ModuleSync:
         plan = request_from_config(
             config, window_of_months(months[0], months[-1]) if months else None, datetime.now(UTC)
         )
-        if plan.window is None and BACKFILL_TAG in self.context.run.tags and months:
+        if plan.window is None and BACKFILL in self.context.run.tags and months:
             raise dg.Failure(
                 f"mode {config.mode} does not read the months that were selected. Leave it at auto"
                 " in a backfill; to read everything, launch the job `refresh` once with mode full",

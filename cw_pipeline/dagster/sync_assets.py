@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_key, asset_spec
+from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_spec
 from cw_pipeline.dagster.config import SyncConfig
-from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.resource import PipelineRun
+from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.step import ModuleSync, Result
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import Entity
-from cw_pipeline.settings import Settings
 
 MONTHS_A_RUN = 12  # a backfill of years: a run each, so that it can be resumed and others cut in
 
@@ -26,52 +25,39 @@ def by_module(entities: Sequence[Entity]) -> dict[str, list[Entity]]:
     return modules
 
 
-def pool(settings: Settings) -> str:
-    """The pool of what asks the tenant: its own, as is its request budget."""
-    return f"{settings.schema_}_api"
-
-
 def op_name(module: str) -> str:
-    """The name of the step that syncs a module; run config names it."""
+    """The plain name of the step that syncs a module."""
     return f"sync_{module}"
 
 
 def entity_assets(
-    settings: Settings,
-    entities: Sequence[Entity],
-    months: dg.TimeWindowPartitionsDefinition,
+    tenant: TenantSetup, months: dg.TimeWindowPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
     """The assets of the entities, one definition for each module."""
-    return [_module(settings, module, own, months) for module, own in by_module(entities).items()]
+    modules = by_module(tenant.entities)
+    return [_module(tenant, module, own, months) for module, own in modules.items()]
 
 
 def _module(
-    settings: Settings,
+    tenant: TenantSetup,
     module: str,
     entities: list[Entity],
     months: dg.TimeWindowPartitionsDefinition,
 ) -> dg.AssetsDefinition:
-    keys = {entity.name: asset_key(settings.schema_, entity.table) for entity in entities}
+    by_key = {tenant.key(entity.table): entity for entity in entities}
 
     @dg.multi_asset(
-        name=op_name(module),
+        **tenant.op(op_name(module), asks=True),
         description=f"Brings the entities of the {module} module up to date, several at a time.",
-        specs=[asset_spec(settings, entity, months) for entity in entities],
+        specs=[asset_spec(tenant, entity, months) for entity in entities],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="The last run could read and load it")
-            for key in keys.values()
+            for key in by_key
         ],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=MONTHS_A_RUN),
-        pool=pool(settings),
-        op_tags=step_tags(settings),
     )
-    def sync_module(
-        context: dg.AssetExecutionContext,
-        config: SyncConfig,
-        tenant_run: dg.ResourceParam[PipelineRun],
-    ) -> Iterator[Result]:
-        step = ModuleSync(context, tenant_run, months, {keys[e.name]: e for e in entities})
-        yield from step.results(config)
+    def sync_module(context: dg.AssetExecutionContext, config: SyncConfig) -> Iterator[Result]:
+        yield from ModuleSync(context, run_of(tenant, context), months, by_key).results(config)
 
     return sync_module

@@ -172,9 +172,9 @@ def test_a_message_that_nobody_took_is_sent_again(watch: Watch) -> None:
     assert len(watch.tick()) == 1
 
 
-def test_a_warehouse_that_is_away_is_told(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warehouse_that_is_away_is_told(watch: Watch) -> None:
     away = watch.stage.story.dsn.replace("/cw_test_", "/gone_", 1)
-    monkeypatch.setenv("CW_WAREHOUSE_DSN", away)
+    watch.stage.options["warehouse_dsn"] = away
     (text,) = watch.tick()
     assert "the warehouse" in text
     assert "CW_WAREHOUSE_DSN" in text

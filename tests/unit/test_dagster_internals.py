@@ -86,8 +86,8 @@ def test_old_results_of_checks_are_deleted_of_the_tenant_that_is_named(
         instance.report_runless_asset_event(result)
     kept = instance.event_log_storage.get_asset_check_execution_history
     later = datetime.now(UTC) + timedelta(minutes=1)
-    internals.delete_check_results(instance, '["acme",', later - timedelta(hours=1))
+    internals.delete_check_results(instance, [KEY], later - timedelta(hours=1))
     assert len(kept(dg.AssetCheckKey(KEY, "fresh"), limit=9)) == 1
-    internals.delete_check_results(instance, '["acme",', later)
+    internals.delete_check_results(instance, [KEY], later)
     assert kept(dg.AssetCheckKey(KEY, "fresh"), limit=9) == []
     assert len(kept(dg.AssetCheckKey(other, "fresh"), limit=9)) == 1

@@ -211,7 +211,7 @@ def test_dagster_finds_the_jobs_and_ops_it_knows(loaded: dg.Definitions) -> None
     ops.pop("__ASSET_JOB")
     assert ops == {
         "maintenance": "delete_old_runs",
-        "promises": "judge_promises",
+        "promises": "compare_clocks judge_promises",
         "reconcile": "connectwise__audit judge_promises",
         "refresh": "sync_service",
         "report_columns": "snapshot_report_columns",

@@ -1,0 +1,129 @@
+"""What all definitions of one tenant are made with: its settings, names and assets.
+
+Everything that a run needs comes from here. Nothing in this room reads the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from cw_pipeline.dagster.executors import step_tags
+from cw_pipeline.dagster.names import TENANT
+from cw_pipeline.dagster.translator import ConnectWiseTableProps, ConnectWiseTranslator
+from cw_pipeline.reporting import reporting_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.settings import Settings
+
+OWNER = "team:connectwise"
+KINDS = frozenset({"connectwise", "postgres"})
+
+
+@dataclass(frozen=True, eq=False)
+class TenantSetup:
+    """One tenant, as its definitions are made of it.
+
+    `settings` are those of the time when Dagster loads the code; secrets may be missing from them.
+    `connect` gives those that a run goes by. `prefix` begins the names of jobs, ops, schedules,
+    sensors and resources; without one they are as short as can be.
+    """
+
+    settings: Settings
+    entities: Sequence[Entity]
+    connect: Callable[[], Settings] = field(repr=False)
+    prefix: str = ""
+    translator: ConnectWiseTranslator = field(default_factory=ConnectWiseTranslator)
+    running: bool = True
+    _keys: dict[tuple[str, str], dg.AssetKey] = field(default_factory=dict, repr=False)
+
+    @property
+    def schema(self) -> str:
+        """The schema of the tenant's tables, which names the tenant in tags."""
+        return self.settings.schema_
+
+    @property
+    def reporting_schema(self) -> str:
+        """The schema of the star schema over these tables."""
+        return reporting_schema(self.schema)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that every run of the tenant has."""
+        return {TENANT: self.schema}
+
+    @property
+    def pool(self) -> str:
+        """The pool of what asks the tenant: its own, as is its request budget."""
+        return f"{self.schema}_api"
+
+    @property
+    def resource(self) -> str:
+        """The key of the resource that the tenant's ops share."""
+        return self.name("tenant_run")
+
+    def name(self, plain: str) -> str:
+        """The name of a job, an op, a schedule, a sensor or a group."""
+        return f"{self.prefix}_{plain}" if self.prefix else plain
+
+    def key(self, table: str) -> dg.AssetKey:
+        """The asset of a table of the tenant's own schema."""
+        return self._key(self.schema, table)
+
+    def reporting_key(self, table: str) -> dg.AssetKey:
+        """The asset of a table or view of the reporting schema."""
+        return self._key(self.reporting_schema, table)
+
+    def spec(
+        self,
+        schema: str,
+        table: str,
+        *,
+        group: str,
+        kinds: Collection[str] = KINDS,
+        metadata: Mapping[str, Any] | None = None,
+        **more: Any,  # noqa: ANN401 - whatever else dg.AssetSpec takes
+    ) -> dg.AssetSpec:
+        """The asset of a table or view, as the translator wants it."""
+        plain = dg.AssetSpec(
+            dg.AssetKey([schema, table]),
+            group_name=self.name(group),
+            owners=[OWNER],
+            kinds=set(kinds),
+            metadata={
+                "dagster/table_name": f"{schema}.{table}",
+                "dagster/storage_kind": "postgres",
+                **(metadata or {}),
+            },
+            **more,
+        )
+        return self.translator.get_asset_spec(self._props(schema, table, plain))
+
+    def op(self, plain: str, *, asks: bool = False) -> dict[str, Any]:
+        """The arguments of every op: its name, whose resource it needs, where it runs.
+
+        `asks`: it asks the tenant, so it takes its turn in the tenant's pool.
+        """
+        pool = {"pool": self.pool} if asks else {}
+        return {
+            "name": self.name(plain),
+            "required_resource_keys": {self.resource},
+            "op_tags": step_tags(self.settings),
+            **pool,
+        }
+
+    def _key(self, schema: str, table: str) -> dg.AssetKey:
+        if (schema, table) not in self._keys:
+            plain = dg.AssetSpec(dg.AssetKey([schema, table]))
+            props = self._props(schema, table, plain)
+            self._keys[schema, table] = self.translator.get_asset_spec(props).key
+        return self._keys[schema, table]
+
+    def _props(self, schema: str, table: str, plain: dg.AssetSpec) -> ConnectWiseTableProps:
+        own = (each for each in self.entities if each.table == table and schema == self.schema)
+        return ConnectWiseTableProps(schema, table, next(own, None), plain)

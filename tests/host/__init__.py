@@ -1,0 +1,1 @@
+"""A Dagster project of somebody else: ten lines of Python, and a component in YAML."""

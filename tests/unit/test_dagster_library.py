@@ -1,0 +1,237 @@
+"""A tenant, or several, in a Dagster project of somebody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
+from typing_extensions import override
+
+import cw_pipeline.dagster
+from cw_pipeline.dagster import (
+    ConnectWiseComponent,
+    ConnectWiseTableProps,
+    ConnectWiseTenant,
+    ConnectWiseTranslator,
+    build_connectwise_definitions,
+)
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.settings import Settings
+from tests.host import definitions as host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOST = Path(__file__).resolve().parents[1] / "host"
+SECRETS = ("public_key", "private_key", "client_id", "warehouse_dsn")
+
+
+def tenant(schema: str, **values: Any) -> ConnectWiseTenant:
+    usual = {"site": "na.myconnectwise.net", "company": schema, "entities": "service/tickets"}
+    secrets = {name: dg.EnvVar(f"OURS_{name.upper()}") for name in SECRETS}
+    return ConnectWiseTenant(schema_name=schema, **(usual | secrets | values))
+
+
+def keys(defs: dg.Definitions) -> set[str]:
+    return {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+
+
+class TestInAHostProject:
+    def test_the_hosts_own_executor_and_job_stay_and_its_assets_follow_ours(self) -> None:
+        dg.Definitions.validate_loadable(host.defs)
+        repository = host.defs.get_repository_def()
+        jobs = {job.name: job for job in repository.get_all_jobs()}
+        assert {"refresh", "acme_refresh", "acme_reconcile", "acme_maintenance"} <= jobs.keys()
+        assert {job.executor_def for job in jobs.values()} == {dg.multiprocess_executor}
+        graph = host.defs.resolve_asset_graph()
+        parents = graph.get(dg.AssetKey("tickets_by_day")).parent_keys
+        assert {each.to_user_string() for each in parents} <= keys(host.defs)
+        assert len(parents) == 2
+
+    def test_no_secret_and_no_value_of_the_environment_is_needed_to_load_it(self) -> None:
+        assert not [name for name in os.environ if name.startswith("HOST_")]
+        assert "HOST_PRIVATE_KEY" not in str(
+            host.defs.resolve_job_def("acme_refresh").get_job_snapshot()
+        )
+
+    def test_three_tenants_share_a_code_location(self) -> None:
+        names = ("acme", "globex", "initech")
+        defs = dg.Definitions.merge(*(build_connectwise_definitions(tenant(n)) for n in names))
+        dg.Definitions.validate_loadable(defs)
+        repository = defs.get_repository_def()
+        found = [each.name for each in (*repository.schedule_defs, *repository.sensor_defs)]
+        found += [job.name for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
+        found += [op.name for job in repository.get_all_jobs() for op in job.nodes]
+        found += repository.get_top_level_resources().keys() - {"io_manager"}
+        assert {name for name in found if not name.startswith(names)} == set()
+        assert all(any(name.startswith(own) for name in found) for own in names)
+        graph = defs.resolve_asset_graph()
+        assert {node.key.path[0] for node in graph.asset_nodes} == {
+            *names, *(f"{name}_reporting" for name in names)
+        }  # fmt: skip
+        assert {node.pools.pop() for node in graph.asset_nodes if node.pools} == {
+            f"{name}_api" for name in names
+        }
+
+    def test_names_may_begin_otherwise_and_schedules_may_be_off(self) -> None:
+        defs = build_connectwise_definitions(tenant("acme"), prefix="psa", running=False)
+        schedules = defs.get_repository_def().schedule_defs
+        assert {each.name.startswith("psa_") for each in schedules} == {True}
+        assert {each.default_status.value for each in schedules} == {"STOPPED"}
+
+
+class Ours(ConnectWiseTranslator):
+    @override
+    def get_asset_spec(self, props: ConnectWiseTableProps) -> dg.AssetSpec:
+        spec = super().get_asset_spec(props)
+        kind = "list" if props.entity else "other"
+        return spec.replace_attributes(
+            key=spec.key.with_prefix("raw"),
+            group_name="psa",
+            owners=["team:data"],
+            kinds={"snowflake"},
+            tags={"kind": kind},
+            automation_condition=dg.AutomationCondition.eager(),
+        ).merge_attributes(metadata={"of": props.table})
+
+
+class TestATranslator:
+    def test_says_what_an_asset_is_and_dependencies_and_checks_follow_its_key(self) -> None:
+        defs = build_connectwise_definitions(tenant("acme"), translator=Ours())
+        dg.Definitions.validate_loadable(defs)
+        graph = defs.resolve_asset_graph()
+        assert {node.key.path[0] for node in graph.asset_nodes} == {"raw"}
+        node = graph.get(dg.AssetKey(["raw", "acme", "service_tickets"]))
+        assert (node.group_name, node.owners, node.kinds) == ("psa", ["team:data"], {"snowflake"})
+        assert node.tags["kind"] == "list"
+        assert node.automation_condition is not None
+        assert node.metadata["of"] == "service_tickets"
+        assert node.metadata["dagster/table_name"] == "acme.service_tickets"
+        fact = graph.get(dg.AssetKey(["raw", "acme_reporting", "fct_ticket_all"]))
+        assert node.key in fact.parent_keys
+        assert {key.asset_key.path[0] for key in graph.asset_check_keys} == {"raw"}
+
+
+class TestSettingsInCode:
+    def test_are_those_that_were_given_and_the_environments_do_not_count(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CW_SCHEMA", "theirs")
+        monkeypatch.setenv("CW_REFRESH_CRON", "1 1 1 1 1")
+        monkeypatch.setenv("CW_AUTH", "nonsense")
+        for name in SECRETS:
+            monkeypatch.setenv(f"OURS_{name.upper()}", "postgresql://nobody@nowhere/none")
+        found = tenant("acme", options={"keep_runs_days": 7}).settings()
+        assert (found.schema_, found.refresh_cron, found.keep_runs_days) == (
+            "acme", "*/15 * * * *", 7
+        )  # fmt: skip
+        assert found.auth == "keys"
+        assert isinstance(found, Settings)
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"options": {"refresh_corn": "* * * * *"}}, "did you mean 'refresh_cron'"),
+            ({"options": {"page_size": 5000}}, "CW_PAGE_SIZE: a whole number from 1 to 1000"),
+            ({"options": {"site": "elsewhere"}}, "site: give it by its own name"),
+            ({"entities": "service/tickkets"}, "tickkets"),
+        ],
+    )
+    def test_that_make_no_sense_are_refused_when_the_code_is_loaded(
+        self, values: dict[str, Any], says: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=says):
+            build_connectwise_definitions(tenant("acme", **values))
+
+    def test_a_variable_that_is_not_set_is_named(self) -> None:
+        with pytest.raises(ConfigError, match="public_key: the environment variable OURS_PUBLIC"):
+            tenant("acme").settings()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of components that has ours, as `dg init` lays one out."""
+    shutil.copytree(HOST / "defs", tmp_path / "theirs" / "defs")
+    (tmp_path / "theirs" / "__init__.py").touch()
+    (tmp_path / "theirs" / "definitions.py").write_text(
+        "import dagster as dg\nfrom pathlib import Path\n"
+        "@dg.definitions\ndef defs():\n"
+        "    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)\n"
+    )
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "theirs"\nversion = "1"\n'
+        '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "theirs"\n'
+        'registry_modules = ["cw_pipeline.dagster"]\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in SECRETS:
+        monkeypatch.setenv(f"HOST_{name.upper()}", "postgresql://me:topsecret@nowhere/none")
+    return tmp_path
+
+
+class TestAComponent:
+    def test_is_a_tenant_in_yaml_with_secrets_of_the_environment(self, project: Path) -> None:
+        defs = dg.load_from_defs_folder(path_within_project=project / "theirs" / "defs")
+        dg.Definitions.validate_loadable(defs)
+        repository = defs.get_repository_def()
+        schedules = {each.name: each for each in repository.schedule_defs}
+        assert schedules["globex_refresh"].cron_schedule == "*/5 * * * *"
+        assert schedules["globex_refresh"].default_status is dg.DefaultScheduleStatus.STOPPED
+        node = repository.asset_graph.get(dg.AssetKey(["globex", "service_tickets"]))
+        assert (node.owners, node.group_name) == (["team:data"], "psa")
+        shown = repr([job.get_job_snapshot() for job in repository.get_all_jobs()])
+        assert "topsecret" not in shown  # the component itself is in there
+
+    def test_its_docs_say_what_each_attribute_is(self) -> None:
+        model = ConnectWiseComponent.model()
+        fields = model.model_fields
+        assert {name for name, field in fields.items() if not field.description} == {
+            "translation"  # which Dagster describes itself
+        }
+        assert "star" in (ConnectWiseComponent.__doc__ or "")
+
+    def test_dagster_finds_it_by_the_entry_point_of_the_package(self) -> None:
+        import tomllib  # noqa: PLC0415
+
+        table = tomllib.loads((HOST.parents[1] / "pyproject.toml").read_text())["project"]
+        (module,) = table["entry-points"]["dagster_dg_cli.registry_modules"].values()
+        assert module == cw_pipeline.dagster.__name__
+        assert "ConnectWiseComponent" in dir(cw_pipeline.dagster)
+        assert "cw-pipeline" in DagsterLibraryRegistry.get()
+
+    @pytest.mark.skipif(shutil.which("dg") is None, reason="dagster-dg-cli is not installed")
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["scaffold", "defs", "cw_pipeline.dagster.ConnectWiseComponent", "another"],
+            ["check", "defs"],
+            ["list", "defs"],
+        ],
+        ids=" ".join,
+    )
+    def test_dgs_commands_know_it(self, words: Iterable[str], project: Path) -> None:
+        paths = os.pathsep.join([str(project), str(HOST.parents[1])])
+        done = subprocess.run(
+            [str(shutil.which("dg")), *words],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_daemon_which_loads_our_queue_does_not_load_the_library() -> None:
+    program = "import sys, cw_pipeline.dagster.run_coordinator; print('pandas' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
