@@ -10,7 +10,7 @@ RIGHT = "Companies > Company Maintenance"
 ENTITIES = (
     entity("/company/addressFormats"),
     entity("/company/communicationTypes"),
-    entity("/company/companies", "Customers, prospects and vendors", core=True),
+    entity("/company/companies", "Customers, prospects and vendors", core=True, history=True),
     entity("/company/companies/{parentId}/customStatusNotes"),
     entity("/company/companies/{parentId}/groups"),
     entity("/company/companies/{parentId}/managementReportNotifications"),

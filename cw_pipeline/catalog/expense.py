@@ -9,7 +9,7 @@ RIGHT = "Time & Expense > Expense Reporting"
 
 ENTITIES = (
     entity("/expense/classifications", "Expense classifications", core=True),
-    entity("/expense/entries", "Expenses of members", core=True),
+    entity("/expense/entries", "Expenses of members", core=True, history=True),
     entity("/expense/entries/{parentId}/audits"),
     entity("/expense/paymentTypes", "How expenses are paid", core=True),
     entity("/expense/reports", "Expense reports of members", core=True),

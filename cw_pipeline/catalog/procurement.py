@@ -32,7 +32,12 @@ ENTITIES = (
     entity("/procurement/pricingschedules"),
     entity("/procurement/pricingschedules/{parentId}/details"),
     entity("/procurement/pricingschedules/{grandparentId}/details/{parentId}/breaks"),
-    entity("/procurement/products", "Products on tickets, projects, orders, agreements", core=True),
+    entity(
+        "/procurement/products",
+        "Products on tickets, projects, orders, agreements",
+        core=True,
+        history=True,
+    ),
     entity("/procurement/products/{parentId}/components"),
     entity("/procurement/products/{parentId}/pickingShippingDetails"),
     entity(

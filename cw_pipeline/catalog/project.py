@@ -21,7 +21,7 @@ ENTITIES = (
     entity("/project/projectTemplates/projectTemplateTickets/tasks"),
     entity("/project/projectTemplates/{parentId}/workplan"),
     entity("/project/projectTypes", "Project types", core=True),
-    entity("/project/projects", "Projects", core=True),
+    entity("/project/projects", "Projects", core=True, history=True),
     entity("/project/projects/{parentId}/contacts"),
     entity("/project/projects/{parentId}/notes"),
     entity("/project/projects/{parentId}/phases", "Phases of projects", core=True),

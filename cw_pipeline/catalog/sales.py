@@ -20,7 +20,12 @@ ENTITIES = (
     ),
     entity("/sales/opportunities/{parentId}/contacts"),
     entity("/sales/opportunities/conversions/{parentId}", parent="/sales/opportunities"),
-    entity("/sales/opportunities/{parentId}/forecast", "Revenue of opportunities", core=True),
+    entity(
+        "/sales/opportunities/{parentId}/forecast",
+        "Revenue of opportunities",
+        core=True,
+        history=True,
+    ),
     entity("/sales/opportunities/{parentId}/notes"),
     entity("/sales/opportunities/ratings", "Opportunity ratings", core=True),
     entity("/sales/opportunities/statuses", "Opportunity statuses", core=True),

@@ -50,6 +50,7 @@ ENTITIES = (
         "/system/members",
         "Members: the service provider's own people",
         core=True,
+        history=True,
         right="System > Member Maintenance",
     ),
     entity("/system/members/{parentId}/accruals"),

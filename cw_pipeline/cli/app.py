@@ -23,6 +23,7 @@ COMMANDS = {
     "down": ("services", "Stop the embedded parts that were left running"),
     "simulate": ("services", "A made-up ConnectWise tenant alone, on a port"),
     "report": ("report", "The KPIs as one HTML page"),
+    "as-of": ("as_of", "The reports as they were at a moment, as tables"),
     "migrate": ("project", "Create and upgrade the schemas"),
     "catalog": ("catalog", "What can be synced, and where those facts come from"),
     "setup": ("project", "Install or renew .venv, and nothing else"),

@@ -16,6 +16,7 @@ from psycopg import errors, sql
 
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.access import publish_clients
+from cw_pipeline.reporting.as_of import publish_as_of
 from cw_pipeline.reporting.custom_fields import outdated_custom_views, show_custom_fields
 from cw_pipeline.reporting.database import at_once, name_failing_file, options, transaction
 from cw_pipeline.reporting.script import ReportingSchema, reporting_schema, roots, scripts
@@ -95,6 +96,7 @@ def publish(
             if work.has_changes():
                 patiently(work.replace, connect, _WHAT, patience)
             made[:] = work.done()
+            publish_as_of(connection, place)
             return []
 
     while lacking := patiently(prepared, connect, _WHAT, patience):

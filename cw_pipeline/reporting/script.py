@@ -107,6 +107,11 @@ class ViewScript:
         """The columns of each index of a table."""
         return _INDEX.findall(self.changed or "")
 
+    @property
+    def whole(self) -> str:
+        """The query for every row, with its placeholders."""
+        return _ONLY.sub("true", self.query)
+
     def query_for(
         self,
         place: ReportingSchema,
@@ -117,8 +122,7 @@ class ViewScript:
 
         `instead` of some views it reads others: their names in SQL by the names of the views.
         """
-        narrowed = "true" if only is None else rf"(\1) in (table {only})"
-        query = _ONLY.sub(narrowed, self.query)
+        query = self.whole if only is None else _ONLY.sub(rf"(\1) in (table {only})", self.query)
         for name, other in (instead or {}).items():
             whole = re.compile(rf"\{{\{{reporting\}}\}}\.{name}\b")
             query = whole.sub(other.replace("\\", r"\\"), query)
@@ -166,7 +170,8 @@ class ReportingSchema:
         entity = _entity(table)
         if entity is None or entity.table != table:
             raise ConfigError(f"sql/reporting: {{{{versions}}}}.{table} is no table of an entity")
-        return versions_query(self.tenant, entity)
+        history = f'"{history_schema(self.tenant)}"."{table}"'
+        return versions_query(entity, f'"{self.tenant}"."{table}"', history)
 
 
 def reporting_schema(tenant: str) -> str:

@@ -308,42 +308,74 @@ def _take_over(connection: Connection[Any], tenant: str, entity: Entity) -> None
     connection.execute(query, {"tenant": tenant, "entity": entity.name})
 
 
-def versions_query(tenant: str, entity: Entity) -> str:
+def versions_query(entity: Entity, table: str, history: str) -> str:
     """A query of all versions of the entity's records, the present ones included.
 
     Its columns are the key, `Entity.history`, and: `_valid_from` and `_valid_to` (`infinity`: still
     is), between which a version was valid, the first one since its record was entered; `_is_first`;
     `_recorded_to`, when this warehouse replaced it (null: not yet). Of an entity without history
-    there is one version of each record, with all that its table has.
+    there is one version of each record, with all that its table has. `table` and `history` are SQL:
+    where the present versions are, and those that are over.
     """
-    has_birth = any(own.name == "date_entered" for own in entity.columns)
-    born = sql.SQL("date_entered, '-infinity'" if has_birth else "'-infinity'::timestamptz")
     columns = sql.SQL(", ").join(sql.Identifier(own.name) for own in history_columns(entity))
     present = sql.SQL(
         "select {columns}, coalesce(past.next, {born}) as _valid_from,"
         " coalesce(t._deleted_at, 'infinity') as _valid_to, past.next is null as _is_first,"
         " null::timestamptz as _recorded_to from {table} t {past}"
+    ).format(
+        columns=columns if entity.history else sql.SQL("t.*"),
+        born=_born(entity),
+        table=sql.SQL(table),
+        past=_past(entity, history),
     )
-    table = sql.Identifier(tenant, entity.table)
     if not entity.history:
-        none = sql.SQL("cross join (select null::timestamptz) past (next)")
-        query = present.format(columns=sql.SQL("t.*"), born=born, table=table, past=none)
-        return f"({query.as_string()})"
-    history = sql.Identifier(history_schema(tenant), entity.table)
+        return f"({present.as_string()})"
+    over = sql.SQL(
+        "select {columns}, coalesce(_valid_from, {born}) as _valid_from, _valid_to,"
+        " _valid_from is null as _is_first, _recorded_to from {history}"
+    ).format(columns=columns, born=_born(entity), history=sql.SQL(history))
+    return f"({over.as_string()} union all {present.as_string()})"
+
+
+def rows_as_of(tenant: str, entity: Entity, moment: str) -> str:
+    """A query of the entity's rows as they were at a moment, which is SQL.
+
+    A record that had been deleted by then has `_deleted_at`; one that was entered later is not
+    there. Columns are those of `versions_query`, `_deleted_at` and `_synced_at`. Of an entity
+    without history rows are as they are now, with all that its table has.
+    """
+    table = sql.Identifier(tenant, entity.table)
+    history = sql.Identifier(history_schema(tenant), entity.table).as_string()
+    at = sql.SQL(moment)
+    kept = history_columns(entity) if entity.history else entity.row_columns
+    columns = sql.SQL(", ").join(sql.Identifier(own.name) for own in kept)
+    query = sql.SQL(
+        "select {columns}, case when t._deleted_at <= {at} then t._deleted_at end as _deleted_at,"
+        " t._synced_at from {table} t {past} where coalesce(past.next, {born}) <= {at}"
+    ).format(columns=columns, at=at, table=table, past=_past(entity, history), born=_born(entity))
+    if entity.history:
+        query += sql.SQL(
+            " union all select {columns}, case when _valid_to <= {at} then _valid_to end,"
+            " coalesce(_valid_from, {at}) from {history}"
+            " where coalesce(_valid_from, {born}) <= {at} and _next_from > {at}"
+        ).format(columns=columns, at=at, born=_born(entity), history=sql.SQL(history))
+    return query.as_string()
+
+
+def _born(entity: Entity) -> sql.SQL:
+    """Since when the first version of a record is valid."""
+    known = any(own.name == "date_entered" for own in entity.columns)
+    return sql.SQL("coalesce(date_entered, '-infinity')" if known else "'-infinity'::timestamptz")
+
+
+def _past(entity: Entity, history: str) -> sql.Composable:
+    """Since when the present version of a row of `t` is valid; null: it is the first one."""
+    if not entity.history:
+        return sql.SQL("cross join (select null::timestamptz) past (next)")
     same = sql.SQL(" and ").join(
         sql.SQL("h.{0} = t.{0}").format(sql.Identifier(name)) for name in entity.key
     )
-    past = sql.SQL(
-        "left join lateral (select h._next_from from {history} h where {same}"
+    return sql.SQL(
+        "left join lateral (select h._next_from from {} h where {}"
         " order by h._next_from desc limit 1) past (next) on true"
-    ).format(history=history, same=same)
-    query = sql.SQL(
-        "select {columns}, coalesce(_valid_from, {born}) as _valid_from, _valid_to,"
-        " _valid_from is null as _is_first, _recorded_to from {history} union all {present}"
-    ).format(
-        columns=columns,
-        born=born,
-        history=history,
-        present=present.format(columns=columns, born=born, table=table, past=past),
-    )
-    return f"({query.as_string()})"
+    ).format(sql.SQL(history), same)

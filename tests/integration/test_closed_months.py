@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
+from typing_extensions import override
 
-from cw_pipeline.catalog import CATALOG
 from cw_pipeline.reporting import publish, refresh
-from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse import Database, EntityStore, open_store
 from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
+from tests.integration.ledger import Ledger, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,32 +31,8 @@ AMOUNTS = {1: "5448.97", 2: "100", 3: "200", 4: "7675.46", 5: "7213.79", 6: "688
 """What each agreement bills a month; each has a client of its own, with the same number."""
 
 
-class Ledger:
-    """A warehouse that records are merged into as a sync merges them."""
-
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-
-    def merge(self, entity: str, *records: dict[str, Any], parent_id: int | None = None) -> None:
-        """Stores records, the newest of each."""
-        page = json.dumps(records).encode()
-        with self._store(entity) as store:
-            batch = PageReader(CATALOG[entity]).read_page(page, parent_id=parent_id)
-            assert not batch.rejects, batch.rejects
-            store.load(batch, parent_id=parent_id, read_after=store.warehouse_now())
-
-    def delete(self, entity: str, own: int, parent_id: int | None = None) -> None:
-        """Soft-deletes a record as a reconcile does."""
-        with self._store(entity) as store:
-            assert store.soft_delete([own], parent_id, before=store.warehouse_now()) == 1
-
-    @contextmanager
-    def _store(self, entity: str) -> Iterator[EntityStore]:
-        with (
-            Database(self.dsn, "connectwise") as opened,
-            open_store(opened, CATALOG[entity], "refresh") as store,
-        ):
-            yield store
+class Books(Ledger):
+    """Agreements, and what reports say of them."""
 
     def agreement(self, own: int, **changed: Any) -> None:
         """An agreement that bills monthly, since long ago, but for what is `changed`."""
@@ -73,7 +46,7 @@ class Ledger:
             "billAmount": Decimal(AMOUNTS.get(own, "50")),
             "startDate": f"{CLOSED - timedelta(days=100)}T00:00:00Z",
             "noEndingDateFlag": True,
-            "_info": {"lastUpdated": _stamp(), "dateEntered": f"{entered}T12:00:00Z"},
+            "_info": {"lastUpdated": stamp(), "dateEntered": f"{entered}T12:00:00Z"},
         }
         self.merge(AGREEMENTS, json.loads(json.dumps({**usual, **changed}, default=str)))
 
@@ -84,15 +57,15 @@ class Ledger:
             "extPrice": float(price),
             "billCustomer": "Billable",
             "agreementId": agreement,
-            "_info": {"lastUpdated": _stamp(), "dateEntered": f"{START}T12:00:00Z"},
+            "_info": {"lastUpdated": stamp(), "dateEntered": f"{START}T12:00:00Z"},
         }
         self.merge(ADDITIONS, {**usual, **changed}, parent_id=agreement)
 
+    @override
     def ask(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """What the refreshed reports answer."""
         refresh(self.dsn, "connectwise", ["kpi_mrr_month"])
-        with psycopg.connect(self.dsn, row_factory=dict_row) as connection:
-            return connection.execute(query.encode(), values).fetchall()
+        return super().ask(query, *values)
 
     def closed(self) -> list[dict[str, Any]]:
         """All that is recorded of the months before this one."""
@@ -108,10 +81,6 @@ class Ledger:
         return {(row["company_id"], row["currency_id"]): row for row in rows}
 
 
-def _stamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _tracked_since(dsn: str, since: date) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("update cw_sync.history_column set since = %s", [since])
@@ -121,10 +90,10 @@ def _tracked_since(dsn: str, since: date) -> None:
 @pytest.fixture(scope="module")
 def seven_edits(
     server: Server, owner: Owner, publication: str
-) -> Iterator[tuple[Ledger, list[dict[str, Any]]]]:
+) -> Iterator[tuple[Books, list[dict[str, Any]]]]:
     """Seven agreements, each of which was edited today, and what was closed before that."""
     with database(server, owner, publication) as dsn:
-        books = Ledger(dsn)
+        books = Books(dsn)
         books.merge("company/companies", *({"id": own, "name": f"c{own}"} for own in range(1, 10)))
         books.merge("finance/currencies", {"id": 1, "name": "USD"}, {"id": 2, "name": "EUR"})
         cycles = {1: "Monthly", 2: "Yearly"}
@@ -148,7 +117,7 @@ def seven_edits(
 
 
 def test_seven_edits_of_today_leave_closed_months_alone(
-    seven_edits: tuple[Ledger, list[dict[str, Any]]],
+    seven_edits: tuple[Books, list[dict[str, Any]]],
 ) -> None:
     books, before = seven_edits
     assert sum(row["mrr"] for row in before if row["month"] == CLOSED) == sum(
@@ -163,7 +132,7 @@ def test_seven_edits_of_today_leave_closed_months_alone(
 
 
 def test_today_s_records_about_a_closed_month_are_shown_beside(
-    seven_edits: tuple[Ledger, list[dict[str, Any]]],
+    seven_edits: tuple[Books, list[dict[str, Any]]],
 ) -> None:
     books, _ = seven_edits
     shown = books.ask(
@@ -177,7 +146,7 @@ def test_today_s_records_about_a_closed_month_are_shown_beside(
 
 
 def test_each_edit_is_the_movement_that_it_is(
-    seven_edits: tuple[Ledger, list[dict[str, Any]]],
+    seven_edits: tuple[Books, list[dict[str, Any]]],
 ) -> None:
     books, _ = seven_edits
     found = {
@@ -203,7 +172,7 @@ def test_each_edit_is_the_movement_that_it_is(
 
 
 def test_movements_lead_from_each_month_to_the_next_to_the_cent(
-    seven_edits: tuple[Ledger, list[dict[str, Any]]],
+    seven_edits: tuple[Books, list[dict[str, Any]]],
 ) -> None:
     books, _ = seven_edits
     wrong = books.ask(
@@ -222,7 +191,7 @@ def test_movements_lead_from_each_month_to_the_next_to_the_cent(
 
 
 def test_what_comes_in_before_a_month_is_closed_counts_in_it_and_later_not(
-    seven_edits: tuple[Ledger, list[dict[str, Any]]],
+    seven_edits: tuple[Books, list[dict[str, Any]]],
 ) -> None:
     """The month closes on day 5 of the next one."""
     books, _ = seven_edits
@@ -258,7 +227,7 @@ def test_what_comes_in_before_a_month_is_closed_counts_in_it_and_later_not(
 
 
 def test_a_client_that_comes_back_is_no_new_one(
-    seven_edits: tuple[Ledger, list[dict[str, Any]]],
+    seven_edits: tuple[Books, list[dict[str, Any]]],
 ) -> None:
     books, _ = seven_edits
     ended = f"{CLOSED - timedelta(days=40)}T00:00:00Z"

@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.reporting import READER, entities, grant_reader, publish, refresh
+from cw_pipeline.reporting import READER, entities, fill_as_of, grant_reader, publish, refresh
 from cw_pipeline.reporting.script import scripts
 from cw_pipeline.reporting.tables import refresh_after_sync
 from cw_pipeline.warehouse import Database, migrate
@@ -366,9 +366,13 @@ def test_the_reader_sees_the_reports_and_nothing_else(
         grant_reader(published, "connectwise")
         grant_reader(published, "connectwise")
         publish(published, "connectwise", "Asia/Tokyo")
+        fill_as_of(published, "connectwise", NOW)
         connection.execute(sql.SQL("set role {}").format(sql.Identifier(READER)))
         for script in scripts():
             connection.execute(everything(f"reporting.{script.name}"))
+            connection.execute(everything(f"reporting_asof.{script.name}"))
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("select reporting.as_of(now())")
         for table in ("connectwise.service_tickets", "cw_sync.checkpoint"):
             connection.commit()
             connection.execute(sql.SQL("set role {}").format(sql.Identifier(READER)))

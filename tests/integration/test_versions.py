@@ -92,9 +92,11 @@ def test_any_moment_shows_what_was_valid_then(
             connection.rollback()
             if row is not None:
                 past.setdefault(own, Past()).see(row)
+    tables = "connectwise.service_tickets", "cw_history.service_tickets"
+    versions = versions_query(TICKETS, *tables)
     for at in sorted({moment for own in past.values() for moment in own.moments()}):
         query = (
-            f"select id, summary from {versions_query('connectwise', TICKETS)} v"  # noqa: S608
+            f"select id, summary from {versions} v"  # noqa: S608
             " where _valid_from <= %s and _valid_to > %s"
         )
         found = connection.execute(query.encode(), [at, at]).fetchall()
