@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cw_pipeline.catalog.columns import arrays_of, columns_of, fit_name
-from cw_pipeline.catalog.facts import list_fact
+from cw_pipeline.catalog.facts import fields, list_fact
 from cw_pipeline.catalog.naming import entity_name, table_name
 from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.model import Column, Entity, Kind, SyncMode
@@ -77,7 +77,7 @@ def build_entity(declared: Declared, right: str = "") -> Entity:
         path=declared.path,
         table=declared.table,
         module=declared.name.split("/")[0],
-        mode=declared.keeping or _keeping(columns, parent),
+        mode=declared.keeping or _keeping(model, columns, parent),
         columns=columns,
         arrays=arrays_of(model, declared.table) if declared.columns is None else (),
         parent=parent,
@@ -99,9 +99,12 @@ def _parent(declared: Declared, fact: dict[str, str]) -> str | None:
     return entity_name(declared.parent or fact.get("parent", before))
 
 
-def _keeping(columns: tuple[Column, ...], parent: str | None) -> SyncMode:
+def _keeping(model: str, columns: tuple[Column, ...], parent: str | None) -> SyncMode:
+    """As documented. A list of which no `_info` is may turn out to have stamps all the same."""
     if parent:
         return SyncMode.PER_PARENT
+    if model and "_info" not in fields(model):
+        return SyncMode.FULL
     paths = {column.path for column in columns}
     dated = {("id",), ("_info", "lastUpdated")} <= paths
     return SyncMode.INCREMENTAL if dated else SyncMode.FULL

@@ -2,7 +2,8 @@
 
 `facts.json` is generated from the vendor's OpenAPI document and never edited. `observed.json` holds
 fields that real answers have and the document lacks, `dates.json` which fields are instants and
-which are days, each with its reason: the document's word for that is not reliable.
+which are days, each with its reason: the document's word for that is not reliable. `places.json`
+has the facts that versions keep at different places of a record.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HERE = Path(__file__).parent
 
@@ -40,8 +44,11 @@ def fields(model: str) -> Fields:
 
 
 def info_fields(model: str) -> Fields:
-    """The data in a record's `_info`, which the document only calls a map. Links are no data."""
-    if "_info" not in fields(model):
+    """The data in a record's `_info`, which the document only calls a map. Links are no data.
+
+    Records of models for which it declares none have one all the same, in many tenants.
+    """
+    if not {"_info", "id"} & {*fields(model)}:
         return {}
     observed = _observed_fields()["info"]
     return {**observed["*"], **observed.get(model, {})}
@@ -51,6 +58,26 @@ def decided_kind(model: str, field: str) -> str | None:
     """The kind decided on for a field that holds an instant or a day; None: its type tells."""
     decision = _dates().get(f"{model}.{field}")
     return decision[0] if decision else None
+
+
+def other_places(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Where versions of ConnectWise have what is a column already, by where that column has it.
+
+    `paths` are those of an entity's columns. `places.json` has each fact's places, and how that is
+    known.
+    """
+    known = {*paths}
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for *places, _ in _read_places().values():
+        own = [tuple(place) for place in places]
+        kept = [place for place in own if place in known]
+        found |= {place: kept[0] for place in own if len(kept) == 1 and place not in known}
+    return found
+
+
+@cache
+def _read_places() -> dict[str, list[Any]]:
+    return _read("places.json")
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog.columns import names_of
+from cw_pipeline.catalog.facts import other_places
 from cw_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,18 +21,15 @@ _SYSTEM = ("_synced_at", "_deleted_at")
 class Place:
     """Where a field of a record is kept: the entity's own table, or one of its arrays'.
 
-    `path` leads to the field within a row of that table; `columns` are those the table has.
+    `path` leads to the field within a row of that table; `columns` are those the table has, and
+    `column` is the one that holds the field already, or the fact that it is in other versions.
     """
 
     table: str
     path: tuple[str, ...]
     columns: tuple[Column, ...]
     taken: frozenset[str]
-
-    @property
-    def column(self) -> Column | None:
-        """The column that holds the field already."""
-        return next((own for own in self.columns if own.path == self.path), None)
+    column: Column | None
 
     def column_name(self) -> str:
         """A column name for the field, by the catalog's rule. Raises ConfigError without one."""
@@ -54,8 +52,15 @@ def place(entity: Entity, path: tuple[str, ...]) -> Place:
         raise ConfigError(f"{path[0]}: an array, which has a table of its own already")
     array = _array(entity, path)
     if array is None:
-        return Place(entity.table, path, entity.columns, _names(entity.row_columns))
-    return Place(array.table, path[1:], array.columns, _names(array.row_columns))
+        known = other_places(own.path for own in entity.columns).get(path, path)
+        held = _column(entity.columns, known)
+        return Place(entity.table, path, entity.columns, _names(entity.row_columns), held)
+    held = _column(array.columns, path[1:])
+    return Place(array.table, path[1:], array.columns, _names(array.row_columns), held)
+
+
+def _column(columns: Iterable[Column], path: tuple[str, ...]) -> Column | None:
+    return next((own for own in columns if own.path == path), None)
 
 
 def with_promoted_columns(entity: Entity, columns: Iterable[Column]) -> Entity:

@@ -74,12 +74,23 @@ def _read(run: Run, plan: SyncRequest) -> None:
     if entity.mode is SyncMode.PER_PARENT:
         assert entity.parent is not None
         PerParentSync(run, CATALOG[entity.parent]).sync(whole=plan.full)
-    elif entity.mode is SyncMode.FULL or run.capability["filterable"] is False:
+    elif run.capability["filterable"] is False or not (
+        entity.mode is SyncMode.INCREMENTAL or _is_stamped(run, plan)
+    ):
         full_sync(run)
     elif plan.window is not None:
         IncrementalSync(run).backfill(plan.window, closed=plan.closed)
     else:
         _refresh(run, full=plan.full)
+
+
+def _is_stamped(run: Run, plan: SyncRequest) -> bool:
+    """Whether a list of which no `lastUpdated` is documented turned out to have it.
+
+    It was read whole, and every record carried one. The window checks the stamps that come back,
+    so a list that ignores the condition is read whole again, and for good.
+    """
+    return not plan.full and run.entity.has_last_updated and run.store.all_stamped()
 
 
 def _refresh(run: Run, *, full: bool) -> None:

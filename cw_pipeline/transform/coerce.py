@@ -48,7 +48,27 @@ def coerce_record(record: dict[str, Any], node: ShapeNode) -> CoercedRecord:
     """Brings a record into the shape of `node`, learning the fields it does not know."""
     mended = CoercedRecord({})
     mended.clean = _object(record, node, (), mended)
+    for other, path in node.other_places.items():
+        _keep_second_value(other, path, mended)
     return mended
+
+
+def _keep_second_value(other: Path, path: Path, mended: CoercedRecord) -> None:
+    """What a record says at another place of a column, if that differs, goes to `_extra`."""
+    first, second = _at(mended.clean, path), _at(mended.clean, other)
+    if first is None or second is None or first == second:
+        return
+    holder: Any = mended.clean if len(other) == 1 else _at(mended.clean, other[:-1])
+    del holder[other[-1]]
+    text = second.isoformat() if isinstance(second, datetime) else second
+    _spill(mended.unknown_values, other, text)
+    mended.drift.append(SchemaDrift(".".join(other), f"differs from {'.'.join(path)}", text))
+
+
+def _at(record: Any, path: Path) -> Any:
+    for key in path:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
 
 
 def _object(

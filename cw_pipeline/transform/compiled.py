@@ -104,7 +104,9 @@ class _LayoutBuilder:
 
     def object(self, node: ShapeNode, columns: Iterable[Column]) -> int:
         """The number of the object that this node and all below it become."""
-        return self._object(node, (), {column.path: at for at, column in enumerate(columns)})
+        places = {column.path: at for at, column in enumerate(columns)}
+        places |= {other: places[path] for other, path in node.other_places.items()}
+        return self._object(node, (), places)
 
     def _object(self, node: ShapeNode, path: Path, columns: Mapping[Path, int]) -> int:
         fields: list[tuple[str, str, int]] = []

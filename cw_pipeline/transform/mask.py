@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.facts import other_places
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import ConfigError, SourceBroken
 from cw_pipeline.model import LAST_UPDATED, Column, Entity, Kind
@@ -135,6 +136,10 @@ class EntityMask:
         self._verdicts: dict[tuple[str, Path], How | None] = {}
         self._columns = {(entity.table, c.path): c for c in entity.columns} | {
             (array.table, c.path): c for array in entity.arrays for c in array.columns
+        }
+        self._columns |= {
+            (entity.table, other): self._columns[entity.table, path]
+            for other, path in other_places(column.path for column in entity.columns).items()
         }
         self._held = {
             (table, path[:length])

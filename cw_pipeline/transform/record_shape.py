@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
+from cw_pipeline.catalog.facts import other_places
 from cw_pipeline.model import LAST_UPDATED, Array, Column, Entity, Kind, Row
 from cw_pipeline.transform import copy_format
 from cw_pipeline.transform.copy_format import NUMBERS
@@ -49,6 +50,7 @@ class ShapeNode:
     arrays: dict[str, ShapeNode]
     learned: set[str]
     skips_info: bool
+    other_places: dict[Path, Path] = field(default_factory=dict)
     declared: dict[str, None] = field(default_factory=dict)
 
     @classmethod
@@ -128,9 +130,27 @@ def is_learnable(key: str) -> bool:
 
 
 def shape_of(entity: Entity) -> ShapeNode:
-    """The record's tree, arrays included."""
+    """The record's tree, arrays included, with every place where a column's value may be."""
     arrays = {a.field: ShapeNode.of(a.columns, {}, info=False) for a in entity.arrays}
-    return ShapeNode.of(entity.columns, arrays, info=True)
+    root = ShapeNode.of(entity.columns, arrays, info=True)
+    columns = {column.path: column for column in entity.columns}
+    for other, path in other_places(columns).items():
+        node = root.at(other)
+        if columns[path].kind in _MOVABLE and other[-1] not in node.declared:
+            root.other_places[other] = path
+            node.declared[other[-1]] = None
+            node.leaves[other[-1]] = columns[path].kind
+    return root
+
+
+_MOVABLE = (Kind.TEXT, Kind.TIMESTAMPTZ)
+
+
+def either(value: Any, other: Any) -> Any:
+    """What a record says at two places. Raises ValueError if it says two things."""
+    if value is None or other is None or value == other:
+        return other if value is None else value
+    raise ValueError("two values of one fact")
 
 
 def reader(
@@ -147,20 +167,23 @@ def reader(
     the same hundred cost through `attrgetter`. Only slot names and numbers go into the text.
     """
     places = [node.attribute(column.path) for column in columns]
-    nested = sorted({outer for place in places for outer in _outers(place)})
+    others = {path: node.attribute(other) for other, path in node.other_places.items()}
+    nested = sorted({outer for place in (*places, *others.values()) for outer in _outers(place)})
     held = {place: f"n{number}" for number, place in enumerate(nested)}
     lines = [f"    {name} = {_within(place, held)}" for place, name in held.items()]
     made = {kind: f"finish_{number}" for number, kind in enumerate(finish)}
     values = [*before]
     for place, column in zip(places, columns, strict=True):
         got = _within(place, held)
+        if column.path in others:
+            got = f"either({got}, {_within(others[column.path], held)})"
         maker = made.get(column.kind)
         if column.kind is Kind.NUMERIC:
             # A look-up, not a call: there are two dozen numbers in a ticket.
             got = f"(None if {got} is None else numbers[bytes({got})])"
         values.append(f"(None if {got} is None else {maker}({got}))" if maker else got)
     names: dict[str, Any] = {made[kind]: function for kind, function in finish.items()}
-    names["numbers"] = NUMBERS
+    names |= {"numbers": NUMBERS, "either": either}
     values += after
     head = f"def read({', '.join(['record', *before, *after])}):"
     body = "\n".join([head, *lines, f"    return ({', '.join(values)}{',' if values else ''})"])

@@ -112,10 +112,18 @@ TYPED: Mapping[Kind, sql.SQL] = {
 """The value `v` as each kind; null where it is not one."""
 
 
-def move_from_extra(connection: Connection[Any], tenant: str, table: str, column: Column) -> int:
+def move_from_extra(
+    connection: Connection[Any],
+    tenant: str,
+    table: str,
+    column: Column,
+    *,
+    only_empty: bool = False,
+) -> int:
     """Moves a field's stored values into its column, as far as they fit: how many rows got one.
 
-    What the column cannot hold, or not in full, stays where it is.
+    What the column cannot hold, or not in full, stays where it is; with `only_empty` also what
+    would replace a value.
     """
     moved = sql.SQL("cw_sync.is_day(v)") if column.kind is Kind.DATE else sql.SQL("true")
     query = sql.SQL(
@@ -123,8 +131,11 @@ def move_from_extra(connection: Connection[Any], tenant: str, table: str, column
         " _extra = case when f.moved then {less} else {table}._extra end"
         " from (select ctid as at, {typed} as typed, {moved} as moved"
         " from (select ctid, _extra #> %(path)s as v from {table}) a where v is not null) f"
-        " where {table}.ctid = f.at and f.typed is not null"
+        " where {table}.ctid = f.at and f.typed is not null{empty}"
     ).format(
+        empty=sql.SQL(" and {} is null").format(sql.Identifier(table, column.name))
+        if only_empty
+        else sql.SQL(""),
         table=sql.Identifier(tenant, table),
         column=sql.Identifier(column.name),
         less=_without(column.path, sql.Identifier(tenant, table, "_extra")),

@@ -216,6 +216,16 @@ class EntityStore:
         with self._database.transaction() as connection:
             state.note_clock_disorder(connection, self._tenant, detail)
 
+    def all_stamped(self) -> bool:
+        """Whether there are live rows, and each tells when it was last updated."""
+        query = sql.SQL(
+            "select count(*) > 0 and count(*) = count(last_updated) from {}"
+            " where _deleted_at is null"
+        ).format(self._table)
+        with self._database.connection() as connection:
+            row = connection.execute(query).fetchone()
+        return row == (True,)
+
     def row_count(self) -> int:
         """Live rows of the entity's table, as far as this program has changed them."""
         with self._database.connection() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from cw_pipeline.catalog import CATALOG, indexes
+from cw_pipeline.catalog.facts import other_places
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse.columns import move_from_extra, widen_column
 from cw_pipeline.warehouse.history import create_history_table, widen_history
@@ -80,6 +82,9 @@ def widen(connection: sa.Connection, tenant: str, entities: Iterable[Entity], na
             for added in _widen(connection, table, existing[name]):
                 if column := catalog.get((name, added)):
                     move_from_extra(driver(connection), tenant, name, column)
+                    for other in other_places([column.path]):
+                        moved = replace(column, path=other)
+                        move_from_extra(driver(connection), tenant, name, moved, only_empty=True)
 
 
 def driver(connection: sa.Connection) -> Connection[Any]:

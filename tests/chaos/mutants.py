@@ -483,6 +483,16 @@ MUTANTS = (
         (ODD,),
     ),
     Mutant(
+        "a fact counts at one of its places only",
+        (("catalog/facts.py", "if len(kept) == 1 and place not in known}", "if len(kept) > 9}"),),
+        ("tests/story/test_places.py",),
+    ),
+    Mutant(
+        "of a fact's two values one is lost",
+        (("transform/coerce.py", "    _spill(mended.unknown_values, other, text)\n", ""),),
+        ("tests/story/test_places.py",),
+    ),
+    Mutant(
         "two columns of custom fields get one name",
         (
             (

@@ -85,7 +85,20 @@ odd = (
     | json_values
 )  # fmt: skip
 unknown_keys = st.sampled_from(
-    ["futureField", "Sort", "href", "logo_href", "x\x00y", "_info", "ø", "", 'a "b" \\']
+    [
+        "futureField",
+        "dateEntered",
+        "enteredBy",
+        "lastUpdated",
+        "Sort",
+        "href",
+        "logo_href",
+        "x\x00y",
+        "_info",
+        "ø",
+        "",
+        'a "b" \\',
+    ]
 )
 
 

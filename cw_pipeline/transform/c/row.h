@@ -72,12 +72,16 @@ static bool read_field(struct bench *bench, struct text *text, const struct fiel
     default:
         break;
     }
-    struct cell *cell = &bench->cells[field->target];
+    struct cell *cell = &bench->cells[field->target], before = *cell;
     cell->at = bench->scratch.size;
-    if (!put_value(text, &bench->scratch, field->kind, &cell->value))
+    if (!put_value(text, &bench->scratch, field->kind, &cell->value) || bench->scratch.failed)
         return false;
     cell->size = bench->scratch.size - cell->at;
-    return true;
+    /* Of a fact that has two places, both must say the same: else Python keeps what differs. */
+    return before.size < 0 ||
+           (before.size == cell->size &&
+            memcmp(bench->scratch.data + before.at, bench->scratch.data + cell->at,
+                   (size_t)cell->size) == 0);
 }
 
 /* The field of this key. It is looked for where the last one was found: a list's records have
