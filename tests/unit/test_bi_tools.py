@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import yaml
 
 from cw_pipeline.dagster.asset_specs import asset_key
 from cw_pipeline.reporting import reporting_schema
-from tests.bi_tools import dbt
+from cw_pipeline.reporting.access import listed_views
+from tests.bi_tools import dbt, power_bi
 from tests.bi_tools.__main__ import made
 from tests.bi_tools.metrics import METRICS, PREFIX, Metric, metrics
 from tests.bi_tools.star import BI, relations, tables
@@ -26,6 +30,8 @@ def test_the_files_are_those_that_are_made_of_the_schema_now() -> None:
 
 def test_no_file_is_left_of_what_is_made_no_more() -> None:
     there = {*(dbt.PACKAGE / "models").iterdir()} - {METRICS}
+    there |= {path for path in power_bi.PROJECT.rglob("*") if path.is_file()}
+    there -= {power_bi.PROJECT / "README.md"}
     assert there - {*made()} == set()
 
 
@@ -68,3 +74,68 @@ def test_every_semantic_model_shows_a_view_that_the_package_makes() -> None:
         name = model["model"].removeprefix("ref('").removesuffix("')")
         assert name.startswith(PREFIX)
         assert dbt.PACKAGE / "models" / f"{name}.sql" in made()
+
+
+def power_bi_text() -> str:
+    return "\n".join(text for path, text in made().items() if path.suffix == ".tmdl")
+
+
+def test_every_column_and_measure_that_dax_names_is_there() -> None:
+    labels = {metric.label for metric in metrics().values()}
+    known = {
+        f"'{table.name}'[{column.name}]" for table in power_bi.shown() for column in table.columns
+    }
+    for metric in metrics().values():
+        said = power_bi.dax(metric)
+        assert {*re.findall(r"'\w+'\[\w+\]", said)} <= known
+        assert {*re.findall(r"(?<!')\[([^\]]+)\]", said)} <= labels
+    assert {*re.findall(r"'\w+'\[\w+\]", power_bi_text())} <= known
+
+
+def test_no_measure_is_named_like_another() -> None:
+    labels = [metric.label.lower() for metric in metrics().values()]
+    assert len(labels) == len({*labels})
+
+
+def test_one_active_way_leads_from_a_dimension_to_a_fact() -> None:
+    ways = [(own.fact, own.dimension) for own in power_bi.related() if power_bi.is_active(own)]
+    assert len(ways) == len({*ways})
+    assert {(own.fact, own.dimension) for own in power_bi.related()} == {*ways}
+
+
+def test_a_report_shows_fields_that_the_model_has() -> None:
+    labels = {metric.label for metric in metrics().values()}
+    columns = {(t.name, column.name) for t in power_bi.shown() for column in t.columns}
+    shown = 0
+    for path, text in made().items():
+        if path.name != "visual.json":
+            continue
+        state = json.loads(text)["visual"]["query"]["queryState"]
+        for projection in (one for role in state.values() for one in role["projections"]):
+            ((kind, field),) = projection["field"].items()
+            entity = field["Expression"]["SourceRef"]["Entity"]
+            shown += 1
+            if kind == "Measure":
+                assert field["Property"] in labels
+            else:
+                assert (entity, field["Property"]) in columns
+    assert shown > 50
+
+
+def test_a_client_of_the_model_sees_no_column_that_it_does_not_see_in_the_warehouse() -> None:
+    (role,) = (text for path, text in made().items() if path.name == "Client.tmdl")
+    parts = role.split("\n\ttablePermission ")[1:]
+    given = {part.split()[0]: part for part in parts}
+    linked = {(own.fact, own.column) for own in power_bi.related()}
+    for table in power_bi.shown()[1:]:
+        listed = listed_views().get(table.name)
+        told = given.get(table.name, "")
+        if listed is None:
+            assert "\t\tmetadataPermission: none" in told
+            continue
+        for column in table.columns:
+            may_see = column.name in listed.columns or column.type not in power_bi.TYPES
+            is_key = (table.name, column.name) in linked or column.name == table.key
+            assert (f"columnPermission {column.name}\n" in told) != (may_see or is_key)
+    assert "|| 'dim_company'" not in role, "facts of no client would be everybody's"
+    assert {name for name in given if name.startswith("fct_") and "IN CALC" in given[name]} == set()

@@ -86,7 +86,7 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 EXTRAS = ("dev", "ui", "celery", "k8s")
-GROUPS = ("dbt",)
+GROUPS = ("dbt", "power-bi")
 """Environments of their own, with a lock each."""
 
 
