@@ -10,7 +10,7 @@ from cw_pipeline import _bootstrap
 
 def main() -> int:
     """Runs the command line. Returns its exit code."""
-    missing = _bootstrap.missing(sys.argv[1:])
+    missing = _bootstrap.missing_requirements(sys.argv[1:])
     if missing:
         return _bootstrap.rerun(sys.argv[1:], missing)
     _bootstrap.prepare_children()

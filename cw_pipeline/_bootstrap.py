@@ -103,16 +103,16 @@ LAST_WORDS = 20
 """Lines that are shown of what an installer said before it failed."""
 
 
-def missing(arguments: "list[str]") -> "list[str]":
+def missing_requirements(arguments: "list[str]") -> "list[str]":
     """What this interpreter lacks to run the command; mostly modules."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         return ["a supported Python"]
-    asked = _extras(arguments)
+    extras = _extras(arguments)
     if Path(sys.prefix) == VENV and STAMP.exists():
         digest, _, installed = _stamp()
         if digest != _digest(installed):
             return ["what is locked"]
-    return _absent(asked)
+    return _missing_modules(extras)
 
 
 def prepare_children() -> None:
@@ -147,7 +147,7 @@ def install(extras: "list[str]") -> None:
         _stop(f"no extra is called {', '.join(unknown)}: there are {', '.join(NEEDED_BY)}")
     try:
         if not _is_set_up(extras):
-            with _alone():
+            with _locked_folder():
                 if not _is_set_up(extras):  # nobody did it while we waited
                     _set_up(extras)
     except KeyboardInterrupt:
@@ -167,7 +167,7 @@ def _extras(arguments: "list[str]") -> "list[str]":
     return [extra for extra in named if extra in NEEDED_BY]  # `setup` refuses others by name
 
 
-def _absent(extras: "list[str]") -> "list[str]":
+def _missing_modules(extras: "list[str]") -> "list[str]":
     """The modules that this interpreter does not have."""
     needed = NEEDED + tuple(name for extra in extras for name in NEEDED_BY[extra])
     return [name for name in needed if importlib.util.find_spec(name) is None]
@@ -177,17 +177,18 @@ def _is_set_up(extras: "list[str]") -> bool:
     """Whether `.venv` is in step with the lock, or was made by hand and is complete."""
     if STAMP.exists():
         _, _, installed = _stamp()
-        return STAMP.read_text("utf-8") == _wanted(installed | set(extras)) and _runs("pass")
+        stamp = _current_stamp(installed | set(extras))
+        return STAMP.read_text("utf-8") == stamp and _venv_runs("pass")
     modules = NEEDED + tuple(name for extra in extras for name in NEEDED_BY[extra])
-    found = f"importlib.util.find_spec(name) for name in {modules}"
-    return _runs(f"import importlib.util, sys; sys.exit(not all({found}))")
+    modules_found = f"importlib.util.find_spec(name) for name in {modules}"
+    return _venv_runs(f"import importlib.util, sys; sys.exit(not all({modules_found}))")
 
 
 def _set_up(extras: "list[str]") -> None:
     """Brings `.venv` in step with the lock. One that was cut short or moved is made anew."""
     digest, place, installed = _stamp()
     whole = installed | set(extras)
-    useless = digest == UNFINISHED or place not in ("", str(VENV)) or not _runs("pass")
+    useless = digest == UNFINISHED or place not in ("", str(VENV)) or not _venv_runs("pass")
     inside = Path(sys.prefix) == VENV  # nobody deletes the Python that runs
     if VENV.exists() and useless and not inside:
         shutil.rmtree(str(VENV))
@@ -200,8 +201,8 @@ def _set_up(extras: "list[str]") -> None:
         _stop("set-up failed, see above. The next command starts it afresh")
     _link()
     if READER.exists():  # an image copies it later
-        _ran(str(PYTHON), "-I", str(READER))  # says so if it cannot; Python does without
-    STAMP.write_text(_wanted(whole), "utf-8")
+        _run(str(PYTHON), "-I", str(READER))  # says so if it cannot; Python does without
+    STAMP.write_text(_current_stamp(whole), "utf-8")
     _say(f"set up: {_installed_count()} packages in {time.time() - started:.0f} s")
 
 
@@ -209,11 +210,11 @@ def _install_with_uv(extras: "set[str]") -> bool:
     uv = shutil.which("uv")
     if uv is None:
         return False
-    if not VENV.exists() and not _ran(uv, "venv", "--quiet", "--python", _python(), str(VENV)):
+    if not VENV.exists() and not _run(uv, "venv", "--quiet", "--python", _python(), str(VENV)):
         return False
     STAMP.write_text(_stamp_text(UNFINISHED, extras), "utf-8")
     install = [uv, "pip", "install", "--python", str(PYTHON), "--require-hashes", "--no-deps"]
-    if _ran_with_progress(install, _locks(extras)):
+    if _run_with_progress(install, _locks(extras)):
         return True
     _say("uv could not install; trying pip, which has settings of its own ...")
     shutil.rmtree(str(VENV))
@@ -221,7 +222,7 @@ def _install_with_uv(extras: "set[str]") -> bool:
 
 
 def _install_with_pip(extras: "set[str]") -> bool:
-    if not _runs("import pip"):
+    if not _venv_runs("import pip"):
         if VENV.exists():
             shutil.rmtree(str(VENV))
         _make_venv(_python())
@@ -229,13 +230,15 @@ def _install_with_pip(extras: "set[str]") -> bool:
     install = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
     # Hashes and all dependencies are in the locks, so pip neither resolves nor compiles anything.
     options = ["--no-compile", "--require-hashes", "--no-deps", "--progress-bar=off"]
-    return _ran_with_progress(install + options, _locks(extras))
+    return _run_with_progress(install + options, _locks(extras))
 
 
 def _link() -> None:
     """Lets `.venv`'s Python import the package from any folder, and gives it its command."""
-    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.check_output([str(PYTHON), "-c", asked], universal_newlines=True).strip()
+    program = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.check_output(
+        [str(PYTHON), "-c", program], universal_newlines=True
+    ).strip()
     # Relative where it can be: then the path's letters do not matter, and the folder may move.
     inside = str(VENV.resolve()).startswith(str(ROOT) + os.sep)
     root = os.path.relpath(str(ROOT), str(Path(packages).resolve())) if inside else str(ROOT)
@@ -250,17 +253,17 @@ def _link() -> None:
 
 
 def _make_venv(python: str) -> None:
-    if not _works(python, "import ensurepip"):
+    if not _python_runs(python, "import ensurepip"):
         _install_ensurepip(python)
-    if not _ran(python, "-m", "venv", str(VENV)):
+    if not _run(python, "-m", "venv", str(VENV)):
         shutil.rmtree(str(VENV), ignore_errors=True)
         _stop(f"{python} cannot make a virtual environment, see above")
 
 
 def _install_ensurepip(python: str) -> None:
     """Debian and Ubuntu keep it in a package of its own, which root can install."""
-    asked = "import sys; print('python%d.%d-venv' % sys.version_info[:2])"
-    package = subprocess.check_output([python, "-c", asked], universal_newlines=True).strip()
+    program = "import sys; print('python%d.%d-venv' % sys.version_info[:2])"
+    package = subprocess.check_output([python, "-c", program], universal_newlines=True).strip()
     if not shutil.which("apt-get"):
         _stop(f"{python} cannot make virtual environments. Install its ensurepip")
     steps = [["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends"]]
@@ -268,8 +271,8 @@ def _install_ensurepip(python: str) -> None:
     if os.geteuid() == 0 and _may_install(package):
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
         for step in steps:
-            _ran(*step)
-    if not _works(python, "import ensurepip"):
+            _run(*step)
+    if not _python_runs(python, "import ensurepip"):
         sudo = "" if os.geteuid() == 0 else "sudo "
         command = " && ".join(sudo + " ".join(step) for step in steps)
         _stop(
@@ -295,11 +298,11 @@ def _python() -> str:
     others = [f"python3.{minor}" for minor in (13, 12, 14, 11)]
     check = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
     for candidate in [named] if named else [sys.executable, *others]:
-        if _works(candidate, check):
+        if _python_runs(candidate, check):
             return candidate
-    found = f"CW_PYTHON={named} is not one" if named else f"this is {sys.version.split()[0]}"
+    problem = f"CW_PYTHON={named} is not one" if named else f"this is {sys.version.split()[0]}"
     return _stop(
-        f"needs Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}, and {found}."
+        f"needs Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}, and {problem}."
         " Install one, or name it: CW_PYTHON=/path/to/python3.13"
     )
 
@@ -316,7 +319,7 @@ def _stamp() -> "tuple[str, str, set[str]]":
     return digest, place, {extra for extra in lines[2:] if extra in NEEDED_BY}
 
 
-def _wanted(extras: "set[str]") -> str:
+def _current_stamp(extras: "set[str]") -> str:
     """What the stamp of an up-to-date `.venv` says."""
     return _stamp_text(_digest(extras), extras)
 
@@ -331,12 +334,12 @@ def _digest(extras: "set[str]") -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _runs(code: str) -> bool:
+def _venv_runs(code: str) -> bool:
     """Whether `.venv` has a Python that runs this."""
-    return _works(PYTHON, code)
+    return _python_runs(PYTHON, code)
 
 
-def _works(python: "str | Path", code: str) -> bool:
+def _python_runs(python: "str | Path", code: str) -> bool:
     try:
         done = subprocess.run(
             [str(python), "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -346,12 +349,12 @@ def _works(python: "str | Path", code: str) -> bool:
     return done.returncode == 0
 
 
-def _ran(*command: str) -> bool:
+def _run(*command: str) -> bool:
     """Whether the command succeeded. What it prints goes to stderr: stdout is for results."""
     return subprocess.call(command, stdout=sys.stderr.fileno()) == 0
 
 
-def _ran_with_progress(install: "list[str]", locks: "list[Path]") -> bool:
+def _run_with_progress(install: "list[str]", locks: "list[Path]") -> bool:
     """Whether an installer succeeded. It says how far it is, and its last words if it failed."""
     command = install + [word for lock in locks for word in ("--requirement", str(lock))]
     # Packages that the locks name, those of other platforms too.
@@ -362,10 +365,10 @@ def _ran_with_progress(install: "list[str]", locks: "list[Path]") -> bool:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-        with _ended(process):
+        with _ending(process):
             while _is_running(process, TICK):
                 output.seek(0)
-                how_far = f"{_how_far(output.read(), entries)}, {time.time() - started:.0f} s"
+                how_far = f"{_progress_text(output.read(), entries)}, {time.time() - started:.0f} s"
                 if sys.stderr.isatty():
                     sys.stderr.write(f"\r\x1b[Kcw-pipeline: {how_far}")
                     sys.stderr.flush()
@@ -381,7 +384,7 @@ def _ran_with_progress(install: "list[str]", locks: "list[Path]") -> bool:
 
 
 @contextlib.contextmanager
-def _ended(process: "subprocess.Popen[bytes]") -> "Iterator[None]":
+def _ending(process: "subprocess.Popen[bytes]") -> "Iterator[None]":
     """Ends the process with the block, whatever ends the block."""
     try:
         yield
@@ -400,32 +403,32 @@ def _is_running(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
     return False
 
 
-def _how_far(said: str, entries: int) -> str:
+def _progress_text(output: str, entries: int) -> str:
     """What pip or uv has done so far, read from what it printed and from what is in `.venv`."""
-    resolved = re.search(r"Resolved (\d+) packages", said)  # by uv; pip names what it leaves out
-    wanted = (
-        int(resolved.group(1)) if resolved else entries - len(re.findall(r"(?m)^Ignoring ", said))
+    resolved = re.search(r"Resolved (\d+) packages", output)  # by uv; pip names what it leaves out
+    packages = (
+        int(resolved.group(1)) if resolved else entries - len(re.findall(r"(?m)^Ignoring ", output))
     )
-    if "Installing collected packages" in said or "\nPrepared " in said:
-        return f"{_installed_count()} of {wanted} packages installed"
-    sizes = re.findall(r"Downloading .*\((\d+(?:\.\d+)?) ?(k|M|Ki|Mi)?B\)", said)
+    if "Installing collected packages" in output or "\nPrepared " in output:
+        return f"{_installed_count()} of {packages} packages installed"
+    sizes = re.findall(r"Downloading .*\((\d+(?:\.\d+)?) ?(k|M|Ki|Mi)?B\)", output)
     factor = {"M": 1, "Mi": 1.05, "k": 1e-3, "Ki": 1e-3, "": 1e-6}
     fetched = f"{sum(float(size) * factor[unit] for size, unit in sizes):.0f} MB"
     if resolved:
-        return f"fetching {wanted} packages, {fetched}"
-    begun = len(re.findall(r"(?m)^(?:Collecting|Processing|Requirement already) ", said))
-    return f"fetching {begun} of {wanted} packages, {fetched}"
+        return f"fetching {packages} packages, {fetched}"
+    started = len(re.findall(r"(?m)^(?:Collecting|Processing|Requirement already) ", output))
+    return f"fetching {started} of {packages} packages, {fetched}"
 
 
 def _installed_count() -> int:
     """How many packages of the locks are in `.venv`, which came with pip and setuptools."""
     folders = [*VENV.glob("lib/python*/site-packages"), *VENV.glob("Lib/site-packages")]
-    found = [path.name for folder in folders for path in folder.glob("*.dist-info")]
-    return len([name for name in found if not name.startswith(("pip-", "setuptools-"))])
+    names = [path.name for folder in folders for path in folder.glob("*.dist-info")]
+    return len([name for name in names if not name.startswith(("pip-", "setuptools-"))])
 
 
 @contextlib.contextmanager
-def _alone() -> "Iterator[None]":
+def _locked_folder() -> "Iterator[None]":
     """Waits while another process sets up the same folder."""
     VENV.parent.mkdir(parents=True, exist_ok=True)
     with open(str(VENV) + ".lock", "w") as lock:

@@ -53,13 +53,13 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def privacy(settings: Settings) -> MaskingRules | None:
+def masking_rules(settings: Settings) -> MaskingRules | None:
     """What CW_HASH_COLUMNS and CW_DROP_COLUMNS hide, if anything. Raises ConfigError."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else None
     return MaskingRules.of(settings.hash_columns, settings.drop_columns, key)
 
 
-def reports(settings: Settings) -> list[str]:
+def report_names(settings: Settings) -> list[str]:
     """The reports that CW_REPORTS chooses to keep as tables."""
     names = (word.strip() for word in (settings.reports or "").split(","))
     return list(dict.fromkeys(name for name in names if name))
@@ -72,41 +72,41 @@ def entities(settings: Settings) -> list[Entity]:
     """
     chosen = select(settings.entities)
     known = {entity.name for entity in chosen}
-    attached = (
-        *_attached("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail),
-        *_attached("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
+    attached_names = (
+        *_attached_names("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail),
+        *_attached_names("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
     )
-    return [*chosen, *(CATALOG[name] for name in attached if name not in known)]
+    return [*chosen, *(CATALOG[name] for name in attached_names if name not in known)]
 
 
 def with_parents(chosen: Iterable[Entity]) -> list[Entity]:
     """These entities and those above them, whose tables are read to know what to ask for."""
-    found: dict[str, Entity] = {}
+    family: dict[str, Entity] = {}
     for entity in chosen:
         above: Entity | None = entity
-        while above is not None and above.name not in found:
-            found[above.name] = above
+        while above is not None and above.name not in family:
+            family[above.name] = above
             above = CATALOG[above.parent] if above.parent else None
-    return list(found.values())
+    return list(family.values())
 
 
-def wanted(settings: Settings) -> list[str]:
+def configured_names(settings: Settings) -> list[str]:
     """The names of all that the settings keep up to date, reports too. Raises ConfigError."""
     names = [entity.name for entity in entities(settings)]
-    return [*names, *(f"system/reports/{name}" for name in reports(settings))]
+    return [*names, *(f"system/reports/{name}" for name in report_names(settings))]
 
 
-def _attached(
+def _attached_names(
     setting: str, value: str | None, kinds: Mapping[str, str], declared: Callable[[str], Declared]
 ) -> Iterator[str]:
     """The names of what hangs on records of the kinds that a setting lists."""
-    spelled = {kind.lower(): kind for kind in kinds}
+    spellings = {kind.lower(): kind for kind in kinds}
     for word in (value or "").split(","):
         if not word.strip():
             continue
-        if word.strip().lower() not in spelled:
+        if word.strip().lower() not in spellings:
             raise ConfigError(f"{setting}: {word.strip()!r} is none of {', '.join(kinds)}")
-        yield declared(spelled[word.strip().lower()]).name
+        yield declared(spellings[word.strip().lower()]).name
 
 
 def source(
@@ -122,10 +122,10 @@ def source(
         raise ConfigError("CW_SITE is not set: no tenant to read")
     credentials = Credentials(
         company=settings.company or "",
-        public_key=_revealed(settings.public_key),
-        private_key=_revealed(settings.private_key),
-        client_id=_revealed(settings.client_id),
-        impersonate=_impersonated(settings),
+        public_key=_reveal(settings.public_key),
+        private_key=_reveal(settings.private_key),
+        client_id=_reveal(settings.client_id),
+        impersonate=_impersonated_member(settings),
         user_type=settings.user_type,
     )
     return ConnectWise(
@@ -174,7 +174,7 @@ def connected(
             limits(settings),
             fetchers,
             dagster_run_id,
-            privacy(settings),
+            masking_rules(settings),
             stopping=stopping,
         )
 
@@ -199,7 +199,7 @@ def warehouse(settings: Settings, patience: Patience | None = None) -> Database:
     return Database(address, settings.schema_, max_connections=most, patience=patience)
 
 
-def _impersonated(settings: Settings) -> str:
+def _impersonated_member(settings: Settings) -> str:
     if settings.auth == "keys":
         return ""
     if settings.impersonate is None:
@@ -207,5 +207,5 @@ def _impersonated(settings: Settings) -> str:
     return settings.impersonate
 
 
-def _revealed(secret: SecretStr | None) -> str:
+def _reveal(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""

@@ -34,7 +34,7 @@ _LARGEST = 1 << 16  # bytes; what is larger is no secret, and /dev/zero never en
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenValue:
     """A setting as it is written somewhere. `file` is the settings file, None the environment."""
 
     value: str
@@ -68,8 +68,8 @@ def settings_file() -> Path:
     home = os.environ.get("DAGSTER_HOME")
     beside = [Path(home).absolute(), Path(home).absolute().parent] if home else []
     folders = [*beside, Path.cwd(), *Path.cwd().parents]
-    found = (folder / ".env" for folder in folders if (folder / ".env").is_file())
-    return next(found, PROJECT / ".env")
+    candidates = (folder / ".env" for folder in folders if (folder / ".env").is_file())
+    return next(candidates, PROJECT / ".env")
 
 
 def read_settings_file(path: Path) -> dict[str, str]:
@@ -120,34 +120,34 @@ def write_settings_file(path: Path, values: Mapping[str, str]) -> None:
         elif line.key not in written:
             written.add(line.key)
             same = line.value == values[line.key]
-            lines.append(line.original.string if same else _line(line.key, values[line.key]))
+            lines.append(line.original.string if same else _assignment(line.key, values[line.key]))
     if lines and not lines[-1].endswith("\n"):
         lines.append("\n")
-    lines += [_line(name, value) for name, value in values.items() if name not in written]
-    new = "".join(lines)
-    kept = dotenv_values(stream=StringIO(new))
-    if odd := [name for name, value in values.items() if kept.get(name) != value]:
+    lines += [_assignment(name, value) for name, value in values.items() if name not in written]
+    text_after = "".join(lines)
+    as_read = dotenv_values(stream=StringIO(text_after))
+    if refused := [name for name, value in values.items() if as_read.get(name) != value]:
         raise ConfigError(
-            f"{', '.join(odd)} cannot be written into {path}, because of a ${{ or an end of line:"
-            f" put the value into a file of its own, and name that in {odd[0]}{IN_A_FILE}"
+            f"{', '.join(refused)} cannot be written into {path}, because of a ${{ or an end of"
+            f" line: put the value into a file of its own, and name that in {refused[0]}{IN_A_FILE}"
         )
     try:
-        _replace(path.resolve(), new.encode())
+        _replace(path.resolve(), text_after.encode())
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written ({error.strerror}): {NAMED_FILE} names another file"
         ) from None
 
 
-def given() -> dict[str, Given]:
+def given_values() -> dict[str, GivenValue]:
     """All that begins with `CW_`, by name, whether it is a setting or not. Raises ConfigError."""
     path = settings_file()
-    found = {n.upper(): Given(v.strip(), path) for n, v in read_settings_file(path).items()}
-    found |= {n.upper(): Given(v.strip()) for n, v in os.environ.items()}
-    return {name: each for name, each in found.items() if name.startswith(PREFIX)}
+    values = {n.upper(): GivenValue(v.strip(), path) for n, v in read_settings_file(path).items()}
+    values |= {n.upper(): GivenValue(v.strip()) for n, v in os.environ.items()}
+    return {name: each for name, each in values.items() if name.startswith(PREFIX)}
 
 
-def secret(name: str, everything: Mapping[str, Given]) -> str | None:
+def secret_value(name: str, everything: Mapping[str, GivenValue]) -> str | None:
     """The value of a setting that a file may hold instead, if it is set. Raises ConfigError."""
     plain, file = (everything.get(each) for each in (name, name + IN_A_FILE))
     if file is None or not file.value:
@@ -156,17 +156,17 @@ def secret(name: str, everything: Mapping[str, Given]) -> str | None:
         raise ConfigError(
             f"{name} ({plain.place}) and {name}{IN_A_FILE} ({file.place}) are both set: keep one"
         )
-    return _content(name + IN_A_FILE, file.path)
+    return _read_secret_file(name + IN_A_FILE, file.path)
 
 
 def setting(name: str) -> str | None:
     """One setting that is needed where the others are not, if it is set. Raises ConfigError."""
-    return secret(name, given()) or None
+    return secret_value(name, given_values()) or None
 
 
 def path_setting(name: str) -> Path | None:
     """The same for a file or folder: from the settings file's folder on where that names it."""
-    each = given().get(name)
+    each = given_values().get(name)
     return each.path if each and each.value else None
 
 
@@ -176,7 +176,7 @@ def path_from(folder: Path, name: str) -> Path:
     return folder / os.path.expanduser(name)  # noqa: PTH111
 
 
-def open_to_others(path: Path) -> bool:
+def is_open_to_others(path: Path) -> bool:
     """Whether other accounts of this machine may read a file."""
     try:
         mode = path.stat().st_mode
@@ -185,7 +185,7 @@ def open_to_others(path: Path) -> bool:
     return os.name != "nt" and stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
-def _line(name: str, value: str) -> str:
+def _assignment(name: str, value: str) -> str:
     """Without quotes where they are not needed: Docker's --env-file would keep them."""
     if re.fullmatch(r"[\w./:@%+,=~?&*\[\]-]*", value, re.ASCII):
         return f"{name}={value}\n"
@@ -211,7 +211,7 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
-def _content(name: str, path: Path) -> str:
+def _read_secret_file(name: str, path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)

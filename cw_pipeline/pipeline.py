@@ -119,14 +119,14 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._leave(failed=error is not None)
+        self._disconnect(failed=error is not None)
 
     def close(self) -> None:
         """Ends what is being read, and lets go of the tenant and the warehouse.
 
         The pipeline may be used again: it then connects anew.
         """
-        self._leave(failed=False)
+        self._disconnect(failed=False)
 
     def sync(self, *entities: str, full: bool = False) -> Results[SyncResult]:
         """Brings tables up to date: the result of each entity as it finishes.
@@ -147,7 +147,7 @@ class Pipeline:
         and what changes meanwhile is read too. Watermarks stay where they are, so this may run at
         any time, beside a sync too. Raises ConfigError if the span is empty.
         """
-        begin, end = _moment(since), _moment(until) if until else datetime.now(UTC)
+        begin, end = _as_datetime(since), _as_datetime(until) if until else datetime.now(UTC)
         if begin >= end:
             raise ConfigError(f"since {begin} must lie before until {end}, and before now")
         request = SyncRequest(window=Window(begin, end), closed=until is not None)
@@ -161,7 +161,7 @@ class Pipeline:
             yield from sync_entities(entities, context, request)
             self._finish_sync(names)
 
-        return self._each("backfill" if request.window else "sync", entities, begin)
+        return self._call("backfill" if request.window else "sync", entities, begin)
 
     def sync_reports(self, *names: str, full: bool = False) -> Results[SyncResult]:
         """Brings the tables of reports up to date, one after the other; without names CW_REPORTS'.
@@ -169,7 +169,9 @@ class Pipeline:
         A name is that of the reporting API: "Service". Raises SourceDenied when the keys are
         refused.
         """
-        chosen = [name.removeprefix(REPORT) for name in names] or composition.reports(self.settings)
+        chosen = [name.removeprefix(REPORT) for name in names] or composition.report_names(
+            self.settings
+        )
 
         def begin(context: SyncContext) -> Iterator[SyncResult]:
             for name in chosen:
@@ -177,7 +179,7 @@ class Pipeline:
                 yield sync_report(context, name, full=full)
             self._finish_sync([f"{REPORT}{name}" for name in chosen])
 
-        return self._each("sync_reports", [], begin, ", ".join(chosen))
+        return self._call("sync_reports", [], begin, ", ".join(chosen))
 
     def snapshot_reports(self) -> ReportSnapshot:
         """Stores which columns each report of the reporting API has now: what that found.
@@ -195,7 +197,7 @@ class Pipeline:
         `apply_deletes` lifts the guard for this once. `proven` of an audit: both held the same.
         """
         chosen = self.select(*entities)
-        return self._each(
+        return self._call(
             "reconcile",
             chosen,
             lambda context: reconcile_all(chosen, context, apply_deletes=apply_deletes),
@@ -208,7 +210,7 @@ class Pipeline:
         differed although their `lastUpdated` had not moved.
         """
         chosen = self.select(*entities)
-        return self._each(
+        return self._call(
             "reread", chosen, lambda context: reread_all(chosen, context, nights=nights)
         )
 
@@ -220,11 +222,11 @@ class Pipeline:
         """
         chosen = self.select(*entities)
         self._with_tables(composition.with_parents(chosen))
-        return self._each(
+        return self._call(
             "probe",
             chosen,
             lambda context: probe_all(chosen, context.source, context.database, deep=deep),
-            context=self._opened(),
+            context=self._connection(),
         )
 
     def replay(self, *dead_letter_ids: int) -> Results[ReplayResult]:
@@ -234,7 +236,7 @@ class Pipeline:
             for letter_id, outcome in replay(context, dead_letter_ids or None):
                 yield ReplayResult(letter_id, outcome)
 
-        return self._each("replay", [], begin, "dead letters")
+        return self._call("replay", [], begin, "dead letters")
 
     def migrate(self, *entities: str) -> None:
         """Brings the warehouse up to this version: its state, and the tables of the entities.
@@ -245,7 +247,9 @@ class Pipeline:
         family = composition.with_parents(self.select(*entities))
         migrate(address, settings.schema_, family, settings.history_columns or "")
         with transaction(address) as connection:
-            status.remember_wanted(connection, settings.schema_, composition.wanted(settings))
+            status.remember_wanted(
+                connection, settings.schema_, composition.configured_names(settings)
+            )
 
     def publish(self) -> list[str]:
         """Brings the reporting schema up to this version: the views and tables that were made anew.
@@ -321,8 +325,8 @@ class Pipeline:
         if not names:
             return composition.entities(self.settings)
         if report := next((name for name in names if name.startswith(REPORT)), None):
-            own = report.removeprefix(REPORT)
-            raise ConfigError(f'{report} is a report: pipeline.sync_reports("{own}") reads it')
+            name = report.removeprefix(REPORT)
+            raise ConfigError(f'{report} is a report: pipeline.sync_reports("{name}") reads it')
         try:
             return select(",".join(names))
         except ConfigError as error:
@@ -338,7 +342,7 @@ class Pipeline:
         if self._prepared is None or any(entity.name not in self._prepared for entity in family):
             self._prepare(family)
         self._views_behind = True
-        return self._opened()
+        return self._connection()
 
     def _prepare(self, family: Sequence[Entity]) -> None:
         """Makes the schema this tenant's, with tables for these entities, masked as is set."""
@@ -347,12 +351,12 @@ class Pipeline:
         if stored.owner != owner:
             with database.transaction() as connection:
                 mark_tenant(connection, database.tenant, owner)
-        mask_stored_rows(database, family, self._opened().privacy, stored.private)
+        mask_stored_rows(database, family, self._connection().privacy, stored.private)
         self._prepared = (self._prepared or set()) | {entity.name for entity in family}
 
     def _with_tables(self, family: Sequence[Entity]) -> tuple[Database, StoredSchema]:
         """The warehouse with state and tables of this version, and what it had of them."""
-        database = self._opened().database
+        database = self._connection().database
         address, history = composition.dsn(self.settings), self.settings.history_columns or ""
         return database, up_to_date_schema(database, address, family, history)
 
@@ -374,11 +378,11 @@ class Pipeline:
             log.warning("MADE-UP DATA: no tenant is configured; `%s` asks for one", _INIT)
             self.settings = self._stack.enter_context(services.dev_services(self.settings))
 
-    def _opened(self) -> SyncContext:
+    def _connection(self) -> SyncContext:
         """The warehouse and the API, open until `close`."""
         if self._context is None:
             trust(self.settings.ca_file)  # a bad file is named before the warehouse is touched
-            composition.privacy(self.settings)
+            composition.masking_rules(self.settings)
             self._start_dev_services()
             self._context = self._stack.enter_context(
                 composition.connected(
@@ -391,7 +395,7 @@ class Pipeline:
             )
         return self._context
 
-    def _each(
+    def _call(
         self,
         what: str,
         chosen: Sequence[Entity],
@@ -438,13 +442,17 @@ class Pipeline:
         """
         with self._warehouse() as store:
             with store.connection() as connection:
-                status.remember_wanted(connection, store.tenant, composition.wanted(self.settings))
+                status.remember_wanted(
+                    connection, store.tenant, composition.configured_names(self.settings)
+                )
             reporting.refresh_after_sync(store.transaction, store.tenant, names)
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""
         with self._warehouse() as store, store.connection() as connection:
-            status.remember_wanted(connection, store.tenant, composition.wanted(self.settings))
+            status.remember_wanted(
+                connection, store.tenant, composition.configured_names(self.settings)
+            )
 
     @contextmanager
     def _warehouse(self) -> Iterator[Database]:
@@ -471,7 +479,7 @@ class Pipeline:
             # They are made of what was read, which is whole without them.
             log.warning("views of custom fields stay as they are until the next sync: %s", error)
 
-    def _leave(self, *, failed: bool) -> None:
+    def _disconnect(self, *, failed: bool) -> None:
         self.stop()
         for each in list(self._results):
             each.close()
@@ -486,7 +494,7 @@ class Pipeline:
             self.settings = self._given
 
 
-def _moment(day: date) -> datetime:
+def _as_datetime(day: date) -> datetime:
     """A point in time: UTC where no zone is said, midnight where no time is."""
     at = day if isinstance(day, datetime) else datetime.combine(day, time())
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -16,11 +16,11 @@ from typing_extensions import override
 from cw_pipeline.environment import (
     IN_A_FILE,
     NAMED_FILE,
-    Given,
-    given,
+    GivenValue,
+    given_values,
     path_from,
     read_settings_file,
-    secret,
+    secret_value,
     settings_file,
 )
 from cw_pipeline.errors import ConfigError
@@ -172,8 +172,8 @@ class Settings(BaseSettings):
         What would put made-up data where real data is meant to be, or the other way round, is
         refused here, before anything is read or written.
         """
-        found = given()
-        _refuse_misspelled(found)
+        values = given_values()
+        _refuse_misspelled(values)
         return cls.unchecked().refuse_half_a_tenant()
 
     @classmethod
@@ -186,8 +186,8 @@ class Settings(BaseSettings):
         """Settings with some values by their variables' names, the rest as given."""
         fields = {_variable(name): _key(name, each) for name, each in cls.model_fields.items()}
         try:
-            given_here: dict[str, Any] = {fields[name]: value for name, value in values.items()}
-            return cls(**given_here)
+            arguments: dict[str, Any] = {fields[name]: value for name, value in values.items()}
+            return cls(**arguments)
         except ValidationError as error:
             # Without `from None` pydantic would print the value, which may be a secret.
             raise ConfigError(_complaints(error)) from None
@@ -201,7 +201,9 @@ class Settings(BaseSettings):
         fields = {name.rstrip("_"): _key(name, each) for name, each in cls.model_fields.items()}
         if wrong := [name for name in values if name not in fields]:
             raise ConfigError(
-                "; ".join(f"{name} is no setting{_guess(closest(name, fields))}" for name in wrong)
+                "; ".join(
+                    f"{name} is no setting{_suggestion(closest(name, fields))}" for name in wrong
+                )
             )
         try:
             return _InCode(**{fields[name]: value for name, value in values.items()})
@@ -219,7 +221,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then what is given. Pydantic's own readers raise tracebacks."""
-        return init_settings, _Given(settings_cls)
+        return init_settings, _SettingsSource(settings_cls)
 
     @property
     def simulated(self) -> bool:
@@ -228,10 +230,10 @@ class Settings(BaseSettings):
 
     def require_tenant(self) -> Self:
         """These settings, if a tenant can be reached with them. Raises ConfigError otherwise."""
-        missing = [name for name in TENANT[1:] if getattr(self, _field(name)) is None]
-        if self.site is not None and missing:
+        names = [name for name in TENANT[1:] if getattr(self, _field(name)) is None]
+        if self.site is not None and names:
             raise ConfigError(
-                f"{', '.join(missing)} not set. CW_SITE names a tenant, so its company id, API"
+                f"{', '.join(names)} not set. CW_SITE names a tenant, so its company id, API"
                 f" member keys and clientId are needed too: `{cli_command('init')}` asks for them"
                 f" and writes them into {settings_file()}"
             )
@@ -243,10 +245,10 @@ class Settings(BaseSettings):
             return self
         of_tenant = [name for name in _OF_A_TENANT if _field(name) in self.model_fields_set]
         if of_tenant or self.warehouse_dsn is not None:
-            have = ", ".join(of_tenant) or "CW_WAREHOUSE_DSN"
-            lacks = "CW_SITE" if of_tenant else "the tenant to fill it from (CW_SITE ...)"
+            present = ", ".join(of_tenant) or "CW_WAREHOUSE_DSN"
+            absent = "CW_SITE" if of_tenant else "the tenant to fill it from (CW_SITE ...)"
             raise ConfigError(
-                f"{have} {'are' if len(of_tenant) > 1 else 'is'} set, and {lacks} is not:"
+                f"{present} {'are' if len(of_tenant) > 1 else 'is'} set, and {absent} is not:"
                 f" `{cli_command('init')}` asks for what is missing and writes it into"
                 f" {settings_file()}. Only `demo`, on made-up data, leaves these alone"
             )
@@ -269,16 +271,16 @@ class _InCode(Settings):
         return (init_settings,)
 
 
-class _Given(PydanticBaseSettingsSource):
+class _SettingsSource(PydanticBaseSettingsSource):
     """The environment, the settings file, and the files that hold secrets, for pydantic."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
-        self._found = given()
+        self._values = given_values()
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return _value(_variable(field_name), field, self._found), _key(field_name, field), False
+        return _value(_variable(field_name), field, self._values), _key(field_name, field), False
 
     @override
     def __call__(self) -> dict[str, Any]:
@@ -294,23 +296,23 @@ def known_names() -> set[str]:
     return {_variable(name) for name in fields} | files | set(_OF_OTHERS)
 
 
-def unknown() -> list[str]:
+def unknown_names() -> list[str]:
     """A line for each `CW_` name that means nothing: where it is, and what may be meant."""
     names = known_names()
     return [
-        f"{name} ({each.place}) is no setting{_guess(closest(name, names))}"
-        for name, each in given().items()
+        f"{name} ({each.place}) is no setting{_suggestion(closest(name, names))}"
+        for name, each in given_values().items()
         if name not in names
     ]
 
 
-def missing() -> list[str]:
+def missing_tenant_settings() -> list[str]:
     """The settings of a tenant that are not given, in a file of their own neither."""
-    found = given()
+    values = given_values()
     return [
         name
         for name in TENANT
-        if not any(found.get(each, _NOTHING).value for each in (name, name + IN_A_FILE))
+        if not any(values.get(each, _NOTHING).value for each in (name, name + IN_A_FILE))
     ]
 
 
@@ -319,48 +321,48 @@ def from_environment() -> dict[str, str]:
     files = {name + IN_A_FILE for name in known_names()}
     return {
         name: str(each.path) if name in files or name in _PATHS else each.value
-        for name, each in given().items()
+        for name, each in given_values().items()
         if each.file is None and each.value and name in known_names() - set(_OF_OTHERS)
     }
 
 
 def is_configured() -> bool:
     """Whether a tenant or a warehouse is set, rightly or not."""
-    found = given()
+    values = given_values()
     names = (*TENANT, "CW_WAREHOUSE_DSN")
-    return any(each in found and found[each].value for n in names for each in (n, n + IN_A_FILE))
+    return any(each in values and values[each].value for n in names for each in (n, n + IN_A_FILE))
 
 
-def _refuse_misspelled(found: Mapping[str, Given]) -> None:
+def _refuse_misspelled(values: Mapping[str, GivenValue]) -> None:
     """Raises ConfigError for a name that means nothing where one that matters is missing."""
     names = known_names()
-    wrong = {}
-    for name in found.keys() - names:
+    corrections = {}
+    for name in values.keys() - names:
         for meant in closest(name, names):
             plain = meant.removesuffix(IN_A_FILE)
-            there = any(found.get(each, _NOTHING).value for each in (plain, plain + IN_A_FILE))
-            if plain in _DECISIVE and not there:
-                wrong[name] = meant
-    if wrong:
+            is_set = any(values.get(each, _NOTHING).value for each in (plain, plain + IN_A_FILE))
+            if plain in _DECISIVE and not is_set:
+                corrections[name] = meant
+    if corrections:
         raise ConfigError(
             "; ".join(
-                f"{name} ({found[name].place}) is no setting{_guess([meant])} Rename it"
-                for name, meant in sorted(wrong.items())
+                f"{name} ({values[name].place}) is no setting{_suggestion([meant])} Rename it"
+                for name, meant in sorted(corrections.items())
             )
         )
 
 
-_NOTHING = Given("")
+_NOTHING = GivenValue("")
 
 
-def _guess(candidates: list[str]) -> str:
+def _suggestion(candidates: list[str]) -> str:
     return f": {did_you_mean(candidates)}" if candidates else ""
 
 
-def _value(variable: str, field: FieldInfo, found: Mapping[str, Given]) -> str | None:
+def _value(variable: str, field: FieldInfo, values: Mapping[str, GivenValue]) -> str | None:
     if _is_secret(field):
-        return secret(variable, found)
-    each = found.get(variable)
+        return secret_value(variable, values)
+    each = values.get(variable)
     if each is None or not each.value:
         return None
     return str(each.path) if variable in _PATHS else each.value
@@ -396,10 +398,11 @@ def _complaints(error: ValidationError) -> str:
 def _complaint(problem: Mapping[str, Any]) -> str:
     fields = {_key(name, field): (name, field) for name, field in Settings.model_fields.items()}
     name, field = fields[str(problem["loc"][0])]
-    there = given().get(_variable(name))
-    ours = problem["type"] == "value_error"  # else the reason would be pydantic's words
-    wanted = problem["ctx"]["error"] if ours else _describe_field(field)
-    return f"{_variable(name)}: {wanted} is needed{f'. Change it {there.place}' if there else ''}"
+    current = given_values().get(_variable(name))
+    is_ours = problem["type"] == "value_error"  # else the reason would be pydantic's words
+    expected = problem["ctx"]["error"] if is_ours else _describe_field(field)
+    place = f". Change it {current.place}" if current else ""
+    return f"{_variable(name)}: {expected} is needed{place}"
 
 
 def _describe_field(field: FieldInfo) -> str:

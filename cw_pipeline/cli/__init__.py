@@ -43,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.usage_error(error)
         return UNUSABLE
     except (click.Abort, KeyboardInterrupt):
-        return _said(
+        return _fail(
             "interrupted: what was read until now is kept. The same command goes on from there",
             INTERRUPTED,
         )
     except (ConfigError, WarehouseError, SourceDenied) as error:
-        return _said(str(error), UNUSABLE)
+        return _fail(str(error), UNUSABLE)
     except PipelineError as error:
-        return _said(str(error), FAILED)
+        return _fail(str(error), FAILED)
     except BrokenPipeError:
         return FAILED  # whoever read our output went away, as `| head` does
     return code if isinstance(code, int) else DONE
@@ -75,7 +75,7 @@ def _show_warnings() -> None:
         logging.getLogger(f"cw_pipeline.{name}").addHandler(_STDERR)
 
 
-def _said(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
     click.echo(f"cw-pipeline: {message}", err=True)
     return code
 

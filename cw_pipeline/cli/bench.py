@@ -53,7 +53,7 @@ def bench(  # noqa: PLR0913 - its options
         scale = Scale.of(records or QUICK, repeats=1 if quick else 3)
     chosen = only or tuple(name for name in CASES if peers or name != "peers")
     started = time.monotonic()
-    results = run(scale, chosen, lambda said: click.echo(f"… {said}", err=True))
+    results = run(scale, chosen, lambda text: click.echo(f"… {text}", err=True))
     where = to or dagster_home() / "bench.json"
     results.write(where)
     _draw(results, picture, where)

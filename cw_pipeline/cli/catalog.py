@@ -35,7 +35,7 @@ def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bo
     if left_out:
         _left_out(json_=json_)
         return
-    chosen = _chosen(entities)
+    chosen = _select(entities)
     if json_:
         output.print_json([_plain(entity) for entity in chosen])
     elif columns:
@@ -48,7 +48,7 @@ def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bo
         output.table(heads, map(_row, chosen))
 
 
-def _chosen(entities: tuple[str, ...]) -> list[Entity]:
+def _select(entities: tuple[str, ...]) -> list[Entity]:
     from cw_pipeline.catalog import select  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
 
@@ -74,12 +74,14 @@ def _row(entity: Entity) -> tuple[str, ...]:
 def _columns(entity: Entity) -> Iterator[tuple[str, ...]]:
     """The columns of an entity's table and of its arrays' tables, keys first."""
     outside = [column for column in entity.row_columns if not column.path]
-    yield from _told(entity.table, [*outside, *entity.columns], entity.key)
+    yield from _column_rows(entity.table, [*outside, *entity.columns], entity.key)
     for array in entity.arrays:
-        yield from _told(array.table, array.row_columns, ("parent_id", "position"), array.field)
+        yield from _column_rows(
+            array.table, array.row_columns, ("parent_id", "position"), array.field
+        )
 
 
-def _told(
+def _column_rows(
     table: str, columns: Sequence[Column], key: tuple[str, ...], above: str = ""
 ) -> Iterator[tuple[str, ...]]:
     for column in sorted(columns, key=lambda each: (each.name not in key, each.name[0] == "_")):
@@ -92,8 +94,8 @@ def _plain(entity: Entity) -> dict[str, Any]:
     names = ("name", "path", "table", "key", "mode", "parent", "core", "description")
     heads = ("table", "column", "type", "key", "field")
     columns = [dict(zip(heads, row, strict=True)) for row in _columns(entity)]
-    shown = {name: getattr(entity, name) for name in names}
-    return shown | {"keeping": entity.mode, "columns": columns}  # its name until 0.1
+    fields = {name: getattr(entity, name) for name in names}
+    return fields | {"keeping": entity.mode, "columns": columns}  # its name until 0.1
 
 
 def _left_out(*, json_: bool) -> None:

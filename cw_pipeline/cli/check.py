@@ -41,33 +41,33 @@ class Steps:
 
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
-        self.taken: list[dict[str, object]] = []
+        self.results: list[dict[str, object]] = []
         self.unusable = False
         """Whether a setting or the warehouse has to be mended before anything can be done."""
 
     def take(self, name: str, step: Callable[[], str]) -> bool:
         """Takes a step: whether it went well."""
         try:
-            said, well = step(), True
+            detail, is_fine = step(), True
         except (PipelineError, OSError) as error:
-            said, well = str(error), False
+            detail, is_fine = str(error), False
             self.unusable |= isinstance(error, ConfigError | WarehouseError)
-        self._note(name, said, ok=well)
-        return well
+        self._note(name, detail, ok=is_fine)
+        return is_fine
 
-    def fail(self, name: str, said: str) -> bool:
+    def fail(self, name: str, detail: str) -> bool:
         """Notes a step that did not go well. Returns False."""
-        self._note(name, said, ok=False)
+        self._note(name, detail, ok=False)
         return False
 
-    def warn(self, name: str, said: str) -> None:
+    def warn(self, name: str, detail: str) -> None:
         """Notes what may become a fault, and keeps nothing from working today."""
-        self._note(name, said, ok=True, warning=True)
+        self._note(name, detail, ok=True, warning=True)
 
-    def _note(self, name: str, said: str, *, ok: bool, warning: bool = False) -> None:
-        self.taken.append({"step": name, "ok": ok, "warning": warning, "detail": said})
+    def _note(self, name: str, detail: str, *, ok: bool, warning: bool = False) -> None:
+        self.results.append({"step": name, "ok": ok, "warning": warning, "detail": detail})
         if not self._silent:
-            click.echo(f"{'!' if warning else '✓' if ok else '✗'} {name}: {said}")
+            click.echo(f"{'!' if warning else '✓' if ok else '✗'} {name}: {detail}")
 
 
 @click.command()
@@ -98,13 +98,14 @@ def check(entities: tuple[str, ...], *, deep: bool, json_: bool) -> int:
         chosen = choose(settings, entities)
         with services.dev_services(settings) as settings:
             if steps.take("server", lambda: server(settings)):
-                findings = _checked(settings, steps, chosen, deep=deep)
-    fine = all(step["ok"] for step in steps.taken) and all(found.is_usable for found in findings)
+                findings = _take_steps(settings, steps, chosen, deep=deep)
+    is_fine = all(step["ok"] for step in steps.results)
+    is_fine = is_fine and all(finding.is_usable for finding in findings)
     if json_:
-        output.print_json({"ok": fine, "steps": steps.taken, "entities": findings})
+        output.print_json({"ok": is_fine, "steps": steps.results, "entities": findings})
     elif findings:
         _print(findings, deep=deep)
-    return 0 if fine else 2 if steps.unusable else 1
+    return 0 if is_fine else 2 if steps.unusable else 1
 
 
 def _settings(settings: Settings) -> str:
@@ -139,9 +140,9 @@ def server(settings: Settings) -> str:
     from cw_pipeline.warehouse.connections import describe_server  # noqa: PLC0415
     from cw_pipeline.warehouse.database import Database  # noqa: PLC0415
 
-    told = describe_server(composition.dsn(settings))
+    description = describe_server(composition.dsn(settings))
     with Database(composition.dsn(settings), settings.schema_):
-        return told
+        return description
 
 
 def _typing() -> str:
@@ -152,7 +153,7 @@ def _typing() -> str:
     return "by compiled code"
 
 
-def _checked(
+def _take_steps(
     settings: Settings, steps: Steps, chosen: Sequence[Entity], *, deep: bool
 ) -> list[ListCapabilities]:
     from cw_pipeline import composition  # noqa: PLC0415
@@ -176,12 +177,12 @@ def _checked(
 
         def probe() -> str:
             findings.extend(pipeline.probe(*names, deep=deep))
-            return count(sum(bool(found.readable) for found in findings), "list") + " readable"
+            return count(sum(bool(finding.readable) for finding in findings), "list") + " readable"
 
         if steps.take("lists", probe):
             requests = requests_per_parent(chosen, source)
             _first_load(steps, requests, settings.requests_per_minute)
-        return sorted(findings, key=lambda found: found.entity)
+        return sorted(findings, key=lambda finding: finding.entity)
 
 
 def network(site: str) -> str:
@@ -191,10 +192,10 @@ def network(site: str) -> str:
     address = urlsplit(Site.of(site).info)
     host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(host, port, proto=socket.IPPROTO_TCP)
+        addresses = socket.getaddrinfo(host, port, proto=socket.IPPROTO_TCP)
     except socket.gaierror as error:
         raise OSError(f"{host} has no address ({error.strerror}): check CW_SITE and DNS") from error
-    return f"{host} is {found[0][4][0]}, {address.scheme}"
+    return f"{host} is {addresses[0][4][0]}, {address.scheme}"
 
 
 class Tenant:
@@ -241,11 +242,11 @@ class Tenant:
     def _ask(self) -> None:
         """Asks as syncs do. Raises SourceError if that is not answered."""
         try:
-            told = self._source.get("/system/info", lambda body: body.decode())
+            answer = self._source.get("/system/info", lambda body: body.decode())
         except SourceMissing as error:
             self._ask_elsewhere(error)
         else:
-            self._release = _release(told) or self._release
+            self._release = _release(answer) or self._release
 
     def _ask_elsewhere(self, missing: SourceMissing) -> None:
         """Returns if another list answers. Raises SourceMissing with the guide's advice if not."""
@@ -266,17 +267,17 @@ class Tenant:
 
     def _refused_version(self, refusal: SourceError) -> str:
         """What the tenant says to the version, and which one to ask for."""
-        release, asked = self._release, self._settings.api_version
+        release, requested = self._release, self._settings.api_version
         fix = "set CW_API_VERSION to an older one"
-        if release and release != _release(asked):
+        if release and release != _release(requested):
             fix = f"the tenant has release {release}: set CW_API_VERSION={release} or an older one"
-        return f"CW_API_VERSION={asked} is refused ({refusal}); {fix}"
+        return f"CW_API_VERSION={requested} is refused ({refusal}); {fix}"
 
 
 def _release(text: str) -> str:
     """The first release in a text, such as `2025.1` in `v2025_1/`; empty if there is none."""
-    found = re.search(r"(?<!\d)(20\d\d)[._](\d{1,2})(?!\d)", text)
-    return f"{found[1]}.{found[2]}" if found else ""
+    match = re.search(r"(?<!\d)(20\d\d)[._](\d{1,2})(?!\d)", text)
+    return f"{match[1]}.{match[2]}" if match else ""
 
 
 def _parts(release: str) -> tuple[int, ...]:
@@ -295,11 +296,11 @@ def _migrate(pipeline: Pipeline, names: Sequence[str]) -> str:
     with connect(dsn, read_only=True) as connection:
         after = table_counts(connection, *schemas)
     tables = sum(after.values()) - sum(before.values())
-    made = " and ".join(name for name in schemas if name in after and name not in before)
-    if made:
-        return f"created the schemas {made} with {count(tables, 'table')}"
-    created = f"created {count(tables, 'table')}; " if tables else ""
-    return f"{created}up to date, schema {pipeline.settings.schema_}"
+    new_schemas = " and ".join(name for name in schemas if name in after and name not in before)
+    if new_schemas:
+        return f"created the schemas {new_schemas} with {count(tables, 'table')}"
+    new_tables = f"created {count(tables, 'table')}; " if tables else ""
+    return f"{new_tables}up to date, schema {pipeline.settings.schema_}"
 
 
 def _first_load(steps: Steps, requests: Mapping[str, int], per_minute: int) -> None:
@@ -308,33 +309,33 @@ def _first_load(steps: Steps, requests: Mapping[str, int], per_minute: int) -> N
         return
     total = sum(requests.values())
     most = sorted(requests, key=lambda name: -requests[name])[:_NAMED]
-    took = output.age(timedelta(minutes=total / per_minute))
-    said = (
+    duration = output.age(timedelta(minutes=total / per_minute))
+    text = (
         f"{count(total, 'request')} for lists that are read parent by parent"
         f" ({', '.join(f'{name} {requests[name]:,}' for name in most)}"
-        f"{', …' if len(requests) > _NAMED else ''}), {took} or more at"
+        f"{', …' if len(requests) > _NAMED else ''}), {duration} or more at"
         f" CW_REQUESTS_PER_MINUTE={per_minute}"
     )
     if total > _AN_HOUR * per_minute:
-        steps.warn("first load", f"{said}. CW_ENTITIES chooses which lists are read")
+        steps.warn("first load", f"{text}. CW_ENTITIES chooses which lists are read")
     else:
-        steps.take("first load", lambda: said)
+        steps.take("first load", lambda: text)
 
 
 def _print(findings: Sequence[ListCapabilities], *, deep: bool) -> None:
     heads = ("entity ", "readable ", "changes only ")
     deeper = ("records", "forward only ", "by id ") if deep else ()
     click.echo()
-    output.table((*heads, *deeper), [_row(found, deep=deep) for found in findings])
+    output.table((*heads, *deeper), [_row(finding, deep=deep) for finding in findings])
     click.echo()
-    for found in findings:
-        if found.detail:
-            click.echo(f"{'!' if found.is_usable else '✗'} {found.entity}: {found.detail}")
+    for finding in findings:
+        if finding.detail:
+            click.echo(f"{'!' if finding.is_usable else '✗'} {finding.entity}: {finding.detail}")
 
 
-def _row(found: ListCapabilities, *, deep: bool) -> tuple[str, ...]:
-    seen = (found.entity, _WORDS[found.readable] or "?", _WORDS[found.filterable])
+def _row(finding: ListCapabilities, *, deep: bool) -> tuple[str, ...]:
+    cells = (finding.entity, _WORDS[finding.readable] or "?", _WORDS[finding.filterable])
     if not deep:
-        return seen
-    records = _WORDS[found.count] if found.records is None else f"{found.records:,}"
-    return (*seen, records, _WORDS[found.forward_only], _WORDS[found.by_id])
+        return cells
+    records = _WORDS[finding.count] if finding.records is None else f"{finding.records:,}"
+    return (*cells, records, _WORDS[finding.forward_only], _WORDS[finding.by_id])

@@ -30,16 +30,20 @@ def list_(entity: str | None, *, json_: bool) -> None:
     """Fields that ConnectWise has sent and that are not as the catalog says."""
     from cw_pipeline.warehouse.promotions import unknown_fields  # noqa: PLC0415 - see cli/__init__.py
 
-    wanted = store.meant(entity)
+    entity_name = store.entity_name(entity)
     with store.warehouse() as warehouse:
-        found = [one for one in unknown_fields(warehouse) if wanted is None or one.entity == wanted]
+        entries = [
+            entry
+            for entry in unknown_fields(warehouse)
+            if entity_name is None or entry.entity == entity_name
+        ]
     if json_:
-        output.print_json(found)
-    elif not found:
+        output.print_json(entries)
+    elif not entries:
         click.echo("Every field that ConnectWise has sent has a column.")
     else:
         heads = ("entity ", "field ", "what ", "since ", "last seen ", "for example ")
-        output.table(heads, [_row(one) for one in found])
+        output.table(heads, [_row(entry) for entry in entries])
         click.echo("\n`columns promote ENTITY FIELD` makes a column of an unknown field.")
 
 
@@ -57,25 +61,25 @@ def promote(entity: str, field: str, kind: str | None, *, json_: bool) -> None:
     """
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.model import Kind  # noqa: PLC0415
-    from cw_pipeline.warehouse.promotions import promote as made  # noqa: PLC0415
+    from cw_pipeline.warehouse.promotions import promote as promote_field  # noqa: PLC0415
 
-    chosen = CATALOG[store.meant(entity) or ""]
+    declared = CATALOG[store.entity_name(entity) or ""]
     with store.warehouse() as warehouse:
-        promotions = made(warehouse, chosen, field, Kind(kind) if kind else None)
+        promotions = promote_field(warehouse, declared, field, Kind(kind) if kind else None)
     if json_:
         output.print_json(promotions)
         return
-    for one in promotions:
-        told = f"{one.table}.{one.column} ({one.kind}): {count(one.rows, 'row')} filled"
-        click.echo(told)
+    for promotion in promotions:
+        column = f"{promotion.table}.{promotion.column} ({promotion.kind})"
+        click.echo(f"{column}: {count(promotion.rows, 'row')} filled")
 
 
-def _row(one: SchemaDriftEntry) -> tuple[str, ...]:
+def _row(entry: SchemaDriftEntry) -> tuple[str, ...]:
     return (
-        one.entity,
-        one.field,
-        one.change,
-        output.moment(one.first_seen),
-        output.moment(one.last_seen),
-        one.sample,
+        entry.entity,
+        entry.field,
+        entry.change,
+        output.moment(entry.first_seen),
+        output.moment(entry.last_seen),
+        entry.sample,
     )

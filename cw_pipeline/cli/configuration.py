@@ -56,25 +56,27 @@ class Sources:
 
 def sources() -> Sources:
     """Both as they are found from every folder. Raises ConfigError."""
-    from cw_pipeline.environment import given, settings_file  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.environment import given_values, settings_file  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.settings import dagster_home  # noqa: PLC0415
 
     file = settings_file()
-    own = sorted(name for name, each in given().items() if each.file is None and each.value)
-    there = str(file) if file.exists() else f"{file} (not there)"
+    names = sorted(
+        name for name, each in given_values().items() if each.file is None and each.value
+    )
+    place = str(file) if file.exists() else f"{file} (not there)"
     return Sources(
-        f"{there}, and of the environment {', '.join(own)}" if own else there,
+        f"{place}, and of the environment {', '.join(names)}" if names else place,
         str(dagster_home().absolute()),
     )
 
 
 def settings_warnings() -> list[str]:
     """What about the settings is not wrong, but most likely not meant. Raises ConfigError."""
-    from cw_pipeline.environment import open_to_others, settings_file  # noqa: PLC0415
-    from cw_pipeline.settings import unknown  # noqa: PLC0415
+    from cw_pipeline.environment import is_open_to_others, settings_file  # noqa: PLC0415
+    from cw_pipeline.settings import unknown_names  # noqa: PLC0415
 
-    file, warnings = settings_file(), unknown()
-    if open_to_others(file):
+    file, warnings = settings_file(), unknown_names()
+    if is_open_to_others(file):
         warnings.append(f"other accounts of this machine can read {file}: chmod 600 {file}")
     ignored = Path.cwd() / ".env"
     if ignored.is_file() and not (file.exists() and ignored.samefile(file)):
@@ -102,11 +104,11 @@ def demo_settings() -> Iterator[bool]:
     everything of the demo, Dagster's runs too, goes into a folder of its own.
     """
     before = dict(os.environ)
-    home, apart, kept = _demo_home()
+    home, apart, environment = _demo_home()
     for name in [name for name in os.environ if name.startswith("CW_")]:
         del os.environ[name]
     # No file of settings, for the processes that are started either.
-    os.environ.update(kept, CW_ENV_FILE=os.devnull, DAGSTER_HOME=str(home))
+    os.environ.update(environment, CW_ENV_FILE=os.devnull, DAGSTER_HOME=str(home))
     try:
         yield apart
     finally:
@@ -116,16 +118,16 @@ def demo_settings() -> Iterator[bool]:
 
 def _demo_home() -> tuple[Path, bool, dict[str, str]]:
     """Where a demo keeps its state, whether apart from ours, and what else is set for it."""
-    from cw_pipeline.environment import given  # noqa: PLC0415
+    from cw_pipeline.environment import given_values  # noqa: PLC0415
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
     from cw_pipeline.paths import PROJECT  # noqa: PLC0415
     from cw_pipeline.settings import dagster_home, is_configured  # noqa: PLC0415
 
     environment = {name: os.environ[name] for name in _OF_THIS_MACHINE if name in os.environ}
     try:
-        found, home = given(), dagster_home().absolute()
+        values, home = given_values(), dagster_home().absolute()
         if not is_configured():
-            shared = {name: found[name] for name in _SHARED if name in found}
+            shared = {name: values[name] for name in _SHARED if name in values}
             if (pg_home := shared.pop("CW_PG_HOME", None)) and pg_home.value:
                 environment["CW_PG_HOME"] = str(pg_home.path)
             return home, False, environment | {name: each.value for name, each in shared.items()}

@@ -33,9 +33,9 @@ def list_(entity: str | None, *, json_: bool) -> None:
     """What is not in the warehouse, and why."""
     from cw_pipeline.warehouse.dead_letters import open_dead_letters  # noqa: PLC0415 - see cli/__init__.py
 
-    wanted = store.meant(entity)
+    entity_name = store.entity_name(entity)
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        letters = open_dead_letters(connection, warehouse.tenant, wanted)
+        letters = open_dead_letters(connection, warehouse.tenant, entity_name)
     if json_:
         output.print_json(letters)
     elif not letters:
@@ -54,15 +54,15 @@ def show_(letter_id: int, *, json_: bool) -> int:
     from cw_pipeline.warehouse.dead_letters import events, letter  # noqa: PLC0415
 
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        found = letter(connection, warehouse.tenant, letter_id)
-        history = events(connection, letter_id) if found else []
-    if found is None:
+        dead_letter = letter(connection, warehouse.tenant, letter_id)
+        history = events(connection, letter_id) if dead_letter else []
+    if dead_letter is None:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
         return 1
     if json_:
-        output.print_json({"letter": found, "events": history})
+        output.print_json({"letter": dead_letter, "events": history})
     else:
-        _print(found, history)
+        _print(dead_letter, history)
     return 0
 
 
@@ -85,7 +85,9 @@ def replay(letter_ids: tuple[int, ...], *, json_: bool) -> int:
                 missing = "there is no open dead letter with this id"
                 click.echo(f"{letter_id}: {missing if outcome == 'not open' else outcome}")
     if json_:
-        output.print_json([{"id": own, "outcome": outcome} for own, outcome in outcomes])
+        output.print_json(
+            [{"id": letter_id, "outcome": outcome} for letter_id, outcome in outcomes]
+        )
     elif not outcomes:
         click.echo("No open dead letters.")
     return 0 if all(outcome in BROUGHT_BACK for _, outcome in outcomes) else 1
@@ -104,8 +106,8 @@ def discard(letter_id: int, *, why: str, json_: bool) -> int:
     if json_:
         output.print_json({"id": letter_id, "discarded": closed})
     else:
-        told = f"Dead letter {letter_id} discarded."
-        click.echo(told if closed else f"No open dead letter {letter_id}.", err=not closed)
+        message = f"Dead letter {letter_id} discarded."
+        click.echo(message if closed else f"No open dead letter {letter_id}.", err=not closed)
     return 0 if closed else 1
 
 

@@ -42,9 +42,9 @@ def demo(*, tickets: int, seed: int) -> int:
         tenant.begin()
         import_module("cw_pipeline.dagster.in_process")  # Dagster, while the tenant is made up
         with services.dev_services(Settings.read(), tenant) as settings:
-            well = _Tour(settings, tenant).walk()
+            is_fine = _Tour(settings, tenant).walk()
         _farewell(time.monotonic() - started, elsewhere=elsewhere)
-    return 0 if well else 1
+    return 0 if is_fine else 1
 
 
 class _Tour:
@@ -55,57 +55,60 @@ class _Tour:
 
         self._settings = settings
         self._tenant = tenant
-        self._chosen: list[Entity] = select(None)
-        self._well = True
+        self._entities: list[Entity] = select(None)
+        self._is_fine = True
         self._since = time.monotonic()
 
     def walk(self) -> bool:
         """Whether everything went well."""
-        loaded = bool(self._status())
-        self._say("Tenant", _told(self._tenant.about()))
-        if loaded:
+        is_loaded = bool(self._status())
+        self._say("Tenant", _describe_tenant(self._tenant.about()))
+        if is_loaded:
             self._say("Warehouse", "already loaded: nothing to load but what changed")
-        first = self._sync("Sync" if loaded else "First load", first=not loaded)
-        self._say("Working day", _lived(self._tenant.live_a_day()))
+        first = self._sync("Sync" if is_loaded else "First load", first=not is_loaded)
+        self._say("Working day", _describe_day(self._tenant.live_a_day()))
         second = self._sync("Sync again", first=False)
-        if not loaded:
+        if not is_loaded:
             self._compare(first, second)
         self._prove()
         self._publish()
         self._show()
-        return self._well
+        return self._is_fine
 
     def _sync(self, name: str, *, first: bool) -> list[SyncResult]:
         from cw_pipeline.cli.sync import (  # noqa: PLC0415
             failure_advice,
-            recorded,
+            sync_and_show,
         )
         from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
-        reports = recorded(self._settings, self._chosen, SyncRequest(), quietly=True)
-        self._say(name, _loaded(reports) if first else _brought(reports))
-        for report in reports:
-            if report.failure is not None:
-                self._well = False
-                click.echo(f"  ✗ {report.entity}: {failure_advice(report)}")
-        return reports
+        results = sync_and_show(self._settings, self._entities, SyncRequest(), quietly=True)
+        self._say(name, _describe_load(results) if first else _describe_changes(results))
+        for result in results:
+            if result.failure is not None:
+                self._is_fine = False
+                click.echo(f"  ✗ {result.entity}: {failure_advice(result)}")
+        return results
 
     def _compare(self, first: Sequence[SyncResult], second: Sequence[SyncResult]) -> None:
-        flat = {entity.name for entity in self._chosen if entity.parent is None}
-        asked = [
-            sum(each.requests for each in run if each.entity in flat) for run in (first, second)
+        top_level = {entity.name for entity in self._entities if entity.parent is None}
+        requests = [
+            sum(each.requests for each in run if each.entity in top_level)
+            for run in (first, second)
         ]
-        self._say("", f"{asked[1]} requests for {len(flat)} lists, {asked[0]} the first time")
+        self._say(
+            "", f"{requests[1]} requests for {len(top_level)} lists, {requests[0]} the first time"
+        )
 
     def _prove(self) -> None:
         from cw_pipeline.cli import reconcile  # noqa: PLC0415
 
-        flat = [entity for entity in self._chosen if entity.parent is None]
-        audits = reconcile.run(self._settings, flat, quietly=True)
-        self._say("Reconcile", _proven(audits))
+        top_level = [entity for entity in self._entities if entity.parent is None]
+        audits = reconcile.run(self._settings, top_level, quietly=True)
+        self._say("Reconcile", _describe_proof(audits))
         for audit in audits:
             if not audit.proven:
-                self._well = False
+                self._is_fine = False
                 click.echo(f"  ✗ {audit.entity}: {audit.detail}")
 
     def _publish(self) -> None:
@@ -113,11 +116,11 @@ class _Tour:
         from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
         from cw_pipeline.reporting import kept_tables, refresh  # noqa: PLC0415
 
-        made = Pipeline(self._settings).publish()  # new tables are filled
+        views = Pipeline(self._settings).publish()  # new tables are filled
         dsn, schema = composition.dsn(self._settings), self._settings.schema_
-        rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*made}))
-        came_to = f"{count(len(made), 'view')} and tables made" if made else f"{rows:,} rows"
-        self._say("Reporting", came_to)
+        rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*views}))
+        text = f"{count(len(views), 'view')} and tables made" if views else f"{rows:,} rows"
+        self._say("Reporting", text)
 
     def _show(self) -> None:
         """The largest tables, as `status` shows them."""
@@ -135,40 +138,42 @@ class _Tour:
 
         return list(read(self._settings))
 
-    def _say(self, station: str, came_to: str) -> None:
+    def _say(self, station: str, text: str) -> None:
         """A line, with the seconds since the last one."""
         now = time.monotonic()
-        click.echo(f"{station:<12} {came_to:<76} {now - self._since:>5.1f} s")
+        click.echo(f"{station:<12} {text:<76} {now - self._since:>5.1f} s")
         self._since = now
 
 
-def _told(tenant: dict[str, Any]) -> str:
+def _describe_tenant(tenant: dict[str, Any]) -> str:
     return (
         f"{tenant['service_tickets']:,} tickets, {tenant['time_entries']:,} time entries,"
         f" {tenant['records']:,} records in all"
     )
 
 
-def _lived(changed: dict[str, dict[str, int]]) -> str:
+def _describe_day(changed: dict[str, dict[str, int]]) -> str:
     return ", ".join(f"{sum(by_path.values()):,} {what}" for what, by_path in changed.items())
 
 
-def _loaded(reports: Sequence[SyncResult]) -> str:
-    rows, requests = (sum(getattr(r, n) for r in reports) for n in ("rows_inserted", "requests"))
-    entities = count(len(reports), "entity", "entities")
+def _describe_load(results: Sequence[SyncResult]) -> str:
+    rows, requests = (
+        sum(getattr(result, name) for result in results) for name in ("rows_inserted", "requests")
+    )
+    entities = count(len(results), "entity", "entities")
     return f"{count(rows, 'row')} of {entities}, {count(requests, 'request')}"
 
 
-def _brought(reports: Sequence[SyncResult]) -> str:
+def _describe_changes(results: Sequence[SyncResult]) -> str:
     new, changed, gone, requests = (
-        sum(getattr(report, name) for report in reports)
+        sum(getattr(result, name) for result in results)
         for name in ("rows_inserted", "rows_updated", "rows_deleted", "requests")
     )
     deleted = f", {gone:,} deleted" if gone else ""
     return f"{new:,} new, {changed:,} changed{deleted}, {count(requests, 'request')}"
 
 
-def _proven(audits: Sequence[Audit]) -> str:
+def _describe_proof(audits: Sequence[Audit]) -> str:
     proven = sum(audit.proven for audit in audits)
     rows = sum(audit.proven_rows for audit in audits)
     deleted = sum(audit.deleted for audit in audits)

@@ -52,7 +52,7 @@ def init(*, from_env: bool, overwrite: bool) -> int:
     """
     with _settings_file() as (file, before):
         try:
-            values = _taken_from_environment() if from_env else _asked(file, before)
+            values = _values_of_environment() if from_env else _ask_all(file, before)
         except (click.Abort, EOFError):
             if not sys.stdin.isatty():
                 raise click.UsageError(
@@ -66,20 +66,20 @@ def init(*, from_env: bool, overwrite: bool) -> int:
         return INTERRUPTED
     _write(file, values)
     if not from_env:
-        _tell_of_others(values)
-    _tell_what_is_next()
+        _warn_of_environment(values)
+    _print_next_steps()
     return 0
 
 
 def machine_time_zone() -> str:
     """The time zone that this machine is set to, as an IANA name; UTC if that cannot be told."""
-    known = available_timezones()
+    zones = available_timezones()
     link = os.path.realpath("/etc/localtime").rpartition("/zoneinfo/")[2]
-    named = Path("/etc/timezone")
-    written = named.read_text(errors="replace").strip() if named.is_file() else ""
-    candidates = (os.environ.get("TZ", "").removeprefix(":"), link, written)
-    found = next((name for name in candidates if name in known), "UTC")
-    return "UTC" if found == "Etc/UTC" else found
+    file = Path("/etc/timezone")
+    configured = file.read_text(errors="replace").strip() if file.is_file() else ""
+    candidates = (os.environ.get("TZ", "").removeprefix(":"), link, configured)
+    name = next((name for name in candidates if name in zones), "UTC")
+    return "UTC" if name == "Etc/UTC" else name
 
 
 def with_password(address: str, password: str) -> str:
@@ -88,8 +88,8 @@ def with_password(address: str, password: str) -> str:
         escaped = password.replace("\\", "\\\\").replace("'", "\\'")
         return f"{address} password='{escaped}'"
     encoded = quote(password, safe="")
-    if found := re.match(r"([^:/]+://[^@:/?]+)@", address):
-        return f"{found[1]}:{encoded}{address[found.end() - 1 :]}"
+    if match := re.match(r"([^:/]+://[^@:/?]+)@", address):
+        return f"{match[1]}:{encoded}{address[match.end() - 1 :]}"
     return f"{address}{'&' if '?' in address else '?'}password={encoded}"
 
 
@@ -109,14 +109,14 @@ def _settings_file() -> Iterator[tuple[Path, dict[str, str]]]:
             os.environ[NAMED_FILE] = named
 
 
-def _taken_from_environment() -> dict[str, str]:
+def _values_of_environment() -> dict[str, str]:
     """What the environment has, once it was tried. Raises ConfigError that says what lacks."""
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
-    from cw_pipeline.settings import Settings, from_environment, missing  # noqa: PLC0415
+    from cw_pipeline.settings import Settings, from_environment, missing_tenant_settings  # noqa: PLC0415
 
-    if lacking := missing():
+    if missing := missing_tenant_settings():
         raise ConfigError(
-            f"not set in the environment: {', '.join(lacking)}. Nothing was written. Secrets may be"
+            f"not set in the environment: {', '.join(missing)}. Nothing was written. Secrets may be"
             " in files, as in CW_PRIVATE_KEY_FILE=/run/secrets/cw_private_key"
         )
     settings = Settings.read()
@@ -125,7 +125,7 @@ def _taken_from_environment() -> dict[str, str]:
     return {"CW_TIME_ZONE": machine_time_zone(), **from_environment()}
 
 
-def _asked(file: Path, before: Mapping[str, str]) -> dict[str, str]:
+def _ask_all(file: Path, before: Mapping[str, str]) -> dict[str, str]:
     """The answers to all questions, accepted. Raises click.Abort when the user gives up."""
     click.echo(f"The answers go into {file}. Ctrl-C ends this, and nothing is written.\n")
     questions = _Questions({**before, **os.environ})
@@ -196,8 +196,8 @@ class _Questions:
         if address == OWN:
             del self._values["CW_WAREHOUSE_DSN"]
         elif address != before:
-            found = parse_address(address)
-            if "user" in found and "password" not in found:
+            parameters = parse_address(address)
+            if "user" in parameters and "password" not in parameters:
                 text = f"Password for {describe_address(address)} (hidden, Enter for none)"
                 password = click.prompt(text, hide_input=True, default="", show_default=False)
                 if password:
@@ -209,16 +209,16 @@ class _Questions:
         self._ask("CW_TIME_ZONE", "Time zone of the reports")
 
     def _ask(self, name: str, text: str, *, hidden: bool = False) -> None:
-        there = name in self._values or name in self._in_files
+        is_known = name in self._values or name in self._in_files
         is_secret = hidden or name in ("CW_CLIENT_ID", "CW_WAREHOUSE_DSN")
         hints = [
             *(["hidden"] if hidden else []),
-            *(["Enter keeps it"] if is_secret and there else []),
+            *(["Enter keeps it"] if is_secret and is_known else []),
         ]
         answer = click.prompt(
             f"{text} ({', '.join(hints)})" if hints else text,
             hide_input=hidden,
-            default=("" if there else None) if is_secret else self._values.get(name),
+            default=("" if is_known else None) if is_secret else self._values.get(name),
             show_default=not is_secret,
         )
         if answer.strip():
@@ -305,14 +305,14 @@ def _write(file: Path, values: Mapping[str, str]) -> None:
     click.echo(f"✓ {file} is written, for its owner alone to read.")
 
 
-def _tell_of_others(values: Mapping[str, str]) -> None:
+def _warn_of_environment(values: Mapping[str, str]) -> None:
     """Names what the environment has, too: it would go before what was just answered."""
     for name, value in values.items():
         if os.environ.get(name, value).strip() not in ("", value):
             click.echo(f"! {name} of the environment is another one, and goes before the file")
 
 
-def _tell_what_is_next() -> None:
+def _print_next_steps() -> None:
     from cw_pipeline.paths import cli_command  # noqa: PLC0415
 
     click.echo(

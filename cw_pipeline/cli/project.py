@@ -64,21 +64,23 @@ def migrate(
     sight = Sight(companies, locations, departments, by_setting)
     _check_client(client_role, sight)
     with services.dev_warehouse(read_settings()) as settings:
-        door = Pipeline(settings)
-        door.migrate()
-        made = door.publish()
+        pipeline = Pipeline(settings)
+        pipeline.migrate()
+        views = pipeline.publish()
         dsn, tenant = composition.dsn(settings), settings.schema_
         role = grant_reader(dsn, tenant) if reader else None
-        seen = grant_client(dsn, tenant, client_role, sight) if client_role else []
+        clients = grant_client(dsn, tenant, client_role, sight) if client_role else []
         tables = count(len(composition.entities(settings)), "entity", "entities")
     schema = reporting_schema(settings.schema_)
     click.echo(f"Schemas cw_sync and {settings.schema_} are up to date: tables of {tables}.")
-    click.echo(f"Schema {schema} is up to date: {count(len(made), 'view')} created or replaced.")
+    click.echo(f"Schema {schema} is up to date: {count(len(views), 'view')} created or replaced.")
     if role:
         click.echo(f"Role {role} may read {schema}: grant it to the users of your BI tools.")
     if client_role:
-        clients = f"{schema.removesuffix('reporting')}client_reporting"
-        click.echo(f"Role {client_role} may read {clients}, and sees there: {'; '.join(seen)}.")
+        client_schema = f"{schema.removesuffix('reporting')}client_reporting"
+        click.echo(
+            f"Role {client_role} may read {client_schema}, and sees there: {'; '.join(clients)}."
+        )
 
 
 def _check_client(role: str | None, sight: Sight) -> None:

@@ -54,7 +54,7 @@ def reconcile(
         raise click.UsageError("--apply-deletes, --list-deletes and --reread exclude each other")
     settings = read_settings()
     if list_deletes:
-        return _list(settings, entities, json_=json_)
+        return _list_deletes(settings, entities, json_=json_)
     settings.require_tenant()
     chosen = choose(settings, entities)
     if reread:
@@ -71,25 +71,25 @@ def reconcile(
     return 0 if all(audit.proven for audit in audits) else 1
 
 
-def _list(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
+def _list_deletes(settings: Settings, entities: tuple[str, ...], *, json_: bool) -> int:
     """Shows what the guard kept."""
     from cw_pipeline.dev import services  # noqa: PLC0415
 
     names = [entity.name for entity in choose(settings, entities)] if entities else None
-    with services.dev_warehouse(settings) as grounded:
-        kept = _kept(grounded, names)
+    with services.dev_warehouse(settings) as filled:
+        candidates = _read_candidates(filled, names)
     if json_:
-        output.print_json({"candidates": kept})
-    elif not kept:
+        output.print_json({"candidates": candidates})
+    elif not candidates:
         click.echo("No rows are kept that the source no longer lists.")
     else:
         heads = ("entity ", "parent", "id", "missed since ", "kept because ")
-        output.table(heads, [_candidate(row) for row in kept])
+        output.table(heads, [_candidate(row) for row in candidates])
         click.echo("\nIf they are really gone, `reconcile --apply-deletes` deletes them, once.")
     return 0
 
 
-def _kept(settings: Settings, names: list[str] | None) -> list[DeleteCandidate]:
+def _read_candidates(settings: Settings, names: list[str] | None) -> list[DeleteCandidate]:
     from cw_pipeline import composition  # noqa: PLC0415
     from cw_pipeline.cli.status import check_warehouse  # noqa: PLC0415
     from cw_pipeline.warehouse.status import delete_candidates  # noqa: PLC0415
@@ -117,9 +117,9 @@ def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int
         output.print_json({"audits": audits})
     else:
         for audit in audits:
-            told = "" if audit.failure else f"{count(audit.source_rows, 'record')} read again"
-            changed = f"{audit.drift:,} had changed although lastUpdated had not moved"
-            click.echo(f"{audit.entity}: {audit.detail or told}, {changed}")
+            text = "" if audit.failure else f"{count(audit.source_rows, 'record')} read again"
+            drift = f"{audit.drift:,} had changed although lastUpdated had not moved"
+            click.echo(f"{audit.entity}: {audit.detail or text}, {drift}")
     return 1 if any(audit.failure for audit in audits) else 0
 
 
@@ -144,25 +144,25 @@ def run(
     names = [entity.name for entity in chosen]
     silent = silent or (quietly and not output.lively())
     with Pipeline(settings) as pipeline:
-        found = pipeline.reconcile(*names, apply_deletes=apply_deletes)
+        results = pipeline.reconcile(*names, apply_deletes=apply_deletes)
         with Watch(settings, chosen, silent=silent) as watch:
-            for audit in found:
-                told = "" if quietly else line(audit)
-                watch.finished(audit.entity, told, failed=not audit.proven)
+            for audit in results:
+                text = "" if quietly else line(audit)
+                watch.finished(audit.entity, text, failed=not audit.proven)
                 audits.append(audit)
     return audits
 
 
 def line(audit: Audit) -> str:
     """What one audit found, in a line; empty if all was well."""
-    found = {
+    figures = {
         "missing": audit.missing,
         "stale": audit.stale,
         "no longer listed": audit.extra,
         "repaired": audit.healed,
         "deleted": audit.deleted,
     }
-    parts = [f"{number:,} {what}" for what, number in found.items() if number]
+    parts = [f"{number:,} {what}" for what, number in figures.items() if number]
     parts += [audit.detail] if audit.detail else []
     sign = "✓" if audit.proven else "✗"
     return f"{sign} {audit.entity}: {', '.join(parts)}" if parts or not audit.proven else ""

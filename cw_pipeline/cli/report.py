@@ -30,9 +30,9 @@ def report(output: Path) -> None:
     from cw_pipeline.reporting import refresh, render_kpi_page  # noqa: PLC0415
 
     with services.dev_warehouse(read_settings()) as settings:
-        door = Pipeline(settings)
-        door.migrate()
-        door.publish()
+        pipeline = Pipeline(settings)
+        pipeline.migrate()
+        pipeline.publish()
         dsn, tenant = composition.dsn(settings), settings.schema_
         refresh(dsn, tenant)
         text = render_kpi_page(dsn, tenant)

@@ -35,17 +35,17 @@ def status(*, json_: bool) -> None:
 
     settings = read_settings()
     with services.dev_warehouse(settings) as settings:
-        touched, disorder = read(settings), read_clock_disorder(settings)
-    wanted = composition.wanted(settings)
-    entities = [entity for entity in touched if entity.entity in wanted]
-    others = [entity.entity for entity in touched if entity.entity not in wanted]
+        statuses, disorder = read(settings), read_clock_disorder(settings)
+    configured = composition.configured_names(settings)
+    entities = [entity for entity in statuses if entity.entity in configured]
+    others = [entity.entity for entity in statuses if entity.entity not in configured]
     if json_:
-        found = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
-        where = {"settings": sources().settings, "state": sources().state}
-        output.print_json({**where, **found, "clock_disorder": disorder})
+        answer = {"schema": settings.schema_, "entities": entities, "not_kept_up": others}
+        places = {"settings": sources().settings, "state": sources().state}
+        output.print_json({**places, **answer, "clock_disorder": disorder})
         return
-    if touched:
-        _print(entities, wanted, others)
+    if statuses:
+        _print(entities, configured, others)
         if disorder is not None:
             click.echo(f"! {output.moment(disorder.seen_at)}: {disorder.detail}")
     else:
@@ -80,13 +80,15 @@ def check_warehouse(settings: Settings) -> None:
         raise WarehouseError(fault)
 
 
-def _print(entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequence[str]) -> None:
+def _print(
+    entities: Sequence[EntityStatus], configured: Sequence[str], others: Sequence[str]
+) -> None:
     heads = ("entity ", "complete through ", "age", "rows", "last run ", "dead letters", "drift")
     if entities:
         output.table((*heads, "column drift"), [_row(entity) for entity in entities])
         click.echo()
     click.echo(totals(entities))
-    for note in (*_notes(entities), *_beside(entities, wanted, others)):
+    for note in (*_notes(entities), *_differences_from_settings(entities, configured, others)):
         click.echo(note)
 
 
@@ -96,14 +98,14 @@ def _row(entity: EntityStatus) -> tuple[str, ...]:
         output.moment(entity.complete_through) or "never",
         output.age(entity.age),
         "" if entity.rows is None else f"{entity.rows:,}",
-        _last(entity),
+        _last_run_text(entity),
         f"{entity.dead_letters:,}" if entity.dead_letters else "",
         f"{entity.drift:,}" if entity.drift else "",
         f"{entity.column_drift:,}" if entity.column_drift else "",
     )
 
 
-def _last(entity: EntityStatus) -> str:
+def _last_run_text(entity: EntityStatus) -> str:
     run = entity.last_run
     if run is None:
         return ""
@@ -137,11 +139,11 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
 
     notes = []
     for entity in entities:
-        notes += _of_last_run(entity)
+        notes += _last_run_notes(entity)
         if entity.quarantined:
-            kept = count(entity.quarantined, "row")
+            rows = count(entity.quarantined, "row")
             notes.append(
-                f"! {entity.entity}: {kept} no longer listed at the source were kept by the guard."
+                f"! {entity.entity}: {rows} no longer listed at the source were kept by the guard."
                 " `reconcile --list-deletes` lists them, `reconcile --apply-deletes` deletes them"
                 " if they are really gone"
             )
@@ -154,7 +156,7 @@ def _notes(entities: Sequence[EntityStatus]) -> list[str]:
     return notes
 
 
-def _of_last_run(entity: EntityStatus) -> list[str]:
+def _last_run_notes(entity: EntityStatus) -> list[str]:
     """What to say of a run that is going on, or did not end well."""
     run = entity.last_run
     if run is None or run.status == "done":
@@ -162,29 +164,29 @@ def _of_last_run(entity: EntityStatus) -> list[str]:
     if run.status == "started":
         return [f"… {entity.entity}: {run.kind} since {output.moment(run.started_at)}"]
     if run.status == "interrupted":
-        killed = f"that began {output.moment(run.started_at)} was killed or lost its machine"
-        how = f"interrupted {output.moment(run.finished_at)}" if run.finished_at else killed
-        kept = "What was read is kept; the next sync goes on from there"
-        return [f"! {entity.entity}: {run.kind} {how}. {kept}"]
+        since = f"that began {output.moment(run.started_at)} was killed or lost its machine"
+        how = f"interrupted {output.moment(run.finished_at)}" if run.finished_at else since
+        advice = "What was read is kept; the next sync goes on from there"
+        return [f"! {entity.entity}: {run.kind} {how}. {advice}"]
     return [f"✗ {entity.entity}: {run.error}"]
 
 
-def _beside(
-    entities: Sequence[EntityStatus], wanted: Sequence[str], others: Sequence[str]
+def _differences_from_settings(
+    entities: Sequence[EntityStatus], configured: Sequence[str], others: Sequence[str]
 ) -> list[str]:
     """What is wanted and not there yet, and what is there and no longer wanted."""
     touched = {entity.entity for entity in entities}
-    missing = [name for name in wanted if name not in touched]
-    notes = [f"{_counted(missing)} never synced: {_some(missing)}"] if missing else []
+    missing = [name for name in configured if name not in touched]
+    notes = [f"{_count_entities(missing)} never synced: {_first_names(missing)}"] if missing else []
     if others:
-        names = f"{_counted(others)} not named by CW_ENTITIES: {_some(others)}"
+        names = f"{_count_entities(others)} not named by CW_ENTITIES: {_first_names(others)}"
         notes.append(f"{names}. The rows stay as they are until you sync them by name")
     return notes
 
 
-def _counted(names: Sequence[str]) -> str:
+def _count_entities(names: Sequence[str]) -> str:
     return count(len(names), "entity", "entities")
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -24,11 +24,11 @@ def warehouse() -> Iterator[Database]:
 
     with services.dev_warehouse(read_settings()) as settings:
         migrate(composition.dsn(settings), settings.schema_, [])
-        with composition.warehouse(settings) as opened:
-            yield opened
+        with composition.warehouse(settings) as database:
+            yield database
 
 
-def meant(entity: str | None) -> str | None:
+def entity_name(entity: str | None) -> str | None:
     """The name of the entity that a name or a table means; None if none is given.
 
     Raises click.UsageError for what is none, lest "nothing found" be said of a misspelled one.
@@ -39,9 +39,9 @@ def meant(entity: str | None) -> str | None:
     if entity is None or entity.startswith("system/reports/"):
         return entity
     try:
-        (chosen,) = select(entity)
+        (declared,) = select(entity)
     except ConfigError as error:
         raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
     except ValueError as error:
         raise click.UsageError(f"{entity!r} means several entities: name one") from error
-    return chosen.name
+    return declared.name

@@ -120,15 +120,15 @@ class Watch:
 
     def _show(self, now: Progress) -> None:
         running = [each for each in now.running if each.entity in self._left]
-        told = {each.entity: self._told(each, now) for each in running}
+        texts = {each.entity: self._progress_text(each, now) for each in running}
         waits_for = waiting_reason(now, self._settings.requests_per_minute)
         if self._bars is not None:
             assert self._overall is not None
             done = f"{self._done_of_all(' of ')}{f', {waits_for}' if waits_for else ''}"
             self._bars.update(self._overall, done=done)
-            self._draw(self._bars, running, told)
+            self._draw(self._bars, running, texts)
         elif running:
-            parts = [" ".join(filter(None, pair)) for pair in told.items()]
+            parts = [" ".join(filter(None, pair)) for pair in texts.items()]
             at = time.strftime("%H:%M:%S")
             line = f"{at} {self._done_of_all('/')} done; now {', '.join(parts)}"
             output.stdout().print(
@@ -138,8 +138,8 @@ class Watch:
     def _done_of_all(self, of: str) -> str:
         return f"{len(self._tables) - len(self._left)}{of}{len(self._tables)}"
 
-    def _draw(self, bars: Bars, running: Sequence[Reading], told: Mapping[str, str]) -> None:
-        for name in self._tasks.keys() - told.keys():
+    def _draw(self, bars: Bars, running: Sequence[Reading], texts: Mapping[str, str]) -> None:
+        for name in self._tasks.keys() - texts.keys():
             bars.remove_task(self._tasks.pop(name))
         for each in running:
             name = each.entity
@@ -147,9 +147,9 @@ class Watch:
                 self._tasks[name] = bars.add_task(name, total=None, done="")
             if name in self._tasks:
                 done, total, _ = each.share or (None, None, "")
-                bars.update(self._tasks[name], total=total, completed=done, done=told[name])
+                bars.update(self._tasks[name], total=total, completed=done, done=texts[name])
 
-    def _told(self, reading: Reading, now: Progress) -> str:
+    def _progress_text(self, reading: Reading, now: Progress) -> str:
         """Rows so far; where it is known also how much is left, and how long it will take."""
         entity = reading.entity
         if reading.share is None:
@@ -291,28 +291,28 @@ def run(
     from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
     settings = read_settings().require_tenant()
-    tables = reported(settings, names) if window is None else []
-    listed = [name for name in names if name.removeprefix(REPORTS) not in tables]
-    chosen = choose(settings, listed) if listed or not names else []
+    tables = report_names(settings, names) if window is None else []
+    entity_names = [name for name in names if name.removeprefix(REPORTS) not in tables]
+    entities = choose(settings, entity_names) if entity_names or not names else []
     plan = SyncRequest(full, window, closed)
     place = warehouse_place(settings)
     with services.dev_services(settings) as settings:
         check_warehouse(settings)
         if not json_:
             click.echo(f"{composition.tenant(settings)} → {place}")
-        started = time.monotonic()
-        reports = recorded(settings, chosen, plan, tables=tables, silent=json_)
+        began = time.monotonic()
+        results = sync_and_show(settings, entities, plan, tables=tables, silent=json_)
         # The daemon does so after each refresh; here there may be none.
-        Pipeline(settings).follow_sync([each.entity for each in reports])
-    return print_results(reports, time.monotonic() - started, json_=json_)
+        Pipeline(settings).follow_sync([each.entity for each in results])
+    return print_results(results, time.monotonic() - began, json_=json_)
 
 
-def reported(settings: Settings, names: Sequence[str]) -> list[str]:
+def report_names(settings: Settings, names: Sequence[str]) -> list[str]:
     """The reports that names mean; without any, those of CW_REPORTS."""
     from cw_pipeline import composition  # noqa: PLC0415
 
     if not names:
-        return composition.reports(settings)
+        return composition.report_names(settings)
     return [name.removeprefix(REPORTS) for name in names if name.startswith(REPORTS)]
 
 
@@ -330,7 +330,7 @@ def choose(settings: Settings, names: Sequence[str]) -> list[Entity]:
         raise click.UsageError(str(error).removeprefix("CW_ENTITIES: ")) from error
 
 
-def recorded(
+def sync_and_show(
     settings: Settings,
     chosen: Sequence[Entity],
     plan: SyncRequest,
@@ -350,57 +350,57 @@ def recorded(
 
     tune_process()
     watched = [*chosen, *map(report_entity, tables)]
-    done: list[SyncResult] = []
+    results: list[SyncResult] = []
     try:
         with Watch(settings, watched, silent=silent or (quietly and not output.lively())) as watch:
 
-            def heard(report: SyncResult) -> None:
-                done.append(report)
-                watch.finished(report.entity, "" if quietly else line(report))
+            def on_result(result: SyncResult) -> None:
+                results.append(result)
+                watch.finished(result.entity, "" if quietly else line(result))
 
             if chosen:
-                run_recorded_sync(settings, chosen, plan, heard)
+                run_recorded_sync(settings, chosen, plan, on_result)
             if tables:
-                run_recorded_reports(settings, tables, heard, full=plan.full)
+                run_recorded_reports(settings, tables, on_result, full=plan.full)
     except (KeyboardInterrupt, PipelineError):
         if not (silent or quietly):
-            print_failures(done)  # no results will be printed, which would say them
+            print_failures(results)  # no results will be printed, which would say them
         raise
-    return done
+    return results
 
 
-def line(report: SyncResult) -> str:
+def line(result: SyncResult) -> str:
     """What one entity's run did, in a line; empty if nothing changed or it failed.
 
     What failed is said once, by `print_failures` at the end.
     """
-    if report.failure is not None:
+    if result.failure is not None:
         return ""
-    done = {
-        "new": report.rows_inserted,
-        "changed": report.rows_updated,
-        "deleted": report.rows_deleted,
+    figures = {
+        "new": result.rows_inserted,
+        "changed": result.rows_updated,
+        "deleted": result.rows_deleted,
     }
-    parts = [f"{number:,} {what}" for what, number in done.items() if number]
-    parts += [count(report.dead_letters, "dead letter")] if report.dead_letters else []
-    parts += [f"warning: {warning}" for warning in report.warnings]
-    return f"✓ {report.entity}: {', '.join(parts)}" if parts else ""
+    parts = [f"{number:,} {what}" for what, number in figures.items() if number]
+    parts += [count(result.dead_letters, "dead letter")] if result.dead_letters else []
+    parts += [f"warning: {warning}" for warning in result.warnings]
+    return f"✓ {result.entity}: {', '.join(parts)}" if parts else ""
 
 
-def print_results(reports: Sequence[SyncResult], seconds: float, *, json_: bool = False) -> int:
+def print_results(results: Sequence[SyncResult], seconds: float, *, json_: bool = False) -> int:
     """Prints what a sync came to. Returns the exit code."""
-    failed = [each for each in reports if each.failure is not None and not is_left_to_other(each)]
+    failed = [each for each in results if each.failure is not None and not is_left_to_other(each)]
     if json_:
-        output.print_json({"seconds": round(seconds, 3), "entities": reports})
+        output.print_json({"seconds": round(seconds, 3), "entities": results})
         return 1 if failed else 0
-    click.echo(summary(reports, seconds))
-    print_failures(reports)
-    if any(report.dead_letters for report in reports):
+    click.echo(summary(results, seconds))
+    print_failures(results)
+    if any(result.dead_letters for result in results):
         click.echo("`dead-letters list` shows what could not be loaded, and why.")
     return 1 if failed else 0
 
 
-def is_left_to_other(report: SyncResult) -> bool:
+def is_left_to_other(result: SyncResult) -> bool:
     """Whether another sync has the entity, and so brings it up to date.
 
     No failure, or cron would mail one whenever a sync takes longer than the time to the next. What
@@ -408,10 +408,10 @@ def is_left_to_other(report: SyncResult) -> bool:
     """
     from cw_pipeline.errors import EntityBusy  # noqa: PLC0415
 
-    return report.kind == "refresh" and isinstance(report.failure, EntityBusy)
+    return result.kind == "refresh" and isinstance(result.failure, EntityBusy)
 
 
-def print_failures(reports: Sequence[SyncResult]) -> None:
+def print_failures(results: Sequence[SyncResult]) -> None:
     """Says on stderr which entities failed and what each needs; what all have in common, once.
 
     What another sync does is no failure, and said on stdout.
@@ -419,60 +419,60 @@ def print_failures(reports: Sequence[SyncResult]) -> None:
     from cw_pipeline.errors import EntityBusy, Interrupted, SourceMissing  # noqa: PLC0415
     from cw_pipeline.sync.capabilities import NOTHING_FOUND  # noqa: PLC0415
 
-    of = count(len(reports), "entity", "entities")
-    if left := [report for report in reports if is_left_to_other(report)]:
-        many = f"All {of} are" if len(left) == len(reports) else f"{len(left):,} of {of} are"
+    of = count(len(results), "entity", "entities")
+    if left := [result for result in results if is_left_to_other(result)]:
+        many = f"All {of} are" if len(left) == len(results) else f"{len(left):,} of {of} are"
         click.echo(f"{many} left to another sync. {_first(left)}")
     failed = [
-        report
-        for report in reports
+        result
+        for result in results
         # Whoever interrupts a sync needs not hear it of each entity.
-        if report.failure is not None
-        and not isinstance(report.failure, Interrupted)
-        and report not in left
+        if result.failure is not None
+        and not isinstance(result.failure, Interrupted)
+        and result not in left
     ]
-    busy = [report for report in failed if isinstance(report.failure, EntityBusy)]
-    missing = [report for report in failed if isinstance(report.failure, SourceMissing)]
+    busy = [result for result in failed if isinstance(result.failure, EntityBusy)]
+    missing = [result for result in failed if isinstance(result.failure, SourceMissing)]
     if len(busy) > 1:
-        many = f"all {of} are" if len(busy) == len(reports) else f"{len(busy):,} of {of} are"
+        many = f"all {of} are" if len(busy) == len(results) else f"{len(busy):,} of {of} are"
         click.echo(f"✗ {many} held by other runs. {_first(busy)}", err=True)
-        failed = [report for report in failed if report not in busy]
-    if 1 < len(missing) == len(reports):
+        failed = [result for result in failed if result not in busy]
+    if 1 < len(missing) == len(results):
         click.echo(f"✗ all {of} answer 404. {_first(missing)}. {NOTHING_FOUND}", err=True)
         failed = []
-    for report in failed:
-        click.echo(f"✗ {report.entity}: {failure_advice(report)}", err=True)
+    for result in failed:
+        click.echo(f"✗ {result.entity}: {failure_advice(result)}", err=True)
 
 
-def _first(reports: Sequence[SyncResult]) -> str:
-    return f"{reports[0].entity}: {failure_advice(reports[0])}"
+def _first(results: Sequence[SyncResult]) -> str:
+    return f"{results[0].entity}: {failure_advice(results[0])}"
 
 
-def summary(reports: Sequence[SyncResult], seconds: float) -> str:
+def summary(results: Sequence[SyncResult], seconds: float) -> str:
     """The figures of a sync in a line."""
-    good = [report for report in reports if report.failure is None]
-    total = {
-        name: sum(getattr(report, name) for report in reports)
+    up_to_date = [result for result in results if result.failure is None]
+    totals = {
+        name: sum(getattr(result, name) for result in results)
         for name in ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "requests")
     }
-    of = "" if len(good) == len(reports) else f"{len(good):,} of "
-    entities = count(len(reports), "entity", "entities")
+    of = "" if len(up_to_date) == len(results) else f"{len(up_to_date):,} of "
+    entities = count(len(results), "entity", "entities")
     return (
-        f"{of}{entities} up to date in {seconds:.1f} s: {total['rows_read']:,} read,"
-        f" {total['rows_inserted']:,} new, {total['rows_updated']:,} changed,"
-        f" {total['rows_deleted']:,} deleted; {count(total['requests'], 'request')}"
+        f"{of}{entities} up to date in {seconds:.1f} s: {totals['rows_read']:,} read,"
+        f" {totals['rows_inserted']:,} new, {totals['rows_updated']:,} changed,"
+        f" {totals['rows_deleted']:,} deleted; {count(totals['requests'], 'request')}"
     )
 
 
-def failure_advice(report: SyncResult) -> str:
+def failure_advice(result: SyncResult) -> str:
     """Why an entity failed, and what it needs."""
     from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
     from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
 
-    if isinstance(report.failure, SourceForbidden) and report.entity in CATALOG:
-        where = CATALOG[report.entity].right
+    if isinstance(result.failure, SourceForbidden) and result.entity in CATALOG:
+        where = CATALOG[result.entity].right
         return f"the API member's security role needs {where}, Inquire: All (403)"
-    return str(report.failure).removeprefix(f"{report.entity}: ")
+    return str(result.failure).removeprefix(f"{result.entity}: ")
 
 
 def _window(since: datetime | None, until: datetime | None) -> Window | None:

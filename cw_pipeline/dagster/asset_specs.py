@@ -117,7 +117,7 @@ def _metadata(tenant: TenantSetup, entity: Entity) -> dict[str, Any]:
 
 def _privacy(settings: Settings) -> MaskingRules | None:
     try:
-        return composition.privacy(settings)
+        return composition.masking_rules(settings)
     except ConfigError:
         return None  # the run says what is wrong with it
 

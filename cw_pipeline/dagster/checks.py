@@ -230,10 +230,9 @@ def key_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
     def judge_keys(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         own = run_of(tenant, context).settings()
         Pipeline(own).publish()
+        dsn = composition.dsn(own)
         for check in sorted(context.selected_asset_check_keys):
-            lost = missing_dimension_rows(
-                composition.dsn(own), own.schema_, by_key[check.asset_key]
-            )
+            lost = missing_dimension_rows(dsn, own.schema_, by_key[check.asset_key])
             told = ", ".join(f"{count(rows, 'row')} by {column}" for column, rows in lost.items())
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,

@@ -153,7 +153,7 @@ class ReportConfig(dg.Config):
 
 def report_table_keys(tenant: TenantSetup) -> dict[dg.AssetKey, str]:
     """The assets of the chosen reports, and each one's report."""
-    names = composition.reports(tenant.settings)
+    names = composition.report_names(tenant.settings)
     return {tenant.key(report_entity(name).table): name for name in names}
 
 

@@ -202,11 +202,11 @@ def test_set_up_says_how_far_it_is() -> None:
         "  Downloading a-1-py3-none-any.whl (1.5 MB)\nProcessing /wheels/b.whl\n"
         "Collecting c==2\n  Downloading c-2.whl (500 kB)\n"
     )
-    assert _bootstrap._how_far("\n" + pip, 93) == "fetching 3 of 91 packages, 2 MB"
-    installing = _bootstrap._how_far("\n" + pip + "Installing collected packages: a", 93)
+    assert _bootstrap._progress_text("\n" + pip, 93) == "fetching 3 of 91 packages, 2 MB"
+    installing = _bootstrap._progress_text("\n" + pip + "Installing collected packages: a", 93)
     assert re.fullmatch(r"\d+ of 91 packages installed", installing)
     uv = "Using Python 3.11\nResolved 93 packages in 7ms\nDownloading a (9.0MiB)\n"
-    assert _bootstrap._how_far(uv, 98) == "fetching 93 packages, 9 MB"
+    assert _bootstrap._progress_text(uv, 98) == "fetching 93 packages, 9 MB"
 
 
 @needs_venv
@@ -273,8 +273,8 @@ def test_the_entry_needs_nothing_that_is_not_in_python_itself() -> None:
 
 
 def test_an_environment_that_has_the_dependencies_runs_at_once() -> None:
-    assert _bootstrap.missing(["sync"]) == []
-    assert _bootstrap.missing(["test"]) == []
+    assert _bootstrap.missing_requirements(["sync"]) == []
+    assert _bootstrap.missing_requirements(["test"]) == []
 
 
 def test_every_dependency_is_looked_for() -> None:

@@ -11,7 +11,7 @@ from cw_pipeline.cli.configuration import sources
 from cw_pipeline.environment import path_setting, setting, settings_file
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import ROOT
-from cw_pipeline.settings import Settings, dagster_home, known_names, unknown
+from cw_pipeline.settings import Settings, dagster_home, known_names, unknown_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,7 +194,7 @@ class TestMisspelled:
         env_file.write_text("CW_SITE=na.myconnectwise.net\nCW_SITES=x\n")
         monkeypatch.setenv("CW_AGENT_MODE", "x")
         assert Settings.read().site == "na.myconnectwise.net"
-        site, mode = sorted(unknown(), reverse=True)
+        site, mode = sorted(unknown_names(), reverse=True)
         assert site == f"CW_SITES (in {env_file}) is no setting: did you mean 'CW_SITE'?"
         assert mode.startswith("CW_AGENT_MODE (in the environment) is no setting")
 

@@ -8,11 +8,11 @@ from threading import Event, Thread
 from cw_pipeline.sync.context import LoadSlots
 
 
-def occupy(desk: LoadSlots, until: Event) -> Thread:
+def occupy(slots: LoadSlots, until: Event) -> Thread:
     inside = Event()
 
     def stay() -> None:
-        with desk:
+        with slots:
             inside.set()
             until.wait(20)
 
@@ -23,26 +23,26 @@ def occupy(desk: LoadSlots, until: Event) -> Thread:
 
 
 def test_a_page_waits_for_a_place() -> None:
-    desk, done = LoadSlots(1), Event()
-    first = occupy(desk, done)
-    second = Thread(target=desk.__enter__)
+    slots, done = LoadSlots(1), Event()
+    first = occupy(slots, done)
+    second = Thread(target=slots.__enter__)
     second.start()
     second.join(0.2)
     assert second.is_alive()
-    assert desk.has_waiting
+    assert slots.has_waiting
     done.set()
     second.join(5)
     assert not second.is_alive()
-    assert not desk.has_waiting
+    assert not slots.has_waiting
     first.join()
 
 
 def test_pages_that_wait_for_a_lock_do_not_keep_their_places() -> None:
-    desk, done = LoadSlots(2, most=0.3), Event()
-    stuck = [occupy(desk, done) for _ in range(2)]
+    slots, done = LoadSlots(2, most=0.3), Event()
+    stuck = [occupy(slots, done) for _ in range(2)]
     began = time.monotonic()
     for _ in range(20):  # all pages of another entity, not each after a pause of its own
-        with desk:
+        with slots:
             pass
     assert 0.1 < time.monotonic() - began < 2
     done.set()

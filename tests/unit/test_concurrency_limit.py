@@ -9,40 +9,40 @@ from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit
 PAGE, COUNT = ("/service/tickets", 20), ("/service/tickets/count", 4)
 
 
-def answered(
-    pace: ConcurrencyLimit, times: int, seconds: float = 0.6, like: tuple[str, int] = PAGE
+def answer(
+    limit: ConcurrencyLimit, times: int, seconds: float = 0.6, like: tuple[str, int] = PAGE
 ) -> None:
     for _ in range(times):
-        pace.note_answer(seconds, like)
+        limit.note_answer(seconds, like)
 
 
 def test_it_grows_up_to_the_limit_and_not_beyond() -> None:
-    pace = ConcurrencyLimit(8)
-    assert pace.limit == 4
-    answered(pace, 100)
-    assert pace.limit == 8
+    limit = ConcurrencyLimit(8)
+    assert limit.limit == 4
+    answer(limit, 100)
+    assert limit.limit == 8
 
 
 def test_a_quick_answer_of_another_kind_is_no_measure_for_a_page() -> None:
-    pace = ConcurrencyLimit(8)
-    answered(pace, 3, 0.002, COUNT)
-    answered(pace, 30)
-    assert pace.limit == 8
+    limit = ConcurrencyLimit(8)
+    answer(limit, 3, 0.002, COUNT)
+    answer(limit, 30)
+    assert limit.limit == 8
 
 
 def test_pages_that_only_queue_up_lower_it_to_half_at_most() -> None:
-    pace = ConcurrencyLimit(8)
-    answered(pace, 100)
-    answered(pace, 1, 6.0)
-    assert pace.limit == 7
-    answered(pace, 50, 6.0)  # one storm is one reason
-    assert pace.limit == 7
+    limit = ConcurrencyLimit(8)
+    answer(limit, 100)
+    answer(limit, 1, 6.0)
+    assert limit.limit == 7
+    answer(limit, 50, 6.0)  # one storm is one reason
+    assert limit.limit == 7
 
 
 @pytest.mark.parametrize(("most", "then"), [(8, 4), (1, 1)])
 def test_a_refusal_halves_it_once_a_storm(most: int, then: int) -> None:
-    pace = ConcurrencyLimit(most)
-    answered(pace, 100)
+    limit = ConcurrencyLimit(most)
+    answer(limit, 100)
     for _ in range(5):
-        pace.note_refusal()
-    assert pace.limit == then
+        limit.note_refusal()
+    assert limit.limit == then

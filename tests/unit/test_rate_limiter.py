@@ -1,4 +1,4 @@
-"""The gate: no request goes before its time, and a pause holds all of them."""
+"""The rate limiter: no request goes before its time, and a pause holds all of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def test_without_a_budget_nothing_waits() -> None:
 
 
 def test_a_pause_holds_every_thread_and_is_announced() -> None:
-    told: list[float] = []
-    gate = RateLimiter(announce=told.append)
-    gate.pause(0.2)
+    announced: list[float] = []
+    limiter = RateLimiter(announce=announced.append)
+    limiter.pause(0.2)
     started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        waits = list(pool.map(lambda _: gate.wait_for_turn(), range(4)))
+        waits = list(pool.map(lambda _: limiter.wait_for_turn(), range(4)))
     assert time.monotonic() - started >= 0.19
     assert min(waits) > 0.1
-    assert told == [0.2]
+    assert announced == [0.2]
 
 
 def test_a_grant_is_used_up_before_the_next_is_asked_for() -> None:
@@ -32,26 +32,26 @@ def test_a_grant_is_used_up_before_the_next_is_asked_for() -> None:
         grants.append(RequestGrant(3, 0.0))
         return grants[-1]
 
-    gate = RateLimiter(grant)
+    limiter = RateLimiter(grant)
     for _ in range(7):
-        gate.wait_for_turn()
+        limiter.wait_for_turn()
     assert len(grants) == 3
 
 
 def test_leave_that_was_granted_before_a_pause_is_void_after_it() -> None:
-    asked: list[int] = []
+    grants: list[int] = []
 
     def grant() -> RequestGrant:
-        asked.append(1)
+        grants.append(1)
         return RequestGrant(100, 0.0)
 
-    gate = RateLimiter(grant)
-    gate.wait_for_turn()
-    gate.pause(0.0)
-    gate.wait_for_turn()
-    assert len(asked) == 2
+    limiter = RateLimiter(grant)
+    limiter.wait_for_turn()
+    limiter.pause(0.0)
+    limiter.wait_for_turn()
+    assert len(grants) == 2
 
 
 def test_a_grant_says_when_its_first_request_may_go() -> None:
-    gate = RateLimiter(lambda: RequestGrant(2, 0.15))
-    assert gate.wait_for_turn() >= 0.14
+    limiter = RateLimiter(lambda: RequestGrant(2, 0.15))
+    assert limiter.wait_for_turn() >= 0.14
