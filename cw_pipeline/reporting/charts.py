@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import date
 
 Rows: TypeAlias = list[dict[str, Any]]
 Figure: TypeAlias = dict[str, Any]
 """A figure as plotly.js takes it."""
 
-_COLOURS = ("#2f6fde", "#f2994a", "#27ae60", "#c0392b", "#8e5bd0", "#607080")
+COLOURS = ("#2f7de1", "#c96a12", "#1f9254", "#d04437", "#8e5bd0", "#6f7f90")
+"""Each stands out from the page's light ground and from its dark one by 3:1 or more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
     """One chart. The query's first column is x; each other column is a series, named for it.
 
-    `kind`: lines, bars, stacked bars, or rows: bars that lie, for names. `{schema}` in the query is
-    the reporting schema.
+    `kind`: lines, bars, stacked bars, or rows: bars that lie, for names. `is_money`: the query's
+    first column is the currency, and each currency gets a chart of its own. `period`: x is the
+    first day of one, and the one that is not over is marked. In the query, `{schema}` is the
+    reporting schema and `{today}` the tenant's local day.
     """
 
     title: str
@@ -26,15 +32,39 @@ class Chart:
     kind: str = "lines"
     percent: bool = False
     unit: str = ""
+    is_money: bool = False
+    period: Literal["", "month"] = ""
 
-    def figure(self, rows: Rows) -> Figure:
-        """The chart of these rows."""
+    def by_currency(self, rows: Rows) -> list[tuple[str, Rows]]:
+        """The rows of each chart to draw, with its currency; the one with most of it first."""
+        if not self.is_money or not rows:
+            return [("", rows)]
+        first = next(iter(rows[0]))
+        found: dict[str, Rows] = {}
+        for row in rows:
+            found.setdefault(row[first], []).append({k: v for k, v in row.items() if k != first})
+        return sorted(found.items(), key=lambda part: -_size(part[1]))
+
+    def with_named_months(self, rows: Rows, today: date) -> Rows:
+        """The rows as they are shown; of the month that is not over it is said."""
+        if self.period != "month" or not rows:
+            return rows
+        across = next(iter(rows[0]))
+        return [{**row, across: _month(row[across], today)} for row in rows]
+
+    def series(self, rows: Rows) -> list[tuple[str, str]]:
+        """The name and the colour of each series."""
+        _, *names = rows[0]
+        return [(name.replace("_", " "), c) for name, c in zip(names, COLOURS, strict=False)]
+
+    def figure(self, rows: Rows, unit: str = "") -> Figure:
+        """The chart of these rows; `unit` of its values, where the chart itself names none."""
         across, *series = rows[0]
         traces = [
             self._trace(name, [row[across] for row in rows], [row[name] for row in rows], colour)
-            for name, colour in zip(series, _COLOURS, strict=False)
+            for name, colour in zip(series, COLOURS, strict=False)
         ]
-        return {"data": traces, "layout": self._layout(several=len(traces) > 1)}
+        return {"data": traces, "layout": self._layout(self.unit or unit)}
 
     def _trace(self, name: str, x: list[Any], y: list[Any], colour: str) -> Figure:
         drawn: Figure = {
@@ -49,26 +79,39 @@ class Chart:
             drawn |= {"x": drawn["y"], "y": drawn["x"], "orientation": "h"}
         return {**drawn, "type": "bar", "marker": {"color": colour}}
 
-    def _layout(self, *, several: bool) -> Figure:
+    def _layout(self, unit: str) -> Figure:
+        """Grounds and texts get their colours from the page's style, which knows dark and print."""
         layout: Figure = {
-            "margin": {"l": 50, "r": 20, "t": 30, "b": 30},
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-            "showlegend": several,
-            "paper_bgcolor": "white",
-            "plot_bgcolor": "white",
+            "margin": {"l": 50, "r": 12, "t": 12, "b": 30},
+            "showlegend": False,  # the page has its own, which wraps
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "y unified" if self.kind == "rows" else "x unified",
             "barmode": "relative" if self.kind == "stacked" else "group",
-            "xaxis": {"gridcolor": "#eef0f3", "automargin": True},
-            "yaxis": {"gridcolor": "#eef0f3", "automargin": True, "rangemode": "tozero"},
+            "xaxis": {"automargin": True},
+            "yaxis": {"automargin": True, "rangemode": "tozero"},
         }
+        if self.period:
+            layout["xaxis"] |= {"type": "category", "nticks": 7}
         if self.kind == "rows":  # in the order of the answer, from the top
             layout["yaxis"] = {"automargin": True, "autorange": "reversed", "type": "category"}
         if self.percent:
             layout["yaxis"]["tickformat"] = ".0%"
-        if self.unit:
-            layout["xaxis" if self.kind == "rows" else "yaxis"]["ticksuffix"] = f" {self.unit}"
+        if unit:
+            layout["xaxis" if self.kind == "rows" else "yaxis"]["ticksuffix"] = f" {unit}"
         return layout
 
+
+def _size(rows: Rows) -> float:
+    return sum(abs(float(v)) for row in rows for v in [*row.values()][1:] if v is not None)
+
+
+def _month(first: date, today: date) -> str:
+    is_over = (first.year, first.month) < (today.year, today.month)
+    return f"{first:%b %Y}" if is_over else f"{first:%b} so far"
+
+
+_CURRENCY = "join {schema}.dim_currency cur on cur.currency_id = k.currency_id"
 
 CHARTS = (
     Chart(
@@ -78,8 +121,8 @@ CHARTS = (
         select date_trunc('week', date)::date as week,
             sum(tickets_opened) as opened, sum(tickets_closed) as closed
         from {schema}.kpi_service_daily
-        where date >= date_trunc('week', now() - interval '26 weeks')
-          and date < date_trunc('week', now())
+        where date >= date_trunc('week', {today} - interval '26 weeks')
+          and date < date_trunc('week', {today})
         group by 1 order by 1
         """,
         "bars",
@@ -95,28 +138,56 @@ CHARTS = (
             sum(tickets_open) filter (where age_bucket = '8-30') as "8-30 days",
             sum(tickets_open) filter (where age_bucket = '31+') as "31 days and more"
         from {schema}.kpi_backlog_daily
-        where date >= now() - interval '90 days'
+        where date >= {today} - interval '90 days'
         group by 1 order by 1
         """,
         "stacked",
     ),
     Chart(
         "Promises kept",
-        "Share of the service tickets closed in a month: in SLA by ConnectWise's own verdict;"
-        " responded and resolved by their goals; closed with one time entry",
+        "Share of the SLA goals of service tickets due in a month that were met: met over met,"
+        " missed and overdue. Who never answered counts",
         """
         select
             date_trunc('month', date)::date as month,
-            sum(closed_in_sla)::numeric
-                / nullif(sum(closed_in_sla + closed_out_of_sla), 0) as in_sla,
-            sum(respond_goals_met)::numeric / nullif(sum(respond_goals), 0) as responded_in_time,
-            sum(resolve_goals_met)::numeric / nullif(sum(resolve_goals), 0) as resolved_in_time,
-            sum(closed_first_touch)::numeric / nullif(sum(closed_with_time), 0) as first_touch
-        from {schema}.kpi_service_daily
-        where date >= date_trunc('month', now() - interval '12 months')
+            sum(respond_met)::numeric
+                / nullif(sum(respond_met + respond_missed + respond_overdue), 0) as responded,
+            sum(plan_met)::numeric
+                / nullif(sum(plan_met + plan_missed + plan_overdue), 0) as planned,
+            sum(resolve_met)::numeric
+                / nullif(sum(resolve_met + resolve_missed + resolve_overdue), 0) as resolved
+        from {schema}.kpi_sla_daily
+        where date >= date_trunc('month', {today} - interval '12 months') and date < {today}
         group by 1 order by 1
         """,
         percent=True,
+        period="month",
+    ),
+    Chart(
+        "ConnectWise's verdict, and first touch",
+        "Of the service tickets closed in a month: within SLA by ConnectWise's own verdict; no goal"
+        " missed by its date; closed with one time entry",
+        """
+        select v.month, v.connectwise, v.no_goal_missed, d.first_touch
+        from (
+            select month,
+                sum(connectwise_in_sla)::numeric / nullif(sum(tickets), 0) as connectwise,
+                sum(no_stage_missed)::numeric / nullif(sum(tickets), 0) as no_goal_missed
+            from {schema}.kpi_sla_verdict
+            where month >= date_trunc('month', {today} - interval '12 months')
+            group by 1
+        ) v
+        left join (
+            select date_trunc('month', date)::date as month,
+                sum(closed_first_touch)::numeric / nullif(sum(closed_with_time), 0) as first_touch
+            from {schema}.kpi_service_daily
+            where date >= date_trunc('month', {today} - interval '12 months')
+            group by 1
+        ) d using (month)
+        order by 1
+        """,
+        percent=True,
+        period="month",
     ),
     Chart(
         "Time to respond and to resolve",
@@ -130,10 +201,11 @@ CHARTS = (
             sum(resolve_business_minutes) / nullif(sum(resolved), 0) / 60 as resolve_business,
             sum(resolve_calendar_minutes) / nullif(sum(resolved), 0) / 60 as resolve_calendar
         from {schema}.kpi_service_daily
-        where date >= date_trunc('month', now() - interval '12 months')
+        where date >= date_trunc('month', {today} - interval '12 months')
         group by 1 order by 1
         """,
         unit="h",
+        period="month",
     ),
     Chart(
         "Where tickets wait",
@@ -161,93 +233,104 @@ CHARTS = (
             sum(hours_billable) / nullif(sum(hours_capacity - hours_time_off), 0) as billable,
             sum(hours_billed) / nullif(sum(hours_capacity - hours_time_off), 0) as billed_rounded
         from {schema}.kpi_member_week
-        where is_in_utilization and week >= date_trunc('week', now() - interval '26 weeks')
-          and week < date_trunc('week', now())
+        where is_in_utilization and has_capacity
+          and week >= date_trunc('week', {today} - interval '26 weeks')
+          and week < date_trunc('week', {today})
         group by 1 order by 1
         """,
         percent=True,
     ),
     Chart(
         "Agreements: revenue and cost",
-        "Revenue by invoice date, cost of additions by day, of hours worked by local day; all"
-        " currencies added up",
-        """
-        select month, sum(revenue_billed) as revenue, -sum(additions_cost) as additions,
-            -sum(labour_cost) as labour, -sum(other_cost) as other
-        from {schema}.kpi_agreement_month
-        where month >= date_trunc('month', now() - interval '12 months')
-        group by 1 order by 1
-        """,
+        "Revenue by invoice date, cost of additions by day, of hours worked by local day",
+        f"""
+        select cur.currency_name as currency, k.month, sum(k.revenue_billed) as revenue,
+            -sum(k.additions_cost) as additions, -sum(k.labour_cost) as labour,
+            -sum(k.other_cost) as other
+        from {{schema}}.kpi_agreement_month k {_CURRENCY}
+        where k.month >= date_trunc('month', {{today}} - interval '12 months')
+        group by 1, 2 order by 1, 2
+        """,  # noqa: S608 - all of it is written here
         "stacked",
+        is_money=True,
+        period="month",
     ),
     Chart(
         "What moved recurring revenue",
-        "Monthly recurring revenue at the end of each month against the month before, by client",
-        """
-        select month, sum(mrr_new + mrr_reactivation) as new, sum(mrr_expansion) as expansion,
-            sum(mrr_contraction) as contraction, sum(mrr_churn) as churn
-        from {schema}.kpi_mrr_month
-        where month >= date_trunc('month', now() - interval '12 months')
-        group by 1 order by 1
-        """,
+        "Monthly recurring revenue at the end of each month against the month before, by client;"
+        " what went to another client or currency is in neither",
+        f"""
+        select cur.currency_name as currency, k.month, sum(k.mrr_new + k.mrr_reactivation) as new,
+            sum(k.mrr_expansion) as expansion, sum(k.mrr_contraction) as contraction,
+            sum(k.mrr_churn) as churn
+        from {{schema}}.kpi_mrr_month k {_CURRENCY}
+        where k.month >= date_trunc('month', {{today}} - interval '12 months')
+        group by 1, 2 order by 1, 2
+        """,  # noqa: S608 - all of it is written here
         "stacked",
+        is_money=True,
+        period="month",
     ),
     Chart(
         "Receivables by age",
-        "Open balances by days overdue today, credits taken off; all currencies added up",
-        """
-        select b.bucket, sum(b.amount) as balance
-        from {schema}.kpi_ar_aging
+        "Open balances by days overdue today, credits taken off",
+        f"""
+        select cur.currency_name as currency, b.bucket, sum(b.amount) as balance
+        from {{schema}}.kpi_ar_aging k {_CURRENCY}
         cross join lateral (values
             (1, 'not due', not_due), (2, '1-30', overdue_1_30), (3, '31-60', overdue_31_60),
             (4, '61-90', overdue_61_90), (5, '91 and more', overdue_91)
         ) as b (at, bucket, amount)
-        group by b.at, b.bucket order by b.at
-        """,
+        group by 1, b.at, b.bucket order by 1, b.at
+        """,  # noqa: S608 - all of it is written here
         "bars",
+        is_money=True,
     ),
     Chart(
         "Unbilled work by age",
-        "What billable work on no invoice would bring, by days since it was done; all currencies"
-        " added up",
-        """
-        select age_bucket || ' days' as age,
-            sum(revenue) filter (where kind = 'time') as time,
-            sum(revenue) filter (where kind = 'expense') as expenses,
-            sum(revenue) filter (where kind = 'product') as products
-        from {schema}.kpi_unbilled group by age_bucket order by min(age_bucket)
-        """,
+        "What billable work on no invoice would bring, by days since it was done",
+        f"""
+        select cur.currency_name as currency, k.age_bucket || ' days' as age,
+            sum(k.revenue) filter (where k.kind = 'time') as time,
+            sum(k.revenue) filter (where k.kind = 'expense') as expenses,
+            sum(k.revenue) filter (where k.kind = 'product') as products
+        from {{schema}}.kpi_unbilled k {_CURRENCY}
+        group by 1, k.age_bucket order by 1, k.age_bucket
+        """,  # noqa: S608 - all of it is written here
         "stacked",
+        is_money=True,
     ),
     Chart(
         "Pipeline by stage",
         "Forecast revenue of open opportunities, and the same times its probability",
-        """
-        select s.opportunity_stage_name as stage,
-            sum(p.revenue) as revenue, sum(p.weighted_revenue) as weighted
-        from {schema}.kpi_pipeline p
-        join {schema}.dim_opportunity_stage s using (opportunity_stage_id)
-        group by 1, s.sort_order order by s.sort_order
-        """,
+        f"""
+        select cur.currency_name as currency, s.opportunity_stage_name as stage,
+            sum(k.revenue) as revenue, sum(k.weighted_revenue) as weighted
+        from {{schema}}.kpi_pipeline k {_CURRENCY}
+        join {{schema}}.dim_opportunity_stage s using (opportunity_stage_id)
+        group by 1, 2, s.sort_order order by 1, s.sort_order
+        """,  # noqa: S608 - all of it is written here
         "bars",
+        is_money=True,
     ),
     Chart(
         "Clients: best and worst of the year",
         "All revenue less all cost of the last twelve months, the five at each end",
-        """
-        with ranked as (
-            select company_id, sum(profit) as profit,
-                row_number() over (order by sum(profit)) as low,
-                row_number() over (order by sum(profit) desc) as high
-            from {schema}.kpi_client_month
-            where month >= date_trunc('month', now() - interval '12 months')
-            group by 1
+        f"""
+        with k as (
+            select company_id, currency_id, sum(profit) as profit,
+                row_number() over (partition by currency_id order by sum(profit)) as low,
+                row_number() over (partition by currency_id order by sum(profit) desc) as high
+            from {{schema}}.kpi_client_month
+            where month >= date_trunc('month', {{today}} - interval '12 months')
+            group by 1, 2
         )
-        select c.company_name as client, r.profit
-        from ranked r join {schema}.dim_company c using (company_id)
-        where r.low <= 5 or r.high <= 5 order by r.profit desc
-        """,
+        select cur.currency_name as currency, c.company_name as client, k.profit
+        from k join {{schema}}.dim_company c using (company_id) {_CURRENCY}
+        where k.low <= 5 or k.high <= 5 order by k.profit desc
+        """,  # noqa: S608 - all of it is written here
         "rows",
+        is_money=True,
     ),
     Chart(
         "Projects against their budget",
@@ -266,9 +349,10 @@ CHARTS = (
         """
         select month, sum(points) / sum(answers) as points
         from {schema}.kpi_csat_month
-        where month >= date_trunc('month', now() - interval '12 months')
+        where month >= date_trunc('month', {today} - interval '12 months')
         group by 1 order by 1
         """,
+        period="month",
     ),
     Chart(
         "Devices without warranty",

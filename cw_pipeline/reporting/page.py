@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -15,223 +16,98 @@ from psycopg.rows import dict_row
 from cw_pipeline.reporting.charts import CHARTS
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.script import reporting_schema
+from cw_pipeline.reporting.tiles import TILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cw_pipeline.reporting.charts import Chart
+    from cw_pipeline.reporting.charts import Chart, Rows
 
 
-Format = Literal["count", "percent", "hours", "points"]
+LIGHT = {
+    "ground": "#f4f5f7",
+    "panel": "#ffffff",
+    "line": "#dfe3e8",
+    "ink": "#1c2430",
+    "muted": "#4d5867",
+    "good": "#1a7a3f",
+    "bad": "#b3261e",
+}
+DARK = {
+    "ground": "#0e1217",
+    "panel": "#171c24",
+    "line": "#333c48",
+    "ink": "#e6eaf0",
+    "muted": "#a9b4c2",
+    "good": "#57c785",
+    "bad": "#ff8a80",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One figure. The query gives `value`, and `before` where there is something to compare with.
-
-    `better`: which way is good news; empty where neither is.
-    """
-
-    title: str
-    basis: str
-    query: str
-    shown_as: Format = "count"
-    better: Literal["up", "down", ""] = ""
-
-    def html(self, row: Mapping[str, Decimal | int | None]) -> str:
-        """The tile of an answer."""
-        value, before = row["value"], row.get("before")
-        told = "" if value is None or before is None else self._change(value, before)
-        head = f"<h3>{escape(self.title)}</h3><b>{self._format(value)}</b>"
-        return f"<div class=tile>{head}{told}<p>{escape(self.basis)}</p></div>"
-
-    def _change(self, value: Decimal | int, before: Decimal | int) -> str:
-        if value == before:
-            return "<span>as before</span>"
-        way = "up" if value > before else "down"
-        news = "" if not self.better else " class=good" if way == self.better else " class=bad"
-        arrow = "▲" if way == "up" else "▼"
-        return f"<span{news}>{arrow} from {self._format(before)}</span>"
-
-    def _format(self, value: Decimal | int | None) -> str:
-        if value is None:
-            return "none"
-        match self.shown_as:
-            case "percent":
-                return f"{value:.0%}"
-            case "hours":
-                return f"{value:,.1f} h"
-            case "points":
-                return f"{value:,.1f}"
-            case "count":
-                return f"{value:,.0f}"
+def _colours(of: Mapping[str, str]) -> str:
+    return ":root { " + " ".join(f"--{name}: {colour};" for name, colour in of.items()) + " }"
 
 
-_TODAY = "with today as (select date as day from {schema}.dim_date where days_from_today = 0)\n"
-
-
-def _monthly(what: str, view: str) -> str:
-    """A figure of the last 30 full days, and of the 30 before."""
-    return f"""{_TODAY}
-        select {what.format(when="date >= today.day - 30")} as value,
-            {what.format(when="date < today.day - 30")} as before
-        from {{schema}}.{view} cross join today
-        where date >= today.day - 60 and date < today.day
-    """  # noqa: S608 - all of it is written here
-
-
-_SHARE = (
-    "sum({over}) filter (where {{when}})::numeric / nullif(sum({under}) filter (where {{when}}), 0)"
-)
-
-TILES = (
-    Tile(
-        "Open tickets",
-        "Service tickets open at the end of yesterday; 30 days before",
-        f"""{_TODAY}
-        select sum(tickets_open) filter (where date = today.day - 1) as value,
-            sum(tickets_open) filter (where date = today.day - 31) as before
-        from {{schema}}.kpi_backlog_daily cross join today
-        """,  # noqa: S608 - all of it is written here
-        better="down",
-    ),
-    Tile(
-        "Tickets closed",
-        "Service tickets closed in the last 30 full days; in the 30 before",
-        _monthly("sum(tickets_closed) filter (where {when})", "kpi_service_daily"),
-        better="up",
-    ),
-    Tile(
-        "Within SLA",
-        "Of the tickets closed in the last 30 full days, by ConnectWise's own verdict",
-        _monthly(
-            _SHARE.format(over="closed_in_sla", under="closed_in_sla + closed_out_of_sla"),
-            "kpi_service_daily",
-        ),
-        "percent",
-        "up",
-    ),
-    Tile(
-        "First response",
-        "Business hours until it, tickets closed in the last 30 full days",
-        _monthly(
-            _SHARE.format(over="respond_business_minutes", under="60 * responded"),
-            "kpi_service_daily",
-        ),
-        "hours",
-        "down",
-    ),
-    Tile(
-        "Untouched tickets",
-        "Open, and neither changed nor worked on for seven days",
-        "select count(*) as value from {schema}.kpi_stale_ticket",
-    ),
-    Tile(
-        "Utilization",
-        "Utilized hours over capacity less time off, last 30 full days",
-        _monthly(
-            _SHARE.format(over="hours_utilized", under="hours_capacity - hours_time_off"),
-            "fct_member_day",
-        ).replace("where date", "where is_in_utilization and date"),
-        "percent",
-        "up",
-    ),
-    Tile(
-        "Recurring revenue",
-        "A month, as of today; at the end of last month",
-        f"""{_TODAY}
-        select sum(mrr) as value, sum(mrr_before) as before
-        from {{schema}}.kpi_mrr_month cross join today
-        where month = date_trunc('month', today.day)
-        """,  # noqa: S608 - all of it is written here
-        better="up",
-    ),
-    Tile(
-        "Overdue receivables",
-        "Open balances past their due date, credits taken off",
-        """
-        select sum(overdue_1_30 + overdue_31_60 + overdue_61_90 + overdue_91) as value
-        from {schema}.kpi_ar_aging
-        """,
-    ),
-    Tile(
-        "Unbilled work",
-        "What billable time, expenses and products on no invoice would bring",
-        "select sum(revenue) as value from {schema}.kpi_unbilled",
-    ),
-    Tile(
-        "Satisfaction",
-        "Points an answered survey gave, last 30 full days",
-        _monthly(
-            "avg(points) filter (where {when})",
-            "fct_survey cross join lateral (select answered_date as date) answered",
-        ),
-        "points",
-        "up",
-    ),
-)
-
-
-Rows: TypeAlias = list[dict[str, Any]]
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 0; background: #f4f5f7; color: #1c2430; }
-header, main { max-width: 1240px; margin: 0 auto; padding: 1rem 1.5rem; }
-h1 { margin: .5rem 0 0; font-size: 1.6rem; } h2 { font-size: 1.05rem; margin: 0; }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 1rem; }
-section { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; padding: 1rem;
-  min-width: 0; }
-section.wide { grid-column: 1 / -1; overflow-x: auto; }
-p { margin: .25rem 0 .5rem; color: #566274; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 1rem;
-  grid-column: 1 / -1; }
-.tile { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; padding: .75rem 1rem; }
-.tile h3 { margin: 0; font-size: .9rem; font-weight: 600; }
-.tile b { font-size: 1.7rem; font-variant-numeric: tabular-nums; margin-right: .5rem; }
-.tile span { color: #566274; font-size: .85rem; white-space: nowrap; }
-.tile .good { color: #1e8449; } .tile .bad { color: #c0392b; }
-.tile p { font-size: .8rem; margin: 0; }
-.chart { height: 320px; } .nothing { padding: 4rem 0; text-align: center; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e8ebef; }
-th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
-@media (max-width: 600px) { main { grid-template-columns: 1fr; } }
+# Texts and lines of the charts follow the style, so that dark and print need no other drawing.
+_STYLE = f"""
+:root {{ color-scheme: light dark; }}
+{_colours(LIGHT)}
+@media (prefers-color-scheme: dark) {{ {_colours(DARK)} }}
+@media print {{ {_colours({**LIGHT, "ground": "#ffffff"})} }}
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 0; background: var(--ground);
+  color: var(--ink); -webkit-text-size-adjust: 100%; }}
+header, main {{ max-width: 1240px; margin: 0 auto; padding: 1rem clamp(.75rem, 3vw, 1.5rem); }}
+h1 {{ margin: .5rem 0 0; font-size: 1.6rem; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1.05rem; margin: 0; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr));
+  gap: 1rem; }}
+section, .tile {{ background: var(--panel); border: 1px solid var(--line); border-radius: 8px;
+  padding: 1rem; min-width: 0; break-inside: avoid; }}
+section.wide {{ grid-column: 1 / -1; }}
+.scroll {{ overflow-x: auto; }}
+p {{ margin: .25rem 0 .5rem; color: var(--muted); }}
+.tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 210px), 1fr));
+  gap: 1rem; grid-column: 1 / -1; }}
+.tile {{ padding: .75rem 1rem; }}
+.tile h3 {{ margin: 0; font-size: .9rem; font-weight: 600; }}
+.tile b {{ font-size: 1.4rem; font-variant-numeric: tabular-nums; margin-right: .5rem;
+  white-space: nowrap; }}
+.tile span {{ color: var(--muted); font-size: .85rem; }}
+.tile .good {{ color: var(--good); }} .tile .bad {{ color: var(--bad); }}
+.tile p {{ font-size: .8rem; margin: 0; }}
+.legend {{ display: flex; flex-wrap: wrap; gap: .1rem 1rem; padding: 0; margin: .25rem 0;
+  list-style: none; font-size: .85rem; }}
+.legend i {{ display: inline-block; width: .8rem; height: .8rem; border-radius: 2px;
+  margin-right: .35rem; vertical-align: -.1rem; print-color-adjust: exact;
+  -webkit-print-color-adjust: exact; }}
+.chart {{ height: 300px; overflow: hidden; }} .nothing {{ padding: 4rem 0; text-align: center; }}
+.chart .xtick text, .chart .ytick text, .chart .g-xtitle, .chart .g-ytitle
+  {{ fill: var(--muted) !important; }}
+.chart .gridlayer path {{ stroke: var(--line) !important; }}
+.chart .zerolinelayer path {{ stroke: var(--muted) !important; }}
+details {{ margin-top: .5rem; font-size: .85rem; }} summary {{ cursor: pointer; }}
+table {{ border-collapse: collapse; width: 100%; font-size: .9rem; }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
+  vertical-align: top; }}
+th.number, td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+tr {{ break-inside: avoid; }}
+@media print {{
+  @page {{ margin: 12mm; }}
+  body {{ font-size: 11px; }}
+  header, main {{ padding: 0; max-width: none; }}
+  main {{ display: block; }}
+  main > * {{ margin-bottom: 4mm; }}
+  .tiles {{ grid-template-columns: repeat(4, 1fr); gap: 2mm; }} .tile b {{ font-size: 15px; }}
+  .chart {{ height: 260px; }}
+  details {{ display: none; }}
+  section.wide {{ break-inside: auto; }}
+  .scroll {{ overflow: visible; }}
+  table {{ font-size: 9px; }} th, td {{ padding: .15rem .3rem; }}
+}}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    chart: Chart
-    rows: Rows
-
-
-def render_kpi_page(dsn: str, tenant: str) -> str:
-    """The page, with the figures as they stand in the reporting schema. Raises WarehouseError."""
-    with transaction(dsn) as connection:
-        schema = sql.Identifier(reporting_schema(tenant)).as_string(connection)
-        cursor = connection.cursor(row_factory=dict_row)
-        tiles = [each.html(_query(cursor, each.query, schema)[0]) for each in TILES]
-        parts = [_Part(each, _query(cursor, each.query, schema)) for each in CHARTS]
-        tables = [_table(title, _query(cursor, query, schema)) for title, query in _TABLES]
-        (through,) = _query(cursor, _THROUGH, schema)
-    complete = through["data_complete_through"]
-    return "".join(
-        (
-            "<!doctype html><html lang=en><meta charset=utf-8>",
-            "<meta name=viewport content='width=device-width, initial-scale=1'>",
-            f"<title>Service report: {escape(tenant)}</title><style>{_STYLE}</style>",
-            f"<header><h1>Service report</h1><p>{_standing(tenant, complete)}</p></header><main>",
-            f"<div class=tiles>{''.join(tiles)}</div>",
-            *(_section(part, number) for number, part in enumerate(parts)),
-            *tables,
-            f"</main>{_drawing(parts)}</html>\n",
-        )
-    )
-
-
 _TECHNICIANS = """
 select m.member_name as technician, k.tickets_closed as "tickets closed",
-    round(100.0 * k.closed_in_sla / nullif(k.closed_with_sla, 0)) || ' %' as "in SLA",
+    round(100.0 * k.closed_in_sla / nullif(k.closed_with_sla, 0)) || ' %' as "in SLA (ConnectWise)",
     round(100.0 * k.closed_first_touch / nullif(k.tickets_closed, 0)) || ' %' as "first touch",
     round(k.average_resolve_business_minutes / 60, 1) as "business hours to resolve",
     round(k.hours_actual, 1) as "hours worked",
@@ -239,17 +115,34 @@ select m.member_name as technician, k.tickets_closed as "tickets closed",
     round(k.average_survey_points, 1) as "survey points"
 from {schema}.kpi_technician_month k
 join {schema}.dim_member m using (member_id)
-where k.month = (select month_starts_on - interval '1 month' from {schema}.dim_date
-    where days_from_today = 0)
+where k.month = date_trunc('month', {today}) - interval '1 month'
 order by k.tickets_closed desc, m.member_name limit 25
 """
+_BREACHES = """
+select count(*) over () as found, k.ticket_id as ticket, k.stage,
+    to_char(k.goal_at at time zone '{zone}', 'YYYY-MM-DD HH24:MI') as due,
+    case when k.hours_left < 0 then 'late by ' || case when k.hours_left > -48
+        then round(-k.hours_left, 1) || ' h' else round(-k.hours_left / 24) || ' days' end
+        else 'in ' || round(k.hours_left, 1) || ' h' end as "time left",
+    p.priority_name as priority, c.company_name as client, b.board_name as board,
+    m.member_name as owner, t.summary
+from {schema}.kpi_sla_open k
+join {schema}.kpi_open_ticket t using (ticket_id)
+join {schema}.dim_company c on c.company_id = k.company_id
+join {schema}.dim_board b on b.board_id = k.board_id
+join {schema}.dim_priority p on p.priority_id = k.priority_id
+join {schema}.dim_member m on m.member_id = k.owner_id
+where k.is_next and k.urgency in ('breached', 'due in 1 hour', 'due in 4 hours')
+order by k.goal_at, k.ticket_id limit 15
+"""
 _UNTOUCHED = """
-select k.ticket_id as ticket, k.summary, c.company_name as client, b.board_name as board,
-    m.member_name as owner, floor(k.days_untouched)::int as "days untouched"
-from {schema}.kpi_stale_ticket k
+select count(*) over () as found, k.ticket_id as ticket, k.summary, c.company_name as client,
+    b.board_name as board, m.member_name as owner, floor(k.days_untouched)::int as "days untouched"
+from {schema}.kpi_open_ticket k
 join {schema}.dim_company c using (company_id)
 join {schema}.dim_board b using (board_id)
 join {schema}.dim_member m on m.member_id = k.owner_id
+where k.is_untouched and k.record_type = 'ServiceTicket'
 order by k.days_untouched desc, k.ticket_id limit 10
 """
 _READINESS = """
@@ -257,42 +150,127 @@ select check_name as "check", entity, affected, total, effect, remedy
 from {schema}.kpi_data_readiness where affected > 0
 order by affected::numeric / nullif(total, 0) desc nulls last, check_name
 """
-_TABLES = (
+_FIRST = (("Breached now, or due within four hours", _BREACHES),)
+_LAST = (
     ("Technicians last month: service tickets they own, hours they worked", _TECHNICIANS),
     ("Untouched longest: open, neither changed nor worked on for seven days", _UNTOUCHED),
     ("What makes these numbers wrong", _READINESS),
 )
-_THROUGH = """
-select min(data_complete_through) as data_complete_through from {schema}.freshness
+_STANDING = """
+select (select min(data_complete_through) from {schema}.freshness) as complete,
+    (select date from {schema}.dim_date where days_from_today = 0) as today,
+    (select max(time_zone) from cw_sync.publication where tenant = %(tenant)s) as zone,
+    (select tenant from cw_sync.schema_owner where schema = %(tenant)s) as company
 """
 
 
-def _query(cursor: Any, query: str, schema: str) -> Rows:  # noqa: ANN401 - psycopg's generics
-    rows: Rows = cursor.execute(query.format(schema=schema).encode()).fetchall()
-    return rows
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A chart to draw: of one currency, if it shows money."""
+
+    chart: Chart
+    currency: str
+    rows: Rows
 
 
-def _standing(tenant: str, complete: datetime | None) -> str:
-    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    until = f"{complete:%Y-%m-%d %H:%M} UTC" if complete else "never: nothing was synced yet"
-    return f"{escape(tenant)}. Made {made}. Every change is in up to {until}."
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Asks the tenant's reporting schema. `today` is its local day."""
+
+    cursor: Any
+    schema: str
+    zone: str
+    today: date
+
+    def rows(self, query: str) -> Rows:
+        text = query.format(schema=self.schema, zone=self.zone, today=f"date '{self.today}'")
+        found: Rows = self.cursor.execute(text.encode()).fetchall()
+        return found
+
+    def parts(self, chart: Chart) -> list[_Part]:
+        rows = chart.by_currency(self.rows(chart.query))
+        return [
+            _Part(chart, currency, chart.with_named_months(own, self.today))
+            for currency, own in rows
+        ]
+
+
+def render_kpi_page(dsn: str, tenant: str) -> str:
+    """The page, with the figures as they stand in the reporting schema. Raises WarehouseError."""
+    with transaction(dsn) as connection:
+        schema = sql.Identifier(reporting_schema(tenant)).as_string(connection)
+        cursor = connection.cursor(row_factory=dict_row)
+        standing = cursor.execute(
+            _STANDING.format(schema=schema).encode(), {"tenant": tenant}
+        ).fetchone()
+        assert standing is not None
+        ask = _Asker(cursor, schema, standing["zone"] or "UTC", standing["today"])
+        tiles = [each.html(ask.rows(each.query)) for each in TILES]
+        parts = [part for each in CHARTS for part in ask.parts(each)]
+        first = [_table_section(title, ask.rows(query)) for title, query in _FIRST]
+        last = [_table_section(title, ask.rows(query)) for title, query in _LAST]
+    company = (standing["company"] or tenant).partition("@")[0]
+    return "".join(
+        (
+            "<!doctype html><html lang=en><meta charset=utf-8>",
+            "<meta name=viewport content='width=device-width, initial-scale=1'>",
+            f"<title>Service report: {escape(company)}</title><style>{_STYLE}</style>",
+            f"<header><h1>Service report: {escape(company)}</h1>",
+            f"<p>{_as_of(standing['complete'], ask.zone)}</p></header><main>",
+            f"<div class=tiles>{''.join(tiles)}</div>",
+            *first,
+            *(_section(part, number) for number, part in enumerate(parts)),
+            *last,
+            f"</main>{_drawing(parts)}</html>\n",
+        )
+    )
+
+
+def _as_of(complete: datetime | None, zone: str) -> str:
+    local = ZoneInfo(zone)
+    made = f"{datetime.now(local):%Y-%m-%d %H:%M}"
+    until = f"{complete.astimezone(local):%Y-%m-%d %H:%M}" if complete else ""
+    told = f"Every change is in up to {until}." if until else "Nothing was synced yet."
+    return f"Made {made}. {told} Days and times are those of {escape(zone)} (CW_TIME_ZONE)."
 
 
 def _section(part: _Part, number: int) -> str:
-    head = f"<h2>{escape(part.chart.title)}</h2><p>{escape(part.chart.basis)}</p>"
-    place = f"<div class=chart id=chart{number}></div>" if part.rows else _NOTHING
-    return f"<section>{head}{place}</section>"
+    title = part.chart.title + (f" ({part.currency})" if part.currency else "")
+    head = f"<h2>{escape(title)}</h2><p>{escape(part.chart.basis)}</p>"
+    if not part.rows:
+        return f"<section>{head}{_NOTHING}</section>"
+    series = part.chart.series(part.rows)
+    shown = "".join(f"<li><i style='background:{c}'></i>{escape(n)}</li>" for n, c in series)
+    legend = f"<ul class=legend>{shown}</ul>" if len(series) > 1 else ""
+    chart = f"<div class=chart id=chart{number} role=img aria-label='{escape(title)}'></div>"
+    rows = [{k: _rounded(v, part.chart) for k, v in row.items()} for row in part.rows]
+    figures = f"<details><summary>Figures</summary>{_table(rows)}</details>"
+    return f"<section>{head}{legend}{chart}{figures}</section>"
+
+
+def _rounded(value: object, chart: Chart) -> object:
+    if not isinstance(value, Decimal):
+        return value
+    return f"{value:.1%}" if chart.percent else round(value, 0 if chart.is_money else 1)
 
 
 _NOTHING = "<div class=nothing>Nothing to show yet</div>"
-_DRAW = "for (const [place, figure] of Object.entries({}))\n  Plotly.newPlot(place, figure);"
+# A chart keeps the width of the screen when it is printed: it gets that of the paper meanwhile.
+_DRAW = """
+const figures = {};
+for (const [place, figure] of Object.entries(figures)) Plotly.newPlot(place, figure);
+const paper = {{width: 680, height: 260}}, screen = {{autosize: true, width: null, height: null}};
+const all = size => Object.keys(figures).forEach(place => Plotly.relayout(place, size));
+addEventListener("beforeprint", () => all(paper));
+addEventListener("afterprint", () => all(screen));
+"""
 
 
 def _drawing(parts: Iterable[_Part]) -> str:
     """The script that draws the charts, once the page is laid out and their places have sizes."""
     config = {"displayModeBar": False, "responsive": True}
     figures = {
-        f"chart{number}": {**part.chart.figure(part.rows), "config": config}
+        f"chart{number}": {**part.chart.figure(part.rows, part.currency), "config": config}
         for number, part in enumerate(parts)
         if part.rows
     }
@@ -308,20 +286,27 @@ def _library() -> str:
     return f"<script>{get_plotlyjs()}</script>"
 
 
-def _table(title: str, rows: Rows) -> str:
-    if not rows:
-        return f"<section class=wide><h2>{escape(title)}</h2><p>Nothing was found.</p></section>"
+def _table_section(title: str, rows: Rows) -> str:
+    """A table with its title; `found` in its rows is how many there are in all."""
+    found = rows[0].get("found", len(rows)) if rows else 0
+    shown = [{name: value for name, value in row.items() if name != "found"} for row in rows]
+    some = f"<p>{len(rows):,} of {found:,}</p>" if found > len(rows) else ""
+    body = _table(shown) if rows else "<p>Nothing was found.</p>"
+    return f"<section class=wide><h2>{escape(title)}</h2>{some}{body}</section>"
+
+
+def _table(rows: Rows) -> str:
     heads = "".join(_head(name, [row[name] for row in rows]) for name in rows[0])
     body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>" for row in rows)
     return (
-        f"<section class=wide><h2>{escape(title)}</h2>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></section>"
+        f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        "</div>"
     )
 
 
 def _head(name: str, values: list[object]) -> str:
     is_number = any(isinstance(value, (int, Decimal)) for value in values)
-    return f"<th{' class=number' if is_number else ''}>{escape(name)}</th>"
+    return f"<th{' class=number' if is_number else ''}>{escape(name.replace('_', ' '))}</th>"
 
 
 def _cell(value: object) -> str:

@@ -21,7 +21,7 @@ select
     coalesce(p.ext_cost, 0) as cost, -- cost of the line
     p.invoice_id is not null as is_invoiced -- on an invoice
 from {{source}}.procurement_products p
-left join {{source}}.finance_invoices i on i.id = p.invoice_id
+left join {{source}}.finance_invoices i on i.id = p.invoice_id and i._deleted_at is null
 left join {{source}}.procurement_catalog catalog on catalog.id = p.catalog_item_id
 left join {{source}}.company_companies company on company.id = p.company_id
 left join {{source}}.finance_agreements agreement on agreement.id = p.agreement_id

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TIME = "/time/entries"
 _OPTIONS = ("Billable",) * 6 + ("DoNotBill", "NoCharge")
 _PER_TICKET = 2
+_AT_WORK = ("Assigned", "In Progress")
 
 
 def make(world: World) -> None:
@@ -34,11 +35,10 @@ def make(world: World) -> None:
     _sheets(world)
     left = _PER_TICKET * world.tickets_wanted
     for at, ticket in enumerate(world.tickets):
-        for _ in range(1 if at % 7 == 0 else world.dice.randint(1, 3)):
+        few = 1 if at % 7 == 0 else world.dice.randint(1, 3)
+        for _ in range(min(few, left - world.tickets_wanted // 50)):
             _entry(world, ticket.company, ticket)
             left -= 1
-            if left <= world.tickets_wanted // 50:
-                break
     while left > 0:
         _entry(world, world.company(), None)
         left -= 1
@@ -78,7 +78,8 @@ def _entry(world: World, company: Company, ticket: Ticket | None) -> None:
     rate = dice.choice((85.0, 120.0, 150.0, 165.5))
     # People write their time down at once, mostly; some a week later.
     entered = began + int(hours * HOUR) + (7 * DAY if world.chance(0.05) else 600)
-    invoiced = billed > 0 and world.chance(0.7)
+    # What is older than a month was billed, but for what was forgotten.
+    invoiced = billed > 0 and world.chance(0.95 if began < world.now - 35 * DAY else 0.2)
     record = {
         "id": record_id,
         "company": company.ref.raw,
@@ -157,10 +158,14 @@ def _agreement(company: Company) -> dict[str, Any]:
 
 
 def schedule(world: World) -> None:
-    """An entry for every fifth ticket, and time off."""
+    """An entry for every fifth ticket, the next days' work, and time off."""
     for ticket in world.tickets[::5]:
         begins = world.when(ticket.entered, ticket.last)
         _add_schedule_entry(world, ticket.id, ticket.ref.name, begins, "Service")
+    for ticket in world.tickets:
+        if ticket.status in _AT_WORK and world.chance(0.6):
+            begins = world.now + world.dice.randrange(3 * DAY)
+            _add_schedule_entry(world, ticket.id, ticket.ref.name, begins, "Service")
     for member in world.refs[MEMBERS]:
         _add_schedule_entry(world, member.id, "Vacation", world.when(), "Time Off")
 
@@ -191,7 +196,8 @@ def _add_schedule_entry(world: World, object_id: int, name: str, begins: int, ki
         "mobileGuid": guid(world.dice),
         "hours": hours,
     }
-    world.put(path, record, begins - 2 * DAY, begins)
+    made = min(begins - 2 * DAY, world.now - HOUR)
+    world.put(path, record, made, min(begins, world.now))
 
 
 def expenses(world: World) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 AGREEMENTS = "/finance/agreements"
 INVOICES = "/finance/invoices"
+_CREDIT = 25  # one invoice of so many is a credit memo
 _INVOICE_DAYS = 90
 _COVERS = split_words(
     "coverAgreementTime coverAgreementProduct coverAgreementExpense coverSalesTax "
@@ -148,10 +149,11 @@ def invoices(world: World) -> None:
 
 def _invoice(world: World, company: Company, moment: int) -> None:
     dice = world.dice
-    credit = world.chance(0.04)
+    credit = len(world.refs.get(INVOICES, ())) % _CREDIT == 0
     agreed = company.agreement is not None and world.chance(0.7)
     total = -money(dice, 20, 400) if credit else money(dice, 150, 9000)
-    paid = moment < world.now - 45 * DAY and world.chance(0.9)
+    age = world.now - moment
+    paid = age > 45 * DAY and world.chance(0.99 if age > 120 * DAY else 0.9)
     due = moment + 30 * DAY
     record_id = world.next_id(INVOICES, 90)
     number = f"INV{record_id:06d}"

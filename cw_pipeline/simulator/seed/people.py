@@ -24,13 +24,13 @@ _HOLIDAYS = (("New Year", 1), ("May Day", 121), ("Company Day", 180), ("Boxing D
 
 
 def make(world: World) -> None:
-    """A member for every 700 tickets, at least eight; one in six has left."""
+    """A member for every 1,200 tickets, at least eight; one in six has left."""
     _currencies(world)
     _calendars(world)
     departments = "/system/departments"
     plain = [reference(departments, "department", r.id, r.name) for r in world.refs[departments]]
     world.refs[UNITS] = plain
-    wanted = max(8, world.tickets_wanted // 700)
+    wanted = max(8, world.tickets_wanted // 1200)
     for number in range(wanted):
         _member(world, number, left=number % 6 == 1)
     world.by += [ref.name for ref in world.refs[MEMBERS]]

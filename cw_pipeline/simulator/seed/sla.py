@@ -130,7 +130,7 @@ def course(
     skips_plan = shown[2] - begin < 1.05 * goals[1] and world.chance(0.6)
     until_next = shown[2 if skips_plan else 1] - begin
     skips_response = until_next < 1.2 * goals[0] and world.chance(0.35)
-    wait = int(dice.expovariate(1 / (10 * HOUR))) + HOUR if world.chance(0.25) else 0
+    wait = _wait(world)
     stands = shown[1] + spent[2] // 2 if wait else 0
     ends = (shown[0], shown[1], shown[2] + wait)
     moments = [clock.at(each) for each in ends]
@@ -151,6 +151,15 @@ def course(
             last = shown[number]
     waits = (clock.at(stands), clock.at(stands + wait)) if wait else None
     return Course(clock, entered, stages[0], stages[1], stages[2], waits)
+
+
+def _wait(world: World) -> int:
+    """How long the clock stands: mostly not at all, for days where the client has to answer."""
+    if world.chance(0.04):
+        return int(world.dice.uniform(5 * DAY, 12 * DAY))  # business hours: a month or more
+    if world.chance(0.22):
+        return int(world.dice.expovariate(1 / (10 * HOUR))) + HOUR
+    return 0
 
 
 def fields(own: Course, now: int, who: str, reading: Reading, *, resolved: bool) -> dict[str, Any]:

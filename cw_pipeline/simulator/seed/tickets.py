@@ -35,7 +35,8 @@ _LINKS = split_words(
 _MONTH = 30 * DAY
 _LEVELS = ("Low", "Medium", "High")
 _PREMIUM = 5  # one company in so many has the premium agreement
-_REOPENED = 500  # one ticket of so many was resolved, and is open again
+_FORGOTTEN = 12  # tickets that were never finished
+_REOPENED = 250  # this one is open again, however few there are; others are of late
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,13 @@ def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promis
     premium = company.ref.id % _PREMIUM == 0
     clock = promises.premium if premium else promises.standard
     own = course(world, clock, entered, HOURS[priority], faster=1 + premium)
-    lingers = world.chance(0.07 if entered > world.now - 120 * DAY else 0.003)
+    lingers = world.chance(min(0.03, _FORGOTTEN / world.tickets_wanted))
     resolves = (
         own.resolve.at if own.resolve.at is not None and own.resolve.at <= world.now else None
     )
-    reopened = resolves is not None and at % _REOPENED == _REOPENED // 2
+    reopened = resolves is not None and (
+        at == _REOPENED or (resolves > world.now - 20 * DAY and world.chance(0.03))
+    )
     done = None if lingers or reopened else resolves
     status = _status(world, own, done, lingers=lingers, reopened=reopened)
     # What lingers is looked at now and then.
@@ -108,6 +111,8 @@ def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promis
         record |= {"closedDate": iso(done), "closedBy": who}
     if at % 97 == 0:
         record["owner"] = world.refs[GHOST][0].raw
+    if status == "New":
+        record |= {"owner": None, "resources": None}
     world.put(TICKETS, record, entered, last)
     info = {"billingMethod": "ActualRates", "status": status}
     ref = reference(TICKETS, "ticket", record_id, summary, summary=summary, info=info)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from html import escape, unescape
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cw_pipeline.reporting import entities, publish, render_kpi_page
 from cw_pipeline.reporting.charts import CHARTS
-from cw_pipeline.reporting.page import TILES
+from cw_pipeline.reporting.tiles import TILES
 from cw_pipeline.warehouse import migrate
-from tests.story.kpis.conftest import local
 
 if TYPE_CHECKING:
-    from datetime import date
     from pathlib import Path
 
     from tests.story.kpis.conftest import Books
@@ -29,60 +29,106 @@ def test_the_page_needs_nothing_but_itself(books: Books) -> None:
     text = render_kpi_page(books.dsn, "connectwise")
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=", text)
     for chart in CHARTS:
-        assert f"<h2>{chart.title.replace('&', '&amp;')}</h2>" in text
+        assert f"<h2>{escape(chart.title)}" in text
     for tile in TILES:
         assert f"<h3>{tile.title}</h3>" in text
+    assert "Service report: demo" in text
+    assert "Days and times are those of America/New_York" in text
+    assert text.index("Breached now, or due within four hours") < text.index("Tickets in and out")
+    assert text.count("<summary>Figures</summary>") == text.count("class=chart id=")
+    assert "Recurring revenue</h3><b>US Dollars" in text or "Recurring revenue</h3><b>USD" in text
     assert "Technicians last month" in text
     assert "What makes these numbers wrong" in text
     assert "time entries of members that are not listed" in text
     assert "Every change is in up to 20" in text
 
 
-def test_its_first_figure_is_the_backlog_of_yesterday_and_of_a_month_before(books: Books) -> None:
-    def open_at_the_end_of(at: date) -> int:
-        return sum(
-            local(one["_info"]["dateEntered"]) <= at
-            and (not one["closedFlag"] or local(one["closedDate"]) > at)
-            for one in books.service()
-            if one["id"] != books.reopened  # closed once before
-        )
-
-    today = books.today()
-    shown = re.search(
-        r"Open tickets</h3><b>(\d+)</b><span[^>]*>. from (\d+)",
-        render_kpi_page(books.dsn, "connectwise"),
+def test_its_first_figures_are_of_one_population(books: Books) -> None:
+    """Open, breached, unassigned and untouched: service tickets that are open now."""
+    text = render_kpi_page(books.dsn, "connectwise")
+    shown = {
+        title: int(re.search(rf"{title}</h3><b>(\d+)</b>", text)[1])  # type: ignore[index]
+        for title in ("Open tickets", "Breached now", "Unassigned", "Untouched")
+    }
+    now = datetime.now(UTC)
+    opened = [one for one in books.service() if not one["closedFlag"]]
+    times = books.entries_by_ticket()
+    late = {"NoEscalation", "Waiting Customer"}
+    assert shown["Open tickets"] == len(opened)
+    assert shown["Unassigned"] == sum(
+        "owner" not in one and not one.get("resources") for one in opened
     )
-    assert shown
-    assert [int(each) for each in shown.groups()] == [
-        open_at_the_end_of(today - timedelta(days=days)) for days in (1, 31)
-    ]
+    assert shown["Breached now"] == sum(
+        one["status"]["name"] not in late
+        and any(
+            one.get(goal, "9") < now.isoformat() and date not in one
+            and not any(one.get(later) for later in after)
+            for goal, date, after in _STAGES
+        )
+        for one in opened
+    )  # fmt: skip
+    untouched = 0
+    for one in opened:
+        touched = [one["_info"]["lastUpdated"], *(e["timeStart"] for e in times[one["id"]])]
+        untouched += now - max(map(datetime.fromisoformat, touched)) > timedelta(days=7)
+    assert shown["Untouched"] == untouched
+
+
+_STAGES = (
+    ("respondByGoalUTC", "dateResponded", ("dateResplan", "dateResolved")),
+    ("resplanGoalUTC", "dateResplan", ("dateResolved",)),
+    ("resolutionGoalUTC", "dateResolved", ()),
+)
 
 
 def test_an_empty_warehouse_has_a_page_too(dsn: str) -> None:
     migrate(dsn, "connectwise", entities())
     publish(dsn, "connectwise")
     text = render_kpi_page(dsn, "connectwise")
-    assert "never: nothing was synced yet" in text
+    assert "Nothing was synced yet" in text
     assert "Nothing to show yet" in text
 
 
+_WATCH = """
+<script>addEventListener("load", () => setTimeout(() => {
+  const page = document.querySelector("iframe").contentDocument;
+  const width = page.documentElement.clientWidth;
+  const wide = [...page.querySelectorAll("section, .tile, .legend, .chart, .chart .main-svg, b")]
+    .filter(each => each.getBoundingClientRect().right > width + 1);
+  document.title = JSON.stringify({
+    width: width,
+    scrolls: page.documentElement.scrollWidth,
+    drawn: page.querySelectorAll(".chart .main-svg").length > 0
+      && [...page.querySelectorAll(".chart")].every(each => each.querySelector(".main-svg")),
+    charts: page.querySelectorAll(".chart").length,
+    wide: wide.map(each => each.outerHTML.slice(0, 80)),
+  });
+}, 4000));</script>
+"""
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_a_browser_draws_every_chart(books: Books, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(render_kpi_page(books.dsn, "connectwise"), "utf-8")
+def test_a_phone_draws_every_chart_and_nothing_overflows(books: Books, tmp_path: Path) -> None:
+    text = render_kpi_page(books.dsn, "connectwise")
+    inside = f"<iframe srcdoc='{escape(text)}' style='width:400px;height:5000px'></iframe>"
+    (tmp_path / "phone.html").write_text(f"<!doctype html>{inside}{_WATCH}", "utf-8")
     # No network inside: a page that asked for anything would lack it.
     command = [
         str(BROWSER),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
+        "--hide-scrollbars",
         "--proxy-server=127.0.0.1:9",
         f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=10000",
+        "--virtual-time-budget=15000",
         "--dump-dom",
-        (tmp_path / "report.html").as_uri(),
+        (tmp_path / "phone.html").as_uri(),
     ]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    places = re.findall(r"class=\"chart[^\"]*\"", shown)
-    assert len(places) == len(CHARTS)
-    assert shown.count("js-plotly-plot") >= len(CHARTS)
-    assert shown.count('class="main-svg"') >= len(CHARTS)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+    (title,) = re.findall(r"<title>(\{.*?\})</title>", shown)
+    seen = json.loads(unescape(title))
+    assert seen["drawn"]
+    assert seen["charts"] == text.count("class=chart id=") > 10
+    assert (seen["width"], seen["scrolls"]) == (400, 400)
+    assert seen["wide"] == []
