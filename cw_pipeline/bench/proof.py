@@ -100,7 +100,7 @@ def _multiply(dsn: str, size: int) -> None:
 def _compare(dsn: str, size: int) -> tuple[float, ListDifference]:
     """How long the comparison takes where one in a thousand is missing, stale and extra each."""
     with Database(dsn, SCHEMA) as database:
-        sweep = ListSnapshot(database, CATALOG[TICKETS])
+        sweep = ListSnapshot(database, CATALOG[TICKETS], datetime.now(UTC))
         for ids, stamps in _pages(size):
             sweep.add(ids, stamps)
         started = time.monotonic()

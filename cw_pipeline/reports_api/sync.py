@@ -92,7 +92,7 @@ class _ReportSync:
             self._read(entity, since)
         if self._merge(entity, whole=since is None):
             done = Checkpoint(watermark=until, watermark_at=clock.reference)
-            self.run.store.save_checkpoint(done)
+            self.run.store.complete_pass(done)
             self.run.result.watermark = until
 
     def _prepared(self) -> Entity:
@@ -109,7 +109,7 @@ class _ReportSync:
     def _since(self, entity: Entity, clock: ClockReading) -> datetime | None:
         """From when on changes must be read; None: everything."""
         state = self.table.state()
-        watermark = self.run.store.checkpoint().trusted_watermark(clock)
+        watermark = self.run.store.checkpoint.trusted_watermark(clock)
         names = {column.name: column for column in entity.columns}
         if self.run.result.kind == "full" or watermark is None or state.key not in names:
             return None

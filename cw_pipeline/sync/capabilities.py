@@ -19,7 +19,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.model import Entity, SyncMode, Window
 from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse import state
+from cw_pipeline.warehouse.entity_store import store_capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,9 +79,7 @@ def probe_all(
             for finished in as_completed(running):
                 finding = finished.result()
                 with database.connection() as connection:
-                    state.store_capability(
-                        connection, database.tenant, finding.entity, **finding.seen
-                    )
+                    store_capability(connection, database.tenant, finding.entity, **finding.seen)
                 yield finding
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
@@ -64,8 +63,7 @@ def _sync(run: Run, plan: SyncRequest) -> SyncResult:
     if plan.window is None:
         retry_due_dead_letters(run)
     _read(run, plan)
-    run.result.row_count = run.store.row_count()
-    _compare_counts(run)
+    _count_source_if_due(run)
     return run.result
 
 
@@ -94,7 +92,7 @@ def _is_stamped(run: Run, plan: SyncRequest) -> bool:
 
 
 def _refresh(run: Run, *, full: bool) -> None:
-    watermark = run.store.checkpoint().watermark
+    watermark = run.store.checkpoint.watermark
     try:
         IncrementalSync(run).refresh(whole=full)
     except FilterNotHonored as finding:
@@ -105,10 +103,7 @@ def _refresh(run: Run, *, full: bool) -> None:
         run.learn(filterable=False)  # now that reading it whole is known to work
 
 
-_COUNTED_EVERY = timedelta(hours=1)
-
-
-def _compare_counts(run: Run) -> None:
+def _count_source_if_due(run: Run) -> None:
     """Asks the list's count after a run that changed something, else once an hour.
 
     A pass with nothing to do must not cost a second request.
@@ -116,12 +111,8 @@ def _compare_counts(run: Run) -> None:
     result, entity = run.result, run.entity
     if result.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
         return
-    changed = result.rows_inserted or result.rows_deleted
-    if not changed and not run.store.count_is_due(_COUNTED_EVERY):
-        return
-    result.source_rows = run.count_source()
-    if result.source_rows is not None:
-        run.store.save_source_count(result.source_rows, result.row_count or 0)
+    if result.rows_inserted or result.rows_deleted or run.store.count_is_due:
+        result.source_rows = run.count_source()
 
 
 def sync_entities(

@@ -126,12 +126,11 @@ class IncrementalSync:
         An open pass is finished first, with its own window; since that may be old, another
         follows. Raises Unfilterable if the list turns out to take no window.
         """
-        run = self.run
-        stored = run.store.checkpoint()
-        if stored.window is not None:
-            self._run(stored)
-            stored = run.store.checkpoint()
-        clock = run.context.source.now()
+        run, store = self.run, self.run.store
+        if store.checkpoint.window is not None:
+            self._run(store.checkpoint, resumes=True)
+            store.save_checkpoint(store.checkpoint)
+        stored, clock = store.checkpoint, run.context.source.now()
         opened = stored.open_pass(clock, run.limits.overlap, whole=whole)
         if opened.watermark != stored.watermark:
             run.result.warnings.append(_explain_pull_back(stored.watermark, opened.watermark))
@@ -144,22 +143,25 @@ class IncrementalSync:
         ):
             self.run.load(batch)
 
-    def _run(self, checkpoint: Checkpoint) -> None:
-        window = checkpoint.window
+    def _run(self, checkpoint: Checkpoint, *, resumes: bool = False) -> None:
+        window, store = checkpoint.window, self.run.store
         assert window is not None
-        self.run.store.save_checkpoint(checkpoint)
+        if resumes or checkpoint.watermark is None:
+            store.save_checkpoint(checkpoint)  # it is this run's, and nobody else goes on with it
+        else:
+            store.open_pass(checkpoint)
         if checkpoint.watermark is None:
             self.run.reader.sift.stored_hashes = None
-            self.run.store.row_count()  # now, while there is next to nothing to count
+            store.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)
             self._check_stamps(window)
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
-            self.run.store.save_checkpoint(checkpoint.abandon_pass())
+            store.save_checkpoint(checkpoint.abandon_pass())
             raise
         done = checkpoint.close_pass()
-        self.run.store.save_checkpoint(done)
+        store.complete_pass(done)
         self.run.result.watermark = done.watermark
 
     def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:

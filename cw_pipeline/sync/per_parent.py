@@ -45,11 +45,11 @@ class PerParentSync:
         due = changed + rest
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
-        self.allowed = self.guard.allowed(run, run.store.row_count())
-        started = run.store.warehouse_now()
+        self.allowed = self.guard.allowed(run, run.store.rows_when_opened())
         parallel_tasks(self._read, due, limits.lanes)
-        self._settle_missing(started, everyone=len(self.missing) == len(due))
-        run.result.rows_deleted += run.store.delete_orphans(self.parent)
+        self._settle_missing(everyone=len(self.missing) == len(due))
+        oldest, orphans = run.store.oldest_parent_read(self.parent)
+        run.result.rows_deleted += orphans
         if due and self.forbidden == len(due):
             raise SourceForbidden(
                 f"{run.entity.name}: 403 for every parent. The API member's security role may not"
@@ -62,10 +62,11 @@ class PerParentSync:
                 " read"
             )
         self._quarantine([parents[-1] for parents in due])
-        # Where there is no parent there are no children: complete as of when that was found.
-        oldest = run.store.oldest_parent_read() if due else run.store.watermark_of(self.parent)
+        if not due:
+            # Where there is no parent there are no children: complete as of when that was found.
+            oldest = run.store.watermark_of(self.parent)
         if oldest is not None:
-            run.store.save_checkpoint(Checkpoint(watermark=oldest))
+            run.store.complete_pass(Checkpoint(watermark=oldest))
         run.result.watermark = oldest
 
     def _quarantine(self, parents: list[int]) -> None:
@@ -75,7 +76,7 @@ class PerParentSync:
         if self.kept:
             self.run.result.warnings.append(explain_kept_rows([own for _, own in self.kept], why))
 
-    def _settle_missing(self, at: datetime, *, everyone: bool) -> None:
+    def _settle_missing(self, *, everyone: bool) -> None:
         """Marks parents whose children answered 404 as read: they are gone.
 
         If every parent answered 404 and one of them still exists, the list itself is missing:
@@ -91,7 +92,7 @@ class PerParentSync:
         gone = first_ids([parents[-1] for parents in self.missing])
         self.run.result.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:
-            self.run.store.mark_parent_read(parents[-1], at)
+            self.run.store.mark_parent_read(parents[-1], self.run.store.opened_at)
 
     def _read(self, parents: tuple[int, ...]) -> None:
         started, before = self.run.store.children_of(parents[-1])

@@ -22,7 +22,7 @@ from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.sync.scheduler import in_parent_order
 from cw_pipeline.warehouse import ListSnapshot
-from cw_pipeline.warehouse.state import was_readable
+from cw_pipeline.warehouse.status import was_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,9 +36,9 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     """Compares a list with its table and mends the table. Raises if the sweep is incomplete."""
     audit = Audit(run.entity.name)
     counted = run.count_source()
-    sweep = ListSnapshot(run.context.database, run.entity)
+    sweep = ListSnapshot(run.context.database, run.entity, run.store.opened_at)
     _fill(run, sweep)
-    difference, began = sweep.difference(), sweep.began
+    difference = sweep.difference()
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
     audit.extra = len(difference.extra)
@@ -48,10 +48,9 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     left = [*_repair(run, audit, difference)]
     gone = not_listed_twice(run, difference.extra)
     why = _objection(run, difference, gone, guard, counted)
-    kept = delete_or_list(run, gone, why, began)
-    live = run.store.count_rows()
-    if counted is not None:
-        run.store.save_source_count(counted, live)
+    kept = delete_or_list(run, gone, why, run.store.opened_at)
+    run.store.count_rows()
+    run.result.source_rows = counted
     audit.deleted = run.result.rows_deleted
     audit.detail = "; ".join(part for part in (*left, kept) if part)
     audit.proven = not audit.detail
@@ -83,12 +82,11 @@ def reconcile_by_full_read(run: Run, guard: DeleteGuard) -> Audit:
 def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
     """A list below parents: every parent's children, or as many as the request share allows."""
     result = run.result
-    began = run.store.warehouse_now()
     PerParentSync(run, parent, guard).sync(
         whole=run.store.count_parents(parent) <= run.limits.sweep
     )
-    oldest = run.store.oldest_parent_read()
-    whole = oldest is None or oldest >= began
+    oldest, _ = run.store.oldest_parent_read(parent)
+    whole = oldest is None or oldest >= run.store.opened_at
     detail = [*result.warnings]
     if result.dead_letters:
         detail.append(f"{count(result.dead_letters, 'record')} kept as dead letters")
@@ -110,13 +108,11 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
 
 def reread(run: Run, nights: int) -> Audit:
     """Reads the next slice of a list in full, a `nights`-th of it: finds what no stamp betrays."""
-    audit = Audit(run.entity.name, kind="reread", warehouse_rows=run.store.row_count())
-    store = run.store
+    audit = Audit(run.entity.name, kind="reread", warehouse_rows=run.store.rows_when_opened())
     wanted = -(-max(1, audit.warehouse_rows or 0) // nights)
-    cursor = store.reread_cursor()
-    began = run.store.warehouse_now()
+    cursor = run.store.reread_cursor
     for batch in _round(run, cursor):
-        outcome = run.load(batch, read_after=began)
+        outcome = run.load(batch, read_after=run.store.opened_at)
         audit.drift += outcome.silent_changes
         audit.healed += outcome.inserted + outcome.updated
         cursor = batch.cursor or 0
@@ -124,7 +120,7 @@ def reread(run: Run, nights: int) -> Audit:
             break
     else:
         cursor = 0  # all of it
-    store.save_reread_cursor(cursor)
+    run.store.reread_cursor = cursor
     audit.source_rows = run.result.rows_read
     return audit
 
@@ -171,12 +167,11 @@ def _id_only_entity(entity: Entity) -> Entity:
 
 def _repair(run: Run, audit: Audit, difference: ListDifference) -> Iterator[str]:
     """Reads what is missing or stale again and merges it: what could not be mended, in words."""
-    began = run.store.warehouse_now()
     found: set[int] = set()
     rejected: list[int] = []
     ids = [*difference.missing, *difference.stale]
     for batch in run.reader.read_ids(ids) if ids else ():
-        outcome = run.load(batch, read_after=began, judged=False)
+        outcome = run.load(batch, read_after=run.store.opened_at, judged=False)
         audit.healed += outcome.inserted + outcome.updated
         rejected += [r.record_id for r in batch.rejects if r.record_id is not None]
         rejected += outcome.refused
@@ -281,9 +276,9 @@ def _examine_and_record(run: Run, examine: Callable[[Run], Audit]) -> Audit:
         audit = examine(run)
     except Exception as error:
         failure = str(as_pipeline_error(error))
-        run.store.write_audit(Audit(run.entity.name, run.result.kind, detail=failure))
+        run.store.audit = Audit(run.entity.name, run.result.kind, detail=failure)
         raise
-    run.store.write_audit(audit)
+    run.store.audit = audit
     return audit
 
 

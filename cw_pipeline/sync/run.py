@@ -14,6 +14,7 @@ from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import (
     ENDS_THE_RUN,
     DataRefused,
+    EntityBusy,
     PipelineError,
     SourceError,
     SourceForbidden,
@@ -27,6 +28,7 @@ from cw_pipeline.model import SyncResult
 from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
 from cw_pipeline.transform import refused_record
 from cw_pipeline.warehouse import MergeResult, open_store
+from cw_pipeline.warehouse.status import note_clock_disorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,25 +79,22 @@ def _account_for(
     context: SyncContext, store: EntityStore, result: SyncResult, work: Callable[[Run], R]
 ) -> R:
     """Does the work, and writes the run's row whatever comes of it, Ctrl-C included."""
-    status = "failed"
-    why: str | None = "interrupted"
-    run: Run | None = None
+    run = Run.begin(context, store, result)
     try:
-        run = Run.begin(context, store, result)
         outcome = work(run)
-        run.remember()
-        status, why = "done", None
-    except Exception as error:
-        why = str(as_pipeline_error(error))
-        if run is not None and isinstance(error, SourceForbidden):
+    except BaseException as error:
+        why = str(as_pipeline_error(error)) if isinstance(error, Exception) else "interrupted"
+        if isinstance(error, SourceForbidden):
             run.learn(readable=False)
+        run.add_up()
+        # What ended the run says more than that the rest cannot be written either.
+        with suppress(WarehouseError, EntityBusy):
+            store.close(result, why)
         raise
-    else:
-        return outcome
-    finally:
-        if run is not None:
-            run.add_up()
-        store.finish(result, status, why)
+    run.conclude()
+    run.add_up()
+    store.close(result)
+    return outcome
 
 
 def as_pipeline_error(error: Exception) -> PipelineError:
@@ -120,20 +119,17 @@ class Run:
     store: EntityStore
     result: SyncResult
     capability: dict[str, bool | None]
-    stored_page_size: int | None
     judged_rejects: int = 0
-    has_loaded: bool = False
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
     def begin(cls, context: SyncContext, store: EntityStore, result: SyncResult) -> Self:
         """The run of the store's entity, reading as its list was seen to allow."""
         entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
-        capability, page_size = store.capability(), store.page_size()
-        reader.page_size = min(reader.page_size, page_size or reader.page_size)
-        if capability["forward_only"] is False and entity.has_id:
+        reader.page_size = min(reader.page_size, store.page_size or reader.page_size)
+        if store.capability["forward_only"] is False and entity.has_id:
             reader.paging = Paging.KEYSET
-        return cls(context, entity, reader, store, result, capability, page_size)
+        return cls(context, entity, reader, store, result, store.capability)
 
     @property
     def limits(self) -> Limits:
@@ -141,32 +137,24 @@ class Run:
         return self.context.limits
 
     def learn(self, **seen: bool) -> None:
-        """Stores what the list was seen to do, for this run and the next ones."""
-        self.capability |= seen
+        """Remembers what the list was seen to do, for this run and the next ones."""
         self.store.learn(**seen)
 
-    def remember(self) -> None:
-        """Stores what a run that came to its end has learned, and counts the table's rows."""
+    def conclude(self) -> None:
+        """Remembers what a run that came to its end has learned of its list."""
         if disorder := self.context.source.clock.take_disorder():
-            self.store.note_clock_disorder(disorder)
-        if self.result.row_count is None:
-            self.result.row_count = self.store.row_count()
+            with self.context.database.connection() as connection:
+                note_clock_disorder(connection, self.context.database.tenant, disorder)
         if self.capability["readable"] is not True and self.reader.tally.requests:
             self.learn(readable=True)
         size = self.reader.page_size
-        learned = size if size < self.limits.page_size else None
-        if learned != self.stored_page_size:
-            self.store.save_page_size(learned)
+        self.store.page_size = size if size < self.limits.page_size else None
 
     def add_up(self) -> None:
-        """Puts into the result what reading has cost, and how many rows a run left that failed."""
+        """Puts into the result what reading has cost."""
         result, tally = self.result, self.reader.tally
         result.requests, result.retries = tally.requests, tally.retries
         result.throttled_seconds, result.pages = tally.throttled_seconds, self.reader.pages
-        if result.row_count is None and self.has_loaded:
-            # What ended the run says more than that its rows cannot be counted either.
-            with suppress(WarehouseError):
-                result.row_count = self.store.row_count()
 
     def load(
         self,
@@ -183,7 +171,6 @@ class Run:
         What the warehouse refuses of it becomes a dead letter, and the rest is loaded: see
         `_load_apart`. `judged=False` is for records that were rejected before.
         """
-        self.has_loaded = True
         load = partial(
             self.load, parent_id=parent_id, alone=alone, read_after=read_after, judged=judged
         )

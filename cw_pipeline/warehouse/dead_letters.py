@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.warehouse.merge import id_array
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from psycopg import Connection
+
+    from cw_pipeline.model import Reject
 
 _COLUMNS = (
     "id, entity, record_id, parent_id, request, payload::text, reason, detail, attempts,"
@@ -115,4 +119,60 @@ def postpone(connection: Connection[Any], tenant: str, letter_ids: Sequence[int]
         " interval '5 minutes' * power(2, least(attempts, 20)))"
         " where tenant = %s and id = any(%s) and resolved_at is null",
         [tenant, list(letter_ids)],
+    )
+
+
+def store(
+    connection: Connection[Any],
+    tenant: str,
+    entity: str,
+    parent_id: int | None,
+    rejects: Iterable[Reject],
+    run_id: int,
+) -> None:
+    """Stores rejects; one that is there already is counted again.
+
+    Each failure doubles the time to the next try, from 5 minutes up to a day.
+    """
+    for reject in rejects:
+        target = _WITHOUT_ID if reject.record_id is None else _WITH_ID
+        connection.execute(
+            "insert into cw_sync.dead_letter as letter"  # noqa: S608 - a literal below
+            " (tenant, entity, record_id, parent_id, request, payload, reason, detail, run_id,"
+            " retry_at) values (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s,"
+            f" now() + interval '5 minutes') on conflict {target}"
+            " do update set attempts = letter.attempts + 1, last_seen = now(),"
+            " payload = coalesce(excluded.payload, letter.payload), request = excluded.request,"
+            " reason = excluded.reason, detail = excluded.detail, run_id = excluded.run_id,"
+            " retry_at = now() + least(interval '1 day',"
+            " interval '5 minutes' * power(2, least(letter.attempts, 20)))",
+            [
+                *(tenant, entity, reject.record_id, parent_id, reject.request, reject.record),
+                *(reject.reason, reject.detail, run_id),
+            ],
+        )
+
+
+_WITH_ID = (
+    "(tenant, entity, record_id, parent_id) where resolved_at is null and record_id is not null"
+)
+_WITHOUT_ID = (
+    "(tenant, entity, record_id, parent_id, md5(coalesce(payload::text, '')))"
+    " where resolved_at is null and record_id is null"
+)
+
+
+def close_resolved(
+    connection: Connection[Any],
+    tenant: str,
+    entity: str,
+    parent_id: int | None,
+    ids: Iterable[int],
+) -> None:
+    """Closes the dead letters of records of which a good copy is now in the warehouse."""
+    connection.execute(
+        "update cw_sync.dead_letter set resolved_at = now(), resolution = 'a good copy was loaded'"
+        " where tenant = %s and entity = %s and resolved_at is null"
+        " and record_id = any(%s::bigint[]) and parent_id is not distinct from %s",
+        [tenant, entity, id_array(ids), parent_id],
     )

@@ -1,27 +1,54 @@
-"""What a run reads and writes of its entity in Postgres."""
+"""What a run reads and writes of its entity in Postgres: one read opens it, one write closes it.
+
+    with open_store(database, entity, kind) as store:     # the lease, then one read
+        store.load(batch, reached)                        # a page and its cursor, one transaction
+        store.complete_pass(checkpoint)                   # kept until then
+        store.close(result)                               # one write, which gives the lease back
+
+The statements are in `entity_store.sql`.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import json
+import re
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.errors import EntityBusy
-from cw_pipeline.model import Column, Kind
-from cw_pipeline.warehouse import dead_letters, state
+from cw_pipeline.errors import EntityBusy, WarehouseError
+from cw_pipeline.model import Checkpoint, IdRange, Window
+from cw_pipeline.warehouse import dead_letters
 from cw_pipeline.warehouse.lease import purpose_of
-from cw_pipeline.warehouse.merge import MergeResult, copy, lock_for_merge, merge, stored_hashes
-from cw_pipeline.warehouse.promotions import entities_with_promotions
+from cw_pipeline.warehouse.merge import MergeResult, id_array, lock_for_merge, merge, stored_hashes
+from cw_pipeline.warehouse.promotions import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
-    from psycopg import Connection
+    from psycopg import Connection, Cursor
 
-    from cw_pipeline.model import Audit, Batch, Checkpoint, Entity, IdRange, SyncResult
+    from cw_pipeline.model import Audit, Batch, Entity, SchemaDrift, SyncResult
     from cw_pipeline.warehouse.database import Database
+
+
+def _named_statements(path: Path) -> dict[str, str]:
+    """The statements of a file, by the name that stands before each."""
+    parts = re.split(r"^-- name: (\w+)\n", path.read_text("utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+_SQL = _named_statements(Path(__file__).with_suffix(".sql"))
+
+_ACCOUNT = (
+    *("kind", "requests", "retries", "throttled_seconds", "pages", "source_rows", "dead_letters"),
+    *(f"rows_{what}" for what in ["read", "inserted", "updated", "unchanged", "deleted", "healed"]),
+)
+"""What of a run's result its row in `cw_sync.run` has, and the count beside it."""
 
 
 @contextmanager
@@ -30,52 +57,167 @@ def open_store(
 ) -> Iterator[EntityStore]:
     """The entity's lease for a run of this kind, and all that the run may write.
 
-    Until the block or this process ends. Runs of another purpose (a backfill, a reconcile) may go
-    on beside it. The store's entity has the columns promoted until now, which stay until the block
-    ends. Raises EntityBusy, naming who has the lease, or what `Database.locked` has of the entity.
+    Until the block or this process ends, or the store is closed. Runs of another purpose (a
+    backfill, a reconcile) may go on beside it. The store's entity has the columns promoted until
+    now, which stay until then. Raises EntityBusy, naming who has the lease, or what
+    `Database.locked` has of the entity.
     """
     if (locked := database.locked.get(entity.name)) is not None:
         raise locked
-    lease = database.leases.hold(entity.name, purpose_of(kind), kind, dagster_run_id)
-    with lease as run_id:
-        with database.connection() as connection:
-            (promoted,) = entities_with_promotions(connection, database.tenant, [entity])
-        yield EntityStore(database, promoted, run_id)
+    with database.leases.hold(entity.name, purpose_of(kind), kind, dagster_run_id) as run_id:
+        store = EntityStore(database, entity, run_id)
+        store.read()
+        yield store
 
 
 class EntityStore:
     """What a run may do with its entity. Made by `open_store`.
 
+    As of when it was opened: `opened_at` on the warehouse's clock; the `checkpoint`; the
+    `capability`, what the list was seen to do (None: not seen yet); `page_size`, how many records a
+    page may have without timing out (None: as many as are set); `rows_before`, the live rows (None:
+    never counted); `count_is_due`, whether the list's count was not asked for an hour;
+    `dead_letters_are_due` to be tried again; `reread_cursor`, the last id that the rotating re-read
+    has read. A new `audit` or `reread_cursor`, what `learn` and `complete_pass` are given, and a
+    changed `page_size` are kept until `close` writes them.
+
     Whatever writes raises EntityBusy, and writes nothing, once another run has the entity's lease.
     """
+
+    opened_at: datetime
+    checkpoint: Checkpoint
+    capability: dict[str, bool | None]
+    page_size: int | None
+    rows_before: int | None
+    count_is_due: bool
+    dead_letters_are_due: bool
+    reread_cursor: int
+    audit: Audit | None = None
 
     def __init__(self, database: Database, entity: Entity, run_id: int) -> None:
         self._database = database
         self._tenant = database.tenant
         self.entity = entity
         self.run_id = run_id
+        self._learned: dict[str, bool] = {}
+        self._opens_pass = False
+        self._completes_pass = False
 
-    def checkpoint(self) -> Checkpoint:
-        """How far the entity has come."""
-        with self._database.connection() as connection:
-            return state.read_checkpoint(connection, self._tenant, self.entity.name)
+    def read(self) -> None:
+        """Reads everything that a run has to know when it begins."""
+        (row,) = self._ask("open")
+        self.opened_at, watermark, watermark_at, *rest = row
+        since, until, pass_at, cursor, ranges, *rest = rest
+        self.page_size, self.rows_before, self.capability, self.count_is_due, *rest = rest
+        self._open_letters, self.dead_letters_are_due, self._has_candidates, *rest = rest
+        self.reread_cursor, promoted, versioned = rest
+        self._stored_page_size, self._stored_reread_cursor = self.page_size, self.reread_cursor
+        self.checkpoint = Checkpoint(watermark, watermark_at=watermark_at)
+        if until is not None:
+            tail = IdRange(0, None, cursor or 0)
+            window, others = Window(since, until, pass_at), tuple(IdRange(*r) for r in ranges)
+            self.checkpoint = Checkpoint(watermark, window, tail, others, watermark_at)
+        self.entity = as_stored(self.entity, promoted, versioned)
+
+    def close(self, result: SyncResult, error: str | None = None) -> None:
+        """Writes everything that the run leaves behind, with its account, and ends its lease.
+
+        `error`: why it failed. Puts the table's rows into a result that has none. Raises EntityBusy
+        or WarehouseError where that cannot be written; the run's account then says so, and is
+        written with or without the lease.
+        """
+        try:
+            if result.row_count is None and self.rows_before is None and error is None:
+                if self._completes_pass:  # or there is nothing to keep the count in
+                    self.save_checkpoint(self.checkpoint)
+                self.count_rows()
+            with self._database.leases.ending(self.run_id):
+                rows = self._close(result, error)
+            result.row_count = rows if result.row_count is None else result.row_count
+        except (EntityBusy, WarehouseError) as failure:
+            with suppress(WarehouseError):  # then the next run finds this one dead, and says so
+                self._close(result, error or str(failure), has_lease=False)
+            raise
+
+    def _close(
+        self, result: SyncResult, error: str | None, *, has_lease: bool = True
+    ) -> int | None:
+        reread = self.reread_cursor
+        values = {name: getattr(result, name) for name in _ACCOUNT} | {
+            "has_lease": has_lease,
+            "status": "done" if error is None else "failed",
+            "error": error,
+            "completes": self._completes_pass,
+            "watermark": self.checkpoint.watermark,
+            "watermark_at": self.checkpoint.watermark_at,
+            "page_size": self.page_size,
+            "resizes": self.page_size != self._stored_page_size,
+            "learned": json.dumps(self._learned),
+            "reread_cursor": reread if reread != self._stored_reread_cursor else None,
+            "audit": self.audit and json.dumps(asdict(replace(self.audit, failure=None))),
+        }
+        rows = self._ask("close", **values)
+        return rows[0][0] if rows else None
+
+    # The pass: how far the list has been read.
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Stores a checkpoint: a pass opened, split or completed."""
-        with self._database.transaction() as connection:
-            state.write_checkpoint(
-                connection, self._tenant, self.entity.name, checkpoint, self.run_id
-            )
-
-    def capability(self) -> dict[str, bool | None]:
-        """What the list was seen to do."""
+        """Stores a checkpoint: a pass opened, split or given up."""
         with self._database.connection() as connection:
-            return state.capability(connection, self._tenant, self.entity.name)
+            self._save_checkpoint(connection, checkpoint)
+        self.checkpoint = checkpoint
+        self._opens_pass = self._completes_pass = False
 
-    def learn(self, **seen: bool | None) -> None:
-        """Stores what the list was seen to do."""
-        with self._database.transaction(self.run_id) as connection:
-            state.store_capability(connection, self._tenant, self.entity.name, **seen)
+    def open_pass(self, checkpoint: Checkpoint) -> None:
+        """Has a pass stored with the first batch that moves its cursor.
+
+        Until then there is nothing of it that could be resumed.
+        """
+        self.checkpoint = checkpoint
+        self._opens_pass, self._completes_pass = True, False
+
+    def complete_pass(self, checkpoint: Checkpoint) -> None:
+        """Has `close` store that the list was read up to the checkpoint's watermark.
+
+        A run that is killed before has read its last window for nothing.
+        """
+        self.checkpoint = checkpoint
+        self._opens_pass, self._completes_pass = False, True
+
+    def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
+        """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
+        lower, upper = halves
+        self._refuse_if_taken_over(
+            self._write("split_range", after=lower.after, middle=upper.after, upto=upper.upto)
+        )
+
+    def finish_range(self, read: IdRange) -> None:
+        """Forgets a closed range that has been read to its end."""
+        self._write("finish_range", after=read.after)
+
+    def _save_checkpoint(self, connection: Connection[Any], checkpoint: Checkpoint) -> None:
+        window, ranges = checkpoint.window, checkpoint.ranges
+        values = {
+            "watermark": checkpoint.watermark,
+            "watermark_at": checkpoint.watermark_at,
+            "since": window and window.since,
+            "until": window and window.until,
+            "pass_at": window and window.opened_at,
+            "cursor": checkpoint.tail.cursor if window else None,
+            "after": [each.after for each in ranges],
+            "upto": [each.upto for each in ranges],
+            "reached": [each.cursor for each in ranges],
+        }
+        self._run(connection, "save_checkpoint", **values)
+
+    def _move(self, connection: Connection[Any], reached: IdRange) -> None:
+        name = "move_tail" if reached.upto is None else "move_range"
+        moved = self._run(connection, name, cursor=reached.cursor, after=reached.after)
+        self._refuse_if_taken_over(moved.rowcount)
+
+    def _refuse_if_taken_over(self, rows: int) -> None:
+        if not rows:
+            raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
 
     def load(
         self,
@@ -91,9 +233,11 @@ class EntityStore:
         `alone=False` lets several ranges of one pass load side by side; their ids never meet.
         Raises EntityBusy, too, if a run of another purpose has moved the pass meanwhile.
         """
+        if reached is None and not self._has_news(batch):
+            return MergeResult(0, 0, len(batch.ids))
         with self._database.transaction() as connection:
             self._lock_merges(connection, parent_id, shared=not alone)
-            outcome = merge(
+            merged = merge(
                 connection,
                 self._tenant,
                 self.entity,
@@ -101,46 +245,28 @@ class EntityStore:
                 parent_id=parent_id,
                 read_after=read_after,
             )
-            state.add_row_change(connection, self._tenant, self.entity, outcome.row_change)
+            self._note_rows(connection, merged.row_change)
             self._keep_account(connection, batch, parent_id)
-            if reached is not None:
+            if reached is not None and self._opens_pass:
+                self._save_checkpoint(connection, replace(self.checkpoint, tail=reached))
+            elif reached is not None:
                 self._move(connection, reached)
-        return outcome
+        self._opens_pass = self._opens_pass and reached is None
+        return merged
+
+    def _has_news(self, batch: Batch) -> bool:
+        """Whether a batch has anything that is not stored, or may close a dead letter."""
+        changed = any(row_hash is not None for row_hash in batch.hashes)
+        return bool(changed or batch.rejects or batch.drift or self._open_letters)
 
     def stored_hashes(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
         """Hash as read and stamp of the live rows among these ids."""
         with self._database.connection() as connection:
             return stored_hashes(connection, self._tenant, self.entity, ids)
 
-    def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
-        """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
-        with self._database.transaction(self.run_id) as connection:
-            name = self.entity.name
-            self._refuse_if_taken_over(
-                state.split(connection, self._tenant, name, halves, self.run_id)
-            )
-
-    def finish_range(self, read: IdRange) -> None:
-        """Forgets a closed range that has been read to its end."""
-        with self._database.transaction(self.run_id) as connection:
-            state.finish(connection, self._tenant, self.entity.name, read)
-
     def absent_ids(self, seen: Iterable[int]) -> list[int]:
         """Ids of live rows that are not among `seen`."""
-        with self._database.transaction() as connection:
-            connection.execute("create temp table seen (id bigint) on commit drop")
-            copy(
-                connection,
-                "pg_temp",
-                "seen",
-                [Column("id", (), Kind.BIGINT)],
-                ((own,) for own in seen),
-            )
-            query = sql.SQL(
-                "select {key} from {table} where _deleted_at is null"
-                " and not exists (select from seen where seen.id = {table}.{key}) order by 1"
-            ).format(key=sql.Identifier(self.entity.key[-1]), table=self._table)
-            return [row[0] for row in connection.execute(query)]
+        return [row_id for (row_id,) in self._ask("absent_ids", seen=id_array(seen))]
 
     def soft_delete(
         self, ids: Sequence[int], parent_id: int | None = None, *, before: datetime
@@ -151,90 +277,89 @@ class EntityStore:
         """
         if not ids:
             return 0
+        name = "soft_delete" if parent_id is None else "soft_delete_of_parent"
+        values = {"ids": id_array(ids), "before": before, "parent_id": parent_id}
         with self._database.transaction() as connection:
             self._lock_merges(connection, shared=False)
-            gone = connection.execute(
-                sql.SQL(
-                    "update {} set _deleted_at = now(), _synced_at = now()"
-                    " where {} = any(%s) and {} and _deleted_at is null"
-                    " and _synced_at < %s"
-                ).format(self._table, sql.Identifier(self.entity.key[-1]), _of_parent(parent_id)),
-                [list(ids), before],
-            ).rowcount
+            deleted = self._run(connection, name, **values).rowcount
             self._delete_arrays(connection, ids)
-            state.add_row_change(connection, self._tenant, self.entity, -gone)
-        return gone
+            self._note_rows(connection, -deleted)
+        return deleted
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
-        """Not those of a child that lives on below another parent."""
         for array in self.entity.arrays:
-            connection.execute(
-                sql.SQL(
-                    "update {} a set _deleted_at = now()"
-                    " where parent_id = any(%s) and _deleted_at is null and not exists"
-                    " (select from {} t where t.{} = a.parent_id and t._deleted_at is null)"
-                ).format(
-                    sql.Identifier(self._tenant, array.table),
-                    self._table,
-                    sql.Identifier(self.entity.key[-1]),
-                ),
-                [list(ids)],
-            )
+            self._run(connection, "delete_array", array.table, ids=id_array(ids))
 
-    def delete_orphans(self, parent: Entity) -> int:
-        """Soft-deletes children whose parent is gone: how many."""
-        with self._database.transaction(self.run_id) as connection:
-            above = sql.Identifier(self._tenant, parent.table)
-            # Forgotten, or the entity would seem as old as the last time they were read.
-            connection.execute(
-                sql.SQL(
-                    "delete from cw_sync.parent_read r using {} p where r.tenant = %s"
-                    " and r.entity = %s and r.parent_id = p.id and p._deleted_at is not null"
-                ).format(above),
-                [self._tenant, self.entity.name],
-            )
-            query = sql.SQL(
-                "update {child} c set _deleted_at = now(), _synced_at = now() from {parent} p"
-                " where p.id = c.parent_id and p._deleted_at is not null and c._deleted_at is null"
-                " returning c.{key}"
-            ).format(child=self._table, parent=above, key=sql.Identifier(self.entity.key[-1]))
-            gone = [row[0] for row in connection.execute(query)]
-            self._delete_arrays(connection, gone)
-            state.add_row_change(connection, self._tenant, self.entity, -len(gone))
-            return len(gone)
+    def _lock_merges(
+        self, connection: Connection[Any], parent_id: int | None = None, *, shared: bool
+    ) -> None:
+        """Two runs must not look a row up and then both insert it.
 
-    def warehouse_now(self) -> datetime:
-        """The warehouse's clock."""
-        with self._database.connection() as connection:
-            row = connection.execute("select clock_timestamp()").fetchone()
-        assert row is not None
-        at: datetime = row[0]
-        return at
+        Nor a parent's children, though those of several are merged side by side.
+        """
+        keys = {f"{self._tenant}/{self.entity.name}": shared}
+        if parent_id is not None:
+            keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
+        lock_for_merge(connection, self.run_id, keys)
 
-    def note_clock_disorder(self, detail: str) -> None:
-        """Stores that clocks disagree. With or without the lease: it is no entity's."""
-        with self._database.transaction() as connection:
-            state.note_clock_disorder(connection, self._tenant, detail)
+    def rows_when_opened(self) -> int:
+        """Live rows when the run began; if they were never counted, they are now."""
+        return self.count_rows() if self.rows_before is None else self.rows_before
 
     def all_stamped(self) -> bool:
         """Whether there are live rows, and each tells when it was last updated."""
-        query = sql.SQL(
-            "select count(*) > 0 and count(*) = count(last_updated) from {}"
-            " where _deleted_at is null"
-        ).format(self._table)
-        with self._database.connection() as connection:
-            row = connection.execute(query).fetchone()
-        return row == (True,)
+        return self._ask("all_stamped") == [(True,)]
 
     def row_count(self) -> int:
         """Live rows of the entity's table, as far as this program has changed them."""
-        with self._database.connection() as connection:
-            return state.row_count(connection, self._tenant, self.entity)
+        rows = self._ask("sum_rows")
+        return self.count_rows() if not rows or rows[0][0] is None else int(rows[0][0])
 
     def count_rows(self) -> int:
         """Live rows of the entity's table, counted one by one."""
-        with self._database.connection() as connection:
-            return state.count(connection, self._tenant, self.entity)
+        ((rows,),) = self._ask("count_rows")
+        self.rows_before = int(rows)
+        return self.rows_before
+
+    def save_source_count(self, source_rows: int, warehouse_rows: int) -> None:
+        """Stores what the list's count said beside the table's, before the run ends."""
+        self._write("save_source_count", source_rows=source_rows, warehouse_rows=warehouse_rows)
+
+    def _note_rows(self, connection: Connection[Any], change: int) -> None:
+        if change:
+            self._run(connection, "note_rows", change=change)
+
+    # What the list was seen to do, and rows that it no longer lists.
+
+    def learn(self, **seen: bool) -> None:
+        """Has `close` store what the list was seen to do."""
+        self.capability |= seen
+        self._learned |= seen
+
+    def set_delete_candidates(
+        self,
+        rows: Sequence[tuple[int, int]],
+        reason: str,
+        *,
+        parents: Sequence[int] | None = None,
+    ) -> None:
+        """Lists (parent, id) of rows that the source no longer lists but the guard kept.
+
+        Replaces what was listed before; of `parents` only, if they are given. A list without
+        parents has 0 for them.
+        """
+        if not rows and not self._has_candidates:
+            return
+        self._write(
+            "set_delete_candidates",
+            parents=None if parents is None else id_array(parents),
+            parent_ids=id_array(parent_id for parent_id, _ in rows),
+            ids=id_array(row_id for _, row_id in rows),
+            reason=reason,
+        )
+        self._has_candidates = True  # of other parents, perhaps
+
+    # Dead letters.
 
     def due_dead_letters(self, limit: int) -> list[dead_letters.DeadLetter]:
         """Dead letters whose time to be tried again has come."""
@@ -251,117 +376,27 @@ class EntityStore:
         with self._database.transaction(self.run_id) as connection:
             dead_letters.postpone(connection, self._tenant, letter_ids)
 
-    def page_size(self) -> int | None:
-        """How many records a page may have without timing out; None: as many as are set."""
-        return self._number(
-            "select page_size from cw_sync.checkpoint"
-            " where tenant = %(tenant)s and entity = %(entity)s"
-        )
-
-    def save_page_size(self, size: int | None) -> None:
-        """Stores that, for the next pass."""
-        self._write(
-            "update cw_sync.checkpoint set page_size = %(size)s from cw_sync.fence(%(run_id)s)"
-            " where tenant = %(tenant)s and entity = %(entity)s",
-            size=size,
-        )
-
-    def count_is_due(self, age: timedelta) -> bool:
-        """Whether the list's count was last asked longer than `age` ago."""
-        return not self._number(
-            "select 1 from cw_sync.source_count where at > now() - %(age)s"
-            " and tenant = %(tenant)s and entity = %(entity)s",
-            age=age,
-        )
-
-    def save_source_count(self, source_rows: int, warehouse_rows: int) -> None:
-        """Stores what the list's count said beside the table's."""
-        self._write(
-            "insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)"
-            " select %(tenant)s, %(entity)s, %(source_rows)s, %(warehouse_rows)s"
-            " from cw_sync.fence(%(run_id)s) on conflict (tenant, entity) do update set at = now(),"
-            " source_rows = excluded.source_rows, warehouse_rows = excluded.warehouse_rows",
-            source_rows=source_rows,
-            warehouse_rows=warehouse_rows,
-        )
-
-    def set_delete_candidates(
-        self,
-        rows: Sequence[tuple[int, int]],
-        reason: str,
-        *,
-        parents: Sequence[int] | None = None,
+    def _keep_account(
+        self, connection: Connection[Any], batch: Batch, parent_id: int | None
     ) -> None:
-        """Lists (parent, id) of rows that the source no longer lists but the guard kept.
+        """Stores what of a batch is no row, and closes dead letters of what is one now."""
+        about = (self._tenant, self.entity.name, parent_id)
+        if self._open_letters:
+            dead_letters.close_resolved(connection, *about, batch.ids)
+        if batch.rejects:
+            self._open_letters += len(batch.rejects)
+            dead_letters.store(connection, *about, batch.rejects, self.run_id)
+        if batch.drift:
+            self._note_drift(connection, batch.drift)
 
-        Replaces what was listed before; of `parents` only, if they are given. A list without
-        parents has 0 for them.
-        """
-        with self._database.transaction(self.run_id) as connection:
-            connection.execute(
-                "delete from cw_sync.delete_candidate where tenant = %s and entity = %s"
-                " and (%s::bigint[] is null or parent_id = any(%s))",
-                [self._tenant, self.entity.name, parents, parents],
-            )
-            connection.execute(
-                "insert into cw_sync.delete_candidate"
-                " (tenant, entity, parent_id, record_id, reason)"
-                " select %s, %s, row.*, %s from unnest(%s::bigint[], %s::bigint[]) as row",
-                [
-                    *(self._tenant, self.entity.name, reason),
-                    [own for own, _ in rows],
-                    [own for _, own in rows],
-                ],
-            )
+    def _note_drift(self, connection: Connection[Any], drift: Iterable[SchemaDrift]) -> None:
+        seen = {(each.column, each.change): each.sample for each in drift}
+        keys = sorted(seen)  # in one order: ranges that load side by side would wait in a circle
+        columns, changes = ([key[at] for key in keys] for at in (0, 1))
+        samples = [seen[key] for key in keys]
+        self._run(connection, "note_drift", columns=columns, changes=changes, samples=samples)
 
-    def reread_cursor(self) -> int:
-        """The last id that the rotating re-read has read."""
-        found = self._number(
-            "select cursor from cw_sync.reread where tenant = %(tenant)s and entity = %(entity)s"
-        )
-        return found or 0
-
-    def save_reread_cursor(self, cursor: int) -> None:
-        """Stores how far the rotating re-read has come; 0 to begin anew."""
-        self._write(
-            "insert into cw_sync.reread (tenant, entity, cursor)"
-            " select %(tenant)s, %(entity)s, %(cursor)s from cw_sync.fence(%(run_id)s)"
-            " on conflict (tenant, entity) do update set cursor = excluded.cursor,"
-            " updated_at = now()",
-            cursor=cursor,
-        )
-
-    def write_audit(self, audit: Audit) -> None:
-        """Adds an audit to the history of them."""
-        self._write(
-            "insert into cw_sync.audit (tenant, entity, kind, source_rows, warehouse_rows, missing,"
-            " stale, extra, healed, deleted, drift, proven, detail)"
-            " select %(tenant)s, %(entity)s, %(kind)s, %(source_rows)s, %(warehouse_rows)s,"
-            " %(missing)s, %(stale)s, %(extra)s, %(healed)s, %(deleted)s, %(drift)s, %(proven)s,"
-            " %(detail)s from cw_sync.fence(%(run_id)s)",
-            kind=audit.kind,
-            source_rows=audit.source_rows,
-            warehouse_rows=audit.warehouse_rows,
-            missing=audit.missing,
-            stale=audit.stale,
-            extra=audit.extra,
-            healed=audit.healed,
-            deleted=audit.deleted,
-            drift=audit.drift,
-            proven=audit.proven,
-            detail=audit.detail,
-        )
-
-    def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
-        """The ids that a child's path names, outermost first."""
-        if parent.parent is None:
-            return (parent_id,)
-        query = sql.SQL("select parent_id from {} where id = %s").format(
-            sql.Identifier(self._tenant, parent.table)
-        )
-        with self._database.connection() as connection:
-            row = connection.execute(query, [parent_id]).fetchone()
-        return (row[0], parent_id) if row else (parent_id,)
+    # Lists below a parent.
 
     def parents_due(
         self, parent: Entity, max_age: timedelta, limit: int
@@ -372,135 +407,94 @@ class EntityStore:
         ago, and in any case the oldest one, so that the rotation never stands still. A parent is
         its ids as the child's path names them, outermost first.
         """
-        outer = sql.SQL("p.parent_id" if parent.parent else "null::bigint")
-        query = sql.SQL(
-            "select {outer}, p.id, r.read_at is null or p._synced_at >= r.read_at,"
-            " r.read_at < clock_timestamp() - %(age)s"
-            " from {parent} p left join cw_sync.parent_read r"
-            " on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id"
-            " where p._deleted_at is null order by r.read_at nulls first, p.id"
-        ).format(outer=outer, parent=sql.Identifier(self._tenant, parent.table))
-        asked = {"age": max_age, "tenant": self._tenant, "entity": self.entity.name}
-        with self._database.connection() as connection:
-            rows = connection.execute(query, asked).fetchall()
+        name = "due_inner_parents" if parent.parent else "due_parents"
+        rows = self._ask(name, parent.table, age=max_age)
         parents = [
-            (tuple(own for own in (outermost, inner) if own is not None), changed, old)
+            (tuple(each for each in (outermost, inner) if each is not None), changed, old)
             for outermost, inner, changed, old in rows
         ]
-        moved = [own for own, changed, _ in parents if changed]
-        due = [own for own, changed, old in parents if old and not changed][:limit]
-        return moved, due or [own for own, changed, _ in parents if not changed][:1]
-
-    def announce_parents_due(self, parents: int) -> None:
-        """Notes in the run's row how many parents it has to read, for whoever watches it."""
-        with self._database.connection() as connection:
-            connection.execute(
-                "update cw_sync.run set parents_due = %s where run_id = %s", [parents, self.run_id]
-            )
-
-    def children_of(self, parent_id: int) -> tuple[datetime, list[int]]:
-        """The warehouse's clock, and the ids of a parent's live children as of then."""
-        query = sql.SQL(
-            "select clock_timestamp(),"
-            " array(select {} from {} where parent_id = %s and _deleted_at is null)"
-        ).format(
-            sql.Identifier(self.entity.key[-1]), sql.Identifier(self._tenant, self.entity.table)
-        )
-        with self._database.connection() as connection:
-            row = connection.execute(query, [parent_id], binary=True).fetchone()
-        assert row is not None
-        return row[0], row[1]
-
-    def mark_parent_read(self, parent_id: int, at: datetime) -> None:
-        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in.
-
-        Raises EntityBusy, and writes nothing, once another run has the entity's lease.
-        """
-        with self._database.connection() as connection:
-            connection.execute(
-                "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
-                " select %s, %s, %s, %s from cw_sync.fence(%s)"
-                " on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at",
-                [self._tenant, self.entity.name, parent_id, at, self.run_id],
-            )
+        moved = [ids for ids, changed, _ in parents if changed]
+        due = [ids for ids, changed, old in parents if old and not changed][:limit]
+        return moved, due or [ids for ids, changed, _ in parents if not changed][:1]
 
     def count_parents(self, parent: Entity) -> int:
         """How many parents there are."""
-        with self._database.connection() as connection:
-            return state.row_count(connection, self._tenant, parent)
+        ((parents,),) = self._ask("count_parents", parent.table)
+        return int(parents)
 
-    def watermark_of(self, parent: Entity) -> datetime | None:
+    def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
+        """The ids that a child's path names, outermost first."""
+        if parent.parent is None:
+            return (parent_id,)
+        rows = self._ask("parent_path", parent.table, parent_id=parent_id)
+        return (rows[0][0], parent_id) if rows else (parent_id,)
+
+    def announce_parents_due(self, parents: int) -> None:
+        """Notes in the run's row how many parents it has to read, for whoever watches it."""
+        self._write("announce_parents_due", parents=parents)
+
+    def children_of(self, parent_id: int) -> tuple[datetime, list[int]]:
+        """The warehouse's clock, and the ids of a parent's live children as of then."""
+        ((at, ids),) = self._ask("children_of", parent_id=parent_id)
+        return at, ids
+
+    def mark_parent_read(self, parent_id: int, at: datetime) -> None:
+        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in."""
+        self._write("mark_parent_read", parent_id=parent_id, at=at)
+
+    def oldest_parent_read(self, parent: Entity) -> tuple[datetime | None, int]:
+        """When the children that were read longest ago were read.
+
+        Before that, children whose parent is gone are soft-deleted: how many.
+        """
+        ((oldest, has_orphans),) = self._ask("parents_read", parent.table)
+        if not has_orphans:
+            return oldest, 0
+        deleted = self.delete_orphans(parent)
+        ((oldest, _),) = self._ask("parents_read", parent.table)
+        return oldest, deleted
+
+    def delete_orphans(self, parent: Entity) -> int:
+        """Soft-deletes children whose parent is gone: how many."""
+        with self._database.transaction(self.run_id) as connection:
+            self._run(connection, "forget_parents", parent.table)
+            ids = [row_id for (row_id,) in self._run(connection, "delete_orphans", parent.table)]
+            self._delete_arrays(connection, ids)
+            self._note_rows(connection, -len(ids))
+            return len(ids)
+
+    def watermark_of(self, other: Entity) -> datetime | None:
         """How complete another entity's table is; None if it was never synced."""
+        rows = self._ask("watermark_of", name=other.name)
+        return rows[0][0] if rows else None
+
+    def _ask(self, statement: str, other: str = "", /, **values: object) -> list[tuple[Any, ...]]:
+        """The rows of a statement of its own."""
         with self._database.connection() as connection:
-            return state.read_checkpoint(connection, self._tenant, parent.name).watermark
+            return self._run(connection, statement, other, **values).fetchall()
 
-    def oldest_parent_read(self) -> datetime | None:
-        """When the children that were read longest ago were read."""
+    def _write(self, statement: str, **values: object) -> int:
+        """How many rows one statement wrote, which looks after the lease by itself."""
         with self._database.connection() as connection:
-            return state.oldest_parent_read(connection, self._tenant, self.entity.name)
+            return self._run(connection, statement, **values).rowcount
 
-    def finish(self, report: SyncResult, status: str, error: str | None) -> None:
-        """Writes the run's row: `status` is done or failed.
-
-        With or without the lease: it is the run's own account, which nobody else goes by.
-        """
-        with self._database.connection() as connection:
-            state.finish_run(connection, self.run_id, report, status, error)
-
-    def _write(self, query: str, **values: object) -> None:
-        """Writes by one statement that calls `fence` itself: it needs no transaction around it."""
-        with self._database.connection() as connection:
-            connection.execute(query.encode(), self._parameters(values))
-
-    def _number(self, query: str, **values: object) -> int | None:
-        with self._database.connection() as connection:
-            row = connection.execute(query.encode(), self._parameters(values)).fetchone()
-        return None if row is None or row[0] is None else int(row[0])
-
-    def _parameters(self, values: dict[str, object]) -> dict[str, object]:
-        own = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
-        return own | values
-
-    @property
-    def _table(self) -> sql.Identifier:
-        return sql.Identifier(self._tenant, self.entity.table)
-
-    def _move(self, connection: Connection[Any], reached: IdRange) -> None:
-        name = self.entity.name
-        self._refuse_if_taken_over(
-            state.move_cursor(connection, self._tenant, name, reached, self.run_id)
+    def _run(
+        self, connection: Connection[Any], statement: str, other: str = "", /, **values: object
+    ) -> Cursor[Any]:
+        """Runs a statement of the file. `other`: another table that it is about."""
+        query = sql.SQL(_SQL[statement]).format(
+            schema=sql.Identifier(self._tenant),
+            table=sql.Identifier(self.entity.table),
+            key=sql.Identifier(self.entity.key[-1]),
+            other=sql.Identifier(other),
         )
-
-    def _refuse_if_taken_over(self, still: bool) -> None:  # noqa: FBT001 - an answer, not an option
-        if not still:
-            raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
-
-    def _lock_merges(
-        self, connection: Connection[Any], parent_id: int | None = None, *, shared: bool
-    ) -> None:
-        """Two runs must not look a row up and then both insert it.
-
-        Nor a parent's children, though those of several are merged side by side.
-        """
-        keys = {f"{self._tenant}/{self.entity.name}": shared}
-        if parent_id is not None:
-            keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
-        lock_for_merge(connection, self.run_id, keys)
-
-    def _keep_account(
-        self, connection: Connection[Any], batch: Batch, parent_id: int | None
-    ) -> None:
-        name = self.entity.name
-        if batch.rejects:
-            state.store_rejects(
-                connection, self._tenant, name, batch.rejects, self.run_id, parent_id
-            )
-        if batch.drift:
-            state.note_drift(connection, self._tenant, name, batch.drift)
-        state.close_resolved(connection, self._tenant, name, batch.ids, parent_id)
+        own = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
+        return connection.execute(query, own | values)
 
 
-def _of_parent(parent_id: int | None) -> sql.Composable:
-    if parent_id is None:
-        return sql.SQL("true")
-    return sql.SQL("parent_id = {}").format(sql.Literal(parent_id))
+def store_capability(
+    connection: Connection[Any], tenant: str, entity: str, **seen: bool | None
+) -> None:
+    """Stores what a list was seen to do, outside of a run of it."""
+    values: dict[str, object] = {"tenant": tenant, "entity": entity, "learned": json.dumps(seen)}
+    connection.execute(_SQL["learn"].encode(), values)

@@ -208,6 +208,7 @@ class Leases:
         self._span = span
         self._lock = Lock()
         self._held: set[int] = set()
+        self._ending: set[int] = set()  # of those, and perhaps deleted already
         self._released: set[int] = set()  # and perhaps still in the table
         self._closed = Event()
         self._thread: Thread | None = None
@@ -235,9 +236,28 @@ class Leases:
             yield run_id
         finally:
             with self._lock:
+                still_held = run_id in self._held
                 self._held.discard(run_id)
-                self._released.add(run_id)
-            self._release(run_id)
+                if still_held:
+                    self._released.add(run_id)
+            if still_held:
+                self._release(run_id)
+
+    @contextmanager
+    def ending(self, run_id: int) -> Iterator[None]:
+        """For a block that deletes the lease itself, together with the last that its run writes.
+
+        Until then it is renewed as before; that it is gone is no loss.
+        """
+        with self._lock:
+            self._ending.add(run_id)
+        try:
+            yield
+            with self._lock:
+                self._held.discard(run_id)
+        finally:
+            with self._lock:
+                self._ending.discard(run_id)
 
     def close(self) -> None:
         """Ends the thread, and what could not be released before."""
@@ -329,7 +349,7 @@ class Leases:
         lost = set(held) - {row[0] for row in rows}
         with self._lock:
             self._released.difference_update(released)
-            lost &= self._held  # the others were released meanwhile
+            lost &= self._held - self._ending  # the others were released meanwhile
             self._held -= lost
         for run_id in sorted(lost):
             log.warning("run %s has lost its lease: it was not renewed for too long", run_id)

@@ -18,7 +18,7 @@ from cw_pipeline.warehouse.history import widen_history, with_history
 from cw_pipeline.warehouse.lease import PURPOSES, fence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -73,17 +73,26 @@ def entities_with_promotions(
         " where tenant = %(tenant)s order by promoted_at, path",
         {"tenant": tenant},
     )
-    promoted: dict[str, list[Column]] = {}
-    kept: dict[str, list[str]] = {}
+    promoted: dict[str, list[tuple[str, Sequence[str], str]]] = {}
+    versioned: dict[str, list[str]] = {}
     for entity, name, path, kind, _ in rows:
         if path is None:
-            kept.setdefault(entity, []).append(name)
+            versioned.setdefault(entity, []).append(name)
         else:
-            promoted.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
+            promoted.setdefault(entity, []).append((name, path, kind))
     return [
-        with_history(with_promoted_columns(own, promoted.get(own.name, ())), kept.get(own.name, ()))
-        for own in entities
+        as_stored(own, promoted.get(own.name, ()), versioned.get(own.name, ())) for own in entities
     ]
+
+
+def as_stored(
+    entity: Entity,
+    promoted: Iterable[tuple[str, Sequence[str], str]],
+    versioned: Iterable[str],
+) -> Entity:
+    """The entity with its promoted columns (name, path, kind), and those kept of versions."""
+    columns = (Column(name, tuple(path), Kind(kind)) for name, path, kind in promoted)
+    return with_history(with_promoted_columns(entity, columns), versioned)
 
 
 def keep(connection: Connection[Any], tenant: str, entity: str, column: Column) -> None:

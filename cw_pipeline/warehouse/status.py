@@ -203,6 +203,30 @@ def clock_disorder(connection: Connection[Any], tenant: str) -> ClockDisorder | 
     return ClockDisorder(*row) if row else None
 
 
+def note_clock_disorder(connection: Connection[Any], tenant: str, detail: str) -> None:
+    """Stores that clocks disagree, and how, for `status` and the check `clocks`."""
+    connection.execute(
+        "insert into cw_sync.clock_disorder (tenant, detail) values (%s, %s)"
+        " on conflict (tenant) do update set seen_at = now(), detail = excluded.detail",
+        [tenant, detail],
+    )
+
+
+def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
+    """Whether any reconcile or sync has ever read the entity's list to its end.
+
+    Not what was seen last: a role that shrank would be forgiven after one night.
+    """
+    row = connection.execute(
+        "select exists (select from cw_sync.audit where tenant = %(tenant)s"
+        " and entity = %(entity)s and kind = 'reconcile' and source_rows is not null)"
+        " or exists (select from cw_sync.checkpoint where tenant = %(tenant)s"
+        " and entity = %(entity)s and watermark is not null)",
+        {"tenant": tenant, "entity": entity},
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def watermarks(connection: Connection[Any], tenant: str) -> dict[str, datetime | None]:
     """Up to when every change of an entity is in the warehouse; None before its first load."""
     rows = connection.execute(

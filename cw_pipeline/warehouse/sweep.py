@@ -56,21 +56,18 @@ class ListDifference:
 
 
 class ListSnapshot:
-    """One sweep of one entity: its pages as they will be copied. It begins now.
+    """One sweep of one entity, from `began` on, on the warehouse's clock: what its pages showed.
 
     They wait here, a few bytes a record, because a temporary table lives with a connection, which a
     pooler lends for one transaction.
     """
 
-    def __init__(self, database: Database, entity: Entity) -> None:
+    def __init__(self, database: Database, entity: Entity, began: datetime) -> None:
         self._database = database
         self._table = sql.Identifier(database.tenant, entity.table)
         self._stamp = sql.SQL("last_updated" if entity.has_last_updated else "null::timestamptz")
         self._pages: list[bytes] = []
-        with database.transaction() as connection:
-            row = connection.execute("select clock_timestamp()").fetchone()
-        assert row is not None
-        self.began: datetime = row[0]
+        self._began = began
 
     def add(self, ids: Sequence[int], stamps: Sequence[datetime | None]) -> None:
         """Notes what a page showed."""
@@ -95,5 +92,5 @@ class ListSnapshot:
 
     def _query(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(
-            table=self._table, stamp=self._stamp, began=sql.Literal(self.began)
+            table=self._table, stamp=self._stamp, began=sql.Literal(self._began)
         )

@@ -154,7 +154,7 @@ MUTANTS = (
                     "            self._lock_merges(connection, parent_id, shared=not alone)\n"
                 ),
                 (
-                    "        if reached is not None:\n"
+                    "        if reached is not None and not self._opens_pass:\n"
                     "            with self._database.transaction() as connection:\n"
                     "                self._move(connection, reached)\n"
                     "        with self._database.transaction() as connection:\n"
@@ -164,11 +164,10 @@ MUTANTS = (
             (
                 "warehouse/entity_store.py",
                 (
-                    "            self._keep_account(connection, batch, parent_id)\n"
-                    "            if reached is not None:\n"
+                    "            elif reached is not None:\n"
                     "                self._move(connection, reached)\n"
                 ),
-                "            self._keep_account(connection, batch, parent_id)\n",
+                "",
             ),
         ),
         (KILLS,),
@@ -178,11 +177,12 @@ MUTANTS = (
         (
             (
                 "sync/incremental.py",
-                "            self._run(stored)\n",
+                "            self._run(store.checkpoint, resumes=True)\n",
                 (
-                    "            clock = run.context.source.now()\n"
-                    "            window = replace(stored.window, until=clock.at)\n"
-                    "            self._run(replace(stored, window=window))\n"
+                    "            window = store.checkpoint.window\n"
+                    "            window = replace(window, until=run.context.source.now().at)\n"
+                    "            stored = replace(store.checkpoint, window=window)\n"
+                    "            self._run(stored, resumes=True)\n"
                     "            return\n"
                 ),
             ),
@@ -311,9 +311,9 @@ MUTANTS = (
         "rows that were just synced are deleted",
         (
             (
-                "warehouse/entity_store.py",
-                '" and _synced_at < %s"',
-                '" and coalesce(_synced_at < %s, true) is not null"',
+                "warehouse/entity_store.sql",
+                "and _synced_at < %(before)s",
+                "and coalesce(_synced_at < %(before)s, true) is not null",
             ),
         ),
         ("tests/story/test_reconcile.py", "tests/story/test_reconcile_guard.py"),
@@ -323,7 +323,7 @@ MUTANTS = (
         (
             (
                 "warehouse/entity_store.py",
-                "return moved, due or [own for own, changed, _ in parents if not changed][:1]",
+                "return moved, due or [ids for ids, changed, _ in parents if not changed][:1]",
                 "return moved, due[:0]",
             ),
         ),

@@ -16,7 +16,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
-from cw_pipeline.model import Audit, Checkpoint, Column, IdRange, Kind, Window
+from cw_pipeline.model import Audit, Checkpoint, Column, IdRange, Kind, SyncResult, Window
 from cw_pipeline.transform import PageReader
 from cw_pipeline.warehouse import Database, open_store
 from cw_pipeline.warehouse.lease import PURPOSES, Runner
@@ -36,11 +36,19 @@ OPEN = Checkpoint(None, Window(None, NOON), IdRange(0, None, 50), (IdRange(0, 50
 BATCH = PageReader(SITES).read_page(json.dumps([{"id": 1, "name": "Tampa"}]).encode(), parent_id=7)
 SOON = timedelta(seconds=1)
 
+
+def close_with_everything(hold: EntityStore) -> None:
+    """Ends a run that has something of everything to leave behind."""
+    hold.complete_pass(Checkpoint(NOON))
+    hold.learn(count=True)
+    hold.page_size, hold.reread_cursor, hold.audit = 500, 9, Audit(SITES.name)
+    hold.close(SyncResult(SITES.name, "refresh", source_rows=3))
+
+
 WRITES: dict[str, Callable[[EntityStore], object]] = {
     "load": lambda hold: hold.load(BATCH, parent_id=7),
     "load of a range": lambda hold: hold.load(BATCH, IdRange(0, 50, 9), parent_id=7, alone=False),
     "save": lambda hold: hold.save_checkpoint(Checkpoint(NOON)),
-    "remember": lambda hold: hold.learn(count=True),
     "split_range": lambda hold: hold.split_range((IdRange(0, 25, 0), IdRange(25, 50, 25))),
     "finish_range": lambda hold: hold.finish_range(IdRange(0, 50, 0)),
     "delete": lambda hold: hold.soft_delete([9], before=LATER),
@@ -48,11 +56,9 @@ WRITES: dict[str, Callable[[EntityStore], object]] = {
     "parents.read": lambda hold: hold.mark_parent_read(7, NOON),
     "close_letters": lambda hold: hold.close_dead_letters([1], "gone"),
     "postpone_letters": lambda hold: hold.postpone_dead_letters([1]),
-    "remember_page_size": lambda hold: hold.save_page_size(500),
     "counted": lambda hold: hold.save_source_count(3, 3),
     "quarantine": lambda hold: hold.set_delete_candidates([(0, 9)], "kept"),
-    "reread_to": lambda hold: hold.save_reread_cursor(9),
-    "write_audit": lambda hold: hold.write_audit(Audit(SITES.name)),
+    "close": close_with_everything,
 }
 TABLES = (
     "connectwise.company_companies_sites",
