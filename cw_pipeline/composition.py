@@ -22,6 +22,7 @@ from cw_pipeline.connectwise import (
     refuse_cookies,
 )
 from cw_pipeline.errors import ConfigError
+from cw_pipeline.reports_api.api import tables_shared
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Database, RequestBudget
@@ -60,9 +61,16 @@ def masking_rules(settings: Settings) -> MaskingRules | None:
 
 
 def report_names(settings: Settings) -> list[str]:
-    """The reports that CW_REPORTS chooses to keep as tables."""
+    """The reports that CW_REPORTS chooses to keep as tables.
+
+    Raises ConfigError for two that would be one table.
+    """
     names = (word.strip() for word in (settings.reports or "").split(","))
-    return list(dict.fromkeys(name for name in names if name))
+    chosen = list(dict.fromkeys(name for name in names if name))
+    if shared := tables_shared(chosen):
+        said = "; ".join(f"{' and '.join(names)} would be one table" for names in shared)
+        raise ConfigError(f"CW_REPORTS: {said}: keep one of them")
+    return chosen
 
 
 def entities(settings: Settings) -> list[Entity]:

@@ -96,7 +96,7 @@ def _not_taken(schema: str) -> str:
     Reports of a tenant `client` would land where the clients' views are.
     """
     ours = schema == "cw_sync" or schema.endswith(("reporting", "_client", "_history", "_asof"))
-    if ours or schema == "client" or schema.startswith("pg_"):
+    if ours or schema in ("client", "information_schema") or schema.startswith("pg_"):
         raise ValueError(
             f"another name than {schema} (kept for the pipeline's state, history, reports, or"
             " PostgreSQL)"

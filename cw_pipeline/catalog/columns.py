@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Path: TypeAlias = tuple[str, ...]
 Leaf: TypeAlias = tuple[Path, Kind]
 
+POSTGRES_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+"""What each table has by itself, and no column may be called (PostgreSQL manual, 5.5)."""
+
 _DEEPEST = 3
 _LONGEST = 63
 _ARRAY_KEYS = ("parent_id", "position")

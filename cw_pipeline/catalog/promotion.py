@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cw_pipeline.catalog.columns import names_of
+from cw_pipeline.catalog.columns import POSTGRES_COLUMNS, names_of
 from cw_pipeline.catalog.facts import other_places
 from cw_pipeline.errors import ConfigError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Array, Column, Entity
 
-_SYSTEM = ("_synced_at", "_deleted_at")
+_SYSTEM = ("_synced_at", "_deleted_at", *POSTGRES_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Request:
 
 def connection_errors(raw: bytes, headers: Mapping[str, str], question: Request) -> bytes:
     """What is in the body. Raises SourceBroken if it does not inflate."""
-    if not raw or headers.get("content-encoding", "identity") == "identity":
+    if not raw or headers.get("content-encoding", "").strip().lower() in ("", "identity"):
         return raw
     try:
         return inflate_body(raw)
@@ -185,9 +185,8 @@ class ConnectWise:
             # One more than requests: company info is asked while all others hang.
             limits=httpx.Limits(max_connections=max_concurrency + 1, keepalive_expiry=30.0),
             verify=trust(ca_file),
-            trust_env=True,
             # A proxy that is set for the Internet cannot reach this machine's own address.
-            mounts={"all://127.0.0.1": None},
+            trust_env=not site.is_loopback,
         )
 
     def __enter__(self) -> Self:

@@ -52,12 +52,18 @@ class Site:
                 " clear text, and ConnectWise refuses it. Use https"
             )
         port = f":{port_number}" if port_number else ""
+        host = f"[{host}]" if ":" in host else host
         name = host.removeprefix("sandbox-") if _is_cloud(host) else host
         plain = name.removeprefix("api-") if _is_cloud(host) else name
         api = f"api-{plain}" if _is_cloud(host) else name
         info = host if fixed else plain
         scheme = parts.scheme
         return cls(f"{scheme}://{info}{port}", f"{scheme}://{api}{port}", fixed)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine itself."""
+        return _is_loopback(urlsplit(self.api).hostname or "")
 
     def base(self, codebase: str) -> str:
         """The API's base URL, with the codebase that companyinfo gave."""

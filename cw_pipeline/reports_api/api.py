@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from cw_pipeline.catalog.columns import fit_name
+from cw_pipeline.catalog.columns import POSTGRES_COLUMNS, fit_name
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.model import Column, Entity, Kind, ReportColumn, SyncMode
+from cw_pipeline.transform.raw_json import DEEPEST, decode, is_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+
+def tables_shared(reports: Iterable[str]) -> list[list[str]]:
+    """Reports whose names fold into the name of one table, such as Service and service."""
+    tables: dict[str, list[str]] = {}
+    for name in dict.fromkeys(reports):
+        tables.setdefault(report_entity(name).table, []).append(name)
+    return [names for names in tables.values() if len(names) > 1]
 
 
 def report_names(body: bytes) -> list[str]:
@@ -41,10 +47,9 @@ def report_columns(body: bytes, report: str) -> list[ReportColumn]:
 
 
 def _decode_list(body: bytes) -> list[Any]:
-    try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SourceBroken(f"the body is not JSON: {error}", 200) from error
+    if not is_shallow(body):
+        raise SourceBroken(f"the body is nested deeper than {DEEPEST} levels", 200)
+    answer = decode(body)
     if isinstance(answer, dict):
         answer = answer.get("column_definitions", [answer])
     if not isinstance(answer, list):
@@ -90,8 +95,10 @@ def _column(report: str, name: str, definition: dict[str, Any], position: int) -
 
 
 PATH = "/system/reports"
-_ANY = msgspec.json.Decoder(Any, float_hook=Decimal)
-_SYSTEM = ("_row_hash", "_extra", "_synced_at")
+_SYSTEM = (
+    *("_row_hash", "_extra", "_synced_at", "_staged", "_twin"),
+    *POSTGRES_COLUMNS,
+)
 _KINDS = {
     Kind.NUMERIC: ("numeric", "number", "decimal", "double", "float", "money", "int", "integer"),
     Kind.TIMESTAMPTZ: ("datetime", "datetime2", "smalldatetime", "date"),
@@ -111,7 +118,7 @@ class ReportPage:
 def report_page(body: bytes, report: str) -> ReportPage:
     """The page of a body. No rows may come as none at all. Raises SourceBroken."""
     columns = tuple(report_columns(body, report))
-    answer = _ANY.decode(body)
+    answer = decode(body)
     rows = answer.get("row_values") if isinstance(answer, dict) else None
     rows = [] if rows is None else rows
     if not isinstance(rows, list) or any(

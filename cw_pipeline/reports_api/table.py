@@ -38,22 +38,23 @@ create table if not exists {table} (
     _row_hash bigint not null, _extra jsonb, _synced_at timestamptz not null default now()
 )
 """
-# Rows are told apart by what they hold; of equal ones by how many there are.
+# Rows are told apart by what they hold; of equal ones by how many there are. A report may call its
+# columns anything: a bare name of ours must be none of theirs (`api._SYSTEM`).
 _MERGE = """
 with old as (
-    select ctid as at, _row_hash, row_number() over (partition by _row_hash) as n
+    select ctid as at, _row_hash, row_number() over (partition by _row_hash) as _twin
     from {table} where {concerned}
 ), new as (
-    select s.*, row_number() over (partition by _row_hash) as n
-    from (select {columns}, hashtextextended(r::text, 0) as _row_hash from {staged} r) s
+    select s.*, row_number() over (partition by _row_hash) as _twin
+    from (select {columns}, hashtextextended(_staged::text, 0) as _row_hash from {staged} _staged) s
 ), gone as (
     delete from {table} t using old where t.ctid = old.at and not exists
-        (select from new where new._row_hash = old._row_hash and new.n = old.n)
+        (select from new where new._row_hash = old._row_hash and new._twin = old._twin)
     returning {key} as key
 ), added as (
     insert into {table} ({columns}, _row_hash)
     select {columns}, _row_hash from new where not exists
-        (select from old where new._row_hash = old._row_hash and new.n = old.n)
+        (select from old where new._row_hash = old._row_hash and new._twin = old._twin)
     returning {key} as key
 )
 select (select count(*) from added), (select count(*) from gone),

@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.model import Column, Kind, Row
+from cw_pipeline.transform.copy_format import is_held
+from cw_pipeline.transform.raw_json import JSON, OddNumber, storable, strip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +44,7 @@ def _misfits(name: str, before: pd.Series[Any], after: list[Any]) -> list[tuple[
 
 def _extra(told: tuple[tuple[str, Any] | None, ...]) -> bytes | None:
     kept = dict(each for each in told if each is not None)
-    return json.dumps(kept, default=str).encode() if kept else None
+    return JSON.encode(storable(kept)) if kept else None
 
 
 def _numbers(values: pd.Series[Any]) -> list[Any]:
@@ -56,7 +58,7 @@ def _decimal_of(value: Any) -> Decimal | None:
         number = Decimal(value)
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    return number if is_held(number) else None
 
 
 def _instants(values: pd.Series[Any]) -> list[Any]:
@@ -66,7 +68,7 @@ def _instants(values: pd.Series[Any]) -> list[Any]:
     stamps = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
     # Years that pandas cannot count to, such as 9999, are Python's.
     return [
-        _instant(value) if beyond else stamp.to_pydatetime()
+        _instant(value) if beyond or stamp.year < 1 else stamp.to_pydatetime()
         for value, stamp, beyond in zip(text, stamps, stamps.isna(), strict=True)
     ]
 
@@ -74,9 +76,9 @@ def _instants(values: pd.Series[Any]) -> list[Any]:
 def _instant(value: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value or "")
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _flags(values: pd.Series[Any]) -> list[Any]:
@@ -90,8 +92,9 @@ def _texts(values: pd.Series[Any]) -> list[Any]:
 def _text(value: Any) -> str | None:
     if value is None:
         return None
-    plain = str(value) if isinstance(value, (str, Decimal)) else json.dumps(value, default=str)
-    return plain.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, str | Decimal | OddNumber):
+        return str(strip(str(value)))
+    return json.dumps(storable(value), default=str)
 
 
 _CONVERT: dict[Kind, Callable[[Any], list[Any]]] = {

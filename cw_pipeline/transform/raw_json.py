@@ -165,15 +165,20 @@ def storable_text(text: bytes) -> str:
     left out, and half surrogates are U+FFFD.
     """
     if is_shallow(text):
-        return JSON.encode(_storable(strip(decode(text)))).decode()
+        return JSON.encode(storable(decode(text))).decode()
     members = _members(text)
     if members is None:
         return JSON.encode(_as_text(text)).decode()
     kept = {
-        strip(key): _as_text(value) if is_deep else _storable(strip(decode(value)))
+        strip(key): _as_text(value) if is_deep else storable(decode(value))
         for key, value, is_deep in members
     }
     return JSON.encode(kept).decode()
+
+
+def storable(value: Any) -> Any:
+    """The value as jsonb takes it: numbers that are not `is_storable` as text, texts stripped."""
+    return _storable(strip(value))
 
 
 def strip(value: Any) -> Any:

@@ -483,6 +483,14 @@ MUTANTS = (
         (ODD,),
     ),
     Mutant(
+        "rows of a report are told apart by one of its columns",
+        (
+            ("reports_api/table.py", "hashtextextended(_staged::text", "hashtextextended(r::text"),
+            ("reports_api/table.py", "from {staged} _staged) s", "from {staged} r) s"),
+        ),
+        ("tests/story/test_reports.py",),
+    ),
+    Mutant(
         "a fact counts at one of its places only",
         (("catalog/facts.py", "if len(kept) == 1 and place not in known}", "if len(kept) > 9}"),),
         ("tests/story/test_places.py",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from cw_pipeline import composition
 from cw_pipeline.errors import ConfigError, SourceForbidden, WarehouseError
 from cw_pipeline.model import ReportColumn
 from cw_pipeline.reports_api.api import report_entity, report_page
@@ -165,7 +166,7 @@ def test_values_that_are_not_of_their_type_are_kept_beside_the_row() -> None:
     columns = report_entity("Odd", page.columns).columns
     assert coerce_rows(columns, page.rows) == [
         (Decimal("10.50"), datetime(9999, 12, 31, tzinfo=UTC), True, "7", None),
-        (None, None, None, None, b'{"n": "many", "d": "soon", "b": "maybe"}'),
+        (None, None, None, None, b'{"b":"maybe","d":"soon","n":"many"}'),
         (None, None, False, "ab", None),
     ]
 
@@ -226,3 +227,61 @@ def test_rows_that_a_crash_of_the_server_took_out_are_never_missed_in_silence(st
         table.stage(entity, [("three", None)])
         with pytest.raises(WarehouseError, match="of 3 rows read 1 are left"):
             table.rows(entity)
+
+
+ODD_NAMES = (
+    *("xmin", "ctid", "tableoid", "CMAX", "r", "n", "s", "t", "_twin", "_staged", "_row_hash"),
+    *("_extra", "old", "new", "key", "at", "select", "Name", "name", "x" * 70),
+)
+
+
+def test_a_report_may_call_its_columns_anything(story: Story) -> None:
+    named = [ReportColumn("Odd", name, "Text", None, at) for at, name in enumerate(ODD_NAMES, 1)]
+    declared = report_entity("Odd", named)
+    # The rows differ in their last column alone.
+    staged = [(*("same" for _ in named[1:]), own, None) for own in ("one", "two", "two")]
+    with (
+        story.engine() as engine,
+        open_store(engine.database, declared, "refresh") as hold,
+        report_table(engine.database, "Odd", hold.run_id) as table,
+    ):
+        entity = table.fitted(declared)
+        for expected in ((3, 0, 0), (0, 0, 0)):
+            table.clear(entity)
+            table.stage(entity, staged)
+            assert table.merge(entity, None, whole=True) == expected
+    assert len(rows(story, "report_odd")) == 3
+
+
+def test_reports_that_would_be_one_table_are_refused_by_name(story: Story) -> None:
+    with pytest.raises(ConfigError, match="Service and service would be one table"):
+        composition.report_names(story.settings(reports="Service,Time,service,Service"))
+
+
+def test_a_value_that_no_column_holds_is_kept_beside_its_row(story: Story) -> None:
+    kinds = ("Numeric", "Numeric", "DateTime", "Text", "Text", "Text")
+    named = [ReportColumn("Odd", f"c{at}", kind, None, at) for at, kind in enumerate(kinds)]
+    entity = report_entity("Odd", named)
+    body = (
+        b'{"column_definitions": [' + b",".join(
+            f'{{"{c.column}": {{"type": "{c.type}"}}}}'.encode() for c in named
+        ) + b'], "row_values": [[1e200000, 1e99999999999999999999, "0001-01-01T00:00:00+14:00",'
+        b' "cut \\ud83d", 1e99999999999999999999, [1e200000]]]}'
+    )  # fmt: skip
+    (row,) = coerce_rows(entity.columns, report_page(body, "Odd").rows)
+    assert row[:5] == (None, None, None, "cut \ufffd", "1e99999999999999999999")
+    with (
+        story.engine() as engine,
+        open_store(engine.database, entity, "refresh") as hold,
+        report_table(engine.database, "Odd", hold.run_id) as table,
+    ):
+        table.fitted(entity)
+        table.clear(entity)
+        table.stage(entity, [row])
+        table.merge(entity, None, whole=True)
+    (kept,) = rows(story, "report_odd")
+    assert kept["_extra"] == {
+        "c0": "1E+200000",
+        "c1": "1e99999999999999999999",
+        "c2": "0001-01-01T00:00:00+14:00",
+    }

@@ -298,3 +298,14 @@ def test_a_pause_is_kept_by_every_thread(story: Story, tenant: Tenant) -> None:
     later = [seen.at for seen in story.simulator.requests if seen.at > refused]
     assert min(later) >= refused + timedelta(seconds=1)  # whole seconds
     assert summaries(story) == truth(tenant)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_proxy_is_not_asked_for_this_machine(
+    story: Story, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://192.0.2.1:9")
+    boards = tenant.collection("/service/boards")
+    site = story.simulator.url.replace("127.0.0.1", host)
+    assert story.one("service/boards", site=site).rows_read == len(boards)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cw_pipeline.connectwise.client import Request, connection_errors
 from cw_pipeline.connectwise.response import inflate_body
 
 
@@ -33,3 +34,8 @@ def test_one_that_lies_about_its_size_does_not_open_nor_fill_the_memory() -> Non
     sent = gzip.compress(b"[]")[:-4] + b"\xff\xff\xff\xff"
     with pytest.raises(ValueError, match="does not inflate"):
         inflate_body(sent)
+
+
+@pytest.mark.parametrize("said", ["identity", "Identity", " IDENTITY ", ""])
+def test_a_body_that_says_it_is_as_it_is_is_not_inflated(said: str) -> None:
+    assert connection_errors(b"[]", {"content-encoding": said}, Request("/x")) == b"[]"

@@ -104,6 +104,8 @@ class TestPlainWords:
             ("CW_TIME_ZONE", "Mars/Olympus", "an IANA time zone, such as America/New_York"),
             ("CW_SCHEMA", "Acme", "a name of up to 31 small letters"),
             ("CW_SCHEMA", "cw_sync", "another name than cw_sync"),
+            ("CW_SCHEMA", "pg_catalog", "another name than pg_catalog"),
+            ("CW_SCHEMA", "information_schema", "another name than information_schema"),
         ],
     )
     def test_say_what_a_setting_takes(

@@ -32,10 +32,10 @@ def test_a_host_of_ones_own_is_asked_as_it_is() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"])
 def test_plain_http_is_for_loopback(host: str) -> None:
-    if host.startswith("["):
-        assert Site.of(f"http://{host}").info.startswith("http://")
-    else:
-        assert Site.of(f"http://{host}").info == f"http://{host}"
+    site = Site.of(f"http://{host}")
+    assert site.info == f"http://{host}"
+    assert site.base("v2025_1/") == f"http://{host}/v2025_1/apis/3.0"
+    assert site.is_loopback
 
 
 def test_plain_http_across_a_network_is_refused_with_the_reason() -> None:
