@@ -57,6 +57,7 @@ class Watch:
         self._tasks: dict[str, TaskID] = {}
         self._before: Mapping[str, int] = {}
         self._paces: dict[str, Pace] = {}
+        self._waits_for = ""
 
     def __enter__(self) -> Self:
         if self._silent:
@@ -87,7 +88,7 @@ class Watch:
         if self._bars is not None:
             assert self._overall is not None
             done = len(self._tables) - len(self._left)
-            self._bars.update(self._overall, completed=done, done=self._done_of_all(" of "))
+            self._bars.update(self._overall, completed=done, done=self._done_of_all("{} of {}"))
         if self._silent or not line:
             return
         if self._bars is not None:
@@ -121,22 +122,21 @@ class Watch:
     def _show(self, now: Progress) -> None:
         running = [each for each in now.running if each.entity in self._left]
         texts = {each.entity: self._progress_text(each, now) for each in running}
-        waits_for = waiting_reason(now, self._settings.requests_per_minute)
+        self._waits_for = waiting_reason(now)
         if self._bars is not None:
             assert self._overall is not None
-            done = f"{self._done_of_all(' of ')}{f', {waits_for}' if waits_for else ''}"
-            self._bars.update(self._overall, done=done)
+            self._bars.update(self._overall, done=self._done_of_all("{} of {}"))
             self._draw(self._bars, running, texts)
         elif running:
             parts = [" ".join(filter(None, pair)) for pair in texts.items()]
             at = time.strftime("%H:%M:%S")
-            line = f"{at} {self._done_of_all('/')} done; now {', '.join(parts)}"
-            output.stdout().print(
-                f"{line}; {waits_for}" if waits_for else line, markup=False, soft_wrap=True
-            )
+            line = f"{at} {self._done_of_all('{}/{} done')}; now {', '.join(parts)}"
+            output.stdout().print(line, markup=False, soft_wrap=True)
 
-    def _done_of_all(self, of: str) -> str:
-        return f"{len(self._tables) - len(self._left)}{of}{len(self._tables)}"
+    def _done_of_all(self, words: str) -> str:
+        """How many entities are done, and what the others wait for where that is known."""
+        done = words.format(len(self._tables) - len(self._left), len(self._tables))
+        return f"{done}, {self._waits_for}" if self._waits_for else done
 
     def _draw(self, bars: Bars, running: Sequence[Reading], texts: Mapping[str, str]) -> None:
         for name in self._tasks.keys() - texts.keys():
@@ -163,14 +163,14 @@ class Watch:
         return f"{done:,} of {count(of, what)}{about}"
 
 
-def waiting_reason(now: Progress, requests_per_minute: int) -> str:
-    """What all that is read waits for, in words; empty if it waits for nothing but answers."""
+def waiting_reason(now: Progress) -> str:
+    """What all that is read waits for, in few words; empty if for nothing but answers.
+
+    Few, because a terminal has 80 columns and a bar before them.
+    """
     if now.pause >= 1:
-        more = output.age(timedelta(seconds=now.pause))
-        return f"ConnectWise has asked for a pause, {more} more"
-    if now.budget_is_spent:
-        return f"as fast as CW_REQUESTS_PER_MINUTE={requests_per_minute} allows"
-    return ""
+        return f"paused by ConnectWise, {output.age(timedelta(seconds=now.pause))}"
+    return "at CW_REQUESTS_PER_MINUTE" if now.budget_is_spent else ""
 
 
 @dataclass(frozen=True, slots=True)
