@@ -36,6 +36,7 @@ from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.results import Results
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import probe_all
+from cw_pipeline.sync.changes import find_changes
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.reports_api.columns import ReportSnapshot
     from cw_pipeline.sync.capabilities import ListCapabilities
+    from cw_pipeline.sync.changes import Changes
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse.schema import StoredSchema
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
@@ -237,6 +239,16 @@ class Pipeline:
                 yield ReplayResult(letter_id, outcome)
 
         return self._call("replay", [], begin, "dead letters")
+
+    def find_changes(self, *entities: str, seconds: float = 25) -> Changes:
+        """Asks each list what is new, for so many seconds: which ones a sync has to read.
+
+        Watermarks of the others move on. Raises SourceDenied, SourceUnreachable, WarehouseError.
+        """
+        chosen = self.select(*entities)
+        context = self.connect(chosen)
+        self._forget_earlier_calls(context)
+        return find_changes(context, chosen, seconds)
 
     def migrate(self, *entities: str) -> None:
         """Brings the warehouse up to this version: its state, and the tables of the entities.

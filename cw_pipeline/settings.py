@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     dagster_url: Text = None
     code_location: str = "cw_pipeline"
     executor: Literal["in_process", "celery", "k8s"] = "in_process"
-    keep_runs_days: int = Field(90, ge=1)
+    keep_runs_days: int = Field(30, ge=1)
     alert_urls: Secret = None
     refresh_cron: str = "*/15 * * * *"
     backfill_start: date = date(2015, 1, 1)

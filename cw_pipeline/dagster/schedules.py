@@ -29,6 +29,8 @@ from cw_pipeline.dagster.names import REFRESHES, TRIGGER
 from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.sync_assets import by_module, op_name
 from cw_pipeline.dagster.tenant import TenantSetup
+from cw_pipeline.dagster.watch import ChangeWatch
+from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity, SyncMode
 
 Job: TypeAlias = dg.JobDefinition | AssetJob
@@ -66,7 +68,7 @@ def schedules(
     if changing:
         made.append(_refresh("refresh", settings.refresh_cron, refresh, tenant, changing))
     if whole:  # lists that show no changes; many, if all of them are chosen
-        made.append(_refresh(REFERENCE, "27 5 * * *", refresh, tenant, whole))
+        made.append(_whole(REFERENCE, "27 5 * * *", refresh, tenant, whole))
     return made
 
 
@@ -87,41 +89,80 @@ def _plain(tenant: TenantSetup, name: str, cron: str, job: Job) -> dg.ScheduleDe
 
 
 def _refresh(
-    name: str,
-    cron: str,
-    job: Job,
-    tenant: TenantSetup,
-    entities: Sequence[Entity],
+    name: str, cron: str, job: Job, tenant: TenantSetup, entities: Sequence[Entity]
 ) -> dg.ScheduleDefinition:
-    """A refresh of some entities: what changed since each one's watermark.
+    """A refresh of what changed since each list's watermark: no run where nothing did.
 
     It is launched for the current month, which it brings up to date; further months that it finds
     changed, after an outage or in a first load, it reports itself.
     """
-    keys = [tenant.key(entity.table) for entity in entities]
-    dated = any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
-    steps = [tenant.name(op_name(module)) for module in by_module(entities)]
-    config = {step: {"config": {"mode": "incremental"}} for step in steps}
+    watch = ChangeWatch(tenant)
+    names = [entity.name for entity in entities]
 
     @dg.schedule(
         name=tenant.name(name),
         job=job,
         cron_schedule=cron,
-        description="Reads what changed since each entity's watermark.",
+        description=(
+            "Asks each list what changed since its watermark, and reads those where something did."
+        ),
         default_status=_status(tenant),
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if _going(context, tenant, name):
             return dg.SkipReason(f"the last {name} is still going")
-        return dg.RunRequest(
-            run_config={"ops": config},
-            asset_selection=keys,
-            asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
-            partition_key=month_of(context.scheduled_execution_time) if dated else None,
-            tags={TRIGGER: name, REFRESHES: tenant.schema, **_URGENT},
-        )
+        try:
+            changes = watch.look(names)
+        except PipelineError:
+            # A run of all of them fails at once, for the same reason, and where people look.
+            return _request(context, tenant, name, entities)
+        if changes is None:
+            return dg.SkipReason("the last look what changed has not ended yet")
+        changed = [entity for entity in entities if entity.name in changes.changed]
+        if not changed:
+            return dg.SkipReason(str(changes))
+        return _request(context, tenant, name, changed)
 
     return tick
+
+
+def _whole(
+    name: str, cron: str, job: Job, tenant: TenantSetup, entities: Sequence[Entity]
+) -> dg.ScheduleDefinition:
+    """A pass over lists that do not show what changed."""
+
+    @dg.schedule(
+        name=tenant.name(name),
+        job=job,
+        cron_schedule=cron,
+        description="Reads lists whole that do not show what changed.",
+        default_status=_status(tenant),
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if _going(context, tenant, name):
+            return dg.SkipReason(f"the last {name} is still going")
+        return _request(context, tenant, name, entities)
+
+    return tick
+
+
+def _request(
+    context: dg.ScheduleEvaluationContext,
+    tenant: TenantSetup,
+    name: str,
+    entities: Sequence[Entity],
+) -> dg.RunRequest:
+    """A run that reads these entities from their watermarks on."""
+    keys = [tenant.key(entity.table) for entity in entities]
+    dated = any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
+    steps = [tenant.name(op_name(module)) for module in by_module(entities)]
+    return dg.RunRequest(
+        run_config={"ops": {step: {"config": {"mode": "incremental"}} for step in steps}},
+        asset_selection=keys,
+        asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
+        partition_key=month_of(context.scheduled_execution_time) if dated else None,
+        tags={TRIGGER: name, REFRESHES: tenant.schema, **_URGENT},
+    )
 
 
 def _going(context: dg.ScheduleEvaluationContext, tenant: TenantSetup, name: str) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
+    from cw_pipeline.connectwise import Policy
     from cw_pipeline.model import Entity
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.transform.pages import StoredHashes
@@ -168,13 +169,15 @@ class ListReader:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
         return "" if self._veil else str(getattr(error, "answer", ""))
 
-    def fetch(self, query: Query, *, suspect: bool = False) -> Future[bytes]:
+    def fetch(
+        self, query: Query, *, suspect: bool = False, policy: Policy | None = None
+    ) -> Future[bytes]:
         """A page's body, on its way. Raises Interrupted when the run is to end.
 
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
         self._engine.check()
-        policy = PROBING if suspect else None
+        policy = PROBING if suspect else policy
         ask = self._engine.source.ask
         return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
@@ -182,9 +185,12 @@ class ListReader:
         """Returns when a page has arrived. Raises Interrupted when the run is to end."""
         self._engine.wait_for(pending)
 
+    def masked(self, body: bytes) -> bytes:
+        """The body with what is private in it hidden."""
+        return body if self._veil is None else self._veil.mask_page(body)
+
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
-        if self._veil is not None:
-            body = self._veil.mask_page(body)
+        body = self.masked(body)
         batch = self.sift.batch(body, parent_id, start)
         asked = f"GET {query.url()}"
         rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)

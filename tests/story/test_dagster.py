@@ -398,3 +398,31 @@ def _retried(stage: Stage, result: dg.ExecuteInProcessResult) -> str | None:
 def _why(result: dg.ExecuteInProcessResult, op: str) -> str:
     failure = result.failure_data_for_node(op)
     return json.dumps(str(failure))
+
+
+class TestATick:
+    def test_where_nothing_changed_launches_nothing_and_says_so(self, stage: Stage) -> None:
+        stage.run(mode="incremental")
+        stage.run(mode="incremental")  # children, whose parents were read at the same moment
+        assert _tick(stage).skip_message == "nothing changed in 4 lists"
+
+    def test_launches_a_run_of_what_changed_for_the_current_month(self, stage: Stage) -> None:
+        stage.run(mode="incremental")
+        stage.run(mode="incremental")
+        stage.story.tenant.edit("/service/tickets", 1, summary="edited")
+        (request,) = _tick(stage).run_requests or ()
+        assert request.asset_selection == [key(TICKETS)]
+        assert request.partition_key == this_month()
+        assert request.run_config == {"ops": {"sync_service": {"config": {"mode": "incremental"}}}}
+
+    def test_a_first_one_launches_all_lists(self, stage: Stage) -> None:
+        (request,) = _tick(stage).run_requests or ()
+        assert set(request.asset_selection or ()) == {key(name) for name in stage.names}
+
+
+def _tick(stage: Stage) -> Any:
+    made = definitions(stage.story.settings(**stage.options), stage.entities)
+    with dg.DagsterInstance.get() as instance:
+        repository = made.get_repository_def()
+        context = dg.build_schedule_context(instance, datetime.now(UTC), repository_def=repository)
+        return made.resolve_schedule_def("refresh").evaluate_tick(context)

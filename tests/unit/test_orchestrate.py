@@ -30,12 +30,22 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 JUNE = window_of_months("2026-06-01", "2026-06-01")
+AWAY = Settings.in_code(
+    {
+        "site": "na.myconnectwise.net",
+        "company": "acme",
+        "public_key": "topsecret",
+        "private_key": "topsecret",
+        "client_id": "topsecret",
+        "warehouse_dsn": "postgresql://nobody:topsecret@/none?host=/nowhere",
+    }
+)
 TICKETS = dg.AssetKey(["connectwise", "service_tickets"])
 
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return Settings(warehouse_dsn="postgresql://nobody:topsecret@nowhere/none")
+    return AWAY
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +291,7 @@ class TestDefinitions:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         entities = [CATALOG["service/tickets"], CATALOG["service/tickets/changelogs"]]
-        made = definitions(Settings(), entities)
+        made = definitions(AWAY, entities)
         with _instance(tmp_path, monkeypatch) as instance:
             keys = {}
             for name in ("refresh", "reference"):
@@ -290,7 +300,7 @@ class TestDefinitions:
         assert keys["refresh"] == [TICKETS]
         assert keys["reference"] == [dg.AssetKey(["connectwise", "service_tickets_changelogs"])]
 
-    def test_a_tick_asks_for_what_changed_and_stamps_the_current_month(
+    def test_where_the_tenant_cannot_be_asked_a_run_of_all_lists_shows_why(
         self, core: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with _instance(tmp_path, monkeypatch) as instance:

@@ -1,0 +1,195 @@
+"""Which lists have something new: a question each, and no pass where the answer is nothing."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Timer
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from cw_pipeline.connectwise import Policy
+from cw_pipeline.errors import ENDS_THE_RUN, Interrupted, PipelineError, SourceBusy
+from cw_pipeline.model import SyncMode
+from cw_pipeline.plural import count
+from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.transform.pages import RecordFingerprints
+from cw_pipeline.warehouse.merge import stored_hashes
+from cw_pipeline.warehouse.promotions import entities_with_promotions
+from cw_pipeline.warehouse.rounds import advance_watermarks, list_states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cw_pipeline.model import ClockReading, Entity
+    from cw_pipeline.sync.context import SyncContext
+    from cw_pipeline.warehouse.rounds import ListState
+
+log = logging.getLogger(__name__)
+
+_HASTY = Policy(attempts=2, wait_initial=0.3, wait_max=1, patience=10)
+"""A round has little time, and what fails in it is read by a pass, which has more."""
+
+_ROTATION = timedelta(hours=1)  # between passes over children of parents that did not change
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a round of questions found.
+
+    `changed` are the entities that a pass should read, parents before children. `unasked` lists
+    come first in the next round; `stopped` says why there are some.
+    """
+
+    changed: tuple[str, ...]
+    unchanged: int
+    unasked: int = 0
+    stopped: str | None = None
+
+    @override
+    def __str__(self) -> str:
+        lists = count(self.unchanged + self.unasked + len(self.changed), "list")
+        if self.unasked:
+            asked = self.unchanged + len(self.changed)
+            why = f"{self.stopped or 'time was up'}, {asked} of {lists} asked"
+            return f"nothing changed, but {why}" if not self.changed else why
+        return (
+            f"{len(self.changed)} of {lists} changed"
+            if self.changed
+            else (f"nothing changed in {lists}")
+        )
+
+
+def find_changes(context: SyncContext, entities: Sequence[Entity], seconds: float) -> Changes:
+    """Asks each list for its first page of what is new, for so many seconds at most.
+
+    Where that is nothing, or what the overlap with the last pass shows again, the watermark moves
+    on to the time before the first question: everything until then is in the warehouse. An entity
+    counts as changed, too, if it was never synced, is in the middle of a pass, has dead letters
+    that are due, takes no such question, or fails to answer: a pass then shows what is wrong. Lists
+    below a parent count as changed with their parent, or when their rotation is due.
+
+    Raises what ends a run: SourceDenied, SourceUnreachable.
+    """
+    context.source.find_codebase()
+    clock = context.source.now()  # before the first question
+    tenant = context.database.tenant
+    with context.database.connection() as connection:
+        states = list_states(connection, tenant, [entity.name for entity in entities])
+        promoted = entities_with_promotions(connection, tenant, entities)
+    rounds = _Round(context, states, clock)
+    asked = [entity for entity in promoted if rounds.is_asked(entity)]
+    asked.sort(key=lambda entity: states[entity.name].updated_at)
+    rounds.ask(asked, seconds)
+    unchanged = [name for name, changed in rounds.found.items() if not changed]
+    if unchanged:
+        with context.database.transaction() as connection:
+            moment = clock.at.replace(microsecond=0)
+            advance_watermarks(connection, tenant, unchanged, moment, clock.reference)
+    changed = rounds.changed(promoted)
+    unasked = len(asked) - len(rounds.found)
+    quiet = len(entities) - len(changed) - unasked
+    return Changes(tuple(changed), quiet, unasked, rounds.stopped)
+
+
+class _Round:
+    """One round: what each list that was asked has answered."""
+
+    def __init__(
+        self, context: SyncContext, states: dict[str, ListState], clock: ClockReading
+    ) -> None:
+        self._context = context
+        self._states = states
+        self._clock = clock
+        self.found: dict[str, bool] = {}
+        self.stopped: str | None = None
+
+    def is_asked(self, entity: Entity) -> bool:
+        """Whether the list can be asked what is new, and need not be read anyhow."""
+        state = self._states.get(entity.name)
+        if state is None or state.busy or state.checkpoint.watermark is None:
+            return False
+        if entity.mode is not SyncMode.INCREMENTAL or not entity.has_id:
+            return False
+        trusted = state.checkpoint.trusted_watermark(self._clock)
+        return trusted == state.checkpoint.watermark  # else a clock was set back
+
+    def ask(self, entities: Iterable[Entity], seconds: float) -> None:
+        """Asks these lists side by side until time is up."""
+        context = self._context
+        timer = Timer(seconds, context.stopping.set)
+        timer.start()
+        try:
+            with ThreadPoolExecutor(context.limits.concurrency) as pool:
+                for name, changed in pool.map(self._ask_one, entities):
+                    if changed is not None:
+                        self.found[name] = changed
+        finally:
+            timer.cancel()
+            context.stopping.clear()
+
+    def _ask_one(self, entity: Entity) -> tuple[str, bool | None]:
+        """Whether the list has something new; None: it was not asked."""
+        if self._context.stopping.is_set():
+            return entity.name, None
+        try:
+            return entity.name, self._has_news(entity)
+        except Interrupted:
+            return entity.name, None
+        except SourceBusy as error:
+            self._context.stopping.set()
+            self.stopped = f"ConnectWise asks for a pause of {error.retry_after or 60:.0f} s"
+            return entity.name, None
+        except ENDS_THE_RUN:
+            self._context.stopping.set()
+            raise
+        except PipelineError as error:
+            log.info("%s: asked what is new: %s", entity.name, error)
+            return entity.name, True
+
+    def _has_news(self, entity: Entity) -> bool:
+        context, state = self._context, self._states[entity.name]
+        reader = ListReader(context, entity)
+        reader.page_size = min(reader.page_size, state.page_size or reader.page_size)
+        opened = state.checkpoint.open_pass(self._clock, context.limits.overlap)
+        assert opened.window is not None
+        query = reader.query().changed_in(opened.window)
+        pending = reader.fetch(query, policy=_HASTY)
+        reader.wait_for(pending)
+        body = reader.masked(pending.result())
+        if body.strip() == b"[]":
+            return False
+        page = RecordFingerprints(entity).fingerprint_page(body)
+        if page is None or len(page.ids) >= query.page_size:
+            return True
+        with context.database.connection() as connection:
+            stored = stored_hashes(connection, context.database.tenant, entity, page.ids)
+        seen = zip(page.ids, page.sources, page.last_updated, strict=True)
+        return any(stored.get(own) != (source, stamp) for own, source, stamp in seen)
+
+    def changed(self, entities: Iterable[Entity]) -> list[str]:
+        """What a pass should read, in the order given."""
+        names: list[str] = []
+        for entity in entities:
+            if entity.mode is SyncMode.PER_PARENT:
+                due = entity.parent in names or self._is_rotation_due(entity)
+            else:
+                due = self.found.get(entity.name, not self.is_asked(entity))
+            if due:
+                names.append(entity.name)
+        return names
+
+    def _is_rotation_due(self, entity: Entity) -> bool:
+        """Whether some parent's children are older than they may be, at most once an hour.
+
+        More often while the rotation is behind.
+        """
+        state, most = self._states.get(entity.name), self._context.limits.children_max_age
+        if state is None or state.busy or state.age is None:
+            return True
+        if state.age <= most:
+            return False
+        return state.since_pass >= _ROTATION or state.age > most + _ROTATION

@@ -1,0 +1,79 @@
+"""What a round of questions to all lists reads and writes of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cw_pipeline.model import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from psycopg import Connection
+
+_STATES = """
+select c.entity, c.watermark, c.watermark_at, c.updated_at, now() - c.updated_at,
+       now() - c.watermark, c.page_size,
+       c.pass_until is not null or exists (
+           select from cw_sync.lease l
+           where l.tenant = c.tenant and l.entity = c.entity and l.purpose = 'pass'
+             and l.expires_at > now()
+       ) or exists (
+           select from cw_sync.dead_letter d
+           where d.tenant = c.tenant and d.entity = c.entity and d.resolved_at is null
+             and d.retry_at <= now()
+       ) or k.filterable is false or k.readable is false
+from cw_sync.checkpoint c
+left join cw_sync.capability k on k.tenant = c.tenant and k.entity = c.entity
+where c.tenant = %s and c.entity = any(%s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """How a list stood before it was asked.
+
+    `busy`: a pass is open or under way, a dead letter is due, or it takes no such question.
+    `since_pass` and `age` are how long ago it was last passed over, and its watermark.
+    """
+
+    entity: str
+    checkpoint: Checkpoint
+    updated_at: datetime
+    since_pass: timedelta
+    age: timedelta | None
+    page_size: int | None
+    busy: bool
+
+
+def list_states(
+    connection: Connection[Any], tenant: str, entities: Sequence[str]
+) -> dict[str, ListState]:
+    """How these lists stand; those that were never synced are not there."""
+    rows = connection.execute(_STATES, [tenant, list(entities)]).fetchall()
+    return {
+        name: ListState(name, Checkpoint(watermark, watermark_at=began), *rest)
+        for name, watermark, began, *rest in rows
+    }
+
+
+def advance_watermarks(
+    connection: Connection[Any],
+    tenant: str,
+    entities: Sequence[str],
+    watermark: datetime,
+    watermark_at: datetime,
+) -> int:
+    """Moves watermarks on of lists that had nothing new up to then: of how many.
+
+    A list that has a pass by now is left to it. Meanwhile one may have begun, read the watermark,
+    and not stored its window yet; storing that sets the earlier watermark again, and its end a
+    later one: no change is left out.
+    """
+    return connection.execute(
+        "update cw_sync.checkpoint set watermark = %s, watermark_at = %s, updated_at = now()"
+        " where tenant = %s and entity = any(%s) and pass_until is null and watermark <= %s",
+        [watermark, watermark_at, tenant, list(entities), watermark],
+    ).rowcount
