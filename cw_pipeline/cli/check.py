@@ -173,6 +173,7 @@ def _take_steps(
         is_fine = steps.take("warehouse", lambda: _migrate(pipeline, names)) and is_fine
         if not is_fine:
             return []
+        check_time_zone(steps, source, settings.time_zone)
         findings: list[ListCapabilities] = []
 
         def probe() -> str:
@@ -183,6 +184,26 @@ def _take_steps(
             requests = requests_per_parent(chosen, source)
             _first_load(steps, requests, settings.requests_per_minute)
         return sorted(findings, key=lambda finding: finding.entity)
+
+
+def check_time_zone(steps: Steps, source: ConnectWise, used: str) -> None:
+    """Says in which time zone reports count days, and warns if the tenant works in another one."""
+    from cw_pipeline.connectwise.time_zone import same_clock, tenant_time_zone  # noqa: PLC0415
+
+    own = tenant_time_zone(source)
+    if own is None:
+        steps.take("time zone", lambda: f"{used}; the tenant's own could not be read")
+    elif own.zone is None:
+        text = f"reports use {used}; the tenant calls its own {own.label!r} ({own.reason})"
+        steps.warn("time zone", f"{text}: set CW_TIME_ZONE if that is another one")
+    elif same_clock(used, own.zone):
+        steps.take("time zone", lambda: f"{used}, as the tenant's ({own.label}, {own.reason})")
+    else:
+        steps.warn(
+            "time zone",
+            f"reports count days in {used}, the tenant works in {own.zone} ({own.label},"
+            f" {own.reason}): set CW_TIME_ZONE={own.zone}. Reports are then computed again",
+        )
 
 
 def network(site: str) -> str:

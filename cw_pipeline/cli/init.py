@@ -204,8 +204,10 @@ class _Questions:
                     self._values["CW_WAREHOUSE_DSN"] = with_password(address, password)
 
     def ask_time_zone(self) -> None:
-        self._values.setdefault("CW_TIME_ZONE", machine_time_zone())
+        """Offers the tenant's own, else this machine's."""
         click.echo()
+        if "CW_TIME_ZONE" not in self._values:
+            self._values["CW_TIME_ZONE"] = _tenant_time_zone(self._values) or machine_time_zone()
         self._ask("CW_TIME_ZONE", "Time zone of the reports")
 
     def _ask(self, name: str, text: str, *, hidden: bool = False) -> None:
@@ -223,6 +225,20 @@ class _Questions:
         )
         if answer.strip():
             self._values[name] = answer.strip()
+
+
+def _tenant_time_zone(values: Mapping[str, str]) -> str | None:
+    """Says what the tenant calls its time zone: the IANA name, if it is known."""
+    from cw_pipeline import composition  # noqa: PLC0415
+    from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
+    from cw_pipeline.connectwise.time_zone import tenant_time_zone  # noqa: PLC0415
+    from cw_pipeline.settings import Settings  # noqa: PLC0415
+
+    with composition.source(Settings.of(values), policy=INTERACTIVE) as source:
+        own = tenant_time_zone(source)
+    if own is not None:
+        click.echo(f"The tenant's time zone is {own.label} ({own.reason}).")
+    return own.zone if own else None
 
 
 def _try_network(settings: Settings) -> bool:

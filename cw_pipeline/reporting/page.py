@@ -91,6 +91,11 @@ th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(-
   vertical-align: top; }}
 th.number, td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 tr {{ break-inside: avoid; }}
+@media (max-width: 600px) {{
+  .tiles {{ grid-template-columns: 1fr 1fr; gap: .6rem; }}
+  .tile {{ padding: .6rem .7rem; }} .tile b {{ font-size: 1.15rem; white-space: normal; }}
+  .scroll table {{ min-width: 40rem; }} details .scroll table {{ min-width: 0; }}
+}}
 @media print {{
   @page {{ margin: 12mm; }}
   body {{ font-size: 11px; }}
@@ -119,7 +124,7 @@ where k.month = date_trunc('month', {today}) - interval '1 month'
 order by k.tickets_closed desc, m.member_name limit 25
 """
 _BREACHES = """
-select count(*) over () as found, k.ticket_id as ticket, k.stage,
+select count(*) over () as found, k.ticket_id::text as ticket, k.stage,
     to_char(k.goal_at at time zone '{zone}', 'YYYY-MM-DD HH24:MI') as due,
     case when k.hours_left < 0 then 'late by ' || case when k.hours_left > -48
         then round(-k.hours_left, 1) || ' h' else round(-k.hours_left / 24) || ' days' end
@@ -136,7 +141,7 @@ where k.is_next and k.urgency in ('breached', 'due in 1 hour', 'due in 4 hours')
 order by k.goal_at, k.ticket_id limit 15
 """
 _UNTOUCHED = """
-select count(*) over () as found, k.ticket_id as ticket, k.summary, c.company_name as client,
+select count(*) over () as found, k.ticket_id::text as ticket, k.summary, c.company_name as client,
     b.board_name as board, m.member_name as owner, floor(k.days_untouched)::int as "days untouched"
 from {schema}.kpi_open_ticket k
 join {schema}.dim_company c using (company_id)

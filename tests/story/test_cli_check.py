@@ -165,3 +165,23 @@ def test_check_warns_of_a_tenant_that_is_older_than_the_version_asked_for(
     assert (f"✓ API version: {version}" in out) != warned
     steps = {step["step"]: step for step in shell.json("check")["steps"]}
     assert steps["API version"]["warning"] == warned
+
+
+def test_check_says_in_which_time_zone_days_are_counted_and_proposes_the_tenants(
+    shell: Shell, simulator: Simulator
+) -> None:
+    setups = "/system/timeZoneSetups"
+    simulator.tenant.put(setups, {"id": 1, "name": "US Eastern", "offset": -5, "defaultFlag": True})
+    simulator.tenant.put(setups, {"id": 2, "name": "Zürich", "offset": 1, "defaultFlag": False})
+    _, out, _ = shell.run("check", TICKETS)
+    assert "! time zone: reports count days in UTC, the tenant works in America/New_York" in out
+    assert "set CW_TIME_ZONE=America/New_York" in out
+    shell.monkeypatch.setenv("CW_TIME_ZONE", "America/Toronto")
+    _, out, _ = shell.run("check", TICKETS)
+    assert "✓ time zone: America/Toronto, as the tenant's (US Eastern, its default)" in out
+    # Without a default it is the one that members have.
+    simulator.tenant.edit(setups, 1, defaultFlag=False)
+    for member, zone in ((91, 2), (92, 2), (93, 1)):
+        simulator.tenant.put("/system/members", {"id": member, "timeZone": {"id": zone}})
+    _, out, _ = shell.run("check", TICKETS)
+    assert "the tenant works in Europe/Zurich (Zürich, that of 2 of 3 members)" in out

@@ -249,3 +249,22 @@ def test_a_ticket_closed_without_a_date_is_closed_at_its_last_change(desk: Desk)
         " last_updated = last_updated + interval '2 days' where id = 1"
     )
     assert closed() == {last + timedelta(days=2): 1}
+
+
+def test_another_time_zone_moves_every_day_that_depends_on_it(desk: Desk) -> None:
+    """Comes last: the others count days in UTC."""
+    late = datetime.combine(TODAY - timedelta(days=30), datetime.min.time(), UTC)
+    late += timedelta(hours=23)
+    desk.insert("service_tickets", {"id": 9, "board_id": 9, "date_entered": late})
+    refresh(desk.dsn, "connectwise")
+    opened = (
+        "select date from reporting.kpi_service_daily where board_id = -1 and tickets_opened = 1"
+    )
+    days = {row["date"] for row in desk.ask(opened)}
+    assert late.date() in days
+    publish(desk.dsn, "connectwise", "Pacific/Auckland")
+    moved = {row["date"] for row in desk.ask(opened)}
+    assert late.date() + timedelta(days=1) in moved
+    assert late.date() not in moved
+    zone = "select distinct time_zone from cw_sync.publication where tenant = 'connectwise'"
+    assert desk.ask(zone) == [{"time_zone": "Pacific/Auckland"}]
