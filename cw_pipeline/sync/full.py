@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 _GUARDED = DeleteGuard()
 
 
-def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> None:
-    """Makes the table what the list is. Raises what reading raises; then nothing was deleted."""
+def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> int:
+    """Makes the table what the list is: how many different records that showed.
+
+    Raises what reading raises; then nothing was deleted.
+    """
     until = run.context.source.now().at.replace(microsecond=0)
     seen = run.read_with_any_paging(lambda: _read(run))
     _delete_absent(run, guard, seen)
     run.store.complete_pass(Checkpoint(watermark=until))
     run.result.watermark = until
+    return len({*seen})
 
 
 def _read(run: Run) -> list[int]:

@@ -14,6 +14,7 @@ from cw_pipeline.sync.deletes import DeleteGuard, explain_kept_rows, first_ids
 from cw_pipeline.sync.list_reader import ListReader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from cw_pipeline.model import Entity
@@ -36,13 +37,18 @@ class PerParentSync:
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def sync(self, *, whole: bool = False) -> None:
-        """Brings the children up to date; `whole` reads every parent's."""
+    def sync(self, *, whole: bool = False, listed: Iterable[int] = ()) -> None:
+        """Brings the children up to date; `whole` reads every parent's.
+
+        So it does of parents that the source was just seen to list, whether or not they are stored.
+        """
         run, limits = self.run, self.run.limits
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
         changed, rest = run.store.parents_due(self.parent, age, share)
         due = changed + rest
+        stored = {parents[-1] for parents in due}
+        due += [(own,) for own in listed if own not in stored]
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.rows_when_opened())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import (
     ENDS_THE_RUN,
     SourceError,
@@ -17,7 +18,7 @@ from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
 from cw_pipeline.plural import count
 from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, first_ids, not_listed_twice
 from cw_pipeline.sync.full import full_sync
-from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.sync.scheduler import in_parent_order
@@ -60,36 +61,49 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
 def reconcile_by_full_read(run: Run, guard: DeleteGuard) -> Audit:
     """A list that is read whole anyway: its pass is the comparison."""
     result = run.result
-    full_sync(run, guard)
+    listed = full_sync(run, guard)
     live = run.store.count_rows()
     detail = [*result.warnings]
     if result.dead_letters:
         detail.append(f"{count(result.dead_letters, 'record')} kept as dead letters")
+    elif listed != live and not detail:
+        detail.append(f"{count(listed, 'record')} listed, {count(live, 'row')} in the table")
     return Audit(
         run.entity.name,
-        source_rows=result.rows_read,
+        source_rows=listed,
         warehouse_rows=live,
         missing=result.rows_inserted,
         stale=result.rows_updated,
         extra=result.rows_deleted,
         healed=result.rows_inserted + result.rows_updated,
         deleted=result.rows_deleted,
-        proven=not detail and result.rows_read == live,
+        proven=not detail,
         detail="; ".join(detail),
     )
 
 
 def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
-    """A list below parents: every parent's children, or as many as the request share allows."""
+    """A list below parents: every parent's children, or as many as the request share allows.
+
+    Parents are those that the source lists, also where our own table lacks them.
+    """
     result = run.result
-    PerParentSync(run, parent, guard).sync(
-        whole=run.store.count_parents(parent) <= run.limits.sweep
-    )
+    stored, nameless = run.store.count_parents(parent)
+    whole = stored <= run.limits.sweep
+    listed = _listed_ids(run, parent) if whole and parent.parent is None else set()
+    PerParentSync(run, parent, guard).sync(whole=whole, listed=sorted(listed or ()))
     oldest, _ = run.store.oldest_parent_read(parent)
     whole = oldest is None or oldest >= run.store.opened_at
     detail = [*result.warnings]
     if result.dead_letters:
         detail.append(f"{count(result.dead_letters, 'record')} kept as dead letters")
+    if listed is None:
+        detail.append(f"{parent.name} does not say which parents there are")
+    if nameless:
+        detail.append(
+            f"{count(nameless, 'dead letter')} of {parent.name} without an id: their children are"
+            " not read"
+        )
     if not whole:
         detail.append(f"the oldest parent's children were last read at {oldest:%Y-%m-%d %H:%M} UTC")
     return Audit(
@@ -158,6 +172,19 @@ def _fill(run: Run, sweep: ListSnapshot) -> None:
             ways.pop(0)
 
 
+def _listed_ids(run: Run, parent: Entity) -> set[int] | None:
+    """The ids of the records that a list of parents shows now; None if it cannot be read by ids."""
+    slim = ListReader(run.context, _id_only_entity(parent))
+    slim.tally = run.reader.tally
+    for slim.paging in (Paging.FORWARD, Paging.KEYSET):
+        try:
+            query = replace(slim.query(), fields="id")
+            return {own for batch in slim.walk(query) for own in batch.listed_ids}
+        except (PagingNotHonored, SourceRefused):
+            continue
+    return None
+
+
 def _id_only_entity(entity: Entity) -> Entity:
     """The entity with nothing but id and stamp."""
     arrays: tuple[Array, ...] = ()
@@ -214,11 +241,12 @@ def reconcile_all(
 ) -> Iterator[Audit]:
     """The audit of each entity as it finishes; a failed one has its `failure` set.
 
-    Deletes nothing anywhere when the API member may no longer read what it could read before.
+    Deletes nothing anywhere when the API member may no longer read what it could read before, or
+    when that cannot be found out.
     `apply_deletes` lifts the guard for this once. Raises SourceDenied when the keys are refused.
     """
     chosen = list(entities)
-    guard = DeleteGuard(withheld=_is_no_longer_readable(chosen, context), lifted=apply_deletes)
+    guard = DeleteGuard(_reason_to_withhold_deletes(chosen, context), lifted=apply_deletes)
     yield from _each(chosen, context, "reconcile", lambda run: _reconcile(run, guard))
 
 
@@ -278,29 +306,43 @@ def _examine_and_record(run: Run, examine: Callable[[Run], Audit]) -> Audit:
         failure = str(as_pipeline_error(error))
         run.store.audit = Audit(run.entity.name, run.result.kind, detail=failure)
         raise
+    assert audit.proven or audit.detail or audit.kind != "reconcile", "an audit says why not"
     run.store.audit = audit
     return audit
 
 
-def _is_no_longer_readable(entities: list[Entity], context: SyncContext) -> str:
-    """Which lists the role may no longer read, in words; empty if it may read as much as before.
+def _reason_to_withhold_deletes(entities: list[Entity], context: SyncContext) -> str:
+    """Why nothing may be deleted in any list; empty if the role may read as much as before.
 
-    One small question per list: a role that lost a list may well have lost rows of others.
+    One small question per list: a role that lost a list may well have lost rows of others. Where
+    that cannot be found out, the deletes wait for a night on which it can.
     """
-    lost = [
-        entity.name
-        for entity in entities
-        if entity.parent is None and _lists_no_longer_readable(entity, context)
-    ]
-    if not lost:
-        return ""
-    return (
-        f"the API member may no longer read {', '.join(lost)}: its security role has shrunk (what"
-        " it shall not read any more, take out of CW_ENTITIES)"
-    )
+    lost: list[str] = []
+    unknown: list[str] = []
+    for entity in entities:
+        if entity.parent is not None:
+            continue
+        try:
+            if _is_lost(entity, context):
+                lost.append(entity.name)
+        except ENDS_THE_RUN:
+            raise
+        except Exception as error:
+            log.exception("%s: unexpected", entity.name)
+            unknown.append(f"{entity.name} ({as_pipeline_error(error)})")
+    reasons = []
+    if lost:
+        reasons.append(
+            f"the API member may no longer read {', '.join(lost)}: its security role has shrunk"
+            " (what it shall not read any more, take out of CW_ENTITIES)"
+        )
+    if unknown:
+        reasons.append(f"whether it may still read {', '.join(unknown)} could not be found out")
+    return "; ".join(reasons)
 
 
-def _lists_no_longer_readable(entity: Entity, context: SyncContext) -> bool:
+def _is_lost(entity: Entity, context: SyncContext) -> bool:
+    """Whether the role may not read a list that it could read before."""
     reader = ListReader(context, entity)
     try:
         reader.ask(replace(reader.query(), page_size=1))
@@ -310,9 +352,5 @@ def _lists_no_longer_readable(entity: Entity, context: SyncContext) -> bool:
     except ENDS_THE_RUN:
         raise
     except SourceError:
-        return False  # its own reconcile will say what is wrong
-    except Exception:
-        # A fault in one list must not cost every list its proof; its own reconcile says what it is.
-        log.exception("%s: unexpected", entity.name)
-        return False
+        return False  # no matter of rights, and its own reconcile will say what is wrong
     return False

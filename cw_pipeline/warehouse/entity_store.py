@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
     from psycopg import Connection, Cursor
 
-    from cw_pipeline.model import Audit, Batch, Entity, SchemaDrift, SyncResult
+    from cw_pipeline.model import Array, Audit, Batch, Entity, SchemaDrift, SyncResult
     from cw_pipeline.warehouse.database import Database
+
+    _Table = Entity | Array | None
 
 
 def _named_statements(path: Path) -> dict[str, str]:
@@ -288,7 +290,7 @@ class EntityStore:
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
         for array in self.entity.arrays:
-            self._run(connection, "delete_array", array.table, ids=id_array(ids))
+            self._run(connection, "delete_array", array, ids=id_array(ids))
 
     def _lock_merges(
         self, connection: Connection[Any], parent_id: int | None = None, *, shared: bool
@@ -359,8 +361,6 @@ class EntityStore:
         )
         self._has_candidates = True  # of other parents, perhaps
 
-    # Dead letters.
-
     def due_dead_letters(self, limit: int) -> list[dead_letters.DeadLetter]:
         """Dead letters whose time to be tried again has come."""
         with self._database.connection() as connection:
@@ -403,12 +403,11 @@ class EntityStore:
     ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         """Parents whose children must be read: those that changed, and the oldest of the rest.
 
-        The second list holds at most `limit` whose children were last read longer than `max_age`
-        ago, and in any case the oldest one, so that the rotation never stands still. A parent is
-        its ids as the child's path names them, outermost first.
+        Dead letters are among them. The second list holds at most `limit` whose children were read
+        longer than `max_age` ago, and in any case the oldest one, so that the rotation never stands
+        still. A parent is its ids as the child's path names them, outermost first.
         """
-        name = "due_inner_parents" if parent.parent else "due_parents"
-        rows = self._ask(name, parent.table, age=max_age)
+        rows = self._ask("due_parents", parent, age=max_age, parent=parent.name)
         parents = [
             (tuple(each for each in (outermost, inner) if each is not None), changed, old)
             for outermost, inner, changed, old in rows
@@ -417,16 +416,16 @@ class EntityStore:
         due = [ids for ids, changed, old in parents if old and not changed][:limit]
         return moved, due or [ids for ids, changed, _ in parents if not changed][:1]
 
-    def count_parents(self, parent: Entity) -> int:
-        """How many parents there are."""
-        ((parents,),) = self._ask("count_parents", parent.table)
-        return int(parents)
+    def count_parents(self, parent: Entity) -> tuple[int, int]:
+        """How many parents are stored, and how many dead letters of parents have no id."""
+        ((stored, nameless),) = self._ask("count_parents", parent, parent=parent.name)
+        return stored, nameless
 
     def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
         """The ids that a child's path names, outermost first."""
         if parent.parent is None:
             return (parent_id,)
-        rows = self._ask("parent_path", parent.table, parent_id=parent_id)
+        rows = self._ask("parent_path", parent, parent_id=parent_id)
         return (rows[0][0], parent_id) if rows else (parent_id,)
 
     def announce_parents_due(self, parents: int) -> None:
@@ -447,18 +446,18 @@ class EntityStore:
 
         Before that, children whose parent is gone are soft-deleted: how many.
         """
-        ((oldest, has_orphans),) = self._ask("parents_read", parent.table)
+        ((oldest, has_orphans),) = self._ask("parents_read", parent, parent=parent.name)
         if not has_orphans:
             return oldest, 0
         deleted = self.delete_orphans(parent)
-        ((oldest, _),) = self._ask("parents_read", parent.table)
+        ((oldest, _),) = self._ask("parents_read", parent, parent=parent.name)
         return oldest, deleted
 
     def delete_orphans(self, parent: Entity) -> int:
         """Soft-deletes children whose parent is gone: how many."""
         with self._database.transaction(self.run_id) as connection:
-            self._run(connection, "forget_parents", parent.table)
-            ids = [row_id for (row_id,) in self._run(connection, "delete_orphans", parent.table)]
+            rows = self._run(connection, "delete_orphans", parent, parent=parent.name)
+            ids = [row_id for (row_id,) in rows]
             self._delete_arrays(connection, ids)
             self._note_rows(connection, -len(ids))
             return len(ids)
@@ -468,7 +467,7 @@ class EntityStore:
         rows = self._ask("watermark_of", name=other.name)
         return rows[0][0] if rows else None
 
-    def _ask(self, statement: str, other: str = "", /, **values: object) -> list[tuple[Any, ...]]:
+    def _ask(self, statement: str, other: _Table = None, /, **values: object) -> list[Any]:
         """The rows of a statement of its own."""
         with self._database.connection() as connection:
             return self._run(connection, statement, other, **values).fetchall()
@@ -479,14 +478,15 @@ class EntityStore:
             return self._run(connection, statement, **values).rowcount
 
     def _run(
-        self, connection: Connection[Any], statement: str, other: str = "", /, **values: object
+        self, connection: Connection[Any], statement: str, other: _Table = None, /, **values: object
     ) -> Cursor[Any]:
-        """Runs a statement of the file. `other`: another table that it is about."""
+        """Runs a statement of the file. `other`: what has the other table that it is about."""
         query = sql.SQL(_SQL[statement]).format(
             schema=sql.Identifier(self._tenant),
             table=sql.Identifier(self.entity.table),
             key=sql.Identifier(self.entity.key[-1]),
-            other=sql.Identifier(other),
+            other=sql.Identifier(other.table if other else ""),
+            outer_id=sql.SQL("p.parent_id" if getattr(other, "parent", None) else "null::bigint"),
         )
         own = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
         return connection.execute(query, own | values)

@@ -1,7 +1,7 @@
 -- What a run reads and writes of its entity, by name: `entity_store.py` runs these.
 --
 -- {schema}, {table}, {key}: identifiers of the entity's table; {other}: another one, of its parent or
--- of one of its arrays.
+-- of one of its arrays; {outer_id}: of its parent, the id of what that is below.
 -- cw_sync.fence(run) ends the statement with EntityBusy once another run has the lease. Where it
 -- stands in a `with`, every write takes its row, so that nothing is written without it.
 
@@ -259,28 +259,36 @@ on conflict (tenant, entity, parent_id, record_id) do update set reason = exclud
     seen_at = now()
 
 -- name: due_parents
--- Parents; whether they changed since their children were read, or those were read longer than
--- `age` ago.
-select null::bigint, p.id, r.read_at is null or p._synced_at >= r.read_at,
+-- Parents, outermost first: those that are stored, and those whose record is listed, but is a dead
+-- letter. Whether they changed since their children were read, or those were read longer than `age`
+-- ago.
+with rejected as (
+    select record_id as id, max(parent_id) as parent_id, max(last_seen) as seen_at
+    from cw_sync.dead_letter
+    where tenant = %(tenant)s and entity = %(parent)s and resolved_at is null
+        and record_id is not null
+    group by record_id
+), parents as (
+    select {outer_id} as outer_id, p.id, greatest(p._synced_at, d.seen_at) as changed_at
+    from {schema}.{other} p left join rejected d on d.id = p.id
+    where p._deleted_at is null
+    union all
+    select d.parent_id, d.id, d.seen_at from rejected d
+    where not exists (select from {schema}.{other} p where p.id = d.id and p._deleted_at is null)
+)
+select p.outer_id, p.id, r.read_at is null or p.changed_at >= r.read_at,
     r.read_at < clock_timestamp() - %(age)s
-from {schema}.{other} p
+from parents p
 left join cw_sync.parent_read r
     on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id
-where p._deleted_at is null
-order by r.read_at nulls first, p.id
-
--- name: due_inner_parents
--- The same of parents that have parents themselves, outermost first.
-select p.parent_id, p.id, r.read_at is null or p._synced_at >= r.read_at,
-    r.read_at < clock_timestamp() - %(age)s
-from {schema}.{other} p
-left join cw_sync.parent_read r
-    on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id
-where p._deleted_at is null
 order by r.read_at nulls first, p.id
 
 -- name: count_parents
-select count(*) from {schema}.{other} where _deleted_at is null
+-- How many are stored; how many dead letters of theirs have no id by which to ask for children.
+select (select count(*) from {schema}.{other} where _deleted_at is null),
+    (select count(*) from cw_sync.dead_letter
+        where tenant = %(tenant)s and entity = %(parent)s and resolved_at is null
+            and record_id is null)
 
 -- name: parent_path
 select parent_id from {schema}.{other} where id = %(parent_id)s
@@ -300,9 +308,14 @@ on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at
 
 -- name: parents_read
 -- When the children that were read longest ago were read, and whether something is left of parents
--- that are gone.
+-- that are gone: not of those whose record is listed again, but is a dead letter.
 with gone as (
-    select id from {schema}.{other} where _deleted_at is not null
+    select p.id from {schema}.{other} p
+    where p._deleted_at is not null and not exists (
+        select from cw_sync.dead_letter d
+        where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
+            and d.resolved_at is null
+    )
 )
 select (
     select min(read_at) from cw_sync.parent_read
@@ -314,17 +327,22 @@ select (
     select from {schema}.{table} c join gone on gone.id = c.parent_id where c._deleted_at is null
 )
 
--- name: forget_parents
--- Else the entity would seem as old as the last time that the children of parents that are gone
--- were read.
-delete from cw_sync.parent_read r using {schema}.{other} p
-where r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id
-    and p._deleted_at is not null
-
 -- name: delete_orphans
+-- Children of parents that are gone. When they were read is forgotten, or the entity would seem as
+-- old as that.
+with gone as (
+    select p.id from {schema}.{other} p
+    where p._deleted_at is not null and not exists (
+        select from cw_sync.dead_letter d
+        where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
+            and d.resolved_at is null
+    )
+), forgotten as (
+    delete from cw_sync.parent_read r using gone
+    where r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = gone.id
+)
 update {schema}.{table} c set _deleted_at = now(), _synced_at = now()
-from {schema}.{other} p
-where p.id = c.parent_id and p._deleted_at is not null and c._deleted_at is null
+from gone where c.parent_id = gone.id and c._deleted_at is null
 returning c.{key}
 
 -- name: watermark_of

@@ -312,8 +312,8 @@ MUTANTS = (
         (
             (
                 "warehouse/entity_store.sql",
-                "and _synced_at < %(before)s",
-                "and coalesce(_synced_at < %(before)s, true) is not null",
+                "= any(%(ids)s::bigint[]) and _deleted_at is null and _synced_at < %(before)s",
+                "= any(%(ids)s::bigint[]) and _deleted_at is null",
             ),
         ),
         ("tests/story/test_reconcile.py", "tests/story/test_reconcile_guard.py"),

@@ -133,6 +133,20 @@ def test_a_proof_or_a_reread_compares_the_other_entities(
     assert any(BROKEN in record.getMessage() and record.exc_info for record in caplog.records)
 
 
+def test_deletes_wait_while_it_cannot_be_found_out_whether_the_role_has_shrunk(
+    story: Story, tenant: Tenant
+) -> None:
+    story.sync(*NUMBERS)
+    tenant.delete(f"/{TICKETS}", 2)
+    with broken_engine(story) as engine:
+        audits = {audit.entity: audit for audit in reconcile_all(LISTS, engine)}
+    assert (audits[TICKETS].deleted, audits[TICKETS].proven) == (0, False)
+    assert f"may still read {BROKEN} (unexpected KeyError" in audits[TICKETS].detail
+    with story.engine() as engine:
+        audits = {audit.entity: audit for audit in reconcile_all(LISTS, engine)}
+    assert (audits[TICKETS].deleted, audits[TICKETS].proven) == (1, True)
+
+
 def test_a_replay_tries_the_other_entities_dead_letters(
     story: Story, tenant: Tenant, caplog: pytest.LogCaptureFixture
 ) -> None:

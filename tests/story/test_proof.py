@@ -1,0 +1,145 @@
+"""What is called proven is: measured against the source, whatever our own tables say."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.sync.reconcile import reconcile_all
+
+if TYPE_CHECKING:
+    from cw_pipeline.model import Audit
+    from cw_pipeline.simulator import Tenant
+    from tests.story.conftest import Story
+
+TICKETS, AGREEMENTS = "service/tickets", "finance/agreements"
+ADDITIONS = "finance/agreements/additions"
+WHOLE = "finance/accountingPackages"
+DAMAGE = (
+    "delete from {table} where id = {one}",
+    "update {table} set _deleted_at = now() where id = {two}",
+    "update {table} set last_updated = '2001-01-01' where id = {three}",
+    "insert into {table} (id, {columns}) select 99, {columns} from {table} where id = {three}",
+)
+
+
+def reconciled(story: Story, *names: str) -> dict[str, Audit]:
+    with story.engine() as engine:
+        return {a.entity: a for a in reconcile_all([CATALOG[name] for name in names], engine)}
+
+
+def damage(story: Story, *statements: str) -> None:
+    """What somebody does to the warehouse by hand."""
+    with psycopg.connect(story.dsn) as connection:
+        for statement in statements:
+            assert connection.execute(statement.encode()).rowcount, statement
+
+
+@pytest.fixture
+def agreements(story: Story, tenant: Tenant) -> Story:
+    """Two agreements, of which one does not convert, with two additions each."""
+    past = tenant.now() - timedelta(hours=1)
+    for own, amount in ((1, 10), (2, "ten")):
+        tenant.put("/finance/agreements", {"id": own, "billAmount": amount}, stamp=past)
+        for at in (1, 2):
+            record = {"id": 10 * own + at, "quantity": at}
+            tenant.put(f"/finance/agreements/{own}/additions", record, stamp=past)
+    return story
+
+
+def test_children_of_a_parent_that_is_a_dead_letter_are_read(agreements: Story) -> None:
+    reports = agreements.sync(AGREEMENTS, ADDITIONS)
+    assert reports[AGREEMENTS].dead_letters == 1
+    assert set(agreements.table(ADDITIONS)) == {11, 12, 21, 22}
+    audits = reconciled(agreements, AGREEMENTS, ADDITIONS)
+    assert not audits[AGREEMENTS].proven
+    assert audits[ADDITIONS].proven, audits[ADDITIONS].detail
+
+
+def test_children_stay_when_their_parent_comes_back_as_a_dead_letter(
+    agreements: Story, tenant: Tenant
+) -> None:
+    agreements.sync(AGREEMENTS, ADDITIONS)
+    agreement = tenant.delete("/finance/agreements", 1)
+    reconciled(agreements, AGREEMENTS)
+    tenant.put("/finance/agreements", agreement | {"billAmount": "ten"})
+    agreements.sync(AGREEMENTS, ADDITIONS)
+    assert set(agreements.table(ADDITIONS)) == {11, 12, 21, 22}
+
+
+def test_children_of_parents_that_our_table_lacks_are_read(agreements: Story) -> None:
+    """Whoever reconciles additions alone does not rely on the table of agreements."""
+    agreements.sync(AGREEMENTS)
+    damage(
+        agreements,
+        "delete from connectwise.finance_agreements where id = 1",
+        "delete from cw_sync.dead_letter",
+    )
+    audits = reconciled(agreements, ADDITIONS)
+    assert set(agreements.table(ADDITIONS)) == {11, 12, 21, 22}
+    assert (audits[ADDITIONS].missing, audits[ADDITIONS].proven) == (4, True)
+
+
+def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
+    agreements: Story, tenant: Tenant
+) -> None:
+    """Read by window, whole, and below parents."""
+    agreements.options["max_delete_fraction"] = 1
+    tenant.edit("/finance/agreements", 2, billAmount=20)
+    for own in range(1, 5):
+        tenant.put("/service/tickets", {"id": own, "summary": f"ticket {own}"})
+        tenant.put("/finance/accountingPackages", {"id": own, "name": f"package {own}"})
+    lists = (TICKETS, WHOLE, AGREEMENTS, ADDITIONS)
+    tenant.advance(3600)
+    agreements.sync(*lists)
+    before = {name: _contents(agreements, name) for name in lists}
+    assert all(each.proven for each in reconciled(agreements, *lists).values())
+    for name in (TICKETS, WHOLE, ADDITIONS):
+        table = f"connectwise.{CATALOG[name].table}"
+        one, two, three = sorted(before[name])[:3]
+        copied = [c.name for c in CATALOG[name].row_columns if c.name != "id"]
+        columns = ", ".join(f'"{column}"' for column in copied)
+        damage(
+            agreements,
+            *(
+                statement.format(table=table, columns=columns, one=one, two=two, three=three)
+                for statement in DAMAGE
+            ),
+        )
+    audits = reconciled(agreements, *lists)
+    for name in (TICKETS, WHOLE, ADDITIONS):
+        audit = audits[name]
+        assert (audit.missing + audit.stale, audit.extra) == (3, 1), (name, audit)
+        assert _contents(agreements, name) == before[name], name
+
+
+def _contents(story: Story, name: str) -> dict[int, dict[str, object]]:
+    """The live rows, without what says when they were written."""
+    columns = {column.name for column in CATALOG[name].row_columns} - {"_synced_at"}
+    return {
+        own: {name: value for name, value in row.items() if name in columns}
+        for own, row in story.table(name).items()
+    }
+
+
+@pytest.mark.parametrize("name", [TICKETS, WHOLE])
+def test_a_record_that_is_listed_twice_is_one_and_what_is_not_proven_says_why(
+    story: Story, tenant: Tenant, name: str
+) -> None:
+    path = f"/{name}"
+    for own in (1, 2, 3):
+        tenant.put(path, {"id": own})
+    tenant.advance(3600)
+    twice = tenant.collection(path)
+    twice.ids.insert(1, twice.ids[0])
+    twice.stamps.insert(1, twice.stamps[0])
+    twice.version += 1
+    story.sync(name)
+    audit = reconciled(story, name)[name]
+    assert audit.proven or audit.detail
+    assert (audit.source_rows, audit.warehouse_rows) == (3, 3)
+    assert audit.proven, audit.detail
