@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
 @click.option("--demo", is_flag=True, help="On a made-up tenant, whatever is configured.")
-def up(*, port: int, demo: bool) -> int:
+@click.option("--bi", metavar="PORT", type=int, help="Let BI tools in on this port of 127.0.0.1.")
+def up(*, port: int, demo: bool, bi: int | None) -> int:
     """Dagster's UI and daemon: schedules, runs, backfills.
 
     What `dagster dev` does, with the project's own PostgreSQL where CW_WAREHOUSE_DSN is not set.
     With --demo it goes on where `demo` left off. Runs until Ctrl-C.
+
+    With --bi, BI tools reach the project's own PostgreSQL, as a user who reads the reports alone.
+    The password is a new one each time, and shown once; sql/bi/README.md has a page for each tool.
     """
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.paths import PROJECT  # noqa: PLC0415
+    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     workspace = PROJECT / "workspace.yaml"
@@ -42,8 +47,28 @@ def up(*, port: int, demo: bool) -> int:
         settings = Settings.read() if demo else read_settings().require_tenant()
         filled = stack.enter_context(services.dev_services(settings))
         stack.enter_context(services.exported(settings, filled))
+        if bi is not None:
+            Pipeline(filled).publish()  # there may be no reporting schema yet
+            password = stack.enter_context(services.bi_port(settings, filled.schema_, bi))
+            click.echo(_addresses(bi, services.BI_ROLE, password))
         click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
         return _run(command)
+
+
+def _addresses(port: int, user: str, password: str) -> str:
+    """Where tools find the warehouse, in their own words."""
+    place = f"127.0.0.1:{port}/cw_warehouse"
+    return (
+        f"BI tools: server 127.0.0.1, port {port}, database cw_warehouse, schema reporting,"
+        f" user {user}, password {password}\n"
+        "  The password is not shown again. No encryption: nothing leaves this machine.\n"
+        f"  psql, Python          postgresql://{user}:{password}@{place}\n"
+        f"  Superset              postgresql+psycopg2://{user}:{password}@{place}\n"
+        f"  Metabase, DBeaver     jdbc:postgresql://{place}\n"
+        f"  Power BI              Server 127.0.0.1:{port}, Database cw_warehouse\n"
+        f"  Excel, ODBC           Driver={{PostgreSQL Unicode}};Server=127.0.0.1;Port={port};"
+        f"Database=cw_warehouse;Uid={user};Pwd={password}"
+    )
 
 
 _MODULE = "cw_pipeline.dagster.definitions"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import tempfile
 import time
 from pathlib import Path
@@ -108,6 +109,26 @@ class EmbeddedPostgres:
         """The URL of a database for the pipeline's role, which owns it and is no superuser."""
         return self._url(ROLE, database, driver)
 
+    @property
+    def socket(self) -> str:
+        """The path of the socket that it listens on."""
+        return f"{self._cluster.sockets}/.s.PGSQL.{PORT}"
+
+    def new_password(self, role: str, group: str) -> str:
+        """A new password for a login that reads what `group` may read, which is made if need be.
+
+        It is stored nowhere but, hashed, in the server.
+        """
+        password = secrets.token_urlsafe(12)
+        with connect(self.admin_dsn(), autocommit=True) as connection:
+            name = sql.Identifier(role)
+            if not connection.execute("select from pg_roles where rolname = %s", [role]).rowcount:
+                connection.execute(sql.SQL("create role {}").format(name))
+            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), name))
+            hashed = _hashed(connection, role, password)
+            connection.execute(sql.SQL("alter role {} login password {}").format(name, hashed))
+        return password
+
     def admin_dsn(self) -> str:
         """The superuser's URL of the database `postgres`."""
         return self._url(SUPERUSER, "postgres", "postgresql")
@@ -176,10 +197,15 @@ def _make_role(connection: Connection[Any], password: str) -> None:
     if connection.execute("select from pg_roles where rolname = %s", [ROLE]).rowcount:
         connection.execute(sql.SQL("alter role {} createrole").format(name))
         return
-    # Sent hashed, so that it never stands in the server's log.
-    hashed = connection.pgconn.encrypt_password(password.encode(), ROLE.encode(), b"scram-sha-256")
     make = sql.SQL("create role {} login createrole password {}")
-    connection.execute(make.format(name, sql.Literal(hashed.decode())))
+    connection.execute(make.format(name, _hashed(connection, ROLE, password)))
+
+
+def _hashed(connection: Connection[Any], role: str, password: str) -> sql.Literal:
+    """Sent so, it never stands in the server's log."""
+    how = b"scram-sha-256"
+    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), how)
+    return sql.Literal(hashed.decode())
 
 
 def _make_database(connection: Connection[Any], name: str) -> None:

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from cw_pipeline.address import parse_address
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.dev.dagster_yaml import FILE, prepare_dagster_yaml
+from cw_pipeline.dev.loopback import forwarded
 from cw_pipeline.dev.postgres import RUNS
 from cw_pipeline.dev.simulator import (
     CLIENT_ID,
@@ -31,8 +32,9 @@ from cw_pipeline.dev.simulator import (
     EmbeddedSimulator,
 )
 from cw_pipeline.environment import NAMED_FILE, settings_file
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.paths import cli_command
+from cw_pipeline.reporting import grant_reader
 from cw_pipeline.settings import Settings, dagster_home
 
 if TYPE_CHECKING:
@@ -103,6 +105,31 @@ def dev_warehouse(settings: Settings) -> Iterator[Settings]:
         if settings.warehouse_dsn is None:
             server = stack.enter_context(postgres(settings))
         yield _with_services(settings, server, None)
+
+
+BI_ROLE = "bi"
+
+
+@contextmanager
+def bi_port(settings: Settings, tenant: str, port: int) -> Iterator[str]:
+    """Inside the block, BI tools reach the embedded warehouse on 127.0.0.1:`port`: the password.
+
+    They sign in as BI_ROLE, which reads the tenant's reports and nothing else. The reporting schema
+    must be there. Raises ConfigError if the warehouse is not ours, or the port cannot be had.
+    """
+    if settings.warehouse_dsn is not None:
+        raise ConfigError(
+            "--bi opens a port to the embedded warehouse, and CW_WAREHOUSE_DSN names another: point"
+            " the tool at that server, as sql/bi/README.md says"
+        )
+    server = postgres(settings)
+    password = server.new_password(BI_ROLE, grant_reader(server.dsn(), tenant))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(forwarded(port, server.socket))
+        except OSError as error:
+            raise ConfigError(f"--bi {port}: {error.strerror}. Choose another port") from error
+        yield password
 
 
 def start_dev_services(settings: Settings) -> Settings:
