@@ -385,6 +385,7 @@ class Pipeline:
 
     def _start_dev_services(self) -> None:
         """Where no tenant or no warehouse is set, what stands in for them until `close`."""
+        self._given.refuse_half_a_tenant()  # made-up data must not get into a warehouse of yours
         self.warehouse_dsn()
         if self.settings.simulated:
             log.warning("MADE-UP DATA: no tenant is configured; `%s` asks for one", _INIT)

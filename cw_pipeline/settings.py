@@ -183,11 +183,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Self:
-        """Settings with some values by their variables' names, the rest as given."""
+        """Settings with some values by their variables' names, the rest as given.
+
+        Raises ConfigError.
+        """
         fields = {_variable(name): _key(name, each) for name, each in cls.model_fields.items()}
         try:
-            arguments: dict[str, Any] = {fields[name]: value for name, value in values.items()}
-            return cls(**arguments)
+            return cls(**_arguments(values, fields))
         except ValidationError as error:
             # Without `from None` pydantic would print the value, which may be a secret.
             raise ConfigError(_complaints(error)) from None
@@ -199,14 +201,8 @@ class Settings(BaseSettings):
         Neither the environment nor the settings file is looked at. Raises ConfigError.
         """
         fields = {name.rstrip("_"): _key(name, each) for name, each in cls.model_fields.items()}
-        if wrong := [name for name in values if name not in fields]:
-            raise ConfigError(
-                "; ".join(
-                    f"{name} is no setting{_suggestion(closest(name, fields))}" for name in wrong
-                )
-            )
         try:
-            return _InCode(**{fields[name]: value for name, value in values.items()})
+            return _InCode(**_arguments(values, fields))
         except ValidationError as error:
             raise ConfigError(_complaints(error)) from None  # see `of`
 
@@ -287,6 +283,14 @@ class _SettingsSource(PydanticBaseSettingsSource):
         fields = self.settings_cls.model_fields.items()
         values = (self.get_field_value(field, name) for name, field in fields)
         return {key: value for value, key, _ in values if value}
+
+
+def _arguments(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """The values by what pydantic calls their fields. Raises ConfigError for one that is none."""
+    if wrong := [name for name in values if name not in fields]:
+        hints = (f"{name} is no setting{_suggestion(closest(name, fields))}" for name in wrong)
+        raise ConfigError("; ".join(hints))
+    return {fields[name]: value for name, value in values.items()}
 
 
 def known_names() -> set[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline import Pipeline
+from cw_pipeline import Pipeline, Settings
 from cw_pipeline.errors import ConfigError, Interrupted, SourceUnreachable, WarehouseError
 from cw_pipeline.paths import ROOT
 from cw_pipeline.simulator import CLIENT_ID, Fault
@@ -204,6 +204,15 @@ def test_mistakes_are_named_before_anything_is_read(story: Story) -> None:
         with pytest.raises(WarehouseError, match='column "sumary" does not exist'):
             pipeline.frame(TICKETS, where="sumary = 'x'")
         assert story.simulator.requests == []
+
+
+def test_settings_of_a_notebook_are_checked_like_those_of_a_command(story: Story) -> None:
+    with pytest.raises(ConfigError, match="CW_SITTE is no setting: did you mean 'CW_SITE'"):
+        Settings.of({"CW_SITTE": "na.myconnectwise.net"})
+    with Pipeline(Settings.of({"CW_WAREHOUSE_DSN": story.dsn})) as pipeline:
+        assert pipeline.status() == []  # needs no tenant
+        with pytest.raises(ConfigError, match="the tenant to fill it from"):
+            pipeline.sync(TICKETS)
 
 
 def test_what_was_synced_by_name_is_noted_as_not_kept_up(story: Story) -> None:
