@@ -13,6 +13,7 @@ from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.catalog.attached import AUDITED, DOCUMENTED, audit_trail, documents
 from cw_pipeline.connectwise import (
     BACKGROUND,
+    AnswerLimits,
     ConnectWise,
     Credentials,
     Policy,
@@ -146,6 +147,10 @@ def source(
         max_concurrency=settings.max_concurrency,
         ca_file=settings.ca_file,
         stopping=stopping,
+        answer_limits=AnswerLimits(
+            body_bytes=int(settings.max_answer_mb * 2**20),
+            header_bytes=settings.max_header_kb * 2**10,
+        ),
         clock=SourceClock(timedelta(seconds=settings.clock_tolerance_seconds)),
     )
 

@@ -76,11 +76,17 @@ class SourceUnreachable(SourceDown):
 
 
 class SourceBroken(SourceError):
-    """An answer came that cannot be used: a server error, or a body that is not the JSON due."""
+    """An answer came that cannot be used: a server error, or a body that is not the JSON due.
 
-    def __init__(self, message: str, status: int = 0, answer: str = "") -> None:
+    `is_too_large`: it is larger than CW_MAX_ANSWER_MB, so that only a shorter page can help.
+    """
+
+    def __init__(
+        self, message: str, status: int = 0, answer: str = "", *, is_too_large: bool = False
+    ) -> None:
         super().__init__(message, status)
         self.answer = answer
+        self.is_too_large = is_too_large
 
 
 class SourceDenied(SourceError):

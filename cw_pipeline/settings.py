@@ -146,6 +146,8 @@ class Settings(BaseSettings):
     children_share: float = Field(0.2, gt=0, le=1)
     reread_nights: int = Field(14, ge=1)
     timeout_seconds: float = Field(60, gt=0)
+    max_answer_mb: float = Field(32, gt=0)
+    max_header_kb: int = Field(32, ge=1, le=64)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     month_closes_on: int = Field(5, ge=0, le=28)
     history_columns: Text = None

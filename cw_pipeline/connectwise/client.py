@@ -14,10 +14,11 @@ import httpx
 import msgspec
 from typing_extensions import override
 
+from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, bound_answers
 from cw_pipeline.connectwise.auth import Impersonation, basic
 from cw_pipeline.connectwise.clock import SourceClock
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
-from cw_pipeline.connectwise.response import inflate_body, raise_for_status
+from cw_pipeline.connectwise.response import raise_for_status
 from cw_pipeline.connectwise.retry import (
     BACKGROUND,
     INTERACTIVE,
@@ -84,16 +85,6 @@ class Request:
         return f"{self.method} {unquote(self.url.split('/apis/3.0', 1)[-1])}"
 
 
-def connection_errors(raw: bytes, headers: Mapping[str, str], question: Request) -> bytes:
-    """What is in the body. Raises SourceBroken if it does not inflate."""
-    if not raw or headers.get("content-encoding", "").strip().lower() in ("", "identity"):
-        return raw
-    try:
-        return inflate_body(raw)
-    except ValueError as error:
-        raise SourceBroken(f"{question}: {error}", 200) from error
-
-
 def explain_transport_error(error: httpx.TransportError) -> str:
     """What went wrong on the way, and what to look at."""
     if fault := handshake_fault(error):
@@ -131,6 +122,7 @@ log = logging.getLogger(__name__)
 _UNKNOWN_PAUSE = 15.0  # seconds after a 429 that does not say how long
 _REDISCOVER = 60.0  # seconds in which a codebase that was just asked for is believed
 _GLANCE = 1.0  # seconds between looks at what others found out
+_USUAL_ANSWERS = AnswerLimits()
 _COMPANY_INFO_TIMEOUT = 10.0  # seconds, when it is asked whether anything answers
 
 
@@ -153,6 +145,7 @@ class ConnectWise:
         ca_file: str | None = None,
         stopping: Event | None = None,
         clock: SourceClock | None = None,
+        answer_limits: AnswerLimits = _USUAL_ANSWERS,
     ) -> None:
         self._stopping = stopping or Event()
         self._outage = Outage()
@@ -188,6 +181,7 @@ class ConnectWise:
             # A proxy that is set for the Internet cannot reach this machine's own address.
             trust_env=not site.is_loopback,
         )
+        bound_answers(self._http, answer_limits, max_concurrency, self._note_headers)
 
     def __enter__(self) -> Self:
         return self
@@ -305,8 +299,8 @@ class ConnectWise:
             self._outage.check()
             try:
                 question = self._company_request
-                response, raw = self._exchange(question, _COMPANY_INFO_TIMEOUT)
-                raise_for_status(response.status_code, response.headers, raw, str(question))
+                answer = self._exchange(question, _COMPANY_INFO_TIMEOUT)
+                raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
             except (SourceBroken, SourceDown):
                 self._outage.establish()
             except SourceError:
@@ -351,7 +345,9 @@ class ConnectWise:
             try:
                 return read(body)
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
-                raise SourceBroken(f"{question}: {error}", 200, text(body)) from error
+                broken = SourceBroken(f"{question}: {error}", 200, text(body))
+            del body  # errors are kept for a while, with the frames that they were raised in
+            raise broken
 
         def wait_to_retry(seconds: float, error: Exception) -> None:
             log.info("asked again in %.1f s: %s", seconds, error)  # guide: log what is retried
@@ -425,31 +421,33 @@ class ConnectWise:
             for tally in tallies:
                 tally.add(requests=1, throttled_seconds=waited)
             started = time.monotonic()
-            response, raw = self._exchange(question)
+            answer = self._exchange(question)
             took = time.monotonic() - started
-        body = connection_errors(raw, response.headers, question)
-        raise_for_status(response.status_code, response.headers, body, str(question))
-        self._pace.note_answer(took, (question.list, len(raw).bit_length()))
-        return body
+        raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
+        self._pace.note_answer(took, (question.list, answer.extensions[SENT].bit_length()))
+        return answer.content
 
-    def _exchange(
-        self, question: Request, timeout: float | None = None
-    ) -> tuple[httpx.Response, bytes]:
+    def _note_headers(self, headers: httpx.Headers) -> None:
+        self.clock.note_answer(headers.get("date", ""), self._gate.warehouse_ahead)
+
+    def _exchange(self, question: Request, timeout: float | None = None) -> httpx.Response:
+        """The answer, whole and inflated. Raises SourceBroken where it goes beyond a limit."""
         headers = dict(question.headers)
         if question.body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            with self._http.stream(
+            return self._http.request(
                 question.method,
                 question.url,
                 headers=headers,
                 content=question.body,
                 auth=None if question.anonymous else self._auth,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
-            ) as response:
-                date = response.headers.get("date", "")
-                self.clock.note_answer(date, self._gate.warehouse_ahead)
-                return response, b"".join(response.iter_raw())
+            )
+        except AnswerRefused as refusal:
+            raise SourceBroken(
+                f"{question}: {refusal}", is_too_large=refusal.is_too_large
+            ) from refusal
         except httpx.TimeoutException as error:
             raise SourceDown(f"{question}: no answer in time", timed_out=True) from error
         except httpx.TransportError as error:

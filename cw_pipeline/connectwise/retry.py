@@ -96,6 +96,8 @@ def call_with_retries(
         caught[:] = [error]
         if isinstance(error, SourceUnreachable) or not isinstance(error, SourceBroken | SourceDown):
             return False
+        if isinstance(error, SourceBroken) and error.is_too_large:
+            return False
         return budget.spend()
 
     budget.earn()

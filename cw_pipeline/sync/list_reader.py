@@ -308,9 +308,14 @@ def bisect_page(
 
 
 def is_timeout(error: SourceError) -> bool:
-    """Whether the server was too slow for the page: databases say so in a 500's text."""
+    """Whether the page is too large: the server too slow for it, or its answer beyond the limit.
+
+    Databases say in a 500's text that they were too slow.
+    """
     if isinstance(error, SourceDown):
         return error.timed_out
+    if isinstance(error, SourceBroken) and error.is_too_large:
+        return True
     return "timeout" in f"{error} {getattr(error, 'answer', '')}".lower().replace(
         "time-out", "timeout"
     )

@@ -20,6 +20,7 @@ Edit = tuple[str, str, str]
 
 SOAK = "tests/chaos/test_soak.py"
 KILLS = "tests/chaos/test_kills.py"
+ANSWERS = "tests/story/test_answer_limits.py"
 CLOCKS = "tests/story/test_clocks.py"
 LEASE = "tests/integration/test_lease.py"
 ODD = "tests/story/test_odd_records.py"
@@ -397,6 +398,16 @@ MUTANTS = (
             ),
         ),
         ("tests/story/test_retries.py",),
+    ),
+    Mutant(
+        "an answer inflates to whatever it likes",
+        (("connectwise/response.py", "            if size > most:", "            if size < 0:"),),
+        (ANSWERS,),
+    ),
+    Mutant(
+        "an answer may take as long as bytes come",
+        (("connectwise/answers.py", "        if left <= 0:\n", "        if left <= -1e9:\n"),),
+        (ANSWERS,),
     ),
     Mutant(
         "numbers go through floats",

@@ -49,12 +49,15 @@ def summaries(story: Story) -> set[str]:
     return {row["summary"] for row in story.table(TICKETS).values()}
 
 
-def test_what_changes_after_a_sync_with_a_wrong_date_is_read_once_the_date_is_right(
+def test_what_changes_is_read_while_the_date_is_wrong_and_when_it_is_right_again(
     story: Story, tenant: Tenant, simulator: Simulator
 ) -> None:
     for name, skew in DATES.items():
         simulator.clock_skew = skew
         story.one(TICKETS)
+        edit(tenant, f"while it is {name}")
+        story.one(TICKETS)
+        assert summaries(story) == {f"while it is {name}"}
         simulator.clock_skew = 0.0
         edit(tenant, f"after it was {name}")
         story.one(TICKETS)
