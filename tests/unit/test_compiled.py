@@ -27,6 +27,8 @@ from cw_pipeline.transform.coerce import coerce_record
 from cw_pipeline.transform.compiled import CompiledReader, compiled_reader, layout_of
 from cw_pipeline.transform.pages import RecordFingerprints
 from cw_pipeline.transform.record_shape import shape_of
+from tests.fuzz.bodies import corpus
+from tests.fuzz.bodies import differences as differences_of
 from tests.unit.mangled import TICKETS, differences, reading_by
 from tests.unit.sent import outside, page_of, pages
 
@@ -93,6 +95,11 @@ def test_an_instant_and_a_day_are_the_ones_that_python_reads(some: list[tuple[st
 @pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_page_becomes_the_same_or_is_broken_both_ways(seed: int) -> None:
     assert differences(200, seed) == []
+
+
+def test_what_the_fuzzer_found_becomes_the_same_both_ways() -> None:
+    """`python -m tests.fuzz` looks for more of it."""
+    assert differences_of(corpus()) == []
 
 
 # JSON values that compiled code writes, and those that it leaves to Python.
