@@ -19,7 +19,7 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.model import Entity, SyncMode, Window
 from cw_pipeline.transform import PageReader
-from cw_pipeline.warehouse.entity_store import store_capability
+from cw_pipeline.warehouse.status import store_capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

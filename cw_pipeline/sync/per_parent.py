@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.model import Checkpoint
+from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
 from cw_pipeline.sync.context import parallel_tasks
 from cw_pipeline.sync.deletes import DeleteGuard, explain_kept_rows, first_ids
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 
 
 _GUARDED = DeleteGuard()
+_FEW = 3  # parents that are there, and whose children nobody may read or knows of
+
+
+def _absent(run: Run, answers: str) -> SourceMissing | SourceForbidden:
+    """What to raise for a list that was found not to be there, by which answers."""
+    error = SourceForbidden if answers.startswith("403") else SourceMissing
+    return error(
+        f"{run.entity.name}: {answers}: this tenant does not show the list. It is asked again a"
+        f" week after that, or at once by `{cli_command('sync', run.entity.name, '--full')}`, and"
+        f" once `{cli_command('check', '--deep')}` has found it",
+        int(answers[:3]),
+    )
 
 
 @dataclass(slots=True)
@@ -43,16 +56,19 @@ class PerParentSync:
         So it does of parents that the source was just seen to list, whether or not they are stored.
         """
         run, limits = self.run, self.run.limits
+        if run.store.absence and run.result.kind != "full":
+            raise _absent(run, run.store.absence)
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
-        changed, rest = run.store.parents_due(self.parent, age, share)
+        changed, rest, has_been_read = run.store.parents_due(self.parent, age, share)
         due = changed + rest
         stored = {parents[-1] for parents in due}
         due += [(own,) for own in listed if own not in stored]
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.rows_when_opened())
-        parallel_tasks(self._read, due, limits.lanes)
+        left = due if has_been_read else self._read_until_one_answers(due)
+        parallel_tasks(self._read, left, limits.lanes)
         self._settle_missing(everyone=len(self.missing) == len(due))
         oldest, orphans = run.store.oldest_parent_read(self.parent)
         run.result.rows_deleted += orphans
@@ -75,6 +91,35 @@ class PerParentSync:
             run.store.complete_pass(Checkpoint(watermark=oldest))
         run.result.watermark = oldest
 
+    def _read_until_one_answers(self, due: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Reads the first parents of a list that was never read: those that are left.
+
+        Raises SourceMissing or SourceForbidden if the first parents that are there answer 404 or
+        403, few or all: then the list is not there, which is remembered, and thousands of parents
+        need not be asked at each sync.
+        """
+        refused = 0
+        for at, parents in enumerate(due, 1):
+            missing, forbidden = len(self.missing), self.forbidden
+            self._read(parents)
+            if len(self.missing) > missing:
+                refused += self._is_listed(parents)
+            elif self.forbidden > forbidden:
+                refused += 1
+            else:
+                return due[at:]
+            if refused == _FEW or (refused and at == len(due)):
+                status = 403 if self.forbidden else 404
+                answers = f"{status} for the first {refused} of {count(len(due), 'parent')}"
+                self.run.store.learn_absence(answers)
+                raise _absent(self.run, answers)
+        return []
+
+    def _is_listed(self, parents: tuple[int, ...]) -> bool:
+        *above, own = parents
+        reader = ListReader(self.run.context, self.parent)
+        return bool(reader.ids_still_listed([own], tuple(above)))
+
     def _quarantine(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
         why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
@@ -90,10 +135,7 @@ class PerParentSync:
         """
         if not self.missing:
             return
-        *above, own = self.missing[0]
-        if everyone and ListReader(self.run.context, self.parent).ids_still_listed(
-            [own], tuple(above)
-        ):
+        if everyone and self._is_listed(self.missing[0]):
             raise SourceMissing(f"{self.run.entity.name}: 404 for every parent", 404)
         gone = first_ids([parents[-1] for parents in self.missing])
         self.run.result.warnings.append(f"404 for parents that went since they were read: {gone}")

@@ -84,7 +84,7 @@ def _account_for(
         outcome = work(run)
     except BaseException as error:
         why = str(as_pipeline_error(error)) if isinstance(error, Exception) else "interrupted"
-        if isinstance(error, SourceForbidden):
+        if isinstance(error, SourceForbidden) and not store.absence:
             run.learn(readable=False)
         run.add_up()
         # What ended the run says more than that the rest cannot be written either.

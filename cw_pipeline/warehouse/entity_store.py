@@ -76,9 +76,10 @@ class EntityStore:
     """What a run may do with its entity. Made by `open_store`.
 
     As of when it was opened: `opened_at` on the warehouse's clock; the `checkpoint`; the
-    `capability`, what the list was seen to do (None: not seen yet); `page_size`, how many records a
-    page may have without timing out (None: as many as are set); `rows_before`, the live rows (None:
-    never counted); `count_is_due`, whether the list's count was not asked for an hour;
+    `capability`, what the list was seen to do (None: not seen yet); `absence`, the answers that
+    showed in the last week that it is not there, if any; `page_size`, how many records a page may
+    have without timing out (None: as many as are set); `rows_before`, the live rows (None: never
+    counted); `count_is_due`, whether the list's count was not asked for an hour;
     `dead_letters_are_due` to be tried again; `reread_cursor`, the last id that the rotating re-read
     has read. A new `audit` or `reread_cursor`, what `learn` and `complete_pass` are given, and a
     changed `page_size` are kept until `close` writes them.
@@ -89,6 +90,7 @@ class EntityStore:
     opened_at: datetime
     checkpoint: Checkpoint
     capability: dict[str, bool | None]
+    absence: str | None
     page_size: int | None
     rows_before: int | None
     count_is_due: bool
@@ -101,7 +103,7 @@ class EntityStore:
         self._tenant = database.tenant
         self.entity = entity
         self.run_id = run_id
-        self._learned: dict[str, bool] = {}
+        self._learned: dict[str, bool | str] = {}
         self._opens_pass = False
         self._completes_pass = False
 
@@ -110,9 +112,9 @@ class EntityStore:
         (row,) = self._ask("open")
         self.opened_at, watermark, watermark_at, *rest = row
         since, until, pass_at, cursor, ranges, *rest = rest
-        self.page_size, self.rows_before, self.capability, self.count_is_due, *rest = rest
-        self._open_letters, self.dead_letters_are_due, self._has_candidates, *rest = rest
-        self.reread_cursor, promoted, versioned = rest
+        self.page_size, self.rows_before, self.capability, self.absence, *rest = rest
+        self.count_is_due, self._open_letters, self.dead_letters_are_due, *rest = rest
+        self._has_candidates, self.reread_cursor, promoted, versioned = rest
         self._stored_page_size, self._stored_reread_cursor = self.page_size, self.reread_cursor
         self.checkpoint = Checkpoint(watermark, watermark_at=watermark_at)
         if until is not None:
@@ -338,6 +340,11 @@ class EntityStore:
         self.capability |= seen
         self._learned |= seen
 
+    def learn_absence(self, answers: str) -> None:
+        """Has `close` store that the list is not there, so that it is left alone for a week."""
+        self.learn(readable=False)
+        self._learned["detail"] = answers
+
     def set_delete_candidates(
         self,
         rows: Sequence[tuple[int, int]],
@@ -400,21 +407,23 @@ class EntityStore:
 
     def parents_due(
         self, parent: Entity, max_age: timedelta, limit: int
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], bool]:
         """Parents whose children must be read: those that changed, and the oldest of the rest.
 
-        Dead letters are among them. The second list holds at most `limit` whose children were read
-        longer than `max_age` ago, and in any case the oldest one, so that the rotation never stands
-        still. A parent is its ids as the child's path names them, outermost first.
+        And whether any parent's children were ever read.
+        Dead letters are among them. The second list holds at most `limit`, read longer than
+        `max_age` ago, and in any case the oldest one, so that the rotation never stands still. A
+        parent is its ids as the child's path names them, outermost first.
         """
         rows = self._ask("due_parents", parent, age=max_age, parent=parent.name)
         parents = [
             (tuple(each for each in (outermost, inner) if each is not None), changed, old)
-            for outermost, inner, changed, old in rows
+            for outermost, inner, changed, old, _ in rows
         ]
         moved = [ids for ids, changed, _ in parents if changed]
         due = [ids for ids, changed, old in parents if old and not changed][:limit]
-        return moved, due or [ids for ids, changed, _ in parents if not changed][:1]
+        rest = due or [ids for ids, changed, _ in parents if not changed][:1]
+        return moved, rest, any(row[-1] for row in rows)
 
     def count_parents(self, parent: Entity) -> tuple[int, int]:
         """How many parents are stored, and how many dead letters of parents have no id."""
@@ -464,8 +473,9 @@ class EntityStore:
 
     def watermark_of(self, other: Entity) -> datetime | None:
         """How complete another entity's table is; None if it was never synced."""
-        rows = self._ask("watermark_of", name=other.name)
-        return rows[0][0] if rows else None
+        return next(
+            (watermark for (watermark,) in self._ask("watermark_of", name=other.name)), None
+        )
 
     def _ask(self, statement: str, other: _Table = None, /, **values: object) -> list[Any]:
         """The rows of a statement of its own."""
@@ -490,11 +500,3 @@ class EntityStore:
         )
         own = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
         return connection.execute(query, own | values)
-
-
-def store_capability(
-    connection: Connection[Any], tenant: str, entity: str, **seen: bool | None
-) -> None:
-    """Stores what a list was seen to do, outside of a run of it."""
-    values: dict[str, object] = {"tenant": tenant, "entity": entity, "learned": json.dumps(seen)}
-    connection.execute(_SQL["learn"].encode(), values)

@@ -17,6 +17,7 @@ select clock_timestamp(), c.watermark, c.watermark_at,
         from cw_sync.row_change n where n.tenant = own.tenant and n.entity = own.entity)::bigint,
     json_build_object('readable', a.readable, 'count', a.count, 'filterable', a.filterable,
         'forward_only', a.forward_only, 'by_id', a.by_id),
+    case when a.readable is false and a.checked_at > now() - interval '7 days' then a.detail end,
     not exists (select from cw_sync.source_count s
         where s.tenant = own.tenant and s.entity = own.entity and s.at > now() - interval '1 hour'),
     (select count(*) from cw_sync.dead_letter l
@@ -74,10 +75,11 @@ with own as (
     where r.tenant = own.tenant and r.entity = own.entity and %(completes)s
 ), capability as (
     insert into cw_sync.capability as a
-        (tenant, entity, readable, count, filterable, forward_only, by_id)
-    select own.tenant, own.entity, l.*
-    from own, jsonb_to_record(%(learned)s::jsonb) as l
-        (readable boolean, count boolean, filterable boolean, forward_only boolean, by_id boolean)
+        (tenant, entity, readable, count, filterable, forward_only, by_id, detail)
+    select own.tenant, own.entity, l.readable, l.count, l.filterable, l.forward_only, l.by_id,
+        coalesce(l.detail, '')
+    from own, jsonb_to_record(%(learned)s::jsonb) as l (readable boolean, count boolean,
+        filterable boolean, forward_only boolean, by_id boolean, detail text)
     where %(learned)s::jsonb <> '{{}}'
     on conflict (tenant, entity) do update set
         readable = coalesce(excluded.readable, a.readable),
@@ -85,6 +87,7 @@ with own as (
         filterable = coalesce(excluded.filterable, a.filterable),
         forward_only = coalesce(excluded.forward_only, a.forward_only),
         by_id = coalesce(excluded.by_id, a.by_id),
+        detail = case when excluded.readable is null then a.detail else excluded.detail end,
         checked_at = now()
 ), source_count as (
     insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)
@@ -277,7 +280,7 @@ with rejected as (
     where not exists (select from {schema}.{other} p where p.id = d.id and p._deleted_at is null)
 )
 select p.outer_id, p.id, r.read_at is null or p.changed_at >= r.read_at,
-    r.read_at < clock_timestamp() - %(age)s
+    r.read_at < clock_timestamp() - %(age)s, r.read_at is not null
 from parents p
 left join cw_sync.parent_read r
     on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id
@@ -353,17 +356,3 @@ insert into cw_sync.column_drift (tenant, entity, "column", change, sample)
 select %(tenant)s, %(entity)s, d.* from unnest(%(columns)s::text[], %(changes)s::text[],
     %(samples)s::text[]) as d
 on conflict (tenant, entity, "column", change) do update set last_seen = now()
-
--- name: learn
--- What a list was seen to do, where no run has found it out.
-insert into cw_sync.capability as a
-    (tenant, entity, readable, count, filterable, forward_only, by_id)
-select %(tenant)s, %(entity)s, l.* from jsonb_to_record(%(learned)s::jsonb) as l
-    (readable boolean, count boolean, filterable boolean, forward_only boolean, by_id boolean)
-on conflict (tenant, entity) do update set
-    readable = coalesce(excluded.readable, a.readable),
-    count = coalesce(excluded.count, a.count),
-    filterable = coalesce(excluded.filterable, a.filterable),
-    forward_only = coalesce(excluded.forward_only, a.forward_only),
-    by_id = coalesce(excluded.by_id, a.by_id),
-    checked_at = now()

@@ -212,6 +212,29 @@ def note_clock_disorder(connection: Connection[Any], tenant: str, detail: str) -
     )
 
 
+def store_capability(
+    connection: Connection[Any], tenant: str, entity: str, **seen: bool | None
+) -> None:
+    """Stores what a list was seen to do (readable, count, ...), where no run has found it out.
+
+    A list that can be read is no longer taken for absent.
+    """
+    connection.execute(
+        "insert into cw_sync.capability as c"
+        " (tenant, entity, readable, count, filterable, forward_only, by_id)"
+        " values (%(tenant)s, %(entity)s, %(readable)s, %(count)s, %(filterable)s,"
+        " %(forward_only)s, %(by_id)s) on conflict (tenant, entity) do update set"
+        " readable = coalesce(excluded.readable, c.readable),"
+        " count = coalesce(excluded.count, c.count),"
+        " filterable = coalesce(excluded.filterable, c.filterable),"
+        " forward_only = coalesce(excluded.forward_only, c.forward_only),"
+        " by_id = coalesce(excluded.by_id, c.by_id),"
+        " detail = case when excluded.readable then '' else c.detail end, checked_at = now()",
+        dict.fromkeys(("readable", "count", "filterable", "forward_only", "by_id"))
+        | {"tenant": tenant, "entity": entity, **seen},
+    )
+
+
 def was_readable(connection: Connection[Any], tenant: str, entity: str) -> bool:
     """Whether any reconcile or sync has ever read the entity's list to its end.
 

@@ -324,8 +324,8 @@ MUTANTS = (
         (
             (
                 "warehouse/entity_store.py",
-                "return moved, due or [ids for ids, changed, _ in parents if not changed][:1]",
-                "return moved, due[:0]",
+                "rest = due or [ids for ids, changed, _ in parents if not changed][:1]",
+                "rest = due[:0]",
             ),
         ),
         ("tests/story/test_sync_children.py",),

@@ -5,16 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceForbidden, SourceMissing
 from cw_pipeline.simulator import Quirk, Simulator, Tenant
+from cw_pipeline.sync.capabilities import probe_all
 from cw_pipeline.sync.entity_sync import SyncRequest
+from cw_pipeline.sync.reconcile import reconcile_all
 from tests.story.conftest import Story
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cw_pipeline.model import Audit
     from cw_pipeline.simulator.query import ListRequest
 
 BOARDS, STATUSES = "service/boards", "service/boards/statuses"
@@ -288,3 +293,57 @@ def test_one_parent_that_was_deleted_meanwhile_does_not_fail_the_others(
     tenant.children("/service/boards/{id}/statuses")
     story.one(STATUSES)
     assert {board for board, _ in found(story)} >= {2}
+
+
+@pytest.mark.parametrize("status", ["404", "403"])
+def test_a_list_that_is_not_there_is_left_alone_for_a_week_or_until_check_finds_it(
+    dsn: str, status: str
+) -> None:
+    tenant = Tenant()
+    fill(tenant, range(1, 51), statuses=0 if status == "404" else 3)
+    paths = ["/service/boards"] if status == "404" else None
+    with Simulator(tenant, paths=paths) as simulator:
+        story = Story(dsn, simulator, tenant)
+        if status == "403":
+            simulator.role.forbid("/service/boards/*/statuses")
+        _assert_absent(story, status, requests=3)
+        _assert_absent(story, status, requests=0)
+        assert isinstance(_reconciled(story).failure, SourceMissing | SourceForbidden)
+        assert asked(story) == set()
+        _sooner(story, days=8)
+        _assert_absent(story, status, requests=3)
+        _assert_absent(story, status, requests=0)
+        story.sync(BOARDS, STATUSES, plan=SyncRequest(full=True))
+        assert len(asked(story)) == 3, "asked for by hand, it is asked for"
+    fill(tenant, range(1, 51))
+    with Simulator(tenant) as simulator:
+        back = Story(dsn, simulator, tenant)
+        _assert_absent(back, status, requests=0)
+        with back.engine() as engine:
+            (seen,) = probe_all([CATALOG[STATUSES]], engine.source, engine.database, deep=True)
+        assert seen.readable
+        both(back)
+        assert found(back) == truth(tenant)
+
+
+def _assert_absent(story: Story, status: str, *, requests: int) -> None:
+    story.simulator.requests.clear()
+    reports = story.sync(BOARDS, STATUSES)
+    assert f"{STATUSES}: {status} for the first 3 of 50 parents" in str(reports[STATUSES].failure)
+    assert len(asked(story)) == requests
+
+
+def _reconciled(story: Story) -> Audit:
+    story.simulator.requests.clear()
+    with story.engine() as engine:
+        (audit,) = reconcile_all([CATALOG[STATUSES]], engine)
+    return audit
+
+
+def _sooner(story: Story, days: int) -> None:
+    """As if what was found out had been found out so many days earlier."""
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute(
+            "update cw_sync.capability set checked_at = checked_at - make_interval(days => %s)",
+            [days],
+        )
