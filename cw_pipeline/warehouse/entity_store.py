@@ -163,8 +163,6 @@ class EntityStore:
         rows = self._ask("close", **values)
         return rows[0][0] if rows else None
 
-    # The pass: how far the list has been read.
-
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Stores a checkpoint: a pass opened, split or given up."""
         with self._database.connection() as connection:
@@ -333,8 +331,6 @@ class EntityStore:
         if change:
             self._run(connection, "note_rows", change=change)
 
-    # What the list was seen to do, and rows that it no longer lists.
-
     def learn(self, **seen: bool) -> None:
         """Has `close` store what the list was seen to do."""
         self.capability |= seen
@@ -402,8 +398,6 @@ class EntityStore:
         columns, changes = ([key[at] for key in keys] for at in (0, 1))
         samples = [seen[key] for key in keys]
         self._run(connection, "note_drift", columns=columns, changes=changes, samples=samples)
-
-    # Lists below a parent.
 
     def parents_due(
         self, parent: Entity, max_age: timedelta, limit: int
