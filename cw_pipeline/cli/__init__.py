@@ -71,7 +71,7 @@ def _show_warnings() -> None:
     for name in ("cw_pipeline", "psycopg.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     about_locks = ("warehouse.ddl", "warehouse.lock_waits", "warehouse.stored_masks")
-    for name in (*about_locks, "connectwise.retry", "reporting", "pipeline"):
+    for name in (*about_locks, "connectwise.retry", "connectwise.clock", "reporting", "pipeline"):
         logging.getLogger(f"cw_pipeline.{name}").addHandler(_STDERR)
 
 

@@ -18,7 +18,7 @@ from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, b
 from cw_pipeline.connectwise.auth import Impersonation, basic
 from cw_pipeline.connectwise.clock import SourceClock
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
-from cw_pipeline.connectwise.response import raise_for_status
+from cw_pipeline.connectwise.response import decode_small, raise_for_status
 from cw_pipeline.connectwise.retry import (
     BACKGROUND,
     INTERACTIVE,
@@ -234,7 +234,7 @@ class ConnectWise:
     def is_reachable(self, *tallies: RequestCounts) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
         try:
-            self.get("/system/info", msgspec.json.decode, *tallies, policy=INTERACTIVE)
+            self.get("/system/info", decode_small, *tallies, policy=INTERACTIVE)
         except (SourceBroken, SourceDown):
             return False
         except SourceError:
@@ -268,7 +268,7 @@ class ConnectWise:
         Raises SourceDenied if there is no ConnectWise.
         """
         try:
-            return self._ask_while_up(self._company_request, msgspec.json.decode, (), self._policy)
+            return self._ask_while_up(self._company_request, decode_small, (), self._policy)
         except SourceMissing as error:
             raise SourceDenied(
                 f"CW_SITE: no ConnectWise answers there ({error}). Set it to the host of the login"
@@ -349,8 +349,10 @@ class ConnectWise:
             del body  # errors are kept for a while, with the frames that they were raised in
             raise broken
 
-        def wait_to_retry(seconds: float, error: Exception) -> None:
-            log.info("asked again in %.1f s: %s", seconds, error)  # guide: log what is retried
+        def wait_to_retry(attempt: int, seconds: float, error: Exception) -> None:
+            # Guide: log what is retried. A warning, because Dagster shows these in a run's log.
+            tries = (attempt, policy.attempts)
+            log.warning("asked again in %.1f s, try %d of %d: %s", seconds, *tries, error)
             self._wait(seconds)
             for tally in counted:
                 tally.add(retries=1)
@@ -398,6 +400,7 @@ class ConnectWise:
                 patience -= pause + 1.0
                 if patience < 0:
                     raise
+                log.warning("ConnectWise asks for a pause of %.0f s: %s", pause, error)
                 self._gate.pause(pause)
                 for tally in tallies:
                     tally.add(retries=1)
@@ -458,7 +461,7 @@ class ConnectWise:
 
 def _count(body: bytes) -> int:
     """The number in a `/count` answer. Raises SourceRefused if there is none: asked in vain."""
-    found = msgspec.json.decode(body)
+    found = decode_small(body)
     if not isinstance(found, dict) or not isinstance(found.get("count"), int):
         raise SourceRefused(f"no count in the answer: {text(body)[:100]}", 200)
     return int(found["count"])

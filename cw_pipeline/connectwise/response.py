@@ -2,7 +2,7 @@
 
 | answer                                  | error           | asked again                        |
 | --------------------------------------- | --------------- | ---------------------------------- |
-| 429                                     | SourceBusy      | yes, after Retry-After exactly     |
+| 429                                     | SourceBusy      | yes, after the wait that it names  |
 | 408, 5xx, HTML or broken JSON           | SourceBroken    | yes, with growing waits            |
 | no connection, no answer in time        | SourceDown      | yes, with growing waits            |
 | 401, a certificate that is not trusted  | SourceDenied    | never; the run stops               |
@@ -13,10 +13,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from isal import isal_zlib
@@ -80,6 +81,7 @@ def _size(sent: bytes) -> int:
 
 _SHOWN = 400
 _KEPT = 2000
+_SMALL = 1 << 20  # bytes
 VERSION_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_ACCEPTABLE, 415)
 """How a server may answer a version in the Accept header that it does not have."""
 
@@ -96,7 +98,8 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked
 def _error(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> SourceError:
     said = f"{asked}: {status} {_error_text(body)}".rstrip()
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return SourceBusy(said, status, retry_after(headers))
+        wait = retry_after(headers)
+        return SourceBusy(said, status, _wait_in(_head(body)) if wait is None else wait)
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return SourceBroken(said, status, _head(body))
     if status == HTTPStatus.UNAUTHORIZED:
@@ -122,6 +125,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if until is None else max(0.0, (until - now).total_seconds())
 
 
+_WAIT = re.compile(r"(?i)(?:again|retry|wait)\D{0,40}(\d+(?:\.\d+)?)\s*(ms|milli|m)?")
+
+
+def _wait_in(said: str) -> float | None:
+    """Seconds to wait that a text names: "Please try again in 30 seconds". None if it does not."""
+    found = _WAIT.search(said)
+    if found is None:
+        return None
+    unit = (found[2] or "").lower()
+    return float(found[1]) * {"": 1.0, "m": 60.0}.get(unit, 0.001)
+
+
 def http_date(value: str) -> datetime | None:
     """An HTTP date in UTC, or None if it is none. Without a zone it is UTC, as RFC 9110 says."""
     try:
@@ -134,14 +149,28 @@ def http_date(value: str) -> datetime | None:
 def _error_text(body: bytes) -> str:
     """The vendor's own words, from either shape of error body."""
     try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = decode_small(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken):
         return ""
     if not isinstance(found, dict):
         return ""
     parts = [str(found.get("message") or found.get("error") or "")]
     parts += [str(e.get("message", "")) for e in _list(found.get("errors")) if isinstance(e, dict)]
     return "; ".join(dict.fromkeys(part for part in parts if part))[:_SHOWN]
+
+
+def decode_small(body: bytes) -> Any:  # noqa: ANN401 - whatever the server says
+    """The value of a body that has no reason to be large, as are all but pages of records.
+
+    Raises SourceBroken for one that has more than a megabyte, or is nested deeply: small bodies can
+    be made to need a hundred times their size.
+    """
+    if len(body) > _SMALL:
+        raise SourceBroken(f"{len(body):,} bytes where a small answer is due", HTTPStatus.OK)
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError as error:
+        raise SourceBroken("an answer that is nested too deeply", HTTPStatus.OK) from error
 
 
 def _list(value: object) -> list[object]:

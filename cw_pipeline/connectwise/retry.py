@@ -36,12 +36,13 @@ class Policy:
     def wait_before(self, attempt: int) -> float:
         """Seconds to wait before a try, the second being the first to wait for.
 
-        Jitter is a share of the wait: a fixed amount would let long waits end together.
+        Jitter is a share of the wait, half of it more or less, as the guide has it: a fixed amount
+        would let long waits end together.
         """
         if stamina.is_testing():
             return 0.0
         wait = self.wait_initial * 2.0 ** (attempt - 2)
-        jitter = random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return min(self.wait_max, float(wait * jitter))
 
 
@@ -81,14 +82,14 @@ class RetryBudget:
 def call_with_retries(
     policy: Policy,
     ask: Callable[[], T],
-    before_retry: Callable[[float, Exception], None],
+    before_retry: Callable[[int, float, Exception], None],
     budget: RetryBudget,
 ) -> T:
     """What `ask` returns, asked again after errors that pass by themselves.
 
-    `before_retry` is called before each further try with the seconds to wait, and waits: stamina's
-    own sleep could not be interrupted. Raises the last error when the attempts or the run's budget
-    are used up, and any other error at once.
+    `before_retry` is called before each further try, with its number, the seconds to wait and the
+    error, and waits: stamina's own sleep could not be interrupted. Raises the last error when the
+    attempts or the run's budget are used up, and any other error at once.
     """
     caught: list[Exception] = []
 
@@ -111,7 +112,7 @@ def call_with_retries(
     ):
         with attempt:
             if attempt.num > 1:
-                before_retry(policy.wait_before(attempt.num), caught[0])
+                before_retry(attempt.num, policy.wait_before(attempt.num), caught[0])
             return ask()
     raise AssertionError("stamina always returns or raises")
 

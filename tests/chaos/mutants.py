@@ -400,6 +400,17 @@ MUTANTS = (
         ("tests/story/test_retries.py",),
     ),
     Mutant(
+        "a breaker that has rested lets everybody through",
+        (
+            (
+                "connectwise/retry.py",
+                "                self._open_until = time.monotonic() + _RESTS\n        if left",
+                "                self._open_until = 0.0\n        if left",
+            ),
+        ),
+        ("tests/story/test_outage.py",),
+    ),
+    Mutant(
         "an answer inflates to whatever it likes",
         (("connectwise/response.py", "            if size > most:", "            if size < 0:"),),
         (ANSWERS,),

@@ -96,7 +96,7 @@ def test_people_are_told_of_an_outage_while_it_lasts(
     simulator.faults.add(Fault("drop", path="/service/tickets", times=2))
     with client(simulator.url, Policy(4, 0.5, 1, 5)) as source:
         source.get("/service/tickets", msgspec.json.decode)
-    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    said = [each.getMessage() for each in caplog.records if each.name.endswith("retry")]
     assert "has not answered since" in said[0]
     assert "/service/tickets" in said[0]
     assert said[-1] == "ConnectWise answers again"
@@ -137,19 +137,30 @@ def test_a_breaker_that_has_rested_lets_one_question_through(
         breaker.note_failure()
     with pytest.raises(SourceDown):
         breaker.check()
+    for _ in range(2):
+        time.sleep(0.35)
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(lambda _: passes(breaker), range(8))) == 1
+        breaker.note_failure()
+        assert not passes(breaker)
     time.sleep(0.35)
-    breaker.check()
-    with pytest.raises(SourceDown):
-        breaker.check()
+    assert passes(breaker)
     breaker.note_answer()
-    breaker.check()
-    breaker.check()
+    assert all(passes(breaker) for _ in range(8))
+
+
+def passes(breaker: CircuitBreaker) -> bool:
+    try:
+        breaker.check()
+    except SourceDown:
+        return False
+    return True
 
 
 def test_long_waits_of_many_questions_do_not_end_together() -> None:
     waits = [BACKGROUND.wait_before(8) for _ in range(100)]
-    assert all(32 <= wait <= 40 for wait in waits)
-    assert max(waits) - min(waits) > 3
+    assert all(16 <= wait <= 48 for wait in waits)
+    assert max(waits) - min(waits) > 16, "half of the wait, more or less"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -136,7 +137,17 @@ def test_waits_grow_and_are_jittered(simulator: Simulator, source: ConnectWise) 
     with pytest.raises(SourceBroken):
         ask(source, policy=Policy(attempts=4, wait_initial=0.1, wait_max=9, patience=1))
     waits = [after - before for before, after in itertools.pairwise(asked)]
-    assert all(wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True))
+    assert all(wait >= usual / 2 for wait, usual in zip(waits, (0.1, 0.2, 0.4), strict=True))
+
+
+def test_what_is_asked_again_is_said_in_a_sentence(
+    simulator: Simulator, source: ConnectWise, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.faults.add(Fault("503", LIST, times=1), Fault("429", LIST, times=1, retry_after=0))
+    ask(source)
+    again, pause = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(r"asked again in 0\.\d s, try 2 of 4: GET /service/tickets: 503.*", again)
+    assert re.fullmatch(r"ConnectWise asks for a pause of 0 s: GET /service/tickets: 429.*", pause)
 
 
 def test_the_policies_are_the_guides() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.connectwise.response import http_date, raise_for_status, retry_after
+from cw_pipeline.connectwise.response import decode_small, http_date, raise_for_status, retry_after
 from cw_pipeline.errors import (
     SourceBroken,
     SourceBusy,
@@ -69,6 +69,39 @@ def test_no_body_and_no_header_is_so_odd_that_the_meaning_is_lost(
 @pytest.mark.parametrize(("said", "seconds"), [("30", 30.0), ("0", 0.0), ("1.5", 1.5), ("", None)])
 def test_retry_after_in_seconds_is_taken_as_said(said: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": said}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ('{"error": "ConnectWiseAPI", "message": "Too many requests. Please try again in 30 s', 30),
+        ('{"message": "Too many requests. Please try again in 30 seconds."}', 30),
+        ('{"message": "1000 requests per 60 seconds exceeded, retry after 12.5 seconds"}', 12.5),
+        ('{"code": "Limit", "message": "Wait 2 minutes"}', 120),
+        ('{"message": "retry in 1500 ms"}', 1.5),
+        ("<html>Slow down! Try again in 5 seconds</html>", 5),
+        ('{"retryAfter": 7}', 7),
+        ('{"message": "1000 requests per 60 seconds exceeded"}', None),
+        ("", None),
+    ],
+)
+def test_a_wait_that_a_429_names_only_in_its_body_is_taken(
+    said: str, seconds: float | None
+) -> None:
+    with pytest.raises(SourceBusy) as raised:
+        raise_for_status(429, {}, said.encode(), "GET /x")
+    assert raised.value.retry_after == seconds
+    with pytest.raises(SourceBusy) as raised:
+        raise_for_status(429, {"retry-after": "3"}, said.encode(), "GET /x")
+    assert raised.value.retry_after == 3, "the header counts more"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" + b"[]," * 700_000 + b"[]]"])
+def test_a_small_answer_that_needs_much_memory_is_refused(body: bytes) -> None:
+    with pytest.raises(SourceBroken):
+        decode_small(body)
+    with pytest.raises(SourceBroken):
+        raise_for_status(500, {}, body, "GET /x")
 
 
 def test_retry_after_as_a_date_counts_by_the_servers_clock() -> None:
