@@ -97,34 +97,34 @@ class CapabilityProbe:
 
     def probe(self, entity: Entity) -> ListCapabilities:
         """What this list does. Raises SourceDenied when the keys are refused."""
-        found = ListCapabilities(entity.name)
+        capabilities = ListCapabilities(entity.name)
         try:
-            self._ask_everything(entity, found)
+            self._ask_everything(entity, capabilities)
         except ENDS_THE_RUN:
             raise
         except SourceForbidden:
-            found.readable = False
-            found.detail = f"403: the API member's role needs {entity.right}, Inquire: All"
+            capabilities.readable = False
+            capabilities.detail = f"403: the API member's role needs {entity.right}, Inquire: All"
         except SourceError as error:
-            found.detail = str(error)
-        return found
+            capabilities.detail = str(error)
+        return capabilities
 
-    def _ask_everything(self, entity: Entity, found: ListCapabilities) -> None:
+    def _ask_everything(self, entity: Entity, capabilities: ListCapabilities) -> None:
         parents = self._parents(entity)
         if parents is None:
-            found.detail = _NO_PARENT
+            capabilities.detail = _NO_PARENT
             return
         sample = self._sample(entity, parents)
-        found.readable = True
+        capabilities.readable = True
         if entity.mode is SyncMode.INCREMENTAL and sample.ids:
-            found.filterable = self._filters(entity, sample)
+            capabilities.filterable = self._filters(entity, sample)
         if not self.deep:
             return
         if entity.count:
-            self._count(entity, parents, found)
+            self._count(entity, parents, capabilities)
         if entity.has_id and sample.ids:
-            found.forward_only = self._goes_forward(entity, parents, sample)
-            found.by_id = entity.by_id and self._has_address(entity, parents, sample)
+            capabilities.forward_only = self._goes_forward(entity, parents, sample)
+            capabilities.by_id = entity.by_id and self._has_address(entity, parents, sample)
 
     def _parents(self, entity: Entity) -> tuple[int, ...] | None:
         """Ids for the places in the path, outermost first; None if there is no such parent."""
@@ -157,18 +157,20 @@ class CapabilityProbe:
             return False
         return all(stamp is None or stamp >= since for stamp in batch.last_updated)
 
-    def _count(self, entity: Entity, parents: tuple[int, ...], found: ListCapabilities) -> None:
+    def _count(
+        self, entity: Entity, parents: tuple[int, ...], capabilities: ListCapabilities
+    ) -> None:
         try:
-            found.records = self.source.count(path_for(entity.path, parents), "")
-            found.count = True
+            capabilities.records = self.source.count(path_for(entity.path, parents), "")
+            capabilities.count = True
         except SourceError as error:
-            found.count = False
-            found.detail = f"no count: {error}"
+            capabilities.count = False
+            capabilities.detail = f"no count: {error}"
 
     def _goes_forward(self, entity: Entity, parents: tuple[int, ...], sample: Batch) -> bool:
         """Whether `pageId` is obeyed: only higher ids come back."""
         behind = self._ask(entity, _first(entity, parents).next_page(sample.ids[0]), parents)
-        return all(own > sample.ids[0] for own in behind.ids)
+        return all(record_id > sample.ids[0] for record_id in behind.ids)
 
     def _has_address(self, entity: Entity, parents: tuple[int, ...], sample: Batch) -> bool:
         def nothing(_: bytes) -> None:
@@ -199,7 +201,7 @@ def requests_per_parent(entities: Iterable[Entity], source: ConnectWise) -> dict
     request for each list of parents.
     """
     records: dict[str, int] = {}
-    found: dict[str, int] = {}
+    requests: dict[str, int] = {}
     for entity in entities:
         parent = CATALOG[entity.parent] if entity.parent else None
         if parent is None or parent.parent is not None or not parent.count:
@@ -210,8 +212,8 @@ def requests_per_parent(entities: Iterable[Entity], source: ConnectWise) -> dict
             except SourceError:  # the check of the list itself says why
                 records[parent.name] = 0
         if records[parent.name]:
-            found[entity.name] = records[parent.name]
-    return found
+            requests[entity.name] = records[parent.name]
+    return requests
 
 
 def _first(entity: Entity, parents: tuple[int, ...]) -> Query:

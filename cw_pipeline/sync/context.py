@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DESK = 2
+_LOADED_AT_ONCE = 2
 _GLANCE = 0.5  # seconds between looks whether the run is to end
 _LOADED = 20.0  # seconds in which a page is loaded, unless something is in its way
 
@@ -105,7 +105,7 @@ class SyncContext:
     fetchers: Executor
     dagster_run_id: str | None = None
     privacy: MaskingRules | None = None
-    desk: LoadSlots = field(default_factory=lambda: LoadSlots(_DESK))
+    load_slots: LoadSlots = field(default_factory=lambda: LoadSlots(_LOADED_AT_ONCE))
     stopping: Event = field(default_factory=Event)
 
     def check(self) -> None:

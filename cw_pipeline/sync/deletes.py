@@ -55,13 +55,13 @@ def not_listed_twice(run: Run, gone: Sequence[int]) -> list[int]:
     if not gone or not run.entity.has_id:
         return list(gone)
     still = run.reader.ids_still_listed(gone)
-    return [own for own in gone if own not in still]
+    return [row_id for row_id in gone if row_id not in still]
 
 
 def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:
     """Soft-deletes rows last written before that; or quarantines them, and says `why` not."""
     if why:
-        run.store.set_delete_candidates([(0, own) for own in gone], why)
+        run.store.set_delete_candidates([(0, row_id) for row_id in gone], why)
         return explain_kept_rows(gone, why)
     run.store.set_delete_candidates([], "")
     run.result.rows_deleted += run.store.soft_delete(gone, before=before)

@@ -96,7 +96,10 @@ class ParallelRanges:
 
     def _helps(self) -> bool:
         """Whether a lane is free, and pages do not pile up here already."""
-        return len(self._open) < self._run.limits.lanes and not self._run.context.desk.has_waiting
+        return (
+            len(self._open) < self._run.limits.lanes
+            and not self._run.context.load_slots.has_waiting
+        )
 
     def _is_wide(self, ids: IdRange) -> bool:
         """Whether it is worth halving, and no other has much more left: not a page, or two."""
@@ -231,7 +234,7 @@ class IncrementalSync:
         while reached is not None:
             ids = reached
             walk.wait()
-            with self.run.context.desk:
+            with self.run.context.load_slots:
                 reached = self._read_page(walk, ids, window, among, alone=alone)
         among.ended(ids)
         if ids.upto is not None:

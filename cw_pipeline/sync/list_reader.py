@@ -37,17 +37,17 @@ class ListReader:
     """
 
     def __init__(
-        self, engine: SyncContext, entity: Entity, known: StoredHashes | None = None
+        self, context: SyncContext, entity: Entity, known: StoredHashes | None = None
     ) -> None:
-        self._engine = engine
+        self._context = context
         self._entity = entity
-        self._veil = engine.privacy.mask_of(entity) if engine.privacy else None
+        self._mask = context.privacy.mask_of(entity) if context.privacy else None
         self.sift = Sift(entity, known)
         self._good = 0
         self._suspects: dict[int, int] = {}
         self.tally = RequestCounts()
         self.pages = 0
-        self.page_size = engine.limits.page_size
+        self.page_size = context.limits.page_size
         self.timed_out = False
         self.paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
 
@@ -96,29 +96,29 @@ class ListReader:
     def _grow(self, query: Query) -> None:
         """After a few good pages at a reduced size, twice as many records are asked for."""
         self._good += 1
-        most = self._engine.limits.page_size
+        most = self._context.limits.page_size
         if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
             self.page_size = min(most, 2 * query.page_size)
             self._good = 0
 
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
-        body = self._engine.source.ask(query, _sound, self.tally, policy=PROBING)
+        body = self._context.source.ask(query, _sound, self.tally, policy=PROBING)
         return self._typed(body, query, parent_id, start)
 
     def ids(self, query: Query) -> list[int]:
         """The ids of one page, asked for with little patience."""
-        return self._engine.source.ask(
+        return self._context.source.ask(
             replace(query, fields="id"), decode_ids, self.tally, policy=PROBING
         )
 
     def answers(self) -> bool:
         """Whether the API answers at all."""
-        return self._engine.source.is_reachable(self.tally)
+        return self._context.source.is_reachable(self.tally)
 
     def count(self) -> int:
         """How many records the list says it has."""
-        return self._engine.source.count(self._entity.path, "", self.tally)
+        return self._context.source.count(self._entity.path, "", self.tally)
 
     def highest_id(self) -> int | None:
         """The highest id in the list, or None if the list does not say."""
@@ -126,7 +126,7 @@ class ListReader:
             self.query(), page_size=1, fields="id", order="id desc", paging=Paging.OFFSET
         )
         try:
-            ids = self._engine.source.ask(query, decode_ids, self.tally)
+            ids = self._context.source.ask(query, decode_ids, self.tally)
         except (SourceRefused, SourceBroken):
             # No such order, or a last record that cannot be read; one piece works all the same.
             return None
@@ -138,19 +138,21 @@ class ListReader:
             return self._confirmed(ids, parents)
         except SourceRefused:  # it takes no conditions: all of it is the answer
             query, parent_id = self.query(parents), parents[-1] if parents else None
-            return {own for batch in self.walk(query, parent_id) for own in batch.listed_ids}
+            return {
+                record_id for batch in self.walk(query, parent_id) for record_id in batch.listed_ids
+            }
 
     def _confirmed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
-        found: set[int] = set()
+        listed: set[int] = set()
         for query in self._about(ids, parents):
             asked = replace(query, fields="id")
             # To the empty page: a server's own page size must not make a record look deleted.
-            while some := self._engine.source.ask(asked, decode_ids, self.tally):
-                if found.issuperset(some):
+            while some := self._context.source.ask(asked, decode_ids, self.tally):
+                if listed.issuperset(some):
                     break
-                found.update(some)
+                listed.update(some)
                 asked = asked.next_page(max(some))
-        return found
+        return listed
 
     def read_ids(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
         """Batches of just these records, as far as the list has them."""
@@ -167,7 +169,7 @@ class ListReader:
 
     def shareable_answer(self, error: SourceError) -> str:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
-        return "" if self._veil else str(getattr(error, "answer", ""))
+        return "" if self._mask else str(getattr(error, "answer", ""))
 
     def fetch(
         self, query: Query, *, suspect: bool = False, policy: Policy | None = None
@@ -176,18 +178,18 @@ class ListReader:
 
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
-        self._engine.check()
+        self._context.check()
         policy = PROBING if suspect else policy
-        ask = self._engine.source.ask
-        return self._engine.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
+        ask = self._context.source.ask
+        return self._context.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
     def wait_for(self, pending: Future[bytes]) -> None:
         """Returns when a page has arrived. Raises Interrupted when the run is to end."""
-        self._engine.wait_for(pending)
+        self._context.wait_for(pending)
 
     def masked(self, body: bytes) -> bytes:
         """The body with what is private in it hidden."""
-        return body if self._veil is None else self._veil.mask_page(body)
+        return body if self._mask is None else self._mask.mask_page(body)
 
     def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         body = self.masked(body)
@@ -272,7 +274,7 @@ def _check_order(query: Query, batch: Batch) -> None:
             f"{query.path}: no record on a page has an id, so the next page is unknown"
         )
     listed = batch.listed or batch.ids
-    rising = all(before <= own for before, own in pairwise([query.cursor + 1, *listed]))
+    rising = all(before <= record_id for before, record_id in pairwise([query.cursor + 1, *listed]))
     if batch.cursor <= query.cursor or not rising:
         raise PagingNotHonored(f"{query.path}: asked for ids after {query.cursor}, got others")
 
@@ -323,19 +325,19 @@ def is_timeout(error: SourceError) -> bool:
 
 def _blame_first_record(reader: ListReader, query: Query, error: SourceError) -> Batch | None:
     """The batch that blames the first record behind the cursor; None if there is none any more."""
-    own = _next_id(reader, replace(query, page_size=1))
-    if own is None:
+    record_id = _next_id(reader, replace(query, page_size=1))
+    if record_id is None:
         return None
     answer = reader.shareable_answer(error)
     reject = Reject(
-        record_id=own,
+        record_id=record_id,
         record=None,
         reason="cannot be read",
         detail=f"{error}\n{answer}".strip()[:_KEPT],
         request=f"GET {replace(query, page_size=1).url()}",
     )
     return Batch(
-        read=1, cursor=own, ids=(), last_updated=(), hashes=(), tables=(), rejects=(reject,)
+        read=1, cursor=record_id, ids=(), last_updated=(), hashes=(), tables=(), rejects=(reject,)
     )
 
 

@@ -46,7 +46,7 @@ class PerParentSync:
     guard: DeleteGuard = _GUARDED
     allowed: int = 0
     forbidden: int = 0
-    kept: list[tuple[int, int]] = field(default_factory=list)
+    kept_rows: list[tuple[int, int]] = field(default_factory=list)
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -63,7 +63,7 @@ class PerParentSync:
         changed, rest, has_been_read = run.store.parents_due(self.parent, age, share)
         due = changed + rest
         stored = {parents[-1] for parents in due}
-        due += [(own,) for own in listed if own not in stored]
+        due += [(row_id,) for row_id in listed if row_id not in stored]
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.rows_when_opened())
@@ -83,7 +83,7 @@ class PerParentSync:
                 f"403 for {self.forbidden} of {count(len(due), 'parent')}: their children are not"
                 " read"
             )
-        self._quarantine([parents[-1] for parents in due])
+        self._list_kept_rows([parents[-1] for parents in due])
         if not due:
             # Where there is no parent there are no children: complete as of when that was found.
             oldest = run.store.watermark_of(self.parent)
@@ -116,16 +116,18 @@ class PerParentSync:
         return []
 
     def _is_listed(self, parents: tuple[int, ...]) -> bool:
-        *above, own = parents
+        *above, row_id = parents
         reader = ListReader(self.run.context, self.parent)
-        return bool(reader.ids_still_listed([own], tuple(above)))
+        return bool(reader.ids_still_listed([row_id], tuple(above)))
 
-    def _quarantine(self, parents: list[int]) -> None:
+    def _list_kept_rows(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
         why = self.guard.withheld or "CW_MAX_DELETE_FRACTION allows no more"
-        self.run.store.set_delete_candidates(self.kept, why, parents=parents)
-        if self.kept:
-            self.run.result.warnings.append(explain_kept_rows([own for _, own in self.kept], why))
+        self.run.store.set_delete_candidates(self.kept_rows, why, parents=parents)
+        if self.kept_rows:
+            self.run.result.warnings.append(
+                explain_kept_rows([row_id for _, row_id in self.kept_rows], why)
+            )
 
     def _settle_missing(self, *, everyone: bool) -> None:
         """Marks parents whose children answered 404 as read: they are gone.
@@ -154,7 +156,7 @@ class PerParentSync:
             with self._lock:
                 self.forbidden += 1
             return
-        self._retire(parents, [own for own in before if own not in seen], started)
+        self._delete_unlisted(parents, [row_id for row_id in before if row_id not in seen], started)
         self.run.store.mark_parent_read(parents[-1], started)
 
     def _read_one(self, parents: tuple[int, ...], started: datetime) -> set[int]:
@@ -165,16 +167,16 @@ class PerParentSync:
             self.run.load(batch, parent_id=parent_id, alone=False, read_after=started)
         return seen
 
-    def _retire(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
+    def _delete_unlisted(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
         """Deletes what the parent no longer lists, if a second question says the same."""
         if not gone:
             return
         if self.run.entity.has_id:
             still = self.run.reader.ids_still_listed(gone, parents)
-            gone = [own for own in gone if own not in still]
+            gone = [row_id for row_id in gone if row_id not in still]
         with self._lock:
             if len(gone) > self.allowed:
-                self.kept += [(parents[-1], own) for own in gone]
+                self.kept_rows += [(parents[-1], row_id) for row_id in gone]
                 return
             self.allowed -= len(gone)
         deleted = self.run.store.soft_delete(gone, parents[-1], before=before)

@@ -46,14 +46,14 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     if difference.source_rows and difference.warehouse_rows and not difference.stamped:
         # It was empty at its first pass and could not show it then: no window finds its changes.
         run.learn(filterable=False)
-    left = [*_repair(run, audit, difference)]
+    unrepaired = [*_repair(run, audit, difference)]
     gone = not_listed_twice(run, difference.extra)
-    why = _objection(run, difference, gone, guard, counted)
-    kept = delete_or_list(run, gone, why, run.store.opened_at)
+    why = _reason_to_keep(run, difference, gone, guard, counted)
+    warning = delete_or_list(run, gone, why, run.store.opened_at)
     run.store.count_rows()
     run.result.source_rows = counted
     audit.deleted = run.result.rows_deleted
-    audit.detail = "; ".join(part for part in (*left, kept) if part)
+    audit.detail = "; ".join(part for part in (*unrepaired, warning) if part)
     audit.proven = not audit.detail
     return audit
 
@@ -179,7 +179,7 @@ def _listed_ids(run: Run, parent: Entity) -> set[int] | None:
     for slim.paging in (Paging.FORWARD, Paging.KEYSET):
         try:
             query = replace(slim.query(), fields="id")
-            return {own for batch in slim.walk(query) for own in batch.listed_ids}
+            return {record_id for batch in slim.walk(query) for record_id in batch.listed_ids}
         except (PagingNotHonored, SourceRefused):
             continue
     return None
@@ -188,13 +188,13 @@ def _listed_ids(run: Run, parent: Entity) -> set[int] | None:
 def _id_only_entity(entity: Entity) -> Entity:
     """The entity with nothing but id and stamp."""
     arrays: tuple[Array, ...] = ()
-    kept = tuple(c for c in entity.columns if c.path in (("id",), LAST_UPDATED))
-    return replace(entity, columns=kept, arrays=arrays)
+    columns_kept = tuple(c for c in entity.columns if c.path in (("id",), LAST_UPDATED))
+    return replace(entity, columns=columns_kept, arrays=arrays)
 
 
 def _repair(run: Run, audit: Audit, difference: ListDifference) -> Iterator[str]:
     """Reads what is missing or stale again and merges it: what could not be mended, in words."""
-    found: set[int] = set()
+    listed: set[int] = set()
     rejected: list[int] = []
     ids = [*difference.missing, *difference.stale]
     for batch in run.reader.read_ids(ids) if ids else ():
@@ -202,15 +202,15 @@ def _repair(run: Run, audit: Audit, difference: ListDifference) -> Iterator[str]
         audit.healed += outcome.inserted + outcome.updated
         rejected += [r.record_id for r in batch.rejects if r.record_id is not None]
         rejected += outcome.refused
-        found.update(batch.listed_ids)
+        listed.update(batch.listed_ids)
     run.result.rows_healed += audit.healed
     if rejected:
         yield f"{count(len(rejected), 'record')} kept as dead letters: {first_ids(rejected)}"
-    if went := [own for own in difference.stale if own not in found]:
+    if went := [record_id for record_id in difference.stale if record_id not in listed]:
         yield f"{count(len(went), 'record')} went while they were compared: {first_ids(went)}"
 
 
-def _objection(
+def _reason_to_keep(
     run: Run,
     difference: ListDifference,
     gone: Sequence[int],

@@ -36,13 +36,15 @@ def retry_dead_letters(run: Run, letters: list[DeadLetter]) -> list[tuple[int, s
     """Reads the letters' records again and merges what is good: what came of each letter."""
     outcomes: list[tuple[int, str]] = []
     parents = {letter.parent_id for letter in letters}
-    for parent_id in sorted(parents, key=lambda own: own or 0):
-        own = [letter for letter in letters if letter.parent_id == parent_id]
-        outcomes += _retried(run, parent_id, own)
+    for parent_id in sorted(parents, key=lambda parent_id: parent_id or 0):
+        siblings = [letter for letter in letters if letter.parent_id == parent_id]
+        outcomes += _retry_below_parent(run, parent_id, siblings)
     return outcomes
 
 
-def _retried(run: Run, parent_id: int | None, letters: list[DeadLetter]) -> list[tuple[int, str]]:
+def _retry_below_parent(
+    run: Run, parent_id: int | None, letters: list[DeadLetter]
+) -> list[tuple[int, str]]:
     """The same for letters below one parent. A letter without an id has only its payload."""
     ids = {letter.record_id: letter for letter in letters if letter.record_id is not None}
     parents: tuple[int, ...] = ()
@@ -52,10 +54,14 @@ def _retried(run: Run, parent_id: int | None, letters: list[DeadLetter]) -> list
     bad: set[int] = set()
     for batch in run.reader.read_ids(list(ids), parents) if ids else ():
         refused = run.load(batch, parent_id=parent_id, judged=False).refused
-        good.update(own for own in batch.ids if own not in refused)
+        good.update(record_id for record_id in batch.ids if record_id not in refused)
         bad.update(refused)
         bad.update(reject.record_id for reject in batch.rejects if reject.record_id is not None)
-    gone = [letter.id for own, letter in ids.items() if own not in good and own not in bad]
+    gone = [
+        letter.id
+        for record_id, letter in ids.items()
+        if record_id not in good and record_id not in bad
+    ]
     run.store.close_dead_letters(gone, "the source no longer has the record")
     return [(letter.id, _outcome(letter, good, bad)) for letter in letters if letter.record_id] + [
         _from_payload(run, letter) for letter in letters if letter.record_id is None
@@ -89,12 +95,14 @@ def replay(context: SyncContext, ids: Sequence[int] | None) -> Iterator[tuple[in
         letters = open_dead_letters(connection, context.database.tenant)
     chosen = [letter for letter in letters if ids is None or letter.id in ids]
     known = {letter.id for letter in chosen}
-    yield from ((own, "not open") for own in ids or () if own not in known)
+    yield from ((letter_id, "not open") for letter_id in ids or () if letter_id not in known)
     for name in sorted({letter.entity for letter in chosen}):
-        yield from _replayed(context, name, [letter for letter in chosen if letter.entity == name])
+        yield from _replay_entity(
+            context, name, [letter for letter in chosen if letter.entity == name]
+        )
 
 
-def _replayed(
+def _replay_entity(
     context: SyncContext, name: str, letters: list[DeadLetter]
 ) -> Iterator[tuple[int, str]]:
     entity = CATALOG.get(name)

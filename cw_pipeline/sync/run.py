@@ -255,8 +255,10 @@ def _load_apart(
     if rows:
         where = f"{refused.column}: " if refused.column else ""
         reject = refused_record(batch, rows[0], f"{where}{refused}")
-        own = batch.ids[rows[0]]
-        return load(batch.without(rows, reject), reached) + MergeResult(0, 0, 0, refused=(own,))
+        record_id = batch.ids[rows[0]]
+        return load(batch.without(rows, reject), reached) + MergeResult(
+            0, 0, 0, refused=(record_id,)
+        )
     if all(reject.record is None for reject in batch.rejects):
         raise refused
     # Its dead letter does not fit either: what is known of the record is kept without it.

@@ -177,9 +177,9 @@ def _application() -> str:
 
 def _refuse_unfit(session: Session) -> None:
     """Known from the start of the connection: this asks nothing of most servers."""
-    found = session.info.server_version
-    if found < OLDEST_SERVER * 10_000:
-        version = f"{found // 10_000}.{found % 10_000}"
+    server_version = session.info.server_version
+    if server_version < OLDEST_SERVER * 10_000:
+        version = f"{server_version // 10_000}.{server_version % 10_000}"
         raise WarehouseError(
             f"the warehouse's server is PostgreSQL {version}, and {OLDEST_SERVER} or newer is"
             " needed: upgrade it, or name another one in CW_WAREHOUSE_DSN"
@@ -380,8 +380,8 @@ def _column(error: psycopg.Error) -> str:
         return error.diag.column_name
     # `COPY service_tickets, line 3, column summary: "..."`, in the server's language.
     context = (error.diag.context or "").partition("\n")[0]
-    found = re.match(r"COPY \S+, \S+ \d+, \S+ (\w+)", context)
-    return found[1] if found else ""
+    match = re.match(r"COPY \S+, \S+ \d+, \S+ (\w+)", context)
+    return match[1] if match else ""
 
 
 def _unreachable(

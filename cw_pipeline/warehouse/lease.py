@@ -296,10 +296,10 @@ class Leases:
 
         Raises EntityBusy if somebody may be alive.
         """
-        found = self._ask(_HOLDER, asked)
-        if found is None:
+        row = self._ask(_HOLDER, asked)
+        if row is None:
             return []
-        run_id, since, seconds, *runner = found
+        run_id, since, seconds, *runner = row
         holder = Runner(*runner)
         if holder.is_gone(self._here):
             return [run_id]

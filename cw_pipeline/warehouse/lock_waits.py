@@ -232,10 +232,10 @@ class _Watch:
         known = {use.session.backend for use in uses}
         by_name = application if None in known else None
         asked = {"pids": [*(known - {None})], "application": by_name}
-        found: dict[int, tuple[float, list[Blocker]]] = {}
+        waits: dict[int, tuple[float, list[Blocker]]] = {}
         for pid, *blocker, waited in connection.execute(BLOCKERS, asked):
-            found.setdefault(pid, (waited or 0.0, []))[1].append(Blocker(*blocker))
-        for pid, (waited, blockers) in found.items():
+            waits.setdefault(pid, (waited or 0.0, []))[1].append(Blocker(*blocker))
+        for pid, (waited, blockers) in waits.items():
             backend = pid if pid in known else None
             for use in (mine := [use for use in uses if use.session.backend == backend]):
                 use.blockers = blockers

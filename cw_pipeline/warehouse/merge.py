@@ -167,17 +167,17 @@ def merge(
     drifted = sum(
         _is_silent_change(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced
     )
-    revived = sum(stored[own].deleted for own in old)
+    revived = sum(stored[row_id].deleted for row_id in old)
     return MergeResult(len(inserted), len(replaced), unchanged, drifted, revived)
 
 
 def _newest(batch: Batch) -> Iterable[int]:
     """Where each id's newest row is: a list may return a record twice while it changes."""
     newest: dict[int, int] = {}
-    for at, own in enumerate(batch.ids):
-        before = newest.setdefault(own, at)
+    for at, row_id in enumerate(batch.ids):
+        before = newest.setdefault(row_id, at)
         if before != at and not _older(batch.last_updated[at], batch.last_updated[before]):
-            newest[own] = at
+            newest[row_id] = at
     return newest.values()
 
 
@@ -219,8 +219,8 @@ def _stored_rows(
     if parent_id is not None:
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
-    found = connection.execute(query, asked, binary=True).fetchall()
-    return {own: _StoredRow(*rest) for own, *rest in found}
+    rows = connection.execute(query, asked, binary=True).fetchall()
+    return {row_id: _StoredRow(*rest) for row_id, *rest in rows}
 
 
 def stored_hashes(
@@ -235,12 +235,12 @@ def stored_hashes(
         table=sql.Identifier(tenant, entity.table),
     )
     rows = connection.execute(query, [id_array(ids)], binary=True)
-    return {own: (source, stamp) for own, source, stamp in rows}
+    return {row_id: (source, stamp) for row_id, source, stamp in rows}
 
 
 def _ids_with_rows(batch: Batch) -> Iterable[int]:
     """The ids of the records that have rows."""
-    return (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
+    return (row_id for row_id, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
 
 
 def _delete_arrays(

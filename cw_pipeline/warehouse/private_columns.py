@@ -101,7 +101,7 @@ class StoredRowMasker:
 
     def rewrite_extra(self, table: str, hide: Hide) -> None:
         """Replaces what `_extra` holds by what `hide` makes of it."""
-        found = self._connection.execute(
+        rows = self._connection.execute(
             sql.SQL("select ctid::text, _extra::text from {} where _extra is not null").format(
                 self._table(table)
             )
@@ -113,16 +113,16 @@ class StoredRowMasker:
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 query.format(self._table(table)),
-                [{"new": hide(text), "at": at} for at, text in found],
+                [{"new": hide(text), "at": at} for at, text in rows],
             )
 
     def rewrite_letters(self, entity: str, hide: Hide) -> None:
         """Replaces the records in dead letters, and blanks details, which may quote them."""
-        found = self._connection.execute(
+        rows = self._connection.execute(
             "select id, payload::text from cw_sync.dead_letter where tenant = %s and entity = %s",
             [self._tenant, entity],
         ).fetchall()
-        hidden = [(text and hide(text), own) for own, text in found]
+        hidden = [(text and hide(text), own) for own, text in rows]
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 "update cw_sync.dead_letter set payload = %s::jsonb, detail = '' where id = %s",

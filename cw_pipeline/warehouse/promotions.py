@@ -56,10 +56,10 @@ def promotions(connection: Connection[Any], tenant: str) -> dict[str, list[Colum
         " where tenant = %s order by promoted_at, path",
         [tenant],
     )
-    found: dict[str, list[Column]] = {}
+    by_entity: dict[str, list[Column]] = {}
     for entity, name, path, kind in rows:
-        found.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
-    return found
+        by_entity.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
+    return by_entity
 
 
 def entities_with_promotions(
@@ -132,8 +132,8 @@ class Samples:
 
     def kind(self) -> Kind:
         """The narrowest kind that holds every one of them exactly."""
-        told = self.values - self.blank
-        if not told:
+        filled = self.values - self.blank
+        if not filled:
             return Kind.TEXT
         exact = {
             Kind.BOOLEAN: self.booleans,
@@ -145,7 +145,7 @@ class Samples:
         }
         # A blank has no place in a column of numbers or flags; beside a date it stays in `_extra`.
         blanks = {Kind.DATE, Kind.TIMESTAMPTZ, Kind.TEXT} if self.blank else set(exact)
-        return next((k for k, n in exact.items() if n == told and k in blanks), Kind.JSONB)
+        return next((k for k, n in exact.items() if n == filled and k in blanks), Kind.JSONB)
 
 
 class StoredFields:
@@ -226,8 +226,8 @@ class StoredFields:
         return self._keep_promotion(table, column, path)
 
     def _keep_promotion(self, table: str, column: Column, path: Path) -> int:
-        told = Column(column.name, path, column.kind)
-        keep(self._connection, self.tenant, self._catalogued.name, told)
+        promoted = Column(column.name, path, column.kind)
+        keep(self._connection, self.tenant, self._catalogued.name, promoted)
         return columns.move_from_extra(self._connection, self.tenant, table, column)
 
 
@@ -300,16 +300,16 @@ def promote(
 
 def _promote(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promotion]:
     where = place(fields.entity, path)
-    found = fields.samples(where.table, where.path)
-    if kind is None and found.values and found.objects == found.values:
+    samples = fields.samples(where.table, where.path)
+    if kind is None and samples.values and samples.objects == samples.values:
         keys = fields.keys_below(where.table, where.path)
         return [made for key in keys for made in _promote(fields, (*path, key), None)]
-    if kind is None and not found.values:
+    if kind is None and not samples.values:
         raise ConfigError(
             f"{'.'.join(path)}: no stored record has a value for it, so its type cannot be told:"
             " say which (`--type text`)"
         )
-    column = Column(where.column_name(), where.path, kind or found.kind())
+    column = Column(where.column_name(), where.path, kind or samples.kind())
     _check(fields, where, column)
     rows = fields.add(where.table, column, path)
     return [Promotion(where.table, ".".join(path), column.name, column.kind, rows)]

@@ -62,7 +62,7 @@ def migrate(
     or for as long as it takes to fill a new column of the one table.
     """
     columns = parse_history_columns(history_columns)
-    kept = history_columns is None
+    keeps_chosen = history_columns is None
     entities = list(entities)
 
     def upgraded(attempt: Attempt) -> list[str]:
@@ -73,7 +73,7 @@ def migrate(
                 raise WarehouseError(fault)
             versions.upgrade(connection, here)
             outdated = create_tables(connection, tenant, entities)
-            set_history_columns(connection, tenant, columns, and_before=kept)
+            set_history_columns(connection, tenant, columns, and_before=keeps_chosen)
             create_history(driver(connection), tenant)
             return outdated
 
@@ -139,11 +139,15 @@ class StoredSchema:
         Raises ConfigError as it does.
         """
         wanted = parse_history_columns(history_columns)
-        kept = {(name, column) for name, own in wanted.items() for column in own}
+        wanted_columns = {(name, column) for name, own in wanted.items() for column in own}
         return (
             self.version == versions.known_versions()[-1]
             and self.may_create
-            and (kept <= self.history if history_columns is None else kept == self.history)
+            and (
+                wanted_columns <= self.history
+                if history_columns is None
+                else wanted_columns == self.history
+            )
             and all(
                 (declared.table, column) in self.versions
                 for entity, column in self.history
@@ -178,18 +182,18 @@ def read_schema(
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
         return None
     assert row is not None
-    version, owner, may_create, columns, promotions, history, kept, private = row
-    found: dict[str, list[Column]] = {}
+    version, owner, may_create, columns, promotions, history, versioned, private = row
+    promoted: dict[str, list[Column]] = {}
     for entity, name, path, kind in promotions:
-        found.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
+        promoted.setdefault(entity, []).append(Column(name, tuple(path), Kind(kind)))
     return StoredSchema(
         version,
         owner,
         may_create,
         columns,
-        found,
+        promoted,
         frozenset((entity, column) for entity, column in history),
-        frozenset((table, column) for table, column in kept),
+        frozenset((table, column) for table, column in versioned),
         {(table, column): how for table, column, how in private},
     )
 

@@ -388,12 +388,12 @@ def explain_count_difference(standing: EntityStatus) -> str:
     """What `/count` said beside the table, and what to do where they differ."""
     rows, letters = standing.counted_rows or 0, standing.dead_letters
     beside = f" and {count(letters, 'dead letter')}" if letters else ""
-    told = (
+    counts = (
         f"/count said {standing.source_rows or 0:,} at {standing.counted_at:%Y-%m-%d %H:%M} UTC,"
         f" when the table had {count(rows, 'row')}{beside}"
     )
     finds = f". `reconcile {standing.entity}` finds which"
-    return told + (finds if standing.counts_differ else "")
+    return counts + (finds if standing.counts_differ else "")
 
 
 def latest_rows(

@@ -156,7 +156,7 @@ def _table(
 
 def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str]]:
     """Column types by column by table, as they stand."""
-    found: dict[str, dict[str, str]] = {}
+    kinds: dict[str, dict[str, str]] = {}
     rows = connection.execute(
         sa.text(
             "select c.relname, a.attname, format_type(a.atttypid, null)"
@@ -167,8 +167,8 @@ def _existing(connection: sa.Connection, tenant: str) -> dict[str, dict[str, str
         {"schema": f'"{tenant}"'},
     )
     for table, column, kind in rows:
-        found.setdefault(table, {})[column] = kind
-    return found
+        kinds.setdefault(table, {})[column] = kind
+    return kinds
 
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]

@@ -302,8 +302,8 @@ MUTANTS = (
         (
             (
                 "sync/deletes.py",
-                "    return [own for own in gone if own not in still]\n",
-                "    return [own for own in gone if own not in still or own]\n",
+                "    return [row_id for row_id in gone if row_id not in still]\n",
+                "    return [row_id for row_id in gone if row_id not in still or row_id]\n",
             ),
         ),
         ("tests/story/test_reconcile.py", "tests/story/test_reconcile_guard.py"),

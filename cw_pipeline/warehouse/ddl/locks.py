@@ -150,9 +150,9 @@ class _Watch:
             asked = {"pids": [self._backend], "application": None}
             while not self._done.wait(_LOOK):
                 connection.execute("select pg_stat_clear_snapshot()")  # else a transaction's first
-                found = connection.execute(BLOCKERS, asked).fetchall()
-                if found:
-                    self._blockers = [Blocker(*row[1:-1]) for row in found]
+                rows = connection.execute(BLOCKERS, asked).fetchall()
+                if rows:
+                    self._blockers = [Blocker(*row[1:-1]) for row in rows]
         self._ready.set()
 
 
