@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,6 @@ def asset_spec(
         group=entity.module,
         tags={"cw/keeping": entity.mode.value, "cw/core": str(entity.core).lower()},
         partitions_def=months if entity.mode is SyncMode.INCREMENTAL else None,
-        freshness_policy=freshness_policy(tenant.settings, daily=entity.mode is SyncMode.FULL),
         metadata=_metadata(tenant, entity),
     )
 
@@ -91,12 +90,6 @@ def _column(entity: Entity, column: Column, tags: dict[str, dict[str, str]]) -> 
         constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
         tags=tags.get(column.name),
     )
-
-
-def freshness_policy(settings: Settings, *, daily: bool = False) -> dg.FreshnessPolicy:
-    """A pass within the promise, `daily` once a day; `fresh` says whether it also caught up."""
-    promise = timedelta(minutes=settings.fresh_minutes, days=1 if daily else 0)
-    return dg.FreshnessPolicy.time_window(fail_window=promise, warn_window=promise / 2)
 
 
 def _metadata(tenant: TenantSetup, entity: Entity) -> dict[str, Any]:

@@ -4,7 +4,7 @@ They look at the warehouse alone, so they also tell when nothing ran at all.
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ import dagster as dg
 
 from cw_pipeline import composition
 from cw_pipeline.dagster.asset_specs import COUNT
+from cw_pipeline.dagster.internals import CheckRecord, report_check_result
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.tenant import TenantSetup
@@ -74,6 +75,80 @@ def entity_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
             )
 
     return judge
+
+
+def report_check_results(
+    instance: dg.DagsterInstance,
+    tenant: TenantSetup,
+    entities: Iterable[Entity],
+    standings: Mapping[str, EntityStatus],
+) -> int:
+    """Evaluates the checks of entities, and reports what is not shown already: how many results.
+
+    A check that has not changed its mind costs no event.
+    """
+    results = {
+        dg.AssetCheckKey(tenant.key(entity.table), name): evaluate(
+            name, entity, standings.get(entity.name), tenant.settings
+        )
+        for entity in entities
+        for name in _checks_of(entity)
+    }
+    return _report(instance, results)
+
+
+def report_clocks(
+    instance: dg.DagsterInstance, tenant: TenantSetup, disorder: ClockDisorder | None
+) -> int:
+    """The same for the check of the clocks."""
+    told = _disorder(disorder) if disorder else "they agree"
+    check = dg.AssetCheckKey(audit_key(tenant), CLOCKS)
+    return _report(instance, {check: CheckResult(disorder is None, told)})
+
+
+def _report(instance: dg.DagsterInstance, results: Mapping[dg.AssetCheckKey, CheckResult]) -> int:
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(results))
+    records = {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization_record
+        for record in instance.get_asset_records(list({key.asset_key for key in results}))
+    }
+    reported = 0
+    for check, result in results.items():
+        about = records.get(check.asset_key)
+        if _is_shown(latest.get(check), about, result, check.name):
+            continue
+        reported += 1
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=check.asset_key,
+            check_name=check.name,
+            passed=result.passed,
+            severity=result.severity,
+            description=result.told,
+        )
+        report_check_result(instance, evaluation, about)
+    return reported
+
+
+def _is_shown(
+    latest: CheckRecord, about: dg.EventLogRecord | None, result: CheckResult, name: str
+) -> bool:
+    """Whether this result is the latest one, and of the last materialization.
+
+    Else its asset's page says "not evaluated".
+    """
+    done = None if latest is None else latest.evaluation
+    if done is None or latest.status.value == "PLANNED" or done.passed != result.passed:
+        return False
+    if not result.passed and done.severity != result.severity:
+        return False
+    if not result.passed and name != FRESH and done.description != result.told:
+        return False  # of `fresh` the text tells the time, and changes always
+    if about is None:
+        return True
+    target = done.target_materialization_data
+    if target is None:
+        return bool(latest.create_timestamp > about.timestamp)
+    return bool(target.storage_id >= about.storage_id)
 
 
 def entity_check_selection(tenant: TenantSetup, *names: str) -> dg.AssetSelection:

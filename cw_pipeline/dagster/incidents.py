@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
@@ -24,6 +24,7 @@ from cw_pipeline.warehouse import version_fault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from cw_pipeline.dagster.internals import CheckRecord
     from cw_pipeline.dagster.tenant import TenantSetup
 
 _LOOKED_BACK = timedelta(days=7)
@@ -143,7 +144,7 @@ def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> F
 
 
 def _judgements(
-    records: Iterable[Any],  # their class has no public name
+    records: Iterable[CheckRecord],
 ) -> Iterator[tuple[str, Incident | None]]:
     for record in records:
         done = record.evaluation

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.remote_origin import (
+from dagster._core.remote_origin import (  # type: ignore[attr-defined]
+    LoadableTargetOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import text
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 AssetJob: TypeAlias = Any
 """What `dg.define_asset_job` returns, which has no public name."""
+
+CheckRecord: TypeAlias = Any
+"""The latest result of a check as stored, whose class has no public name either."""
 
 _REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
 _POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}  # ms, s, more
@@ -71,6 +77,31 @@ def runless_materializations(
     ]
     if events:
         instance.event_log_storage.store_event_batch(events)
+
+
+def report_check_result(
+    instance: dg.DagsterInstance,
+    result: dg.AssetCheckEvaluation,
+    about: dg.EventLogRecord | None,
+) -> None:
+    """Reports the result of a check, of this materialization, so that its asset's page shows it.
+
+    Without the record Dagster goes by times, and those of SQLite are whole seconds.
+    """
+    if about is not None:
+        target = AssetCheckEvaluationTargetMaterializationData(
+            storage_id=about.storage_id, run_id=about.run_id, timestamp=about.timestamp
+        )
+        result = dg.AssetCheckEvaluation(
+            asset_key=result.asset_key,
+            check_name=result.check_name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+            target_materialization_data=target,
+        )
+    instance.report_runless_asset_event(result)
 
 
 def keep_connections(instance: dg.DagsterInstance) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from cw_pipeline import composition
-from cw_pipeline.dagster.asset_specs import freshness_policy, report_keys
+from cw_pipeline.dagster.asset_specs import report_keys
 from cw_pipeline.dagster.internals import AssetJob
 from cw_pipeline.dagster.jobs import REPORTING
 from cw_pipeline.dagster.names import TRIGGER
@@ -81,7 +81,6 @@ def _spec(tenant: TenantSetup, own: ViewScript) -> dg.AssetSpec:
         group=GROUP,
         kinds={"postgres", "table" if is_table else "view"},
         skippable=is_table,
-        freshness_policy=freshness_policy(tenant.settings) if is_table else None,
         metadata={
             "dagster/column_schema": _column_schema(own),
             "dagster/column_lineage": _column_lineage(tenant, own),

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import SYNC_OK
+from cw_pipeline.dagster.checks import report_check_results, report_clocks
 from cw_pipeline.dagster.internals import AssetJob
 from cw_pipeline.dagster.jobs import (
     MAINTENANCE,
@@ -27,11 +28,13 @@ from cw_pipeline.dagster.jobs import (
 )
 from cw_pipeline.dagster.names import REFRESHES, TRIGGER
 from cw_pipeline.dagster.partitions import month_of
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.sync_assets import by_module, op_name
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity, SyncMode
+from cw_pipeline.plural import count
 
 Job: TypeAlias = dg.JobDefinition | AssetJob
 
@@ -55,7 +58,7 @@ def schedules(
     whole = [entity for entity in entities if entity.mode is SyncMode.FULL]
     changing = [entity for entity in entities if entity.mode is not SyncMode.FULL]
     made = [
-        _plain(tenant, "promises", "8 * * * *", jobs[PROMISES]),
+        _promises(tenant, jobs[PROMISES]),
         _plain(tenant, "reconcile", "17 2 * * *", jobs[RECONCILE]),
         _plain(tenant, "reread", "17 3 * * *", jobs[REREAD]),
         _plain(tenant, "report_columns", "47 4 * * *", jobs[REPORTS]),
@@ -70,6 +73,34 @@ def schedules(
     if whole:  # lists that show no changes; many, if all of them are chosen
         made.append(_whole(REFERENCE, "27 5 * * *", refresh, tenant, whole))
     return made
+
+
+def _promises(tenant: TenantSetup, job: Job) -> dg.ScheduleDefinition:
+    """Judges every hour, in the tick: a result that is shown already costs nothing."""
+
+    @dg.schedule(
+        name=tenant.name(PROMISES),
+        job=job,
+        cron_schedule="8 * * * *",
+        description=(
+            "Looks in the warehouse whether what is promised holds, and reports the results that"
+            " changed, and those of what was materialized since."
+        ),
+        default_status=_status(tenant),
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        run = PipelineRun(tenant, "", yielding=True)
+        try:
+            standings, disorder = run.standings(), run.clock_disorder()
+        except PipelineError:
+            return dg.RunRequest(tags={TRIGGER: PROMISES})  # it fails where people look
+        finally:
+            run.close()
+        reported = report_check_results(context.instance, tenant, tenant.entities, standings)
+        reported += report_clocks(context.instance, tenant, disorder)
+        return dg.SkipReason(f"{count(reported, 'result')} changed; the others are as they were")
+
+    return tick
 
 
 def _plain(tenant: TenantSetup, name: str, cron: str, job: Job) -> dg.ScheduleDefinition:

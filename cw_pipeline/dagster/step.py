@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from cw_pipeline.dagster import asset_specs
-from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK
+from cw_pipeline.dagster.asset_specs import SYNC_OK
+from cw_pipeline.dagster.checks import report_check_results
 from cw_pipeline.dagster.config import request_from_config
 from cw_pipeline.dagster.names import BACKFILL
 from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
-from cw_pipeline.warehouse.status import explain_count_difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +68,7 @@ class ModuleSync:
         engine = self.run.engine()
         before = self.run.before()
         keys = {entity.name: key for key, entity in self._selected_entities().items()}
-        counted: list[dg.AssetKey] = []
+        loaded: list[dg.AssetKey] = []
         for report in self.run.reports([*self._selected_entities().values()], plan):
             key = keys[report.entity]
             entity = self.entities[key]
@@ -79,9 +79,10 @@ class ModuleSync:
             since = before.get(entity.name)
             self._stamp(key, entity, _covered_window(plan, since))
             whole = plan.full or (plan.window is None and since is None)
-            counted += [key] if report.source_rows is not None else []
+            # A command's materializations of what did not change wait for the schedule `promises`.
+            loaded += [key] if self.run.caller is None or _has_changed(report) else []
             yield from self._results_of_success(key, report, engine, whole=whole)
-        self._tell_counts(counted)
+        self._report_checks(loaded)
 
     def _plan(self, config: SyncConfig) -> SyncRequest:
         months = self._months()
@@ -152,23 +153,15 @@ class ModuleSync:
             metadata=told | ({"error": type(error).__name__} if error else {}),
         )
 
-    def _tell_counts(self, counted: list[dg.AssetKey]) -> None:
-        """Evaluates the check `count` of the lists whose count this run has asked."""
-        standings = self.run.standings() if counted else {}
-        for key in counted:
-            standing = standings[self.entities[key].name]
-            self.context.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=COUNT,
-                    passed=not standing.counts_differ,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=explain_count_difference(standing),
-                    metadata={
-                        "source_rows": standing.source_rows or 0,
-                        "rows": standing.counted_rows or 0,
-                    },
-                )
+    def _report_checks(self, keys: list[dg.AssetKey]) -> None:
+        """Shows what is promised of the lists that were materialized, and whether it holds.
+
+        A materialization hides the results of before.
+        """
+        if keys:
+            entities = [self.entities[key] for key in keys]
+            report_check_results(
+                self.context.instance, self.run.tenant, entities, self.run.standings()
             )
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
@@ -181,6 +174,10 @@ class ModuleSync:
         mine = set(self._months())
         months = [each for each in within(self.every_month, covered, now) if each not in mine]
         report_covered_months(self.context.instance, key, months, self.context.run.run_id)
+
+
+def _has_changed(report: SyncResult) -> bool:
+    return bool(report.rows_inserted or report.rows_updated or report.rows_deleted)
 
 
 def _covered_window(plan: SyncRequest, watermark: datetime | None) -> Window:

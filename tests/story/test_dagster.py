@@ -314,6 +314,64 @@ class TestPromises:
         assert stage.story.table(TICKETS)[2]["summary"] == "unseen"
 
 
+@pytest.fixture
+def kept(stage: Stage) -> Iterator[Stage]:
+    """The stage with an instance that outlives a tick."""
+    with dg.DagsterInstance.get() as stage.instance:
+        yield stage
+
+
+class TestTheJudgement:
+    """What an asset's page says of its checks: the latest result, or "not evaluated"."""
+
+    def test_of_what_a_refresh_loaded_is_shown_at_once(self, kept: Stage) -> None:
+        kept.run(mode="incremental")
+        assert _shown(kept, TICKETS) == {
+            "fresh": True, "dead_letters": True, "proven": False, "count": True, "drift": True,
+        }  # fmt: skip
+        kept.story.tenant.edit("/service/tickets", 1, summary="edited")
+        kept.run("refresh", TICKETS, mode="incremental")
+        assert len(_shown(kept, TICKETS)) == 5
+        assert len(_shown(kept, COMPANIES)) == 5  # which nothing hid meanwhile
+
+    def test_costs_an_event_only_where_it_changes_or_something_has_hidden_it(
+        self, kept: Stage
+    ) -> None:
+        kept.run(mode="incremental")
+        assert _judge(kept) == "1 result changed; the others are as they were"  # of the clocks
+        assert _judge(kept) == "0 results changed; the others are as they were"
+        kept.story.rows(
+            "update cw_sync.checkpoint set watermark = watermark - interval '1 day'"
+            " where entity = %s returning entity",
+            TICKETS,
+        )
+        assert _judge(kept) == "1 result changed; the others are as they were"
+        assert _shown(kept, TICKETS)["fresh"] is False
+        kept.instance.report_runless_asset_event(dg.AssetMaterialization(key(COMPANIES)))
+        assert _shown(kept, COMPANIES) == {}
+        assert _judge(kept).startswith("5 results")
+        assert len(_shown(kept, COMPANIES)) == 5
+
+
+def _shown(stage: Stage, name: str) -> dict[str, bool]:
+    """Whether checks passed, of those whose latest result is of the latest materialization."""
+    (last,) = stage.instance.fetch_materializations(key(name), limit=1).records
+    found = {}
+    for check in ("fresh", "dead_letters", "proven", "count", "drift"):
+        asked = dg.AssetCheckKey(key(name), check)
+        records = stage.instance.event_log_storage.get_latest_asset_check_execution_by_key([asked])
+        done = records[asked].evaluation if asked in records else None
+        target = done.target_materialization_data if done else None
+        if done is not None and target is not None and target.storage_id == last.storage_id:
+            found[check] = done.passed
+    return found
+
+
+def _judge(stage: Stage) -> str:
+    """What the hourly tick says that it has done."""
+    return str(_tick(stage, "promises").skip_message)
+
+
 class TestReportColumns:
     def test_are_listed_with_their_types(self, stage: Stage) -> None:
         result = stage.run("report_columns")
@@ -420,9 +478,9 @@ class TestATick:
         assert set(request.asset_selection or ()) == {key(name) for name in stage.names}
 
 
-def _tick(stage: Stage) -> Any:
+def _tick(stage: Stage, name: str = "refresh") -> Any:
     made = definitions(stage.story.settings(**stage.options), stage.entities)
     with dg.DagsterInstance.get() as instance:
         repository = made.get_repository_def()
         context = dg.build_schedule_context(instance, datetime.now(UTC), repository_def=repository)
-        return made.resolve_schedule_def("refresh").evaluate_tick(context)
+        return made.resolve_schedule_def(name).evaluate_tick(context)
