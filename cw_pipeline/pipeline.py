@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
@@ -28,7 +28,7 @@ from cw_pipeline.catalog import select
 from cw_pipeline.connectwise import BACKGROUND, Policy, trust
 from cw_pipeline.dev import services
 from cw_pipeline.errors import ConfigError, WarehouseError, WarehouseLocked
-from cw_pipeline.model import ReplayResult, Window
+from cw_pipeline.model import ReplayResult, Window, utc_datetime
 from cw_pipeline.paths import cli_command
 from cw_pipeline.reporting.custom_fields import custom_views_are_behind, refresh_custom_views
 from cw_pipeline.reports_api.columns import snapshot_reports
@@ -40,13 +40,7 @@ from cw_pipeline.sync.changes import find_changes
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
-from cw_pipeline.warehouse import (
-    Database,
-    migrate,
-    status,
-    up_to_date_schema,
-    version_fault,
-)
+from cw_pipeline.warehouse import migrate, status, up_to_date_schema, version_fault
 from cw_pipeline.warehouse.connections import transaction
 from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.owner import mark_tenant
@@ -63,6 +57,7 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.capabilities import ListCapabilities
     from cw_pipeline.sync.changes import Changes
     from cw_pipeline.sync.context import SyncContext
+    from cw_pipeline.warehouse import Database
     from cw_pipeline.warehouse.schema import StoredSchema
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
@@ -149,7 +144,7 @@ class Pipeline:
         and what changes meanwhile is read too. Watermarks stay where they are, so this may run at
         any time, beside a sync too. Raises ConfigError if the span is empty.
         """
-        begin, end = _as_datetime(since), _as_datetime(until) if until else datetime.now(UTC)
+        begin, end = utc_datetime(since), utc_datetime(until) if until else datetime.now(UTC)
         if begin >= end:
             raise ConfigError(f"since {begin} must lie before until {end}, and before now")
         request = SyncRequest(window=Window(begin, end), closed=until is not None)
@@ -259,9 +254,7 @@ class Pipeline:
         family = composition.with_parents(self.select(*entities))
         migrate(address, settings.schema_, family, settings.history_columns or "")
         with transaction(address) as connection:
-            status.remember_wanted(
-                connection, settings.schema_, composition.configured_names(settings)
-            )
+            status.remember_wanted(connection, self.settings.schema_, self._configured_names)
 
     def publish(self) -> list[str]:
         """Brings the reporting schema up to this version: the views and tables that were made anew.
@@ -455,17 +448,17 @@ class Pipeline:
         """
         with self._warehouse() as store:
             with store.connection() as connection:
-                status.remember_wanted(
-                    connection, store.tenant, composition.configured_names(self.settings)
-                )
+                status.remember_wanted(connection, self.settings.schema_, self._configured_names)
             reporting.refresh_after_sync(store.transaction, store.tenant, names)
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""
         with self._warehouse() as store, store.connection() as connection:
-            status.remember_wanted(
-                connection, store.tenant, composition.configured_names(self.settings)
-            )
+            status.remember_wanted(connection, self.settings.schema_, self._configured_names)
+
+    @property
+    def _configured_names(self) -> list[str]:
+        return composition.configured_names(self.settings)
 
     @contextmanager
     def _warehouse(self) -> Iterator[Database]:
@@ -505,9 +498,3 @@ class Pipeline:
             self._prepared = None
             self._stack.close()
             self.settings = self._given
-
-
-def _as_datetime(day: date) -> datetime:
-    """A point in time: UTC where no zone is said, midnight where no time is."""
-    at = day if isinstance(day, datetime) else datetime.combine(day, time())
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

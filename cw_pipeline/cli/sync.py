@@ -17,7 +17,7 @@ from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.model import Window
+from cw_pipeline.model import Window, utc_datetime
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.plural import count
 from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress
@@ -223,7 +223,7 @@ class Moment(click.ParamType[datetime]):
             at = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is no time: write 2026-11-01 or 2026-11-01T08:00:00Z", param, ctx)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        return utc_datetime(at)
 
 
 MOMENT = Moment()

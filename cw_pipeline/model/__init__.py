@@ -21,6 +21,7 @@ from cw_pipeline.model.progress import ClockReading as ClockReading
 from cw_pipeline.model.progress import IdRange as IdRange
 from cw_pipeline.model.progress import RequestGrant as RequestGrant
 from cw_pipeline.model.progress import Window as Window
+from cw_pipeline.model.progress import utc_datetime as utc_datetime
 from cw_pipeline.model.results import Audit as Audit
 from cw_pipeline.model.results import ReplayResult as ReplayResult
 from cw_pipeline.model.results import ReportColumn as ReportColumn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 _NO_DATE_LAG = timedelta(minutes=5)
 
@@ -82,6 +82,12 @@ class ClockReading:
 def _compare(at: datetime, other: datetime, name: str) -> str:
     span = timedelta(seconds=round(abs(at - other).total_seconds()))
     return f"{span} {'ahead of' if at > other else 'behind'} {name}"
+
+
+def utc_datetime(day: date) -> datetime:
+    """A point in time: in UTC where no zone is said, midnight where no time is."""
+    at = day if isinstance(day, datetime) else datetime.combine(day, time())
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 @dataclass(frozen=True, slots=True)
