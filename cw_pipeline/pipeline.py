@@ -264,8 +264,13 @@ class Pipeline:
         address, schema = self.warehouse_dsn(), self.settings.schema_
         migrate(address, schema, reporting.entities())
         refresh_custom_views(address, schema)
-        zone, day = self.settings.time_zone, self.settings.month_closes_on
-        return reporting.publish(address, schema, zone, month_closes_on=day)
+        return reporting.publish(
+            address,
+            schema,
+            self.settings.time_zone,
+            month_closes_on=self.settings.month_closes_on,
+            fiscal_year_start=self.settings.fiscal_year_start,
+        )
 
     def status(self) -> list[EntityStatus]:
         """How complete each table is, by entity; those that were never touched are not there.

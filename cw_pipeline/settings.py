@@ -150,6 +150,7 @@ class Settings(BaseSettings):
     max_header_kb: int = Field(32, ge=1, le=64)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     month_closes_on: int = Field(5, ge=0, le=28)
+    fiscal_year_start: int = Field(1, ge=1, le=12)
     history_columns: Text = None
     hash_columns: Text = None
     hash_key: Secret = None

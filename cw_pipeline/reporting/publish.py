@@ -71,18 +71,20 @@ def publish(
     patience: Patience | None = None,
     *,
     month_closes_on: int = 5,
+    fiscal_year_start: int = 1,
 ) -> list[str]:
     """Brings the tenant's reporting schema up to this version: the views made anew.
 
     What is as it should be is left alone. New tables are filled at once; custom fields are shown;
     the clients' schema follows, if there is one.
     `time_zone` is an IANA name; local days follow it. A month is closed at the end of day
-    `month_closes_on` of the next one. Privileges that others granted, and views
-    that they built, stay. Raises WarehouseError if an entity's table is missing (`migrate` makes
+    `month_closes_on` of the next one; a fiscal year begins with month `fiscal_year_start`.
+    Privileges that others granted, and views that they built, stay. Raises WarehouseError if an
+    entity's table is missing (`migrate` makes
     those of `entities()`), or, before anything changed, if somebody else's view would have to be
     made again and may not be; WarehouseLocked if somebody reads for minutes what has to change.
     """
-    place = ReportingSchema(tenant, time_zone, month_closes_on)
+    place = ReportingSchema(tenant, time_zone, month_closes_on, fiscal_year_start)
     connect = partial(transaction, dsn)
     made: list[str] = []
 

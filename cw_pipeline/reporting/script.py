@@ -138,12 +138,15 @@ class ViewScript:
 class ReportingSchema:
     """Where views go: the tenant, which is the schema of its entities, and its time zone.
 
-    A month is closed at the end of day `month_closes_on` of the next one; 0: when it ends.
+    A month is closed at the end of day `month_closes_on` of the next one; 0: when it ends. The
+    fiscal year begins with month `fiscal_year_start`, which only views ask for: tables are filled
+    again without it.
     """
 
     tenant: str
     time_zone: str = "UTC"
     month_closes_on: int = 5
+    fiscal_year_start: int = 1
 
     @property
     def schema(self) -> str:
@@ -160,6 +163,7 @@ class ReportingSchema:
             "tenant": _literal(self.tenant),
             "time_zone": _literal(self.time_zone),
             "month_closes_on": str(self.month_closes_on),
+            "fiscal_year_start": str(self.fiscal_year_start),
             **{name: _literal(value) for name, value in more.items()},
         }
         for name, value in values.items():

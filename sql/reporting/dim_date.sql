@@ -12,5 +12,21 @@ select
     weekday_name, -- Mon, Tue, …
     is_weekday, -- Monday to Friday; holidays are in dim_calendar_day
     is_month_end, -- last day of its month
-    date - (now() at time zone {{time_zone}})::date as days_from_today -- -1 yesterday, 0 today in the tenant's time zone
+    date - (now() at time zone {{time_zone}})::date as days_from_today, -- -1 yesterday, 0 today in the tenant's time zone
+    month_key, -- month as a number, 202501: sorts month_label
+    month_label, -- Jan 2025
+    quarter_key, -- quarter as a number, 20251: sorts quarter_label
+    quarter_label, -- 2025 Q1
+    week_key, -- ISO week as a number, 202501: sorts week_label
+    week_label, -- 2025 W01: the week that has the year's first Thursday is W01
+    fiscal.fiscal_year as fiscal_year, -- year in which the fiscal year ends; it begins with the month of CW_FISCAL_YEAR_START
+    (fiscal.fiscal_month - 1) / 3 + 1 as fiscal_quarter, -- quarter of the fiscal year, 1 to 4
+    fiscal.fiscal_month as fiscal_month, -- month of the fiscal year, 1 to 12
+    coalesce('FY' || fiscal.fiscal_year, 'None') as fiscal_year_label, -- FY2025
+    coalesce('FY' || fiscal.fiscal_year || ' Q' || ((fiscal.fiscal_month - 1) / 3 + 1), 'None') as fiscal_quarter_label -- FY2025 Q1: sorts by itself
 from {{reporting}}.dim_date_all
+cross join lateral (
+    select
+        year + case when {{fiscal_year_start}} > 1 and month >= {{fiscal_year_start}} then 1 else 0 end as fiscal_year,
+        (month - {{fiscal_year_start}} + 12) % 12 + 1 as fiscal_month
+) fiscal

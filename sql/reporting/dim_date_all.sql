@@ -12,7 +12,13 @@ select
     extract(isodow from d)::int as weekday, -- 1 Monday to 7 Sunday
     to_char(d, 'Dy') as weekday_name, -- Mon, Tue, …
     extract(isodow from d) < 6 as is_weekday, -- Monday to Friday; holidays are in dim_calendar_day
-    d::date = (date_trunc('month', d) + interval '1 month' - interval '1 day')::date as is_month_end -- last day of its month
+    d::date = (date_trunc('month', d) + interval '1 month' - interval '1 day')::date as is_month_end, -- last day of its month
+    to_char(d, 'YYYYMM')::int as month_key, -- month as a number, 202501: sorts month_label
+    to_char(d, 'Mon YYYY') as month_label, -- Jan 2025
+    to_char(d, 'YYYYQ')::int as quarter_key, -- quarter as a number, 20251: sorts quarter_label
+    to_char(d, 'YYYY "Q"Q') as quarter_label, -- 2025 Q1
+    to_char(d, 'IYYYIW')::int as week_key, -- ISO week as a number, 202501: sorts week_label
+    to_char(d, 'IYYY "W"IW') as week_label -- 2025 W01: the week that has the year's first Thursday is W01
 from generate_series(timestamp '1990-01-01', timestamp '2050-12-31', interval '1 day') d
 union all
-select -1, null, null, null, null, 'None', null, null, null, 'None', null, null
+select -1, null, null, null, null, 'None', null, null, null, 'None', null, null, -1, 'None', -1, 'None', -1, 'None'

@@ -50,9 +50,18 @@ ACTIVE_DATES = {
     "fct_opportunity": "expected_close_date_id",
 }
 """The day of a fact that filters it, where it has several; a measure can ask for another."""
-SORTED = {("dim_date", "month_name"): "month", ("dim_date", "weekday_name"): "weekday"}
+SORTED = {
+    ("dim_date", "month_name"): "month",
+    ("dim_date", "weekday_name"): "weekday",
+    ("dim_date", "month_label"): "month_key",
+    ("dim_date", "quarter_label"): "quarter_key",
+    ("dim_date", "week_label"): "week_key",
+}
 HIERARCHIES = {
-    "dim_date": {"Calendar": ("year", "quarter", "month_name", "date")},
+    "dim_date": {
+        "Calendar": ("year", "quarter_label", "month_label", "date"),
+        "Fiscal": ("fiscal_year_label", "fiscal_quarter_label", "month_label", "date"),
+    },
     "dim_company": {"Client": ("territory", "company_name")},
     "dim_agreement": {"Agreement": ("agreement_type", "agreement_name")},
     "dim_product": {"Product": ("category", "subcategory", "product_name")},

@@ -392,3 +392,32 @@ def test_the_reader_sees_the_reports_and_nothing_else(
             connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(READER)))
             connection.commit()
             server.execute("drop role {}", READER)
+
+
+def test_a_fiscal_year_is_named_for_the_year_it_ends_in(published: str) -> None:
+    made = publish(published, "connectwise", ZONE, fiscal_year_start=7)
+    assert "dim_date" in made
+    assert "fct_ticket_all" not in made, "only what shows fiscal years is made anew"
+    with psycopg.connect(published) as connection:
+        rows = connection.execute(
+            "select date, fiscal_year, fiscal_quarter, fiscal_month, fiscal_year_label,"
+            " fiscal_quarter_label, month_label, month_key, week_label from reporting.dim_date"
+            " where date in ('2026-06-30', '2026-07-01', '2027-01-01') order by date"
+        ).fetchall()
+        unknown = connection.execute(
+            "select fiscal_year, fiscal_quarter_label from reporting.dim_date where date_id = -1"
+        ).fetchone()
+        broken = connection.execute(
+            "select count(*) from (select fiscal_year_label, count(distinct date_trunc('month',"
+            " date)) as months, min(fiscal_month) as first, max(fiscal_month) as last from"
+            " reporting.dim_date where year between 2000 and 2040 group by 1) y"
+            " where (months, first, last) <> (12, 1, 12) and fiscal_year_label not in ('FY2000',"
+            " 'FY2041')"
+        ).fetchone()
+    assert [row[1:] for row in rows] == [
+        (2026, 4, 12, "FY2026", "FY2026 Q4", "Jun 2026", 202606, "2026 W27"),
+        (2027, 1, 1, "FY2027", "FY2027 Q1", "Jul 2026", 202607, "2026 W27"),
+        (2027, 3, 7, "FY2027", "FY2027 Q3", "Jan 2027", 202701, "2026 W53"),
+    ]
+    assert unknown == (None, "None")
+    assert broken == (0,)

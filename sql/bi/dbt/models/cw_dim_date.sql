@@ -11,6 +11,17 @@ select
     weekday_name,
     is_weekday,
     is_month_end,
-    days_from_today
+    days_from_today,
+    month_key,
+    month_label,
+    quarter_key,
+    quarter_label,
+    week_key,
+    week_label,
+    fiscal_year,
+    fiscal_quarter,
+    fiscal_month,
+    fiscal_year_label,
+    fiscal_quarter_label
 from {{ source('reporting', 'dim_date') }}
 where date is not null
