@@ -24,7 +24,8 @@ END = "<!-- end: python -m tests.star_schema -->\n"
 SUBJECTS = {
     "Tickets": ("fct_ticket",),
     "SLA goals": ("fct_ticket_goal",),
-    "Backlog, time in status, surveys": (
+    "Backlog, resources, time in status, surveys": (
+        "fct_ticket_resource",
         "fct_ticket_daily",
         "fct_ticket_status_span",
         "fct_survey",

@@ -1,8 +1,8 @@
 -- One row per member and week (Monday to Sunday, local days): how much of the capacity was worked,
 -- utilized and billable, of hours worked and of hours billed. For a rate of several members leave out who
--- has no capacity (has_capacity). Source: fct_member_day.
+-- has no capacity (has_capacity). Sources: fct_member_day, system/members.
 select
-    member_id, -- member
+    k.member_id, -- member
     date_trunc('week', date)::date as week, -- Monday of the week
     to_char(date_trunc('week', date), 'YYYYMMDD')::int as week_id, -- the same, in dim_date
     bool_or(is_in_utilization) as is_in_utilization, -- counts in utilization
@@ -10,6 +10,8 @@ select
     sum(hours_capacity) as hours_capacity, -- hours they could have worked, time off included
     sum(hours_time_off) as hours_time_off, -- time off, by time entries
     sum(hours_actual) as hours_actual, -- hours worked, time off included
+    sum(hours_capacity) * max(m.billable_forecast) / 100 as hours_target, -- billable hours to reach: capacity times the member's billable forecast; empty: none is set
+    sum(hours_billable) / nullif(sum(hours_capacity) * max(m.billable_forecast) / 100, 0) as target_reached, -- billable hours worked / target
     sum(hours_utilized) as hours_utilized, -- hours whose work type counts towards utilization
     sum(hours_billable) as hours_billable, -- hours worked on billable entries
     sum(hours_billed) as hours_billed, -- hours billed, rounded
@@ -23,5 +25,6 @@ select
     sum(labour_cost) as labour_cost, -- cost of the hours worked
     sum(revenue) as revenue, -- amount billed for them beside agreements; empty where clients have several currencies
     max(currency_id) as currency_id -- the one currency of all clients; -1: none, or several
-from {{reporting}}.fct_member_day
+from {{reporting}}.fct_member_day k
+left join {{source}}.system_members m on m.id = k.member_id
 group by 1, 2, 3

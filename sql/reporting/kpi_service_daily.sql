@@ -29,6 +29,8 @@ closed as (
         count(*) as closed,
         count(*) filter (where time_entries > 0) as with_time,
         count(*) filter (where time_entries = 1) as first_touch,
+        count(*) filter (where time_entries = 1 and closed_date = entered_date) as first_contact,
+        sum(time_entries) as touches,
         count(*) filter (where time_members = 1) as single_member,
         count(*) filter (where is_in_sla) as in_sla,
         count(*) filter (where not is_in_sla) as out_of_sla,
@@ -96,6 +98,8 @@ select
     coalesce(c.resolve_calendar, 0) as resolve_calendar_minutes, -- sum of minutes to the resolution, around the clock
     coalesce(c.close_calendar, 0) as close_calendar_minutes, -- sum of minutes to the closing, around the clock
     coalesce(c.hours, 0) as hours_actual, -- hours worked on the closed
+    coalesce(c.first_contact, 0) as closed_first_contact, -- of the closed with time, with one time entry and on the local day they came in
+    coalesce(c.touches, 0)::bigint as time_entries, -- time entries on the closed (touches)
     coalesce(c.assumed, 0) as closed_without_date, -- of the closed, at their last change because ConnectWise has no date
     reading.taken_as as minutes_taken_as -- how business minutes were taken, see kpi_sla_reading
 from days d

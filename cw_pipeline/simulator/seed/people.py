@@ -31,9 +31,8 @@ def make(world: World) -> None:
     plain = [reference(departments, "department", r.id, r.name) for r in world.refs[departments]]
     world.refs[UNITS] = plain
     wanted = max(8, world.tickets_wanted // 1200)
-    for number in range(wanted):
-        _member(world, number, left=number % 6 == 1)
-    world.by += [ref.name for ref in world.refs[MEMBERS]]
+    logins = [_member(world, number, left=number % 6 == 1) for number in range(wanted)]
+    world.by += logins
     ghost = {"id": _GHOST_ID, "identifier": "zadmin", "name": "System Administrator"}
     world.refs[GHOST] = [Ref(_GHOST_ID, msgspec.Raw(msgspec.json.encode(ghost)), "zadmin")]
     for name in ("Vacation", "Training", "Internal Meeting"):
@@ -44,7 +43,8 @@ def make(world: World) -> None:
         )
 
 
-def _member(world: World, number: int, *, left: bool) -> None:
+def _member(world: World, number: int, *, left: bool) -> str:
+    """Makes a member: the login name."""
     dice = world.dice
     first, last = FIRST[number % len(FIRST)], LAST[number * 7 % len(LAST)]
     identifier = f"{first[0]}{last[:7]}{number}".replace("'", "")
@@ -101,6 +101,7 @@ def _member(world: World, number: int, *, left: bool) -> None:
         identifier=identifier,
         info={"image_href": f"{BASE}{MEMBERS}/{record_id}/image?lm=2025-01-01"},
     )
+    return identifier
 
 
 def _calendars(world: World) -> None:

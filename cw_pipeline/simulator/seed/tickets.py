@@ -204,7 +204,7 @@ def _work(world: World, entered: int, who: str) -> dict[str, Any]:
         "requiredDate": day(entered + 5 * DAY) if world.chance(0.3) else None,
         "budgetHours": dice.randint(0, 20) / 2,
         "actualHours": dice.randint(1, 24) / 4,
-        "resources": who,
+        "resources": f"{who}, {dice.choice(world.by[2:])}" if world.chance(0.15) else who,
     }
 
 

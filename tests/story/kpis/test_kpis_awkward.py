@@ -142,6 +142,18 @@ def desk(server: Server, owner: Owner, template: str) -> Iterator[Desk]:
             {"id": 2, "member_id": 2, "company_id": 2, **entry},
             {"id": 3, "member_id": 1, "company_id": 3, **entry},
         )
+        last_week = {
+            "date_start": TODAY - timedelta(days=13),
+            "date_end": TODAY - timedelta(days=7),
+        }
+        over, ahead = (f"{TODAY + timedelta(days=days)}T00:00:00Z" for days in (-5, 5))
+        made.insert(
+            "time_sheets",
+            {"id": 1, "member_id": 1, "status": "Open", "deadline": over, **last_week},
+            {"id": 2, "member_id": 2, "status": "Open", "deadline": ahead, **last_week},
+            {"id": 3, "member_id": 1, "status": "Rejected", "deadline": None, **last_week},
+            {"id": 4, "member_id": 1, "status": "PendingApproval", "deadline": over, **last_week},
+        )
         made.insert(
             "service_tickets",
             {
@@ -226,6 +238,14 @@ def test_a_cost_multiplier_of_zero_makes_no_hour_free(desk: Desk) -> None:
     rows = desk.ask("select labour_cost from reporting.fct_time_entry")
     assert [row["labour_cost"] for row in rows] == [Decimal(60)] * 3
     assert desk.readiness("work types with a cost multiplier of 0") == (1, 1)
+
+
+def test_time_sheets_that_were_not_handed_in_are_overdue_after_their_deadline(desk: Desk) -> None:
+    rows = desk.ask("select * from reporting.kpi_timesheet order by timesheet_id")
+    assert [row["is_overdue"] for row in rows] == [True, False, True, False]
+    assert [row["is_submitted"] for row in rows] == [False, False, False, True]
+    assert rows[0]["hours_missing"] == rows[0]["hours_capacity"] == 40
+    assert rows[1]["hours_missing"] == 0, "no capacity, nothing missing"
 
 
 def test_a_ticket_closed_without_a_date_is_closed_at_its_last_change(desk: Desk) -> None:

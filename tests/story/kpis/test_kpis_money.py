@@ -311,10 +311,13 @@ def test_work_on_no_invoice_is_unbilled(books: Books) -> None:
                 count[ref(one, "company"), kind, bucket] += 1
     assert written_off
     assert covered
-    rows = books.view("kpi_unbilled")
-    key = ("company_id", "kind", "age_bucket")
-    assert {tuple(row[name] for name in key): row["revenue"] for row in rows} == true
-    assert {tuple(row[name] for name in key): row["items"] for row in rows} == count
+    shown, items = amounts(), Counter[Any]()
+    for row in books.view("kpi_unbilled"):
+        key = (row["company_id"], row["kind"], row["age_bucket"])
+        shown[key] += row["revenue"]
+        items[key] += row["items"]
+    assert shown == true
+    assert items == count
 
 
 _AGES = ((30, "0-30"), (60, "31-60"), (90, "61-90"), (10**9, "91+"))

@@ -1,0 +1,39 @@
+-- One row per member, currency and month with a sales quota: what was to be won, and what was. Won is
+-- forecast revenue of opportunities closed as won in the month, by local day, of the primary
+-- representative. Sources: sales/quotas, kpi_sales_month.
+with quotas as (
+    select
+        q.member_id, coalesce(q.currency_id, -1) as currency_id, make_date(q.forecast_year::int, m.number, 1) as month,
+        sum(m.revenue) as revenue, sum(m.margin) as margin
+    from {{source}}.sales_quotas q
+    cross join lateral (values
+            (1, q.january_revenue, q.january_margin),
+            (2, q.february_revenue, q.february_margin),
+            (3, q.march_revenue, q.march_margin),
+            (4, q.april_revenue, q.april_margin),
+            (5, q.may_revenue, q.may_margin),
+            (6, q.june_revenue, q.june_margin),
+            (7, q.july_revenue, q.july_margin),
+            (8, q.august_revenue, q.august_margin),
+            (9, q.september_revenue, q.september_margin),
+            (10, q.october_revenue, q.october_margin),
+            (11, q.november_revenue, q.november_margin),
+            (12, q.december_revenue, q.december_margin)
+    ) as m (number, revenue, margin)
+    where q._deleted_at is null and q.forecast_year between 1990 and 2050
+    group by 1, 2, 3
+)
+select
+    coalesce(member.id, -1) as member_id, -- sales representative
+    coalesce(currency.id, -1) as currency_id, -- currency of the amounts
+    q.month as month, -- first day of the month
+    to_char(q.month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
+    coalesce(sum(q.revenue), 0) as revenue_quota, -- revenue to be won
+    coalesce(sum(q.margin), 0) as margin_quota, -- margin to be won
+    coalesce(max(s.revenue_won), 0) as revenue_won, -- revenue won
+    max(s.revenue_won) / nullif(sum(q.revenue), 0) as attainment -- won / quota
+from quotas q
+left join {{source}}.system_members member on member.id = q.member_id
+left join {{source}}.finance_currencies currency on currency.id = q.currency_id
+left join {{reporting}}.kpi_sales_month s on s.member_id = q.member_id and s.currency_id = q.currency_id and s.month = q.month
+group by 1, 2, 3
