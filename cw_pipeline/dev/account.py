@@ -94,6 +94,16 @@ class Account:
             raise WarehouseError(f"Cannot use {folder}: {error.strerror}. {ELSEWHERE}") from error
 
 
+def keep_private(folder: Path) -> None:
+    """Makes a folder of state that only its owner may enter; leaves another account's as it is."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if sys.platform == "win32":
+        return
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
 def open_to_lock(path: Path) -> int:
     """A descriptor to lock. Children do not inherit it, and the kernel closes it with the process.
 

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from cw_pipeline.address import parse_address
 from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.dev.account import keep_private
 from cw_pipeline.dev.dagster_yaml import FILE, prepare_dagster_yaml
 from cw_pipeline.dev.loopback import forwarded
 from cw_pipeline.dev.postgres import RUNS
@@ -48,12 +49,9 @@ UNHURRIED = 60_000
 PAST = timedelta(days=4 * 366)
 """How far back a simulated tenant's records go, at most."""
 
+_FOLDERS_OF_DAGSTER = ("storage", "history", "schedules", "logs", ".logs_queue")
 _OF_DAGSTER = (
-    "storage",
-    "history",
-    "schedules",
-    "logs",
-    ".logs_queue",
+    *_FOLDERS_OF_DAGSTER,
     ".telemetry",
     ".nux",
     "dagster.pgpass",
@@ -197,7 +195,8 @@ def delete_local_data(settings: Settings) -> list[Path]:
         except OSError as error:
             raise WarehouseError(f"Cannot delete {path}: {error.strerror}") from error
     if (dagster_home() / FILE).exists():
-        prepared_home(settings)  # which names no database of the server that was
+        # Which names no database of the server that was.
+        prepare_dagster_yaml(dagster_home().absolute(), _runs_address(settings))
     return doomed
 
 
@@ -208,7 +207,10 @@ def prepared_home(settings: Settings | None = None) -> Path:
     where that is used, else in SQLite files. Raises ConfigError.
     """
     home = dagster_home().absolute()
-    home.mkdir(parents=True, exist_ok=True)
+    # Passable for root's embedded server, which runs under another account.
+    home.mkdir(mode=0o700 if getattr(os, "geteuid", int)() else 0o711, parents=True, exist_ok=True)
+    for name in _FOLDERS_OF_DAGSTER:
+        keep_private(home / name)
     prepare_dagster_yaml(home, _runs_address(settings or Settings.unchecked()))
     os.environ["DAGSTER_HOME"] = str(home)
     if (file := settings_file()).exists():  # for children that run in another folder

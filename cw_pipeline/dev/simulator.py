@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from cw_pipeline.dev.account import is_last, open_to_lock, share
+from cw_pipeline.dev.account import is_last, keep_private, open_to_lock, share
 from cw_pipeline.errors import ConfigError, PipelineError
 from cw_pipeline.paths import child_environment
 
@@ -82,7 +82,8 @@ class EmbeddedSimulator:
                 " WSL"
             )
         if self._lease is None:
-            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.parent.mkdir(parents=True, exist_ok=True)
+            keep_private(self.home)
             self._lease = open_to_lock(self.home / ".users")
             share(self._lease)
         if self._status() is None:
@@ -175,24 +176,24 @@ class EmbeddedSimulator:
             os.close(descriptor)
 
     def _server(self) -> tuple[str, str]:
-        """Port and pid of the process that serves the folder or did last; empty as it starts."""
+        """Port and word of the process that serves the folder or did last; empty as it starts."""
         try:
-            port, _, pid = (self.home / "serving").read_text().partition(" ")
-        except FileNotFoundError:
+            port, _, word = (self.home / "serving").read_text().partition(" ")
+        except (FileNotFoundError, PermissionError):
             return "", ""
-        return port, pid
+        return port, word
 
     def _status(self) -> dict[str, Any] | None:
         return self._ask("GET", "")
 
     def _ask(self, method: str, path: str, timeout: float = 5) -> dict[str, Any] | None:
         """What the folder's server answers about itself; None if it does not run."""
-        port, pid = self._server()
-        if not pid:
+        port, word = self._server()
+        if not word:
             return None
         connection = http.client.HTTPConnection(HOST, int(port), timeout=timeout)
         try:
-            connection.request(method, f"/simulator/{pid}{path}")  # another's answers 401 or 404
+            connection.request(method, f"/simulator/{word}{path}")  # another's answers 401 or 404
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):

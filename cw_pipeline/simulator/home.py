@@ -5,12 +5,13 @@ the same records and stamps: what was synced before is still up to date.
 
     origin.json      seed, tickets, when it was born, how many working days it has lived
     changes.jsonl    each change since, one to a line
-    serving          locked by the process that serves it; holds its port and its pid
+    serving          locked by the process that serves it; holds its port and a secret word
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -33,11 +34,12 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from cw_pipeline.simulator.tenant import Change, Tenant
 
-DESK = "/simulator/{pid}"
+DESK = "/simulator/{word}"
 """What the process answers beside the API: its status to GET; POST /day and /stop below it.
 
-Named by the pid: the port may have gone to another tenant's process since it was written down, and
-that one must not be asked, let alone stopped, in its place.
+Named by a secret word, which the folder's owner alone can read: others on this machine reach the
+port, too. And the port may have gone to another tenant's process since it was written down: that
+one must not be asked, let alone stopped, in its place.
 """
 
 PORTS = range(18650, 18700)
@@ -129,6 +131,7 @@ def main(folder: str, tickets: str, seed: str) -> int:
     """Serves a folder's tenant until told to stop. Returns the exit code."""
     home = Path(folder)
     descriptor = os.open(home / "serving", os.O_RDWR | os.O_CREAT, 0o600)
+    os.fchmod(descriptor, 0o600)  # versions before may have made it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -139,13 +142,14 @@ def main(folder: str, tickets: str, seed: str) -> int:
     tenant = kept.tenant(int(tickets), int(seed))
     simulator = _simulator(tenant, port)
     simulator.before_page(lambda *_: _forget(simulator))
-    desk = DESK.format(pid=os.getpid())
+    word = secrets.token_urlsafe(24)
+    desk = DESK.format(word=word)
     simulator.own_routes = {
         ("GET", desk): lambda: as_json(_status(kept, tenant)),
         ("POST", f"{desk}/day"): lambda: as_json(kept.live_a_day(tenant)),
         ("POST", f"{desk}/stop"): _stop,
     }
-    os.pwrite(descriptor, f"{simulator.url.rpartition(':')[2]} {os.getpid()}".encode(), 0)
+    os.pwrite(descriptor, f"{simulator.url.rpartition(':')[2]} {word}".encode(), 0)
     simulator.run()
     return 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import yaml
 
 from cw_pipeline.paths import ROOT
 from cw_pipeline.simulator import CLIENT_ID
@@ -89,3 +90,28 @@ def test_the_sync_of_cron_works_in_crons_bare_environment(
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select id from connectwise.service_boards").fetchall() == [(1,)]
+
+
+PROXY = ROOT / "dagster_home" / "deploy" / "proxy" / "nginx.conf"
+
+
+def test_nothing_that_is_documented_listens_to_strangers() -> None:
+    """But in a container, whose ports compose publishes on this machine's own address alone."""
+    deploy = ROOT / "dagster_home"
+    texts = [*deploy.rglob("*.md"), *deploy.rglob("*.service"), ROOT / "README.md"]
+    for path in texts:
+        assert not re.search(r"-h 0\.0\.0\.0", path.read_text("utf-8")), path
+    compose = yaml.safe_load((deploy / "deploy" / "compose" / "compose.yaml").read_text("utf-8"))
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:3000:3000"]  # the UI; no code server's
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx here")
+def test_nginx_accepts_the_proxy(tmp_path: Path) -> None:
+    text = re.sub(r"ssl_.*|listen .*", "", PROXY.read_text("utf-8"))
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; events {{}} http {{ access_log off;\n{text}\n}}"
+    )
+    command = ["nginx", "-t", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from cw_pipeline.dev.services import (
     environment_kept,
     exported,
     postgres,
+    prepared_home,
     start_dev_services,
 )
 from cw_pipeline.dev.simulator import CLIENT_ID, COMPANY, PRIVATE_KEY, PUBLIC_KEY, EmbeddedSimulator
@@ -166,7 +168,7 @@ def test_nothing_is_started_beside_a_configured_tenant_and_warehouse(
     with dev_services(settings) as used:
         assert used == settings
     assert start_dev_services(settings) == settings
-    assert {path.name for path in tmp_path.iterdir()} == {"dagster.yaml"}
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["dagster.yaml"]
 
 
 def test_processes_started_below_inherit_what_stands_in(
@@ -209,7 +211,7 @@ def used_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tmp_path.chmod(0o755)  # root's server runs under another account, which passes through here
     with environment_kept():  # which names both for processes that this one would start
         start_dev_services(Settings.read())
-    (home / "storage").mkdir()
+    assert (home / "storage").is_dir()
     (home / "storage" / "runs.db").touch()
     (home / "report.html").touch()
     return home
@@ -264,3 +266,30 @@ def test_a_command_is_named_as_it_can_be_typed(
     assert cli_command("down") == f"'{programs}/cw-pipeline' down"
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin")
     assert cli_command("setup", "--extra", "celery") == "cw-pipeline setup --extra celery"
+
+
+def test_only_its_owner_controls_the_simulator(make: Callable[[], EmbeddedSimulator]) -> None:
+    with make() as simulator:
+        url, pid = simulator.url(), simulator.about()["pid"]
+        for path in (f"/simulator/{pid}", "/simulator/", "/simulator/x"):
+            assert httpx.get(url + path).status_code in (401, 404)
+            assert httpx.post(f"{url}{path}/stop").status_code in (401, 404)
+        assert simulator.status() is not None
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode)
+            for path in (simulator.home, simulator.home / "serving")
+        }
+        assert modes == {simulator.home.name: 0o700, "serving": 0o600}
+
+
+def test_folders_of_state_are_their_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "new" / "home"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("CW_WAREHOUSE_DSN", "postgresql://127.0.0.1/nowhere")
+    prepared_home()
+    (home / "storage").chmod(0o755)  # as a version before made it
+    prepared_home()
+    folders = [path for path in home.iterdir() if path.is_dir()]
+    assert {path.name for path in folders} >= {"storage", "history", "schedules", "logs"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    assert stat.S_IMODE(home.stat().st_mode) in (0o700, 0o711)
