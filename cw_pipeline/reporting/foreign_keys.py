@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _ALSO = {"owner_id": "dim_member"}  # keys that are not named for their dimension
+OPTIONAL = frozenset({"dim_ticket", "dim_invoice", "dim_opportunity"})
+"""A fact that names none of these has an empty key: they are joined outer, and not counted here."""
 _DATE = "_date_id"
 _RAW = "_all"  # tables that views stand on; those are what is joined
 
 
 def keys(fact: str) -> dict[str, str]:
-    """The dimension of each key of a fact."""
+    """The dimension of each key of a fact that every row has."""
+    return {column: dim for column, dim in all_keys(fact).items() if dim not in OPTIONAL}
+
+
+def all_keys(fact: str) -> dict[str, str]:
+    """The dimension of each key of a fact, those too that may be empty."""
     by_name = {script.name: script for script in scripts()}
     described = {
         name: own

@@ -12,9 +12,11 @@ select
     coalesce(i.revenue, 0) as revenue, -- revenue of the line
     coalesce(i.cost, 0) as cost, -- cost of the line
     coalesce(i.recurring_flag, false) as is_recurring, -- comes again and again
-    coalesce(i.recurring_revenue, 0) as recurring_revenue -- revenue of one recurrence
+    coalesce(i.recurring_revenue, 0) as recurring_revenue, -- revenue of one recurrence
+    coalesce(company.id, -1) as company_id -- client or prospect
 from {{source}}.sales_opportunities_forecast f
 join {{source}}.sales_opportunities_forecast__forecast_items i on i.parent_id = f.id and i._deleted_at is null
 join {{source}}.sales_opportunities o on o.id = f.parent_id and o._deleted_at is null
+left join {{source}}.company_companies company on company.id = o.company_id
 left join {{source}}.procurement_catalog catalog on catalog.id = i.catalog_item_id
 where f._deleted_at is null

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cw_pipeline.paths import SQL
-from cw_pipeline.reporting.foreign_keys import facts, keys
+from cw_pipeline.reporting.foreign_keys import OPTIONAL, all_keys, facts
 from cw_pipeline.reporting.script import scripts
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class Relation:
     dimension: str
     key: str
 
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether rows of the fact may have none, or one that is not listed."""
+        return self.dimension in OPTIONAL
+
 
 @cache
 def tables() -> dict[str, Table]:
@@ -111,7 +116,7 @@ def relations() -> tuple[Relation, ...]:
     named = [*facts(), *(name for name in known if name.startswith("kpi_"))]
     found = []
     for name in sorted(named):
-        led = dict(keys(name))
+        led = all_keys(name)
         if name.startswith(("kpi_", "fct_")):
             led |= {c: "dim_date" for c in ("date_id", "month_id", "week_id") if _has(name, c)}
         found += [
