@@ -23,6 +23,7 @@ from cw_pipeline.connectwise import (
     refuse_cookies,
 )
 from cw_pipeline.errors import ConfigError
+from cw_pipeline.model import ApiVersions
 from cw_pipeline.reports_api.api import tables_shared
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
@@ -129,6 +130,7 @@ def source(
     settings.require_tenant()
     if settings.site is None:
         raise ConfigError("CW_SITE is not set: no tenant to read")
+    _refuse_idle_patterns(settings.api_version)
     credentials = Credentials(
         company=settings.company or "",
         public_key=_reveal(settings.public_key),
@@ -189,6 +191,16 @@ def connected(
             dagster_run_id,
             masking_rules(settings),
             stopping=stopping,
+        )
+
+
+def _refuse_idle_patterns(api_version: str) -> None:
+    """Raises ConfigError for a version of lists that do not exist: it would never be asked in."""
+    idle = ApiVersions.of(api_version).unused([*CATALOG, "system/info", "system/reports/*"])
+    if idle:
+        raise ConfigError(
+            f"CW_API_VERSION: {', '.join(idle)} fits no list. Write it as in CW_ENTITIES, such as"
+            " finance/* (`catalog list` shows all)"
         )
 
 

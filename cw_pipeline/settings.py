@@ -24,6 +24,7 @@ from cw_pipeline.environment import (
     settings_file,
 )
 from cw_pipeline.errors import ConfigError
+from cw_pipeline.model import ApiVersions
 from cw_pipeline.paths import PROJECT, cli_command
 from cw_pipeline.suggest import closest, did_you_mean
 
@@ -83,6 +84,11 @@ def _zone(name: str) -> str:
     return name
 
 
+def _api_version(text: str) -> str:
+    ApiVersions.of(text)
+    return text
+
+
 def _company_id(company: str | None) -> str | None:
     """A company id is a word of the login page, never the address of that page."""
     if company and not re.fullmatch(r"[^\s/:@?#]+", company):
@@ -121,7 +127,7 @@ class Settings(BaseSettings):
     auth: str = "keys"
     impersonate: Text = None
     user_type: Literal["member", "integrator"] = "member"
-    api_version: str = "2025.1"
+    api_version: Annotated[str, AfterValidator(_api_version)] = "2025.1"
     ca_file: Text = None
     warehouse_dsn: Secret = None
     max_connections: Annotated[int | None, BeforeValidator(_no_blank)] = Field(None, ge=2)

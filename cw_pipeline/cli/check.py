@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     WarehouseError,
 )
+from cw_pipeline.model import ApiVersions
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
@@ -241,7 +242,9 @@ class Tenant:
                 return steps.fail("API version", self._refused_version(error))
             return steps.fail("keys and clientId", str(error))
         steps.take("keys and clientId", lambda: "accepted")
-        wanted = _release(self._settings.api_version)
+        versions = ApiVersions.of(self._settings.api_version)
+        wanted = max(filter(None, map(_release, versions.all)), key=_parts, default="")
+        old = versions.older_than_a_year(datetime.now(UTC).date())
         if self._release and wanted and _parts(wanted) > _parts(self._release):
             steps.warn(
                 "API version",
@@ -251,6 +254,13 @@ class Tenant:
             )
         else:
             steps.take("API version", lambda: self._settings.api_version)
+        if old:
+            steps.warn(
+                "age of the API version",
+                f"{', '.join(old)} is older than 12 months: ConnectWise supports a version for"
+                " that long after the next one. Try a newer one with `check`, then keep it in"
+                " CW_API_VERSION",
+            )
         return True
 
     def _company(self) -> str:
@@ -288,7 +298,7 @@ class Tenant:
 
     def _refused_version(self, refusal: SourceError) -> str:
         """What the tenant says to the version, and which one to ask for."""
-        release, requested = self._release, self._settings.api_version
+        release, requested = self._release, self._source.version_of("system/info")
         fix = "set CW_API_VERSION to an older one"
         if release and release != _release(requested):
             fix = f"the tenant has release {release}: set CW_API_VERSION={release} or an older one"

@@ -39,6 +39,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
+from cw_pipeline.model import ApiVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from cw_pipeline.connectwise.query import Query
     from cw_pipeline.connectwise.site import Credentials, Site
     from cw_pipeline.model import ClockReading
+
+_API = "/apis/3.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Request:
 
     @override
     def __str__(self) -> str:
-        return f"{self.method} {unquote(self.url.split('/apis/3.0', 1)[-1])}"
+        return f"{self.method} {unquote(self.url.split(_API, 1)[-1])}"
 
 
 def explain_transport_error(error: httpx.TransportError) -> str:
@@ -149,6 +152,7 @@ class ConnectWise:
     ) -> None:
         self._stopping = stopping or Event()
         self._outage = Outage()
+        self._versions = ApiVersions.of(api_version)
         self._site = site
         self._company = credentials.company
         self._gate = gate or RateLimiter(stopping=self._stopping)
@@ -169,7 +173,6 @@ class ConnectWise:
         )
         self._http = httpx.Client(
             headers={
-                "Accept": f"application/vnd.connectwise.com+json; version={api_version}",
                 "Accept-Encoding": "gzip",
                 "clientId": credentials.client_id,
                 "User-Agent": "cw_pipeline",
@@ -198,6 +201,10 @@ class ConnectWise:
     def base(self) -> str:
         """Where the API is, as company info said last; empty before it was asked."""
         return self._base
+
+    def version_of(self, path: str) -> str:
+        """The version of the API that a path below the base, or an entity, is asked in."""
+        return self._versions.version_of(path)
 
     def now(self) -> ClockReading:
         """The clocks at the latest answer. Asks, if there was none."""
@@ -435,7 +442,11 @@ class ConnectWise:
 
     def _exchange(self, question: Request, timeout: float | None = None) -> httpx.Response:
         """The answer, whole and inflated. Raises SourceBroken where it goes beyond a limit."""
-        headers = dict(question.headers)
+        version = self.version_of(question.url.split(_API, 1)[-1])
+        headers = {
+            **question.headers,
+            "Accept": f"application/vnd.connectwise.com+json; version={version}",
+        }
         if question.body is not None:
             headers["Content-Type"] = "application/json"
         try:

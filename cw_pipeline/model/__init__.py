@@ -3,6 +3,7 @@
 Nothing here does I/O; every other module speaks in these types.
 """
 
+from cw_pipeline.model.api_versions import ApiVersions as ApiVersions
 from cw_pipeline.model.batch import Batch as Batch
 from cw_pipeline.model.batch import Data as Data
 from cw_pipeline.model.batch import PackedRows as PackedRows

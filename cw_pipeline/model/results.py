@@ -26,6 +26,7 @@ class SyncResult:
     retries: int = 0
     throttled_seconds: float = 0.0
     pages: int = 0
+    api_version: str | None = None
     watermark: datetime | None = None
     row_count: int | None = None
     source_rows: int | None = None

@@ -126,6 +126,7 @@ class Run:
     def begin(cls, context: SyncContext, store: EntityStore, result: SyncResult) -> Self:
         """The run of the store's entity, reading as its list was seen to allow."""
         entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
+        result.api_version = context.source.version_of(entity.name)
         reader.page_size = min(reader.page_size, store.page_size or reader.page_size)
         if store.capability["forward_only"] is False and entity.has_id:
             reader.paging = Paging.KEYSET

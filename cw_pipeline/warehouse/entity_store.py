@@ -47,7 +47,8 @@ def _named_statements(path: Path) -> dict[str, str]:
 _SQL = _named_statements(Path(__file__).with_suffix(".sql"))
 
 _ACCOUNT = (
-    *("kind", "requests", "retries", "throttled_seconds", "pages", "source_rows", "dead_letters"),
+    *("kind", "api_version", "requests", "retries", "throttled_seconds", "pages"),
+    *("source_rows", "dead_letters"),
     *(f"rows_{what}" for what in ["read", "inserted", "updated", "unchanged", "deleted", "healed"]),
 )
 """What of a run's result its row in `cw_sync.run` has, and the count beside it."""

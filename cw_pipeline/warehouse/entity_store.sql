@@ -111,7 +111,8 @@ with own as (
     where %(audit)s::jsonb is not null
 ), run as (
     update cw_sync.run set finished_at = now(), status = %(status)s, error = %(error)s,
-        kind = %(kind)s, requests = %(requests)s, retries = %(retries)s, pages = %(pages)s,
+        kind = %(kind)s, api_version = %(api_version)s, requests = %(requests)s,
+        retries = %(retries)s, pages = %(pages)s,
         throttled_seconds = round(%(throttled_seconds)s::numeric, 3),
         rows_read = %(rows_read)s, rows_inserted = %(rows_inserted)s,
         rows_updated = %(rows_updated)s, rows_unchanged = %(rows_unchanged)s,

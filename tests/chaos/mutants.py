@@ -400,6 +400,11 @@ MUTANTS = (
         ("tests/story/test_retries.py",),
     ),
     Mutant(
+        "every list is asked in one version",
+        (("model/api_versions.py", "return next(fitting, self.usual)", "return self.usual"),),
+        ("tests/story/test_run.py",),
+    ),
+    Mutant(
         "a breaker that has rested lets everybody through",
         (
             (

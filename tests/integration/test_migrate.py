@@ -82,7 +82,7 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " cw_sync.next_run_id; alter table cw_sync.run alter run_id add generated always as"
             " identity (start 7); insert into cw_sync.run (tenant, entity, kind) values"
             " ('connectwise', 'service/tickets', 'refresh'); drop table cw_sync.row_change;"
-            " alter table cw_sync.run drop parents_due;"
+            " alter table cw_sync.run drop parents_due, drop api_version;"
             " alter table cw_sync.publication drop month_closes_on;"
             " drop table cw_sync.clock_disorder;"
             " alter table cw_sync.checkpoint drop watermark_at, drop pass_at;"

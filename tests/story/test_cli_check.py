@@ -167,6 +167,16 @@ def test_check_warns_of_a_tenant_that_is_older_than_the_version_asked_for(
     assert steps["API version"]["warning"] == warned
 
 
+def test_check_names_the_versions_that_are_older_than_a_year(shell: Shell) -> None:
+    shell.monkeypatch.setenv("CW_API_VERSION", "2025.1,service/*=2021.3")
+    code, out, _ = shell.run("check")
+    assert code == 0
+    (told,) = [line for line in out.splitlines() if "older than 12 months" in line]
+    assert told.startswith(
+        "! age of the API version: 2025.1 (all other lists), 2021.3 (service/*) is older"
+    )
+
+
 def test_check_says_in_which_time_zone_days_are_counted_and_proposes_the_tenants(
     shell: Shell, simulator: Simulator
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cw_pipeline.connectwise import ConnectWise
-    from cw_pipeline.simulator import Tenant
+    from cw_pipeline.simulator import Simulator, Tenant
     from cw_pipeline.sync.context import SyncContext
     from tests.story.conftest import Story
 
@@ -202,3 +202,23 @@ def test_a_sync_that_fails_on_its_way_says_how_many_rows_the_table_has(
         result = sync_entity(CATALOG[TICKETS], engine, SyncRequest())
     assert result.failure is not None
     assert result.row_count == len(story.table(TICKETS)) > 0
+
+
+def test_each_list_is_asked_in_its_version_which_its_run_records(
+    story: Story, tenant: Tenant, simulator: Simulator
+) -> None:
+    tenant.put("/service/tickets", {"id": 1})
+    tenant.put("/finance/agreements", {"id": 1})
+    tenant.put("/finance/agreements/1/additions", {"id": 1})
+    names = ("service/tickets", "finance/agreements", "finance/agreements/additions")
+    story.sync(*names, api_version="2025.1,finance/*=2024.1")
+    asked = {
+        (seen.path.split("/")[1], seen.version)
+        for seen in simulator.requests
+        if not seen.path.startswith("/login")
+    }
+    assert asked == {("service", "2025.1"), ("finance", "2024.1")}
+    runs = story.rows("select entity, api_version from cw_sync.run")
+    assert {run["entity"]: run["api_version"] for run in runs} == dict(
+        zip(names, ("2025.1", "2024.1", "2024.1"), strict=True)
+    )
