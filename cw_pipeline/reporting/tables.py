@@ -105,7 +105,9 @@ returning p.name
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh did to one table. `whole`: it was filled from nothing.
+    """What a refresh did to one table: how many rows it wrote or took out.
+
+    `whole`: it was filled from nothing, and `rows` are all of them.
 
     Every change in ConnectWise up to `complete_through` is in it; None: something it reads was
     never synced.
@@ -361,7 +363,10 @@ def fill_aside(
 def _replace(
     connection: Connection[Any], place: ReportingSchema, script: ViewScript, since: datetime
 ) -> int:
-    """Takes out and computes anew the rows whose keys a change concerns: how many there are now."""
+    """Computes anew the rows whose keys a change concerns, and writes those that differ: how many.
+
+    What is as it was is not touched: no other transaction waits for it, and it costs no WAL.
+    """
     assert script.changed is not None
     marks = _progress_marks(connection, place, script)
     query = place.fill(script.changed, since=since.isoformat())
@@ -369,27 +374,52 @@ def _replace(
     rows = 0
     if found.rowcount:
         connection.execute("analyze pg_temp.changed")
-        # Not prepared: after some tables it would be, and each table's keys are others.
-        asked = connection.execute("table pg_temp.changed limit 0", prepare=False)
-        described = asked.description or ()
-        keys = [column.name for column in described]
-        _delete(connection, place, script, keys)
-        rows = _insert(connection, place, script, _CHANGED if keys else None)
+        keys = _columns_of(connection, _CHANGED)
+        query = script.query_for(place, _CHANGED if keys else None)
+        connection.execute(f"create temp table fresh on commit drop as {query}".encode())
+        connection.execute("analyze pg_temp.fresh")
+        rows = _write_difference(connection, place, script, keys)
     _remember(connection, place, script, marks)
     return rows
 
 
-def _delete(
+def _columns_of(connection: Connection[Any], table: str) -> list[str]:
+    # Not prepared: after some tables it would be, and each table's columns are others.
+    asked = connection.execute(f"table {table} limit 0".encode(), prepare=False)
+    return [column.name for column in asked.description or ()]
+
+
+def _write_difference(
     connection: Connection[Any], place: ReportingSchema, script: ViewScript, keys: list[str]
-) -> None:
+) -> int:
+    """Makes the rows of the changed keys (none: all rows) those of `pg_temp.fresh`."""
+    names = list(map(sql.Identifier, _columns_of(connection, "pg_temp.fresh")))
     same = [sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in keys]
-    connection.execute(
-        sql.SQL("delete from {} own using pg_temp.changed where {}").format(
-            sql.Identifier(place.schema, script.name), sql.SQL(" and ").join(same)
-        )
+    concerned = (
+        sql.SQL("exists (select from pg_temp.changed where {})").format(sql.SQL(" and ").join(same))
         if keys
-        else sql.SQL("delete from {}").format(sql.Identifier(place.schema, script.name))
+        else sql.SQL("true")
     )
+    parts = {
+        "table": sql.Identifier(place.schema, script.name),
+        "columns": sql.SQL(", ").join(names),
+        "own": sql.SQL(", ").join(sql.SQL("own.{}").format(name) for name in names),
+        "fresh": sql.SQL(", ").join(sql.SQL("fresh.{}").format(name) for name in names),
+        "concerned": concerned,
+    }
+    gone = connection.execute(
+        sql.SQL(
+            "delete from {table} own where {concerned} and not exists (select from pg_temp.fresh"
+            " where hash_record_extended(row({fresh}), 0) = hash_record_extended(row({own}), 0))"
+        ).format(**parts)
+    ).rowcount
+    new = connection.execute(
+        sql.SQL(
+            "insert into {table} ({columns}) select {columns} from pg_temp.fresh"
+            " except all select {own} from {table} own where {concerned}"
+        ).format(**parts)
+    ).rowcount
+    return max(gone, new)
 
 
 def _insert(

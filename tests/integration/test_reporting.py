@@ -252,6 +252,38 @@ def test_a_refresh_leaves_rows_alone_that_nothing_changed(
     assert done["fct_time_entry_all"].rows == 0
 
 
+def test_only_rows_that_differ_are_written(published: str, connection: psycopg.Connection) -> None:
+    """Also of tables that are computed whole: others' transactions and backups see no change."""
+    watched = ("fct_agreement_month", "fct_mrr_month", "fct_member_day", "kpi_client_month")
+
+    def places() -> dict[str, set[str]]:
+        query = "select ctid::text || xmin::text from reporting."
+        found = {
+            name: {own for (own,) in connection.execute(f"{query}{name}".encode())}
+            for name in watched
+        }
+        connection.commit()
+        return found
+
+    add(connection, "finance_billing_cycles", id=1, billing_options="Monthly")
+    add(connection, "system_members", id=1, identifier="a", hourly_cost=30)
+    for own in (1, 2):
+        start = (NOW - timedelta(days=300)).date()
+        add(connection, "company_companies", id=own, name="Acme")
+        agreement = {"company_id": own, "billing_cycle_id": 1, "start_date": start}
+        add(connection, "finance_agreements", id=own, bill_amount=10, **agreement)
+    entry(connection, 1, company_id=1, agreement_id=1)
+    connection.commit()
+    refresh(published, "connectwise")
+    before = places()
+    assert all(before.values())
+    entry(connection, 1, company_id=1, agreement_id=1, actual_hours=3)
+    connection.commit()
+    refresh(published, "connectwise")
+    written = {name: len(now - before[name]) for name, now in places().items()}
+    assert written == dict.fromkeys(watched, 1) | {"fct_mrr_month": 0}
+
+
 def test_tables_that_nothing_changed_are_complete_as_far_as_what_they_read(
     published: str, connection: psycopg.Connection
 ) -> None:
