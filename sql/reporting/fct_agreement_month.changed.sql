@@ -5,6 +5,7 @@ select where
     or exists (select from {{reporting}}.fct_time_entry_all where synced_at >= {{since}})
     or exists (select from {{source}}.finance_agreements where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_agreements_additions where _synced_at >= {{since}})
+    or exists (select from {{source}}.company_companies where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_invoices where _synced_at >= {{since}})
     or exists (select from {{source}}.expense_entries where _synced_at >= {{since}})

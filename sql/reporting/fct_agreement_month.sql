@@ -1,45 +1,84 @@
 -- One row per agreement and calendar month in which it ran, was billed, or had cost. Revenue counts by
 -- invoice date, hours by the local day of work, additions day by day while they ran: bases are named in
--- each column. Sources: finance/agreements, finance/agreements/additions, finance/invoices, time/entries,
--- expense/entries, procurement/products.
-with agreements as (
+-- each column. Client, currency, the days it ran and its additions are those that were known when the month
+-- was closed (now, in a month that is not): later edits do not move them; what is deleted ran until then.
+-- Invoices, hours and expenses carry a date of their own, and count as they are now. Sources:
+-- finance/agreements, finance/agreements/additions and the versions kept of them, finance/invoices,
+-- time/entries, expense/entries, procurement/products.
+with tracked as (
+    -- what was said before that is not known: the versions of that day are taken
+    select coalesce(max(since), '-infinity') as since
+    from cw_sync.history_column
+    where tenant = {{tenant}} and entity in ('finance/agreements', 'finance/agreements/additions')
+      and column_name in ('company_id', 'currency_id', 'billing_cycle_id', 'ext_price', 'bill_customer')
+),
+months as (
     select
-        a.agreement_id,
-        a.starts_on,
-        least(a.ends_on, a.cancelled_on - 1, date_trunc('month', now() at time zone {{time_zone}})::date + interval '1 month' - interval '1 day')::date as ends_on
-    from {{reporting}}.dim_agreement a
-    where not a.is_deleted and a.agreement_id > 0
+        g.m::date as month,
+        (g.m + interval '1 month')::date - 1 as last_day,
+        greatest((g.m + interval '1 month' + {{month_closes_on}} * interval '1 day') at time zone {{time_zone}}, tracked.since) as known_at
+    from generate_series(
+        (select date_trunc('month', min(start_date))::timestamp from {{source}}.finance_agreements),
+        now() at time zone {{time_zone}}, interval '1 month'
+    ) g (m)
+    cross join tracked
+),
+agreements as materialized (
+    select distinct on (k.month, v.id)
+        k.month, k.last_day, v.id as agreement_id, v.company_id, coalesce(v.currency_id, -1) as currency_id, v.billing_cycle_id,
+        coalesce(v.one_time_flag, false) or coalesce(v.bill_one_time_flag, false) as is_one_time,
+        v.start_date as starts_on,
+        least(
+            k.last_day,
+            case when not coalesce(v.no_ending_date_flag, false) then v.end_date end,
+            case when v.cancelled_flag then v.date_cancelled - 1 end,
+            case when v._valid_to < k.known_at then (v._valid_to at time zone {{time_zone}})::date end
+        ) as ends_on
+    from months k
+    join {{versions}}.finance_agreements v on v._valid_from < k.known_at
+    order by k.month, v.id, v._valid_from desc, v._valid_to desc
 ),
 running as (
-    select a.agreement_id, m::date as month
-    from agreements a
-    cross join generate_series(date_trunc('month', a.starts_on), a.ends_on, interval '1 month') m
+    select agreement_id, month from agreements where starts_on <= last_day and ends_on >= greatest(starts_on, month)
+),
+-- Each addition's days in each month, as a share of the month; what is billed once counts in its first.
+additions_then as (
+    select distinct on (k.month, v.parent_id, v.id)
+        k.month, v.parent_id as agreement_id,
+        case when v.bill_customer = 'Billable'
+            then coalesce(v.ext_price, (v.quantity - coalesce(v.less_included, 0)) * v.unit_price, 0) else 0 end as price,
+        coalesce(v.ext_cost, v.quantity * v.unit_cost, 0) as cost,
+        v.effective_date as starts_on,
+        least(v.cancelled_date - 1, case when v._valid_to < k.known_at then (v._valid_to at time zone {{time_zone}})::date end) as ends_on
+    from months k
+    join {{versions}}.finance_agreements_additions v on v._valid_from < k.known_at
+    order by k.month, v.parent_id, v.id, v._valid_from desc, v._valid_to desc
+),
+additions as (
+    select
+        a.agreement_id,
+        a.month,
+        sum(case when r.is_recurring then x.price / coalesce(c.months, 1) * r.share when r.is_first then x.price else 0 end) as price,
+        sum(case when r.is_recurring then x.cost / coalesce(c.months, 1) * r.share when r.is_first then x.cost else 0 end) as cost
+    from additions_then x
+    join agreements a on a.agreement_id = x.agreement_id and a.month = x.month
+    left join {{reporting}}.dim_billing_cycle c on c.billing_cycle_id = a.billing_cycle_id
+    cross join lateral (
+        select greatest(x.starts_on, a.starts_on) as first, least(x.ends_on, a.ends_on) as last
+    ) runs
+    cross join lateral (
+        select
+            coalesce(c.is_recurring, true) and not a.is_one_time as is_recurring,
+            date_trunc('month', runs.first)::date = a.month as is_first,
+            (runs.last - greatest(runs.first, a.month) + 1)::numeric / (a.last_day - a.month + 1) as share
+    ) r
+    where runs.last >= greatest(runs.first, a.month)
+    group by 1, 2
 ),
 invoiced as (
     select agreement_id, date_trunc('month', date)::date as month, sum(subtotal) as billed
     from {{reporting}}.fct_invoice
     where agreement_id > 0 and date is not null
-    group by 1, 2
-),
--- Each addition's days in each month, as a share of the month; what is billed once counts in its first.
-additions as (
-    select
-        x.agreement_id,
-        m::date as month,
-        sum(case when x.is_recurring then x.monthly_price * s.share when s.is_first then x.price_per_bill else 0 end) as price,
-        sum(case when x.is_recurring then x.monthly_cost * s.share when s.is_first then x.cost_per_bill else 0 end) as cost
-    from {{reporting}}.fct_addition x
-    join agreements a on a.agreement_id = x.agreement_id
-    cross join lateral (
-        select greatest(x.starts_on, a.starts_on) as first, least(x.cancelled_on - 1, a.ends_on) as last
-    ) runs
-    cross join lateral generate_series(date_trunc('month', runs.first), runs.last, interval '1 month') m
-    cross join lateral (
-        select
-            m = date_trunc('month', runs.first) as is_first,
-            (least(runs.last, (m + interval '1 month')::date - 1) - greatest(runs.first, m::date) + 1)::numeric
-            / ((m + interval '1 month')::date - m::date) as share
-    ) s
     group by 1, 2
 ),
 worked as (
@@ -67,7 +106,7 @@ sold as (
     where agreement_id > 0 and coalesce(invoice_date, purchase_date) is not null
     group by 1, 2
 ),
-months as (
+shown as (
     select agreement_id, month from running
     union select agreement_id, month from invoiced
     union select agreement_id, month from worked
@@ -76,8 +115,8 @@ months as (
 )
 select
     k.agreement_id as agreement_id, -- agreement
-    d.company_id as company_id, -- client
-    d.currency_id as currency_id, -- currency of the agreement
+    case when a.agreement_id is null then d.company_id else coalesce(company.id, -1) end as company_id, -- client then
+    coalesce(a.currency_id, d.currency_id) as currency_id, -- currency of the agreement then
     k.month as month, -- first day of the month
     to_char(k.month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
     r.month is not null as is_running, -- ran on at least one day of the month
@@ -91,8 +130,10 @@ select
     coalesce(w.cost, 0) as labour_cost, -- cost of hours worked
     coalesce(e.cost, 0) as expense_cost, -- expenses
     coalesce(p.cost, 0) as product_cost -- products, by invoice date, else by day bought
-from months k
-join {{reporting}}.dim_agreement d on d.agreement_id = k.agreement_id and not d.is_deleted
+from shown k
+join {{reporting}}.dim_agreement d on d.agreement_id = k.agreement_id
+left join agreements a on a.agreement_id = k.agreement_id and a.month = k.month
+left join {{source}}.company_companies company on company.id = a.company_id
 left join running r on r.agreement_id = k.agreement_id and r.month = k.month
 left join invoiced i on i.agreement_id = k.agreement_id and i.month = k.month
 left join additions x on x.agreement_id = k.agreement_id and x.month = k.month

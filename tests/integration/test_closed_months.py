@@ -34,6 +34,8 @@ AMOUNTS = {1: "5448.97", 2: "100", 3: "200", 4: "7675.46", 5: "7213.79", 6: "688
 class Books(Ledger):
     """Agreements, and what reports say of them."""
 
+    ran_before: list[dict[str, Any]]
+
     def agreement(self, own: int, **changed: Any) -> None:
         """An agreement that bills monthly, since long ago, but for what is `changed`."""
         entered = changed.pop("entered", START)
@@ -57,6 +59,8 @@ class Books(Ledger):
             "extPrice": float(price),
             "billCustomer": "Billable",
             "agreementId": agreement,
+            "effectiveDate": f"{START}T00:00:00Z",
+            "extCost": 5.0,
             "_info": {"lastUpdated": stamp(), "dateEntered": f"{START}T12:00:00Z"},
         }
         self.merge(ADDITIONS, {**usual, **changed}, parent_id=agreement)
@@ -64,7 +68,7 @@ class Books(Ledger):
     @override
     def ask(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """What the refreshed reports answer."""
-        refresh(self.dsn, "connectwise", ["kpi_mrr_month"])
+        refresh(self.dsn, "connectwise", ["kpi_mrr_month", "kpi_agreement_month"])
         return super().ask(query, *values)
 
     def closed(self) -> list[dict[str, Any]]:
@@ -72,6 +76,14 @@ class Books(Ledger):
         return self.ask(
             "select agreement_id, company_id, currency_id, month, mrr_base, mrr_additions, mrr,"
             " basis from reporting.fct_mrr_month where month < %s and mrr <> 0 order by 1, 2, 3, 4",
+            THIS_MONTH,
+        )
+
+    def running(self) -> list[dict[str, Any]]:
+        """Which agreements ran in the months before this one, and what was added to them."""
+        return self.ask(
+            "select agreement_id, company_id, currency_id, month, is_running, additions_price,"
+            " additions_cost from reporting.fct_agreement_month where month < %s order by 1, 4",
             THIS_MONTH,
         )
 
@@ -106,6 +118,7 @@ def seven_edits(
         books.addition(2, "1867.75")
         books.addition(3, "953.85")
         before = books.closed()
+        books.ran_before = books.running()
         books.agreement(1, billingCycle={"id": 2}, billAmount=Decimal("65387.64"))
         books.delete(ADDITIONS, 1, 2)
         books.addition(3, "953.85", billCustomer="DoNotBill")
@@ -129,6 +142,20 @@ def test_seven_edits_of_today_leave_closed_months_alone(
     after = books.closed()
     assert {row["basis"] for row in after if row["month"] >= CLOSED} == {"as recorded"}
     assert [row | {"basis": ""} for row in after] == [row | {"basis": ""} for row in before]
+
+
+def test_seven_edits_of_today_leave_months_of_agreements_alone(
+    seven_edits: tuple[Books, list[dict[str, Any]]],
+) -> None:
+    books, _ = seven_edits
+    assert {row["agreement_id"] for row in books.ran_before if row["is_running"]} == {*AMOUNTS}
+    assert books.running() == books.ran_before
+    this_month = books.ask(
+        "select agreement_id, company_id, is_running from reporting.fct_agreement_month"
+        " where month = %s and agreement_id in (4, 5) order by 1",
+        THIS_MONTH,
+    )
+    assert [tuple(row.values()) for row in this_month] == [(4, 4, True), (5, 8, True)]
 
 
 def test_today_s_records_about_a_closed_month_are_shown_beside(

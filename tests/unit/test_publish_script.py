@@ -77,11 +77,8 @@ def test_a_column_comes_from_columns_of_what_its_view_reads() -> None:
             """fct_agreement_month.additions_cost fct_agreement_month.hours_actual
             fct_agreement_month.revenue_billed""",
         ),
-        # through a common table, a lateral query and a function's rows
-        (
-            "fct_agreement_month.is_running",
-            "dim_agreement.cancelled_on dim_agreement.ends_on dim_agreement.starts_on",
-        ),
+        # through common tables, a lateral query, a function's rows, and versions
+        ("fct_agreement_month.is_running", "finance_agreements.start_date"),
         ("fct_mrr_month.month", "finance_agreements.start_date"),
         (
             "fct_addition.cost_per_bill",
