@@ -1,0 +1,252 @@
+"""A table that follows changes holds what one made from nothing would, whatever days pass.
+
+Days of random edits on every column that a report reads: records move between members, clients,
+boards, agreements and months, become something else, are deleted and come back, arrive late. The
+server's clock is simulated and goes on by days and months between them. More of them:
+
+    python3 -m cw_pipeline test tests/integration/test_incremental.py --edit-histories 500
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.reported import columns_of_versions
+from cw_pipeline.model import Kind
+from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.reporting.script import ReportingSchema, scripts
+from cw_pipeline.warehouse import connections, migrate
+from cw_pipeline.warehouse.history import delete_keeping_versions
+from tests.conftest import _database as database
+from tests.integration.conftest import ZONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from cw_pipeline.model import Column, Entity
+    from tests.conftest import Owner, Server
+
+PATH = "clock,pg_catalog,public"
+CLOCK = """
+create schema clock;
+create table clock.setting (ahead interval not null);
+insert into clock.setting values ('-700 days');
+create function clock.now() returns timestamptz stable language sql as
+    'select pg_catalog.now() + (select ahead from clock.setting)';
+create function clock.clock_timestamp() returns timestamptz volatile language sql as
+    'select pg_catalog.clock_timestamp() + (select ahead from clock.setting)';
+"""
+"""`now()` of whoever has this schema in its path before PostgreSQL's own."""
+
+WORDS = {
+    "billing_options": ["Monthly", "Yearly", "NotRecurring"],
+    "bill_customer": ["Billable", "DoNotBill", "NoCharge"],
+    "billable_option": ["Billable", "DoNotBill", "NoCharge"],
+    "charge_to_type": ["ServiceTicket", "ProjectTicket", "ChargeCode"],
+    "apply_to_type": ["Agreement", "Project", "Ticket"],
+    "type": ["CreditMemo", "Standard"],
+    "record_type": ["ServiceTicket"],
+    "status": ["Open", "Billed", "WrittenOff"],
+}
+DAYS = (-450, -401, -400, -62, -31, -9, -2, -1, 0, 5, 40)
+BUSY = ("service_tickets", "project_tickets", "time_entries", "finance_agreements")
+
+
+def _read_by_tables() -> list[Entity]:
+    """The entities behind every view that is kept as a table."""
+    by_name = {script.name: script for script in scripts()}
+    found: set[str] = set()
+    ahead = [script.name for script in scripts() if script.changed is not None]
+    while ahead:
+        script = by_name[ahead.pop()]
+        found |= script.sources
+        ahead += script.needs
+    known = {one.table: name for name, one in CATALOG.declared.items()}
+    return [CATALOG[known[table]] for table in sorted(found) if table in known]
+
+
+READ = _read_by_tables()
+CHOICES = [*READ, *(own for own in READ if own.table in BUSY for _ in range(6))]
+
+edits = st.tuples(
+    st.integers(0, len(CHOICES) - 1), st.integers(1, 3), st.integers(0, 10**6), st.booleans()
+)
+"""Which list, which record, the seed of its values, and whether it is deleted instead."""
+
+histories = st.lists(
+    st.tuples(st.sampled_from([0, 0, 1, 1, 2, 31, 45]), st.lists(edits, min_size=1, max_size=12)),
+    min_size=2,
+    max_size=7,
+)
+"""Days that pass, and what is edited then, again and again."""
+
+
+class Edited:
+    """A published warehouse under a clock of its own."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.connection = psycopg.connect(dsn, autocommit=True, options=f"-c search_path={PATH}")
+        self.place = ReportingSchema("connectwise", ZONE)
+
+    def reset(self) -> None:
+        """Empties everything, and puts the clock back."""
+        tables = self.connection.execute(
+            "select format('%%I.%%I', schemaname, tablename) from pg_tables"
+            " where schemaname = 'cw_history'"
+            " or schemaname = 'connectwise' and tablename = any(%s)",
+            [[own.table for own in READ]],
+        ).fetchall()
+        self.tables = ", ".join(name for (name,) in tables)
+        self.connection.execute(f"truncate {self.tables}".encode())
+        self.connection.execute("update cw_sync.publication set changed_through = null")
+        self.connection.execute("update clock.setting set ahead = '-700 days'")
+        refresh(self.dsn, "connectwise")
+
+    def pass_days(self, days: int) -> None:
+        """Lets the clock go on; it never comes up to the real one."""
+        self.connection.execute(
+            "update clock.setting set ahead = least(ahead + %s, '-10 days')", [timedelta(days=days)]
+        )
+
+    def refresh(self) -> None:
+        """Brings the tables up to date; Postgres knows what is in those that they read."""
+        self.connection.execute(f"analyze {self.tables}".encode())
+        refresh(self.dsn, "connectwise")
+
+    def edit(self, entity: Entity, own: int, seed: int, *, deleted: bool) -> None:
+        """Stores a record with random values as a merge does, or soft-deletes it."""
+        table, parent = sql.Identifier("connectwise", entity.table), seed % 2 + 1
+        if deleted:
+            self.connection.execute(
+                sql.SQL(
+                    "update {} set _deleted_at = now(), _synced_at = now()"
+                    " where id = %s and _deleted_at is null"
+                ).format(table),
+                [own],
+            )
+            return
+        (now,) = self.connection.execute("select now()").fetchone() or (None,)
+        values = {"id": own, **({"parent_id": parent} if entity.parent else {}), "_row_hash": 0}
+        values |= _record(entity, own, Random(seed), now)  # noqa: S311 - no secret
+        names = sql.SQL(", ").join(map(sql.Identifier, values))
+        with self.connection.transaction():
+            stamps = {own: values.get("last_updated")}
+            kept = entity.parent and parent
+            delete_keeping_versions(self.connection, "connectwise", entity, stamps, kept or None)
+            self.connection.execute(
+                sql.SQL("insert into {} ({}) values ({})").format(
+                    table, names, sql.SQL(", ").join([sql.Placeholder()] * len(values))
+                ),
+                [*values.values()],
+            )
+
+    def differences(self) -> dict[str, Any]:
+        """Rows that a table has and should not have, and the other way round, of each table."""
+        found = {}
+        for script in scripts():
+            if script.changed is None:
+                continue
+            columns = ", ".join(f'"{name}"' for name in script.columns)
+            kept = f"select {columns} from reporting.{script.name}"  # noqa: S608
+            true = f"select {columns} from ({script.query_for(self.place)}) q"  # noqa: S608
+            with self.connection.transaction():
+                wrong = self.connection.execute(f"{kept} except all {true}".encode()).fetchall()
+                lacking = self.connection.execute(f"{true} except all {kept}".encode()).fetchall()
+            if wrong or lacking:
+                found[script.name] = {
+                    "rows": (len(wrong), len(lacking)),
+                    "first": _beside([*script.columns], wrong, lacking),
+                }
+        return found
+
+
+def _beside(names: list[str], wrong: list[Any], lacking: list[Any]) -> list[dict[str, Any]]:
+    return [dict(zip(names, rows[0], strict=True)) if rows else {} for rows in (wrong, lacking)]
+
+
+def _record(entity: Entity, own: int, random: Random, now: datetime) -> dict[str, Any]:
+    """Random values of the columns that reports read. When it was entered never changes."""
+    read = {*columns_of_versions(entity.table, entity.columns)}
+    values = {
+        column.name: _value(column, random, now)
+        for column in entity.columns
+        if column.name in read and column.name != "id"
+    }
+    entered = now.replace(year=2024, month=2 + own, day=10, hour=5)
+    if "date_entered" in values:
+        values["date_entered"] = entered
+    if "last_updated" in values:
+        values["last_updated"] = random.choice([now, now, now, now - timedelta(days=3), None])
+    return values
+
+
+def _value(column: Column, random: Random, now: datetime) -> Any:
+    at = now + timedelta(days=random.choice(DAYS), hours=random.choice([0, 3, 11]))
+    choices: dict[Kind, list[Any]] = {
+        Kind.BIGINT: [1, 2, 3, 4],
+        Kind.NUMERIC: [0, 1, 2.5, -3],
+        Kind.BOOLEAN: [True, False],
+        Kind.DATE: [at.date()],
+        Kind.TIMESTAMPTZ: [at],
+        Kind.TEXT: WORDS.get(column.name, ["a", "b"]),
+    }
+    return None if random.random() < 0.15 else random.choice(choices[column.kind])
+
+
+@pytest.fixture(scope="module")
+def edited(server: Server, owner: Owner, template: str) -> Iterator[Edited]:
+    """An empty warehouse, published, in which it is long ago."""
+    with pytest.MonkeyPatch.context() as patch, database(server, owner, template) as dsn:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(CLOCK)
+        patch.setitem(connections._PINNED, "search_path", PATH)
+        with psycopg.connect(dsn, options=f"-c search_path={PATH}") as connection:
+            # The template's tables were made under the real clock.
+            for own in entities():
+                connection.execute(
+                    sql.SQL("alter table if exists {} alter _synced_at set default now()").format(
+                        sql.Identifier("connectwise", own.table)
+                    )
+                )
+        migrate(dsn, "connectwise", entities())
+        publish(dsn, "connectwise", ZONE)
+        made = Edited(dsn)
+        made.connection.execute("update cw_sync.history_column set since = now() + '30 days'")
+        yield made
+        made.connection.close()
+
+
+@pytest.mark.timeout(0)
+def test_incremental_equals_rebuilt(edited: Edited, pytestconfig: pytest.Config) -> None:
+    few = pytestconfig.getoption("--edit-histories")
+
+    @settings(
+        max_examples=few,
+        deadline=None,
+        derandomize=few <= 3,
+        database=None,
+        phases=[Phase.generate, *([Phase.shrink] if few > 3 else [])],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(histories)
+    def holds(history: list[tuple[int, list[tuple[int, int, int, bool]]]]) -> None:
+        edited.reset()
+        for days, changes in history:
+            edited.pass_days(days)
+            for at, own, seed, deleted in changes:
+                edited.edit(CHOICES[at], own, seed, deleted=deleted)
+            edited.refresh()
+            assert edited.differences() == {}
+
+    holds()
