@@ -52,11 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--histories", type=int, default=CHAOS, help="histories of the chaos suite")
     parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
     parser.addoption("--dbt", metavar="FOLDER", help="a virtual environment with dbt in it")
-<<<<<<< HEAD
     parser.addoption("--power-bi", metavar="FOLDER", help="one with parsers of Power BI projects")
-=======
     parser.addoption("--edit-histories", type=int, default=3, help="random days of edits")
->>>>>>> 72bf748 (Tests: tables that follow changes equal a rebuild, after days of edits)
     parser.addoption("--image", action="store_true", help="run the Dockerfile's lines, as root")
     parser.addoption("--mutants", action="store_true", help="break the code: is each break seen?")
 
