@@ -30,12 +30,12 @@ class Ledger:
         with self._store(entity) as store:
             batch = PageReader(CATALOG[entity]).read_page(page, parent_id=parent_id)
             assert not batch.rejects, batch.rejects
-            store.load(batch, parent_id=parent_id, read_after=store.warehouse_now())
+            store.load(batch, parent_id=parent_id, read_after=datetime.now(UTC))
 
     def delete(self, entity: str, own: int, parent_id: int | None = None) -> None:
         """Soft-deletes a record as a reconcile does."""
         with self._store(entity) as store:
-            assert store.soft_delete([own], parent_id, before=store.warehouse_now()) == 1
+            assert store.soft_delete([own], parent_id, before=datetime.now(UTC)) == 1
 
     @contextmanager
     def _store(self, entity: str) -> Iterator[EntityStore]:

@@ -85,9 +85,9 @@ def test_any_moment_shows_what_was_valid_then(
     with open_store(warehouse, TICKETS, "refresh") as store:
         for own, event in story:
             if event == "delete":
-                store.soft_delete([own], before=store.warehouse_now())
+                store.soft_delete([own], before=datetime.now(UTC))
             else:
-                store.load(batch(own, *event), read_after=store.warehouse_now())
+                store.load(batch(own, *event), read_after=datetime.now(UTC))
             row = connection.execute(STORED, [own]).fetchone()
             connection.rollback()
             if row is not None:
