@@ -49,6 +49,7 @@ _REPORTED = {"DateStyle": "ISO, MDY", "TimeZone": "UTC", "standard_conforming_st
 
 _PINNED = {
     "IntervalStyle": "postgres",
+    "cw_pipeline.writes": "on",  # what others change is marked, see `cw_sync.note_hand_edit`
     "search_path": "pg_catalog, public",
     "statement_timeout": "0",  # a first load's statements take as long as they take
     "idle_in_transaction_session_timeout": "5min",  # a stopped process must not keep its locks

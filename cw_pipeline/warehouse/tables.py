@@ -46,8 +46,9 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
 
     Nothing here locks a table that was there before.
     """
-    existing = _existing(connection, tenant)
+    existing, entities = _existing(connection, tenant), list(entities)
     outdated: list[str] = []
+    created: set[str] = set()
     for table in _due(connection, tenant, entities, existing):
         if table.name in existing:
             outdated += [table.name] if _outdated_columns(table, existing[table.name]) else []
@@ -55,7 +56,28 @@ def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Ent
             connection.execute(CreateTable(table))
             for index in table.indexes:
                 connection.execute(CreateIndex(index))
+            created.add(table.name)
+    _watch_hand_edits(driver(connection), tenant, entities, created)
     return outdated
+
+
+def _watch_hand_edits(
+    connection: Connection[Any], tenant: str, entities: Iterable[Entity], created: set[str]
+) -> None:
+    """Has new tables mark rows that others than the pipeline change."""
+    for entity in entities:
+        if entity.table in created:
+            connection.execute(
+                "select cw_sync.watch_rows(format('%%I.%%I', %s::text, %s::text)::regclass)",
+                [tenant, entity.table],
+            )
+        for array in entity.arrays:
+            if array.table in created:
+                connection.execute(
+                    "select cw_sync.watch_elements("
+                    "format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)",
+                    [tenant, array.table, entity.table, entity.key[-1]],
+                )
 
 
 def create_history(connection: Connection[Any], tenant: str) -> None:

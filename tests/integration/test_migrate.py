@@ -73,9 +73,17 @@ def test_a_newer_warehouse_is_named_and_left_alone(empty_dsn: str) -> None:
     assert columns(empty_dsn) == before
 
 
+TRIGGERS = (
+    "select tgrelid::regclass::text, pg_get_triggerdef(oid) from pg_trigger"
+    " where tgname = 'hand_edit' order by 1"
+)
+
+
 def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
-    migrate(empty_dsn, "connectwise", SOME)
-    newest = columns(empty_dsn)
+    lists = [*SOME, CATALOG["service/tickets"]]  # one with elements
+    migrate(empty_dsn, "connectwise", lists)
+    newest, watched = columns(empty_dsn), asked(empty_dsn, TRIGGERS)
+    assert len(watched) > len(lists)
     with psycopg.connect(empty_dsn) as connection:
         connection.execute(
             "drop table cw_sync.lease; drop function cw_sync.fence; drop sequence"
@@ -85,6 +93,8 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " alter table cw_sync.run drop parents_due, drop api_version;"
             " alter table cw_sync.publication drop month_closes_on;"
             " drop table cw_sync.clock_disorder;"
+            " drop function cw_sync.note_hand_edit, cw_sync.note_hand_edit_of_element cascade;"
+            " drop function cw_sync.watch_rows, cw_sync.watch_elements;"
             " alter table cw_sync.checkpoint drop watermark_at, drop pass_at;"
             " alter table cw_sync.checkpoint drop wanted cascade; create view cw_sync.freshness as"
             " select tenant, entity, watermark as data_complete_through, now() - watermark as age,"
@@ -95,8 +105,9 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " connectwise.service_boards alter id set default nextval('connectwise.ids');"
             " update cw_sync.migration set version_num = '0006'"
         )
-    migrate(empty_dsn, "connectwise", SOME)
+    migrate(empty_dsn, "connectwise", lists)
     assert columns(empty_dsn) == newest
+    assert asked(empty_dsn, TRIGGERS) == watched
     assert asked(empty_dsn, "select nextval('cw_sync.next_run_id')") == [(8,)]
     assert asked(empty_dsn, "select * from cw_sync.schema_owner") == [
         ("connectwise", "acme@psa.example.com")

@@ -23,6 +23,7 @@ DAMAGE = (
     "delete from {table} where id = {one}",
     "update {table} set _deleted_at = now() where id = {two}",
     "update {table} set last_updated = '2001-01-01' where id = {three}",
+    "update {table} set {value} = null where id = {four}",
     "insert into {table} (id, {columns}) select 99, {columns} from {table} where id = {three}",
 )
 
@@ -87,34 +88,55 @@ def test_children_of_parents_that_our_table_lacks_are_read(agreements: Story) ->
 def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
     agreements: Story, tenant: Tenant
 ) -> None:
-    """Read by window, whole, and below parents."""
+    """Read by window, whole, and below parents; the rows of a record's elements, too."""
     agreements.options["max_delete_fraction"] = 1
     tenant.edit("/finance/agreements", 2, billAmount=20)
-    for own in range(1, 5):
-        tenant.put("/service/tickets", {"id": own, "summary": f"ticket {own}"})
+    field = {"id": 1, "caption": "Colour", "type": "Text", "value": "red"}
+    for own in range(1, 7):
+        ticket = {"id": own, "summary": f"ticket {own}", "customFields": [field]}
+        tenant.put("/service/tickets", ticket)
         tenant.put("/finance/accountingPackages", {"id": own, "name": f"package {own}"})
     lists = (TICKETS, WHOLE, AGREEMENTS, ADDITIONS)
+    values = {TICKETS: "summary", WHOLE: "name", ADDITIONS: "quantity"}
     tenant.advance(3600)
     agreements.sync(*lists)
     before = {name: _contents(agreements, name) for name in lists}
     assert all(each.proven for each in reconciled(agreements, *lists).values())
-    for name in (TICKETS, WHOLE, ADDITIONS):
+    elements = "connectwise.service_tickets__custom_fields"
+    stored = agreements.rows(f"select * from {elements} order by 1, 2")  # noqa: S608 - ours
+    damage(
+        agreements,
+        f"delete from {elements} where parent_id = 5",  # noqa: S608 - ours
+        f"update {elements} set value = null where parent_id = 6",  # noqa: S608 - ours
+    )
+    for name, value in values.items():
         table = f"connectwise.{CATALOG[name].table}"
-        one, two, three = sorted(before[name])[:3]
+        one, two, three, four = sorted(before[name])[:4]
         copied = [c.name for c in CATALOG[name].row_columns if c.name != "id"]
         columns = ", ".join(f'"{column}"' for column in copied)
         damage(
             agreements,
             *(
-                statement.format(table=table, columns=columns, one=one, two=two, three=three)
+                statement.format(
+                    table=table,
+                    columns=columns,
+                    value=value,
+                    one=one,
+                    two=two,
+                    three=three,
+                    four=four,
+                )
                 for statement in DAMAGE
             ),
         )
     audits = reconciled(agreements, *lists)
-    for name in (TICKETS, WHOLE, ADDITIONS):
-        audit = audits[name]
-        assert (audit.missing + audit.stale, audit.extra) == (3, 1), (name, audit)
+    for name in values:
+        audit, more = audits[name], 2 if name == TICKETS else 0
+        assert (audit.missing + audit.stale, audit.extra) == (4 + more, 1), (name, audit)
         assert _contents(agreements, name) == before[name], name
+    again = agreements.rows(f"select * from {elements} order by 1, 2")  # noqa: S608 - ours
+    assert again == stored
+    assert all(each.proven for each in reconciled(agreements, *lists).values())
 
 
 def _contents(story: Story, name: str) -> dict[int, dict[str, object]]:
