@@ -43,8 +43,8 @@ from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse import migrate, status, up_to_date_schema, version_fault
 from cw_pipeline.warehouse.connections import transaction
 from cw_pipeline.warehouse.ddl import Patience
-from cw_pipeline.warehouse.owner import mark_tenant
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
+from cw_pipeline.warehouse.schema import mark_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

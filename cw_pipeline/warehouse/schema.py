@@ -7,17 +7,18 @@ if stored is None or not stored.fits(entities, history_columns):
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from psycopg import errors
+from psycopg import errors, sql
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.promotion import with_promoted_columns
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.model import Column, Kind
-from cw_pipeline.warehouse import versions
+from cw_pipeline.paths import SQL
 from cw_pipeline.warehouse.connections import (
     create_schemas,
     lone_connection,
@@ -41,6 +42,7 @@ from cw_pipeline.warehouse.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import sqlalchemy as sa
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
@@ -68,10 +70,10 @@ def migrate(
     def upgraded(attempt: Attempt) -> list[str]:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
             create_schemas(driver(connection), "cw_sync", tenant, history_schema(tenant))
-            here = versions.version(driver(connection))
-            if fault := versions.fault(here):
+            here = stored_version(driver(connection))
+            if fault := explain_unknown_version(here):
                 raise WarehouseError(fault)
-            versions.upgrade(connection, here)
+            upgrade_state(connection, here)
             outdated = create_tables(connection, tenant, entities)
             set_history_columns(connection, tenant, columns, and_before=keeps_chosen)
             create_history(driver(connection), tenant)
@@ -141,7 +143,7 @@ class StoredSchema:
         wanted = parse_history_columns(history_columns)
         wanted_columns = {(name, column) for name, own in wanted.items() for column in own}
         return (
-            self.version == versions.known_versions()[-1]
+            self.version == known_versions()[-1]
             and self.may_create
             and (
                 wanted_columns <= self.history
@@ -229,4 +231,75 @@ def version_fault(dsn: str) -> str | None:
             row = connection.execute("select version_num from cw_sync.migration").fetchone()
         except errors.UndefinedTable:  # before the first migration
             return None
-        return versions.fault(row[0] if row else None)
+        return explain_unknown_version(row[0] if row else None)
+
+
+_FOLDER = SQL / "migrations"
+_LENGTH = 4  # 0001_state.py
+
+
+def known_versions() -> list[str]:
+    """The versions that this cw_pipeline knows, oldest first."""
+    return sorted(path.name[:_LENGTH] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
+
+
+def stored_version(connection: Connection[Any]) -> str | None:
+    """The warehouse's version; None before the first."""
+    if connection.execute("select to_regclass('cw_sync.migration')").fetchone() == (None,):
+        return None
+    row = connection.execute("select version_num from cw_sync.migration").fetchone()
+    return row[0] if row else None
+
+
+def explain_unknown_version(here: str | None) -> str | None:
+    """What is wrong with a warehouse of this version, or None."""
+    if here is None or here in known_versions():
+        return None
+    return (
+        f"the warehouse is at version {here}, which this cw_pipeline does not know:"
+        " upgrade cw_pipeline, or point CW_WAREHOUSE_DSN at another database"
+    )
+
+
+def upgrade_state(connection: sa.Connection, here: str | None) -> None:
+    """Brings the state schema from this version to the newest, in the caller's transaction."""
+    if here == known_versions()[-1]:
+        return
+    # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def mark_tenant(connection: Connection[Any], schema: str, tenant: str) -> None:
+    """Notes which tenant a schema holds: `company@host`. In the caller's transaction.
+
+    Two tenants in one table could never be told apart again. The schema's comment says it too, for
+    people, where the role may write it. Raises ConfigError if the schema holds another tenant.
+    """
+    row = connection.execute(
+        "select tenant from cw_sync.schema_owner where schema = %s", [schema]
+    ).fetchone()
+    if row is None:
+        connection.execute(
+            "insert into cw_sync.schema_owner (schema, tenant) values (%s, %s)", [schema, tenant]
+        )
+        comment = sql.SQL("comment on schema {} is {}").format(
+            sql.Identifier(schema),
+            sql.Literal(f"ConnectWise tenant {tenant}, kept by cw_pipeline"),
+        )
+        # The schema may be made by an administrator, and only its owner may comment on it.
+        with suppress(errors.InsufficientPrivilege), connection.transaction():
+            connection.execute(comment)
+    elif row[0] != tenant:
+        raise ConfigError(
+            f"the schema {schema} holds the ConnectWise tenant {row[0]}, and the settings name"  # noqa: S608 - it is told, not run
+            f" {tenant}. Set CW_SCHEMA to another name, or CW_WAREHOUSE_DSN to another database. If"
+            " it is the same tenant at a new address, run in the warehouse: delete from"
+            f" cw_sync.schema_owner where schema = '{schema}'"
+        )
