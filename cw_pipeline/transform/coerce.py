@@ -225,6 +225,15 @@ def _boolean(value: Any) -> tuple[Any, bool]:
 
 
 def _instant(value: Any) -> tuple[Any, bool]:
+    moment, whole = _written_instant(value)
+    try:
+        return moment and moment.astimezone(UTC), whole
+    except OverflowError:  # Postgres would hold it, and nobody who reads it by Python
+        said = f"expected a date-time of the years 1 to 9999 in UTC, got {_excerpt(value)}"
+        raise DoesNotConvert(said) from None
+
+
+def _written_instant(value: Any) -> tuple[datetime | None, bool]:
     if value == "":
         return None, False
     if not isinstance(value, str):
@@ -245,7 +254,7 @@ def _moment(text: str) -> datetime:
 
 
 def _date(value: Any) -> tuple[Any, bool]:
-    moment, whole = _instant(value)
+    moment, whole = _written_instant(value)
     if moment is None:
         return None, whole
     midnight = (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0)

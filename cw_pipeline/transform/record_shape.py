@@ -7,7 +7,7 @@ exist all the same are learned: the shape is made again with a place for them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import MAXYEAR, UTC, date, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -334,4 +334,13 @@ def _merge(target: dict[str, Any], other: dict[str, Any]) -> None:
             target[key] = value
 
 
-_FINISH: Mapping[Kind, Callable[[Any], Any]] = {Kind.DATE: _day, Kind.JSONB: _jsonb}
+def _instant(moment: datetime) -> datetime:
+    """The moment. Raises OverflowError if it is in no year from 1 to 9999 in UTC."""
+    return moment if 1 < moment.year < MAXYEAR else moment.astimezone(UTC)
+
+
+_FINISH: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.DATE: _day,
+    Kind.JSONB: _jsonb,
+    Kind.TIMESTAMPTZ: _instant,
+}

@@ -14,6 +14,6 @@ select
     rank() over of_currency as rank, -- 1: the client with most
     revenue / sum(revenue) over (partition by currency_id) as share, -- of all revenue in the currency
     sum(revenue) over (of_currency rows unbounded preceding) / sum(revenue) over (partition by currency_id) as share_of_larger, -- share of this client and of those with more
-    sum(revenue * revenue) over (partition by currency_id) / power(sum(revenue) over (partition by currency_id), 2) as herfindahl_index -- sum of all clients' squared shares: 1, one client has it all; 0.1, as if ten had the same
+    sum(revenue * revenue) over (partition by currency_id) / nullif(power(sum(revenue) over (partition by currency_id), 2), 0) as herfindahl_index -- sum of all clients' squared shares: 1, one client has it all; 0.1, as if ten had the same
 from revenue
 window of_currency as (partition by currency_id order by revenue desc, company_id)

@@ -49,6 +49,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a column's number as text": ({"budgetHours": "1" * 140_000}, f"budgetHours: {BEYOND}"),
     "an integer of 5,000 digits": ({"future": Raw(b"9" * 5000)}, f"future: {UNHELD}"),
+    "an instant before the year 1": (
+        {"_info": {"dateEntered": "0001-01-01T00:00:00+14:00"}},
+        "_info.dateEntered: years 1 to 9999 in UTC",
+    ),
+    "an instant of the year 10,000": (
+        {"_info": {"dateEntered": "9999-12-31T23:59:59-14:00"}},
+        "_info.dateEntered: years 1 to 9999 in UTC",
+    ),
     "nested 900 levels": ({"future": nested(900)}, "future: nested deeper"),
     "nested 500 levels in a custom field": (
         custom(b"[" * 500 + b"]" * 500),
@@ -68,8 +76,8 @@ TAKEN: dict[str, dict[str, Any]] = {
     "half a surrogate": {"summary": Raw(b'"cut \\ud83d"')},
     "half a surrogate in a custom field": custom(b'"cut \\ude00"'),
     "a text of a megabyte": {"summary": "x" * 1_000_000},
-    "the first day of the calendar": {"requiredDate": "0001-01-01T00:00:00+14:00"},
-    "the last one": {"requiredDate": "9999-12-31T23:59:59-14:00"},
+    "the first moment of the calendar": {"_info": {"dateEntered": "0001-01-01T00:00:00Z"}},
+    "the last one": {"_info": {"dateEntered": "9999-12-31T23:59:59.999999Z"}},
     "exponents": custom(b"1.5e300"),
 }
 
