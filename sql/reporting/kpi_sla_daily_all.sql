@@ -19,8 +19,8 @@ select
     date, -- local day on which the goal was due
     board_id, -- board now
     stage, -- respond, plan or resolve
-    count(*) filter (where state = 'met') as met, -- reached by the goal
-    count(*) filter (where state = 'missed') as missed, -- reached later, or closed without
-    count(*) filter (where state = 'skipped') as skipped -- a later stage or the closing came by the goal
+    count(*) filter (where state = 'met')::int as met, -- reached by the goal
+    count(*) filter (where state = 'missed')::int as missed, -- reached later, or closed without
+    count(*) filter (where state = 'skipped')::int as skipped -- a later stage or the closing came by the goal
 from settled
 group by 1, 2, 3, 4

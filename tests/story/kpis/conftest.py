@@ -42,6 +42,7 @@ _CHANGED = (
     "finance/invoices",
     "system/members",
     "company/companies",
+    "sales/opportunities",
 )
 
 
@@ -56,6 +57,8 @@ class Books:
     moved: dict[str, int] = field(default_factory=dict)
     raised: tuple[int, Decimal] = (0, Decimal())
     deleted: dict[str, int] = field(default_factory=dict)
+    promoted: tuple[int, int] = (0, 0)
+    """An opportunity that went to another stage today, and the stage that it came from."""
 
     def view(self, name: str, where: str = "") -> list[dict[str, Any]]:
         """The rows of a view."""
@@ -365,6 +368,11 @@ def _live_a_day(books: Books) -> None:
     moved = still_open[0]
     books.moved = {"id": moved["id"], "board": ref(moved, "board"), "owner": ref(moved, "owner")}
     tenant.edit(TICKETS, moved["id"], board={"id": 5, "name": "Accounts"}, owner=None)
+    deals = "/sales/opportunities"
+    deal = next(one for one in books.records(deals) if one["status"]["name"] == "Open")
+    books.promoted = (deal["id"], ref(deal, "stage"))
+    stages = [one for one in books.records("/sales/stages") if one["id"] != ref(deal, "stage")]
+    tenant.edit(deals, deal["id"], stage={"id": stages[0]["id"], "name": stages[0]["name"]})
     agreement = next(one for one in books.records(AGREEMENTS) if not one["cancelledFlag"])
     books.raised = (agreement["id"], money(agreement["billAmount"]))
     tenant.edit(AGREEMENTS, agreement["id"], billAmount=agreement["billAmount"] + 1000)

@@ -264,3 +264,30 @@ def test_touches_and_first_contact(books: Books) -> None:
         and local(one["closedDate"]) == local(one["_info"]["dateEntered"])
         for one in done
     )
+
+
+def test_the_pipeline_as_it_was_at_the_end_of_each_day(books: Books) -> None:
+    states = {one["id"]: one for one in books.records("/sales/opportunities/statuses")}
+    worth = {
+        one["id"]: money(one["forecastRevenueTotals"]["revenue"])
+        for one in books.records("/sales/opportunities/{id}/forecast")
+    }
+    today, moved, came_from = books.today(), *books.promoted
+    count: Counter[tuple[date, int]] = Counter()
+    revenue: defaultdict[tuple[date, int], Decimal] = defaultdict(Decimal)
+    for one in books.records("/sales/opportunities"):
+        began = local(one.get("dateBecameLead") or one["_info"]["dateEntered"])
+        closed = states[ref(one, "status")]["closedFlag"]
+        ended = local(one["closedDate"]) if closed else today
+        stage = came_from if one["id"] == moved else ref(one, "stage")
+        first = max(began, today - timedelta(days=400))
+        for back in range((min(ended, today) - first).days):
+            key = (first + timedelta(days=back), stage)
+            count[key] += 1
+            revenue[key] += worth[one["id"]]
+    rows = {
+        (row["date"], row["opportunity_stage_id"]): row for row in books.view("kpi_pipeline_daily")
+    }
+    assert {key: row["opportunities"] for key, row in rows.items()} == count
+    assert all(near(row["revenue"], revenue[key]) for key, row in rows.items())
+    assert (today - timedelta(days=1), came_from) in rows

@@ -1,0 +1,10 @@
+-- index: month
+select date_trunc('month', closed_date::timestamp)::date as month
+from {{reporting}}.fct_ticket_all where synced_at >= {{since}} and closed_date is not null
+union
+-- the month in which it had been closed before
+select date_trunc('month', coalesce(closed_date, last_updated) at time zone {{time_zone}})::date
+from {{history}}.service_tickets where _recorded_to >= {{since}} and closed_flag
+union
+select month from {{reporting}}.kpi_sla_verdict
+where exists (select from {{source}}.service_boards where _synced_at >= {{since}})
