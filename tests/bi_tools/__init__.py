@@ -7,4 +7,5 @@ star       tables, columns, types, keys and relations of the reporting schema
 metrics    `sql/bi/dbt/models/metrics.yml`, and each metric in SQL
 dbt        the dbt package
 power_bi   the Power BI project, with the report of power_bi_report
+superset   four dashboards
 """

@@ -78,6 +78,8 @@ class Metric:
     meta: dict[str, Any]
     measure: Measure | None = None
     conditions: tuple[Condition, ...] = ()
+    is_filled: bool = False
+    """Where there is no row it is 0, so that others can be added to it and taken off."""
     parts: tuple[str, ...] = ()
     expression: str = ""
 
@@ -104,19 +106,29 @@ class Metric:
         found = {part.table for part in self.sources}
         return found.pop() if len(found) == 1 else None
 
+    @property
+    def first(self) -> Metric:
+        """The simple metric that it begins with: whose day it goes by."""
+        return self if self.measure is not None else self.sources[0].first
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether it adds up over everything but days."""
+        if self.measure is not None:
+            return self.measure.is_stock
+        return any(part.is_stock for part in self.sources)
+
     def aggregate_sql(self) -> str:
-        """The metric as one expression over the rows of its view."""
+        """The metric as one expression over the rows of its view; of a stock, those of one day."""
         if self.measure is not None:
             measure = self.measure
             one = _AGGREGATES[measure.aggregate].format(measure.column or "*")
             conditions = [condition.sql for condition in self.conditions]
-            if measure.is_stock:
-                raise ValueError(f"{self.name} is a stock: no expression over rows of many days")
-            if not conditions:
-                return one
-            if " filter (where " in one:
-                return f"{one.removesuffix(')')} and {' and '.join(conditions)})"
-            return f"{one} filter (where {' and '.join(conditions)})"
+            if conditions and " filter (where " in one:
+                one = f"{one.removesuffix(')')} and {' and '.join(conditions)})"
+            elif conditions:
+                one = f"{one} filter (where {' and '.join(conditions)})"
+            return f"coalesce({one}, 0)" if self.is_filled else one
         parts = {part.name: part.aggregate_sql() for part in self.sources}
         return self._combined(parts)
 
@@ -134,6 +146,7 @@ class Metric:
             conditions.append(f"{date} = (select max({date}) from {table})")
         one = _AGGREGATES[self.measure.aggregate].format(self.measure.column or "*")
         where = f" where {' and '.join(conditions)}" if conditions else ""
+        one = f"coalesce({one}, 0)" if self.is_filled else one
         return f"(select {one} from {table}{where})"
 
     def _combined(self, parts: dict[str, str]) -> str:
@@ -203,11 +216,21 @@ def _metric(
         return Metric(*common, parts=tuple(given["metrics"]), expression=given["expr"])
     if one["type"] != "simple":
         raise ValueError(f"metric {one['name']}: type {one['type']}")
+    asked = given["measure"]
+    if isinstance(asked, str):
+        asked = {"name": asked}
+    if asked.keys() - {"name", "fill_nulls_with"} or asked.get("fill_nulls_with", 0) != 0:
+        raise ValueError(f"metric {one['name']}: of its measure only nulls can be filled, by 0")
     filters = one.get("filter", [])
     conditions = [
         _condition(text, primary) for text in ([filters] if isinstance(filters, str) else filters)
     ]
-    return Metric(*common, measure=measures[given["measure"]], conditions=tuple(conditions))
+    return Metric(
+        *common,
+        measure=measures[asked["name"]],
+        conditions=tuple(conditions),
+        is_filled="fill_nulls_with" in asked,
+    )
 
 
 def _condition(text: str, primary: dict[str, dict[str, Any]]) -> Condition:
