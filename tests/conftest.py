@@ -229,6 +229,13 @@ def dsn(server: Server, owner: Owner, template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="class")
+def class_dsn(server: Server, owner: Owner, template: str) -> Iterator[str]:
+    """The same, shared by the tests of a class."""
+    with _database(server, owner, template) as url:
+        yield url
+
+
 @pytest.fixture
 def empty_dsn(server: Server, owner: Owner) -> Iterator[str]:
     """The postgresql:// URL of this test's own empty database."""

@@ -108,7 +108,7 @@ class App:
         if request.path.lower().startswith("/login/companyinfo/"):
             asked_for = unquote(request.path.rsplit("/", 1)[1])
             return system.company_info(sim.keys.company, asked_for, sim.codebase, sim.url)
-        return sim.callbacks.key(request.path)
+        return sim.callbacks.key(request.path, request.query)
 
     def _note(self, request: Request, api_path: str | None, answer: Answer | None) -> None:
         seen = RecordedRequest(

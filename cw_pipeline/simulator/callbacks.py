@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import msgspec
 
@@ -23,7 +23,7 @@ from cw_pipeline.simulator.answers import Answer, as_json
 from cw_pipeline.simulator.tenant import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from cw_pipeline.simulator.tenant import Change, Tenant
@@ -51,7 +51,8 @@ _ACCEPTED = range(200, 300)
 _RETRIED = frozenset({404, 409, 419, 429})
 _TIMEOUT = 5.0
 _FAILING_DAYS = 3
-_KEY_PATH = "/callbacks/key"
+_KEY_PATH = "/v2025_1//system/callbackkey/index.rails"
+"""Of a `key_url`, as real messages have it: beside the API, and with two slashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,31 @@ class Callbacks:
             self._tenant.watchers.remove(self._queue_deliveries)
         self._queue.put(None)
 
-    def key(self, path: str) -> Answer | None:
-        """The answer at `key_url`, the key that signs; None for any other path."""
-        return as_json({"signing_key": self._secret}) if path == _KEY_PATH else None
+    def key(self, path: str, query: Mapping[str, str]) -> Answer | None:
+        """The answer at `key_url`, the key that signs; None for any other path.
 
-    def signature(self, body: bytes) -> str:
-        """The `x-content-signature` of a body: HMAC-SHA256 under the SHA-256 of the key."""
-        key = hashlib.sha256(self._secret.encode()).digest()
+        One host serves many customers: another company's name gets another key.
+        """
+        if path.replace("//", "/") != _KEY_PATH.replace("//", "/"):
+            return None
+        company = query.get("companyName", "").lower()
+        return as_json({"signing_key": self._secret_of(company)})
+
+    def key_url(self, registration: int) -> str:
+        """Where the key of a registration is: each has an address of its own."""
+        own = uuid5(NAMESPACE_URL, f"{self._url}/{registration}")
+        return f"{self._url}{_KEY_PATH}?companyName={self._company}&id={own}"
+
+    def _secret_of(self, company: str) -> str:
+        return self._secret if company == self._company.lower() else f"{self._secret}-{company}"
+
+    def signature(self, body: bytes, company: str | None = None) -> str:
+        """The `x-content-signature` of a body: HMAC-SHA256 under the SHA-256 of the key.
+
+        With a `company` it is the signature that another customer of the same host would have.
+        """
+        secret = self._secret_of((company or self._company).lower())
+        key = hashlib.sha256(secret.encode()).digest()
         return base64.b64encode(hmac.new(key, body, hashlib.sha256).digest()).decode()
 
     def _queue_deliveries(self, change: Change) -> None:
@@ -97,7 +116,9 @@ class Callbacks:
         if kind is None or not self._tenant.has(REGISTRATIONS):
             return
         for each in self._tenant.records(REGISTRATIONS).values():
-            if not each.get("inactiveFlag") and _wants(each, kind, change.record):
+            # One that was put without an address must not break who changes a record.
+            wanted = each.get("url") and not each.get("inactiveFlag")
+            if wanted and _wants(each, kind, change.record):
                 self._deliver(each, change)
 
     def _deliver(self, registration: dict[str, Any], change: Change) -> None:
@@ -122,7 +143,7 @@ class Callbacks:
             "ID": change.record["id"],
             "MemberId": "zadmin",
             "MessageId": str(uuid4()),
-            "Metadata": {"key_url": self._url + _KEY_PATH},
+            "Metadata": {"key_url": self.key_url(registration["id"])},
             "PartnerId": self._company,
             "ProductInstanceId": "1",
             "Type": registration["type"].lower(),

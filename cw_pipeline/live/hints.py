@@ -1,0 +1,108 @@
+"""Hints in the warehouse: put there by the receiver, read and removed by the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from psycopg import Connection
+
+# In the order of keys, or two receivers that store the same records would wait for each other.
+_PUT = """
+insert into cw_sync.hint as h (tenant, type, record_id, action, stamp, times)
+select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::int[])
+order by 1, 2, 3
+on conflict (tenant, type, record_id) do update set
+    action = excluded.action, stamp = greatest(h.stamp, excluded.stamp), last_at = now(),
+    times = h.times + excluded.times, seq = nextval('cw_sync.hint_seq'), due_at = now(), tries = 0
+"""
+_DUE = """
+select type, record_id, action, stamp, seq, tries from cw_sync.hint
+where tenant = %s and due_at <= now() order by seq limit %s
+"""
+_REMOVE = """
+delete from cw_sync.hint h using unnest(%s::text[], %s::bigint[], %s::bigint[]) as d(type, id, seq)
+where h.tenant = %s and h.type = d.type and h.record_id = d.id and h.seq = d.seq
+"""
+_POSTPONE = """
+update cw_sync.hint h set due_at = now() + %s, tries = tries + 1
+from unnest(%s::text[], %s::bigint[], %s::bigint[]) as d(type, id, seq)
+where h.tenant = %s and h.type = d.type and h.record_id = d.id and h.seq = d.seq
+"""
+_COUNT = """
+insert into cw_sync.callback_count as c (tenant, outcome, times) values (%s, %s, %s)
+on conflict (tenant, outcome) do update set times = c.times + excluded.times, last_at = now()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A callback's word that a record may have changed; `stamp` is the `lastUpdated` it names."""
+
+    tenant: str
+    type: str
+    record_id: int
+    action: str
+    stamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueHint:
+    """A hint whose record is to be read. `seq` is another one once a callback came again."""
+
+    type: str
+    record_id: int
+    action: str
+    stamp: datetime | None
+    seq: int
+    tries: int
+
+
+def put_hints(connection: Connection[Any], hints: Iterable[Hint]) -> None:
+    """Stores hints, those about one record as one."""
+    merged: dict[tuple[str, str, int], tuple[Hint, int]] = {}
+    for hint in hints:
+        key = (hint.tenant, hint.type, hint.record_id)
+        before, times = merged.get(key, (hint, 0))
+        merged[key] = (_later(before, hint), times + 1)
+    each = [(h.tenant, h.type, h.record_id, h.action, h.stamp, n) for h, n in merged.values()]
+    if each:
+        connection.execute(_PUT, [list(column) for column in zip(*each, strict=True)])
+
+
+def _later(before: Hint, hint: Hint) -> Hint:
+    """The later of two hints about one record, with the greater stamp of both."""
+    stamps = [stamp for stamp in (before.stamp, hint.stamp) if stamp is not None]
+    stamp = max(stamps, default=None)
+    return Hint(hint.tenant, hint.type, hint.record_id, hint.action, stamp)
+
+
+def due_hints(connection: Connection[Any], tenant: str, most: int) -> list[DueHint]:
+    """The hints that are due, oldest first."""
+    return [DueHint(*row) for row in connection.execute(_DUE, [tenant, most]).fetchall()]
+
+
+def remove_hints(connection: Connection[Any], tenant: str, read: Sequence[DueHint]) -> None:
+    """Removes hints whose records were read, but for those that came again meanwhile."""
+    connection.execute(_REMOVE, [*_keys(read), tenant])
+
+
+def postpone_hints(
+    connection: Connection[Any], tenant: str, hints: Sequence[DueHint], wait: timedelta
+) -> None:
+    """Makes hints due later, but for those that came again meanwhile."""
+    connection.execute(_POSTPONE, [wait, *_keys(hints), tenant])
+
+
+def _keys(hints: Sequence[DueHint]) -> list[list[Any]]:
+    return [[h.type for h in hints], [h.record_id for h in hints], [h.seq for h in hints]]
+
+
+def count_callbacks(connection: Connection[Any], counts: Mapping[tuple[str, str], int]) -> None:
+    """Adds to how often callbacks of a tenant had an outcome: by (tenant, outcome)."""
+    for (tenant, outcome), times in sorted(counts.items()):
+        connection.execute(_COUNT, [tenant, outcome, times])
