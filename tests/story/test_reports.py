@@ -239,14 +239,17 @@ def test_a_report_may_call_its_columns_anything(story: Story) -> None:
     named = [ReportColumn("Odd", name, "Text", None, at) for at, name in enumerate(ODD_NAMES, 1)]
     declared = report_entity("Odd", named)
     # The rows differ in their last column alone.
-    staged = [(*("same" for _ in named[1:]), own, None) for own in ("one", "two", "two")]
+    rows_of = [
+        [(*("same" for _ in named[1:]), own, None) for own in last]
+        for last in (("one", "two", "two"), ("one", "two", "two"), ("one", "two", "three"))
+    ]
     with (
         story.engine() as engine,
         open_store(engine.database, declared, "refresh") as hold,
         report_table(engine.database, "Odd", hold.run_id) as table,
     ):
         entity = table.fitted(declared)
-        for expected in ((3, 0, 0), (0, 0, 0)):
+        for staged, expected in zip(rows_of, ((3, 0, 0), (0, 0, 0), (1, 1, 0)), strict=True):
             table.clear(entity)
             table.stage(entity, staged)
             assert table.merge(entity, None, whole=True) == expected
