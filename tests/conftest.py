@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dbt", metavar="FOLDER", help="a virtual environment with dbt in it")
     parser.addoption("--power-bi", metavar="FOLDER", help="one with parsers of Power BI projects")
     parser.addoption("--edit-histories", type=int, default=3, help="random days of edits")
+    parser.addoption(
+        "--server-faults", type=int, default=1, help="histories of faults of PostgreSQL"
+    )
     parser.addoption("--image", action="store_true", help="run the Dockerfile's lines, as root")
     parser.addoption("--mutants", action="store_true", help="break the code: is each break seen?")
 
@@ -63,6 +66,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "chaos_seed" in metafunc.fixturenames:
         first, count = (metafunc.config.getoption(f"--{n}") for n in ("first-seed", "histories"))
         metafunc.parametrize("chaos_seed", range(first, first + count))
+    if "fault_seed" in metafunc.fixturenames:
+        first, count = (
+            metafunc.config.getoption(f"--{n}") for n in ("first-seed", "server-faults")
+        )
+        metafunc.parametrize("fault_seed", range(first, first + count))
     if "mutant" in metafunc.fixturenames:
         from tests.chaos.mutants import MUTANTS  # noqa: PLC0415 - of no other test's concern
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.dev.cluster import ALWAYS
 from cw_pipeline.warehouse import migrate
 from tests.chaos.world import EVERYTHING, entities
 from tests.conftest import memory
@@ -28,6 +29,8 @@ def ground() -> Iterator[EmbeddedPostgres]:
     folder = Path(tempfile.mkdtemp(prefix="cw-chaos-", dir=memory()))
     folder.chmod(0o711)  # the server's account passes through here
     server = EmbeddedPostgres(folder / "postgres")
+    settings = pytest.MonkeyPatch()
+    settings.setitem(ALWAYS, "wal_level", "replica")  # with less it could be no standby
     try:
         server.ensure()
         with psycopg.connect(server.admin_dsn(), autocommit=True) as connection:
@@ -36,6 +39,7 @@ def ground() -> Iterator[EmbeddedPostgres]:
         yield server
     finally:
         server.stop()
+        settings.undo()
         shutil.rmtree(folder)
 
 

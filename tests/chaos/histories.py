@@ -13,6 +13,7 @@ from psycopg import sql
 
 from cw_pipeline.simulator import Simulator, Tenant
 from tests.chaos.proof import check_always, check_when_quiet
+from tests.chaos.server_faults import ServerFaults
 from tests.chaos.world import World
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def new_world(ground: EmbeddedPostgres, seed: int) -> Iterator[World]:
+def new_world(
+    ground: EmbeddedPostgres, seed: int, tablespace: str | None = None
+) -> Iterator[World]:
     """A tenant with some records and an empty warehouse. `ground` holds the migrated template."""
     name = f"chaos_{secrets.token_hex(6)}"
-    _administer(ground, "create database {} template chaos owner cw_pipeline", name)
+    place = f" tablespace {tablespace}" if tablespace else ""
+    _administer(ground, f"create database {{}} template chaos owner cw_pipeline{place}", name)
     tenant = Tenant()
     try:
         with (
@@ -70,6 +74,7 @@ def history(ground: EmbeddedPostgres, seed: int, steps: int = 20) -> Counter[str
             world.at_once: 2,
             world.kill_worker: 3,
             world.kill_postgres: 1,
+            ServerFaults(world).strike_mildly: 2,
         }
         for happen in world.dice.choices([*happenings], [*happenings.values()], k=steps):
             happen()

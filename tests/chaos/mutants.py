@@ -400,6 +400,17 @@ MUTANTS = (
         ("tests/story/test_retries.py",),
     ),
     Mutant(
+        "the run of a process that died stays open",
+        (
+            (
+                "warehouse/lease.py",
+                "and kind = any(%(kinds)s) and exists (select from taken)",
+                "and kind = any(%(kinds)s) and not exists (select from taken)",
+            ),
+        ),
+        ("tests/chaos/test_server_faults.py",),
+    ),
+    Mutant(
         "every list is asked in one version",
         (("model/api_versions.py", "return next(fitting, self.usual)", "return self.usual"),),
         ("tests/story/test_run.py",),

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 
 from tests.chaos.histories import new_world
 from tests.chaos.proof import check_always, check_when_quiet
+from tests.chaos.server_faults import ServerFaults
 
 if TYPE_CHECKING:
     from cw_pipeline.dev import EmbeddedPostgres
@@ -126,6 +127,10 @@ class Life(RuleBasedStateMachine):
     @rule()
     def kill_postgres(self) -> None:
         self.world.kill_postgres()
+
+    @rule()
+    def server_fault(self) -> None:
+        ServerFaults(self.world).strike_mildly()
 
     @invariant()
     def what_differs_is_accounted_for(self) -> None:

@@ -60,6 +60,7 @@ class World:
         self.people = People(simulator.tenant, dice)
         self.passed = timedelta()  # of simulated time
         self.struck: Counter[str] = Counter()
+        self.locked: set[str] = set()
 
     # What goes wrong.
 
