@@ -70,7 +70,8 @@ class Database:
         self._hidden = passwords(parse_address(self._address))
         self._first = connect(self._address, autocommit=True, patience=self._patience)
         try:
-            size = self._size(self._first)
+            with named_failures(self._hidden):  # a server may go away between two statements
+                size = self._size(self._first)
         except BaseException:
             self._first.close()
             raise
