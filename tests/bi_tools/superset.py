@@ -185,6 +185,7 @@ def _charts(page: str) -> Iterator[dict[str, Any]]:
     name, _, column = BARS[page]
     metric = metrics()[name]
     bars = {"x_axis": column, "xAxisForceCategorical": True, "orientation": "horizontal"}
+    bars |= {"x_axis_sort": metric.name, "x_axis_sort_asc": True}
     title = f"{metric.label} by {column.removesuffix('_name')}"
     yield _chart(page, "echarts_timeseries_bar", title, [metric], row_limit=20, **bars)
     yield from _lists(page)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 
+from cw_pipeline.simulator import CLIENT_ID
 from tests.bi_tools.metrics import metrics
-from tests.bi_tools.star import TYPES, published_types, tables
+from tests.bi_tools.star import BI, TYPES, published_types, tables
 
 if TYPE_CHECKING:
     from tests.story.kpis.conftest import Books
@@ -33,3 +36,38 @@ def test_the_types_that_bi_tools_are_told_are_those_of_the_published_schema(book
     told = json.loads(TYPES.read_text("utf-8"))
     assert told == types, "python -m tests.bi_tools --types"
     assert {*tables()} == {*types}
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "CW_WAREHOUSE_DSN": books.dsn,
+        "CW_SITE": "psa.example.com",
+        "CW_COMPANY": "acme",
+        "CW_PUBLIC_KEY": "public",
+        "CW_PRIVATE_KEY": "private",
+        "CW_CLIENT_ID": CLIENT_ID,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    notebook = json.loads((BI / "notebook.ipynb").read_text("utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    made: dict[str, Any] = {}
+    for cell in cells:
+        exec(compile(cell, "notebook.ipynb", "exec"), made)  # noqa: S102 - a file of ours
+    (month, rate) = next(iter(made["months"]["sla_rate"].dropna().items()))
+    with psycopg.connect(books.dsn) as connection:
+        known = connection.execute(
+            "select sum(closed_in_sla) / sum(closed_in_sla + closed_out_of_sla)"
+            " from reporting.kpi_service_daily where date >= current_date - 365"
+            " and date_trunc('month', date) = %s",
+            [month],
+        ).fetchone()
+    assert known is not None
+    assert float(rate) == pytest.approx(float(known[0]))
+    assert len(made["by_client"]) > 0
+    assert all(isinstance(profit, Decimal) for profit in made["by_client"]["profit"])
+    assert [c["outputs"] for c in notebook["cells"] if c["cell_type"] == "code"] == [[]] * len(
+        cells
+    )
