@@ -86,9 +86,12 @@ def _is_stamped(run: Run, plan: SyncRequest) -> bool:
     """Whether a list of which no `lastUpdated` is documented turned out to have it.
 
     It was read whole, and every record carried one. The window checks the stamps that come back,
-    so a list that ignores the condition is read whole again, and for good.
+    so a list that ignores the condition is read whole again, and for good. Not one that the catalog
+    wants read whole: its records leave it, and no window shows that.
     """
-    return not plan.full and run.entity.has_last_updated and run.store.all_stamped()
+    declared = CATALOG.declared.get(run.entity.name)
+    may_be = not plan.full and declared is not None and declared.keeping is None
+    return may_be and run.entity.has_last_updated and run.store.all_stamped()
 
 
 def _refresh(run: Run, *, full: bool) -> None:

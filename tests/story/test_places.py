@@ -133,3 +133,15 @@ def test_such_a_list_of_which_a_record_has_no_stamp_is_read_whole(
     assert story.table(TYPES)[2]["last_updated"] is None
     tenant.edit(TYPES_PATH, 2, touch=False, name="changed")
     assert story.one(TYPES).rows_updated == 1
+
+
+def test_a_queue_is_read_whole_whatever_its_records_carry(story: Story, tenant: Tenant) -> None:
+    queue = CATALOG["finance/accounting/unpostedinvoices"]
+    past = datetime(2024, 1, 1, tzinfo=UTC)
+    for own in range(1, 31):
+        tenant.put(queue.path, {"id": own}, stamp=past)
+    story.one(queue.name)
+    tenant.delete(queue.path, 9)
+    report = story.one(queue.name)
+    assert (report.rows_read, report.rows_deleted) == (29, 1)
+    assert 9 not in story.table(queue.name)
