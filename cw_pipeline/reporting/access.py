@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.paths import SQL
+from cw_pipeline.reporting.as_of import as_of_schema
 from cw_pipeline.reporting.database import at_once, transaction
 from cw_pipeline.reporting.script import ReportingSchema, ViewScript, reporting_schema, scripts
 from cw_pipeline.reporting.standing import changes, refuse_foreign, relations, to_take_down
@@ -31,6 +32,7 @@ from cw_pipeline.warehouse.ddl.dependents import (
     restore_privileges,
     take_down,
 )
+from cw_pipeline.warehouse.history import history_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -406,7 +408,9 @@ def _make_role(connection: Connection[Any], role: str) -> None:
 
 def _refuse_all_seeing(connection: Connection[Any], place: ClientSchema, role: str) -> None:
     """Raises WarehouseError for a role to which a filter of ours means nothing."""
-    asked = {"role": role, "schemas": [reporting_schema(place.tenant), place.tenant, "cw_sync"]}
+    tenant = place.tenant
+    ours = (reporting_schema(tenant), as_of_schema(tenant), history_schema(tenant), tenant)
+    asked = {"role": role, "schemas": [*ours, "cw_sync"]}
     found = connection.execute(_SEES_ALL, asked).fetchone()
     if found is None:
         return

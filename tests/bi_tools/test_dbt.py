@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from cw_pipeline.reporting.script import kept_tables
 from tests.bi_tools.metrics import metrics
@@ -15,6 +16,7 @@ from tests.bi_tools.star import tables
 if TYPE_CHECKING:
     from tests.bi_tools.conftest import Dbt
 
+pytestmark = pytest.mark.timeout(600)  # the demo first, and dbt takes seconds to start
 KEYS = """
 import json, sys
 from dagster_dbt import DagsterDbtTranslator
