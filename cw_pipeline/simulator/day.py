@@ -28,6 +28,7 @@ _TOUCHED = {
 }
 """The text that somebody changes in one record of a hundred."""
 _STEPS = 20
+_SEVERITIES = ("Low", "Medium", "High")
 _DATES = ("dateResponded", "dateResplan", "dateResolved")
 _GOALS = ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
 _MINUTES = (
@@ -89,6 +90,7 @@ def working_day(tenant: Tenant, seed: int = 1, hours: float = 0, share: float = 
 class _Day:
     def __init__(self, tenant: Tenant, dice: random.Random) -> None:
         self._tenant, self._dice = tenant, dice
+        self._to_close: list[int] = []
         self.report = DayReport()
 
     def ticket(self) -> None:
@@ -132,8 +134,11 @@ class _Day:
         new |= {"summary": f"New: {like.get('summary', '')}", "closedFlag": False}
         new |= dict.fromkeys(_MINUTES, 0) | self._goals(like)
         new["_info"] = {"dateEntered": iso(self._tenant.now()), "enteredBy": "zadmin"}
-        new["status"] = {**like.get("status", {}), "name": "New", "id": 1}
-        return self._create(TICKETS, new)
+        known = self._statuses(like.get("board", {}).get("id"))
+        new["status"] = {**like.get("status", {}), "name": "New", "id": known.get("New", 1)}
+        made = self._create(TICKETS, new)
+        self._to_close.append(made)
+        return made
 
     def _goals(self, like: dict[str, Any]) -> dict[str, str]:
         """As long from now as the earlier ticket's were from its entering."""
@@ -142,13 +147,29 @@ class _Day:
 
     def _moves(self, ticket: dict[str, Any]) -> int:
         status = self._dice.choice(("Assigned", "In Progress", "Waiting Customer"))
+        if ticket.get("closedFlag"):
+            return self._corrects(ticket)
         return self._status(ticket, status, closed=False)
 
     def _closes(self, ticket: dict[str, Any]) -> int:
+        """Today's first, as long as there are any."""
+        if self._to_close:
+            own = self._to_close.pop(self._dice.randrange(len(self._to_close)))
+            if own in self._tenant.collection(TICKETS):
+                ticket = self._tenant.get(TICKETS, own)
+        if ticket.get("closedFlag"):
+            return self._corrects(ticket)
         return self._status(ticket, ">Closed", closed=True)
 
     def _reopens(self, ticket: dict[str, Any]) -> int:
+        self._to_close.append(int(ticket["id"]))
         return self._status(ticket, "Re-opened", closed=False)
+
+    def _corrects(self, ticket: dict[str, Any]) -> int:
+        """What is closed stays closed; somebody puts something right."""
+        others = [each for each in _SEVERITIES if each != ticket.get("severity")]
+        self._edit(TICKETS, ticket, severity=self._dice.choice(others))
+        return int(ticket["id"])
 
     def _status(self, ticket: dict[str, Any], name: str, *, closed: bool) -> int:
         known = self._statuses(ticket.get("board", {}).get("id"))

@@ -226,6 +226,7 @@ def expenses(world: World) -> None:
 def _expense(world: World, ticket: Ticket, report: msgspec.Raw) -> None:
     path, spent = "/expense/entries", world.when(ticket.entered, ticket.last)
     amount = money(world.dice, 4, 400)
+    billed = spent < world.now - 35 * DAY and world.chance(0.9)
     record = {
         "id": world.next_id(path, 9),
         "expenseReport": report,
@@ -238,6 +239,7 @@ def _expense(world: World, ticket: Ticket, report: msgspec.Raw) -> None:
         "classification": world.raw("/expense/classifications"),
         "amount": amount,
         "billableOption": world.dice.choice(_OPTIONS),
+        "invoice": world.raw("/finance/invoices") if billed else None,
         "date": day(spent),
         "locationId": 1,
         "businessUnitId": 1,

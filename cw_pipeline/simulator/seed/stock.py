@@ -62,7 +62,7 @@ def products(world: World) -> None:
         item = world.any("/procurement/catalog")
         quantity, price = float(dice.randint(1, 6)), money(dice, 5, 900)
         sold = world.when(ticket.entered, ticket.last)
-        invoiced = world.chance(0.6)
+        invoiced = world.chance(0.95 if sold < world.now - 35 * DAY else 0.3)
         record = {
             "id": world.next_id(path, 61),
             "catalogItem": item.raw,
