@@ -198,6 +198,12 @@ def purpose_of(kind: str) -> str:
     return kind if kind in PURPOSES else "pass"
 
 
+_UNRELEASED: set[tuple[str, int]] = set()
+"""Tenants and runs of this process that are over, and whose leases no server took back: it was
+read-only, or gone. Of the process, because it goes on with other connections: for as long as the
+leases last, it would be told that it has them itself."""
+
+
 class Leases:
     """The leases that this process holds in one warehouse. A thread renews them all at once."""
 
@@ -266,6 +272,7 @@ class Leases:
             self._thread.join()
         for run_id in [*self._released]:
             self._release(run_id)
+        _UNRELEASED.update((self._tenant, run_id) for run_id in self._released)
 
     def _take(self, asked: dict[str, Any]) -> int:
         here, key = self._here, f"{self._tenant}/{asked['purpose']}/{asked['entity']}"
@@ -301,12 +308,17 @@ class Leases:
             return []
         run_id, since, seconds, *runner = row
         holder = Runner(*runner)
-        if holder.is_gone(self._here):
+        if holder.is_gone(self._here) or self._is_our_leftover(run_id, holder):
             return [run_id]
         raise EntityBusy(
             f"{asked['entity']}: {holder.name} has it (since {since} UTC). Wait until that run"
             f" ends. If that process is gone, its lease ends by itself within {seconds} seconds"
         )
+
+    def _is_our_leftover(self, run_id: int, holder: Runner) -> bool:
+        """Whether the lease is one that this process is done with, and could not release."""
+        same = (holder.machine, holder.process_id) == (self._here.machine, self._here.process_id)
+        return same and (self._tenant, run_id) in _UNRELEASED
 
     def _ask(self, query: str, asked: dict[str, Any]) -> tuple[Any, ...] | None:
         with self._connect() as connection:

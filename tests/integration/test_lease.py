@@ -271,6 +271,23 @@ def test_a_lease_that_could_not_be_released_is_in_nobodys_way(
     assert stand_in.execute("select * from cw_sync.lease").fetchall() == []
 
 
+def test_a_lease_that_no_server_took_back_is_not_in_the_way_of_this_process_later(
+    dsn: str, other: Database, stand_in: Connection[Any]
+) -> None:
+    """As after a switch-over: the run and its connections ended while nothing could be written."""
+    with Database(dsn, "connectwise") as warehouse, open_store(warehouse, TICKETS, "refresh"):
+        stand_in.execute("alter table cw_sync.lease rename to elsewhere")
+    stand_in.execute("alter table cw_sync.elsewhere rename to lease")
+    assert stand_in.execute("select count(*) from cw_sync.lease").fetchone() == (1,)
+    with (
+        open_store(other, TICKETS, "refresh"),
+        pytest.raises(EntityBusy),
+        open_store(other, TICKETS, "refresh"),
+    ):
+        pass
+    assert stand_in.execute("select * from cw_sync.lease").fetchall() == []
+
+
 def test_a_promotion_names_who_reads_the_entity_and_keeps_everybody_out(
     warehouse: Database, other: Database
 ) -> None:
