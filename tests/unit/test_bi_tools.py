@@ -141,3 +141,10 @@ def test_a_client_of_the_model_sees_no_column_that_it_does_not_see_in_the_wareho
             assert (f"columnPermission {column.name}\n" in told) != (may_see or is_key)
     assert "|| 'dim_company'" not in role, "facts of no client would be everybody's"
     assert {name for name in given if name.startswith("fct_") and "IN CALC" in given[name]} == set()
+
+
+def test_the_readme_of_the_power_bi_project_counts_what_is_there() -> None:
+    said = (power_bi.PROJECT / "README.md").read_text("utf-8")
+    measures, links = len(metrics()), len(power_bi.related())
+    count = len(power_bi.shown()) + 1  # and the table of the measures
+    assert f"{count} tables in import mode, {links} relations, {measures} measures" in said
