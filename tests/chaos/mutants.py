@@ -22,6 +22,7 @@ SOAK = "tests/chaos/test_soak.py"
 KILLS = "tests/chaos/test_kills.py"
 ANSWERS = "tests/story/test_answer_limits.py"
 CLOCKS = "tests/story/test_clocks.py"
+PROOF = "tests/story/test_proof.py"
 LEASE = "tests/integration/test_lease.py"
 ODD = "tests/story/test_odd_records.py"
 WINDOW = "tests/story/test_sync_window.py"
@@ -345,6 +346,49 @@ MUTANTS = (
             ),
         ),
         ("tests/story/test_holds.py",),
+    ),
+    Mutant(
+        "children of a parent that is a dead letter are not read",
+        (
+            (
+                "warehouse/entity_store.sql",
+                "    where not exists (select from {schema}.{other} p where p.id = d.id",
+                "    where false and not exists (select from {schema}.{other} p where p.id = d.id",
+            ),
+        ),
+        (PROOF,),
+    ),
+    Mutant(
+        "what was changed by hand is proven",
+        (("warehouse/sweep.py", "or t._row_hash = 0", "or false"),),
+        (PROOF,),
+    ),
+    Mutant(
+        "a list that is not there is asked for every parent at every sync",
+        (("sync/per_parent.py", "if refused == _FEW or", "if refused > len(due) or"),),
+        ("tests/story/test_sync_children.py",),
+    ),
+    Mutant(
+        "a role that could not be asked for may read everything",
+        (
+            (
+                "sync/reconcile.py",
+                "            unknown.append(f",
+                "            _ = (f",
+            ),
+        ),
+        ("tests/story/test_run.py",),
+    ),
+    Mutant(
+        "a run ends without a lease",
+        (
+            (
+                "warehouse/entity_store.sql",
+                "cw_sync.fence(%(run_id)s) as run_id\n    where %(has_lease)s",
+                "%(run_id)s::bigint as run_id\n    where %(has_lease)s",
+            ),
+        ),
+        (LEASE,),
     ),
     Mutant(
         "a batch is loaded without a lease",
