@@ -42,7 +42,8 @@ def close_with_everything(hold: EntityStore) -> None:
     hold.complete_pass(Checkpoint(NOON))
     hold.learn(count=True)
     hold.page_size, hold.reread_cursor, hold.audit = 500, 9, Audit(SITES.name)
-    hold.close(SyncResult(SITES.name, "refresh", source_rows=3))
+    # With its rows counted, or they would be, which looks after the lease before `close` does.
+    hold.close(SyncResult(SITES.name, "refresh", source_rows=3, row_count=3))
 
 
 WRITES: dict[str, Callable[[EntityStore], object]] = {
