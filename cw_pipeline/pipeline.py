@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cw_pipeline.model import Audit, Entity, SyncResult
+    from cw_pipeline.reporting import Refreshed
     from cw_pipeline.reports_api.columns import ReportSnapshot
     from cw_pipeline.sync.capabilities import ListCapabilities
     from cw_pipeline.sync.changes import Changes
@@ -244,6 +246,22 @@ class Pipeline:
         context = self.connect(chosen)
         self._forget_earlier_calls(context)
         return find_changes(context, chosen, seconds)
+
+    def tables_behind(self) -> set[str]:
+        """Tables of the reporting schema that a refresh would change. The others are moved on."""
+        with self._warehouse() as store:
+            return reporting.tables_behind(store.transaction, store.tenant)
+
+    def refresh_tables(self, names: Iterable[str], *, publish: bool = False) -> list[Refreshed]:
+        """Refreshes tables of the reporting schema, and those they stand on.
+
+        `publish`: the schema is made, or brought up to this version, first. Without it nothing is
+        done where nothing was published yet.
+        """
+        made = set(self.publish()) if publish else set()
+        with self._warehouse() as store:
+            tables = reporting.refresh_published(store.transaction, store.tenant, names)
+        return [replace(each, whole=True) if each.name in made else each for each in tables]
 
     def migrate(self, *entities: str) -> None:
         """Brings the warehouse up to this version: its state, and the tables of the entities.

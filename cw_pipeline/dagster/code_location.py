@@ -8,16 +8,16 @@ import dagster as dg
 
 from cw_pipeline.dagster.checks import clock_check, entity_checks, key_checks
 from cw_pipeline.dagster.executors import executor
-from cw_pipeline.dagster.jobs import MAINTENANCE, REFRESH, REPORTING, jobs
+from cw_pipeline.dagster.jobs import MAINTENANCE, jobs
 from cw_pipeline.dagster.maintenance import maintenance_job
 from cw_pipeline.dagster.notifications import alert_sensor
 from cw_pipeline.dagster.partitions import months_from
 from cw_pipeline.dagster.reconcile_assets import proof_assets
-from cw_pipeline.dagster.reporting_assets import reporting_assets, reporting_sensors
+from cw_pipeline.dagster.reporting_assets import reporting_assets
 from cw_pipeline.dagster.reports_api_assets import report_asset, report_table_assets
 from cw_pipeline.dagster.resource import tenant_run
 from cw_pipeline.dagster.schedules import schedules
-from cw_pipeline.dagster.sync_assets import entity_assets
+from cw_pipeline.dagster.sync_assets import sync_assets
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
 
@@ -40,8 +40,8 @@ def definitions(settings: Settings, entities: Sequence[Entity]) -> dg.Definition
 
 def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     """Assets, checks, jobs, schedules and alerts of a tenant, to be merged with a host's."""
-    assets = [
-        *entity_assets(tenant, months_from(tenant.settings.backfill_start)),
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        *sync_assets(tenant, months_from(tenant.settings.backfill_start)),
         *proof_assets(tenant),
         report_asset(tenant),
         *report_table_assets(tenant),
@@ -57,9 +57,6 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
         asset_checks=checks,
         jobs=[*made.values(), upkeep],
         schedules=schedules(tenant, {**made, MAINTENANCE: upkeep}),
-        sensors=[
-            alert_sensor(tenant, known),
-            *reporting_sensors(tenant, made[REFRESH], made[REPORTING]),
-        ],
+        sensors=[alert_sensor(tenant, known)],
         resources={tenant.resource: tenant_run(tenant)},
     )

@@ -1,8 +1,7 @@
 """What executes the steps of a run: the run's own process, or machines of Celery or Kubernetes.
 
 A run is the unit to spread: it holds one connection to the tenant, and its launcher (dagster.yaml)
-may start it on any machine. Steps on machines of their own pay off where one module's first load
-should not wait for another's.
+may start it on any machine. All its lists are one step, so an executor only moves that elsewhere.
 """
 
 from __future__ import annotations

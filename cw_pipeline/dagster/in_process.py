@@ -25,7 +25,8 @@ from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
 from cw_pipeline.dagster.reports_api_assets import OP, report_table_assets, report_table_keys
 from cw_pipeline.dagster.resource import CommandRun, tenant_run
-from cw_pipeline.dagster.sync_assets import by_module, entity_assets, op_name
+from cw_pipeline.dagster.sync_assets import OP as SYNC
+from cw_pipeline.dagster.sync_assets import sync_assets
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
 from cw_pipeline.model import SyncMode
@@ -59,19 +60,18 @@ def run_recorded_sync(
     (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
     Raises KeyboardInterrupt after Ctrl-C, once what was read is committed.
     """
-    in_order = [entity for own in by_module(entities).values() for entity in own]
-    caller = _Caller(on_report, in_order)
+    caller = _Caller(on_report, entities)
     tenant = TenantSetup(settings, entities, lambda: settings)
     made = dg.Definitions(
         # Without what else the code location knows of them: a run that names its assets would take
         # the checks of other steps along.
-        assets=entity_assets(tenant, months_from(settings.backfill_start)),
-        jobs=[refresh_job(tenant)],
+        assets=sync_assets(tenant, months_from(settings.backfill_start)),
+        jobs=[refresh_job(tenant, reporting=False)],
         resources={tenant.resource: tenant_run(tenant, caller)},
         executor=dg.in_process_executor,
     )
     keys = {tenant.key(entity.table) for entity in entities}
-    job, config = made.resolve_job_def(REFRESH), _run_config(entities, plan)
+    job, config = made.resolve_job_def(REFRESH), _run_config(plan)
     return _recorded(settings, _Run(job, config, _tags(entities, plan), keys), caller)
 
 
@@ -154,9 +154,9 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
-def _run_config(entities: Sequence[Entity], plan: SyncRequest) -> Mapping[str, Any]:
+def _run_config(plan: SyncRequest) -> Mapping[str, Any]:
     told = {"config": config_from_request(plan)}
-    return {"ops": {op_name(module): told for module in by_module(entities)}, **_QUIET}
+    return {"ops": {SYNC: told}, **_QUIET}
 
 
 def _tags(entities: Sequence[Entity], plan: SyncRequest | None) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What is wrong now: steps that failed, checks that say so, data older than promised.
 
-found: "refresh, step sync_service" ─► Trouble    it is wrong
+found: "refresh, step sync" ─► Trouble    it is wrong
        "freshness of time/entries"  ─► None       it is well
        (not there)                                nobody knows: being looked at, long ago
 """

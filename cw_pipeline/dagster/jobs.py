@@ -84,14 +84,17 @@ def jobs(tenant: TenantSetup) -> dict[str, AssetJob]:
     return {job.name.removeprefix(tenant.name("")): job for job in (*made, *tables)}
 
 
-def refresh_job(tenant: TenantSetup) -> AssetJob:
-    """The job that brings entities up to date."""
+def refresh_job(tenant: TenantSetup, *, reporting: bool = True) -> AssetJob:
+    """The job that brings entities up to date, and with `reporting` the tables that follow."""
+    lists = with_checks([tenant.key(entity.table) for entity in tenant.entities], SYNC_OK)
+    tables = dg.AssetSelection.assets(*report_keys(tenant))
     return _job(
         tenant,
         REFRESH,
-        "Reads what changed since each entity's watermark. The schedule launches it; launched"
-        " by hand for a month, it reads that month again.",
-        with_checks([tenant.key(entity.table) for entity in tenant.entities], SYNC_OK),
+        "Reads what changed since each entity's watermark, and brings the tables up to date that"
+        " show it. The schedule launches it; launched by hand for a month, it reads that month"
+        " again.",
+        lists | tables.without_checks() if reporting else lists,
         _RETRIES,
     )
 

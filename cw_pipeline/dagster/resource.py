@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -23,7 +21,7 @@ from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.warehouse.status import watermarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from cw_pipeline.dagster.tenant import TenantSetup
@@ -32,49 +30,6 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
-
-
-class BackgroundSync:
-    """Takes the results of a sync as they come, and hands each to the step that asks for it."""
-
-    def __init__(
-        self,
-        entities: Iterable[Entity],
-        results: Iterator[SyncResult],
-        on_report: Callable[[SyncResult], None],
-    ) -> None:
-        self._module = {entity.name: entity.module for entity in entities}
-        self._queues: dict[str, SimpleQueue[SyncResult | BaseException]] = {
-            module: SimpleQueue() for module in set(self._module.values())
-        }
-        self._results = results
-        self._on_report = on_report
-        self._thread = Thread(target=self._run, name="ahead")
-        self._thread.start()
-
-    def reports(self, entities: Iterable[Entity]) -> Iterator[SyncResult]:
-        """The report of each of these entities, which are all of their module's, as it comes.
-
-        Raises what has ended the sync.
-        """
-        for entity in entities:
-            told = self._queues[entity.module].get()
-            if isinstance(told, BaseException):
-                raise told
-            yield told
-
-    def join(self) -> None:
-        """Returns when the sync has ended."""
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            for report in self._results:
-                self._on_report(report)
-                self._queues[self._module[report.entity]].put(report)
-        except BaseException as error:  # noqa: BLE001 - raised in the steps
-            for queue in self._queues.values():
-                queue.put(error)
 
 
 YIELDING_TAG = "cw/yielding"  # a run that lets the live refresh go first
@@ -87,7 +42,7 @@ PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMi
 class CommandRun:
     """A caller in this very process: its settings, and who hears of each report.
 
-    `entities` are those of all steps of a sync, which is made in one go.
+    `entities` are those that it syncs.
     `fatal` is what ended the run before its entities were read, if anything did.
     """
 
@@ -109,7 +64,6 @@ class PipelineRun:
     _pipeline: Pipeline | None = None
     _noted_wanted: bool = False
     _before: dict[str, datetime | None] | None = None
-    _ahead: BackgroundSync | None = None
     _fatal: Exception | None = None
 
     def pipeline(self) -> Pipeline:
@@ -151,15 +105,11 @@ class PipelineRun:
 
         Raises as `engine` and `sync_all` do.
         """
-        caller, pipeline = self.caller, self.connected()
-        if caller is None:
-            yield from pipeline.run(entities, plan)
-            return
-        if self._ahead is None:
-            self._ahead = BackgroundSync(
-                caller.entities, pipeline.run(caller.entities, plan), caller.on_report
-            )
-        yield from self._ahead.reports(entities)
+        caller = self.caller
+        for result in self.connected().run(entities, plan):
+            if caller is not None:
+                caller.on_report(result)
+            yield result
 
     def before(self) -> dict[str, datetime | None]:
         """The watermark of every entity before the first step of this run in this process."""
@@ -226,13 +176,9 @@ class PipelineRun:
         return not all(isinstance(error, PERMANENT) for error in self.failures)
 
     def close(self) -> None:
-        """Lets the tenant go; a sync that nobody waits for any more ends with its present pages."""
-        if self._pipeline is None:
-            return
-        if self._ahead is not None:
-            self._pipeline.stop()
-            self._ahead.join()
-        self._pipeline.close()
+        """Lets the tenant go."""
+        if self._pipeline is not None:
+            self._pipeline.close()
 
 
 def tenant_run(tenant: TenantSetup, caller: CommandRun | None = None) -> dg.ResourceDefinition:

@@ -8,7 +8,7 @@ skip; what was skipped is read by the one after, which goes on from the watermar
 Without postponed annotations: Dagster reads a schedule's as objects.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import dagster as dg
@@ -29,7 +29,7 @@ from cw_pipeline.dagster.jobs import (
 from cw_pipeline.dagster.names import REFRESHES, TRIGGER
 from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun
-from cw_pipeline.dagster.sync_assets import by_module, op_name
+from cw_pipeline.dagster.sync_assets import OP
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
 from cw_pipeline.errors import PipelineError
@@ -143,16 +143,17 @@ def _refresh(
         if _going(context, tenant, name):
             return dg.SkipReason(f"the last {name} is still going")
         try:
-            changes = watch.look(names)
+            found = watch.look(names)
         except PipelineError:
             # A run of all of them fails at once, for the same reason, and where people look.
             return _request(context, tenant, name, entities)
-        if changes is None:
+        if found is None:
             return dg.SkipReason("the last look what changed has not ended yet")
+        changes, tables = found
         changed = [entity for entity in entities if entity.name in changes.changed]
-        if not changed:
+        if not changed and not tables:
             return dg.SkipReason(str(changes))
-        return _request(context, tenant, name, changed)
+        return _request(context, tenant, name, changed, tables)
 
     return tick
 
@@ -182,14 +183,17 @@ def _request(
     tenant: TenantSetup,
     name: str,
     entities: Sequence[Entity],
+    tables: Collection[str] = (),
 ) -> dg.RunRequest:
-    """A run that reads these entities from their watermarks on."""
+    """A run that reads these entities from their watermarks on; tables that show them follow.
+
+    `tables` are further ones of the reporting schema: the day has changed, or a command has read.
+    """
     keys = [tenant.key(entity.table) for entity in entities]
     dated = any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
-    steps = [tenant.name(op_name(module)) for module in by_module(entities)]
     return dg.RunRequest(
-        run_config={"ops": {step: {"config": {"mode": "incremental"}} for step in steps}},
-        asset_selection=keys,
+        run_config={"ops": {tenant.name(OP): {"config": {"mode": "incremental"}}}},
+        asset_selection=[*keys, *map(tenant.reporting_key, sorted(tables))],
         asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
         partition_key=month_of(context.scheduled_execution_time) if dated else None,
         tags={TRIGGER: name, REFRESHES: tenant.schema, **_URGENT},

@@ -1,4 +1,4 @@
-"""One step of a run: the entities of a module, synced, and each one's outcome told as it comes."""
+"""The step of a run: lists synced, each one's outcome told as it comes, and tables that follow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.asset_specs import SYNC_OK
 from cw_pipeline.dagster.checks import report_check_results
 from cw_pipeline.dagster.config import request_from_config
-from cw_pipeline.dagster.names import BACKFILL
+from cw_pipeline.dagster.names import BACKFILL, TRIGGER
 from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
+from cw_pipeline.dagster.reporting_assets import table_event, view_events
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
+from cw_pipeline.reporting import tables_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
 
-Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
+Result: TypeAlias = dg.AssetCheckResult
 
 
 @dataclass(slots=True)
-class ModuleSync:
+class SyncStep:
     """The sync of some entities, by asset key, as a step of a Dagster run."""
 
     context: dg.AssetExecutionContext
@@ -41,12 +43,29 @@ class ModuleSync:
     failures: dict[str, Exception] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     every_month: list[str] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+    loaded: list[dg.AssetKey] = field(default_factory=list)
 
     def results(self, config: SyncConfig) -> Iterator[Result]:
         """The outcome of each selected entity as it finishes. Raises dg.Failure if some failed.
 
         What succeeded is kept and shown as such; a re-execution from failure runs the rest.
         """
+        held: Result | None = None
+        for result in self._sync_all(config):
+            if held is not None:
+                yield held
+            held = result
+        if self.run.caller is None:  # a command brings the tables up to date itself
+            self._refresh_tables()
+        if held is not None:
+            yield held  # events that are logged are stored with the next result, or lost
+        self._report_checks()
+        if self.failures:
+            of = f"of {count(len(self._selected_entities()), 'entity', 'entities')}"
+            raise self.run.failed(self.context, self.failures, of)
+
+    def _sync_all(self, config: SyncConfig) -> Iterator[Result]:
         try:
             yield from self._sync(config)
         except PipelineError as error:
@@ -56,19 +75,31 @@ class ModuleSync:
             for key, entity in self._selected_entities().items():
                 if entity.name not in self.told:
                     yield from self._results_of_failure(key, error)
-        except Exception as error:
-            self.run.give_up(error)  # a fault of ours: Dagster shows where
-            raise
-        if self.failures:
-            of = f"of {count(len(self._selected_entities()), 'entity', 'entities')}"
-            raise self.run.failed(self.context, self.failures, of)
+
+    def _refresh_tables(self) -> None:
+        """Brings the tables up to date that show what was read, although lists failed."""
+        tenant, context = self.run.tenant, self.context
+        wanted = tables_reading(self.changed)
+        if not wanted:
+            return
+        try:
+            publish = TRIGGER in context.run.tags  # by a schedule; else only where it was done
+            tables = self.run.pipeline().refresh_tables(wanted, publish=publish)
+        except PipelineError as error:
+            self.failures["reporting"] = error
+            return
+        for table in tables:
+            if table.rows or table.whole:
+                context.log_event(table_event(tenant, table))
+        if tables:
+            for event in view_events(tenant, self.changed):
+                context.log_event(event)
 
     def _sync(self, config: SyncConfig) -> Iterator[Result]:
         plan = self._plan(config)
         engine = self.run.engine()
         before = self.run.before()
         keys = {entity.name: key for key, entity in self._selected_entities().items()}
-        loaded: list[dg.AssetKey] = []
         for report in self.run.reports([*self._selected_entities().values()], plan):
             key = keys[report.entity]
             entity = self.entities[key]
@@ -76,13 +107,14 @@ class ModuleSync:
                 yield from self._results_of_failure(key, report.failure, report)
                 continue
             self.told.add(entity.name)
+            if _has_changed(report):
+                self.changed.add(entity.name)
             since = before.get(entity.name)
             self._stamp(key, entity, _covered_window(plan, since))
             whole = plan.full or (plan.window is None and since is None)
             # A command's materializations of what did not change wait for the schedule `promises`.
-            loaded += [key] if self.run.caller is None or _has_changed(report) else []
+            self.loaded += [key] if self.run.caller is None or _has_changed(report) else []
             yield from self._results_of_success(key, report, engine, whole=whole)
-        self._report_checks(loaded)
 
     def _plan(self, config: SyncConfig) -> SyncRequest:
         months = self._months()
@@ -116,14 +148,19 @@ class ModuleSync:
     def _results_of_success(
         self, key: dg.AssetKey, report: SyncResult, engine: SyncContext, *, whole: bool
     ) -> Iterator[Result]:
+        """The check `sync_ok`. The materialization is logged, not yielded.
+
+        Of an output Dagster would keep the metadata once more, and three rows.
+        """
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
-        passed = [self._check(key, report)]
-        if key not in self.context.selected_asset_keys:
-            yield from passed
-            return
-        told = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
-        yield dg.MaterializeResult(asset_key=key, metadata=told, check_results=passed)
+        if key in self.context.selected_asset_keys:
+            told = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
+            dated = self.entities[key].mode is SyncMode.INCREMENTAL
+            months: list[str | None] = [*self._months()] if dated else []
+            for month in months or [None]:
+                self.context.log_event(dg.AssetMaterialization(key, metadata=told, partition=month))
+        yield self._check(key, report)
 
     def _results_of_failure(
         self, key: dg.AssetKey, error: Exception, report: SyncResult | None = None
@@ -153,13 +190,13 @@ class ModuleSync:
             metadata=told | ({"error": type(error).__name__} if error else {}),
         )
 
-    def _report_checks(self, keys: list[dg.AssetKey]) -> None:
+    def _report_checks(self) -> None:
         """Shows what is promised of the lists that were materialized, and whether it holds.
 
         A materialization hides the results of before.
         """
-        if keys:
-            entities = [self.entities[key] for key in keys]
+        if self.loaded:
+            entities = [self.entities[key] for key in self.loaded]
             report_check_results(
                 self.context.instance, self.run.tenant, entities, self.run.standings()
             )

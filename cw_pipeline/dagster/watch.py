@@ -29,8 +29,10 @@ class ChangeWatch:
         self._lock = Lock()
         self._pipeline: Pipeline | None = None
 
-    def look(self, entities: Sequence[str]) -> Changes | None:
-        """What changed; None while an earlier look has not ended yet.
+    def look(self, entities: Sequence[str]) -> tuple[Changes, set[str]] | None:
+        """What changed, and the tables of the reporting schema that do not show all yet.
+
+        None while an earlier look has not ended.
 
         Raises PipelineError, and connects anew the next time.
         """
@@ -39,7 +41,8 @@ class ChangeWatch:
         try:
             if self._pipeline is None:
                 self._pipeline = Pipeline(self._tenant.connect())
-            return self._pipeline.find_changes(*entities, seconds=SECONDS)
+            changes = self._pipeline.find_changes(*entities, seconds=SECONDS)
+            return changes, self._pipeline.tables_behind()
         except PipelineError:
             self._close()
             raise

@@ -141,6 +141,25 @@ def refresh_after_sync(connect: Connect, tenant: str, entities: Iterable[str]) -
     return _refresh(connect, tenant, tables_reading(entities)) or []
 
 
+def refresh_published(connect: Connect, tenant: str, names: Iterable[str]) -> list[Refreshed]:
+    """Refreshes these tables and those they stand on; nothing where nothing was published yet.
+
+    `connect` opens a transaction. Raises WarehouseError.
+    """
+    return _refresh(connect, tenant, names) or []
+
+
+def tables_behind(connect: Connect, tenant: str) -> set[str]:
+    """The tables that a refresh would change. The others are moved on, as complete as they are.
+
+    Nothing where nothing was published yet. Computes nothing. Raises WarehouseError.
+    """
+    with connect() as connection:
+        standing = _standing(connection, tenant)
+        due = [own for own in scripts() if own.name in standing.tables.keys() & kept_tables()]
+        return {own.name for own in due} - _confirmed(connection, standing, due).keys()
+
+
 def _refresh(connect: Connect, tenant: str, names: Iterable[str] | None) -> list[Refreshed] | None:
     """None: nothing is published."""
     wanted = kept_tables() if names is None else kept_tables() & _with_prerequisites(names)

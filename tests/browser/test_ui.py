@@ -151,7 +151,7 @@ def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
     runs = ui.eventually(lambda: _all_done(ui.runs("dagster/backfill", backfill["id"])), 300)
     assert {run["status"] for run in runs} == {"SUCCESS"}
     page.goto(f"/runs/{runs[0]['id']}")
-    see(page.get_by_text("sync_service").first).to_be_visible()
+    see(page.get_by_text("sync").first).to_be_visible()
     album.take("run")
 
     page.goto("/automation")

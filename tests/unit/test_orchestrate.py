@@ -307,7 +307,7 @@ class TestDefinitions:
         with _instance(tmp_path, monkeypatch) as instance:
             (request,) = _tick(core, instance).run_requests
         assert request.partition_key == "2026-11-01"
-        assert request.run_config["ops"]["sync_service"] == {"config": {"mode": "incremental"}}
+        assert request.run_config["ops"]["sync"] == {"config": {"mode": "incremental"}}
         assert len(request.asset_selection) == len(select(None))
 
     def test_a_refresh_that_is_still_going_makes_the_next_one_skip_but_not_another_tenants(

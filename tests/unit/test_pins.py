@@ -213,7 +213,7 @@ def test_dagster_finds_the_jobs_and_ops_it_knows(loaded: dg.Definitions) -> None
         "maintenance": "delete_old_runs",
         "promises": "compare_clocks judge_promises",
         "reconcile": "connectwise__audit judge_promises",
-        "refresh": "sync_service",
+        "refresh": "refresh_reporting sync",
         "report_columns": "snapshot_report_columns",
         "report_tables": "sync_report_tables",
         "reporting": "judge_keys refresh_reporting",
@@ -238,7 +238,7 @@ def test_dagster_finds_the_schedules_and_sensors_it_knows(loaded: dg.Definitions
         "reread": "reread",
     }
     sensors = {each.name for each in repository.sensor_defs}
-    assert sensors == {"alerts", "reporting_after_failure", "reporting_after_success"}
+    assert sensors == {"alerts"}
 
 
 def test_runs_and_assets_keep_their_tags(loaded: dg.Definitions) -> None:
