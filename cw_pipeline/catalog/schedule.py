@@ -11,7 +11,7 @@ ENTITIES = (
     entity("/schedule/calendars", "Working hours", core=True),
     entity("/schedule/colors"),
     entity("/schedule/details"),
-    entity("/schedule/entries", "Who is scheduled for what, and when", core=True),
+    entity("/schedule/entries", "Who is scheduled for what, and when", core=True, history=True),
     entity("/schedule/holidayLists", "Holiday lists", core=True),
     entity("/schedule/holidayLists/{parentId}/holidays", "Days off", core=True),
     entity("/schedule/portalcalendars"),

@@ -40,7 +40,7 @@ ENTITIES = (
     entity("/service/surveys", "Satisfaction surveys", core=True, right="System > Table Setup"),
     entity("/service/surveys/{parentId}/questions", "Questions of surveys", core=True),
     entity("/service/surveys/{grandparentId}/questions/{parentId}/options"),
-    entity("/service/surveys/{parentId}/results", "Answers of customers", core=True),
+    entity("/service/surveys/{parentId}/results", "Answers of customers", core=True, history=True),
     entity("/service/teams"),
     entity("/service/templates"),
     entity("/service/templates/{parentId}/tasks"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.reporting.database import transaction
+from cw_pipeline.reporting.database import at_once, transaction
 from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts, tables_reading
 from cw_pipeline.warehouse.history import history_schema
 
@@ -74,6 +74,7 @@ def _of(schema: str, table: str, columns: Iterable[str]) -> sql.Composable:
 
 
 _CHANGED = "pg_temp.changed"
+_MANY = 500  # keys, from which on a nested loop over them is never right
 
 Connect: TypeAlias = "Callable[[], AbstractContextManager[Connection[Any]]]"
 Marks: TypeAlias = "tuple[datetime, datetime | None]"
@@ -395,7 +396,12 @@ def _replace(
         connection.execute("analyze pg_temp.changed")
         keys = _columns_of(connection, _CHANGED)
         query = script.query_for(place, _CHANGED if keys else None)
+        if found.rowcount > _MANY:
+            # Of rows made by generate_series Postgres expects so few that it would go through all
+            # keys for each: minutes for the days of a few members.
+            connection.execute("set local enable_nestloop = off")
         connection.execute(f"create temp table fresh on commit drop as {query}".encode())
+        connection.execute("set local enable_nestloop to default")
         connection.execute("analyze pg_temp.fresh")
         rows = _write_difference(connection, place, script, keys)
     _remember(connection, place, script, marks)
@@ -426,10 +432,26 @@ def _write_difference(
         "fresh": sql.SQL(", ").join(sql.SQL("fresh.{}").format(name) for name in names),
         "concerned": concerned,
     }
+    # In tables of their own, which are analyzed: hashes in a condition have no statistics, and a
+    # nested loop over them would take minutes for some thousand rows.
+    at_once(
+        connection,
+        [
+            sql.SQL(
+                "create temp table stored_hash on commit drop as select own.ctid as at,"
+                " hash_record_extended(row({own}), 0) as hash from {table} own where {concerned}"
+            ).format(**parts),
+            sql.SQL(
+                "create temp table fresh_hash on commit drop as"
+                " select hash_record_extended(row({fresh}), 0) as hash from pg_temp.fresh"
+            ).format(**parts),
+            sql.SQL("analyze pg_temp.stored_hash, pg_temp.fresh_hash"),
+        ],
+    )
     gone = connection.execute(
         sql.SQL(
-            "delete from {table} own where {concerned} and not exists (select from pg_temp.fresh"
-            " where hash_record_extended(row({fresh}), 0) = hash_record_extended(row({own}), 0))"
+            "delete from {table} own using pg_temp.stored_hash s where own.ctid = s.at"
+            " and not exists (select from pg_temp.fresh_hash f where f.hash = s.hash)"
         ).format(**parts)
     ).rowcount
     new = connection.execute(

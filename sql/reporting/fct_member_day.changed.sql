@@ -31,11 +31,12 @@ join {{reporting}}.dim_calendar_day d on d.calendar_id = -1 and d.date <= (now()
 where m._synced_at >= {{since}}
    or everybody.changed
    or m.id in (
-        select s.member_id from {{source}}.schedule_entries s
-        join {{reporting}}.dim_schedule_type t on t.schedule_type_id = s.type_id and t.is_time_off
-        where s._synced_at >= {{since}}
+        select member_id from {{source}}.schedule_entries where _synced_at >= {{since}}
+        union all
+        -- whose it was, and what it was, before it was moved or became something else
+        select member_id from {{history}}.schedule_entries where _recorded_to >= {{since}}
     )
-   or d.date > (select max(date) from {{reporting}}.fct_member_day)
+   or d.date > ({{since}}::timestamptz at time zone {{time_zone}})::date
 union
 -- days that are older than five years by now
 select member_id, date from {{reporting}}.fct_member_day

@@ -2,15 +2,11 @@
 -- index: date
 select ticket_id from {{reporting}}.fct_ticket_all where synced_at >= {{since}}
 union
--- a day has passed for those that were open at the end of the last one
-select ticket_id from {{reporting}}.fct_ticket_daily_all
-where date = (select max(date) from {{reporting}}.fct_ticket_daily_all)
-  and (select max(date) from {{reporting}}.fct_ticket_daily_all) < (now() at time zone {{time_zone}})::date - 1
-union
--- those that came in and are open since
+-- a day has passed for those that were open at its end
 select ticket_id from {{reporting}}.fct_ticket_all
-where not is_closed
-  and (select max(date) from {{reporting}}.fct_ticket_daily_all) < (now() at time zone {{time_zone}})::date - 1
+where ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
+  and not is_deleted
+  and (not is_closed or closed_at >= {{since}}::timestamptz - interval '1 day')
 union
 -- days that are older than 400 by now
 select ticket_id from {{reporting}}.fct_ticket_daily_all

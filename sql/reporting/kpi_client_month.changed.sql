@@ -1,6 +1,6 @@
 -- index: company_id
 select where
-    (select max(month) from {{reporting}}.fct_agreement_month) > (select max(month) from {{reporting}}.kpi_client_month)
+    date_trunc('month', {{since}}::timestamptz at time zone {{time_zone}}) < date_trunc('month', now() at time zone {{time_zone}})
     or exists (select from {{reporting}}.fct_time_entry_all where synced_at >= {{since}})
     or exists (select from {{source}}.finance_agreements where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_agreements_additions where _synced_at >= {{since}})

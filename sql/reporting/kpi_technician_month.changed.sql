@@ -17,6 +17,9 @@ union
 select date_trunc('month', coalesce(date_entered, last_updated) at time zone {{time_zone}})::date
 from {{source}}.service_surveys_results where _synced_at >= {{since}} and coalesce(date_entered, last_updated) is not null
 union
+select date_trunc('month', coalesce(date_entered, last_updated) at time zone {{time_zone}})::date
+from {{history}}.service_surveys_results where _recorded_to >= {{since}} and coalesce(date_entered, last_updated) is not null
+union
 select date_trunc('month', time_start at time zone {{time_zone}})::date
 from {{source}}.time_entries where _synced_at >= {{since}} and time_start is not null
 union

@@ -181,20 +181,19 @@ select 1, n, 20 * n, 1 + (20 * n) % greatest(20, {tickets} / 500), 1 + n % ({tic
     now() - (1 - n / ({tickets} / 20.0)) * interval '1460 days', 0
 from generate_series(1, {tickets} / 20) n;
 
--- A year of watching: three changes of status for each ticket, its closing, and some reopened.
+-- A year of watching: three versions of each ticket before the present one.
 update cw_sync.history_column set since = now() - interval '365 days';
-insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_from, valid_to, recorded_at)
-select 'connectwise', 'service/tickets', t.id, h.name, h.value, h.began, h.ended, h.ended
+insert into cw_history.service_tickets (id, record_type, summary, board_id, status_id, company_id, priority_id, owner_id, closed_flag, date_entered, last_updated, _valid_from, _valid_to, _next_from, _recorded_to)
+select t.id, t.record_type, t.summary, t.board_id, 10 * t.board_id + v.n, t.company_id, t.priority_id, case when v.n > 1 then t.owner_id end,
+    false, t.date_entered, coalesce(v.began, t.date_entered), v.began, v.ended, v.ended, v.ended
 from connectwise.service_tickets t
 cross join lateral (select least(now(), coalesce(t.closed_date, now())) - t.date_entered as life) l
 cross join lateral (values
-    ('status_id', (10 * t.board_id + 1)::text, null, t.date_entered + l.life * 0.1),
-    ('status_id', (10 * t.board_id + 2)::text, t.date_entered + l.life * 0.1, t.date_entered + l.life * 0.5),
-    ('status_id', (10 * t.board_id + 3)::text, t.date_entered + l.life * 0.5, t.date_entered + l.life),
-    ('owner_id', null, null, t.date_entered + l.life * 0.1),
-    ('closed_flag', 'false', null, case when t.closed_flag then t.date_entered + l.life end)
-) h (name, value, began, ended)
-where t.date_entered > now() - interval '365 days' and h.ended is not null;
+    (1, null, t.date_entered + l.life * 0.1),
+    (2, t.date_entered + l.life * 0.1, t.date_entered + l.life * 0.5),
+    (3, t.date_entered + l.life * 0.5, t.date_entered + l.life)
+) v (n, began, ended)
+where t.date_entered > now() - interval '365 days';
 
 insert into cw_sync.checkpoint (tenant, entity, watermark)
 select distinct 'connectwise', entity, now() from cw_sync.history_column on conflict do nothing;

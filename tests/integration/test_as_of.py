@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 PRESENT = {"freshness", "kpi_data_readiness"}
 """What is about the warehouse of today, whatever the moment."""
 
-PASSING = {"synced_at", "calendar_minutes", "age_hours", "open_hours", "hours_left", "minutes_left"}
+PASSING = {
+    "synced_at",
+    "calendar_minutes",
+    "days_untouched",
+    "age_hours",
+    "open_hours",
+    "hours_left",
+    "minutes_left",
+}
 """Columns that differ a second later, or say when this warehouse read something."""
 
 
