@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     hash_key: Secret = None
     drop_columns: Text = None
     reports: Text = None
+    callback_url: Text = None
     pg_home: Text = None
     dagster_pg_url: Secret = None
     dagster_url: Text = None

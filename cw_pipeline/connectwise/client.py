@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
@@ -63,6 +64,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     anonymous: bool = False
+    verb: str = ""
 
     @classmethod
     def of(cls, query: Query) -> Request:
@@ -76,8 +78,8 @@ class Request:
 
     @property
     def method(self) -> str:
-        """GET, or POST when there is a body."""
-        return "GET" if self.body is None else "POST"
+        """The verb; without one, GET, or POST when there is a body."""
+        return self.verb or ("GET" if self.body is None else "POST")
 
     def at(self, base: str) -> Request:
         """This request below a base URL."""
@@ -126,6 +128,7 @@ _UNKNOWN_PAUSE = 15.0  # seconds after a 429 that does not say how long
 _REDISCOVER = 60.0  # seconds in which a codebase that was just asked for is believed
 _GLANCE = 1.0  # seconds between looks at what others found out
 _USUAL_ANSWERS = AnswerLimits()
+_WRITTEN = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT)
 _COMPANY_INFO_TIMEOUT = 10.0  # seconds, when it is asked whether anything answers
 
 
@@ -237,6 +240,22 @@ class ConnectWise:
     ) -> T:
         """What `read` makes of the answer to a GET below the API's base."""
         return self._anywhere(Request(path), read, tallies, policy)
+
+    def write(self, method: str, path: str, body: object = None) -> None:
+        """Changes something at the source: a POST, PATCH or DELETE below the API's base.
+
+        Sent once, because what was answered too late may have been done. Raises SourceError.
+        """
+        with self._lock:
+            if not self._base:
+                self.find_codebase()
+        content = None if body is None else msgspec.json.encode(body)
+        question = Request(path, body=content, verb=method).at(self._base)
+        with self._pace.slot(self._stopping):
+            self._gate.wait_for_turn()
+            answer = self._exchange(question)
+        if answer.status_code not in _WRITTEN:
+            raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
 
     def is_reachable(self, *tallies: RequestCounts) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
