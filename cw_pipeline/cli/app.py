@@ -20,6 +20,8 @@ COMMANDS = {
     "dead-letters": ("dead_letters", "Records that could not be loaded: look, retry, discard"),
     "columns": ("columns", "Fields that ConnectWise has added, and how they become columns"),
     "up": ("services", "Dagster's UI and daemon: schedules, runs, backfills"),
+    "live": ("live", "Stay, and keep the warehouse in step within seconds"),
+    "callbacks": ("callbacks", "What ConnectWise tells us of by itself: plan, apply, list, remove"),
     "down": ("services", "Stop the embedded parts that were left running"),
     "simulate": ("services", "A made-up ConnectWise tenant alone, on a port"),
     "report": ("report", "The KPIs as one HTML page"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg import sql
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
@@ -32,6 +34,11 @@ _POSTPONE = """
 update cw_sync.hint h set due_at = now() + %s, tries = tries + 1
 from unnest(%s::text[], %s::bigint[], %s::bigint[]) as d(type, id, seq)
 where h.tenant = %s and h.type = d.type and h.record_id = d.id and h.seq = d.seq
+"""
+_PARENTS_DUE = """
+update cw_sync.parent_read r set read_at = p._synced_at from {schema}.{table} p
+where r.tenant = %s and r.entity = any(%s) and r.parent_id = p.id and p.id = any(%s)
+    and r.read_at > p._synced_at
 """
 _COUNT = """
 insert into cw_sync.callback_count as c (tenant, outcome, times) values (%s, %s, %s)
@@ -106,3 +113,18 @@ def count_callbacks(connection: Connection[Any], counts: Mapping[tuple[str, str]
     """Adds to how often callbacks of a tenant had an outcome: by (tenant, outcome)."""
     for (tenant, outcome), times in sorted(counts.items()):
         connection.execute(_COUNT, [tenant, outcome, times])
+
+
+def make_parents_due(
+    connection: Connection[Any],
+    tenant: str,
+    table: str,
+    children: Sequence[str],
+    ids: Sequence[int],
+) -> None:
+    """Has the next pass over lists below these records read theirs.
+
+    What hangs on a record has no callbacks of its own, and need not move the record's stamp.
+    """
+    query = sql.SQL(_PARENTS_DUE).format(schema=sql.Identifier(tenant), table=sql.Identifier(table))
+    connection.execute(query, [tenant, [*children], [*ids]])

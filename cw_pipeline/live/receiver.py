@@ -289,6 +289,7 @@ def _raise_file_limit() -> None:
 def main() -> None:
     """Serves what the first line of stdin describes, until stdin ends: with who started it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     given = json.loads(sys.stdin.readline())
     Thread(target=_end_with_parent, name="parent", daemon=True).start()
     listeners = [Listener.of(**each) for each in given["listeners"]]

@@ -154,11 +154,28 @@ class ListReader:
                 asked = asked.next_page(max(some))
         return listed
 
-    def read_ids(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> Iterator[Batch]:
-        """Batches of just these records, as far as the list has them."""
+    def read_ids(
+        self,
+        ids: Sequence[int],
+        parents: tuple[int, ...] = (),
+        *,
+        until_all_are_read: bool = False,
+    ) -> Iterator[Batch]:
+        """Batches of just these records, as far as the list has them.
+
+        `until_all_are_read` ends where none is left to be read. The empty page that ends a list
+        would else be half of the requests for a record.
+        """
         parent_id = parents[-1] if parents else None
+        left = set(ids)
         for query in self._about(ids, parents):
-            yield from self.walk(query, parent_id)
+            walk = self.walk(query, parent_id)
+            while (batch := walk.read()) is not None:
+                yield batch
+                left.difference_update(batch.listed_ids)
+                if until_all_are_read and not left:
+                    return
+                walk.ask(query.upto)
 
     def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
         return self.query(parents).for_ids(ids, search=self._entity.search and not parents)

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 SPAN = timedelta(seconds=45)
 """How long a lease lasts after it was last renewed: a runner may stand still for that long."""
 
-PURPOSES = ("pass", "backfill", "reconcile", "reread", "replay")
+PURPOSES = ("pass", "backfill", "reconcile", "reread", "replay", "hint")
 """What an entity may be run for side by side; refresh and full are the one `pass`."""
 
 _RENEWALS = 4.5  # in a span: three may fail

@@ -84,7 +84,7 @@ left join lateral (
     select run.*, lease.run_id <> all(%(dead)s) and lease.expires_at
             between clock_timestamp() and clock_timestamp() + lease.span as is_alive
     from cw_sync.run left join cw_sync.lease using (run_id)
-    where run.tenant = %(tenant)s and run.entity = t.entity
+    where run.tenant = %(tenant)s and run.entity = t.entity and run.kind <> 'hint'
     order by run.run_id desc limit 1
 ) r on true
 order by t.entity

@@ -1,0 +1,290 @@
+"""The worker that stays: hints are read at once, lists at their pace, reports follow.
+
+Four loops over one connected pipeline: passes (the caller's thread), hints, what hangs on the
+records that hints named, and reports. Each goes on after an error, which is logged: what was missed
+is read by the next pass.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+
+from cw_pipeline import composition
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.callbacks import callback_types
+from cw_pipeline.errors import EntityBusy, Interrupted, PipelineError, SourceDenied
+from cw_pipeline.live.drain import Drain
+from cw_pipeline.live.registrations import callback_token
+from cw_pipeline.model import SyncMode
+from cw_pipeline.paths import child_environment
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cw_pipeline.model import Entity
+    from cw_pipeline.pipeline import Pipeline
+    from cw_pipeline.settings import Settings
+    from cw_pipeline.sync.context import SyncContext
+
+log = logging.getLogger(__name__)
+
+_GLANCE = 0.25  # seconds between looks for hints
+_CHILDREN = 10.0  # seconds between passes over what hangs on records that hints named
+_QUESTIONS = 25.0  # seconds for asking lists what is new
+_AFTER_ERROR = 10.0  # seconds
+_TAKEOVER = 5.0  # seconds between looks whether another worker of this tenant has ended
+
+MINUTE, QUIET, HOUR = 60.0, 300.0, 3600.0
+
+
+class Paces:
+    """When each list is asked what is new, in seconds between questions.
+
+    Lists that have callbacks: each minute; each five minutes while hints come and passes find
+    nothing that no hint had named. Lists below a parent: with it. All others: hourly.
+    """
+
+    def __init__(self, entities: list[Entity]) -> None:
+        names = [entity.name for entity in entities]
+        self._hinted = {name for lists in callback_types(names).values() for name in lists}
+        self._entities = entities
+        self._due: dict[str, float] = {}
+        self._hint_at = float("-inf")
+
+    def note_hints(self) -> None:
+        """Hints have come: a quiet list need not be asked each minute."""
+        self._hint_at = time.monotonic()
+
+    def due(self) -> list[str]:
+        """The entities that are due now; each is due again after its pace."""
+        now = time.monotonic()
+        due = [e.name for e in self._entities if self._due.get(self._leader(e), 0.0) <= now]
+        for name in due:
+            self._due[name] = now + self._pace(name, now)
+        return due
+
+    def note_changes(self, names: list[str]) -> None:
+        """A pass found in these what no hint had named: they are asked again in a minute."""
+        for name in set(names) & self._hinted:
+            self._due[name] = min(self._due.get(name, 0.0), time.monotonic() + MINUTE)
+
+    def _pace(self, name: str, now: float) -> float:
+        if name not in self._hinted:
+            return HOUR
+        return QUIET if now - self._hint_at < HOUR else MINUTE
+
+    def _leader(self, entity: Entity) -> str:
+        """The list that an entity is asked with: of those above it, the outermost."""
+        while entity.parent is not None:
+            entity = CATALOG[entity.parent]
+        return entity.name
+
+
+@dataclass
+class Worker:
+    """Keeps one tenant up to date until `stop` is set. `say` is told what people want to see."""
+
+    pipeline: Pipeline
+    say: Callable[[str], None]
+    stop: Event = field(default_factory=Event)
+    _changed: set[str] = field(default_factory=set)
+    _parents: set[str] = field(default_factory=set)
+    _lock: Lock = field(default_factory=Lock)
+
+    def run(self) -> None:
+        """Returns when `stop` is set. Raises SourceDenied, and what the first connection raises.
+
+        Only one worker of a tenant lives: another one waits here until it ends.
+        """
+        context = self.pipeline.connect()
+        entities = self.pipeline.select()
+        paces = Paces(entities)
+        with self._being_live(context), ExitStack() as stack:
+            if self.stop.is_set():
+                return
+            self.say(f"live: {len(entities)} lists of {context.database.tenant}")
+            for loop in (
+                lambda: self._drain_hints(context, entities, paces),
+                lambda: self._read_children(context, entities),
+                self._publish,
+            ):
+                thread = Thread(target=loop, daemon=True)
+                thread.start()
+                stack.callback(thread.join)
+            stack.callback(self.stop.set)
+            while not self.stop.is_set():
+                self._guarded(lambda: self._pass(paces))
+                self.stop.wait(1.0)
+
+    @contextmanager
+    def _being_live(self, context: SyncContext) -> Iterator[None]:
+        """For a block in which no other worker of the tenant is live.
+
+        The lease of one that was killed ends within a minute, and at once on the same machine.
+        """
+        said = False
+        with ExitStack() as stack:
+            while not self.stop.is_set():
+                try:
+                    stack.enter_context(context.database.leases.hold("live", "live"))
+                    break
+                except EntityBusy as error:
+                    if not said:
+                        self.say(f"another live is there: this one waits until that ends ({error})")
+                    said = True
+                    self.stop.wait(_TAKEOVER)
+            yield
+
+    def _pass(self, paces: Paces) -> None:
+        """Asks the lists that are due what is new, and reads those where it is something."""
+        due = paces.due()
+        if not due:
+            return
+        changes = self.pipeline.find_changes(*due, seconds=_QUESTIONS)
+        if not changes.changed:
+            return
+        found = []
+        for result in self.pipeline.sync(*changes.changed):
+            if result.failure is not None and not isinstance(result.failure, EntityBusy):
+                self.say(f"{result.entity}: {result.failure}")
+            if result.rows_inserted or result.rows_updated:
+                found.append(result.entity)
+        paces.note_changes(found)
+
+    def _drain_hints(self, context: SyncContext, entities: list[Entity], paces: Paces) -> None:
+        drain = Drain(context, hinted_lists(entities))
+
+        def once() -> None:
+            drained = drain.drain()
+            if drained.named:
+                paces.note_hints()
+                with self._lock:
+                    self._changed |= drained.changed
+                    self._parents |= drained.named
+
+        self._repeat(once, _GLANCE)
+
+    def _read_children(self, context: SyncContext, entities: list[Entity]) -> None:
+        """Reads what hangs on the records that hints named, such as the notes of a ticket."""
+
+        def once() -> None:
+            with self._lock:
+                parents, self._parents = self._parents, set()
+            for entity in entities:
+                if entity.parent not in parents or entity.mode is not SyncMode.PER_PARENT:
+                    continue
+                result = sync_entity(entity, context, SyncRequest())
+                if result.rows_inserted or result.rows_updated or result.rows_deleted:
+                    with self._lock:
+                        self._changed.add(entity.name)
+
+        self._repeat(once, _CHILDREN)
+
+    def _publish(self) -> None:
+        """Has reports follow; at most a twentieth of the time is spent on it while hints come."""
+
+        def once() -> None:
+            with self._lock:
+                changed, self._changed = self._changed, set()
+            if not changed:
+                return
+            try:
+                self.pipeline.follow_sync(sorted(changed))
+            except BaseException:
+                with self._lock:
+                    self._changed |= changed
+                raise
+
+        self._repeat(once, _GLANCE)
+
+    def _repeat(self, once: Callable[[], None], seconds: float) -> None:
+        while not self.stop.is_set():
+            self._guarded(once)
+            self.stop.wait(seconds)
+
+    def _guarded(self, once: Callable[[], None]) -> None:
+        """Does something that may fail: it is tried again, unless the keys are refused."""
+        try:
+            once()
+        except SourceDenied as error:
+            self.say(str(error))
+            self.stop.wait(MINUTE)
+        except Interrupted:
+            self.stop.wait(1.0)
+        except PipelineError as error:
+            log.warning("live: %s", error)
+            self.say(str(error))
+            self.stop.wait(_AFTER_ERROR)
+
+
+def hinted_lists(entities: list[Entity]) -> dict[str, list[Entity]]:
+    """The entities among these that each type of callback is about; types in small letters."""
+    types = callback_types(entity.name for entity in entities)
+    return {name.lower(): [CATALOG[each] for each in lists] for name, lists in types.items()}
+
+
+@contextmanager
+def receiver_beside(
+    settings: Settings, entities: list[Entity], host: str, port: int, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Inside the block a receiver runs in a process of its own, and is started again if it ends."""
+    given = {
+        "listeners": [
+            {
+                "tenant": settings.schema_,
+                "site": settings.site,
+                "company": settings.company,
+                "token": callback_token(settings),
+                "wanted": sorted(hinted_lists(entities)),
+            }
+        ],
+        "address": composition.dsn(settings),
+        "ca_file": settings.ca_file,
+        "host": host,
+        "port": port,
+    }
+    ended = Event()
+
+    def start() -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cw_pipeline.live.receiver"],
+            stdin=subprocess.PIPE,
+            env=child_environment(),
+            text=True,
+            start_new_session=True,  # Ctrl-C is for us: it ends when its stdin does
+        )
+        assert child.stdin is not None
+        # By a pipe: other accounts may see arguments, and the address has a password.
+        child.stdin.write(json.dumps(given) + "\n")
+        child.stdin.flush()
+        return child
+
+    child = start()
+
+    def watch() -> None:
+        nonlocal child
+        while not ended.wait(1.0):
+            if (code := child.poll()) is not None:
+                say(f"the receiver ended with {code}, and is started again in {_AFTER_ERROR:.0f} s")
+                if not ended.wait(_AFTER_ERROR):
+                    child = start()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if child.stdin is not None:
+            child.stdin.close()
+        child.wait()

@@ -1,0 +1,231 @@
+"""Hints become rows: what a callback names is read at once, and nothing else follows from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.callbacks import CALLBACK_TYPES, callback_types
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.live.drain import Drain, Drained
+from cw_pipeline.live.hints import Hint, due_hints, put_hints, remove_hints
+from cw_pipeline.live.registrations import Registration, callback_url, plan
+from cw_pipeline.live.worker import hinted_lists
+from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
+
+if TYPE_CHECKING:
+    from tests.story.conftest import Story
+
+TICKETS, PROJECT_TICKETS = "service/tickets", "project/tickets"
+
+
+def put(
+    story: Story, *ids: int, type_: str = "ticket", action: str = "updated", **more: Any
+) -> None:
+    """Stores hints, as the receiver does."""
+    with psycopg.connect(story.dsn) as connection:
+        put_hints(connection, [Hint("connectwise", type_, each, action, **more) for each in ids])
+
+
+def drain(story: Story, *names: str, times: int = 1) -> Drained:
+    """Reads what is due, so often; what waits is made due before each time."""
+    entities = [CATALOG[name] for name in names or (TICKETS, PROJECT_TICKETS)]
+    with story.engine(entities=",".join(each.name for each in entities)) as engine:
+        draining = Drain(engine, hinted_lists(entities))
+        for _ in range(times):
+            with engine.database.connection() as connection:
+                connection.execute("update cw_sync.hint set due_at = now()")
+            drained = draining.drain()
+    return drained
+
+
+def hints(story: Story) -> list[int]:
+    """The ids that are still to be read."""
+    return [row["record_id"] for row in story.rows("select record_id from cw_sync.hint")]
+
+
+@pytest.fixture
+def loaded(story: Story) -> Story:
+    """Tickets 1 to 30, of which 21 to 30 are of projects, all synced."""
+    for at in range(1, 31):
+        path = "/service/tickets" if at <= 20 else "/project/tickets"
+        story.tenant.put(path, {"id": at, "summary": f"Ticket {at}"})
+    story.sync(TICKETS, PROJECT_TICKETS)
+    story.tenant.advance(60)
+    story.simulator.requests.clear()
+    return story
+
+
+def test_what_a_hint_names_is_read_and_no_watermark_moves(loaded: Story) -> None:
+    before = loaded.checkpoint(TICKETS)
+    loaded.tenant.edit("/service/tickets", 7, summary="Edited")
+    put(loaded, 7)
+    drained = drain(loaded)
+    assert loaded.table(TICKETS)[7]["summary"] == "Edited"
+    assert drained.changed == {TICKETS}
+    assert hints(loaded) == []
+    assert loaded.checkpoint(TICKETS)["watermark"] == before["watermark"]
+    assert loaded.simulator.count_by_path()["/service/tickets"] == 1
+
+
+def test_a_ticket_of_a_project_is_found_in_its_own_list(loaded: Story) -> None:
+    loaded.tenant.edit("/project/tickets", 25, summary="Edited")
+    put(loaded, 25)
+    drain(loaded)
+    assert loaded.table(PROJECT_TICKETS)[25]["summary"] == "Edited"
+
+
+def test_a_storm_of_hints_costs_few_requests(loaded: Story) -> None:
+    for at in range(1, 21):
+        loaded.tenant.edit("/service/tickets", at, summary="Imported")
+    put(loaded, *range(1, 21))
+    put(loaded, *range(1, 21))
+    drain(loaded)
+    assert {row["summary"] for row in loaded.table(TICKETS).values()} == {"Imported"}
+    assert loaded.simulator.count_by_path()["/service/tickets"] == 1
+
+
+def test_a_hint_older_than_the_row_costs_no_request(loaded: Story) -> None:
+    put(loaded, 7, stamp=datetime(2001, 1, 1, tzinfo=UTC))
+    drain(loaded)
+    assert hints(loaded) == []
+    assert loaded.simulator.count_by_path()["/service/tickets"] == 0
+
+
+def test_an_answer_older_than_its_hint_is_asked_again(loaded: Story) -> None:
+    loaded.tenant.edit("/service/tickets", 7, summary="Late", visible_after=30)
+    put(loaded, 7, stamp=loaded.tenant.now())
+    drain(loaded)
+    assert hints(loaded) == [7]
+    loaded.tenant.advance(31)
+    drain(loaded)
+    assert (loaded.table(TICKETS)[7]["summary"], hints(loaded)) == ("Late", [])
+
+
+def test_an_answer_that_stays_older_is_left_to_a_pass(loaded: Story) -> None:
+    put(loaded, 7, stamp=loaded.tenant.now() + timedelta(days=1))
+    drain(loaded, times=5)
+    assert hints(loaded) == []
+
+
+def test_updated_but_absent_deletes_nothing(loaded: Story) -> None:
+    loaded.tenant.delete("/service/tickets", 7)
+    put(loaded, 7)
+    drain(loaded, times=5)
+    assert 7 in loaded.table(TICKETS)
+    assert hints(loaded) == []
+
+
+def test_deleted_and_absent_twice_is_a_soft_delete(loaded: Story) -> None:
+    loaded.tenant.delete("/service/tickets", 7)
+    put(loaded, 7, action="deleted")
+    drain(loaded)
+    assert 7 not in loaded.table(TICKETS)
+    assert 7 in loaded.table(TICKETS, deleted=True)
+    assert loaded.simulator.count_by_path()["/service/tickets"] == 2
+
+
+def test_deleted_but_present_is_read_like_any_other(loaded: Story) -> None:
+    loaded.tenant.edit("/service/tickets", 7, summary="Restored")
+    put(loaded, 7, action="deleted")
+    drain(loaded)
+    assert loaded.table(TICKETS)[7]["summary"] == "Restored"
+
+
+def test_more_deletes_than_the_guard_allows_are_left_to_a_reconcile(loaded: Story) -> None:
+    for at in range(1, 11):
+        loaded.tenant.delete("/service/tickets", at)
+    put(loaded, *range(1, 11), action="deleted")
+    drain(loaded)
+    assert len(loaded.table(TICKETS)) == 20
+    assert loaded.rows("select * from cw_sync.delete_candidate") == []
+
+
+def test_a_hint_that_comes_again_while_its_record_is_read_stays(loaded: Story) -> None:
+    put(loaded, 7)
+    with psycopg.connect(loaded.dsn) as connection:
+        read = due_hints(connection, "connectwise", 10)
+        put_hints(connection, [Hint("connectwise", "ticket", 7, "updated")])
+        remove_hints(connection, "connectwise", read)
+    assert hints(loaded) == [7]
+
+
+def test_a_list_that_the_role_may_not_read_keeps_its_hints_and_its_rows(loaded: Story) -> None:
+    loaded.simulator.role.forbid("/service/tickets")
+    put(loaded, 7, action="deleted")
+    drain(loaded, TICKETS)
+    assert hints(loaded) == [7]
+    assert 7 in loaded.table(TICKETS)
+
+
+def test_what_hangs_on_a_record_is_due_though_the_records_stamp_did_not_move(story: Story) -> None:
+    notes = "service/tickets/notes"
+    for at in (1, 2):
+        story.tenant.put("/service/tickets", {"id": at, "summary": "x"})
+    story.sync(TICKETS, notes)
+    story.sync(notes)
+    story.tenant.put("/service/tickets/1/notes", {"id": 5, "text": "Called back"})
+    story.simulator.requests.clear()
+    put(story, 1)
+    drain(story, TICKETS, notes)
+    with story.engine(entities=f"{TICKETS},{notes}") as engine:
+        assert sync_entity(CATALOG[notes], engine, SyncRequest()).failure is None
+    assert [row["text"] for row in story.table(notes).values()] == ["Called back"]
+
+
+def test_hints_that_went_well_do_not_hide_a_pass_that_failed(loaded: Story) -> None:
+    loaded.rows(
+        "update cw_sync.run set status = 'failed', error = 'x' where entity = %s returning 1",
+        TICKETS,
+    )
+    put(loaded, 7)
+    drain(loaded)
+    (freshness,) = loaded.rows("select * from cw_sync.freshness where entity = %s", TICKETS)
+    assert freshness["last_status"] == "failed"
+
+
+URL = "https://hooks.example.com/callbacks/token?recordId="
+
+
+def registered(id_: int, type_: str = "ticket", **fields: Any) -> Registration:
+    known = {"level": "owner", "url": URL, "is_active": True}
+    return Registration(id_, type_, **{**known, **fields})
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ([], [("add", None)]),
+        ([registered(1)], []),
+        ([registered(1, "Ticket", level="Owner")], []),
+        ([registered(1, is_active=False)], [("repair", 1)]),
+        ([registered(1, url=URL.replace("token", "old"))], [("repair", 1)]),
+        ([registered(1, is_active=False), registered(2)], [("remove", 1)]),
+        ([registered(1), registered(2, "invoice")], [("remove", 2)]),
+        ([registered(1), registered(2, level="board")], [("remove", 2)]),
+    ],
+)
+def test_a_plan_ends_in_one_right_registration_of_each_type(
+    present: list[Registration], expected: list[tuple[str, int | None]]
+) -> None:
+    steps = plan(present, ["Ticket"], URL)
+    assert [(step.action, step.id) for step in steps] == expected
+
+
+def test_every_type_is_about_lists_that_can_be_synced() -> None:
+    names = [name for lists in CALLBACK_TYPES.values() for name in lists]
+    assert set(names) <= set(CATALOG)
+    assert callback_types(["project/tickets"]) == {"Ticket": ("project/tickets",)}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["hooks.example.com", "http://hooks.example.com", "ftp://x", "https://", "https://x/?a=1"],
+)
+def test_an_address_that_connectwise_cannot_send_to_is_named(story: Story, url: str) -> None:
+    with pytest.raises(ConfigError, match="CW_CALLBACK_URL"):
+        callback_url(story.settings(callback_url=url))
