@@ -1,8 +1,8 @@
 """The worker that stays: hints are read at once, lists at their pace, reports follow.
 
-Four loops over one connected pipeline: passes (the caller's thread), hints, what hangs on the
-records that hints named, and reports. Each goes on after an error, which is logged: what was missed
-is read by the next pass.
+Loops over one connected pipeline: passes (the caller's thread), hints, what hangs on the records
+that hints named, the account of what hints cost, and reports. Each goes on after an error, which is
+logged: what was missed is read by the next pass.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import callback_types
 from cw_pipeline.errors import EntityBusy, Interrupted, PipelineError, SourceDenied
 from cw_pipeline.live.drain import Drain
+from cw_pipeline.live.hints import add_up_runs
 from cw_pipeline.live.registrations import callback_token
 from cw_pipeline.model import SyncMode
 from cw_pipeline.paths import child_environment
@@ -115,6 +116,7 @@ class Worker:
             for loop in (
                 lambda: self._drain_hints(context, entities, paces),
                 lambda: self._read_children(context, entities),
+                lambda: self._add_up_runs(context),
                 self._publish,
             ):
                 thread = Thread(target=loop, daemon=True)
@@ -160,6 +162,15 @@ class Worker:
                 found.append(result.entity)
         paces.note_changes(found)
 
+    def _add_up_runs(self, context: SyncContext) -> None:
+        database = context.database
+
+        def once() -> None:
+            with database.transaction() as connection:
+                add_up_runs(connection, database.tenant)
+
+        self._repeat(once, MINUTE)
+
     def _drain_hints(self, context: SyncContext, entities: list[Entity], paces: Paces) -> None:
         drain = Drain(context, hinted_lists(entities))
 
@@ -190,7 +201,7 @@ class Worker:
         self._repeat(once, _CHILDREN)
 
     def _publish(self) -> None:
-        """Has reports follow; at most a twentieth of the time is spent on it while hints come."""
+        """Has reports follow what was read."""
 
         def once() -> None:
             with self._lock:

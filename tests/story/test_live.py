@@ -12,7 +12,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import CALLBACK_TYPES, callback_types
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.live.drain import Drain, Drained
-from cw_pipeline.live.hints import Hint, due_hints, put_hints, remove_hints
+from cw_pipeline.live.hints import Hint, add_up_runs, due_hints, put_hints, remove_hints
 from cw_pipeline.live.registrations import Registration, callback_url, plan
 from cw_pipeline.live.worker import hinted_lists
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
@@ -186,6 +186,22 @@ def test_hints_that_went_well_do_not_hide_a_pass_that_failed(loaded: Story) -> N
     drain(loaded)
     (freshness,) = loaded.rows("select * from cw_sync.freshness where entity = %s", TICKETS)
     assert freshness["last_status"] == "failed"
+
+
+def test_the_runs_of_a_minute_become_one_and_add_up(loaded: Story) -> None:
+    for _ in range(3):
+        put(loaded, 7)
+        drain(loaded, TICKETS)
+    query = "select requests, rows_read from cw_sync.run where kind = 'hint'"
+    before = loaded.rows(query)
+    with psycopg.connect(loaded.dsn) as connection:
+        connection.execute(
+            "update cw_sync.run set started_at = date_trunc('minute', now()) - interval '30 s'"
+        )
+        add_up_runs(connection, "connectwise")
+    (after,) = loaded.rows(query)
+    assert len(before) == 3
+    assert after == {name: sum(row[name] for row in before) for name in after}
 
 
 URL = "https://hooks.example.com/callbacks/token?recordId="
