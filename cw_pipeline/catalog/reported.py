@@ -39,7 +39,7 @@ def columns_of_versions(table: str, columns: Iterable[Column]) -> tuple[str, ...
 @cache
 def _words_by_table() -> Mapping[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
-    for path in sorted((SQL / "reporting").glob("*.sql")):
+    for path in sorted((SQL / "reporting").glob("[!.]*.sql")):
         code = re.sub(r"--.*", "", path.read_text("utf-8"))
         words = frozenset(_WORD.findall(code))
         for table in set(_READS.findall(code)):
