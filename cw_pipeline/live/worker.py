@@ -8,7 +8,6 @@ logged: what was missed is read by the next pass.
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 import time
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from cw_pipeline.pipeline import Pipeline
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
-
-log = logging.getLogger(__name__)
 
 _GLANCE = 0.25  # seconds between looks for hints
 _CHILDREN = 10.0  # seconds between passes over what hangs on records that hints named
@@ -92,7 +89,7 @@ class Paces:
 
 @dataclass
 class Worker:
-    """Keeps one tenant up to date until `stop` is set. `say` is told what people want to see."""
+    """Keeps one tenant up to date until `stop` is set. `say` is given lines for whoever watches."""
 
     pipeline: Pipeline
     say: Callable[[str], None]
@@ -232,7 +229,6 @@ class Worker:
         except Interrupted:
             self.stop.wait(1.0)
         except PipelineError as error:
-            log.warning("live: %s", error)
             self.say(str(error))
             self.stop.wait(_AFTER_ERROR)
 
