@@ -103,6 +103,7 @@ class Edited:
 
     def reset(self) -> None:
         """Empties everything, and puts the clock back."""
+        self.edits = 0
         tables = self.connection.execute(
             "select format('%%I.%%I', schemaname, tablename) from pg_tables"
             " where schemaname = 'cw_history'"
@@ -128,6 +129,7 @@ class Edited:
 
     def edit(self, entity: Entity, own: int, seed: int, *, deleted: bool) -> None:
         """Stores a record with random values as a merge does, or soft-deletes it."""
+        self.edits += 1  # equal seeds, which Hypothesis likes, are to be different records
         table, parent = sql.Identifier("connectwise", entity.table), seed % 2 + 1
         if deleted:
             self.connection.execute(
@@ -140,7 +142,7 @@ class Edited:
             return
         (now,) = self.connection.execute("select now()").fetchone() or (None,)
         values = {"id": own, **({"parent_id": parent} if entity.parent else {}), "_row_hash": 0}
-        values |= _record(entity, own, Random(seed), now)  # noqa: S311 - no secret
+        values |= _record(entity, own, Random(f"{seed} {self.edits}"), now)  # noqa: S311 - no secret
         names = sql.SQL(", ").join(map(sql.Identifier, values))
         with self.connection.transaction():
             stamps = {own: values.get("last_updated")}
