@@ -444,15 +444,20 @@ MUTANTS = (
         ("tests/story/test_retries.py",),
     ),
     Mutant(
-        "the run of a process that died stays open",
+        "a lease that no server took back is in the way of its own process",
         (
             (
                 "warehouse/lease.py",
-                "and kind = any(%(kinds)s) and exists (select from taken)",
-                "and kind = any(%(kinds)s) and not exists (select from taken)",
+                "return same and (self._tenant, run_id) in _UNRELEASED",
+                "return same and not run_id",
             ),
         ),
-        ("tests/chaos/test_server_faults.py",),
+        (LEASE,),
+    ),
+    Mutant(
+        "an empty list is asked by a window",
+        (("sync/entity_sync.py", " or run.store.rows_before == 0)", ")"),),
+        (WINDOW,),
     ),
     Mutant(
         "every list is asked in one version",
