@@ -8,11 +8,9 @@
 Commands, Dagster and notebooks all come in here. A `Pipeline` takes settings, and opens what a
 method needs when it is first called: the warehouse for `status` and `frame`, the API too for
 `sync` and its like. `connect` is that opening in full, and the table of contents of this module;
-`composition.py` says what the settings mean for each part.
-
-Nothing here changes the process that it is used in: no environment variable, signal handler,
-warnings filter, logger or option of the allocator. What is good for a process of our own is in
-`process.py`.
+`composition.py` says what the settings mean for each part. Nothing here changes the process that it
+is used in: no environment variable, signal handler, warnings filter, logger or option of the
+allocator. What is good for a process of our own is in `process.py`.
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ from cw_pipeline import composition, reporting
 from cw_pipeline.catalog import select
 from cw_pipeline.connectwise import BACKGROUND, Policy, trust
 from cw_pipeline.dev import services
-from cw_pipeline.errors import ConfigError, WarehouseError, WarehouseLocked
+from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.model import ReplayResult, Window, utc_datetime
 from cw_pipeline.paths import cli_command
-from cw_pipeline.reporting.custom_fields import custom_views_are_behind, refresh_custom_views
+from cw_pipeline.reporting.custom_fields import follow_custom_fields, refresh_custom_views
 from cw_pipeline.reports_api.columns import snapshot_reports
 from cw_pipeline.reports_api.sync import sync_report
-from cw_pipeline.results import Results
+from cw_pipeline.results import Results, first_names
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.capabilities import probe_all
 from cw_pipeline.sync.changes import find_changes
@@ -43,7 +41,6 @@ from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse import migrate, status, up_to_date_schema, version_fault
 from cw_pipeline.warehouse.connections import transaction
-from cw_pipeline.warehouse.ddl import Patience
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
 from cw_pipeline.warehouse.schema import mark_tenant
 
@@ -60,6 +57,7 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.changes import Changes
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse import Database
+    from cw_pipeline.warehouse.ddl import Patience
     from cw_pipeline.warehouse.schema import StoredSchema
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
@@ -67,12 +65,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-REPORT = "system/reports/"
-"""What the name of a report's entity begins with."""
-
-_INIT = cli_command("init")
-_NAMED = 3  # entities in the text of a result
-_AT_THE_END = 30.0  # seconds that a sync waits for those who read views of custom fields
+REPORT = "system/reports/"  # what the name of a report's entity begins with
 
 
 class Pipeline:
@@ -121,10 +114,7 @@ class Pipeline:
         self._disconnect(failed=error is not None)
 
     def close(self) -> None:
-        """Ends what is being read, and lets go of the tenant and the warehouse.
-
-        The pipeline may be used again: it then connects anew.
-        """
+        """Ends what is being read, and lets go of tenant and warehouse; may connect anew later."""
         self._disconnect(failed=False)
 
     def sync(self, *entities: str, full: bool = False) -> Results[SyncResult]:
@@ -165,12 +155,10 @@ class Pipeline:
     def sync_reports(self, *names: str, full: bool = False) -> Results[SyncResult]:
         """Brings the tables of reports up to date, one after the other; without names CW_REPORTS'.
 
-        A name is that of the reporting API: "Service". Raises SourceDenied when the keys are
-        refused.
+        A name is that of the reporting API: "Service". Raises SourceDenied if keys are refused.
         """
-        chosen = [name.removeprefix(REPORT) for name in names] or composition.report_names(
-            self.settings
-        )
+        chosen = [name.removeprefix(REPORT) for name in names]
+        chosen = chosen or composition.report_names(self.settings)
 
         def begin(context: SyncContext) -> Iterator[SyncResult]:
             for name in chosen:
@@ -271,8 +259,7 @@ class Pipeline:
         address, settings = self.warehouse_dsn(), self.settings
         family = composition.with_parents(self.select(*entities))
         migrate(address, settings.schema_, family, settings.history_columns or "")
-        with transaction(address) as connection:
-            status.remember_wanted(connection, self.settings.schema_, self._configured_names)
+        self.remember_wanted()
 
     def publish(self) -> list[str]:
         """Brings the reporting schema up to this version: the views and tables that were made anew.
@@ -404,7 +391,9 @@ class Pipeline:
         self._given.refuse_half_a_tenant()  # made-up data must not get into a warehouse of yours
         self.warehouse_dsn()
         if self.settings.simulated:
-            log.warning("MADE-UP DATA: no tenant is configured; `%s` asks for one", _INIT)
+            log.warning(
+                "MADE-UP DATA: no tenant is configured; `%s` asks for one", cli_command("init")
+            )
             self.settings = self._stack.enter_context(services.dev_services(self.settings))
 
     def _connection(self) -> SyncContext:
@@ -434,14 +423,12 @@ class Pipeline:
     ) -> Results[T]:
         """The results of work on these entities, prepared for unless a context is given."""
         connection = context or self.connect(chosen)
-        names = of or ", ".join(entity.name for entity in chosen[:_NAMED])
-        more = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
 
         def begin() -> Iterator[T]:
             self._forget_earlier_calls(connection)
             return work(connection)
 
-        results = Results(f"{what} of {names}{more}", begin, connection.stopping)
+        results = Results(f"{what} of {of or first_names(chosen)}", begin, connection.stopping)
         self._results.add(results)
         return results
 
@@ -451,12 +438,14 @@ class Pipeline:
         A call that was stopped and has not ended yet is waited for: all calls share one `stopping`.
         """
         if context.stopping.is_set():
-            for each in list(self._results):
-                if each.is_under_way:
-                    each.close()
+            for each in self._under_way():
+                each.close()
             context.stopping.clear()
-        if not any(each.is_under_way for each in list(self._results)):
+        if not self._under_way():
             context.source.forget_failures()
+
+    def _under_way(self) -> list[Results[Any]]:
+        return [each for each in list(self._results) if each.is_under_way]
 
     def _finish_sync(self, names: Sequence[str]) -> None:
         """Has what stands on tables follow them, but for what Dagster does itself."""
@@ -469,19 +458,15 @@ class Pipeline:
 
         Nothing where nothing was published. Also notes which entities the settings keep up to date.
         """
+        self.remember_wanted()
         with self._warehouse() as store:
-            with store.connection() as connection:
-                status.remember_wanted(connection, self.settings.schema_, self._configured_names)
             reporting.refresh_after_sync(store.transaction, store.tenant, names)
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""
+        configured = composition.configured_names(self.settings)
         with self._warehouse() as store, store.connection() as connection:
-            status.remember_wanted(connection, self.settings.schema_, self._configured_names)
-
-    @property
-    def _configured_names(self) -> list[str]:
-        return composition.configured_names(self.settings)
+            status.remember_wanted(connection, self.settings.schema_, configured)
 
     @contextmanager
     def _warehouse(self) -> Iterator[Database]:
@@ -494,19 +479,9 @@ class Pipeline:
             yield store
 
     def _follow_custom_fields(self) -> None:
-        """What was read is kept, whoever reads the views meanwhile: the next sync makes up."""
         self._views_behind = False
-        with self._warehouse() as store, store.connection() as connection:
-            if not custom_views_are_behind(connection, store.tenant):
-                return
-        patience = Patience(give_up_after=_AT_THE_END)
-        try:
-            refresh_custom_views(composition.dsn(self.settings), self.settings.schema_, patience)
-        except WarehouseLocked as error:
-            log.warning("%s. Or wait: the next sync does it", error)
-        except WarehouseError as error:
-            # They are made of what was read, which is whole without them.
-            log.warning("views of custom fields stay as they are until the next sync: %s", error)
+        with self._warehouse() as store:
+            follow_custom_fields(store.connection, composition.dsn(self.settings), store.tenant)
 
     def _disconnect(self, *, failed: bool) -> None:
         self.stop()

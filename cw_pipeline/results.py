@@ -12,10 +12,20 @@ from typing_extensions import override
 from cw_pipeline.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from threading import Event
 
+    from cw_pipeline.model import Entity
+
 T = TypeVar("T")
+
+_NAMED = 3  # entities in the text of a result
+
+
+def first_names(entities: Sequence[Entity]) -> str:
+    """The entities as a message says them: "service/boards, service/tickets and 4 more"."""
+    more = f" and {len(entities) - _NAMED} more" if len(entities) > _NAMED else ""
+    return ", ".join(entity.name for entity in entities[:_NAMED]) + more
 
 
 class Results(Iterator[T]):

@@ -11,6 +11,7 @@ column. Views, so that loading pays nothing.
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from dataclasses import dataclass, replace
@@ -21,24 +22,26 @@ from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.columns import fit_name
+from cw_pipeline.errors import WarehouseError, WarehouseLocked
 from cw_pipeline.model import Kind
 from cw_pipeline.reporting.database import at_once, options, transaction
-from cw_pipeline.warehouse.ddl import patiently
+from cw_pipeline.warehouse.ddl import Patience, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from psycopg import Connection
 
     from cw_pipeline.reporting.script import ReportingSchema
-    from cw_pipeline.warehouse.ddl import Attempt, Patience
+    from cw_pipeline.warehouse.ddl import Attempt
 
+log = logging.getLogger(__name__)
 
 _LOCK = 7_239_003  # any number that nothing else here uses
-_MOST_COLUMNS = (
-    1_500  # of a wide view; Postgres takes 1,600, and fields beyond stay in the typed one
-)
+_AFTER_A_SYNC = 30.0  # seconds that a sync waits for those who read the views
+_MOST_COLUMNS = 1_500  # of a wide view; Postgres takes 1,600. Fields beyond stay in the typed one
 _KINDS = {
     "number": Kind.NUMERIC,
     "percent": Kind.NUMERIC,
@@ -159,6 +162,25 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
 def custom_views_are_behind(connection: Connection[Any], tenant: str) -> bool:
     """Whether `refresh_custom_views` has anything to do, in two statements that lock nothing."""
     return bool(_due(connection, tenant))
+
+
+def follow_custom_fields(
+    connect: Callable[[], AbstractContextManager[Connection[Any]]], dsn: str, tenant: str
+) -> None:
+    """Brings the views up to date after a sync: what keeps it from that is said in the log.
+
+    What was read is kept, whoever reads the views meanwhile: the next sync makes up for it.
+    """
+    with connect() as connection:
+        if not custom_views_are_behind(connection, tenant):
+            return
+    try:
+        refresh_custom_views(dsn, tenant, Patience(give_up_after=_AFTER_A_SYNC))
+    except WarehouseLocked as error:
+        log.warning("%s. Or wait: the next sync does it", error)
+    except WarehouseError as error:
+        # They are made of what was read, which is whole without them.
+        log.warning("views of custom fields stay as they are until the next sync: %s", error)
 
 
 def _due(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.reporting.database import at_once, transaction
+from cw_pipeline.reporting.database import transaction
+from cw_pipeline.reporting.row_difference import columns_of, write_difference
 from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts, tables_reading
 from cw_pipeline.warehouse.history import history_schema
 
@@ -394,7 +395,7 @@ def _replace(
     rows = 0
     if found.rowcount:
         connection.execute("analyze pg_temp.changed")
-        keys = _columns_of(connection, _CHANGED)
+        keys = columns_of(connection, _CHANGED)
         query = script.query_for(place, _CHANGED if keys else None)
         if found.rowcount > _MANY:
             # Of rows made by generate_series Postgres expects so few that it would go through all
@@ -403,64 +404,9 @@ def _replace(
         connection.execute(f"create temp table fresh on commit drop as {query}".encode())
         connection.execute("set local enable_nestloop to default")
         connection.execute("analyze pg_temp.fresh")
-        rows = _write_difference(connection, place, script, keys)
+        rows = write_difference(connection, (place.schema, script.name), keys)
     _remember(connection, place, script, marks)
     return rows
-
-
-def _columns_of(connection: Connection[Any], table: str) -> list[str]:
-    # Not prepared: after some tables it would be, and each table's columns are others.
-    asked = connection.execute(f"table {table} limit 0".encode(), prepare=False)
-    return [column.name for column in asked.description or ()]
-
-
-def _write_difference(
-    connection: Connection[Any], place: ReportingSchema, script: ViewScript, keys: list[str]
-) -> int:
-    """Makes the rows of the changed keys (none: all rows) those of `pg_temp.fresh`."""
-    names = list(map(sql.Identifier, _columns_of(connection, "pg_temp.fresh")))
-    same = [sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in keys]
-    concerned = (
-        sql.SQL("exists (select from pg_temp.changed where {})").format(sql.SQL(" and ").join(same))
-        if keys
-        else sql.SQL("true")
-    )
-    parts = {
-        "table": sql.Identifier(place.schema, script.name),
-        "columns": sql.SQL(", ").join(names),
-        "own": sql.SQL(", ").join(sql.SQL("own.{}").format(name) for name in names),
-        "fresh": sql.SQL(", ").join(sql.SQL("fresh.{}").format(name) for name in names),
-        "concerned": concerned,
-    }
-    # In tables of their own, which are analyzed: hashes in a condition have no statistics, and a
-    # nested loop over them would take minutes for some thousand rows.
-    at_once(
-        connection,
-        [
-            sql.SQL(
-                "create temp table stored_hash on commit drop as select own.ctid as at,"
-                " hash_record_extended(row({own}), 0) as hash from {table} own where {concerned}"
-            ).format(**parts),
-            sql.SQL(
-                "create temp table fresh_hash on commit drop as"
-                " select hash_record_extended(row({fresh}), 0) as hash from pg_temp.fresh"
-            ).format(**parts),
-            sql.SQL("analyze pg_temp.stored_hash, pg_temp.fresh_hash"),
-        ],
-    )
-    gone = connection.execute(
-        sql.SQL(
-            "delete from {table} own using pg_temp.stored_hash s where own.ctid = s.at"
-            " and not exists (select from pg_temp.fresh_hash f where f.hash = s.hash)"
-        ).format(**parts)
-    ).rowcount
-    new = connection.execute(
-        sql.SQL(
-            "insert into {table} ({columns}) select {columns} from pg_temp.fresh"
-            " except all select {own} from {table} own where {concerned}"
-        ).format(**parts)
-    ).rowcount
-    return max(gone, new)
 
 
 def _insert(

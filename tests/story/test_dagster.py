@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -293,7 +292,7 @@ class TestABackfill:
             tags={"dagster/backfill": "abc"},
         )
         assert not result.success
-        assert "Leave it at auto" in _why(result, "sync")
+        assert "Leave it at auto" in str(result.failure_data_for_node("sync"))
 
 
 class TestPromises:
@@ -470,11 +469,6 @@ def _retried(stage: Stage, result: dg.ExecuteInProcessResult) -> str | None:
     run = stage.instance.get_run_by_id(result.run_id)
     assert run is not None
     return run.tags.get("dagster/retry_on_asset_or_op_failure")
-
-
-def _why(result: dg.ExecuteInProcessResult, op: str) -> str:
-    failure = result.failure_data_for_node(op)
-    return json.dumps(str(failure))
 
 
 class TestATick:
