@@ -80,7 +80,10 @@ class ConnectWiseComponent(dg.Component, dg.Model, dg.Resolvable):
     schema_name: Annotated[
         str,
         dg.Resolver.default(
-            description="The schema of the tenant's tables. Its views are in SCHEMA_reporting."
+            description=(
+                "The schema of the tenant's tables. Its views are in SCHEMA_reporting, those of"
+                " connectwise in reporting."
+            )
         ),
     ] = "connectwise"
     entities: Annotated[

@@ -134,7 +134,7 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
 def delete_check_results(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], before: datetime
 ) -> None:
-    """Deletes results of these assets' checks from before a moment.
+    """Deletes results of these assets' checks from before a moment, but for each check's latest.
 
     Dagster keeps them for ever, also when their run is deleted.
     """
@@ -145,6 +145,8 @@ def delete_check_results(
         return
     forget = (
         "delete from asset_check_executions where asset_key = :key and create_timestamp < :before"
+        " and id not in (select max(id) from asset_check_executions where asset_key = :key"
+        " group by check_name)"
     )
     with storage.index_connection() as connection:
         connection.execute(text(forget), rows)

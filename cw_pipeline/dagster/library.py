@@ -55,7 +55,10 @@ class ConnectWiseTenant(dg.ConfigurableResource[None]):
     )
     schema_name: str = Field(
         default="connectwise",
-        description="The schema of the tenant's tables. Its views are in SCHEMA_reporting.",
+        description=(
+            "The schema of the tenant's tables. Its views are in SCHEMA_reporting, those of"
+            " connectwise in reporting."
+        ),
     )
     entities: str | None = Field(
         default=None, description="The lists that are kept, as CW_ENTITIES; the core ones if not."

@@ -25,4 +25,7 @@ def tenant_of(run: dg.DagsterRun) -> str | None:
         return run.tags[TENANT]
     picked = [*(run.asset_selection or ())]
     picked += [check.asset_key for check in run.asset_check_selection or ()]
-    return picked[0].path[0] if picked else None
+    if not picked:
+        return None
+    schema = picked[0].path[0]
+    return "connectwise" if schema == "reporting" else schema.removesuffix("_reporting")

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from cw_pipeline.dagster.incidents import Found, Incident, find_incidents
 from cw_pipeline.dagster.post import send_notification
 from cw_pipeline.dagster.tenant import TenantSetup
+from cw_pipeline.errors import PipelineError
 from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
 
@@ -59,7 +60,7 @@ def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> d
         new = {name: it for name, it in found.items() if it is not None and name not in told}
         well = {name: since for name, since in told.items() if name in found and not found[name]}
         if new or well:
-            text = without_secrets("\n\n".join(_words(new, well, settings)), settings)
+            text = without_secrets("\n\n".join(_words(new, well, settings)), _with_secrets(tenant))
             title = _title(new, well, settings.schema_)
             for place in send_notification(urls, title, text, bad=bool(new)):
                 context.log.warning("CW_ALERT_URLS: address %s did not take the alert", place)
@@ -69,6 +70,14 @@ def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> d
         )
 
     return alerts
+
+
+def _with_secrets(tenant: TenantSetup) -> Settings:
+    """The settings that a run goes by; when they cannot be had, those that Dagster loaded."""
+    try:
+        return tenant.connect()
+    except PipelineError:
+        return tenant.settings
 
 
 def incidents_to_keep(told: Told, found: Found) -> Told:

@@ -150,7 +150,8 @@ def _refresh(
         if found is None:
             return dg.SkipReason("the last look what changed has not ended yet")
         changes, tables = found
-        changed = [entity for entity in entities if entity.name in changes.changed]
+        read = {*changes.changed} | _failed_last(context.instance, tenant, entities)
+        changed = [entity for entity in entities if entity.name in read]
         if not changed and not tables:
             return dg.SkipReason(str(changes))
         return _request(context, tenant, name, changed, tables)
@@ -204,6 +205,19 @@ def _going(context: dg.ScheduleEvaluationContext, tenant: TenantSetup, name: str
     own = {TRIGGER: name} | tenant.tags  # another tenant's says nothing
     going = dg.RunsFilter(tags=own, statuses=_UNFINISHED)
     return context.instance.get_runs_count(going) > 0
+
+
+def _failed_last(
+    instance: dg.DagsterInstance, tenant: TenantSetup, entities: Sequence[Entity]
+) -> set[str]:
+    """Entities whose last pass failed: only another pass takes that back."""
+    names = {dg.AssetCheckKey(tenant.key(each.table), SYNC_OK): each.name for each in entities}
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(names))
+    return {
+        names[check]
+        for check, record in latest.items()
+        if record.evaluation is not None and not record.evaluation.passed
+    }
 
 
 def _status(tenant: TenantSetup) -> dg.DefaultScheduleStatus:

@@ -16,7 +16,7 @@ import os
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Self
@@ -70,7 +70,7 @@ with older as (
     -- One that ends later than it could was renewed before the clock was set back.
     where l.expires_at not between clock_timestamp() and clock_timestamp() + l.span
         or l.run_id = any(%(dead)s)
-    returning run_id
+    returning run_id, taken_at
 ), ended as (
     update cw_sync.run set status = 'failed', finished_at = now(),
         error = 'its process was gone before it ended'
@@ -81,10 +81,10 @@ with older as (
     select run_id, %(tenant)s, %(entity)s, %(kind)s, %(dagster_run_id)s from taken
     where %(kind)s::text is not null
 )
-select run_id from taken
+select run_id, taken_at from taken
 """
 _HOLDER = """
-select run_id, to_char(taken_at at time zone 'UTC', 'HH24:MI:SS'),
+select run_id, taken_at, to_char(taken_at at time zone 'UTC', 'HH24:MI:SS'),
     extract(epoch from span)::integer, holder, machine, process_id, process_started
 from cw_sync.lease where tenant = %(tenant)s and purpose = %(purpose)s and entity = %(entity)s
 """
@@ -198,10 +198,11 @@ def purpose_of(kind: str) -> str:
     return kind if kind in PURPOSES else "pass"
 
 
-_UNRELEASED: set[tuple[str, int]] = set()
-"""Tenants and runs of this process that are over, and whose leases no server took back: it was
-read-only, or gone. Of the process, because it goes on with other connections: for as long as the
-leases last, it would be told that it has them itself."""
+_UNRELEASED: set[tuple[int, datetime]] = set()
+"""Runs of this process that are over, and when they took the leases that no server took back: it
+was read-only, or gone. Of the process, because it goes on with other connections: for as long as
+the leases last, it would be told that it has them itself. By the moment, too: another warehouse
+that this process serves counts its runs from one as well."""
 
 
 class Leases:
@@ -214,6 +215,7 @@ class Leases:
         self._span = span
         self._lock = Lock()
         self._held: set[int] = set()
+        self._taken_at: dict[int, datetime] = {}  # of those, and of those not released yet
         self._ending: set[int] = set()  # of those, and perhaps deleted already
         self._released: set[int] = set()  # and perhaps still in the table
         self._closed = Event()
@@ -261,6 +263,7 @@ class Leases:
             yield
             with self._lock:
                 self._held.discard(run_id)
+                self._taken_at.pop(run_id, None)
         finally:
             with self._lock:
                 self._ending.discard(run_id)
@@ -272,7 +275,7 @@ class Leases:
             self._thread.join()
         for run_id in [*self._released]:
             self._release(run_id)
-        _UNRELEASED.update((self._tenant, run_id) for run_id in self._released)
+        _UNRELEASED.update((run_id, self._taken_at[run_id]) for run_id in self._released)
 
     def _take(self, asked: dict[str, Any]) -> int:
         here, key = self._here, f"{self._tenant}/{asked['purpose']}/{asked['entity']}"
@@ -296,7 +299,12 @@ class Leases:
             if not isinstance(error.__cause__, errors.LockNotAvailable):
                 raise
             return self._try(asked) if self._ask(_END_STALLED, asked) else None
-        return int(row[0]) if row else None
+        if row is None:
+            return None
+        run_id, taken_at = row
+        with self._lock:
+            self._taken_at[run_id] = taken_at
+        return int(run_id)
 
     def _dead_holder(self, asked: dict[str, Any]) -> list[int]:
         """The run that has the lease, if its process is surely gone; none, if nobody has it.
@@ -306,19 +314,14 @@ class Leases:
         row = self._ask(_HOLDER, asked)
         if row is None:
             return []
-        run_id, since, seconds, *runner = row
+        run_id, taken_at, since, seconds, *runner = row
         holder = Runner(*runner)
-        if holder.is_gone(self._here) or self._is_our_leftover(run_id, holder):
+        if holder.is_gone(self._here) or (run_id, taken_at) in _UNRELEASED:
             return [run_id]
         raise EntityBusy(
             f"{asked['entity']}: {holder.name} has it (since {since} UTC). Wait until that run"
             f" ends. If that process is gone, its lease ends by itself within {seconds} seconds"
         )
-
-    def _is_our_leftover(self, run_id: int, holder: Runner) -> bool:
-        """Whether the lease is one that this process is done with, and could not release."""
-        same = (holder.machine, holder.process_id) == (self._here.machine, self._here.process_id)
-        return same and (self._tenant, run_id) in _UNRELEASED
 
     def _ask(self, query: str, asked: dict[str, Any]) -> tuple[Any, ...] | None:
         with self._connect() as connection:
@@ -341,6 +344,7 @@ class Leases:
             log.warning("a lease could not be released, which is tried again: %s", error)
         else:
             self._released.discard(run_id)
+            self._taken_at.pop(run_id, None)
 
     def _renew(self) -> None:
         """Renews what is held, and releases what could not be released before.
@@ -361,6 +365,8 @@ class Leases:
         lost = set(held) - {row[0] for row in rows}
         with self._lock:
             self._released.difference_update(released)
+            for run_id in released:
+                self._taken_at.pop(run_id, None)
             lost &= self._held - self._ending  # the others were released meanwhile
             self._held -= lost
         for run_id in sorted(lost):

@@ -22,7 +22,7 @@ def refusal(command: list[str]) -> str | None:
     if not command:
         return "no command was given"
     if command[0] in WITHOUT_TENANT:
-        if os.environ.get("CW_DAGSTER_PG_URL"):
+        if any(os.environ.get(f"CW_DAGSTER_PG_URL{end}") for end in ("", "_FILE")):
             return None
         return (
             "CW_DAGSTER_PG_URL not set. Webserver, daemon and code servers are containers of their"
