@@ -80,9 +80,17 @@ def _with(entity: Entity, column: Column) -> Entity:
 
 
 def _with_column(columns: tuple[Column, ...], column: Column) -> tuple[Column, ...]:
-    if any(own.path == column.path for own in columns):
-        return tuple(column if own.path == column.path else own for own in columns)
-    return (*columns, column)
+    if not any(column.path == own.path or column.name == own.name for own in columns):
+        return (*columns, column)
+    # Name and place are the catalog's by now: the fact may have been promoted from another place
+    # that versions have it at, or under another name.
+    same = [own for own in columns if column.path == own.path] or [
+        own for own in columns if column.name == own.name
+    ]
+    return tuple(
+        replace(own, kind=column.kind) if own in same and own.name == column.name else own
+        for own in columns
+    )
 
 
 def _array(entity: Entity, path: tuple[str, ...]) -> Array | None:

@@ -51,8 +51,8 @@ class Message(msgspec.Struct, rename="pascal"):
             text = msgspec.json.decode(self.entity, type=str | None)
             info = msgspec.json.decode(text or "{}", type=_Entity).info
             stamp = info.last_updated if info else None
-            return stamp.replace(tzinfo=stamp.tzinfo or UTC) if stamp else None
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return stamp.replace(tzinfo=stamp.tzinfo or UTC).astimezone(UTC) if stamp else None
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError, OverflowError):
             return None
 
 

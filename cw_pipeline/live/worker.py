@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import callback_types
-from cw_pipeline.errors import EntityBusy, Interrupted, PipelineError, SourceDenied
+from cw_pipeline.errors import (
+    EntityBusy,
+    Interrupted,
+    PipelineError,
+    SourceBroken,
+    SourceBusy,
+    SourceDenied,
+    SourceDown,
+    WarehouseError,
+)
 from cw_pipeline.live.drain import Drain
 from cw_pipeline.live.hints import add_up_runs
 from cw_pipeline.live.registrations import callback_token
@@ -28,7 +37,7 @@ from cw_pipeline.paths import child_environment
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cw_pipeline.model import Entity
     from cw_pipeline.pipeline import Pipeline
@@ -42,6 +51,9 @@ _AFTER_ERROR = 10.0  # seconds
 _TAKEOVER = 5.0  # seconds between looks whether another worker of this tenant has ended
 
 MINUTE, QUIET, HOUR = 60.0, 300.0, 3600.0
+
+_MAY_PASS = (EntityBusy, Interrupted, SourceBroken, SourceBusy, SourceDown, WarehouseError)
+"""Why a pass failed that is tried again soon."""
 
 
 class Paces:
@@ -66,9 +78,16 @@ class Paces:
         """The entities that are due now; each is due again after its pace."""
         now = time.monotonic()
         due = [e.name for e in self._entities if self._due.get(self._leader(e), 0.0) <= now]
-        for name in due:
+        for name in {*due, *(self._leader(CATALOG[each]) for each in due)}:
             self._due[name] = now + self._pace(name, now)
         return due
+
+    def again(self, names: Iterable[str]) -> None:
+        """These were not asked, or not read: they are due in a minute."""
+        soon = time.monotonic() + MINUTE
+        for name in names:
+            for each in (name, self._leader(CATALOG[name])):
+                self._due[each] = min(self._due.get(each, 0.0), soon)
 
     def note_changes(self, names: list[str]) -> None:
         """A pass found in these what no hint had named: they are asked again in a minute."""
@@ -96,6 +115,7 @@ class Worker:
     stop: Event = field(default_factory=Event)
     _changed: set[str] = field(default_factory=set)
     _parents: set[str] = field(default_factory=set)
+    _caught_up: bool = False  # whether lists below parents were read since the start
     _lock: Lock = field(default_factory=Lock)
 
     def run(self) -> None:
@@ -106,7 +126,7 @@ class Worker:
         context = self.pipeline.connect()
         entities = self.pipeline.select()
         paces = Paces(entities)
-        with self._being_live(context), ExitStack() as stack:
+        with self._being_live(context) as lease, ExitStack() as stack:
             if self.stop.is_set():
                 return
             self.say(f"live: {len(entities)} lists of {context.database.tenant}")
@@ -121,42 +141,75 @@ class Worker:
                 stack.callback(thread.join)
             stack.callback(self.stop.set)
             while not self.stop.is_set():
+                if not context.database.leases.has(lease):
+                    raise EntityBusy(
+                        "this live stood still for too long, and another may have taken over: start"
+                        " it again, and it waits for that"
+                    )
                 self._guarded(lambda: self._pass(paces))
                 self.stop.wait(1.0)
 
     @contextmanager
-    def _being_live(self, context: SyncContext) -> Iterator[None]:
-        """For a block in which no other worker of the tenant is live.
+    def _being_live(self, context: SyncContext) -> Iterator[int]:
+        """For a block in which no other worker of the tenant is live: the lease.
 
         The lease of one that was killed ends within a minute, and at once on the same machine.
         """
-        said = False
+        said, lease = False, 0
         with ExitStack() as stack:
             while not self.stop.is_set():
                 try:
-                    stack.enter_context(context.database.leases.hold("live", "live"))
+                    lease = stack.enter_context(context.database.leases.hold("live", "live"))
                     break
                 except EntityBusy as error:
                     if not said:
                         self.say(f"another live is there: this one waits until that ends ({error})")
                     said = True
                     self.stop.wait(_TAKEOVER)
-            yield
+                except WarehouseError as error:
+                    self.say(str(error))
+                    self.stop.wait(_TAKEOVER)
+            yield lease
 
     def _pass(self, paces: Paces) -> None:
         """Asks the lists that are due what is new, and reads those where it is something."""
         due = paces.due()
         if not due:
             return
-        changes = self.pipeline.find_changes(*due, seconds=_QUESTIONS)
-        if not changes.changed:
-            return
-        found = []
-        for result in self.pipeline.sync(*changes.changed):
-            if result.failure is not None and not isinstance(result.failure, EntityBusy):
-                self.say(f"{result.entity}: {result.failure}")
-            if result.rows_inserted or result.rows_updated:
-                found.append(result.entity)
+        try:
+            changes = self.pipeline.find_changes(*due, seconds=_QUESTIONS)
+        except PipelineError:
+            paces.again(due)
+            raise
+        if changes.unasked:
+            paces.again(due)
+        changed = [*changes.changed]
+        if not self._caught_up:  # what a worker that died left due below parents shows in no list
+            below = [e.name for e in self.pipeline.select() if e.mode is SyncMode.PER_PARENT]
+            changed += [name for name in below if name not in changed]
+        if changed:
+            self._read(changed, paces)
+        self._caught_up = True
+
+    def _read(self, names: list[str], paces: Paces) -> None:
+        """Reads what is new in these; those that could not be read are due again soon."""
+        found, touched = [], set[str]()
+        try:
+            for result in self.pipeline.sync(*names):
+                if result.failure is not None and not isinstance(result.failure, EntityBusy):
+                    self.say(f"{result.entity}: {result.failure}")
+                if isinstance(result.failure, _MAY_PASS):
+                    paces.again([result.entity])
+                if result.rows_inserted or result.rows_updated:
+                    found.append(result.entity)
+                if result.rows_inserted or result.rows_updated or result.rows_deleted:
+                    touched.add(result.entity)
+        except BaseException:
+            # What was read until then is published all the same.
+            paces.again(names)
+            with self._lock:
+                self._changed |= touched
+            raise
         paces.note_changes(found)
 
     def _add_up_runs(self, context: SyncContext) -> None:
@@ -187,13 +240,19 @@ class Worker:
         def once() -> None:
             with self._lock:
                 parents, self._parents = self._parents, set()
-            for entity in entities:
-                if entity.parent not in parents or entity.mode is not SyncMode.PER_PARENT:
-                    continue
-                result = sync_entity(entity, context, SyncRequest())
-                if result.rows_inserted or result.rows_updated or result.rows_deleted:
-                    with self._lock:
-                        self._changed.add(entity.name)
+            due = [e for e in entities if e.parent in parents and e.mode is SyncMode.PER_PARENT]
+            left = {entity.name: entity.parent for entity in due if entity.parent}
+            try:
+                for entity in due:
+                    result = sync_entity(entity, context, SyncRequest())
+                    if result.rows_inserted or result.rows_updated or result.rows_deleted:
+                        with self._lock:
+                            self._changed.add(entity.name)
+                    if not isinstance(result.failure, _MAY_PASS):
+                        del left[entity.name]
+            finally:
+                with self._lock:
+                    self._parents |= set(left.values())
 
         self._repeat(once, _CHILDREN)
 
@@ -265,7 +324,8 @@ def receiver_beside(
         child = subprocess.Popen(
             [sys.executable, "-m", "cw_pipeline.live.receiver"],
             stdin=subprocess.PIPE,
-            env=child_environment(),
+            # What it needs of our settings comes by the pipe: the keys of the API are not among it.
+            env={k: v for k, v in child_environment().items() if not k.upper().startswith("CW_")},
             text=True,
             start_new_session=True,  # Ctrl-C is for us: it ends when its stdin does
         )

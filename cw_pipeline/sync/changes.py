@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Timer
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from cw_pipeline.errors import ENDS_THE_RUN, Interrupted, PipelineError, SourceB
 from cw_pipeline.model import SyncMode
 from cw_pipeline.plural import count
 from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.transform import decode_ids
 from cw_pipeline.transform.pages import RecordFingerprints
 from cw_pipeline.warehouse.merge import stored_hashes
 from cw_pipeline.warehouse.promotions import entities_with_promotions
@@ -168,7 +169,14 @@ class _Round:
         with context.database.connection() as connection:
             stored = stored_hashes(connection, context.database.tenant, entity, page.ids)
         seen = zip(page.ids, page.sources, page.last_updated, strict=True)
-        return any(stored.get(own) != (source, stamp) for own, source, stamp in seen)
+        if any(stored.get(own) != (source, stamp) for own, source, stamp in seen):
+            return True
+        # A short page may be the server's own limit: only an empty one is the end.
+        last = max(page.ids, default=0)
+        behind = replace(query.next_page(last), page_size=1, fields="id")
+        pending = reader.fetch(behind, policy=_HASTY)
+        reader.wait_for(pending)
+        return any(own > last for own in decode_ids(pending.result()))
 
     def changed(self, entities: Iterable[Entity]) -> list[str]:
         """What a pass should read, in the order given."""

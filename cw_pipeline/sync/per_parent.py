@@ -50,7 +50,7 @@ class PerParentSync:
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def sync(self, *, whole: bool = False, listed: Iterable[int] = ()) -> None:
+    def sync(self, *, whole: bool = False, listed: Iterable[tuple[int, ...]] = ()) -> None:
         """Brings the children up to date; `whole` reads every parent's.
 
         So it does of parents that the source was just seen to list, whether or not they are stored.
@@ -63,7 +63,7 @@ class PerParentSync:
         changed, rest, has_been_read = run.store.parents_due(self.parent, age, share)
         due = changed + rest
         stored = {parents[-1] for parents in due}
-        due += [(row_id,) for row_id in listed if row_id not in stored]
+        due += [path for path in listed if path[-1] not in stored]
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.rows_when_opened())

@@ -12,6 +12,7 @@ from cw_pipeline.errors import (
     ENDS_THE_RUN,
     SourceError,
     SourceForbidden,
+    SourceMissing,
     SourceRefused,
 )
 from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
@@ -38,7 +39,7 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     audit = Audit(run.entity.name)
     counted = run.count_source()
     sweep = ListSnapshot(run.context.database, run.entity, run.store.opened_at)
-    _fill(run, sweep)
+    nameless = _fill(run, sweep)
     difference = sweep.difference()
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
@@ -47,6 +48,8 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
         # It was empty at its first pass and could not show it then: no window finds its changes.
         run.learn(filterable=False)
     unrepaired = [*_repair(run, audit, difference)]
+    if nameless:
+        unrepaired.append(f"{count(nameless, 'record')} listed without an id that can be kept")
     gone = not_listed_twice(run, difference.extra)
     why = _reason_to_keep(run, difference, gone, guard, counted)
     warning = delete_or_list(run, gone, why, run.store.opened_at)
@@ -90,7 +93,7 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
     result = run.result
     stored, nameless = run.store.count_parents(parent)
     whole = stored <= run.limits.sweep
-    listed = _listed_ids(run, parent) if whole and parent.parent is None else set()
+    listed = _listed_parents(run, parent) if whole else set()
     PerParentSync(run, parent, guard).sync(whole=whole, listed=sorted(listed or ()))
     oldest, _ = run.store.oldest_parent_read(parent)
     whole = oldest is None or oldest >= run.store.opened_at
@@ -148,19 +151,25 @@ def _round(run: Run, cursor: int) -> Iterator[Batch]:
         yield from run.reader.walk(replace(query, upto=cursor if bounded else None))
 
 
-def _fill(run: Run, sweep: ListSnapshot) -> None:
-    """Puts every id and stamp of the list into the sweep, by as little as the list will send."""
+def _fill(run: Run, sweep: ListSnapshot) -> int:
+    """Puts every id and stamp of the list into the sweep, by as little as the list will send.
+
+    How many records have no id that can be kept: they are in no sweep.
+    """
     slim = ListReader(run.context, _id_only_entity(run.entity))
     slim.tally = run.reader.tally
     ways = ["id,_info/lastUpdated", "id"]
 
-    def read() -> None:
+    def read() -> int:
+        nameless = 0
         slim.paging = run.reader.paging
         for batch in slim.walk(replace(slim.query(), fields=ways[0])):
             run.reader.pages += 1
             sweep.add(batch.ids, batch.last_updated)
             lost = [r.record_id for r in batch.rejects if r.record_id is not None]
             sweep.add(lost, [None] * len(lost))
+            nameless += len(batch.rejects) - len(lost)
+        return nameless
 
     while True:
         try:
@@ -172,14 +181,38 @@ def _fill(run: Run, sweep: ListSnapshot) -> None:
             ways.pop(0)
 
 
-def _listed_ids(run: Run, parent: Entity) -> set[int] | None:
-    """The ids of the records that a list of parents shows now; None if it cannot be read by ids."""
+def _listed_parents(run: Run, parent: Entity) -> set[tuple[int, ...]] | None:
+    """The parents that the source lists now, as a child's path names them; None if it does not say.
+
+    Also those of parents that are below a parent themselves: one question for each of those above.
+    """
+    if parent.parent is None:
+        top = _listed_ids(run, parent)
+        return None if top is None else {(record_id,) for record_id in top}
+    above = _listed_parents(run, CATALOG[parent.parent])
+    parents: set[tuple[int, ...]] = set()
+    for path in sorted(above or ()):
+        try:
+            ids = _listed_ids(run, parent, path)
+        except SourceMissing:  # it went meanwhile, or has no such list
+            continue
+        except SourceForbidden:
+            return None
+        if ids is None:
+            return None
+        parents |= {(*path, record_id) for record_id in ids}
+    return None if above is None else parents
+
+
+def _listed_ids(run: Run, parent: Entity, path: tuple[int, ...] = ()) -> set[int] | None:
+    """The ids of the records that a list shows now; None if it cannot be read by ids."""
     slim = ListReader(run.context, _id_only_entity(parent))
     slim.tally = run.reader.tally
     for slim.paging in (Paging.FORWARD, Paging.KEYSET):
         try:
-            query = replace(slim.query(), fields="id")
-            return {record_id for batch in slim.walk(query) for record_id in batch.listed_ids}
+            query = replace(slim.query(path), fields="id")
+            walk = slim.walk(query, path[-1] if path else None)
+            return {record_id for batch in walk for record_id in batch.listed_ids}
         except (PagingNotHonored, SourceRefused):
             continue
     return None
@@ -206,7 +239,7 @@ def _repair(run: Run, audit: Audit, difference: ListDifference) -> Iterator[str]
     run.result.rows_healed += audit.healed
     if rejected:
         yield f"{count(len(rejected), 'record')} kept as dead letters: {first_ids(rejected)}"
-    if went := [record_id for record_id in difference.stale if record_id not in listed]:
+    if went := [record_id for record_id in ids if record_id not in listed]:
         yield f"{count(len(went), 'record')} went while they were compared: {first_ids(went)}"
 
 

@@ -295,7 +295,9 @@ select (select count(*) from {schema}.{other} where _deleted_at is null),
             and record_id is null)
 
 -- name: parent_path
+-- The living one where the record has moved below another parent.
 select parent_id from {schema}.{other} where id = %(parent_id)s
+order by _deleted_at is not null, _synced_at desc
 
 -- name: announce_parents_due
 update cw_sync.run set parents_due = %(parents)s where run_id = %(run_id)s
@@ -316,6 +318,9 @@ on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at
 with gone as (
     select p.id from {schema}.{other} p
     where p._deleted_at is not null and not exists (
+        -- It lives on below another parent of its own.
+        select from {schema}.{other} l where l.id = p.id and l._deleted_at is null
+    ) and not exists (
         select from cw_sync.dead_letter d
         where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
             and d.resolved_at is null
@@ -337,6 +342,9 @@ select (
 with gone as (
     select p.id from {schema}.{other} p
     where p._deleted_at is not null and not exists (
+        -- It lives on below another parent of its own.
+        select from {schema}.{other} l where l.id = p.id and l._deleted_at is null
+    ) and not exists (
         select from cw_sync.dead_letter d
         where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
             and d.resolved_at is null

@@ -261,13 +261,19 @@ def _take_over(connection: Connection[Any], tenant: str, entity: Entity) -> None
 
     Of columns that were not kept the present value is all that is known.
     """
-    known = {column.name: column for column in history_columns(entity)}
+    # The table is widened after this: what it lacks as yet is null in versions that are over.
+    place = tenant, entity.table
+    known = {
+        column.name: column
+        for column in history_columns(entity)
+        if kind_of(connection, place, column.name) is not None
+    }
     rows = connection.execute(
         "select distinct column_name from cw_sync.history where tenant = %s and entity = %s",
         [tenant, entity.name],
     ).fetchall()
     past = [name for (name,) in rows if name in known]
-    if not past or kind_of(connection, (tenant, entity.table), entity.key[-1]) is None:
+    if not past or kind_of(connection, place, entity.key[-1]) is None:
         return
     parent = sql.SQL("t.parent_id" if entity.parent else "0")
     joins = [

@@ -268,6 +268,11 @@ class Leases:
             with self._lock:
                 self._ending.discard(run_id)
 
+    def has(self, run_id: int) -> bool:
+        """Whether this lease is still held, as far as the latest renewal showed."""
+        with self._lock:
+            return run_id in self._held
+
     def close(self) -> None:
         """Ends the thread, and what could not be released before."""
         self._closed.set()
