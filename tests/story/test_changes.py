@@ -75,6 +75,16 @@ class TestARound:
         assert all(now > before[name] for name, now in synced.watermarks().items())
         assert len(synced.story.rows("select from cw_sync.run")) == runs
 
+    def test_takes_no_short_page_for_the_end(self, synced: Watched) -> None:
+        """A server may give fewer records than it was asked for."""
+        synced.story.simulator.max_page_size = 2
+        synced.story.tenant.advance(3600)
+        for own in (1, 2):
+            synced.story.tenant.edit("/service/tickets", own, summary="edited")
+        synced.story.sync(*ALL)
+        synced.story.tenant.edit("/service/tickets", 3, summary="edited behind a page of these")
+        assert synced.look().changed == (TICKETS,)
+
     def test_names_what_changed_and_leaves_its_watermark_to_the_pass(self, synced: Watched) -> None:
         synced.story.tenant.advance(3600)
         before = synced.watermarks()

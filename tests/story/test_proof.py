@@ -85,6 +85,26 @@ def test_children_of_parents_that_our_table_lacks_are_read(agreements: Story) ->
     assert (audits[ADDITIONS].missing, audits[ADDITIONS].proven) == (4, True)
 
 
+def test_children_two_levels_down_are_compared_with_the_parents_that_the_source_lists(
+    story: Story, tenant: Tenant
+) -> None:
+    schedules = "procurement/pricingschedules"
+    details, breaks = f"{schedules}/details", f"{schedules}/details/breaks"
+    tenant.put(f"/{schedules}", {"id": 1, "name": "list prices"})
+    tenant.put(f"/{schedules}/1/details", {"id": 5})
+    tenant.put(f"/{schedules}/1/details/5/breaks", {"id": 51})
+    story.sync(schedules, details, breaks)
+    assert set(story.table(breaks)) == {51}
+    damage(
+        story,
+        "delete from connectwise.procurement_pricingschedules_details_breaks",
+        "delete from connectwise.procurement_pricingschedules_details",
+    )
+    audits = reconciled(story, breaks)
+    assert set(story.table(breaks)) == {51}
+    assert (audits[breaks].missing, audits[breaks].proven) == (1, True)
+
+
 def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
     agreements: Story, tenant: Tenant
 ) -> None:
