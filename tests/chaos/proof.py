@@ -137,7 +137,7 @@ def _check_equal(world: World, but: set[Key]) -> None:
         for name in EVERYTHING:
             found = differences(world, connection, CATALOG[name])
             left = {key: why for key, why in found.items() if key not in but}
-            assert left == {}, f"{name} differs"
+            assert left == {}, f"{name} differs: {left}"
 
 
 def _open_letters(connection: Any, entity: Entity) -> set[int]:

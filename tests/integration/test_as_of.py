@@ -183,6 +183,15 @@ def test_every_report_is_what_it_was(edited: tuple[str, datetime, dict[str, list
     assert shown == {"as_of": moment}
 
 
+def test_past_days_of_the_backlog_stay_whatever_is_edited_today(
+    edited: tuple[str, datetime, dict[str, list[str]]],
+) -> None:
+    """Tickets were closed, moved, deleted and brought back since."""
+    dsn, _, before = edited
+    assert len(before["fct_ticket_daily"]) > 100
+    assert content(dsn, "reporting")["fct_ticket_daily"] == before["fct_ticket_daily"]
+
+
 def test_it_may_be_called_in_sql_again_and_again_and_in_one_transaction(
     edited: tuple[str, datetime, dict[str, list[str]]],
 ) -> None:

@@ -90,7 +90,7 @@ def test_a_killed_fan_out_goes_on_with_the_parents_that_are_left(
         for name, value in story.settings().model_dump(exclude={"schema_"}).items()
         if value is not None
     }
-    assert sync_and_die({**options, "max_concurrency": 2}, [NOTES], 60) == -9
+    assert sync_and_die({**options, "max_concurrency": 2}, [NOTES], 60, timedelta(0)) == -9
     done = {own for own, text in texts(story).items() if text == "second"}
     assert 0 < len(done) < PARENTS
     story.simulator.requests.clear()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
     from tests.story.conftest import Shell
 
-IDLE_STATEMENTS = 19
+IDLE_STATEMENTS = 21
 """Sent to the warehouse by an idle sync of one list, with the reporting schema published."""
 
 MORE = ("time/entries", "service/priorities", "company/companies", "finance/accountingPackages")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def test_it_works_out_of_the_box_and_goes_on_where_it_left_off(home: Path) -> No
     second = run_demo(home)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "already loaded: nothing to load but what changed" in second.stdout
-    assert "0 new, 0 changed" in second.stdout  # before its working day: the tenant was remembered
+    # Before its working day: the tenant was remembered. What a day changes below a parent that
+    # stays as it was is found when its turn comes, so something may be.
+    assert re.search(r"Sync +0 new, \d changed", second.stdout), second.stdout
 
 
 @pytest.mark.timeout(300)

@@ -351,3 +351,18 @@ def test_every_run_accounts_for_every_record_it_read(story: Story, tenant: Tenan
     for run in runs:
         parts = ("rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
         assert run["rows_read"] == sum(run[part] for part in parts)
+
+
+def test_records_without_a_stamp_that_come_into_an_empty_list_are_read(
+    story: Story, tenant: Tenant
+) -> None:
+    """The list is documented to have `lastUpdated`, and no window shows records without it."""
+    story.one(TICKETS)
+    story.one(TICKETS)
+    for own in range(1, 26):
+        tenant.put(PATH, {"id": own, "summary": "unstamped"}, stamp=UNSTAMPED)
+    story.one(TICKETS)
+    assert summaries(story) == truth(tenant)
+    tenant.put(PATH, {"id": 26, "summary": "another"}, stamp=UNSTAMPED)
+    story.one(TICKETS)
+    assert summaries(story) == truth(tenant)
