@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.dev import binaries
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse.connections import OLDEST_SERVER
 
 if TYPE_CHECKING:
     from cw_pipeline.dev.account import Account
@@ -116,6 +115,8 @@ class Cluster:
         looks like a cluster. Raises WarehouseError when another major version made it, and when
         the programs are older than OLDEST_SERVER.
         """
+        from cw_pipeline.warehouse.connections import OLDEST_SERVER  # noqa: PLC0415 - see `logins`
+
         ours = binaries.major(self.bin)
         if ours < OLDEST_SERVER:
             raise WarehouseError(

@@ -38,13 +38,15 @@ _MOVED = {"cw_pipeline.orchestrate.queue": "cw_pipeline.dagster.run_coordinator"
 _OLD_STORAGE = re.compile(r"cw_pipeline\.\w+\.instance_storage")
 
 
-def prepare_dagster_yaml(home: Path, address: str | None) -> None:
+def prepare_dagster_yaml(home: Path, runs: str | Path | None) -> None:
     """Puts this version's dagster.yaml into a home, unless somebody has changed the one there.
 
-    `address` is the Postgres database that Dagster keeps its runs in; None: SQLite files in the
-    home. Raises ConfigError if a changed file cannot work: what to write into it.
+    `runs` is where Dagster keeps its runs: the address of a Postgres database, the folder of the
+    embedded server, or None: SQLite files in the home. Raises ConfigError if a changed file cannot
+    work: what to write into it.
     """
-    file, storage = home / FILE, _storage(home, address)
+    address = runs if isinstance(runs, str) else None
+    file, storage = home / FILE, _storage(home, runs)
     if not file.exists() or _is_ours(file.read_text("utf-8")):
         if address is not None:
             _write(home / PASSWORD_FILE, _password_line(address))
@@ -84,11 +86,17 @@ def with_driver(address: str, password_file: Path | None = None) -> str:
     return f"postgresql+psycopg2://?{urlencode(parameters, quote_via=quote)}"
 
 
-def _storage(home: Path, address: str | None) -> str:
+def _storage(home: Path, runs: str | Path | None) -> str:
     """The lines that name one of Dagster's own storages. A string of JSON is one of YAML, too."""
-    if address is None:
+    if runs is None:
         return f"storage:\n  sqlite:\n    base_dir: {json.dumps(str(home / 'storage'))}\n"
-    url = with_driver(address, home / PASSWORD_FILE)
+    if isinstance(runs, Path):
+        return (
+            "storage:\n  custom: # Dagster's own for Postgres, which starts the embedded server\n"
+            "    module: cw_pipeline.dagster.embedded_storage\n    class: EmbeddedPostgresStorage\n"
+            f"    config:\n      server: {json.dumps(str(runs))}\n"
+        )
+    url = with_driver(runs, home / PASSWORD_FILE)
     return f"storage:\n  postgres:\n    postgres_url: {json.dumps(url)}\n"
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
-import secrets
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from threading import Lock
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
-
-from psycopg import sql
 
 from cw_pipeline.dev import binaries
 from cw_pipeline.dev.account import Account, alone, is_last, open_to_lock, share
 from cw_pipeline.dev.cluster import PORT, Cluster
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.warehouse.connections import connect
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from psycopg import Connection
 
 ROLE = "cw_pipeline"
 WAREHOUSE, RUNS = "cw_warehouse", "dagster"
@@ -38,6 +34,9 @@ UP, BUSY, DOWN = range(3)  # pg_isready's exit codes; BUSY is starting or stoppi
 # A socket's path, 15 longer than its folder's, fits 103 bytes on macOS and 107 on Linux.
 PLAIN_FOLDER = re.compile(r"[\w./-]{1,80}", re.ASCII)
 BIGGEST_LOG = 10_000_000
+
+_in_use: set[EmbeddedPostgres] = set()  # by this process, and up
+_joining = Lock()
 
 
 class EmbeddedPostgres:
@@ -90,6 +89,7 @@ class EmbeddedPostgres:
             if self._settled_status() == DOWN:
                 self._start()
             self._prepare()
+        _in_use.add(self)
         return self.dsn()
 
     def stop(self) -> bool:
@@ -119,15 +119,9 @@ class EmbeddedPostgres:
 
         It is stored nowhere but, hashed, in the server.
         """
-        password = secrets.token_urlsafe(12)
-        with connect(self.admin_dsn(), autocommit=True) as connection:
-            name = sql.Identifier(role)
-            if not connection.execute("select from pg_roles where rolname = %s", [role]).rowcount:
-                connection.execute(sql.SQL("create role {}").format(name))
-            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), name))
-            hashed = _hashed(connection, role, password)
-            connection.execute(sql.SQL("alter role {} login password {}").format(name, hashed))
-        return password
+        from cw_pipeline.dev.logins import new_password  # noqa: PLC0415 - it says why
+
+        return new_password(self.admin_dsn(), role, group)
 
     def admin_dsn(self) -> str:
         """The superuser's URL of the database `postgres`."""
@@ -180,39 +174,35 @@ class EmbeddedPostgres:
         done = self._cluster.data / "cw-prepared-2"  # 2: the role may make roles for BI tools
         if done.exists():
             return
-        with connect(self.admin_dsn(), autocommit=True) as connection:
-            _make_role(connection, self._cluster.password())
-            for name in DATABASES:
-                _make_database(connection, name)
+        from cw_pipeline.dev.logins import make_owner  # noqa: PLC0415 - it says why
+
+        make_owner(self.admin_dsn(), ROLE, self._cluster.password(), DATABASES)
         done.touch()
 
     def _leave(self) -> None:
         if self._lease is not None:
             os.close(self._lease)
             self._lease = None
+            _in_use.discard(self)
 
 
-def _make_role(connection: Connection[Any], password: str) -> None:
-    name = sql.Identifier(ROLE)
-    if connection.execute("select from pg_roles where rolname = %s", [ROLE]).rowcount:
-        connection.execute(sql.SQL("alter role {} createrole").format(name))
-        return
-    make = sql.SQL("create role {} login createrole password {}")
-    connection.execute(make.format(name, _hashed(connection, ROLE, password)))
+def use_until_exit(home: Path) -> EmbeddedPostgres:
+    """The server of this folder, up for as long as this process lives, started if need be.
+
+    At the process' end it is stopped unless another process uses it. A process that uses it anyway,
+    in a `with` block for example, keeps to what it does: the server stops at the end of the block.
+    """
+    server = EmbeddedPostgres(home)
+    with _joining:
+        if all(each.home != server.home for each in _in_use):
+            server.ensure()
+            atexit.register(_leave_at_exit, server, os.getpid())
+    return server
 
 
-def _hashed(connection: Connection[Any], role: str, password: str) -> sql.Literal:
-    """Sent so, it never stands in the server's log."""
-    how = b"scram-sha-256"
-    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), how)
-    return sql.Literal(hashed.decode())
-
-
-def _make_database(connection: Connection[Any], name: str) -> None:
-    if connection.execute("select from pg_database where datname = %s", [name]).rowcount:
-        return
-    make = sql.SQL("create database {} owner {}")
-    connection.execute(make.format(sql.Identifier(name), sql.Identifier(ROLE)))
+def _leave_at_exit(server: EmbeddedPostgres, pid: int) -> None:
+    if os.getpid() == pid:  # a fork's end is not ours
+        server.__exit__(None, None, None)
 
 
 def _socket_folder(home: Path) -> Path:

@@ -24,7 +24,6 @@ from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.dev.account import keep_private
 from cw_pipeline.dev.dagster_yaml import FILE, prepare_dagster_yaml
 from cw_pipeline.dev.loopback import forwarded
-from cw_pipeline.dev.postgres import RUNS
 from cw_pipeline.dev.simulator import (
     CLIENT_ID,
     COMPANY,
@@ -195,8 +194,8 @@ def delete_local_data(settings: Settings) -> list[Path]:
         except OSError as error:
             raise WarehouseError(f"Cannot delete {path}: {error.strerror}") from error
     if (dagster_home() / FILE).exists():
-        # Which names no database of the server that was.
-        prepare_dagster_yaml(dagster_home().absolute(), _runs_address(settings))
+        # Which may name the server that was, where CW_WAREHOUSE_DSN is set by now.
+        prepare_dagster_yaml(dagster_home().absolute(), _runs_place(settings))
     return doomed
 
 
@@ -211,7 +210,7 @@ def prepared_home(settings: Settings | None = None) -> Path:
     home.mkdir(mode=0o700 if getattr(os, "geteuid", int)() else 0o711, parents=True, exist_ok=True)
     for name in _FOLDERS_OF_DAGSTER:
         keep_private(home / name)
-    prepare_dagster_yaml(home, _runs_address(settings or Settings.unchecked()))
+    prepare_dagster_yaml(home, _runs_place(settings or Settings.unchecked()))
     os.environ["DAGSTER_HOME"] = str(home)
     if (file := settings_file()).exists():  # for children that run in another folder
         os.environ[NAMED_FILE] = str(file)
@@ -220,19 +219,18 @@ def prepared_home(settings: Settings | None = None) -> Path:
     return home
 
 
-def _runs_address(settings: Settings) -> str | None:
-    """The address of the database for Dagster's runs; None where they are in SQLite files."""
+def _runs_place(settings: Settings) -> str | Path | None:
+    """Where Dagster keeps its runs, as `prepare_dagster_yaml` wants it."""
     if settings.dagster_pg_url is not None:
         return settings.dagster_pg_url.get_secret_value()
-    if settings.warehouse_dsn is not None:
-        address = settings.warehouse_dsn.get_secret_value()
-        # A child process is told of the embedded server as of any other.
-        if not parse_address(address).get("host", "").startswith("/"):
-            return None
-        server = postgres(settings)
-        return server.dsn(RUNS) if server.was_made() and server.dsn() == address else None
+    if settings.warehouse_dsn is None:
+        return postgres(settings).home
+    address = settings.warehouse_dsn.get_secret_value()
+    # A child process is told of the embedded server as of any other.
+    if not parse_address(address).get("host", "").startswith("/"):
+        return None
     server = postgres(settings)
-    return server.dsn(RUNS) if server.was_made() else None
+    return server.home if server.was_made() and server.dsn() == address else None
 
 
 def _with_services(

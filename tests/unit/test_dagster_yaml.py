@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from hashlib import sha256
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_a_database_for_dagsters_runs_is_named_and_its_password_is_not(tmp_path:
     assert "ss" not in url.replace("passfile", "").replace("pgpass", "")
     assert file.read_text() == "*:*:*:*:p@ss\\:word\n"
     assert file.stat().st_mode & 0o77 == 0  # else libpq does not read it
+
+
+def test_the_embedded_server_is_named_by_its_folder_and_no_password_is(tmp_path: Path) -> None:
+    prepare_dagster_yaml(tmp_path, tmp_path / "post gres")
+    custom = storage(tmp_path)["custom"]
+    assert custom["config"] == {"server": str(tmp_path / "post gres")}
+    assert getattr(import_module(custom["module"]), custom["class"])
+    assert not (tmp_path / "dagster.pgpass").exists()
 
 
 def test_ours_follows_the_settings(tmp_path: Path) -> None:
