@@ -448,8 +448,8 @@ MUTANTS = (
         (
             (
                 "warehouse/lease.py",
-                "return same and (self._tenant, run_id) in _UNRELEASED",
-                "return same and not run_id",
+                "or (run_id, taken_at) in _UNRELEASED:",
+                "or not run_id:",
             ),
         ),
         (LEASE,),

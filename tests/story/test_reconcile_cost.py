@@ -29,13 +29,11 @@ def in_step(dsn: str, count: int) -> Tenant:
         records.put_raw(own, int(STAMP.timestamp()), raw % own)
     with psycopg.connect(dsn) as connection:
         connection.execute("truncate connectwise.service_sources")
-        connection.execute("alter table connectwise.service_sources disable trigger hand_edit")
         connection.execute(
             "insert into connectwise.service_sources (id, name, last_updated, _row_hash)"
-            " select own, 'source', %s, 0 from generate_series(1, %s) as own",
+            " select own, 'source', %s, 1 from generate_series(1, %s) as own",
             [STAMP, count],
         )
-        connection.execute("alter table connectwise.service_sources enable trigger hand_edit")
     return tenant
 
 
