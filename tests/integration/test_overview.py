@@ -175,7 +175,7 @@ def test_progress_says_what_all_requests_wait_for(connection: psycopg.Connection
     )
     assert reason() == "at CW_REQUESTS_PER_MINUTE"
     connection.execute(
-        "update cw_sync.request_budget set paused_until = clock_timestamp() + interval '270 seconds'"
+        "update cw_sync.request_budget set paused_until = clock_timestamp() + interval '270 s'"
     )
     assert reason() == "paused by ConnectWise, 4 min"
 
