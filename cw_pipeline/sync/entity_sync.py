@@ -79,9 +79,10 @@ def _read(run: Run, plan: SyncRequest) -> None:
     elif plan.window is not None:
         IncrementalSync(run).backfill(plan.window, closed=plan.closed)
     else:
-        # A list without rows is asked for all, which costs the same: only so is it seen that its
-        # first records carry no stamp, whatever is documented. No window would ever have them.
-        _refresh(run, full=plan.full or run.store.rows_before == 0)
+        # A list without records is asked for all, which costs the same: only so is it seen that its
+        # first ones carry no stamp, whatever is documented. No window would ever have them.
+        empty = run.store.rows_before == 0 and not run.store.open_letters
+        _refresh(run, full=plan.full or empty)
 
 
 def _is_stamped(run: Run, plan: SyncRequest) -> bool:

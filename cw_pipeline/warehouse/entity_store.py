@@ -114,7 +114,7 @@ class EntityStore:
         self.opened_at, watermark, watermark_at, *rest = row
         since, until, pass_at, cursor, ranges, *rest = rest
         self.page_size, self.rows_before, self.capability, self.absence, *rest = rest
-        self.count_is_due, self._open_letters, self.dead_letters_are_due, *rest = rest
+        self.count_is_due, self.open_letters, self.dead_letters_are_due, *rest = rest
         self._has_candidates, self.reread_cursor, promoted, versioned = rest
         self._stored_page_size, self._stored_reread_cursor = self.page_size, self.reread_cursor
         self.checkpoint = Checkpoint(watermark, watermark_at=watermark_at)
@@ -260,7 +260,7 @@ class EntityStore:
     def _has_news(self, batch: Batch) -> bool:
         """Whether a batch has anything that is not stored, or may close a dead letter."""
         changed = any(row_hash is not None for row_hash in batch.hashes)
-        return bool(changed or batch.rejects or batch.drift or self._open_letters)
+        return bool(changed or batch.rejects or batch.drift or self.open_letters)
 
     def stored_hashes(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
         """Hash as read and stamp of the live rows among these ids."""
@@ -385,10 +385,10 @@ class EntityStore:
     ) -> None:
         """Stores what of a batch is no row, and closes dead letters of what is one now."""
         about = (self._tenant, self.entity.name, parent_id)
-        if self._open_letters:
+        if self.open_letters:
             dead_letters.close_resolved(connection, *about, batch.ids)
         if batch.rejects:
-            self._open_letters += len(batch.rejects)
+            self.open_letters += len(batch.rejects)
             dead_letters.store(connection, *about, batch.rejects, self.run_id)
         if batch.drift:
             self._note_drift(connection, batch.drift)

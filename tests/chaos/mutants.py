@@ -456,7 +456,7 @@ MUTANTS = (
     ),
     Mutant(
         "an empty list is asked by a window",
-        (("sync/entity_sync.py", " or run.store.rows_before == 0)", ")"),),
+        (("sync/entity_sync.py", "full=plan.full or empty)", "full=plan.full)"),),
         (WINDOW,),
     ),
     Mutant(

@@ -181,7 +181,7 @@ with composition.source(settings, policy=once) as source, ThreadPoolExecutor(8) 
     seen = {}
     for path in ["/honest", *(f"/attack{at}" for at in range(int(attacks)))]:
         source.forget_failures()
-        seen[path] = list(threads.map(ask, [path] * (1 if path == "/honest" else 8)))
+        seen[path] = list(threads.map(ask, [path] * (1 if path == "/honest" else 4)))
     seen["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(seen))
 """

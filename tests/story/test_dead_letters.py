@@ -281,6 +281,7 @@ def test_a_discarded_letter_is_closed_for_good_with_its_reason(
     story: Story, tenant: Tenant
 ) -> None:
     tenant.put(PATH, {"id": 1, "budgetHours": "a lot"}, stamp=tenant.now() - 60 * MINUTE)
+    tenant.put(PATH, {"id": 2}, stamp=tenant.now() - 60 * MINUTE)
     story.one(TICKETS)
     with psycopg.connect(story.dsn) as connection:
         assert discard(connection, "connectwise", only(story)["id"], "test data")
