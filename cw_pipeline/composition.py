@@ -27,7 +27,7 @@ from cw_pipeline.model import ApiVersions
 from cw_pipeline.reports_api.api import tables_shared
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import Database, RequestBudget
+from cw_pipeline.warehouse import Database, RequestBudget, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -104,6 +104,12 @@ def configured_names(settings: Settings) -> list[str]:
     """The names of all that the settings keep up to date, reports too. Raises ConfigError."""
     names = [entity.name for entity in entities(settings)]
     return [*names, *(f"system/reports/{name}" for name in report_names(settings))]
+
+
+def remember_wanted(database: Database, settings: Settings) -> None:
+    """Notes in the warehouse which entities the settings keep up to date."""
+    with database.connection() as connection:
+        status.remember_wanted(connection, settings.schema_, configured_names(settings))
 
 
 def _attached_names(

@@ -259,7 +259,9 @@ class Pipeline:
         address, settings = self.warehouse_dsn(), self.settings
         family = composition.with_parents(self.select(*entities))
         migrate(address, settings.schema_, family, settings.history_columns or "")
-        self.remember_wanted()
+        configured = composition.configured_names(settings)
+        with transaction(address) as connection:
+            status.remember_wanted(connection, settings.schema_, configured)
 
     def publish(self) -> list[str]:
         """Brings the reporting schema up to this version: the views and tables that were made anew.
@@ -458,15 +460,14 @@ class Pipeline:
 
         Nothing where nothing was published. Also notes which entities the settings keep up to date.
         """
-        self.remember_wanted()
         with self._warehouse() as store:
+            composition.remember_wanted(store, self.settings)
             reporting.refresh_after_sync(store.transaction, store.tenant, names)
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""
-        configured = composition.configured_names(self.settings)
-        with self._warehouse() as store, store.connection() as connection:
-            status.remember_wanted(connection, self.settings.schema_, configured)
+        with self._warehouse() as store:
+            composition.remember_wanted(store, self.settings)
 
     @contextmanager
     def _warehouse(self) -> Iterator[Database]:

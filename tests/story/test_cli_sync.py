@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
     from tests.story.conftest import Shell
 
-IDLE_STATEMENTS = 21
+IDLE_STATEMENTS = 19
 """Sent to the warehouse by an idle sync of one list, with the reporting schema published."""
 
 MORE = ("time/entries", "service/priorities", "company/companies", "finance/accountingPackages")
@@ -369,7 +369,7 @@ def test_a_sync_with_nothing_to_do_asks_the_warehouse_little(
     tenant.advance(60)  # watermarks are whole seconds, and a sync may take less than one
     sent, connections = _sent_by_sync(shell, monkeypatch, IDLE_STATEMENTS, TICKETS)
     assert len(sent) <= IDLE_STATEMENTS, sent
-    assert connections <= 4, sent  # one more where a renewal of the lease falls into it
+    assert connections <= 3, sent
     assert shell.rows(_COMPLETE) > before, "a table that nothing changed is as fresh as its list"
     tenant.advance(60)
     most = IDLE_STATEMENTS + 4 * len(MORE)
