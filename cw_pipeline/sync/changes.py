@@ -25,6 +25,7 @@ from cw_pipeline.warehouse.rounds import advance_watermarks, list_states
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from cw_pipeline.connectwise import Query
     from cw_pipeline.model import ClockReading, Entity
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse.rounds import ListState
@@ -158,9 +159,7 @@ class _Round:
         opened = state.checkpoint.open_pass(self._clock, context.limits.overlap)
         assert opened.window is not None
         query = reader.query().changed_in(opened.window)
-        pending = reader.fetch(query, policy=_HASTY)
-        reader.wait_for(pending)
-        body = reader.masked(pending.result())
+        body = reader.masked(_answer(reader, query))
         if body.strip() == b"[]":
             return False
         page = RecordFingerprints(entity).fingerprint_page(body)
@@ -174,9 +173,7 @@ class _Round:
         # A short page may be the server's own limit: only an empty one is the end.
         last = max(page.ids, default=0)
         behind = replace(query.next_page(last), page_size=1, fields="id")
-        pending = reader.fetch(behind, policy=_HASTY)
-        reader.wait_for(pending)
-        return any(own > last for own in decode_ids(pending.result()))
+        return any(own > last for own in decode_ids(_answer(reader, behind)))
 
     def changed(self, entities: Iterable[Entity]) -> list[str]:
         """What a pass should read, in the order given."""
@@ -201,3 +198,10 @@ class _Round:
         if state.age <= most:
             return False
         return state.since_pass >= _ROTATION or state.age > most + _ROTATION
+
+
+def _answer(reader: ListReader, query: Query) -> bytes:
+    """What the list answers, or an error that says so soon."""
+    pending = reader.fetch(query, policy=_HASTY)
+    reader.wait_for(pending)
+    return pending.result()

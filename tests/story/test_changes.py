@@ -71,10 +71,15 @@ class TestARound:
         assert (found.changed, str(found)) == ((), "nothing changed in 3 lists")
         asked = synced.story.simulator.count_by_path()
         # What the overlap shows is known, and another question says that nothing is behind it.
-        assert max(asked["/service/tickets"], asked["/service/boards"]) <= 2
+        assert (asked["/service/tickets"], asked["/service/boards"]) == (2, 2)
         assert asked["/service/boards/1/types"] == 0
         assert all(now > before[name] for name, now in synced.watermarks().items())
         assert len(synced.story.rows("select from cw_sync.run")) == runs
+        synced.story.tenant.advance(3600)
+        synced.story.simulator.requests.clear()
+        assert synced.look().changed == ()
+        asked = synced.story.simulator.count_by_path()
+        assert (asked["/service/tickets"], asked["/service/boards"]) == (1, 1)
 
     def test_takes_no_short_page_for_the_end(self, synced: Watched) -> None:
         """A server may give fewer records than it was asked for."""
