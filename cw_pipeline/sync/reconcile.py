@@ -71,18 +71,7 @@ def reconcile_by_full_read(run: Run, guard: DeleteGuard) -> Audit:
         detail.append(f"{count(result.dead_letters, 'record')} kept as dead letters")
     elif listed != live and not detail:
         detail.append(f"{count(listed, 'record')} listed, {count(live, 'row')} in the table")
-    return Audit(
-        run.entity.name,
-        source_rows=listed,
-        warehouse_rows=live,
-        missing=result.rows_inserted,
-        stale=result.rows_updated,
-        extra=result.rows_deleted,
-        healed=result.rows_inserted + result.rows_updated,
-        deleted=result.rows_deleted,
-        proven=not detail,
-        detail="; ".join(detail),
-    )
+    return _audit_of_pass(run, listed, live, detail)
 
 
 def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
@@ -109,10 +98,19 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
         )
     if not whole:
         detail.append(f"the oldest parent's children were last read at {oldest:%Y-%m-%d %H:%M} UTC")
+    source_rows = result.rows_read if whole else None
+    return _audit_of_pass(run, source_rows, run.store.count_rows(), detail)
+
+
+def _audit_of_pass(
+    run: Run, source_rows: int | None, warehouse_rows: int, detail: Sequence[str]
+) -> Audit:
+    """The audit of a pass that compared as it read. `detail`: why it proves nothing, if so."""
+    result = run.result
     return Audit(
         run.entity.name,
-        source_rows=result.rows_read if whole else None,
-        warehouse_rows=run.store.count_rows(),
+        source_rows=source_rows,
+        warehouse_rows=warehouse_rows,
         missing=result.rows_inserted,
         stale=result.rows_updated,
         extra=result.rows_deleted,

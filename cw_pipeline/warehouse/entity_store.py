@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
 
 def _named_statements(path: Path) -> dict[str, str]:
-    """The statements of a file, by the name that stands before each."""
+    """The statements of a file, by the name that stands before each. `{name}` is another one."""
     parts = re.split(r"^-- name: (\w+)\n", path.read_text("utf-8"), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    named = dict(zip(parts[1::2], parts[2::2], strict=True))
+    used = re.compile(r"\{(\w+)\}")
+    return {k: used.sub(lambda use: named.get(use[1], use[0]), v) for k, v in named.items()}
 
 
 _SQL = _named_statements(Path(__file__).with_suffix(".sql"))

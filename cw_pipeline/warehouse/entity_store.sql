@@ -312,19 +312,23 @@ insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)
 select %(tenant)s, %(entity)s, %(parent_id)s, %(at)s from cw_sync.fence(%(run_id)s)
 on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at
 
+-- name: parents_gone
+-- Not those whose record is listed again, but is a dead letter.
+select p.id from {schema}.{other} p
+where p._deleted_at is not null and not exists (
+    -- It lives on below another parent of its own.
+    select from {schema}.{other} l where l.id = p.id and l._deleted_at is null
+) and not exists (
+    select from cw_sync.dead_letter d
+    where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
+        and d.resolved_at is null
+)
+
 -- name: parents_read
 -- When the children that were read longest ago were read, and whether something is left of parents
--- that are gone: not of those whose record is listed again, but is a dead letter.
+-- that are gone.
 with gone as (
-    select p.id from {schema}.{other} p
-    where p._deleted_at is not null and not exists (
-        -- It lives on below another parent of its own.
-        select from {schema}.{other} l where l.id = p.id and l._deleted_at is null
-    ) and not exists (
-        select from cw_sync.dead_letter d
-        where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
-            and d.resolved_at is null
-    )
+    {parents_gone}
 )
 select (
     select min(read_at) from cw_sync.parent_read
@@ -340,15 +344,7 @@ select (
 -- Children of parents that are gone. When they were read is forgotten, or the entity would seem as
 -- old as that.
 with gone as (
-    select p.id from {schema}.{other} p
-    where p._deleted_at is not null and not exists (
-        -- It lives on below another parent of its own.
-        select from {schema}.{other} l where l.id = p.id and l._deleted_at is null
-    ) and not exists (
-        select from cw_sync.dead_letter d
-        where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
-            and d.resolved_at is null
-    )
+    {parents_gone}
 ), forgotten as (
     delete from cw_sync.parent_read r using gone
     where r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = gone.id
