@@ -164,7 +164,7 @@ def source(
 
 
 @contextmanager
-def connected(
+def connection(
     settings: Settings,
     *,
     yields_to_refresh: bool = False,

@@ -405,7 +405,7 @@ class Pipeline:
             composition.masking_rules(self.settings)
             self._start_dev_services()
             self._context = self._stack.enter_context(
-                composition.connected(
+                composition.connection(
                     self.settings,
                     yields_to_refresh=self._yields_to_refresh,
                     dagster_run_id=self._dagster_run_id,

@@ -54,7 +54,7 @@ def _differences(
     record: dict[str, Any], row: dict[str, Any], columns: tuple[Column, ...]
 ) -> Iterator[str]:
     for column in columns:
-        wanted = _expected(_at(record, column.path), column.kind)
+        wanted = _value_in_warehouse(_at(record, column.path), column.kind)
         if row[column.name] != wanted:
             yield f"{record['id']}.{column.name}: {row[column.name]!r} is not {wanted!r}"
 
@@ -65,7 +65,7 @@ def _at(record: Any, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
     return record
 
 
-def _expected(value: Any, kind: Kind) -> Any:  # noqa: ANN401 - JSON
+def _value_in_warehouse(value: Any, kind: Kind) -> Any:  # noqa: ANN401 - JSON
     if value is None:
         return None
     if kind is Kind.TIMESTAMPTZ:

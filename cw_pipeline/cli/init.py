@@ -253,14 +253,14 @@ def _try_site(settings: Settings) -> bool:
     from cw_pipeline.cli.check import Steps  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
-    def answered() -> str:
+    def ask_for_answer() -> str:
         source.company_info()
         return "ConnectWise answers"
 
     if not _try_network(settings):
         return False
     with composition.source(settings, policy=INTERACTIVE) as source:
-        return Steps(silent=False).take("site", answered)
+        return Steps(silent=False).take("site", ask_for_answer)
 
 
 def _try_company(settings: Settings) -> bool:

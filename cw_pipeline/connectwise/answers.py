@@ -66,13 +66,13 @@ def bound_answers(
     large, share = threading.Lock(), max(_MB, _USUAL // concurrency)
     seconds = client.timeout.read or _LONG
 
-    def bounded(transport: httpx.BaseTransport) -> httpx.BaseTransport:
+    def with_limits(transport: httpx.BaseTransport) -> httpx.BaseTransport:
         return _BoundedTransport(transport, limits, seconds, (large, share), on_headers)
 
     # Private, because httpx takes the proxies of the environment into no transport of ours.
-    client._transport = bounded(client._transport)  # noqa: SLF001
+    client._transport = with_limits(client._transport)  # noqa: SLF001
     client._mounts = {  # noqa: SLF001
-        pattern: None if transport is None else bounded(transport)
+        pattern: None if transport is None else with_limits(transport)
         for pattern, transport in client._mounts.items()  # noqa: SLF001
     }
 
@@ -197,15 +197,15 @@ class _BoundedTransport(httpx.BaseTransport):
         """How large the body was as sent, and the body."""
         try:
             with _LargeTurn(self._large, self._share, exchange) as turn:
-                sent = self._received(response, exchange, turn)
-                return len(sent), self._inflated(sent, response.headers, exchange, turn)
+                sent = self._read_body(response, exchange, turn)
+                return len(sent), self._inflate(sent, response.headers, exchange, turn)
         except AnswerRefused as error:
             refusal = AnswerRefused(str(error), is_too_large=error.is_too_large)
         # A new one: errors are kept for a while, and the frames of the traceback of this one, or of
         # what caused it, hold all that was read until then.
         raise refusal
 
-    def _received(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
+    def _read_body(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
         most = self._limits.body_bytes
         if int(response.headers.get("content-length", "0")) > most:
             raise exchange.body_too_large("is announced as larger than")
@@ -220,7 +220,7 @@ class _BoundedTransport(httpx.BaseTransport):
             body.write(part)
         return body.getvalue()
 
-    def _inflated(
+    def _inflate(
         self, sent: bytes, headers: httpx.Headers, exchange: _Exchange, turn: _LargeTurn
     ) -> bytes:
         encoding = headers.get("content-encoding", "").strip().lower()

@@ -72,7 +72,7 @@ def run_recorded_sync(
     )
     keys = {tenant.key(entity.table) for entity in entities}
     job, config = made.resolve_job_def(REFRESH), _run_config(plan)
-    return _recorded(settings, _Run(job, config, _tags(entities, plan), keys), caller)
+    return _run_and_record(settings, _Run(job, config, _tags(entities, plan), keys), caller)
 
 
 def run_recorded_reports(
@@ -93,7 +93,7 @@ def run_recorded_reports(
     )
     config = {"ops": {OP: {"config": {"full": full}}}, **_QUIET}
     job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(tenant))
-    return _recorded(settings, _Run(job, config, _tags((), None), keys), caller)
+    return _run_and_record(settings, _Run(job, config, _tags((), None), keys), caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class _Caller(CommandRun):
         super().__init__(keep, entities)
 
 
-def _recorded(settings: Settings, run: _Run, caller: _Caller) -> list[SyncResult]:
+def _run_and_record(settings: Settings, run: _Run, caller: _Caller) -> list[SyncResult]:
     with services.environment_kept(), _instance(settings) as instance:
         _fail_runs_of_dead_commands(instance)
         _execute(instance, settings, run)

@@ -70,7 +70,9 @@ def proof_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
         run = run_of(tenant, context)
 
         def ask() -> Audits:
-            return run.connected().reconcile(*_names(tenant), apply_deletes=config.apply_deletes)
+            return run.connected_pipeline().reconcile(
+                *_names(tenant), apply_deletes=config.apply_deletes
+            )
 
         return _report_audits(context, run, tenant, ask)
 
@@ -91,7 +93,7 @@ def proof_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
         run = run_of(tenant, context)
 
         def ask() -> Audits:
-            return run.connected().reread(*_names(tenant), nights=config.nights)
+            return run.connected_pipeline().reread(*_names(tenant), nights=config.nights)
 
         return _report_audits(context, run, tenant, ask)
 

@@ -62,7 +62,7 @@ def report_asset(tenant: TenantSetup) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         run = run_of(tenant, context)
         try:
-            found = run.connected().snapshot_reports()
+            found = run.connected_pipeline().snapshot_reports()
         except PipelineError as error:
             yield dg.AssetCheckResult(
                 asset_key=key, check_name=SYNC_OK, passed=False, description=str(error)
@@ -181,7 +181,7 @@ def report_table_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
         checked = {check.asset_key for check in context.selected_asset_check_keys}
         for key in sorted(context.selected_asset_keys | checked):
             try:
-                (report,) = run.connected().sync_reports(keys[key], full=config.full)
+                (report,) = run.connected_pipeline().sync_reports(keys[key], full=config.full)
             except PipelineError as error:
                 run.give_up(error)  # the keys were refused: no other report fares better
                 report = SyncResult(f"system/reports/{keys[key]}", "refresh", failure=error)

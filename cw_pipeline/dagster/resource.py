@@ -89,7 +89,7 @@ class PipelineRun:
             raise
         return context
 
-    def connected(self) -> Pipeline:
+    def connected_pipeline(self) -> Pipeline:
         """The pipeline, once `engine` has connected it. Raises as that does."""
         self.engine()
         return self.pipeline()
@@ -106,7 +106,7 @@ class PipelineRun:
         Raises as `engine` and `sync_all` do.
         """
         caller = self.caller
-        for result in self.connected().run(entities, plan):
+        for result in self.connected_pipeline().run(entities, plan):
             if caller is not None:
                 caller.on_report(result)
             yield result

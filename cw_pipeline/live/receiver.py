@@ -182,14 +182,14 @@ class Receiver:
         listener = self._listeners.get(_digest(token_of(request.url.path)))
         name = listener.tenant if listener else ""
         try:
-            outcome = await self._received(request, listener)
+            outcome = await self._verify_and_keep(request, listener)
         except Refusal as refusal:
             self._writer.counts[name, refusal.reason] += 1
             return Response(status_code=refusal.status)
         self._writer.counts[name, outcome] += 1
         return Response(status_code=204)
 
-    async def _received(self, request: Request, listener: Listener | None) -> str:
+    async def _verify_and_keep(self, request: Request, listener: Listener | None) -> str:
         """What became of a callback that is in order. Raises Refusal."""
         if listener is None:
             raise Refusal("token", 403)

@@ -31,7 +31,7 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 
 @contextmanager
-def connected(settings: Settings, shift: timedelta = timedelta()) -> Iterator[SyncContext]:
+def connection(settings: Settings, shift: timedelta = timedelta()) -> Iterator[SyncContext]:
     """An engine on a warehouse that is migrated already, its clocks shifted to simulated time."""
     with (
         composition.warehouse(settings) as store,
@@ -62,7 +62,7 @@ def sync_and_die(
 def _work(options: dict[str, Any], names: Sequence[str], statement: int, shift: timedelta) -> None:
     _die_before(statement)
     quick = stamina.set_testing(True, attempts=4, cap=True)
-    with quick, connected(Settings(**options), shift) as engine:
+    with quick, connection(Settings(**options), shift) as engine:
         for _ in sync_entities([CATALOG[name] for name in names], engine, SyncRequest()):
             pass
 

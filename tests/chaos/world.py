@@ -22,7 +22,7 @@ from cw_pipeline.simulator import CLIENT_ID, Fault
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
 from cw_pipeline.sync.replay import replay
-from tests.chaos.doomed import connected, sync_and_die
+from tests.chaos.doomed import connection, sync_and_die
 from tests.chaos.people import LATEST, People
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class World:
 
     def run(self, work: Callable[[SyncContext], Iterable[Any]], **options: Any) -> list[Any]:
         """What the work gives, with an engine of its own, as a new process would have."""
-        with connected(Settings(**{**self.options(), **options}), self.passed) as engine:
+        with connection(Settings(**{**self.options(), **options}), self.passed) as engine:
             return list(work(engine))
 
     def options(self) -> dict[str, Any]:

@@ -62,11 +62,11 @@ def answering(simulator: Simulator, answer: Answer) -> list[float]:
     """Makes the list answer just this; when it did so, as it goes on."""
     at: list[float] = []
 
-    def answered() -> Answer:
+    def note_time_and_answer() -> Answer:
         at.append(time.monotonic())
         return answer
 
-    simulator.own_routes["GET", ADDRESS] = answered
+    simulator.own_routes["GET", ADDRESS] = note_time_and_answer
     return at
 
 
