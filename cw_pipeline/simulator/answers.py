@@ -36,6 +36,17 @@ class BadQuery(Refusal):
         super().__init__(refusal(400, "InvalidObject", message, where))
 
 
+class InvalidField(Refusal):
+    """A record may not be written, because of one field (400)."""
+
+    def __init__(self, resource: str, field: str, message: str, code: str = "InvalidField") -> None:
+        error = {"code": code, "message": message, "resource": resource, "field": field}
+        said = f"{resource} object is invalid"
+        super().__init__(
+            as_json({"code": "InvalidObject", "message": said, "errors": [error]}, 400)
+        )
+
+
 def as_json(value: Any, status: int = 200) -> Answer:  # noqa: ANN401
     """Any value as a JSON answer."""
     return Answer(status, msgspec.json.encode(value))

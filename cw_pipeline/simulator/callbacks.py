@@ -14,39 +14,20 @@ import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import msgspec
 
 from cw_pipeline.simulator.answers import Answer, as_json
-from cw_pipeline.simulator.tenant import canonical
+from cw_pipeline.simulator.levels import REGISTRATIONS, covers, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
     from cw_pipeline.simulator.tenant import Change, Tenant
 
-REGISTRATIONS = "/system/callbacks"
-_TYPES = {
-    "/sales/activities": "activity",
-    "/finance/agreements": "agreement",
-    "/company/companies": "company",
-    "/company/contacts": "contact",
-    "/company/configurations": "configuration",
-    "/finance/invoices": "invoice",
-    "/expense/entries": "expense",
-    "/system/members": "member",
-    "/sales/opportunities": "opportunity",
-    "/procurement/catalog": "productcatalog",
-    "/project/projects": "project",
-    "/procurement/purchaseorders": "purchaseorder",
-    "/schedule/entries": "schedule",
-    "/service/tickets": "ticket",
-    "/project/tickets": "ticket",
-    "/time/entries": "time",
-}
 _ACCEPTED = range(200, 300)
 _RETRIED = frozenset({404, 409, 419, 429})
 _TIMEOUT = 5.0
@@ -112,13 +93,12 @@ class Callbacks:
         return base64.b64encode(hmac.new(key, body, hashlib.sha256).digest()).decode()
 
     def _queue_deliveries(self, change: Change) -> None:
-        kind = "site" if change.path.endswith("/sites") else _TYPES.get(change.path)
-        if kind is None or not self._tenant.has(REGISTRATIONS):
+        if type_of(change.path) is None or not self._tenant.has(REGISTRATIONS):
             return
         for each in self._tenant.records(REGISTRATIONS).values():
             # One that was put without an address must not break who changes a record.
-            wanted = each.get("url") and not each.get("inactiveFlag")
-            if wanted and _wants(each, kind, change.record):
+            wanted = isinstance(each.get("url"), str) and not each.get("inactiveFlag")
+            if wanted and covers(each, change.path, change.record, self._tenant):
                 self._deliver(each, change)
 
     def _deliver(self, registration: dict[str, Any], change: Change) -> None:
@@ -146,7 +126,7 @@ class Callbacks:
             "Metadata": {"key_url": self.key_url(registration["id"])},
             "PartnerId": self._company,
             "ProductInstanceId": "1",
-            "Type": registration["type"].lower(),
+            "Type": str(registration["type"]).lower(),
         }
 
     def _run(self) -> None:
@@ -165,7 +145,10 @@ class Callbacks:
         days = self._failed_days.setdefault(registration, set())
         days.add(self._tenant.now().date())
         if len(days) >= _FAILING_DAYS:
-            self._tenant.edit(canonical(REGISTRATIONS), registration, inactiveFlag=True)
+            del self._failed_days[registration]  # who switches it on again has three days again
+            with self._tenant.lock:
+                if registration in self._tenant.collection(REGISTRATIONS):
+                    self._tenant.edit(REGISTRATIONS, registration, inactiveFlag=True)
 
 
 def _deliver(delivery: _Delivery, headers: dict[str, str], waits: tuple[float, ...]) -> bool:
@@ -181,11 +164,10 @@ def _deliver(delivery: _Delivery, headers: dict[str, str], waits: tuple[float, .
 
 def _post(delivery: _Delivery, headers: dict[str, str]) -> int | None:
     """The status of one attempt; None when there was no answer in time."""
-    parts = urlsplit(delivery.url)
-    kind: Callable[..., HTTPConnection] = (
-        HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    )
-    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT)
+    try:
+        connection, parts = _connection(delivery.url)
+    except ValueError:  # an address that was put into the tenant as it is, and is none
+        return None
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", target, delivery.body, headers)
@@ -196,24 +178,10 @@ def _post(delivery: _Delivery, headers: dict[str, str]) -> int | None:
         connection.close()
 
 
-def _wants(registration: dict[str, Any], kind: str, record: dict[str, Any]) -> bool:
-    """Whether the registration's type and level cover this record."""
-    if str(registration.get("type", "")).lower() != kind:
-        return False
-    level = str(registration.get("level", "owner")).lower()
-    if level == "owner":
-        return True
-    found = record.get("id") if level == kind else _referred_id(record, level.removesuffix("id"))
-    return bool(found == registration.get("objectId"))
-
-
-def _referred_id(record: dict[str, Any], level: str) -> int | None:
-    """The id a record refers to under a level's name: `board` → `board.id` (or `boardId`)."""
-    for name, value in record.items():
-        if name.lower() == level and isinstance(value, dict):
-            found: int | None = value.get("id")
-            return found
-    return None
+def _connection(url: str) -> tuple[HTTPConnection, SplitResult]:
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=_TIMEOUT), parts
 
 
 def _with_id(url: str, record_id: int, action: str) -> str:

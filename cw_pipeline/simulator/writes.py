@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.simulator import levels
 from cw_pipeline.simulator.answers import (
     Answer,
     BadQuery,
+    InvalidField,
     Refusal,
     as_json,
     from_json,
@@ -23,7 +25,9 @@ def write(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
     """Does what was asked and answers as the guide says. Raises Refusal."""
     match method, target.what:
         case "POST", "list":
-            return as_json(tenant.put(target.path, _object(body)), 201)
+            with tenant.lock:
+                record = _accepted(tenant, target.path, _object(body))
+                return as_json(tenant.put(target.path, record), 201)
         case (("PUT" | "PATCH" | "DELETE"), "record"):
             return _change(tenant, method, target, body)
         case _:
@@ -40,7 +44,22 @@ def _change(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
         old = tenant.get(target.path, target.record_id)
         new = _apply_patch(old, from_json(body)) if method == "PATCH" else _object(body)
         info = {**old.get("_info", {}), **new.get("_info", {})}
-        return as_json(tenant.put(target.path, {**new, "id": target.record_id, "_info": info}))
+        new = _accepted(tenant, target.path, {**new, "id": target.record_id, "_info": info})
+        return as_json(tenant.put(target.path, new))
+
+
+def _accepted(tenant: Tenant, path: str, record: dict[str, Any]) -> dict[str, Any]:
+    """The record as it is stored. Raises InvalidField.
+
+    Only registrations of callbacks are looked at: whatever else lacks gets a default.
+    """
+    if path != levels.REGISTRATIONS:
+        return record
+    made = levels.check(record)
+    others = tenant.records(path).values()
+    if any(levels.is_same(made, each) for each in others if each["id"] != made.get("id")):
+        raise InvalidField("callback", "objectId", "This callback exists already", "ObjectExists")
+    return made
 
 
 def _apply_patch(record: dict[str, Any], operations: Any) -> dict[str, Any]:  # noqa: ANN401

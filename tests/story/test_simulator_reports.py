@@ -1,23 +1,9 @@
-"""Reports, and callbacks to whoever registered."""
+"""The reporting API of the simulator."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
-
-import httpx
-import msgspec
-
-from cw_pipeline.simulator import Tenant, seed_tenant
+from cw_pipeline.simulator import seed_tenant
 from tests.story.simulated import serving, tickets
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 REPORTS = "/system/reports"
 
@@ -85,105 +71,3 @@ def test_column_names_may_repeat_and_rows_may_be_left_out() -> None:
         names = [next(iter(each)) for each in http.get(f"{REPORTS}/Activity/columns").json()]
         assert names.count("Last_Update") == 2
         assert "row_values" not in http.get(f"{REPORTS}/OnCall").json()
-
-
-@contextmanager
-def listening(statuses: Sequence[int] = ()) -> Iterator[tuple[str, list[tuple[str, Any, bytes]]]]:
-    """A server that keeps what is posted to it, and answers with these statuses, then with 200."""
-    got: list[tuple[str, Any, bytes]] = []
-    left = list(statuses)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            got.append((self.path, self.headers, body))
-            self.send_response(left.pop(0) if left else 200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/hook?x=1&recordId=", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def wait_for(got: list[Any], count: int) -> None:
-    for _ in range(1500):
-        if len(got) >= count:
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError(f"{len(got)} of {count} arrived")
-
-
-def register(http: httpx.Client, url: str, **fields: Any) -> dict[str, Any]:
-    entry = {"url": url, "objectId": 1, "type": "ticket", "level": "owner", **fields}
-    answer = http.post("/system/callbacks", json=entry)
-    assert answer.status_code == 201
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def test_a_change_is_posted_and_signed() -> None:
-    tenant = Tenant()
-    with listening() as (url, got), serving(tenant) as (_, http):
-        register(http, url)
-        tenant.put("/service/tickets", {"id": 7601, "summary": "x"})
-        tenant.delete("/service/tickets", 7601)
-        wait_for(got, 2)
-        (path, headers, body), (gone_path, _, gone) = got
-        told = msgspec.json.decode(body)
-        assert path == "/hook?x=1&recordId=7601&action=added"
-        assert (told["Action"], told["ID"], told["Type"]) == ("added", 7601, "ticket")
-        assert msgspec.json.decode(told["Entity"])["summary"] == "x"
-        assert gone_path.endswith("action=deleted")
-        assert msgspec.json.decode(gone)["Entity"] is None
-        key = httpx.get(told["Metadata"]["key_url"]).json()["signing_key"]
-        expected = hmac.new(hashlib.sha256(key.encode()).digest(), body, hashlib.sha256).digest()
-        assert base64.b64decode(headers["x-content-signature"]) == expected
-
-
-def test_a_registration_covers_its_level_only() -> None:
-    tenant = Tenant()
-    with listening() as (url, got), serving(tenant) as (_, http):
-        register(http, url, level="board", objectId=2)
-        register(http, url, type="company", inactiveFlag=True)
-        tenant.put("/company/companies", {"id": 1})
-        tenant.put("/service/tickets", {"id": 1, "board": {"id": 1}})
-        tenant.put("/service/tickets", {"id": 2, "board": {"id": 2}})
-        wait_for(got, 1)
-        assert [path.split("recordId=")[1] for path, _, _ in got] == ["2&action=added"]
-
-
-def test_a_refused_delivery_is_tried_twice_more() -> None:
-    tenant = Tenant()
-    with (
-        listening([429, 404]) as (url, got),
-        serving(tenant, callback_waits=(0.02, 0.04)) as (_, http),
-    ):
-        register(http, url)
-        tenant.put("/service/tickets", {"id": 1})
-        wait_for(got, 3)
-
-
-def test_three_failing_days_switch_a_callback_off() -> None:
-    tenant = Tenant()
-    with (
-        listening([500] * 3) as (url, _),
-        listening() as (good, told),
-        serving(tenant) as (_, http),
-    ):
-        made = register(http, url)
-        register(http, good)
-        for day in range(1, 4):
-            tenant.put("/service/tickets", {"id": day})
-            wait_for(told, day)  # it comes second: by then the failure has been counted
-            tenant.advance(86400)
-        assert tenant.get("/system/callbacks", made["id"])["inactiveFlag"] is True
