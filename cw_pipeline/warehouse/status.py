@@ -329,7 +329,9 @@ class Reading:
 
 
 _WAITS = """
-select greatest(0, extract(epoch from paused_until - clock_timestamp()))::float8,
+select greatest(
+         0, extract(epoch from paused_until) - extract(epoch from clock_timestamp())
+       )::float8,
        next_free > clock_timestamp()
 from cw_sync.request_budget where tenant = %(tenant)s
 """
