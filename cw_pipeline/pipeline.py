@@ -7,10 +7,9 @@
 
 Commands, Dagster and notebooks all come in here. A `Pipeline` takes settings, and opens what a
 method needs when it is first called: the warehouse for `status` and `frame`, the API too for
-`sync` and its like. `connect` is that opening in full, and the table of contents of this module;
-`composition.py` says what the settings mean for each part. Nothing here changes the process that it
-is used in: no environment variable, signal handler, warnings filter, logger or option of the
-allocator. What is good for a process of our own is in `process.py`.
+`sync` and its like. `connect` is that opening in full; `composition.py` says what the settings mean
+for each part. Nothing here changes the process that it is used in: what is good for a process of
+our own is in `process.py`.
 """
 
 from __future__ import annotations
@@ -225,20 +224,22 @@ class Pipeline:
 
         return self._call("replay", [], begin, "dead letters")
 
-    def find_changes(self, *entities: str, seconds: float = 25) -> Changes:
+    def find_changes(
+        self, *entities: str, seconds: float = 25, beside_live: bool = False
+    ) -> Changes:
         """Asks each list what is new, for so many seconds: which ones a sync has to read.
 
-        Watermarks of the others move on. Raises SourceDenied, SourceUnreachable, WarehouseError.
+        Watermarks of the others move on. `beside_live`: what `live` has just asked is left to it.
+        Raises SourceDenied, SourceUnreachable, WarehouseError.
         """
-        chosen = self.select(*entities)
-        context = self.connect(chosen)
+        context = self.connect(chosen := self.select(*entities))
         self._forget_earlier_calls(context)
-        return find_changes(context, chosen, seconds)
+        return find_changes(context, chosen, seconds, beside_live=beside_live)
 
-    def tables_behind(self) -> set[str]:
+    def tables_behind(self, *, beside_live: bool = False) -> set[str]:
         """Tables of the reporting schema that a refresh would change. The others are moved on."""
         with self._warehouse() as store:
-            return reporting.tables_behind(store.transaction, store.tenant)
+            return reporting.tables_behind(store.transaction, store.tenant, beside_live=beside_live)
 
     def refresh_tables(self, names: Iterable[str], *, publish: bool = False) -> list[Refreshed]:
         """Refreshes tables of the reporting schema, and those they stand on.

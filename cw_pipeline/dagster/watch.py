@@ -32,7 +32,8 @@ class ChangeWatch:
     def look(self, entities: Sequence[str]) -> tuple[Changes, set[str]] | None:
         """What changed, and the tables of the reporting schema that do not show all yet.
 
-        None while an earlier look has not ended.
+        What a worker that stays has just looked after is left out. None while an earlier look has
+        not ended.
 
         Raises PipelineError, and connects anew the next time.
         """
@@ -41,8 +42,8 @@ class ChangeWatch:
         try:
             if self._pipeline is None:
                 self._pipeline = Pipeline(self._tenant.connect())
-            changes = self._pipeline.find_changes(*entities, seconds=SECONDS)
-            return changes, self._pipeline.tables_behind()
+            changes = self._pipeline.find_changes(*entities, seconds=SECONDS, beside_live=True)
+            return changes, self._pipeline.tables_behind(beside_live=True)
         except PipelineError:
             self._close()
             raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
@@ -35,9 +34,11 @@ from cw_pipeline.live.registrations import callback_token
 from cw_pipeline.model import SyncMode
 from cw_pipeline.paths import child_environment
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
+from cw_pipeline.sync.paces import MINUTE, QUIET, Paces
+from cw_pipeline.warehouse.lease import LIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from cw_pipeline.model import Entity
     from cw_pipeline.pipeline import Pipeline
@@ -50,60 +51,8 @@ _QUESTIONS = 25.0  # seconds for asking lists what is new
 _AFTER_ERROR = 10.0  # seconds
 _TAKEOVER = 5.0  # seconds between looks whether another worker of this tenant has ended
 
-MINUTE, QUIET, HOUR = 60.0, 300.0, 3600.0
-
 _MAY_PASS = (EntityBusy, Interrupted, SourceBroken, SourceBusy, SourceDown, WarehouseError)
 """Why a pass failed that is tried again soon."""
-
-
-class Paces:
-    """When each list is asked what is new, in seconds between questions.
-
-    Lists that have callbacks: each minute; each five minutes while hints come and passes find
-    nothing that no hint had named. Lists below a parent: with it. All others: hourly.
-    """
-
-    def __init__(self, entities: list[Entity]) -> None:
-        names = [entity.name for entity in entities]
-        self._hinted = {name for lists in callback_types(names).values() for name in lists}
-        self._entities = entities
-        self._due: dict[str, float] = {}
-        self._hint_at = float("-inf")
-
-    def note_hints(self) -> None:
-        """Hints have come: a quiet list need not be asked each minute."""
-        self._hint_at = time.monotonic()
-
-    def due(self) -> list[str]:
-        """The entities that are due now; each is due again after its pace."""
-        now = time.monotonic()
-        due = [e.name for e in self._entities if self._due.get(self._leader(e), 0.0) <= now]
-        for name in {*due, *(self._leader(CATALOG[each]) for each in due)}:
-            self._due[name] = now + self._pace(name, now)
-        return due
-
-    def again(self, names: Iterable[str]) -> None:
-        """These were not asked, or not read: they are due in a minute."""
-        soon = time.monotonic() + MINUTE
-        for name in names:
-            for each in (name, self._leader(CATALOG[name])):
-                self._due[each] = min(self._due.get(each, 0.0), soon)
-
-    def note_changes(self, names: list[str]) -> None:
-        """A pass found in these what no hint had named: they are asked again in a minute."""
-        for name in set(names) & self._hinted:
-            self._due[name] = min(self._due.get(name, 0.0), time.monotonic() + MINUTE)
-
-    def _pace(self, name: str, now: float) -> float:
-        if name not in self._hinted:
-            return HOUR
-        return QUIET if now - self._hint_at < HOUR else MINUTE
-
-    def _leader(self, entity: Entity) -> str:
-        """The list that an entity is asked with: of those above it, the outermost."""
-        while entity.parent is not None:
-            entity = CATALOG[entity.parent]
-        return entity.name
 
 
 @dataclass
@@ -135,6 +84,7 @@ class Worker:
                 lambda: self._read_children(context, entities),
                 lambda: self._add_up_runs(context),
                 self._publish,
+                self._refresh_behind,
             ):
                 thread = Thread(target=loop, daemon=True)
                 thread.start()
@@ -159,7 +109,7 @@ class Worker:
         with ExitStack() as stack:
             while not self.stop.is_set():
                 try:
-                    lease = stack.enter_context(context.database.leases.hold("live", "live"))
+                    lease = stack.enter_context(context.database.leases.hold("live", LIVE))
                     break
                 except EntityBusy as error:
                     if not said:
@@ -272,6 +222,15 @@ class Worker:
                 raise
 
         self._repeat(once, _GLANCE)
+
+    def _refresh_behind(self) -> None:
+        """Has reports follow the calendar, and what others read: the schedule leaves that to us."""
+
+        def once() -> None:
+            if behind := self.pipeline.tables_behind():
+                self.pipeline.refresh_tables(behind)
+
+        self._repeat(once, QUIET)
 
     def _repeat(self, once: Callable[[], None], seconds: float) -> None:
         while not self.stop.is_set():

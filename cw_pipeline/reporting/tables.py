@@ -15,6 +15,7 @@ from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.row_difference import columns_of, write_difference
 from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts, tables_reading
 from cw_pipeline.warehouse.history import history_schema
+from cw_pipeline.warehouse.lease import live_is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -151,15 +152,29 @@ def refresh_published(connect: Connect, tenant: str, names: Iterable[str]) -> li
     return _refresh(connect, tenant, names) or []
 
 
-def tables_behind(connect: Connect, tenant: str) -> set[str]:
+def tables_behind(connect: Connect, tenant: str, *, beside_live: bool = False) -> set[str]:
     """The tables that a refresh would change. The others are moved on, as complete as they are.
 
+    `beside_live`: while a worker that stays is alive, what it has just refreshed is left to it.
     Nothing where nothing was published yet. Computes nothing. Raises WarehouseError.
     """
     with connect() as connection:
         standing = _standing(connection, tenant)
-        due = [own for own in scripts() if own.name in standing.tables.keys() & kept_tables()]
+        names = standing.tables.keys() & kept_tables()
+        if beside_live and live_is_alive(connection, tenant):
+            names -= _just_refreshed(connection, tenant)
+        due = [own for own in scripts() if own.name in names]
         return {own.name for own in due} - _confirmed(connection, standing, due).keys()
+
+
+def _just_refreshed(connection: Connection[Any], tenant: str) -> set[str]:
+    """The tables that a worker that stays looks after: it does so each five minutes."""
+    rows = connection.execute(
+        "select name from cw_sync.publication"
+        " where tenant = %s and refreshed_at > now() - interval '10 minutes'",
+        [tenant],
+    )
+    return {name for (name,) in rows}
 
 
 def _refresh(connect: Connect, tenant: str, names: Iterable[str] | None) -> list[Refreshed] | None:

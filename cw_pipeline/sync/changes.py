@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy
 from cw_pipeline.errors import ENDS_THE_RUN, Interrupted, PipelineError, SourceBusy
 from cw_pipeline.model import SyncMode
 from cw_pipeline.plural import count
 from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.sync.paces import kept_by_live, leader
 from cw_pipeline.transform import decode_ids
 from cw_pipeline.transform.pages import RecordFingerprints
+from cw_pipeline.warehouse.lease import live_is_alive
 from cw_pipeline.warehouse.merge import stored_hashes
 from cw_pipeline.warehouse.promotions import entities_with_promotions
 from cw_pipeline.warehouse.rounds import advance_watermarks, list_states
@@ -43,16 +46,20 @@ class Changes:
     """What a round of questions found.
 
     `changed` are the entities that a pass should read, parents before children. `unasked` lists
-    come first in the next round; `stopped` says why there are some.
+    come first in the next round; `stopped` says why there are some. `kept_by_live` counts those
+    that were left to a worker that stays.
     """
 
     changed: tuple[str, ...]
     unchanged: int
     unasked: int = 0
     stopped: str | None = None
+    kept_by_live: int = 0
 
     @override
     def __str__(self) -> str:
+        if self.kept_by_live and not (self.changed or self.unchanged or self.unasked):
+            return f"live has just asked {count(self.kept_by_live, 'list')}"
         lists = count(self.unchanged + self.unasked + len(self.changed), "list")
         if self.unasked:
             asked = self.unchanged + len(self.changed)
@@ -65,7 +72,9 @@ class Changes:
         )
 
 
-def find_changes(context: SyncContext, entities: Sequence[Entity], seconds: float) -> Changes:
+def find_changes(
+    context: SyncContext, entities: Sequence[Entity], seconds: float, *, beside_live: bool = False
+) -> Changes:
     """Asks each list for its first page of what is new, for so many seconds at most.
 
     Where that is nothing, or what the overlap with the last pass shows again, the watermark moves
@@ -74,14 +83,24 @@ def find_changes(context: SyncContext, entities: Sequence[Entity], seconds: floa
     that are due, takes no such question, or fails to answer: a pass then shows what is wrong. Lists
     below a parent count as changed with their parent, or when their rotation is due.
 
+    `beside_live`: lists that a worker that stays has just asked are left to it, for as long as it
+    lives. Where it fails to read one, that one is asked.
+
     Raises what ends a run: SourceDenied, SourceUnreachable.
     """
+    tenant = context.database.tenant
+    names = {entity.name for entity in entities} | {leader(entity) for entity in entities}
+    with context.database.connection() as connection:
+        states = list_states(connection, tenant, [*names])
+        kept = set[str]()
+        if beside_live and live_is_alive(connection, tenant):
+            kept = _kept_by_live(context, entities, states)
+        entities = [entity for entity in entities if entity.name not in kept]
+        promoted = entities_with_promotions(connection, tenant, entities)
+    if not entities:
+        return Changes((), 0, kept_by_live=len(kept))
     context.source.find_codebase()
     clock = context.source.now()  # before the first question
-    tenant = context.database.tenant
-    with context.database.connection() as connection:
-        states = list_states(connection, tenant, [entity.name for entity in entities])
-        promoted = entities_with_promotions(connection, tenant, entities)
     rounds = _Round(context, states, clock)
     asked = [entity for entity in promoted if rounds.is_asked(entity)]
     asked.sort(key=lambda entity: states[entity.name].updated_at)
@@ -94,7 +113,18 @@ def find_changes(context: SyncContext, entities: Sequence[Entity], seconds: floa
     changed = rounds.changed(promoted)
     unasked = len(asked) - len(rounds.found)
     quiet = len(entities) - len(changed) - unasked
-    return Changes(tuple(changed), quiet, unasked, rounds.stopped)
+    return Changes(tuple(changed), quiet, unasked, rounds.stopped, len(kept))
+
+
+def _kept_by_live(
+    context: SyncContext, entities: Sequence[Entity], states: dict[str, ListState]
+) -> set[str]:
+    """What a worker that stays keeps up to date, but for lists below parents that it does not."""
+    asked = {name: state.since_asked for name, state in states.items() if state.since_asked}
+    kept = kept_by_live(entities, asked)
+    most = context.limits.children_max_age + 2 * _ROTATION
+    ages = {name: state.age for name, state in states.items() if state.age is not None}
+    return {name for name in kept if CATALOG[name].parent is None or ages.get(name, most) <= most}
 
 
 class _Round:

@@ -41,6 +41,9 @@ SPAN = timedelta(seconds=45)
 PURPOSES = ("pass", "backfill", "reconcile", "reread", "replay", "hint")
 """What an entity may be run for side by side; refresh and full are the one `pass`."""
 
+LIVE = "live"
+"""The purpose for which a worker that stays holds its tenant's lease."""
+
 _RENEWALS = 4.5  # in a span: three may fail
 _TRIES = 3
 
@@ -191,6 +194,16 @@ def dead_runs(connection: Connection[Any], tenant: str) -> list[int]:
     here = Runner.this()
     rows = connection.execute(_HOLDERS, [tenant]).fetchall()
     return [run_id for run_id, *runner in rows if Runner(*runner).is_gone(here)]
+
+
+def live_is_alive(connection: Connection[Any], tenant: str) -> bool:
+    """Whether a worker that stays keeps the tenant's lists up to date now, as seen from here."""
+    rows = connection.execute(
+        "select run_id from cw_sync.lease where tenant = %s and purpose = %s"
+        " and expires_at between clock_timestamp() and clock_timestamp() + span",
+        [tenant, LIVE],
+    ).fetchall()
+    return bool(rows) and rows[0][0] not in dead_runs(connection, tenant)
 
 
 def purpose_of(kind: str) -> str:

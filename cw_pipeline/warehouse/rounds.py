@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _STATES = """
 select c.entity, c.watermark, c.watermark_at, c.updated_at, now() - c.updated_at,
-       now() - c.watermark, c.page_size,
+       now() - c.watermark, now() - c.watermark_at, c.page_size,
        c.pass_until is not null or exists (
            select from cw_sync.lease l
            where l.tenant = c.tenant and l.entity = c.entity and l.purpose = 'pass'
@@ -36,7 +36,8 @@ class ListState:
     """How a list stood before it was asked.
 
     `busy`: a pass is open or under way, a dead letter is due, or it takes no such question.
-    `since_pass` and `age` are how long ago it was last passed over, and its watermark.
+    `since_pass` and `age` are how long ago it was last written to, and its watermark; `since_asked`
+    how long ago the question was asked that moved the watermark there.
     """
 
     entity: str
@@ -44,6 +45,7 @@ class ListState:
     updated_at: datetime
     since_pass: timedelta
     age: timedelta | None
+    since_asked: timedelta | None
     page_size: int | None
     busy: bool
 
