@@ -29,11 +29,15 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Collection:
-    """One list of records by id. Every change moves `version`, which outdates what was memoised."""
+    """One list of records by id. Every change moves `version`, which outdates what was memoised.
+
+    `last_id` is the highest that a record of it ever had.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.version = 0
+        self.last_id = 0
         self.ids = array("q")
         self.stamps = array("q")
         self._raw: dict[int, bytes] = {}
@@ -56,6 +60,7 @@ class Collection:
 
     def put_raw(self, record_id: int, stamp: int, raw: bytes) -> None:
         """Adds or replaces a record that is already JSON."""
+        self.last_id = max(self.last_id, record_id)
         at = len(self.ids)
         if at and record_id <= self.ids[-1]:
             at = bisect_left(self.ids, record_id)
@@ -97,10 +102,6 @@ class Collection:
         del self.ids[at], self.stamps[at]
         self.version += 1
         return record
-
-    def next_id(self) -> int:
-        """The id a new record gets."""
-        return self.ids[-1] + 1 if self.ids else 1
 
     def join(self, ids: Sequence[int]) -> bytes:
         """The JSON array of these records."""

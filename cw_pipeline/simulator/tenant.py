@@ -38,6 +38,26 @@ def template(path: str) -> str:
     return _PLACE.sub("{}", canonical(path))
 
 
+_TABLES = {
+    "/service/tickets": "tickets",
+    "/project/tickets": "tickets",
+    "/service/tickets/{}/notes": "ticket notes",
+    "/project/tickets/{}/notes": "ticket notes",
+    "/service/tickets/{}/tasks": "ticket tasks",
+    "/project/tickets/{}/tasks": "ticket tasks",
+}
+"""Lists that are views of one table of ConnectWise: no two of their records have the same id."""
+_DOCUMENTS = "/system/documents/"
+"""Below it one table, too, whatever kind of record a document belongs to."""
+
+
+@lru_cache(_PATHS)
+def _table(path: str) -> str:
+    """What records of the list share their ids with: at least the same list of other parents."""
+    like = template(path)
+    return _DOCUMENTS if like.startswith(_DOCUMENTS) else _TABLES.get(like, like)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What happened to one record: `action` is added, updated or deleted."""
@@ -66,6 +86,8 @@ class Tenant:
         self._collections: dict[str, Collection] = {}
         self._by_template: dict[str, dict[str, Collection]] = {}
         self._pending: list[_Pending] = []
+        self._by_table: dict[str, list[Collection]] = {}
+        self._last_ids: dict[str, int] = {}
         self._shift = start - datetime.now(UTC) if start else timedelta()
 
     def now(self) -> datetime:
@@ -94,11 +116,11 @@ class Tenant:
     ) -> dict[str, Any]:
         """Adds or replaces a record, stamped now unless `stamp` says otherwise.
 
-        Without `id` it gets the next one. `visible_after` is a late commit: stamped now, but
-        nobody sees it for that many seconds.
+        Without `id` it gets the next one of its table, which service and project tickets share.
+        `visible_after` is a late commit: stamped now, but nobody sees it for that many seconds.
         """
         with self.lock:
-            made = {"id": self.collection(path).next_id(), **record}
+            made = {"id": record["id"] if "id" in record else self._next_id(path), **record}
             made["_info"] = _info_with_date(record.get("_info") or {}, stamp, self.now())
             if not made["_info"]:
                 del made["_info"]
@@ -170,6 +192,7 @@ class Tenant:
         if key not in self._collections:
             made = self._collections[key] = Collection(path)
             self._by_template.setdefault(template(path), {})[key] = made
+            self._by_table.setdefault(_table(path), []).append(made)
         return self._collections[key]
 
     def has(self, path: str) -> bool:
@@ -179,6 +202,15 @@ class Tenant:
     def has_like(self, path: str) -> bool:
         """Whether this list, or the same list of another parent, was ever written to."""
         return template(path) in self._by_template
+
+    def _next_id(self, path: str) -> int:
+        """An id that no record of the list's table has, had, or will have by a late commit."""
+        table = _table(path)
+        had = [self._last_ids.get(table, 0)]
+        had += [each.last_id for each in self._by_table.get(table, ())]
+        had += [each.record["id"] for each in self._pending if _table(each.path) == table]
+        self._last_ids[table] = max(had) + 1
+        return self._last_ids[table]
 
     def _settle(self) -> None:
         """Commits the late commits that are due."""

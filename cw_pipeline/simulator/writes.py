@@ -26,7 +26,10 @@ def write(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
     match method, target.what:
         case "POST", "list":
             with tenant.lock:
-                record = _accepted(tenant, target.path, _object(body))
+                asked = _object(body)
+                if not asked.get("id"):  # the guide's own example says 0
+                    asked.pop("id", None)
+                record = _accepted(tenant, target.path, asked)
                 return as_json(tenant.put(target.path, record), 201)
         case (("PUT" | "PATCH" | "DELETE"), "record"):
             return _change(tenant, method, target, body)

@@ -164,6 +164,15 @@ def test_every_user_defined_field_is_listed_and_empty_ones_have_no_value(tenant:
     assert empty
 
 
+def test_no_id_is_in_two_lists_of_one_table_even_after_a_day() -> None:
+    tenant = seed_tenant(tickets=300, seed=3, now=NOW)
+    working_day(tenant, seed=4, share=0.5)
+    assert not tenant.records(TICKETS).keys() & tenant.records("/project/tickets").keys()
+    for like in (f"{TICKETS}/{{}}/notes", "/finance/agreements/{}/additions"):
+        ids = [record["id"] for each in tenant.children(like) for record in each]
+        assert len(ids) == len(set(ids)) > 10
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_working_day_reports_exactly_what_changed(seed: int) -> None:
     tenant = seed_tenant(tickets=50, seed=3, now=NOW)

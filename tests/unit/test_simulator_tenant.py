@@ -23,6 +23,27 @@ def test_a_record_is_stamped_with_the_tenants_time() -> None:
     assert made["_info"]["lastUpdated"] == "2025-06-01T13:00:00Z"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (TICKETS, "/project/tickets"),
+        (f"{TICKETS}/1/notes", f"{TICKETS}/2/notes"),
+        (f"{TICKETS}/1/notes", "/project/tickets/3/notes"),
+        ("/system/documents/ticket/1", "/system/documents/company/1"),
+        ("/finance/agreements/1/additions", "/finance/agreements/2/additions"),
+    ],
+)
+def test_lists_of_one_table_never_give_the_same_id(one: str, other: str) -> None:
+    tenant = Tenant(NOON)
+    tenant.put(one, {"id": 7})
+    assert tenant.put(other, {"text": "a"})["id"] == 8
+    assert tenant.put(one, {"text": "b"}, visible_after=30)["id"] == 9
+    assert tenant.put(other, {"text": "c"})["id"] == 10
+    tenant.delete(other, 10)
+    assert tenant.put(one, {"text": "d"})["id"] == 11
+    assert tenant.put("/company/companies", {"name": "e"})["id"] == 1
+
+
 def test_an_edit_without_touch_leaves_the_stamp() -> None:
     tenant = Tenant(NOON)
     tenant.put(TICKETS, {"id": 4, "summary": "old", "poNumber": "1"})
