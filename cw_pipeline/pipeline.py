@@ -285,16 +285,17 @@ class Pipeline:
 
         Asks only the warehouse. `pandas.DataFrame(pipeline.status())` shows it as a table.
         """
-        return self._ask_warehouse(status.entity_statuses)
+        return self.ask_warehouse(status.entity_statuses)
 
     def clock_disorder(self) -> ClockDisorder | None:
         """How the clocks of ConnectWise, this machine and the warehouse differed in the last day.
 
         None if they agreed. Asks only the warehouse.
         """
-        return self._ask_warehouse(status.clock_disorder)
+        return self.ask_warehouse(status.clock_disorder)
 
-    def _ask_warehouse(self, question: Callable[[Any, str], T]) -> T:
+    def ask_warehouse(self, question: Callable[[Any, str], T]) -> T:
+        """What a question of `warehouse` finds, given a connection and the tenant's schema."""
         if self._context is not None:
             with self._context.database.connection() as connection:
                 return question(connection, self.settings.schema_)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cw_pipeline.connectwise import ConnectWise
-    from cw_pipeline.live.registrations import Registration, Step
     from cw_pipeline.settings import Settings
 
 
@@ -36,10 +35,11 @@ def plan_command(*, json_: bool) -> int:
 
     Exits 0 if nothing is to be done, 1 otherwise.
     """
-    from cw_pipeline.live.registrations import callback_url, registrations  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.live.registrations import steps_to_do  # noqa: PLC0415
 
     with _source() as (settings, source):
-        steps = _steps(settings, registrations(source, settings), callback_url(settings))
+        steps = steps_to_do(source, settings, composition.entities(settings))
     if json_:
         output.print_json(steps)
     else:
@@ -55,13 +55,13 @@ def apply_command() -> int:
 
     The one command that changes something in ConnectWise. The API member needs the right to.
     """
-    from cw_pipeline.live.registrations import callback_url, carry_out, registrations  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.live.registrations import callback_url, carry_out, steps_to_do  # noqa: PLC0415
 
     with _source() as (settings, source):
-        url = callback_url(settings)
-        steps = _steps(settings, registrations(source, settings), url)
+        steps = steps_to_do(source, settings, composition.entities(settings))
         for step in steps:
-            carry_out(source, step, url)
+            carry_out(source, step, callback_url(settings))
             click.echo(f"{step.action:7} {step.type}: done")
     click.echo(f"{count(len(steps), 'step')} done." if steps else "All were registered already.")
     return 0
@@ -98,15 +98,6 @@ def remove_command() -> int:
             carry_out(source, step, "")
     click.echo(f"{count(len(steps), 'registration')} removed.")
     return 0
-
-
-def _steps(settings: Settings, present: list[Registration], url: str) -> list[Step]:
-    from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.catalog.callbacks import callback_types  # noqa: PLC0415
-    from cw_pipeline.live.registrations import plan  # noqa: PLC0415
-
-    names = [entity.name for entity in composition.entities(settings)]
-    return plan(present, callback_types(names), url)
 
 
 @contextmanager

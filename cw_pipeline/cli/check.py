@@ -175,6 +175,8 @@ def _take_steps(
         if not is_fine:
             return []
         check_time_zone(steps, source, settings.time_zone)
+        if settings.callback_url is not None:
+            check_callbacks(steps, source, pipeline)
         findings: list[ListCapabilities] = []
 
         def probe() -> str:
@@ -205,6 +207,28 @@ def check_time_zone(steps: Steps, source: ConnectWise, used: str) -> None:
             f"reports count days in {used}, the tenant works in {own.zone} ({own.label},"
             f" {own.reason}): set CW_TIME_ZONE={own.zone}. Reports are then computed again",
         )
+
+
+def check_callbacks(steps: Steps, source: ConnectWise, pipeline: Pipeline) -> None:
+    """Says whether callbacks are registered, can come in, and do."""
+    from cw_pipeline.live.registrations import steps_to_do  # noqa: PLC0415
+    from cw_pipeline.warehouse.callbacks import callback_standing, note_registrations  # noqa: PLC0415
+
+    try:
+        to_do = ", ".join(map(str, steps_to_do(source, pipeline.settings, pipeline.select())))
+        database = pipeline.connect([]).database
+        with database.transaction() as connection:
+            note_registrations(connection, database.tenant, to_do)
+            standing = callback_standing(connection, database.tenant)
+    except PipelineError as error:
+        steps.fail("callbacks", str(error))
+        return
+    if standing.to_do:
+        steps.fail("callbacks", str(standing))
+    elif standing.faults:
+        steps.warn("callbacks", str(standing))
+    else:
+        steps.take("callbacks", lambda: str(standing))
 
 
 def network(site: str) -> str:

@@ -14,7 +14,7 @@ from cw_pipeline import composition
 from cw_pipeline.dagster.asset_specs import COUNT
 from cw_pipeline.dagster.internals import CheckRecord, report_check_result
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
-from cw_pipeline.dagster.resource import run_of
+from cw_pipeline.dagster.resource import PipelineRun, run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
@@ -97,13 +97,12 @@ def report_check_results(
     return _report(instance, results)
 
 
-def report_clocks(
-    instance: dg.DagsterInstance, tenant: TenantSetup, disorder: ClockDisorder | None
+def report_tenant_checks(
+    instance: dg.DagsterInstance, tenant: TenantSetup, results: Mapping[str, CheckResult]
 ) -> int:
-    """The same for the check of the clocks."""
-    told = _disorder(disorder) if disorder else "they agree"
-    check = dg.AssetCheckKey(audit_key(tenant), CLOCKS)
-    return _report(instance, {check: CheckResult(disorder is None, told)})
+    """The same for the checks that are the tenant's own."""
+    about = audit_key(tenant)
+    return _report(instance, {dg.AssetCheckKey(about, name): r for name, r in results.items()})
 
 
 def _report(instance: dg.DagsterInstance, results: Mapping[dg.AssetCheckKey, CheckResult]) -> int:
@@ -254,34 +253,57 @@ def _long(span: timedelta) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-CLOCKS = "clocks"
+CLOCKS, CALLBACKS = "clocks", "callbacks"
+_OF_TENANT = {
+    CLOCKS: "The clocks of ConnectWise, the workers and the warehouse agree: for a day now",
+    CALLBACKS: "ConnectWise tells of edits: a receiver listens, all is registered, and they come",
+}
 
 
-def clock_check(tenant: TenantSetup) -> dg.AssetChecksDefinition:
-    """The check of the clocks: one for the tenant, for they are every entity's."""
+def tenant_check_keys(tenant: TenantSetup) -> list[dg.AssetCheckKey]:
+    """The checks that are every entity's: callbacks only where CW_CALLBACK_URL is set."""
+    names = [CLOCKS, *([CALLBACKS] if tenant.settings.callback_url else [])]
+    return [dg.AssetCheckKey(audit_key(tenant), name) for name in names]
+
+
+def tenant_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
+    """The checks of the clocks and of callbacks."""
 
     @dg.multi_asset_check(
-        **tenant.op("compare_clocks"),
+        **tenant.op("compare_clocks"),  # its name of before there were callbacks
+        description="Looks in the warehouse whether clocks agree, and whether callbacks come.",
         specs=[
-            dg.AssetCheckSpec(
-                CLOCKS,
-                asset=audit_key(tenant),
-                description=(
-                    "The clocks of ConnectWise, the workers and the warehouse agree: for a day now"
-                ),
-            )
+            dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_OF_TENANT[key.name])
+            for key in tenant_check_keys(tenant)
         ],
+        can_subset=True,
     )
-    def compare_clocks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        disorder = run_of(tenant, context).clock_disorder()
-        yield dg.AssetCheckResult(
-            asset_key=audit_key(tenant),
-            check_name=CLOCKS,
-            passed=disorder is None,
-            description=_disorder(disorder) if disorder else None,
-        )
+    def judge_tenant(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        results = evaluate_tenant(tenant, run_of(tenant, context))
+        for check in sorted(context.selected_asset_check_keys):
+            result = results[check.name]
+            yield dg.AssetCheckResult(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=result.passed,
+                severity=result.severity,
+                description=result.told,
+            )
 
-    return compare_clocks
+    return judge_tenant
+
+
+def evaluate_tenant(tenant: TenantSetup, run: PipelineRun) -> dict[str, CheckResult]:
+    """Whether clocks agree, and whether callbacks come where they should. Raises PipelineError."""
+    disorder = run.clock_disorder()
+    told = _disorder(disorder) if disorder else "they agree"
+    results = {CLOCKS: CheckResult(disorder is None, told)}
+    if tenant.settings.callback_url:
+        standing = run.callbacks()
+        told = "; ".join(standing.faults) or str(standing)
+        severity = dg.AssetCheckSeverity.WARN  # passes read what no callback brings
+        results[CALLBACKS] = CheckResult(not standing.faults, told, severity)
+    return results
 
 
 def _disorder(disorder: ClockDisorder) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.checks import clock_check, entity_checks, key_checks
+from cw_pipeline.dagster.checks import entity_checks, key_checks, tenant_checks
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.jobs import MAINTENANCE, jobs
 from cw_pipeline.dagster.maintenance import maintenance_job
@@ -47,7 +47,7 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
         *report_table_assets(tenant),
         *reporting_assets(tenant),
     ]
-    checks = [entity_checks(tenant), clock_check(tenant), key_checks(tenant)]
+    checks = [entity_checks(tenant), tenant_checks(tenant), key_checks(tenant)]
     computed = [each for each in assets if isinstance(each, dg.AssetsDefinition)]
     known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
     made = jobs(tenant)

@@ -8,13 +8,13 @@ import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, report_keys
 from cw_pipeline.dagster.checks import (
-    CLOCKS,
     DEAD_LETTERS,
     DRIFT,
     FRESH,
     PROVEN,
     entity_check_selection,
     key_selection,
+    tenant_check_keys,
 )
 from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.reports_api_assets import UNCHANGED, report_key, report_table_keys
@@ -41,7 +41,7 @@ def jobs(tenant: TenantSetup) -> dict[str, AssetJob]:
     proven = entity_check_selection(tenant, PROVEN)
     drift = entity_check_selection(tenant, DRIFT)
     watched = entity_check_selection(tenant, FRESH, DEAD_LETTERS, PROVEN, COUNT)
-    watched |= dg.AssetSelection.checks(dg.AssetCheckKey(audit_key(tenant), CLOCKS))
+    watched |= dg.AssetSelection.checks(*tenant_check_keys(tenant))
     made = (
         refresh_job(tenant),
         _job(tenant, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),

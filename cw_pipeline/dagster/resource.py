@@ -18,6 +18,7 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.pipeline import Pipeline
+from cw_pipeline.warehouse.callbacks import callback_standing
 from cw_pipeline.warehouse.status import watermarks
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.sync.entity_sync import SyncRequest
+    from cw_pipeline.warehouse.callbacks import CallbackStanding
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
 
@@ -126,6 +128,10 @@ class PipelineRun:
     def clock_disorder(self) -> ClockDisorder | None:
         """How the clocks differed in the last day, if they did; needs no tenant."""
         return self.pipeline().clock_disorder()
+
+    def callbacks(self) -> CallbackStanding:
+        """How the tenant's callbacks stand; needs no tenant."""
+        return self.pipeline().ask_warehouse(callback_standing)
 
     def give_up(self, error: Exception) -> None:
         """Spares the steps to come what cannot succeed: the keys were refused, say."""

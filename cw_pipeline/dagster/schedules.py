@@ -14,7 +14,7 @@ from typing import TypeAlias
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import SYNC_OK
-from cw_pipeline.dagster.checks import report_check_results, report_clocks
+from cw_pipeline.dagster.checks import evaluate_tenant, report_check_results, report_tenant_checks
 from cw_pipeline.dagster.internals import AssetJob
 from cw_pipeline.dagster.jobs import (
     MAINTENANCE,
@@ -91,13 +91,13 @@ def _promises(tenant: TenantSetup, job: Job) -> dg.ScheduleDefinition:
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         run = PipelineRun(tenant, "", yielding=True)
         try:
-            standings, disorder = run.standings(), run.clock_disorder()
+            standings, of_tenant = run.standings(), evaluate_tenant(tenant, run)
         except PipelineError:
             return dg.RunRequest(tags={TRIGGER: PROMISES})  # it fails where people look
         finally:
             run.close()
         reported = report_check_results(context.instance, tenant, tenant.entities, standings)
-        reported += report_clocks(context.instance, tenant, disorder)
+        reported += report_tenant_checks(context.instance, tenant, of_tenant)
         return dg.SkipReason(f"{count(reported, 'result')} changed; the others are as they were")
 
     return tick

@@ -69,6 +69,10 @@ _COUNT = """
 insert into cw_sync.callback_count as c (tenant, outcome, times) values (%s, %s, %s)
 on conflict (tenant, outcome) do update set times = c.times + excluded.times, last_at = now()
 """
+_LISTENS = """
+insert into cw_sync.callback_state as s (tenant, receiver_at) select unnest(%s::text[]), now()
+on conflict (tenant) do update set receiver_at = now()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,11 @@ def make_parents_due(
     """
     query = sql.SQL(_PARENTS_DUE).format(schema=sql.Identifier(tenant), table=sql.Identifier(table))
     connection.execute(query, [tenant, [*children], [*ids]])
+
+
+def note_receiver(connection: Connection[Any], tenants: Iterable[str]) -> None:
+    """Stores that a receiver listens for these tenants now."""
+    connection.execute(_LISTENS, [sorted(set(tenants))])
 
 
 def add_up_runs(connection: Connection[Any], tenant: str) -> None:

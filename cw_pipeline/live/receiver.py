@@ -27,6 +27,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -43,13 +44,13 @@ from starlette.routing import Route
 from cw_pipeline.address import parse_address, passwords
 from cw_pipeline.connectwise import trust
 from cw_pipeline.errors import PipelineError, WarehouseError
-from cw_pipeline.live.hints import Hint, count_callbacks, put_hints
+from cw_pipeline.live.hints import Hint, count_callbacks, note_receiver, put_hints
 from cw_pipeline.live.signature import Listener, Message, decode_message, is_signed, token_of
 from cw_pipeline.live.signing_keys import KeyUnavailable, SigningKeys
 from cw_pipeline.warehouse.connections import Session, connect, named_failures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ _COMMITTED = 4.0  # seconds for a hint to be committed: the vendor waits five
 _WAITING = 20_000  # hints that may wait for the warehouse
 _AT_ONCE = 5_000  # hints in one transaction
 _COUNTED = 10.0  # seconds between the writes of the counts
+_HEARD = 30.0  # seconds between notes that it listens
 _CONNECTIONS = 12_000
 
 
@@ -73,8 +75,10 @@ class Refusal(Exception):
 class HintWriter:
     """Commits hints: all that wait in one transaction, over one kept connection."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tenants: Iterable[str]) -> None:
         self._address = address
+        self._tenants = frozenset(tenants)
+        self._heard_at = float("-inf")
         self._hidden = passwords(parse_address(address))
         self._session: Session | None = None
         self._waiting: list[tuple[Hint, asyncio.Future[None]]] = []
@@ -94,7 +98,8 @@ class HintWriter:
             raise WarehouseError("the warehouse took too long") from None
 
     async def run(self) -> None:
-        """Writes what is put, and the counts, until it is cancelled."""
+        """Writes what is put, the counts, and that it listens, until it is cancelled."""
+        self._arrived.set()
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), _COUNTED)
@@ -109,10 +114,10 @@ class HintWriter:
     async def _commit(self, waiting: Sequence[tuple[Hint, asyncio.Future[None]]]) -> None:
         counts, self.counts = self.counts, Counter()
         try:
-            if waiting or counts:
+            if waiting or counts or self._is_to_be_heard():
                 await asyncio.to_thread(self._write, [hint for hint, _ in waiting], counts)
         except PipelineError as error:
-            log.warning("hints could not be stored: %s", error)
+            log.warning("the warehouse takes no hints now: %s", error)
             self.counts.update(counts)
             for _, committed in waiting:
                 if not committed.done():
@@ -131,9 +136,15 @@ class HintWriter:
                     self._session.pin()
                     put_hints(self._session, hints)
                     count_callbacks(self._session, counts)
+                    if self._is_to_be_heard():
+                        note_receiver(self._session, self._tenants)
+                        self._heard_at = time.monotonic()
         except BaseException:
             self.close()  # the next one connects anew
             raise
+
+    def _is_to_be_heard(self) -> bool:
+        return time.monotonic() - self._heard_at >= _HEARD
 
     def close(self) -> None:
         """Ends the connection, if there is one."""
@@ -168,7 +179,9 @@ class Receiver:
         local = all(scheme == "http" for scheme, *_ in origins)
         async with httpx.AsyncClient(verify=trust(self._ca_file), trust_env=not local) as http:
             self._keys = SigningKeys(http)
-            self._writer = HintWriter(self._address)
+            self._writer = HintWriter(
+                self._address, (each.tenant for each in self._listeners.values())
+            )
             writing = asyncio.create_task(self._writer.run())
             try:
                 yield

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from typing_extensions import override
+
 from cw_pipeline import composition
+from cw_pipeline.catalog.callbacks import callback_types
 from cw_pipeline.connectwise import Site, decode_small
 from cw_pipeline.errors import ConfigError, SourceBroken, SourceForbidden
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cw_pipeline.connectwise import ConnectWise
+    from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
 _PATH = "/system/callbacks"
@@ -52,6 +56,10 @@ class Step:
     type: str
     why: str
     id: int | None = None
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.action} {self.type}"
 
 
 def callback_token(settings: Settings) -> str:
@@ -119,6 +127,12 @@ def plan(present: Sequence[Registration], types: Iterable[str], url: str) -> lis
         elif same[0].url != url:
             steps.append(Step("repair", name, "it has an old address", same[0].id))
     return steps + [Step("remove", each.type, "nothing needs it", each.id) for each in left]
+
+
+def steps_to_do(source: ConnectWise, settings: Settings, entities: Iterable[Entity]) -> list[Step]:
+    """What it takes for all that these entities need to be registered. Raises as the others do."""
+    types = callback_types(entity.name for entity in entities)
+    return plan(registrations(source, settings), types, callback_url(settings))
 
 
 def carry_out(source: ConnectWise, step: Step, url: str) -> None:

@@ -30,11 +30,12 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.live.drain import Drain
 from cw_pipeline.live.hints import add_up_runs
-from cw_pipeline.live.registrations import callback_token
+from cw_pipeline.live.registrations import callback_token, steps_to_do
 from cw_pipeline.model import SyncMode
-from cw_pipeline.paths import child_environment
+from cw_pipeline.paths import child_environment, cli_command
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
-from cw_pipeline.sync.paces import MINUTE, QUIET, Paces
+from cw_pipeline.sync.paces import HOUR, MINUTE, QUIET, Paces
+from cw_pipeline.warehouse.callbacks import note_registrations
 from cw_pipeline.warehouse.lease import LIVE
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Worker:
                 lambda: self._add_up_runs(context),
                 self._publish,
                 self._refresh_behind,
+                lambda: self._look_at_registrations(context, entities),
             ):
                 thread = Thread(target=loop, daemon=True)
                 thread.start()
@@ -231,6 +233,21 @@ class Worker:
                 self.pipeline.refresh_tables(behind)
 
         self._repeat(once, QUIET)
+
+    def _look_at_registrations(self, context: SyncContext, entities: list[Entity]) -> None:
+        """Notes hourly what is not registered as it should be, for the check `callbacks`."""
+        settings, database = self.pipeline.settings, context.database
+        if settings.callback_url is None:
+            return
+
+        def once() -> None:
+            to_do = ", ".join(map(str, steps_to_do(context.source, settings, entities)))
+            if to_do:
+                self.say(f"callbacks: `{cli_command('callbacks', 'apply')}` has to {to_do}")
+            with database.transaction() as connection:
+                note_registrations(connection, database.tenant, to_do)
+
+        self._repeat(once, HOUR)
 
     def _repeat(self, once: Callable[[], None], seconds: float) -> None:
         while not self.stop.is_set():

@@ -93,7 +93,7 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " alter table cw_sync.run drop parents_due, drop api_version;"
             " alter table cw_sync.publication drop month_closes_on;"
             " drop table cw_sync.clock_disorder, cw_sync.hint, cw_sync.callback_count;"
-            " drop sequence cw_sync.hint_seq;"
+            " drop table cw_sync.callback_state; drop sequence cw_sync.hint_seq;"
             " drop function cw_sync.note_hand_edit, cw_sync.note_hand_edit_of_element cascade;"
             " drop function cw_sync.watch_rows, cw_sync.watch_elements;"
             " alter table cw_sync.checkpoint drop watermark_at, drop pass_at;"

@@ -23,6 +23,7 @@ from cw_pipeline.live.receiver import Receiver
 from cw_pipeline.live.signature import Listener
 from cw_pipeline.simulator import Tenant
 from cw_pipeline.simulator.server import Simulator
+from cw_pipeline.warehouse.callbacks import callback_standing
 from tests.processes import free_port
 
 if TYPE_CHECKING:
@@ -244,6 +245,16 @@ class TestReceiver:
             post.send(post.message(91))
             time.sleep(0.05)
         raise AssertionError(counts)
+
+    def test_that_it_listens_is_in_the_warehouse(self, post: Post) -> None:
+        with psycopg.connect(post.dsn) as connection:
+            for _ in range(200):
+                standing = callback_standing(connection, "connectwise")
+                connection.commit()
+                if standing.listens:
+                    break
+                time.sleep(0.05)
+            assert standing.listens
 
     def test_the_health_endpoint_answers(self, post: Post) -> None:
         assert httpx.get(post.url.replace("/callbacks", "/health")).json() == {"status": "ok"}

@@ -6,13 +6,18 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.dagster.checks import CALLBACKS, CheckResult, evaluate_tenant
+from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
+from cw_pipeline.live.hints import count_callbacks, note_receiver
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.settings import Settings
+from cw_pipeline.warehouse.callbacks import callback_standing
 from cw_pipeline.warehouse.lease import LIVE
 
 if TYPE_CHECKING:
@@ -99,3 +104,62 @@ def _is_there(shell: Shell, query: str, number: int) -> bool:
         return shell.rows(query) == [(number,)]
     except Exception:  # noqa: BLE001 - it has not made its tables yet
         return False
+
+
+class TestCallbacksAreChecked:
+    def test_check_says_what_is_not_registered_and_whether_anybody_listens(
+        self, shell: Shell
+    ) -> None:
+        shell.monkeypatch.setenv("CW_CALLBACK_URL", "https://hooks.example.com")
+        code, said, _ = shell.run("check")
+        assert code == 1
+        assert "✗ callbacks: no receiver listens: start" in said
+        assert "not registered as needed (add Ticket):" in said
+        shell.run("callbacks", "apply")
+        code, said, _ = shell.run("check")
+        assert code == 0
+        assert "! callbacks: no receiver listens: start" in said
+        assert "not registered" not in said
+
+    def test_dagster_sees_what_came_and_what_was_refused(self, synced: Story) -> None:
+        settings = synced.settings(callback_url="https://hooks.example.com")
+        tenant = TenantSetup(settings, [CATALOG[TICKETS]], lambda: settings)
+
+        def result() -> CheckResult:
+            run = PipelineRun(tenant, "", yielding=True)
+            try:
+                return evaluate_tenant(tenant, run)[CALLBACKS]
+            finally:
+                run.close()
+
+        assert "no receiver listens" in result().told
+        with psycopg.connect(synced.dsn) as connection:
+            note_receiver(connection, ["connectwise"])
+            count_callbacks(
+                connection, {("connectwise", "signature"): 3, ("connectwise", "taken"): 1}
+            )
+        told = result()
+        assert told.passed
+        assert told.told.startswith("last one 2")
+        assert told.told.endswith("refused: signature 3")
+
+    @pytest.mark.parametrize(("by_hint", "by_pass", "fault"), [(9, 11, True), (10, 10, False)])
+    def test_edits_that_no_callback_brought_are_a_fault(
+        self, dsn: str, by_hint: int, by_pass: int, *, fault: bool
+    ) -> None:
+        with psycopg.connect(dsn) as connection:
+            note_receiver(connection, ["connectwise"])
+            for kind, rows, ago in (
+                ("refresh", 5000, 3),
+                ("hint", by_hint, 2),
+                ("refresh", by_pass, 1),
+            ):
+                connection.execute(
+                    "insert into cw_sync.run (run_id, tenant, entity, kind, started_at,"
+                    " rows_inserted) values (nextval('cw_sync.next_run_id'), 'connectwise',"
+                    " 'service/tickets', %s, now() - %s * interval '1 h', %s)",
+                    [kind, ago, rows],
+                )
+            found = callback_standing(connection, "connectwise")
+            assert (found.by_hint, found.by_pass) == (by_hint, by_pass)
+            assert any("less than half" in each for each in found.faults) == fault
