@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, assert_never
 from urllib.parse import unquote
 
-from cw_pipeline.simulator import answers, lists, system
+from cw_pipeline.simulator import answers, derived, lists, system
 from cw_pipeline.simulator.answers import Answer, as_json
 from cw_pipeline.simulator.query import forward_link, page_links, question
 from cw_pipeline.simulator.role import PLAIN, Quirk, covers
@@ -45,9 +45,12 @@ class Api:
         with self._sim.tenant.lock:
             if (odd := self._odd(request, path, asked)) is not None:
                 return odd
-            target = self._sim.routes.find(path)
+            path, asked = derived.original(self._sim.tenant, path, asked)
+            target = derived.default(self._sim.tenant, path) or self._sim.routes.find(path)
             if request.method != "GET" and target.what != "search":
-                return write(self._sim.tenant, request.method, target, request.body)
+                return write(
+                    self._sim.tenant, request.method, target, request.body, self._url(request)
+                )
             return self._read(request, target, asked)
 
     def _odd(self, request: Request, path: str, asked: ListRequest) -> Answer | None:
@@ -58,12 +61,27 @@ class Api:
         if place.startswith("/system/audittrail"):
             found = system.audit_trail(self._sim.tenant, self._url(request), request.query, asked)
             return as_json({"count": found[1]}) if place.endswith("/count") else found[0]
+        if place in {derived.BUNDLES, f"{derived.BUNDLES}/count"}:
+            return self._bundle(request, counts=place.endswith("/count"))
         if place == "/system/documents":
             list_of = system.documents(request.query)
             return self._page(request, Target("list", list_of), asked)
         if match := _REPORTS.match(unquote(path)):
             return self._sim.reports.answer(match[1], match[2], self._url(request), request.query)
         return None
+
+    def _bundle(self, request: Request, *, counts: bool) -> Answer:
+        def read(target: Target, asked: ListRequest) -> Answer:
+            if self._sim.role.forbids(target.path):
+                raise answers.Refusal(answers.not_allowed())
+            self._sim.routes.find(target.path)
+            return self._read(request, target, asked)
+
+        if request.method != "POST":
+            return answers.wrong_method("POST")
+        return derived.bundle(
+            request.body, read, counts=counts, max_page_size=self._sim.max_page_size
+        )
 
     def _read(self, request: Request, target: Target, asked: ListRequest) -> Answer:
         view = self._view(target.path)

@@ -104,6 +104,9 @@ def _test(op: str, value: Any) -> Callable[[Any], Verdict]:  # noqa: ANN401
         return _matching(_pattern(value) if op == "like" else re.escape(value))
     if value is None:
         return (lambda held: held is None) if op == "=" else (lambda held: held is not None)
+    if isinstance(value, str) and "*" in value and op in {"=", "!="}:
+        same = _matching(_pattern(value, "*"))
+        return same if op == "=" else _negate(same)
     order = _ORDER[op]
     wanted = value.casefold() if isinstance(value, str) else _plain(value)
 
@@ -139,10 +142,10 @@ def _matching(pattern: str) -> Callable[[Any], Verdict]:
     return test
 
 
-def _pattern(like: str) -> str:
-    """`*` and `%` stand for anything; `[[]` is how the guide writes a plain bracket."""
-    pieces = re.split(r"(\[\[\]|[*%])", like)
-    made = (".*" if p in {"*", "%"} else r"\[" if p == "[[]" else re.escape(p) for p in pieces)
+def _pattern(text: str, wildcards: str = "*%") -> str:
+    """The wildcards stand for anything; `[[]` is how the guide writes a plain bracket."""
+    pieces = re.split(rf"(\[\[\]|[{wildcards}])", text)
+    made = (".*" if p and p in wildcards else r"\[" if p == "[[]" else re.escape(p) for p in pieces)
     return rf"\A{''.join(made)}\Z"
 
 

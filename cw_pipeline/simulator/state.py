@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.simulator.auth import Keys
 from cw_pipeline.simulator.callbacks import Callbacks
+from cw_pipeline.simulator.derived import info_paths
 from cw_pipeline.simulator.faults import Fault, Faults
 from cw_pipeline.simulator.limits import Limit
 from cw_pipeline.simulator.reports import Reports
@@ -45,7 +46,7 @@ class RecordedRequest:
 
 def _routes(tenant: Tenant, paths: Iterable[str] | None) -> Routes:
     """The catalog's lists, or those given; the tenant's own come on top."""
-    known = [entity.path for entity in CATALOG.values()] if paths is None else paths
+    known = [each.path for each in CATALOG.values()] + info_paths() if paths is None else paths
     return Routes(tenant, known, [each.path for each in CATALOG.values() if not each.count])
 
 

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.tenant import Tenant
 
 
-def write(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
-    """Does what was asked and answers as the guide says. Raises Refusal."""
+def write(tenant: Tenant, method: str, target: Target, body: bytes, url: str) -> Answer:
+    """Does what was asked of `url` and answers as the guide says. Raises Refusal."""
     match method, target.what:
         case "POST", "list":
             with tenant.lock:
                 asked = _object(body)
                 if not asked.get("id"):  # the guide's own example says 0
                     asked.pop("id", None)
-                record = _accepted(tenant, target.path, asked)
-                return as_json(tenant.put(target.path, record), 201)
+                made = tenant.put(target.path, _accepted(tenant, target.path, asked))
+            answer = as_json(made, 201)
+            answer.headers["Location"] = f"{url.rstrip('/')}/{made['id']}"
+            return answer
         case (("PUT" | "PATCH" | "DELETE"), "record"):
             return _change(tenant, method, target, body)
         case _:

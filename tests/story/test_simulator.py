@@ -335,3 +335,104 @@ def test_the_audit_trail_needs_a_type_and_an_id_and_knows_no_forward_only() -> N
 def test_the_system_tells_about_itself() -> None:
     with serving(Tenant()) as (_, http):
         assert http.get("/system/info").json()["isCloud"] is True
+
+
+def test_text_with_stars_matches_any_text_in_their_place() -> None:
+    with serving(tickets(12)) as (_, http):
+
+        def found(condition: str) -> list[int]:
+            return ids(http.get(LIST, params={"conditions": condition}))
+
+        assert (
+            found('summary = "Ticket 1*"') == found('summary like "Ticket 1*"') == [1, 10, 11, 12]
+        )
+        assert found('summary = "*KET 2"') == [2]
+        assert found('summary != "Ticket 1*" and id < 4') == [2, 3]
+        assert found('summary = "Ticket%"') == []
+
+
+def test_a_record_that_was_made_is_found_at_its_location() -> None:
+    with serving(tickets(2)) as (_, http):
+        made = http.post(f"{LIST}/", json={"id": 0, "summary": "new"})
+        assert made.headers["location"].endswith("/service/tickets/3")
+        assert http.get(made.headers["location"]).json() == made.json()
+
+
+def test_light_copies_of_a_list_show_some_fields_of_its_records() -> None:
+    with serving(seed_tenant(tickets=20)) as (sim, http):
+        boards = sim.tenant.records("/service/boards")
+        shown = http.get("/service/info/boards").json()
+        assert [each["id"] for each in shown] == list(boards)
+        assert {"workRole", "contactTemplate"}.isdisjoint(shown[0])
+        assert http.get("/service/info/boards/count").json() == {"count": len(boards)}
+        assert ids(http.get("/service/info/boards/active", params={"conditions": "id > 1"})) == [
+            each for each, board in boards.items() if each > 1 and not board["inactiveFlag"]
+        ]
+        types = sim.tenant.records("/company/configurations/types")
+        assert ids(http.get("/configurations/types/info")) == list(types)
+        first = next(iter(types))
+        assert http.get(f"/company/configurations/types/{first}/info").json()["id"] == first
+        asked = {"fields": "name,noteDefaults", "conditions": "id = 1"}
+        [status] = http.get("/service/boards/1/statuses/info", params=asked).json()
+        assert status.keys() == {"name"}
+        members = http.get("/system/info/members", params={"orderBy": "id desc"}).json()
+        assert "hourlyCost" not in members[0]
+        assert ids(http.get("/service/priority/info"))
+        assert http.get("/system/info/locales").json() == []
+        assert http.get("/time/entries/info").status_code == 404
+        assert http.post("/service/info/boards/5", json={}).status_code == 405
+
+
+def test_a_default_is_the_record_that_is_marked_so_and_else_the_first() -> None:
+    tenant = Tenant()
+    tenant.put("/procurement/rmaTags", {"id": 1})
+    tenant.put("/procurement/rmaTags", {"id": 2, "defaultFlag": True})
+    tenant.put("/company/companies", {"id": 7})
+    with serving(tenant) as (_, http):
+        assert http.get("/procurement/rmaTags/default").json()["id"] == 2
+        assert http.get("/company/companies/default").json()["id"] == 7
+        assert http.get("/sales/opportunities/default").status_code == 404
+        assert http.get("/service/tickets/default").status_code == 404
+
+
+def test_a_bundle_answers_each_of_its_questions_by_itself() -> None:
+    tenant = tickets()
+    tenant.put("/service/boards", {"id": 1})
+    tenant.put("/service/boards/1/statuses", {"id": 5, "name": "New"})
+    requests = [
+        {"sequenceNumber": 1, "resourceType": "Ticket", "apiRequest": {"id": 3, "fields": "id"}},
+        {
+            "resourceType": "ticket",
+            "apiRequest": {
+                "filters": {"conditions": "board/id = 1", "orderBy": "id desc"},
+                "page": {"pageSize": 2},
+                "fields": "id",
+            },
+        },
+        {"resourceType": "BoardStatus", "apiRequest": {"parentId": 1, "fields": "name"}},
+        {"resourceType": "BoardStatus"},
+        {"resourceType": "Wonder"},
+        {"resourceType": "Ticket", "apiRequest": {"id": 99}},
+        {"resourceType": "Ticket", "apiRequest": {"filters": {"conditions": "summary = x"}}},
+        {"resourceType": "Company"},
+    ]
+    with serving(tenant) as (sim, http):
+        sim.role.forbid("/company/*")
+        results = http.post("/system/bundles", json={"requests": requests}).json()["results"]
+        assert [each["statusCode"] for each in results] == [200, 200, 200, 400, 404, 404, 400, 403]
+        assert [each["success"] for each in results] == [True] * 3 + [False] * 5
+        assert results[0] == {
+            "sequenceNumber": 1,
+            "resourceType": "Ticket",
+            "success": True,
+            "statusCode": 200,
+            "entities": [{"id": 3}],
+            "count": 1,
+        }
+        assert results[1]["entities"] == [{"id": 10}, {"id": 7}]
+        assert results[2]["entities"] == [{"name": "New"}]
+        assert "square brackets" in results[6]["error"]["message"]
+        counts = http.post("/system/bundles/count", json={"requests": requests[1:2]}).json()
+        assert counts["results"][0]["count"] == 4
+        assert http.post("/system/bundles", json={}).status_code == 400
+        assert http.get("/system/bundles").status_code == 405
