@@ -25,6 +25,7 @@ from dagster._core.remote_origin import (  # type: ignore[attr-defined]
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import text
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ AssetJob: TypeAlias = Any
 
 CheckRecord: TypeAlias = Any
 """The latest result of a check as stored, whose class has no public name either."""
+
+StockSqliteStorage = DagsterSqliteStorage
+"""Dagster's storage in SQLite files."""
 
 _REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
 _POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}  # ms, s, more

@@ -89,11 +89,15 @@ def with_driver(address: str, password_file: Path | None = None) -> str:
 def _storage(home: Path, runs: str | Path | None) -> str:
     """The lines that name one of Dagster's own storages. A string of JSON is one of YAML, too."""
     if runs is None:
-        return f"storage:\n  sqlite:\n    base_dir: {json.dumps(str(home / 'storage'))}\n"
+        return (
+            "storage:\n  custom: # Dagster's own for SQLite, made by one process at a time\n"
+            "    module: cw_pipeline.dagster.storages\n    class: SqliteStorage\n"
+            f"    config:\n      base_dir: {json.dumps(str(home / 'storage'))}\n"
+        )
     if isinstance(runs, Path):
         return (
             "storage:\n  custom: # Dagster's own for Postgres, which starts the embedded server\n"
-            "    module: cw_pipeline.dagster.embedded_storage\n    class: EmbeddedPostgresStorage\n"
+            "    module: cw_pipeline.dagster.storages\n    class: EmbeddedPostgresStorage\n"
             f"    config:\n      server: {json.dumps(str(runs))}\n"
         )
     url = with_driver(runs, home / PASSWORD_FILE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from cw_pipeline.dagster.embedded_storage import EmbeddedPostgresStorage
+from cw_pipeline.dagster.storages import EmbeddedPostgresStorage
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.dev.postgres import use_until_exit
 from cw_pipeline.dev.services import delete_local_data, prepared_home

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import yaml
 
-from cw_pipeline.paths import DAGSTER_YAML
+from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
 from cw_pipeline.simulator import CLIENT_ID
 from tests import processes
 from tests.story.neighbour import NAME as NEIGHBOUR
@@ -115,9 +115,8 @@ def dagster(
     home: Path, *others: Path, config: dict[str, Any] | None = None, **settings: str
 ) -> Iterator[Dagster]:
     """`dagster dev` on the project's workspace, as a user starts it, and on others beside it."""
-    config = {**yaml.safe_load(DAGSTER_YAML.read_text("utf-8")), **(config or {})}
-    config["run_coordinator"]["config"] = {"dequeue_interval_seconds": 1}
-    (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    if not (home / "dagster.yaml").exists():
+        configure(home, config)
     port, log = processes.free_port(), home / "dagster.log"
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
     command += [word for each in others for word in ("-w", str(each))]
@@ -125,6 +124,14 @@ def dagster(
     environment = {f"CW_{name.upper()}": value for name, value in settings.items()}
     with processes.running(command, log, **environment, DAGSTER_HOME=str(home)):
         yield Dagster(f"http://127.0.0.1:{port}", log)
+
+
+def configure(home: Path, config: dict[str, Any] | None = None) -> None:
+    """Writes the dagster.yaml of a user who wants runs to start soon."""
+    prepare_dagster_yaml(home, None)
+    made = {**yaml.safe_load((home / "dagster.yaml").read_text("utf-8")), **(config or {})}
+    made["run_coordinator"]["config"] = {"dequeue_interval_seconds": 1}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(made), "utf-8")
 
 
 @pytest.fixture
@@ -155,6 +162,7 @@ def running(
         "refresh_cron": "* * * * *",
         "alert_urls": alerts.url,
     }
+    configure(tmp_path)  # or the neighbour, which starts first, would find another storage
     with neighbour(dsn, tmp_path) as other, dagster(tmp_path, other, **settings) as server:
         yield server
 

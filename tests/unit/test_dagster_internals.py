@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import multiprocessing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = dg.AssetKey(["acme", "tickets"])
-MOST = 5
+MOST = 6
 
 
 def private_imports(file: Path) -> list[str]:
@@ -92,3 +93,30 @@ def test_old_results_of_checks_are_deleted_of_the_tenant_that_is_named(
     # The latest stays: a list that rests for months would be shown as never checked.
     assert len(kept(dg.AssetCheckKey(KEY, "fresh"), limit=9)) == 1
     assert len(kept(dg.AssetCheckKey(other, "fresh"), limit=9)) == 2
+
+
+def test_programs_that_start_at_once_make_one_storage_that_all_can_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_dagster_yaml(tmp_path, None)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    at_once = multiprocessing.get_context("fork")
+    start = at_once.Barrier(4)
+
+    def use() -> None:
+        start.wait(60)
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+
+    programs = [at_once.Process(target=use) for _ in range(4)]
+    for program in programs:
+        program.start()
+    for program in programs:
+        program.join(60)
+    assert [program.exitcode for program in programs] == [0, 0, 0, 0]
+    with dg.DagsterInstance.get() as instance:
+        schedules = instance.schedule_storage
+        assert schedules is not None
+        for storage in (instance.run_storage, instance.event_log_storage, schedules):
+            made, newest = storage.alembic_version() or (None, "")
+            assert made == newest

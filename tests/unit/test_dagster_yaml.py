@@ -31,7 +31,7 @@ def storage(home: Path) -> Any:
 
 def test_a_home_without_one_gets_one_that_keeps_runs_in_files_of_the_home(tmp_path: Path) -> None:
     prepare_dagster_yaml(tmp_path, None)
-    assert storage(tmp_path) == {"sqlite": {"base_dir": str(tmp_path / "storage")}}
+    assert storage(tmp_path)["custom"]["config"] == {"base_dir": str(tmp_path / "storage")}
     assert (tmp_path / "dagster.yaml").read_text().startswith(DAGSTER_YAML.read_text())
 
 
@@ -59,7 +59,7 @@ def test_the_embedded_server_is_named_by_its_folder_and_no_password_is(tmp_path:
 def test_ours_follows_the_settings(tmp_path: Path) -> None:
     prepare_dagster_yaml(tmp_path, ADDRESS)
     prepare_dagster_yaml(tmp_path, None)
-    assert "sqlite" in storage(tmp_path)
+    assert storage(tmp_path)["custom"]["class"] == "SqliteStorage"
 
 
 def test_a_copy_of_an_older_version_is_renewed(
@@ -69,7 +69,7 @@ def test_a_copy_of_an_older_version_is_renewed(
     monkeypatch.setattr(dagster_yaml, "_OUR_OLD_COPIES", {sha256(old).hexdigest()})
     (tmp_path / "dagster.yaml").write_bytes(old)
     prepare_dagster_yaml(tmp_path, None)
-    assert "sqlite" in storage(tmp_path)
+    assert storage(tmp_path)["custom"]["class"] == "SqliteStorage"
 
 
 @pytest.mark.parametrize("address", [None, ADDRESS])

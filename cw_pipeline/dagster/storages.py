@@ -1,4 +1,4 @@
-"""Dagster's runs in the embedded server, which is started by whoever needs it first."""
+"""Dagster's own storages, for dagster.yaml, with what they need before they can be opened."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dagster_postgres import DagsterPostgresStorage
 from typing_extensions import override
 
+from cw_pipeline.dagster.internals import StockSqliteStorage
+from cw_pipeline.dev.account import alone, keep_private
 from cw_pipeline.dev.postgres import RUNS, use_until_exit
 from cw_pipeline.errors import PipelineError, WarehouseError
 from cw_pipeline.paths import cli_command
@@ -44,3 +46,23 @@ class EmbeddedPostgresStorage(DagsterPostgresStorage):
                 f" CW_DAGSTER_PG_URL, and let `{cli_command('setup')}` write dagster.yaml anew"
             ) from error
         return cls(postgres_url=url, inst_data=inst_data)
+
+
+class SqliteStorage(StockSqliteStorage):
+    """Dagster's storage in SQLite files of the folder `base_dir`, opened by one process at a time.
+
+    Two that make the files at once note two versions in them, and nothing can read those again.
+    """
+
+    @override
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        keep_private(Path(base_dir))
+        with alone(Path(base_dir, ".lock")):
+            super().__init__(base_dir, inst_data)
+
+    @classmethod
+    @override
+    def from_config_value(  # type: ignore[override] # its type is private
+        cls, inst_data: Any, config_value: Mapping[str, str]
+    ) -> SqliteStorage:
+        return cls(inst_data=inst_data, **config_value)
