@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from threading import Event
@@ -23,6 +22,7 @@ from cw_pipeline.connectwise import (
     refuse_cookies,
 )
 from cw_pipeline.errors import ConfigError
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.model import ApiVersions
 from cw_pipeline.reports_api.api import tables_shared
 from cw_pipeline.sync.context import Limits, SyncContext
@@ -130,6 +130,7 @@ def source(
     gate: RateLimiter | None = None,
     policy: Policy = BACKGROUND,
     stopping: Event | None = None,
+    machine: Machine = THIS,
 ) -> ConnectWise:
     """The tenant's API. Raises ConfigError if the settings do not name one."""
     refuse_cookies(settings.auth)
@@ -159,7 +160,8 @@ def source(
             body_bytes=int(settings.max_answer_mb * 2**20),
             header_bytes=settings.max_header_kb * 2**10,
         ),
-        clock=SourceClock(timedelta(seconds=settings.clock_tolerance_seconds)),
+        clock=SourceClock(timedelta(seconds=settings.clock_tolerance_seconds), machine),
+        machine=machine,
     )
 
 
@@ -171,21 +173,27 @@ def connection(
     dagster_run_id: str | None = None,
     policy: Policy = BACKGROUND,
     patience: Patience | None = None,
+    machine: Machine = THIS,
 ) -> Iterator[SyncContext]:
     """The warehouse's connections, and an API client that shares the tenant's budget.
 
     Everything that waits in them ends when the context's `stopping` is set, as it is at the end of
-    the block. The arguments are those of `Pipeline`. Raises ConfigError, WarehouseError.
+    the block. The arguments are those of `Pipeline`; a simulation gives a `machine` of its own.
+    Raises ConfigError, WarehouseError.
     """
     stopping = Event()
     with ExitStack() as stack:
-        database = stack.enter_context(warehouse(settings, patience))
+        database = stack.enter_context(warehouse(settings, patience, machine))
         budget = RequestBudget(
-            database, settings.requests_per_minute, yielding=yields_to_refresh, stopping=stopping
+            database,
+            settings.requests_per_minute,
+            yielding=yields_to_refresh,
+            stopping=stopping,
+            machine=machine,
         )
-        gate = RateLimiter(budget.grant, budget.announce_pause, stopping)
-        api = stack.enter_context(source(settings, gate, policy, stopping))
-        fetchers = ThreadPoolExecutor(settings.max_concurrency, "fetch")
+        gate = RateLimiter(budget.grant, budget.announce_pause, stopping, machine)
+        api = stack.enter_context(source(settings, gate, policy, stopping, machine))
+        fetchers = machine.executor(settings.max_concurrency, "fetch")
         # Not waited for: an interrupted one may hang in a connection until that times out.
         stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
         stack.callback(stopping.set)
@@ -197,6 +205,7 @@ def connection(
             dagster_run_id,
             masking_rules(settings),
             stopping=stopping,
+            machine=machine,
         )
 
 
@@ -223,11 +232,15 @@ def dsn(settings: Settings) -> str:
     return settings.warehouse_dsn.get_secret_value()
 
 
-def warehouse(settings: Settings, patience: Patience | None = None) -> Database:
+def warehouse(
+    settings: Settings, patience: Patience | None = None, machine: Machine = THIS
+) -> Database:
     """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
     most = settings.max_connections or 2 * settings.max_concurrency + 4
     address = dsn(settings)
-    return Database(address, settings.schema_, max_connections=most, patience=patience)
+    return Database(
+        address, settings.schema_, max_connections=most, patience=patience, machine=machine
+    )
 
 
 def _impersonated_member(settings: Settings) -> str:

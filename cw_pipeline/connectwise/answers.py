@@ -151,9 +151,10 @@ class _BoundedTransport(httpx.BaseTransport):
         self._large, self._share = large
         self._on_headers = on_headers
         self._current = threading.local()
-        # Private, because a transport of httpx takes no other network backend.
-        pool: Any = inner._pool  # type: ignore[attr-defined]  # noqa: SLF001
-        pool._network_backend = _BoundedBackend(pool._network_backend, self._current)  # noqa: SLF001
+        if isinstance(inner, httpx.HTTPTransport):  # others have no network
+            # Private, because a transport of httpx takes no other network backend.
+            pool: Any = inner._pool  # noqa: SLF001
+            pool._network_backend = _BoundedBackend(pool._network_backend, self._current)  # noqa: SLF001
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:

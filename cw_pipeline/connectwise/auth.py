@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from threading import Lock
@@ -14,6 +13,7 @@ from typing_extensions import override
 
 from cw_pipeline.connectwise.response import http_date, raise_for_status
 from cw_pipeline.errors import ConfigError, SourceBroken, SourceBusy, SourceDenied, SourceError
+from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -43,7 +43,10 @@ class Impersonation(httpx.Auth):
     and what any question raises when ConnectWise is busy or down.
     """
 
-    def __init__(self, credentials: Credentials, base: Callable[[], str]) -> None:
+    def __init__(
+        self, credentials: Credentials, base: Callable[[], str], machine: Machine = THIS
+    ) -> None:
+        self._machine = machine
         self._credentials = credentials
         self._base = base
         self._lock = Lock()
@@ -56,7 +59,7 @@ class Impersonation(httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Signs the request, with fresh keys when the old ones are about to expire."""
         with self._lock:  # many requests at once must not each make keys
-            if time.monotonic() > self._renew_at:
+            if self._machine.monotonic() > self._renew_at:
                 self._take((yield self._asking(request)))
             keys = self._keys
         response = yield next(keys.sync_auth_flow(request))
@@ -104,9 +107,9 @@ class Impersonation(httpx.Auth):
             ) from error
         self._keys = basic(self._credentials, made.public_key, made.private_key)
         # By the server's own clock: ours may be off by more than what is kept in hand.
-        now = http_date(response.headers.get("date", "")) or datetime.now(UTC)
+        now = http_date(response.headers.get("date", "")) or self._machine.now()
         left = made.expiration.astimezone(UTC) - now - _RENEWED_BEFORE
-        self._renew_at = time.monotonic() + left.total_seconds()
+        self._renew_at = self._machine.monotonic() + left.total_seconds()
 
 
 def refuse_cookies(auth: str) -> None:

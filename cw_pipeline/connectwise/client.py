@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from threading import Event, Lock
@@ -40,6 +39,7 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.model import ApiVersions
 
 if TYPE_CHECKING:
@@ -152,25 +152,26 @@ class ConnectWise:
         stopping: Event | None = None,
         clock: SourceClock | None = None,
         answer_limits: AnswerLimits = _USUAL_ANSWERS,
+        machine: Machine = THIS,
     ) -> None:
         self._stopping = stopping or Event()
-        self._outage = Outage()
+        self._machine = machine
+        self._outage, self._breaker = Outage(machine), CircuitBreaker(machine)
         self._versions = ApiVersions.of(api_version)
         self._site = site
         self._company = credentials.company
-        self._gate = gate or RateLimiter(stopping=self._stopping)
+        self._gate = gate or RateLimiter(stopping=self._stopping, machine=machine)
         self._policy = policy
-        self._pace = ConcurrencyLimit(max_concurrency)
-        self._breaker = CircuitBreaker()
+        self._pace = ConcurrencyLimit(max_concurrency, machine)
         self._retry_budget = RetryBudget()
         self._lock = Lock()
         self._judging = Lock()
         self._base = ""
         self._base_at = float("-inf")
-        self.clock = clock or SourceClock()
+        self.clock = clock or SourceClock(machine=machine)
         self.tally = RequestCounts()
         self._auth: httpx.Auth = (
-            Impersonation(credentials, lambda: self._base)
+            Impersonation(credentials, lambda: self._base, machine)
             if credentials.impersonate
             else basic(credentials, credentials.public_key, credentials.private_key)
         )
@@ -183,7 +184,8 @@ class ConnectWise:
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
             # One more than requests: company info is asked while all others hang.
             limits=httpx.Limits(max_connections=max_concurrency + 1, keepalive_expiry=30.0),
-            verify=trust(ca_file),
+            transport=(transport := machine.transport()),
+            verify=trust(ca_file) if transport is None else False,
             # A proxy that is set for the Internet cannot reach this machine's own address.
             trust_env=not site.is_loopback,
         )
@@ -285,7 +287,7 @@ class ConnectWise:
                 " id of the login page"
             )
         self._base = self._site.base(str(info["Codebase"]))
-        self._base_at = time.monotonic()
+        self._base_at = self._machine.monotonic()
         return info
 
     def company_info(self) -> Any:  # noqa: ANN401 - whatever the site answers
@@ -303,8 +305,7 @@ class ConnectWise:
 
     def forget_failures(self) -> None:
         """Lets a new call ask as a new process would, whatever ended the one before."""
-        self._outage = Outage()
-        self._breaker = CircuitBreaker()
+        self._outage, self._breaker = Outage(self._machine), CircuitBreaker(self._machine)
         self._retry_budget = RetryBudget()
 
     @property
@@ -349,7 +350,7 @@ class ConnectWise:
         except SourceMissing:
             # The night of an upgrade moves the codebase: a 404 never means "empty".
             with self._lock:
-                if self._base == base and time.monotonic() - self._base_at > _REDISCOVER:
+                if self._base == base and self._machine.monotonic() - self._base_at > _REDISCOVER:
                     self.find_codebase()
                 moved = self._base
             if moved == base:
@@ -385,9 +386,10 @@ class ConnectWise:
 
         self._check()
         self._breaker.check()
-        started = time.monotonic()
+        machine = self._machine
+        started = machine.monotonic()
         try:
-            answer = call_with_retries(policy, once, wait_to_retry, self._retry_budget)
+            answer = call_with_retries(policy, once, wait_to_retry, self._retry_budget, machine)
         except (SourceBroken, SourceDown):
             self._breaker.note_failure()
             self._judge_outage(policy, started)
@@ -407,9 +409,9 @@ class ConnectWise:
         """Returns when the next try is due, or raises as `_check` does."""
         if self._outage.is_long:
             self._confirm_outage()
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._stopping.wait(min(left, _GLANCE))
+        until = self._machine.monotonic() + seconds
+        while (left := until - self._machine.monotonic()) > 0:
+            self._machine.wait(self._stopping, min(left, _GLANCE))
             self._check()
             self._outage.say_if_due()
 
@@ -449,9 +451,9 @@ class ConnectWise:
             waited = self._gate.wait_for_turn()
             for tally in tallies:
                 tally.add(requests=1, throttled_seconds=waited)
-            started = time.monotonic()
+            started = self._machine.monotonic()
             answer = self._exchange(question)
-            took = time.monotonic() - started
+            took = self._machine.monotonic() - started
         raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
         self._pace.note_answer(took, (question.list, answer.extensions[SENT].bit_length()))
         return answer.content

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from threading import Lock
 
 from cw_pipeline.connectwise.response import http_date
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.model import ClockReading
 
 log = logging.getLogger(__name__)
@@ -17,13 +18,12 @@ TOLERANCE = timedelta(seconds=60)
 class SourceClock:
     """The source's clock beside this machine's and the warehouse's. Safe to share between threads.
 
-    A `Date` is believed if it is no more than `tolerance` from both. `shift` is for simulated time:
-    it is added to this machine's clock, and so to the warehouse's.
+    A `Date` is believed if it is no more than `tolerance` from both.
     """
 
-    def __init__(self, tolerance: timedelta = TOLERANCE, *, shift: timedelta = timedelta()) -> None:
+    def __init__(self, tolerance: timedelta = TOLERANCE, machine: Machine = THIS) -> None:
         self._tolerance = tolerance
-        self._shift = shift
+        self._machine = machine
         self._lock = Lock()
         self._reading: ClockReading | None = None
         self._disorder = ""
@@ -40,7 +40,7 @@ class SourceClock:
         `warehouse_ahead`: by how much the warehouse's clock is ahead of this machine's; None where
         that is not known.
         """
-        machine = datetime.now(UTC) + self._shift
+        machine = self._machine.now()
         warehouse = None if warehouse_ahead is None else machine + warehouse_ahead
         reading = ClockReading(http_date(date), machine, warehouse, self._tolerance)
         with self._lock:

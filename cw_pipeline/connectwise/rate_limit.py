@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING
 
 from cw_pipeline.connectwise.retry import wait_interruptibly
 from cw_pipeline.errors import Interrupted
+from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
+    from datetime import timedelta
 
     from cw_pipeline.model import RequestGrant
 
@@ -31,8 +31,10 @@ class RateLimiter:
         grant: Callable[[], RequestGrant] | None = None,
         announce: Callable[[float], None] | None = None,
         stopping: Event | None = None,
+        machine: Machine = THIS,
     ) -> None:
         self._stopping = stopping or Event()
+        self._machine = machine
         self._grant = grant
         self._announce = announce
         self._lock = Lock()
@@ -42,23 +44,25 @@ class RateLimiter:
 
     def wait_for_turn(self) -> float:
         """Returns when a request may be sent: the seconds it had to wait."""
-        started = time.monotonic()
+        started = self._machine.monotonic()
         with self._lock:
             if self._grant is not None and self._left == 0:
                 granted = self._grant()
                 if granted.at is not None:
-                    self.warehouse_ahead = granted.at - datetime.now(UTC)
+                    self.warehouse_ahead = granted.at - self._machine.now()
                 self._left = granted.requests
-                self._open_at = max(self._open_at, time.monotonic() + granted.wait)
+                self._open_at = max(self._open_at, self._machine.monotonic() + granted.wait)
             self._left -= 1
-        while (closed := self._open_at - time.monotonic()) > 0:
-            wait_interruptibly(self._stopping, closed)  # a pause may be lengthened while we wait
-        return time.monotonic() - started
+        while (closed := self._open_at - self._machine.monotonic()) > 0:
+            wait_interruptibly(
+                self._stopping, closed, self._machine
+            )  # a pause may be lengthened while we wait
+        return self._machine.monotonic() - started
 
     def pause(self, seconds: float) -> None:
         """Keeps every request of the tenant back for so long."""
         with self._lock:
-            self._open_at = max(self._open_at, time.monotonic() + seconds)
+            self._open_at = max(self._open_at, self._machine.monotonic() + seconds)
             self._left = 0  # leave that was granted before is used up, or others would be outrun
         if self._announce is not None:
             self._announce(seconds)
@@ -76,8 +80,9 @@ class ConcurrencyLimit:
     only queues lower it. Additive up, multiplicative down: sharing processes level out.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, machine: Machine = THIS) -> None:
         self._most = most
+        self._machine = machine
         self._limit = max(1.0, most / 2)
         self._flying = 0
         self._best: dict[Hashable, float] = {}
@@ -124,6 +129,6 @@ class ConcurrencyLimit:
             self._back_off(0.5)
 
     def _back_off(self, factor: float) -> None:
-        if time.monotonic() - self._backed_off > _CALM:
+        if self._machine.monotonic() - self._backed_off > _CALM:
             self._limit = max(1.0, self._limit * factor)
-            self._backed_off = time.monotonic()
+            self._backed_off = self._machine.monotonic()

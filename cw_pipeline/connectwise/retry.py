@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import random
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +11,7 @@ import stamina
 from stamina import instrumentation
 
 from cw_pipeline.errors import Interrupted, SourceBroken, SourceDown, SourceUnreachable
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.plural import count
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class Policy:
     wait_max: float
     patience: float
 
-    def wait_before(self, attempt: int) -> float:
+    def wait_before(self, attempt: int, machine: Machine = THIS) -> float:
         """Seconds to wait before a try, the second being the first to wait for.
 
         Jitter is a share of the wait, half of it more or less, as the guide has it: a fixed amount
@@ -42,8 +40,7 @@ class Policy:
         if stamina.is_testing():
             return 0.0
         wait = self.wait_initial * 2.0 ** (attempt - 2)
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-        return min(self.wait_max, float(wait * jitter))
+        return min(self.wait_max, wait * machine.share(0.5, 1.5))
 
 
 T = TypeVar("T")
@@ -84,6 +81,7 @@ def call_with_retries(
     ask: Callable[[], T],
     before_retry: Callable[[int, float, Exception], None],
     budget: RetryBudget,
+    machine: Machine = THIS,
 ) -> T:
     """What `ask` returns, asked again after errors that pass by themselves.
 
@@ -112,7 +110,7 @@ def call_with_retries(
     ):
         with attempt:
             if attempt.num > 1:
-                before_retry(attempt.num, policy.wait_before(attempt.num), caught[0])
+                before_retry(attempt.num, policy.wait_before(attempt.num, machine), caught[0])
             return ask()
     raise AssertionError("stamina always returns or raises")
 
@@ -125,9 +123,9 @@ def silence_stamina() -> None:
     instrumentation.set_on_retry_hooks([])
 
 
-def wait_interruptibly(stopping: Event, seconds: float) -> None:
+def wait_interruptibly(stopping: Event, seconds: float, machine: Machine = THIS) -> None:
     """Returns after so many seconds. Raises Interrupted as soon as `stopping` is set."""
-    if stopping.wait(max(0.0, seconds)):
+    if machine.wait(stopping, max(0.0, seconds)):
         raise Interrupted("interrupted")
 
 
@@ -142,14 +140,15 @@ class Outage:
     A refusal is an answer; a server error or a broken connection is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Machine = THIS) -> None:
+        self._machine = machine
         self._lock = Lock()
         self._since: float | None = None
         self._began = ""
         self._said = 0.0
         self._tries = 0
         self._last = ""
-        self._answered = time.monotonic()
+        self._answered = self._machine.monotonic()
         self._verdict = ""
 
     def check(self) -> None:
@@ -160,7 +159,7 @@ class Outage:
     def note_answer(self) -> None:
         """Notes an answer of any kind."""
         with self._lock:
-            self._answered = time.monotonic()
+            self._answered = self._machine.monotonic()
             if self._since is not None and self._said:
                 log.warning("ConnectWise answers again")
             self._since, self._tries, self._said = None, 0, 0.0
@@ -168,26 +167,26 @@ class Outage:
     def note_failure(self, error: Exception) -> None:
         """Notes a request that got no good answer, and says so in the log every 15 seconds."""
         with self._lock:
-            now = time.monotonic()
+            now = self._machine.monotonic()
             if self._since is None:
-                self._since, self._began = now, f"{datetime.now(UTC):%H:%M:%S} UTC"
+                self._since, self._began = now, f"{self._machine.now():%H:%M:%S} UTC"
             self._tries, self._last = self._tries + 1, str(error)
             self._say(now)
 
     def say_if_due(self) -> None:
         """Says how things stand while a retry is waited for, if it is time to."""
         with self._lock:
-            self._say(time.monotonic())
+            self._say(self._machine.monotonic())
 
     def is_possible(self, since: float) -> bool:
-        """Whether nothing has answered since then (`time.monotonic`)."""
+        """Whether nothing has answered since then (`Machine.monotonic`)."""
         return self._answered < since
 
     @property
     def is_long(self) -> bool:
         """Whether it has lasted longer than a passing outage does."""
         since = self._since
-        return since is not None and time.monotonic() - since > _TOO_LONG
+        return since is not None and self._machine.monotonic() - since > _TOO_LONG
 
     def establish(self) -> None:
         """Ends every question that is asked from now on. Raises SourceUnreachable."""
@@ -218,7 +217,8 @@ _RESTS = 60.0  # seconds
 class CircuitBreaker:
     """Counts failures in a row; after too many, everything fails at once until it has rested."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Machine = THIS) -> None:
+        self._machine = machine
         self._failures = 0
         self._open_until = 0.0
         self._lock = Lock()
@@ -226,10 +226,10 @@ class CircuitBreaker:
     def check(self) -> None:
         """Returns if a question may be asked. Raises SourceDown while the breaker is open."""
         with self._lock:
-            left = self._open_until - time.monotonic()
+            left = self._open_until - self._machine.monotonic()
             if self._open_until and left <= 0:
                 # Half open: this question goes through, others only once it was answered.
-                self._open_until = time.monotonic() + _RESTS
+                self._open_until = self._machine.monotonic() + _RESTS
         if left > 0 and self._open_until:
             raise SourceDown(
                 f"ConnectWise failed {_TRIPS_AFTER} questions in a row; it is left alone for"
@@ -241,7 +241,7 @@ class CircuitBreaker:
         with self._lock:
             self._failures += 1
             if self._failures >= _TRIPS_AFTER:
-                self._open_until = time.monotonic() + _RESTS
+                self._open_until = self._machine.monotonic() + _RESTS
                 self._failures = _TRIPS_AFTER - 1
 
     def note_answer(self) -> None:

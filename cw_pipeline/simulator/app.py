@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -74,10 +73,10 @@ class App:
     ) -> Answer | None:
         """The answer; None where there is none and the connection breaks."""
         if self._sim.latency:
-            await asyncio.sleep(self._sim.latency)
+            await self._sim.sleep(self._sim.latency)
         if fault is not None:
             if fault.kind in {"hang", "slow"}:
-                await asyncio.sleep(fault.seconds)
+                await self._sim.sleep(fault.seconds)
             if fault.kind in {"hang", "reset"}:
                 return None
         try:

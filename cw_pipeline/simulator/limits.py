@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
+
+from cw_pipeline.machine import THIS, Machine
 
 
 class Limit:
-    """A sliding window over real time. `per_window` None: no limit."""
+    """A sliding window over the machine's time. `per_window` None: no limit."""
 
-    def __init__(self, per_window: int | None, window: float = 60.0) -> None:
+    def __init__(
+        self, per_window: int | None, window: float = 60.0, machine: Machine = THIS
+    ) -> None:
+        self._machine = machine
         self.per_window = per_window
         self.window = window
         self._at: deque[float] = deque()
@@ -19,7 +23,7 @@ class Limit:
         """Counts a request and gives 0; or gives the whole seconds until one fits again."""
         if self.per_window is None:
             return 0
-        now = time.monotonic()
+        now = self._machine.monotonic()
         while self._at and self._at[0] <= now - self.window:
             self._at.popleft()
         if len(self._at) < self.per_window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Literal
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.simulator.auth import Keys
 from cw_pipeline.simulator.callbacks import Callbacks
 from cw_pipeline.simulator.derived import info_paths
@@ -22,7 +24,7 @@ from cw_pipeline.simulator.routes import Routes
 from cw_pipeline.simulator.wire import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from cw_pipeline.simulator.answers import Answer
     from cw_pipeline.simulator.query import ListRequest
@@ -60,6 +62,7 @@ class State:
     `forward_only_ending` is what the Link header of the last forward-only page is: a link to an
     empty page, an empty header, or none. `rate_window` shortens the minute of
     `requests_per_minute`. `desk` answers for the simulator itself, by method and path.
+    A simulation gives the `machine` whose clock counts, and how an answer is delayed: `sleep`.
     """
 
     def __init__(  # noqa: PLR0913
@@ -85,13 +88,16 @@ class State:
         codebase: str = "v2025_1/",
         callback_waits: tuple[float, ...] = (2.0, 4.0),
         paths: Iterable[str] | None = None,
+        machine: Machine = THIS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.tenant = tenant
+        self.sleep = sleep
         self.url = url
         self.faults = Faults(faults, seed)
         self.quirks = dict(quirks or {})
         self.role = Role()
-        self.limit = Limit(requests_per_minute, rate_window)
+        self.limit = Limit(requests_per_minute, rate_window, machine)
         self.latency, self.clock_skew = latency, clock_skew
         self.page_cache, self.max_page_size = page_cache, max_page_size
         self.forward_only_ending = forward_only_ending

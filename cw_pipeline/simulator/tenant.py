@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.simulator.collection import Collection
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class _Pending:
 class Tenant:
     """Lists of records by path. Child lists are named with the parent's id in the path.
 
-    Safe to change while a simulator serves it. `start` sets the clock; it runs on from there.
+    Safe to change while a simulator serves it. `start` sets the clock; it runs on from there, as
+    the machine's does.
     """
 
-    def __init__(self, start: datetime | None = None) -> None:
+    def __init__(self, start: datetime | None = None, machine: Machine = THIS) -> None:
+        self._machine = machine
         self.lock = threading.RLock()
         self.watchers: list[Callable[[Change], None]] = []
         self._collections: dict[str, Collection] = {}
@@ -88,11 +91,11 @@ class Tenant:
         self._pending: list[_Pending] = []
         self._by_table: dict[str, list[Collection]] = {}
         self._last_ids: dict[str, int] = {}
-        self._shift = start - datetime.now(UTC) if start else timedelta()
+        self._shift = start - machine.now() if start else timedelta()
 
     def now(self) -> datetime:
         """The tenant's time, UTC, in whole seconds."""
-        return (datetime.now(UTC) + self._shift).replace(microsecond=0)
+        return (self._machine.now() + self._shift).replace(microsecond=0)
 
     def advance(self, seconds: float) -> None:
         """Moves the clock on."""

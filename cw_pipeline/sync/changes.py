@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from threading import Timer
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -152,15 +150,14 @@ class _Round:
     def ask(self, entities: Iterable[Entity], seconds: float) -> None:
         """Asks these lists side by side until time is up."""
         context = self._context
-        timer = Timer(seconds, context.stopping.set)
-        timer.start()
+        cancel = context.machine.after(seconds, context.stopping.set)
         try:
-            with ThreadPoolExecutor(context.limits.concurrency) as pool:
+            with context.machine.executor(context.limits.concurrency, "changes") as pool:
                 for name, changed in pool.map(self._ask_one, entities):
                     if changed is not None:
                         self.found[name] = changed
         finally:
-            timer.cancel()
+            cancel()
             context.stopping.clear()
 
     def _ask_one(self, entity: Entity) -> tuple[str, bool | None]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Condition, Event, get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.errors import Interrupted
+from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Executor, Future
 
     from cw_pipeline.connectwise import ConnectWise
     from cw_pipeline.transform.mask import MaskingRules
@@ -107,6 +108,7 @@ class SyncContext:
     privacy: MaskingRules | None = None
     load_slots: LoadSlots = field(default_factory=lambda: LoadSlots(_LOADED_AT_ONCE))
     stopping: Event = field(default_factory=Event)
+    machine: Machine = THIS
 
     def check(self) -> None:
         """Raises Interrupted when `stopping` is set: passes end between two pages."""
@@ -115,17 +117,22 @@ class SyncContext:
 
     def wait_for(self, answer: Future[bytes]) -> None:
         """Returns when it has come. Raises Interrupted: a silent server must not keep a run."""
-        while not wait([answer], _GLANCE).done:
-            self.check()
+        while True:
+            try:
+                answer.exception(_GLANCE)
+            except TimeoutError:
+                self.check()
+            else:
+                return
 
 
 class ParallelTasks(Generic[T]):
     """Does `work` on parts, `lanes` at a time. Parts may add others; an error stops the rest."""
 
-    def __init__(self, work: Callable[[T], None], lanes: int) -> None:
+    def __init__(self, work: Callable[[T], None], lanes: int, machine: Machine = THIS) -> None:
         self._work = work
         self._stop = Event()
-        self._pool = ThreadPoolExecutor(lanes)
+        self._pool = machine.executor(lanes, "lanes")
         self._running: list[Future[None]] = []
 
     def add(self, part: T) -> None:
@@ -150,9 +157,11 @@ class ParallelTasks(Generic[T]):
             raise
 
 
-def parallel_tasks(work: Callable[[T], None], parts: Iterable[T], lanes: int) -> None:
+def parallel_tasks(
+    work: Callable[[T], None], parts: Iterable[T], lanes: int, machine: Machine = THIS
+) -> None:
     """Does `work` on every part, `lanes` at a time. An error stops the rest and is raised."""
-    running = ParallelTasks(work, lanes)
+    running = ParallelTasks(work, lanes, machine)
     for part in parts:
         running.add(part)
     running.finish()

@@ -132,5 +132,5 @@ def sync_entities(
     chosen, stopping = list(entities), context.stopping
     at_once = context.limits.concurrency
     yield from in_parent_order(
-        chosen, lambda one: sync_entity(one, context, plan), at_once, stopping
+        chosen, lambda one: sync_entity(one, context, plan), at_once, stopping, context.machine
     )

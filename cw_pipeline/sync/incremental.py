@@ -67,7 +67,9 @@ class ParallelRanges:
 
     def __init__(self, run: Run, read: Callable[[IdRange, ParallelRanges], None]) -> None:
         self._run = run
-        self._lanes = ParallelTasks[IdRange](lambda ids: read(ids, self), run.limits.lanes)
+        self._lanes = ParallelTasks[IdRange](
+            lambda ids: read(ids, self), run.limits.lanes, run.context.machine
+        )
         self._open: dict[int, IdRange] = {}
         self._lock = Lock()
 

@@ -311,6 +311,7 @@ def _each(
         lambda one: _examine_entity(one, context, kind, examine),
         workers,
         context.stopping,
+        context.machine,
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from heapq import heappop, heappush
 from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
     from threading import Event
 
     from cw_pipeline.model import Entity
@@ -20,7 +21,11 @@ T = TypeVar("T")
 
 
 def in_parent_order(
-    entities: Sequence[Entity], work: Callable[[Entity], T], workers: int, stopping: Event
+    entities: Sequence[Entity],
+    work: Callable[[Entity], T],
+    workers: int,
+    stopping: Event,
+    machine: Machine = THIS,
 ) -> Iterator[T]:
     """What `work` makes of each entity, as it finishes, so many at a time.
 
@@ -28,7 +33,7 @@ def in_parent_order(
     begin, the one that stands first does. The first error is raised; then, and when nobody wants
     more, `stopping` is set and what runs is waited for.
     """
-    family = _ParentFirstScheduler(entities, work, workers)
+    family = _ParentFirstScheduler(entities, work, machine.executor(workers, "entities"))
     try:
         yield from family.results()
     except BaseException:
@@ -40,11 +45,11 @@ def in_parent_order(
 
 class _ParentFirstScheduler(Generic[T]):
     def __init__(
-        self, entities: Sequence[Entity], work: Callable[[Entity], T], workers: int
+        self, entities: Sequence[Entity], work: Callable[[Entity], T], pool: Executor
     ) -> None:
         self._entities = entities
         self._work = work
-        self._pool = ThreadPoolExecutor(workers)
+        self._pool = pool
         self._lock = Lock()
         self._place = {entity.name: at for at, entity in enumerate(entities)}
         self._turn = {e.name: (e.parent is not None, at) for at, e in enumerate(entities)}

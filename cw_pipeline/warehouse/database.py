@@ -5,7 +5,6 @@ with Database(dsn, schema) as database, database.transaction() as connection: ..
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +14,7 @@ from typing_extensions import override
 
 from cw_pipeline.address import parse_address, passwords
 from cw_pipeline.errors import WarehouseError
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.warehouse.connections import CONNECTIONS_NEEDED, Session, connect, named_failures
 from cw_pipeline.warehouse.lease import SPAN, Leases, fence
 from cw_pipeline.warehouse.lock_waits import Patience, name_lock_waits
@@ -53,11 +53,13 @@ class Database:
         max_connections: int = 16,
         lease_span: timedelta = SPAN,
         patience: Patience | None = None,
+        machine: Machine = THIS,
     ) -> None:
         self.tenant = tenant
+        self._machine = machine
         self.locked: dict[str, WarehouseLocked] = {}
         # Not behind transactions that wait for somebody, or a lease would end meanwhile.
-        self.leases = Leases(self.aside, tenant, lease_span)
+        self.leases = Leases(self.aside, tenant, lease_span, machine)
         self._address = address
         self._patience = patience or Patience()
         self._max = max_connections
@@ -81,7 +83,7 @@ class Database:
             timeout=PATIENCE,
             connection_class=_PooledSession,
             kwargs={"open_session": self._open},
-            check=_check,
+            check=self._check,
             open=True,
         )
         return self
@@ -130,7 +132,7 @@ class Database:
 
     @contextmanager
     def _in_use(self, session: Session) -> Iterator[None]:
-        session.taken_at = time.monotonic()
+        session.taken_at = self._machine.monotonic()
         try:
             with name_lock_waits(session, self.aside, self._patience):
                 yield
@@ -163,6 +165,11 @@ class Database:
             raise
         self._failure = None
         return session
+
+    def _check(self, session: Session) -> None:
+        """Checks a connection that was idle for 10 seconds: each check costs a statement."""
+        if self._machine.monotonic() - session.taken_at > _TRUSTED:
+            ConnectionPool.check_connection(session)
 
     def _size(self, session: Session) -> int:
         """How many connections there may be. Raises WarehouseError if those are too few."""
@@ -200,9 +207,3 @@ class _PooledSession(Session):
     @override
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
         return kwargs["open_session"]()
-
-
-def _check(session: Session) -> None:
-    """Checks a connection that was idle for 10 seconds: each check costs a statement."""
-    if time.monotonic() - session.taken_at > _TRUSTED:
-        ConnectionPool.check_connection(session)

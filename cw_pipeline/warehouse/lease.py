@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from psycopg import errors
 
 from cw_pipeline.errors import EntityBusy, WarehouseError
+from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,7 +222,9 @@ that this process serves counts its runs from one as well."""
 class Leases:
     """The leases that this process holds in one warehouse. A thread renews them all at once."""
 
-    def __init__(self, connect: Connect, tenant: str, span: timedelta = SPAN) -> None:
+    def __init__(
+        self, connect: Connect, tenant: str, span: timedelta = SPAN, machine: Machine = THIS
+    ) -> None:
         self._connect = connect
         self._tenant = tenant
         self._here = Runner.this()
@@ -231,8 +234,8 @@ class Leases:
         self._taken_at: dict[int, datetime] = {}  # of those, and of those not released yet
         self._ending: set[int] = set()  # of those, and perhaps deleted already
         self._released: set[int] = set()  # and perhaps still in the table
-        self._closed = Event()
-        self._thread: Thread | None = None
+        self._machine = machine
+        self._end_renewals: Callable[[], None] | None = None
 
     @contextmanager
     def hold(
@@ -288,9 +291,8 @@ class Leases:
 
     def close(self) -> None:
         """Ends the thread, and what could not be released before."""
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._end_renewals is not None:
+            self._end_renewals()
         for run_id in [*self._released]:
             self._release(run_id)
         _UNRELEASED.update((run_id, self._taken_at[run_id]) for run_id in self._released)
@@ -346,13 +348,9 @@ class Leases:
             return connection.execute(query.encode(), asked).fetchone()
 
     def _keep_renewing(self) -> None:
-        if self._thread is None:
-            self._thread = Thread(target=self._renew_all, name="leases", daemon=True)
-            self._thread.start()
-
-    def _renew_all(self) -> None:
-        while not self._closed.wait(self._span.total_seconds() / _RENEWALS):
-            self._renew()
+        if self._end_renewals is None:
+            between = self._span.total_seconds() / _RENEWALS
+            self._end_renewals = self._machine.every(between, self._renew, "leases")
 
     def _release(self, run_id: int) -> None:
         try:

@@ -6,6 +6,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from cw_pipeline.errors import Interrupted
+from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.model import RequestGrant
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class RequestBudget:
         *,
         yielding: bool = False,
         stopping: Event | None = None,
+        machine: Machine = THIS,
     ) -> None:
+        self._machine = machine
         self._database = database
         self._stopping = stopping or Event()
         self._requests = max(1, int(per_minute * _GRANTED / 60))
@@ -61,7 +64,7 @@ class RequestBudget:
             if taken is not None:
                 *waits, at = taken
                 return RequestGrant(self._requests, max(0.0, *map(float, waits)), at)
-            if self._stopping.wait(_POLL):
+            if self._machine.wait(self._stopping, _POLL):
                 raise Interrupted("interrupted")
 
     def announce_pause(self, seconds: float) -> None:

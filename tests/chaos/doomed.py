@@ -8,15 +8,17 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import stamina
+from typing_extensions import override
 
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy, RateLimiter, SourceClock
+from cw_pipeline.machine import Machine
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.context import SyncContext
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
@@ -30,6 +32,17 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
 
 
+class _Shifted(Machine):
+    """A machine whose clock shows simulated time."""
+
+    def __init__(self, shift: timedelta) -> None:
+        self._shift = shift
+
+    @override
+    def now(self) -> datetime:
+        return super().now() + self._shift
+
+
 @contextmanager
 def connection(settings: Settings, shift: timedelta = timedelta()) -> Iterator[SyncContext]:
     """An engine on a warehouse that is migrated already, its clocks shifted to simulated time."""
@@ -41,7 +54,7 @@ def connection(settings: Settings, shift: timedelta = timedelta()) -> Iterator[S
         gate = RateLimiter(budget.grant, budget.announce_pause)
         with composition.source(settings, gate, HASTY) as source:
             tolerance = timedelta(seconds=settings.clock_tolerance_seconds)
-            source.clock = SourceClock(tolerance, shift=shift)
+            source.clock = SourceClock(tolerance, _Shifted(shift))
             yield SyncContext(source, store, composition.limits(settings), fetchers)
 
 

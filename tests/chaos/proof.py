@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
@@ -26,7 +25,7 @@ _PARTS = ("rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
 
 def check_always(world: World) -> None:
     """Runs add up; what differs is a dead letter, too new, or what no stamp betrays."""
-    with psycopg.connect(world.dsn, row_factory=dict_row) as connection:
+    with world.look() as connection:
         for run in connection.execute("select * from cw_sync.run where status = 'done'"):
             assert run["rows_read"] == sum(run[part] for part in _PARTS), run
         for name in (TICKETS, AGREEMENTS):
@@ -58,7 +57,7 @@ def check_when_quiet(world: World) -> None:
     world.wait(3600)
     _pass(world)
     check_always(world)
-    with psycopg.connect(world.dsn, row_factory=dict_row) as connection:
+    with world.look() as connection:
         for name in (TICKETS, AGREEMENTS):
             bad = [
                 own for own, r in world.simulator.tenant.records(f"/{name}").items() if spoilt(r)
@@ -73,7 +72,7 @@ def check_when_quiet(world: World) -> None:
     _due(world)
     _pass(world)
     _check_equal(world, but=set())
-    with psycopg.connect(world.dsn, row_factory=dict_row) as connection:
+    with world.look() as connection:
         left = connection.execute("select * from cw_sync.open_dead_letter").fetchall()
         assert left == [], "letters stay open although nothing is wrong"
     check_always(world)
@@ -128,12 +127,12 @@ def _reconcile(world: World) -> list[Any]:
 
 
 def _due(world: World) -> None:
-    with psycopg.connect(world.dsn) as connection:
+    with world.look() as connection:
         connection.execute("update cw_sync.dead_letter set retry_at = now() - interval '1 day'")
 
 
 def _check_equal(world: World, but: set[Key]) -> None:
-    with psycopg.connect(world.dsn, row_factory=dict_row) as connection:
+    with world.look() as connection:
         for name in EVERYTHING:
             found = differences(world, connection, CATALOG[name])
             left = {key: why for key, why in found.items() if key not in but}

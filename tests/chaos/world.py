@@ -14,6 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg.rows import dict_row
+
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import PipelineError, WarehouseError
 from cw_pipeline.model import Window
@@ -28,6 +31,7 @@ from tests.chaos.people import LATEST, People
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from cw_pipeline.dev import EmbeddedPostgres
     from cw_pipeline.model import Entity
@@ -62,6 +66,9 @@ class World:
         self.struck: Counter[str] = Counter()
         self.locked: set[str] = set()
 
+    hang, retry_after = 0.4, 0
+    """Seconds that an answer hangs, more than anybody waits, and that a 429 asks for."""
+
     # What goes wrong.
 
     def fault(self) -> None:
@@ -75,7 +82,8 @@ class World:
         else:
             times = dice.choice((1, 2)) if kind == "hang" else dice.choice((1, 2, 5, 20))
             rate = dice.choice((None, 0.3, 0.7))
-            fault = Fault(kind, path, rate=rate, times=times, seconds=0.4, retry_after=0)
+            long = {"seconds": self.hang, "retry_after": self.retry_after}
+            fault = Fault(kind, path, rate=rate, times=times, **long)
         self.simulator.faults.add(fault)
 
     def calm(self) -> None:
@@ -218,6 +226,10 @@ class World:
             "min_rejects": 1000,
             "max_delete_fraction": 0.3,
         }
+
+    def look(self) -> AbstractContextManager[psycopg.Connection[dict[str, Any]]]:
+        """A connection of the tests' own to the warehouse, for a look; rows as dictionaries."""
+        return psycopg.connect(self.dsn, row_factory=dict_row)
 
     def _some_entities(self) -> Sequence[str]:
         return self.dice.choice(_CHOICES)

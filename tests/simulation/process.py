@@ -1,0 +1,205 @@
+"""A simulated process: what it sends to the tenant and to Postgres, and what strikes it meanwhile.
+
+A strike is due at so many requests, or so many round trips to the server, after the process began.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+from tests.simulation.trace import statement_of
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+
+    from tests.simulation.clock import Clock
+    from tests.simulation.machine import SimulatedMachine
+    from tests.simulation.trace import Trace
+
+T = TypeVar("T")
+
+REFUSALS = {
+    "57014": "canceling statement due to user request",
+    "40P01": "deadlock detected",
+    "53100": "could not extend file: No space left on device",
+    "25006": "cannot execute in a read-only transaction",
+    "55P03": "canceling statement due to lock timeout",
+    "53200": "out of memory",
+}
+"""Errors of the server that may end any statement, by SQLSTATE."""
+
+KILL, CUT, LOSE, CRASH = "kill -9 of the worker", "session ended", "answer lost", "server crash"
+"""What else may befall a round trip: the process dies; its session ends before, or after the server
+has done what it was sent; the sessions of all end."""
+
+_STATEMENTS = ("_execute_gen", "_start_copy_gen")
+"""Steps of the driver that the server may refuse."""
+
+
+_OTHERS = """
+select pid from pg_stat_activity where datname = current_database()
+    and application_name like 'cw_pipeline%'
+"""
+
+
+class Killed(BaseException):
+    """The process is dead: nothing that it would still do is done."""
+
+
+class Process:
+    """One process of the pipeline. `strikes`: what befalls its n-th round trip, by n.
+
+    `happenings`: what happens before its n-th request.
+    """
+
+    def __init__(self, name: str, machine: SimulatedMachine) -> None:
+        self.name = name
+        self.machine = machine
+        self.strikes: dict[int, str] = {}
+        self.happenings: dict[int, Callable[[], None]] = {}
+        self.trips = 0
+        self.requests = 0
+        self.connections: dict[int, psycopg.Connection[Any]] = {}
+
+    def note_request(self) -> None:
+        """One more request is about to be sent."""
+        if self.machine.is_off:
+            raise Killed
+        self.requests += 1
+        if happen := self.happenings.pop(self.requests, None):
+            happen()
+        if self.machine.is_off:
+            raise Killed
+
+    @property
+    def backends(self) -> list[int]:
+        """The server's processes that serve it."""
+        live = [each for each in self.connections.values() if not each.closed]
+        return [each.info.backend_pid for each in live]
+
+
+class Driver:
+    """The driver of Postgres as processes of the simulation meet it. One process acts at a time."""
+
+    def __init__(self, ops: psycopg.Connection[Any]) -> None:
+        self._ops = ops  # of the tests' own: no process has it
+        self._thread = threading.get_ident()
+        self._wait: Any = psycopg.Connection.wait
+        self.acting: Process | None = None
+        self.clock: Clock
+        self.trace: Trace
+        self.dice: random.Random
+        self.struck = Counter[str]()
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """In the block, every round trip of psycopg goes through here."""
+        driver = self
+
+        def wait(connection: psycopg.Connection[Any], step: Any, *args: Any, **options: Any) -> Any:
+            return driver._round_trip(connection, step, args, options)
+
+        with _replaced(psycopg.Connection, "wait", wait):
+            yield
+
+    @contextmanager
+    def acts(self, process: Process) -> Iterator[None]:
+        """In the block, it is this process that sends statements."""
+        before, self.acting = self.acting, process
+        try:
+            yield
+        finally:
+            self.acting = before
+
+    @contextmanager
+    def rests(self) -> Iterator[None]:
+        """In the block, no process acts: it is the tests that look."""
+        before, self.acting = self.acting, None
+        try:
+            yield
+        finally:
+            self.acting = before
+
+    def terminate(self, backends: list[int]) -> None:
+        """Ends these processes of the server: returns when they are gone."""
+        if backends:
+            with self.rests():
+                self._ops.execute(
+                    "select pg_terminate_backend(pid, 20000) from unnest(%s::int[]) p (pid)",
+                    [backends],
+                )
+
+    def crash(self) -> None:
+        """Ends every session of the database but the tests' own, as a crash of the server does."""
+        with self.rests():
+            rows = self._ops.execute(_OTHERS).fetchall()
+        self.terminate([pid for (pid,) in rows])
+
+    def kill(self, process: Process) -> None:
+        """Ends the process, as by `kill -9`: its connections break, nothing is released."""
+        process.machine.is_off = True
+        self.terminate(process.backends)
+
+    def _round_trip(self, connection: Any, step: Any, args: Any, options: Any) -> Any:
+        process = self.acting
+        if process is None:
+            return self._wait(connection, step, *args, **options)
+        process.connections[id(connection)] = connection
+        if threading.get_ident() != self._thread:  # a connection is opened, and waited for
+            return self._wait(connection, step, *args, **options)
+        strike = self._begin(process, step)
+        if strike in REFUSALS:
+            step.close()
+            return self._wait(connection, connection._exec_command(_refusal(strike)))
+        if strike == CUT:
+            self.terminate([connection.info.backend_pid])
+        answer = self._wait(connection, step, *args, **options)
+        if strike == LOSE:
+            self.terminate([connection.info.backend_pid])
+            connection.pgconn.finish()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return answer
+
+    def _begin(self, process: Process, step: Any) -> str:
+        """Counts and traces a round trip: what befalls it. Raises Killed."""
+        if process.machine.is_off:
+            step.close()
+            raise Killed
+        process.trips += 1
+        self.clock.tick(self.dice.uniform(0.0002, 0.004))
+        self.trace.add(f"{process.name} {statement_of(step)}")
+        strike = process.strikes.pop(process.trips, "")
+        if strike in REFUSALS and step.__name__ not in _STATEMENTS:
+            process.strikes[process.trips + 1] = strike
+            return ""
+        if strike:
+            self.trace.add(f"{process.name} {strike}")
+            self.struck[strike] += 1
+        if strike == CRASH:
+            self.crash()
+        if strike == KILL:
+            self.kill(process)
+            step.close()
+            raise Killed
+        return strike
+
+
+def _refusal(state: str) -> bytes:
+    said = REFUSALS[state]
+    return f"do $$ begin raise exception '{said}' using errcode = '{state}'; end $$".encode()
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

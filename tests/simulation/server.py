@@ -1,0 +1,119 @@
+"""The simulation's PostgreSQL: a clock of ours, and a warehouse to empty for each history."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from cw_pipeline.dev import EmbeddedPostgres
+from cw_pipeline.dev.cluster import ALWAYS
+from cw_pipeline.warehouse import migrate
+from tests.conftest import memory
+from tests.simulation.clock import ClockFace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cw_pipeline.model import Entity
+
+_SOURCE = Path(__file__).with_name("server_clock.c")
+_SETTINGS = {
+    "autovacuum": "off",  # nothing happens that no seed decides
+    "jit": "off",
+    "shared_buffers": "64MB",
+    "max_wal_size": "8GB",  # no checkpoint comes in between
+    "checkpoint_timeout": "1d",
+}
+_TABLES = """
+select format('%I.%I', schemaname, tablename) from pg_tables
+where schemaname in ('connectwise', 'cw_sync', 'cw_history') order by 1
+"""
+_SEQUENCES = """
+select format('%I.%I', schemaname, sequencename) from pg_sequences
+where schemaname in ('connectwise', 'cw_sync', 'cw_history') order by 1
+"""
+
+
+class Warehouse:
+    """One migrated warehouse. `ops` is a superuser's connection to it, of the tests' own."""
+
+    def __init__(self, dsn: str, admin: str, face: ClockFace) -> None:
+        self.dsn = dsn
+        self.face = face
+        self.ops = psycopg.connect(admin, autocommit=True)
+        self.look = psycopg.connect(dsn, autocommit=True)
+        names = [name for (name,) in self.ops.execute(_TABLES)]
+        self._tables = [name for name in names if not self._rows(name)]
+        self._sequences = [name for (name,) in self.ops.execute(_SEQUENCES)]
+
+    def empty(self) -> None:
+        """Brings it back to where it was when it was migrated."""
+        used = [name for name in self._tables if self._rows(name)]
+        if used:
+            self.ops.execute(f"truncate {', '.join(used)}".encode())
+        calls = ", ".join(f"setval('{name}', 1, false)" for name in self._sequences)
+        self.ops.execute(f"select {calls}".encode())
+
+    def _rows(self, name: str) -> bool:
+        query = f"select 1 from {name} limit 1"  # noqa: S608 - the server's own spelling of it
+        return self.ops.execute(query.encode()).fetchone() is not None
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self.ops.close()
+        self.look.close()
+
+
+@contextmanager
+def simulated_warehouse(entities: Sequence[Entity]) -> Iterator[Warehouse]:
+    """A server with a warehouse for these entities; skips where no C compiler is."""
+    folder = Path(tempfile.mkdtemp(prefix="cw-simulation-", dir=memory()))
+    folder.chmod(0o711)  # the server's account passes through here
+    server = EmbeddedPostgres(folder / "postgres", durable=False)
+    face = ClockFace(folder / "clock")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _SETTINGS.items():
+            patch.setitem(ALWAYS, name, value)
+        patch.setenv("LD_PRELOAD", str(_built(folder)))
+        patch.setenv("CW_SIMULATED_CLOCK", str(folder / "clock"))
+        try:
+            server.ensure()
+        finally:
+            patch.delenv("LD_PRELOAD")
+    try:
+        admin = server.admin_dsn()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute("create database simulation owner cw_pipeline")
+        migrate(server.dsn("simulation"), "connectwise", entities)
+        warehouse = Warehouse(
+            server.dsn("simulation"),
+            psycopg.conninfo.make_conninfo(admin, dbname="simulation"),
+            face,
+        )
+        try:
+            yield warehouse
+        finally:
+            warehouse.close()
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def _built(folder: Path) -> Path:
+    """The library that the server is started with."""
+    library = folder / "server_clock.so"
+    command = [os.environ.get("CC") or "cc", "-O2", "-shared", "-fPIC", "-o", library, _SOURCE]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no C compiler: the server's clock cannot be simulated")
+    library.chmod(0o755)
+    return library

@@ -1,0 +1,52 @@
+"""What a history did, request by request and statement by statement: equal for equal seeds."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_OF_THIS_RUN = ("holder", "machine", "process", "started")
+"""Parameters of a statement that tell one run of the tests from another."""
+
+
+class Trace:
+    """Lines with their simulated second. All are hashed; they are kept only if `is_kept`."""
+
+    def __init__(self, seconds: Callable[[], float], *, is_kept: bool) -> None:
+        self._seconds = seconds
+        self._is_kept = is_kept
+        self._digest = blake2b(digest_size=16)
+        self.lines: list[str] = []
+        self.count = 0
+
+    @property
+    def digest(self) -> str:
+        """A hash of everything until now."""
+        return self._digest.hexdigest()
+
+    def add(self, line: str) -> None:
+        """One more line."""
+        line = f"{self._seconds():.6f} {line}"
+        self._digest.update(line.encode("utf-8", "surrogatepass"))
+        self.count += 1
+        if self._is_kept:
+            self.lines.append(line)
+
+
+def statement_of(step: Any) -> str:
+    """What a step of the driver, which has not begun, is about to send."""
+    known = inspect.getgeneratorlocals(step)
+    text = known.get("query") or known.get("command") or known.get("statement") or ""
+    text = " ".join((text.decode() if isinstance(text, bytes) else str(text)).split())
+    params, data = known.get("params"), known.get("buffer", known.get("data"))
+    if isinstance(params, dict):
+        params = {name: value for name, value in params.items() if name not in _OF_THIS_RUN}
+    parts = [step.__name__, text, "" if params is None else repr(params)]
+    if data is not None:
+        parts.append(f"{len(data)} bytes {blake2b(bytes(data), digest_size=8).hexdigest()}")
+    return " ".join(filter(None, parts)).replace(str(os.getpid()), "PID")
