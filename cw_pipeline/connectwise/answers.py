@@ -198,15 +198,20 @@ class _BoundedTransport(httpx.BaseTransport):
         """How large the body was as sent, and the body."""
         try:
             with _LargeTurn(self._large, self._share, exchange) as turn:
-                sent = self._read_body(response, exchange, turn)
-                return len(sent), self._inflate(sent, response.headers, exchange, turn)
+                return self._read_body(response, exchange, turn)
         except AnswerRefused as error:
             refusal = AnswerRefused(str(error), is_too_large=error.is_too_large)
-        # A new one: errors are kept for a while, and the frames of the traceback of this one, or of
-        # what caused it, hold all that was read until then.
+        # A new one, and raised where nothing of the body is in reach: errors are kept for a while,
+        # and the frames of their tracebacks hold all that was read until then.
         raise refusal
 
-    def _read_body(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
+    def _read_body(
+        self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn
+    ) -> tuple[int, bytes]:
+        sent = self._read_sent(response, exchange, turn)
+        return len(sent), self._inflate(sent, response.headers, exchange, turn)
+
+    def _read_sent(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
         most = self._limits.body_bytes
         if int(response.headers.get("content-length", "0")) > most:
             raise exchange.body_too_large("is announced as larger than")
@@ -230,7 +235,9 @@ class _BoundedTransport(httpx.BaseTransport):
         if encoding not in {"gzip", "x-gzip", "deflate"}:
             raise AnswerRefused(f"the body is encoded as {encoding!r}, which was not asked for")
         try:
-            return inflate_body(sent, self._limits.body_bytes, turn.claim_for)
+            return inflate_body(
+                sent, self._limits.body_bytes, lambda size: turn.claim_for(len(sent) + size)
+            )
         except BodyTooLarge:
             how = f"of {len(sent) / _MB:.1f} MB inflates to more than"
             raise exchange.body_too_large(how) from None
@@ -239,7 +246,10 @@ class _BoundedTransport(httpx.BaseTransport):
 
 
 class _LargeTurn:
-    """The turn of a large answer: one at a time. A context manager."""
+    """The turn of a large answer: one at a time. A context manager.
+
+    Sizes are those of a body as sent and inflated together, because both are held.
+    """
 
     def __init__(self, lock: threading.Lock, share: int, exchange: _Exchange) -> None:
         self._lock = lock

@@ -17,6 +17,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _GZIP_OR_ZLIB = 47
 _GZIP = b"\x1f\x8b"
 _STEP, _MOST = 1 << 20, 64 << 20  # bytes
+_PIECE = 64 << 10  # bytes of a body that are inflated next, where it does not inflate at once
 
 
 class BodyTooLarge(ValueError):
@@ -52,22 +54,26 @@ def inflate_body(sent: bytes, most: int, claim: Callable[[int], None]) -> bytes:
     BodyTooLarge for more than `most`, ValueError if it does not inflate.
     """
     inflater = isal_zlib.decompressobj(_GZIP_OR_ZLIB)
-    parts: list[bytes] = []
-    size, left, step = 0, sent, _size(sent)
+    whole, inflated = memoryview(sent), BytesIO()
+    at, size, step, piece = 0, 0, _size(sent), whole
     try:
-        while not inflater.eof:
+        while True:
             claim(min(size + step, most))
-            part = inflater.decompress(left, min(step, most - size + 1))
+            part = inflater.decompress(piece, min(step, most - size + 1))
             size += len(part)
             if size > most:
                 raise BodyTooLarge
-            if not part and not inflater.eof:
+            if inflater.eof and size == len(part):
+                return part  # at once, as every body that says how large it is
+            inflated.write(part)
+            if inflater.eof:
+                return inflated.getvalue()
+            at += len(piece) - len(inflater.unconsumed_tail)
+            piece, step = whole[at : at + _PIECE], _STEP
+            if not part and not piece:
                 raise ValueError("a body that does not inflate (it ends early)")
-            parts.append(part)
-            left, step = inflater.unconsumed_tail, _STEP
     except isal_zlib.error as error:  # type: ignore[misc] # its stub leaves the base out
         raise ValueError(f"a body that does not inflate ({error})") from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _size(sent: bytes) -> int:

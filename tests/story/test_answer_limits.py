@@ -181,7 +181,7 @@ with composition.source(settings, policy=once) as source, ThreadPoolExecutor(8) 
     seen = {}
     for path in ["/honest", *(f"/attack{at}" for at in range(int(attacks)))]:
         source.forget_failures()
-        seen[path] = list(threads.map(ask, [path] * (1 if path == "/honest" else 4)))
+        seen[path] = list(threads.map(ask, [path] * 8))
     seen["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(seen))
 """
@@ -193,7 +193,7 @@ def test_every_attack_ends_in_time_names_the_limit_and_leaves_the_worker_its_mem
     command = [sys.executable, "-c", _WORKER, attacker, str(len(ATTACKS))]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     seen: dict[str, Any] = json.loads(done.stdout)
-    assert seen.pop("peak") < 300 * MB
+    assert seen.pop("peak") < 260 * MB, "of 300 that are promised"
     assert {int(told) > 20 * MB for told, _ in seen.pop("/honest")} == {True}
     for (name, (_, told)), answers in zip(ATTACKS.items(), seen.values(), strict=True):
         asked = [each for each in answers if "is left alone" not in each[0]]  # the breaker opened
