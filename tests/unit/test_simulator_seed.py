@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.facts import facts
 from cw_pipeline.model import Kind
 from cw_pipeline.simulator import Tenant, seed_tenant, working_day
 from cw_pipeline.simulator.tenant import template
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 TICKETS = "/service/tickets"
+DATA = Path(__file__).parents[1] / "data"
 _TYPES: dict[Kind, tuple[type, ...]] = {
     Kind.BIGINT: (int,),
     Kind.NUMERIC: (int, float),
@@ -84,6 +88,17 @@ def test_records_hold_what_the_catalog_declares(tenant: Tenant) -> None:
                 continue
             wrong.add((path, place, kind))
     assert wrong == set()
+
+
+def test_records_hold_what_the_api_document_requires(tenant: Tenant) -> None:
+    """Clients with typed models, which other people wrote, refuse records without."""
+    required = json.loads((DATA / "required_fields.json").read_text())
+    models = {template(path): fact.get("model") for path, fact in facts()["lists"].items()}
+    lacking = set()
+    for path, record in _all(tenant):
+        names = required.get(models[template(path)], "").split()
+        lacking |= {(template(path), name) for name in names if record.get(name) is None}
+    assert lacking == set()
 
 
 def _fits(kind: Kind | None, value: Any) -> bool:

@@ -14,6 +14,7 @@ from cw_pipeline.simulator.seed import (
     money,
     people,
     projects,
+    required,
     sales,
     stock,
     surveys,
@@ -58,4 +59,5 @@ def seed_tenant(
         stock.purchase_orders(world)
         sales.make(world)
         surveys.make(world)
+        required.complete(world)
     return tenant

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.seed.world import World
 
 _SCREENS = {
-    "ticket": ("service_tickets_custom_fields", 1),
-    "company": ("companies_custom_fields", 2),
-    "contact": ("contacts_custom_fields", 3),
-    "agreement": ("agreements_custom_fields", 4),
-    "project": ("projects_custom_fields", 5),
-    "opportunity": ("opportunities_custom_fields", 6),
-    "configuration": ("configurations_custom_fields", 7),
-    "time": ("time_entries_custom_fields", 8),
+    "ticket": ("ticket_fields", 1),
+    "company": ("company_fields", 2),
+    "contact": ("contact_fields", 3),
+    "agreement": ("agreement_fields", 4),
+    "project": ("project_fields", 5),
+    "opportunity": ("opportunity_fields", 6),
+    "configuration": ("configuration_fields", 7),
+    "time": ("time_fields", 8),
 }
 _FIELDS = (
     ("Asset Tag", "Text", "EntryField", 0),
