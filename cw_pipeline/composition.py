@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING
@@ -27,10 +28,11 @@ from cw_pipeline.model import ApiVersions
 from cw_pipeline.reports_api.api import tables_shared
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import Database, RequestBudget, status
+from cw_pipeline.warehouse import Connections, Database, RequestBudget, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
 
     from pydantic import SecretStr
 
@@ -38,6 +40,14 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
     from cw_pipeline.warehouse.ddl import Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What several tenants of one process share: connections to their warehouse, and fetchers."""
+
+    connections: Connections
+    fetchers: Executor
 
 
 def limits(settings: Settings) -> Limits:
@@ -166,7 +176,7 @@ def source(
 
 
 @contextmanager
-def connection(
+def connection(  # noqa: PLR0913 - those of `Pipeline`
     settings: Settings,
     *,
     yields_to_refresh: bool = False,
@@ -174,6 +184,7 @@ def connection(
     policy: Policy = BACKGROUND,
     patience: Patience | None = None,
     machine: Machine = THIS,
+    shared: Shared | None = None,
 ) -> Iterator[SyncContext]:
     """The warehouse's connections, and an API client that shares the tenant's budget.
 
@@ -183,7 +194,7 @@ def connection(
     """
     stopping = Event()
     with ExitStack() as stack:
-        database = stack.enter_context(warehouse(settings, patience, machine))
+        database = stack.enter_context(warehouse(settings, patience, machine, shared))
         budget = RequestBudget(
             database,
             settings.requests_per_minute,
@@ -193,9 +204,13 @@ def connection(
         )
         gate = RateLimiter(budget.grant, budget.announce_pause, stopping, machine)
         api = stack.enter_context(source(settings, gate, policy, stopping, machine))
-        fetchers = machine.executor(settings.max_concurrency, "fetch")
-        # Not waited for: an interrupted one may hang in a connection until that times out.
-        stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
+        fetchers: Executor
+        if shared is not None:
+            fetchers = shared.fetchers
+        else:
+            fetchers = machine.executor(settings.max_concurrency, "fetch")
+            # Not waited for: an interrupted one may hang in a connection until that times out.
+            stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
         stack.callback(stopping.set)
         yield SyncContext(
             api,
@@ -233,14 +248,28 @@ def dsn(settings: Settings) -> str:
 
 
 def warehouse(
-    settings: Settings, patience: Patience | None = None, machine: Machine = THIS
+    settings: Settings,
+    patience: Patience | None = None,
+    machine: Machine = THIS,
+    shared: Shared | None = None,
 ) -> Database:
     """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
     most = settings.max_connections or 2 * settings.max_concurrency + 4
-    address = dsn(settings)
+    place = shared.connections if shared else dsn(settings)
     return Database(
-        address, settings.schema_, max_connections=most, patience=patience, machine=machine
+        place, settings.schema_, max_connections=most, patience=patience, machine=machine
     )
+
+
+@contextmanager
+def shared_parts(settings: Settings, connections: int, fetchers: int) -> Iterator[Shared]:
+    """What tenants of one process share, inside the block, over the warehouse of these settings."""
+    pool = THIS.executor(fetchers, "fetch")
+    try:
+        with Connections(dsn(settings), max_connections=connections) as opened:
+            yield Shared(opened, pool)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # see `connection`
 
 
 def _impersonated_member(settings: Settings) -> str:

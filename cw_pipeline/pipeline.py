@@ -8,8 +8,7 @@
 Commands, Dagster and notebooks all come in here. A `Pipeline` takes settings, and opens what a
 method needs when it is first called: the warehouse for `status` and `frame`, the API too for
 `sync` and its like. `connect` is that opening in full; `composition.py` says what the settings mean
-for each part. Nothing here changes the process that it is used in: what is good for a process of
-our own is in `process.py`.
+for each part. Nothing here changes the process that it is used in: `process.py` is for our own.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
@@ -71,13 +71,13 @@ class Pipeline:
     """One tenant and its warehouse. A context manager; without `with`, `close` ends it.
 
     Settings are those of the environment and the settings file unless they are given, as
-    `Settings.of({"CW_SITE": ...})` makes them. Where none name a tenant, the made-up one of the
-    demo is used, and a log line says so. Errors are of `cw_pipeline.errors` and say what to do:
-    ConfigError which setting, WarehouseError which GRANT, SourceDenied which key.
+    `Settings.of({"CW_SITE": ...})` makes them. Where none name a tenant, the demo's is used, and a
+    log line says so. Errors are of `cw_pipeline.errors` and say what to do.
 
     `yields_to_refresh`: requests of the live refresh, in another process, go first. `policy` is how
     patiently ConnectWise is asked again, `patience` for how long locks of others are waited for.
     `dagster_run_id` is noted with each run; Dagster then brings the reporting tables up to date.
+    `shared`: with other tenants of this process.
     """
 
     def __init__(
@@ -88,13 +88,20 @@ class Pipeline:
         dagster_run_id: str | None = None,
         policy: Policy = BACKGROUND,
         patience: Patience | None = None,
+        shared: composition.Shared | None = None,
     ) -> None:
         self._given = settings or Settings.read()
         self.settings = self._given
-        self._yields_to_refresh = yields_to_refresh
         self._dagster_run_id = dagster_run_id
-        self._policy = policy
         self._patience = patience
+        self._open = partial(
+            composition.connection,
+            yields_to_refresh=yields_to_refresh,
+            dagster_run_id=dagster_run_id,
+            policy=policy,
+            patience=patience,
+            shared=shared,
+        )
         self._stack = ExitStack()
         self._context: SyncContext | None = None
         self._prepared: set[str] | None = None  # entities whose tables are as they should be
@@ -406,15 +413,7 @@ class Pipeline:
             trust(self.settings.ca_file)  # a bad file is named before the warehouse is touched
             composition.masking_rules(self.settings)
             self._start_dev_services()
-            self._context = self._stack.enter_context(
-                composition.connection(
-                    self.settings,
-                    yields_to_refresh=self._yields_to_refresh,
-                    dagster_run_id=self._dagster_run_id,
-                    policy=self._policy,
-                    patience=self._patience,
-                )
-            )
+            self._context = self._stack.enter_context(self._open(self.settings))
         return self._context
 
     def _call(

@@ -26,6 +26,10 @@ _DUE = """
 select type, record_id, action, stamp, seq, tries from cw_sync.hint
 where tenant = %s and due_at <= now() order by seq limit %s
 """
+_WHOSE = """
+select name from unnest(%s::text[]) as t(name)
+where exists (select from cw_sync.hint h where h.tenant = name and h.due_at <= now())
+"""
 _REMOVE = """
 delete from cw_sync.hint h using unnest(%s::text[], %s::bigint[], %s::bigint[]) as d(type, id, seq)
 where h.tenant = %s and h.type = d.type and h.record_id = d.id and h.seq = d.seq
@@ -120,6 +124,11 @@ def _later(before: Hint, hint: Hint) -> Hint:
 def due_hints(connection: Connection[Any], tenant: str, most: int) -> list[DueHint]:
     """The hints that are due, oldest first."""
     return [DueHint(*row) for row in connection.execute(_DUE, [tenant, most]).fetchall()]
+
+
+def tenants_with_hints(connection: Connection[Any], tenants: Sequence[str]) -> list[str]:
+    """Those of the tenants that have hints which are due."""
+    return [name for (name,) in connection.execute(_WHOSE, [[*tenants]]).fetchall()]
 
 
 def remove_hints(connection: Connection[Any], tenant: str, read: Sequence[DueHint]) -> None:

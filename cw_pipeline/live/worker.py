@@ -1,21 +1,27 @@
 """The worker that stays: hints are read at once, lists at their pace, reports follow.
 
-Loops over one connected pipeline: passes (the caller's thread), hints, what hangs on the records
-that hints named, the account of what hints cost, and reports. Each goes on after an error, which is
-logged: what was missed is read by the next pass.
+    Worker (one process) ──► LiveTenant, LiveTenant, …  each with its duties:
+        pass       asks the lists that are due what is new, and reads those where something is
+        hints      reads the records that callbacks named
+        children   reads what hangs on those records
+        publish    has reports follow what was read
+        others     the account of what hints cost, reports behind the calendar, registrations
+
+One loop looks four times a second which duties are due, and a few threads do them: a duty of a
+tenant never runs twice at once. What fails is said and tried again: what was missed is read by the
+next pass. Tenants share connections, threads and nothing else.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from threading import Event, Lock, Thread
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
-from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import callback_types
 from cw_pipeline.errors import (
@@ -29,121 +35,153 @@ from cw_pipeline.errors import (
     WarehouseError,
 )
 from cw_pipeline.live.drain import Drain
-from cw_pipeline.live.hints import add_up_runs
-from cw_pipeline.live.registrations import callback_token, steps_to_do
+from cw_pipeline.live.hints import add_up_runs, tenants_with_hints
+from cw_pipeline.live.registrations import steps_to_do
 from cw_pipeline.model import SyncMode
-from cw_pipeline.paths import child_environment, cli_command
+from cw_pipeline.paths import cli_command
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 from cw_pipeline.sync.paces import HOUR, MINUTE, QUIET, Paces
 from cw_pipeline.warehouse.callbacks import note_registrations
 from cw_pipeline.warehouse.lease import LIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping, Sequence
 
     from cw_pipeline.model import Entity
     from cw_pipeline.pipeline import Pipeline
-    from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
+    from cw_pipeline.warehouse import Connections
 
-_GLANCE = 0.25  # seconds between looks for hints
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 20
+"""To the warehouse, for all tenants of a process: two passes side by side need 8 each."""
+
+_GLANCE = 0.25  # seconds between looks for hints, and for what else is due
+_SECOND = 1.0
 _CHILDREN = 10.0  # seconds between passes over what hangs on records that hints named
 _QUESTIONS = 25.0  # seconds for asking lists what is new
 _AFTER_ERROR = 10.0  # seconds
-_TAKEOVER = 5.0  # seconds between looks whether another worker of this tenant has ended
+_TAKEOVER = 5.0  # seconds between looks whether another worker of a tenant has ended
+
+_LANES = {"pass": 2, "hints": 2, "publish": 2, "others": 2}
+"""Threads for each kind of duty: a first load must not keep hints of other tenants waiting."""
 
 _MAY_PASS = (EntityBusy, Interrupted, SourceBroken, SourceBusy, SourceDown, WarehouseError)
 """Why a pass failed that is tried again soon."""
 
 
-@dataclass
-class Worker:
-    """Keeps one tenant up to date until `stop` is set. `say` is given lines for whoever watches."""
+@dataclass(eq=False)
+class Duty:
+    """What is done again and again for a tenant, so many seconds after it was done last.
 
-    pipeline: Pipeline
-    say: Callable[[str], None]
-    stop: Event = field(default_factory=Event)
-    _changed: set[str] = field(default_factory=set)
-    _parents: set[str] = field(default_factory=set)
-    _caught_up: bool = False  # whether lists below parents were read since the start
-    _lock: Lock = field(default_factory=Lock)
+    `is_wanted` says whether there is anything to do.
+    """
 
-    def run(self) -> None:
-        """Returns when `stop` is set. Raises SourceDenied, and what the first connection raises.
+    lane: str
+    once: Callable[[], None]
+    seconds: float
+    is_wanted: Callable[[], bool] = lambda: True
+    due_at: float = 0.0
+    is_running: bool = False
 
-        Only one worker of a tenant lives: another one waits here until it ends.
-        """
-        context = self.pipeline.connect()
-        entities = self.pipeline.select()
-        paces = Paces(entities)
-        with self._being_live(context) as lease, ExitStack() as stack:
-            if self.stop.is_set():
-                return
-            self.say(f"live: {len(entities)} lists of {context.database.tenant}")
-            for loop in (
-                lambda: self._drain_hints(context, entities, paces),
-                lambda: self._read_children(context, entities),
-                lambda: self._add_up_runs(context),
-                self._publish,
-                self._refresh_behind,
-                lambda: self._look_at_registrations(context, entities),
-            ):
-                thread = Thread(target=loop, daemon=True)
-                thread.start()
-                stack.callback(thread.join)
-            stack.callback(self.stop.set)
-            while not self.stop.is_set():
-                if not context.database.leases.has(lease):
-                    raise EntityBusy(
-                        "this live stood still for too long, and another may have taken over: start"
-                        " it again, and it waits for that"
-                    )
-                self._guarded(lambda: self._pass(paces))
-                self.stop.wait(1.0)
 
-    @contextmanager
-    def _being_live(self, context: SyncContext) -> Iterator[int]:
-        """For a block in which no other worker of the tenant is live: the lease.
+class LiveTenant:
+    """One tenant that is kept up to date. `say` is given lines for whoever watches."""
 
-        The lease of one that was killed ends within a minute, and at once on the same machine.
-        """
-        said, lease = False, 0
-        with ExitStack() as stack:
-            while not self.stop.is_set():
-                try:
-                    lease = stack.enter_context(context.database.leases.hold("live", LIVE))
-                    break
-                except EntityBusy as error:
-                    if not said:
-                        self.say(f"another live is there: this one waits until that ends ({error})")
-                    said = True
-                    self.stop.wait(_TAKEOVER)
-                except WarehouseError as error:
-                    self.say(str(error))
-                    self.stop.wait(_TAKEOVER)
-            yield lease
+    def __init__(self, pipeline: Pipeline, say: Callable[[str], None]) -> None:
+        self.pipeline = pipeline
+        self.name = pipeline.settings.schema_
+        self.say = say
+        self.has_hints = False
+        self._context: SyncContext
+        self._entities: list[Entity] = []
+        self._paces = Paces([])
+        self._drain: Drain
+        self._holding = ExitStack()
+        self._lease: int | None = None
+        self._is_waiting_said = False
+        self._changed: set[str] = set()
+        self._parents: set[str] = set()
+        self._caught_up = False  # whether lists below parents were read since the start
+        self._lock = Lock()
+        self._become = Duty("others", self._become_live, _TAKEOVER)
+        self._duties = [
+            Duty("hints", self._drain_hints, 0.0, lambda: self.has_hints),
+            Duty("pass", self._pass, _SECOND),
+            Duty("publish", self._publish, 0.0, lambda: bool(self._changed)),
+            Duty("others", self._read_children, _CHILDREN, lambda: bool(self._parents)),
+            Duty("others", self._add_up_runs, MINUTE),
+            Duty("others", self._refresh_behind, QUIET),
+        ]
+        if pipeline.settings.callback_url is not None:
+            self._duties.append(Duty("others", self._look_at_registrations, HOUR))
 
-    def _pass(self, paces: Paces) -> None:
+    def connect(self) -> None:
+        """Opens the tenant and its warehouse. Raises ConfigError, WarehouseError."""
+        self._context = self.pipeline.connect()
+        self._entities = self.pipeline.select()
+        self._paces = Paces(self._entities)
+        self._drain = Drain(self._context, hinted_lists(self._entities))
+
+    def duties(self) -> list[Duty]:
+        """What there is to do: to become live first. Only one worker of a tenant lives."""
+        if self._lease is None:
+            return [self._become]
+        if not self._context.database.leases.has(self._lease):
+            self._lease = None
+            self.say("stood still for too long, and another may have taken over: waits for that")
+            return [self._become]
+        return self._duties
+
+    def interrupt(self) -> None:
+        """Has what is being read end after its present pages."""
+        self.pipeline.stop()
+        if self._entities:
+            self._context.stopping.set()
+
+    def leave(self) -> None:
+        """Lets go of the tenant, for another worker to take over."""
+        self._lease = None
+        self._holding.close()
+
+    def _become_live(self) -> None:
+        """Takes the lease. That of one that was killed ends within a minute."""
+        self._holding.close()
+        if not self._entities:
+            self.connect()
+        leases = self._context.database.leases
+        try:
+            self._lease = self._holding.enter_context(leases.hold("live", LIVE))
+        except EntityBusy as error:
+            if not self._is_waiting_said:
+                self.say(f"another live is there: this one waits until that ends ({error})")
+            self._is_waiting_said = True
+            return
+        self._is_waiting_said = self._caught_up = False
+        self.say(f"live: {len(self._entities)} lists")
+
+    def _pass(self) -> None:
         """Asks the lists that are due what is new, and reads those where it is something."""
-        due = paces.due()
+        due = self._paces.due()
         if not due:
             return
         try:
             changes = self.pipeline.find_changes(*due, seconds=_QUESTIONS)
         except PipelineError:
-            paces.again(due)
+            self._paces.again(due)
             raise
         if changes.unasked:
-            paces.again(due)
+            self._paces.again(due)
         changed = [*changes.changed]
         if not self._caught_up:  # what a worker that died left due below parents shows in no list
-            below = [e.name for e in self.pipeline.select() if e.mode is SyncMode.PER_PARENT]
+            below = [e.name for e in self._entities if e.mode is SyncMode.PER_PARENT]
             changed += [name for name in below if name not in changed]
         if changed:
-            self._read(changed, paces)
+            self._read(changed)
         self._caught_up = True
 
-    def _read(self, names: list[str], paces: Paces) -> None:
+    def _read(self, names: list[str]) -> None:
         """Reads what is new in these; those that could not be read are due again soon."""
         found, touched = [], set[str]()
         try:
@@ -151,183 +189,144 @@ class Worker:
                 if result.failure is not None and not isinstance(result.failure, EntityBusy):
                     self.say(f"{result.entity}: {result.failure}")
                 if isinstance(result.failure, _MAY_PASS):
-                    paces.again([result.entity])
+                    self._paces.again([result.entity])
                 if result.rows_inserted or result.rows_updated:
                     found.append(result.entity)
                 if result.rows_inserted or result.rows_updated or result.rows_deleted:
                     touched.add(result.entity)
         except BaseException:
             # What was read until then is published all the same.
-            paces.again(names)
+            self._paces.again(names)
             with self._lock:
                 self._changed |= touched
             raise
-        paces.note_changes(found)
+        self._paces.note_changes(found)
 
-    def _add_up_runs(self, context: SyncContext) -> None:
-        database = context.database
-
-        def once() -> None:
-            with database.transaction() as connection:
-                add_up_runs(connection, database.tenant)
-
-        self._repeat(once, MINUTE)
-
-    def _drain_hints(self, context: SyncContext, entities: list[Entity], paces: Paces) -> None:
-        drain = Drain(context, hinted_lists(entities))
-
-        def once() -> None:
-            drained = drain.drain()
-            if drained.named:
-                paces.note_hints()
-                with self._lock:
-                    self._changed |= drained.changed
-                    self._parents |= drained.named
-
-        self._repeat(once, _GLANCE)
-
-    def _read_children(self, context: SyncContext, entities: list[Entity]) -> None:
-        """Reads what hangs on the records that hints named, such as the notes of a ticket."""
-
-        def once() -> None:
+    def _drain_hints(self) -> None:
+        self.has_hints = False
+        drained = self._drain.drain()
+        if drained.named:
+            self._paces.note_hints()
             with self._lock:
-                parents, self._parents = self._parents, set()
-            due = [e for e in entities if e.parent in parents and e.mode is SyncMode.PER_PARENT]
-            left = {entity.name: entity.parent for entity in due if entity.parent}
-            try:
-                for entity in due:
-                    result = sync_entity(entity, context, SyncRequest())
-                    if result.rows_inserted or result.rows_updated or result.rows_deleted:
-                        with self._lock:
-                            self._changed.add(entity.name)
-                    if not isinstance(result.failure, _MAY_PASS):
-                        del left[entity.name]
-            finally:
-                with self._lock:
-                    self._parents |= set(left.values())
+                self._changed |= drained.changed
+                self._parents |= drained.named
 
-        self._repeat(once, _CHILDREN)
+    def _read_children(self) -> None:
+        """Reads what hangs on the records that hints named, such as the notes of a ticket."""
+        with self._lock:
+            parents, self._parents = self._parents, set()
+        due = [e for e in self._entities if e.parent in parents and e.mode is SyncMode.PER_PARENT]
+        left = {entity.name: entity.parent for entity in due if entity.parent}
+        try:
+            for entity in due:
+                result = sync_entity(entity, self._context, SyncRequest())
+                if result.rows_inserted or result.rows_updated or result.rows_deleted:
+                    with self._lock:
+                        self._changed.add(entity.name)
+                if not isinstance(result.failure, _MAY_PASS):
+                    del left[entity.name]
+        finally:
+            with self._lock:
+                self._parents |= set(left.values())
 
     def _publish(self) -> None:
         """Has reports follow what was read."""
-
-        def once() -> None:
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        try:
+            self.pipeline.follow_sync(sorted(changed))
+        except BaseException:
             with self._lock:
-                changed, self._changed = self._changed, set()
-            if not changed:
-                return
-            try:
-                self.pipeline.follow_sync(sorted(changed))
-            except BaseException:
-                with self._lock:
-                    self._changed |= changed
-                raise
+                self._changed |= changed
+            raise
 
-        self._repeat(once, _GLANCE)
+    def _add_up_runs(self) -> None:
+        database = self._context.database
+        with database.transaction() as connection:
+            add_up_runs(connection, database.tenant)
 
     def _refresh_behind(self) -> None:
         """Has reports follow the calendar, and what others read: the schedule leaves that to us."""
+        if behind := self.pipeline.tables_behind():
+            self.pipeline.refresh_tables(behind)
 
-        def once() -> None:
-            if behind := self.pipeline.tables_behind():
-                self.pipeline.refresh_tables(behind)
+    def _look_at_registrations(self) -> None:
+        """Notes what is not registered as it should be, for the check `callbacks`."""
+        source, database = self._context.source, self._context.database
+        to_do = ", ".join(map(str, steps_to_do(source, self.pipeline.settings, self._entities)))
+        if to_do:
+            self.say(f"callbacks: `{cli_command('callbacks', 'apply')}` has to {to_do}")
+        with database.transaction() as connection:
+            note_registrations(connection, database.tenant, to_do)
 
-        self._repeat(once, QUIET)
 
-    def _look_at_registrations(self, context: SyncContext, entities: list[Entity]) -> None:
-        """Notes hourly what is not registered as it should be, for the check `callbacks`."""
-        settings, database = self.pipeline.settings, context.database
-        if settings.callback_url is None:
+class Worker:
+    """Keeps tenants of one warehouse up to date until `stop` is set."""
+
+    def __init__(self, tenants: Sequence[LiveTenant], connections: Connections) -> None:
+        self._tenants = {tenant.name: tenant for tenant in tenants}
+        self._connections = connections
+        self._looks_at = 0.0
+        self.stop = Event()
+
+    def run(self) -> None:
+        """Returns when `stop` is set. A tenant that fails is tried again, the others go on."""
+        with ExitStack() as stack:
+            for tenant in self._tenants.values():
+                stack.callback(tenant.leave)
+            lanes = {
+                name: stack.enter_context(ThreadPoolExecutor(threads, name))
+                for name, threads in _LANES.items()
+            }
+            for tenant in self._tenants.values():
+                stack.callback(tenant.interrupt)
+            stack.callback(self.stop.set)
+            while not self.stop.wait(_GLANCE):
+                self._look_for_hints()
+                self._begin_what_is_due(lanes)
+
+    def _look_for_hints(self) -> None:
+        """One question for all tenants. While the warehouse is away it is asked less often."""
+        if time.monotonic() < self._looks_at:
             return
-
-        def once() -> None:
-            to_do = ", ".join(map(str, steps_to_do(context.source, settings, entities)))
-            if to_do:
-                self.say(f"callbacks: `{cli_command('callbacks', 'apply')}` has to {to_do}")
-            with database.transaction() as connection:
-                note_registrations(connection, database.tenant, to_do)
-
-        self._repeat(once, HOUR)
-
-    def _repeat(self, once: Callable[[], None], seconds: float) -> None:
-        while not self.stop.is_set():
-            self._guarded(once)
-            self.stop.wait(seconds)
-
-    def _guarded(self, once: Callable[[], None]) -> None:
-        """Does something that may fail: it is tried again, unless the keys are refused."""
         try:
-            once()
-        except SourceDenied as error:
-            self.say(str(error))
-            self.stop.wait(MINUTE)
+            with self._connections.connection() as connection:
+                found = tenants_with_hints(connection, [*self._tenants])
+        except WarehouseError as error:
+            log.warning("%s", error)
+            self._looks_at = time.monotonic() + _AFTER_ERROR
+            return
+        for name in found:
+            self._tenants[name].has_hints = True
+
+    def _begin_what_is_due(self, lanes: Mapping[str, ThreadPoolExecutor]) -> None:
+        now = time.monotonic()
+        for tenant in self._tenants.values():
+            for duty in tenant.duties():
+                if not duty.is_running and duty.due_at <= now and duty.is_wanted():
+                    duty.is_running = True
+                    lanes[duty.lane].submit(self._do, tenant, duty)
+
+    def _do(self, tenant: LiveTenant, duty: Duty) -> None:
+        """Does something that may fail: it is tried again, whatever it was."""
+        wait = duty.seconds
+        try:
+            if not self.stop.is_set():
+                duty.once()
         except Interrupted:
-            self.stop.wait(1.0)
+            wait = _SECOND
         except PipelineError as error:
-            self.say(str(error))
-            self.stop.wait(_AFTER_ERROR)
+            tenant.say(str(error))
+            wait = max(wait, MINUTE if isinstance(error, SourceDenied) else _AFTER_ERROR)
+        except Exception:
+            log.exception("%s: a fault of the program; it is tried again", tenant.name)
+            wait = max(wait, MINUTE)
+        finally:
+            duty.due_at = time.monotonic() + wait
+            duty.is_running = False
 
 
 def hinted_lists(entities: list[Entity]) -> dict[str, list[Entity]]:
     """The entities among these that each type of callback is about; types in small letters."""
     types = callback_types(entity.name for entity in entities)
     return {name.lower(): [CATALOG[each] for each in lists] for name, lists in types.items()}
-
-
-@contextmanager
-def receiver_beside(
-    settings: Settings, entities: list[Entity], host: str, port: int, say: Callable[[str], None]
-) -> Iterator[None]:
-    """Inside the block a receiver runs in a process of its own, and is started again if it ends."""
-    given = {
-        "listeners": [
-            {
-                "tenant": settings.schema_,
-                "site": settings.site,
-                "company": settings.company,
-                "token": callback_token(settings),
-                "wanted": sorted(hinted_lists(entities)),
-            }
-        ],
-        "address": composition.dsn(settings),
-        "ca_file": settings.ca_file,
-        "host": host,
-        "port": port,
-    }
-    ended = Event()
-
-    def start() -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "cw_pipeline.live.receiver"],
-            stdin=subprocess.PIPE,
-            # What it needs of our settings comes by the pipe: the keys of the API are not among it.
-            env={k: v for k, v in child_environment().items() if not k.upper().startswith("CW_")},
-            text=True,
-            start_new_session=True,  # Ctrl-C is for us: it ends when its stdin does
-        )
-        assert child.stdin is not None
-        # By a pipe: other accounts may see arguments, and the address has a password.
-        child.stdin.write(json.dumps(given) + "\n")
-        child.stdin.flush()
-        return child
-
-    child = start()
-
-    def watch() -> None:
-        nonlocal child
-        while not ended.wait(1.0):
-            if (code := child.poll()) is not None:
-                say(f"the receiver ended with {code}, and is started again in {_AFTER_ERROR:.0f} s")
-                if not ended.wait(_AFTER_ERROR):
-                    child = start()
-
-    thread = Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        if child.stdin is not None:
-            child.stdin.close()
-        child.wait()

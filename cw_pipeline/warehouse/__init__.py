@@ -1,5 +1,6 @@
 """Merging rows into Postgres, together with the checkpoint that says so."""
 
+from cw_pipeline.warehouse.database import Connections as Connections
 from cw_pipeline.warehouse.database import Database as Database
 from cw_pipeline.warehouse.entity_store import EntityStore as EntityStore
 from cw_pipeline.warehouse.entity_store import open_store as open_store

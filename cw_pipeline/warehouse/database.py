@@ -1,4 +1,4 @@
-"""One tenant's part of a Postgres database, over connections that threads share.
+"""One tenant's part of a Postgres database, over connections that threads and tenants share.
 
 with Database(dsn, schema) as database, database.transaction() as connection: ...
 """
@@ -21,6 +21,7 @@ from cw_pipeline.warehouse.lock_waits import Patience, name_lock_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from datetime import timedelta
     from types import TracebackType
 
@@ -33,33 +34,24 @@ _ASIDE = 2.0  # seconds for which a connection of the pool is waited for, before
 _TRUSTED = 10.0  # seconds for which an idle connection is believed to be alive
 
 
-class Database:
-    """One tenant's part of a Postgres database, which threads share. A context manager.
+class Connections:
+    """Connections to a Postgres database, which threads share. A context manager.
 
-    Connections are opened as they are needed: at most `max_connections`, and no more than role and
+    They are opened as they are needed: at most `max_connections`, and no more than role and
     database may open; a server that gives fewer is used with what it gives. Entering it opens the
-    first one, so that a server that cannot be used is refused at once.
-
-    `tenant` is the schema of its tables. `patience` is for what other sessions have locked.
-    Entities in `locked` could not be prepared because of that, so they are not to be written to: no
-    run of them begins. `leases` are the rights to run an entity that this process has.
+    first one, so that a server that cannot be used is refused at once. `patience` is for what other
+    sessions have locked.
     """
 
     def __init__(
         self,
         address: str,
-        tenant: str,
         *,
         max_connections: int = 16,
-        lease_span: timedelta = SPAN,
         patience: Patience | None = None,
         machine: Machine = THIS,
     ) -> None:
-        self.tenant = tenant
         self._machine = machine
-        self.locked: dict[str, WarehouseLocked] = {}
-        # Not behind transactions that wait for somebody, or a lease would end meanwhile.
-        self.leases = Leases(self.aside, tenant, lease_span, machine)
         self._address = address
         self._patience = patience or Patience()
         self._max = max_connections
@@ -94,7 +86,6 @@ class Database:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.leases.close()
         if self._pool is not None:
             self._pool.close()
         if self._first is not None:
@@ -139,19 +130,6 @@ class Database:
         finally:
             if session.pooled:  # whoever takes it next may have another process of the server
                 session.backend = None
-
-    @contextmanager
-    def transaction(self, run_id: int | None = None) -> Iterator[Session]:
-        """A connection inside a transaction: all of the block, or nothing of it.
-
-        With a `run_id` it is one of that run: nobody takes its lease over until it ends. Raises
-        EntityBusy if somebody has.
-        """
-        with self.connection() as session, session.transaction():
-            session.pin()
-            if run_id is not None:
-                fence(session, run_id)
-            yield session
 
     def _open(self) -> Session:
         """Called by the pool, in a thread of its own."""
@@ -198,6 +176,76 @@ class Database:
             f"all connections to the warehouse were in use for {PATIENCE:.0f} s: raise"
             " CW_MAX_CONNECTIONS, or lower CW_MAX_CONCURRENCY"
         )
+
+
+class Database:
+    """One tenant's part of a Postgres database, which threads share. A context manager.
+
+    `tenant` is the schema of its tables. It has connections of its own, as `Connections` has them,
+    unless in place of an address it is given those that several tenants share: they are left open.
+    Entities in `locked` could not be prepared because somebody has locked their tables, so they are
+    not to be written to: no run of them begins. `leases` are the rights to run an entity that this
+    process has.
+    """
+
+    def __init__(
+        self,
+        address: str | Connections,
+        tenant: str,
+        *,
+        max_connections: int = 16,
+        lease_span: timedelta = SPAN,
+        patience: Patience | None = None,
+        machine: Machine = THIS,
+    ) -> None:
+        self.tenant = tenant
+        self.locked: dict[str, WarehouseLocked] = {}
+        self._own = ExitStack()
+        self._is_sharing = isinstance(address, Connections)
+        self._connections = (
+            address
+            if isinstance(address, Connections)
+            else Connections(
+                address, max_connections=max_connections, patience=patience, machine=machine
+            )
+        )
+        # Not behind transactions that wait for somebody, or a lease would end meanwhile.
+        self.leases = Leases(self.aside, tenant, lease_span, machine)
+
+    def __enter__(self) -> Self:
+        if not self._is_sharing:
+            self._own.enter_context(self._connections)
+        self._own.callback(self.leases.close)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._own.close()
+
+    def connection(self) -> AbstractContextManager[Session]:
+        """As `Connections.connection`."""
+        return self._connections.connection()
+
+    def aside(self) -> AbstractContextManager[Session]:
+        """As `Connections.aside`."""
+        return self._connections.aside()
+
+    @contextmanager
+    def transaction(self, run_id: int | None = None) -> Iterator[Session]:
+        """A connection inside a transaction: all of the block, or nothing of it.
+
+        With a `run_id` it is one of that run: nobody takes its lease over until it ends. Raises
+        EntityBusy if somebody has.
+        """
+        with self.connection() as session, session.transaction():
+            session.pin()
+            if run_id is not None:
+                fence(session, run_id)
+            yield session
 
 
 class _PooledSession(Session):

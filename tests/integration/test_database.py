@@ -199,8 +199,8 @@ def test_why_a_pooler_refuses_an_address_with_options_is_said(pooled_dsn: str) -
 class TestLimits:
     def test_a_pool_is_no_larger_than_the_role_may_open(self, limited: tuple[str, str]) -> None:
         with Database(limited[1], "connectwise", max_connections=10) as database:
-            assert database._pool is not None
-            assert database._pool.max_size == 3
+            assert database._connections._pool is not None
+            assert database._connections._pool.max_size == 3
 
     def test_fewer_connections_than_allowed_are_used_as_they_are(
         self, limited: tuple[str, str]

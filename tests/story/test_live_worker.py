@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.cli.live import tenants_of
 from cw_pipeline.dagster.checks import CALLBACKS, CheckResult, evaluate_tenant
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
-from cw_pipeline.live.hints import count_callbacks, note_receiver
+from cw_pipeline.errors import ConfigError
+from cw_pipeline.live.hints import Hint, count_callbacks, note_receiver, put_hints
+from cw_pipeline.live.worker import LiveTenant, Worker
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse.callbacks import callback_standing
@@ -22,6 +27,7 @@ from cw_pipeline.warehouse.lease import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cw_pipeline.simulator import Tenant
     from tests.story.conftest import Shell, Story
@@ -79,6 +85,7 @@ def test_a_tick_asks_for_what_live_does_not_get_read(synced: Story) -> None:
 
 def test_live_is_killed_and_the_schedule_catches_up(
     shell: Shell,
+    story: Story,
     tenant: Tenant,
     few_records: None,  # noqa: ARG001 - it fills the tenant
 ) -> None:
@@ -86,8 +93,8 @@ def test_live_is_killed_and_the_schedule_catches_up(
     watch = ChangeWatch(TenantSetup(Settings.read(), entities, Settings.read))
     live = shell.start("live")
     try:
-        query = "select count(*) from cw_sync.freshness"
-        wait_until(lambda: live.poll() is not None or _is_there(shell, query, len(LISTS)))
+        query = "select 1 from cw_sync.freshness having count(*) = %s"
+        wait_until(lambda: live.poll() is not None or _is_there(story, query, len(LISTS)))
         changes, _ = watch.look(LISTS) or (None, None)
         assert str(changes) == "live has just asked 3 lists"
     finally:
@@ -99,11 +106,88 @@ def test_live_is_killed_and_the_schedule_catches_up(
     assert changes.changed == (TICKETS,)
 
 
-def _is_there(shell: Shell, query: str, number: int) -> bool:
+def _is_there(story: Story, query: str, *values: object) -> bool:
     try:
-        return shell.rows(query) == [(number,)]
-    except Exception:  # noqa: BLE001 - it has not made its tables yet
+        return bool(story.rows(query, *values))
+    except psycopg.errors.UndefinedTable:  # it has not made its tables yet
         return False
+
+
+@contextmanager
+def living(*settings: Settings, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Inside the block these tenants, of one warehouse, are kept up to date in one process."""
+    with ExitStack() as stack:
+        shared = stack.enter_context(composition.shared_parts(settings[0], 8, 8))
+        pipelines = [stack.enter_context(Pipeline(each, shared=shared)) for each in settings]
+        worker = Worker([LiveTenant(each, say) for each in pipelines], shared.connections)
+        thread = Thread(target=worker.run)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(worker.stop.set)
+        yield
+
+
+def test_one_process_keeps_several_tenants_whatever_becomes_of_one(
+    story: Story,
+    few_records: None,  # noqa: ARG001 - it fills the tenant
+) -> None:
+    usual = {"entities": TICKETS, "requests_per_minute": 100_000}
+    said: list[str] = []
+    with living(
+        story.settings(CW_SCHEMA="acme", **usual),
+        story.settings(CW_SCHEMA="initech", **usual, private_key="wrong"),
+        story.settings(CW_SCHEMA="globex", **usual),
+        say=said.append,
+    ):
+        synced = "select 1 from cw_sync.freshness where tenant in ('acme', 'globex')"
+        wait_until(lambda: _is_there(story, f"{synced} having count(*) = 2"))
+        story.tenant.edit("/service/tickets", 3, summary="Edited")
+        with psycopg.connect(story.dsn) as connection:
+            put_hints(connection, [Hint("globex", "ticket", 3, "updated")])
+        edited = "select 1 from globex.service_tickets where summary = %s"
+        wait_until(lambda: _is_there(story, edited, "Edited"))
+        assert not story.rows("select 1 from acme.service_tickets where summary = 'Edited'")
+        wait_until(lambda: any("CW_PRIVATE_KEY" in line for line in said))
+
+
+def test_a_second_worker_waits_and_takes_over(synced: Story) -> None:
+    said: list[str] = []
+    with ExitStack() as first:
+        first.enter_context(being_live(synced))
+        with living(synced.settings(entities=TICKETS), say=said.append):
+            wait_until(lambda: said)
+            assert said[0].startswith("another live is there")
+            first.close()
+            wait_until(lambda: "live: 1 lists" in said)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fault"),
+    [
+        ("CW_SCHEMA=acme", "CW_SCHEMA=acme", "schema of its own"),
+        ("CW_SCHEMA=acme", "CW_SCHEMA=globex\nCW_WAREHOUSE_DSN=dbname=other", "different ware"),
+        ("CW_SCHEMA=acme", "CW_SITE=", "are set, and CW_SITE is not"),
+    ],
+)
+def test_tenants_that_cannot_share_a_process_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, fault: str
+) -> None:
+    given = {
+        "CW_SITE": "na.myconnectwise.net",
+        "CW_COMPANY": "acme",
+        "CW_PUBLIC_KEY": "p",
+        "CW_PRIVATE_KEY": "p",
+        "CW_CLIENT_ID": "c",
+        "CW_WAREHOUSE_DSN": "dbname=warehouse",
+    }
+    for name in given:
+        monkeypatch.delenv(name, raising=False)
+    files = [tmp_path / "first.env", tmp_path / "second.env"]
+    usual = "".join(f"{name}={value}\n" for name, value in given.items())
+    for file, own in zip(files, (first, second), strict=True):
+        file.write_text(f"{usual}{own}\n", "utf-8")
+    with pytest.raises(ConfigError, match=fault):
+        tenants_of(list(map(str, files)))
 
 
 class TestCallbacksAreChecked:
