@@ -30,6 +30,7 @@ SUBJECTS = {
         "fct_ticket_status_span",
         "fct_survey",
     ),
+    "What has changed": ("fct_ticket_transition", "fct_change"),
     "Time, expenses and schedules": (
         "fct_time_entry",
         "fct_expense",

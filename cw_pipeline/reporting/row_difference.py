@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+CHANGED_AT = "changed_at"
+"""The column that says when any other one of its row last changed."""
+
 
 def columns_of(connection: Connection[Any], table: str) -> list[str]:
     """The names of a table's columns, in their order."""
@@ -26,9 +29,12 @@ def write_difference(
 ) -> int:
     """Makes the rows of the changed keys (none: all rows) those of `pg_temp.fresh`: how many moved.
 
-    `table`: its schema and name. The keys are columns of `pg_temp.changed`.
+    `table`: its schema and name. The keys are columns of `pg_temp.changed`. A column `changed_at`
+    tells no rows apart: a row that is otherwise as it was keeps its own.
     """
-    names = list(map(sql.Identifier, columns_of(connection, "pg_temp.fresh")))
+    columns = columns_of(connection, "pg_temp.fresh")
+    names = [sql.Identifier(name) for name in columns if name != CHANGED_AT]
+    stamp = sql.SQL("") if CHANGED_AT not in columns else sql.SQL(", {}")
     same = [sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in keys]
     concerned = (
         sql.SQL("exists (select from pg_temp.changed where {})").format(sql.SQL(" and ").join(same))
@@ -41,6 +47,8 @@ def write_difference(
         "own": sql.SQL(", ").join(sql.SQL("own.{}").format(name) for name in names),
         "fresh": sql.SQL(", ").join(sql.SQL("fresh.{}").format(name) for name in names),
         "concerned": concerned,
+        "changed_at": stamp.format(sql.Identifier(CHANGED_AT)),
+        "now": stamp.format(sql.SQL("now()")),
     }
     # In tables of their own, which are analyzed: hashes in a condition have no statistics, and a
     # nested loop over them would take minutes for some thousand rows.
@@ -66,8 +74,8 @@ def write_difference(
     ).rowcount
     new = connection.execute(
         sql.SQL(
-            "insert into {table} ({columns}) select {columns} from pg_temp.fresh"
-            " except all select {own} from {table} own where {concerned}"
+            "insert into {table} ({columns}{changed_at}) select *{now} from (select {columns}"
+            " from pg_temp.fresh except all select {own} from {table} own where {concerned}) q"
         ).format(**parts)
     ).rowcount
     return max(gone, new)

@@ -14,7 +14,8 @@ select
     a.date_end as ends_at, -- end
     (a.date_start at time zone {{time_zone}})::date as date, -- local day of the begin
     coalesce(to_char((a.date_start at time zone {{time_zone}})::date, 'YYYYMMDD')::int, -1) as date_id, -- the same, in dim_date
-    not coalesce(status.closed_flag, a.close_flag, false) and coalesce(a.date_end, a.date_start) < now() as is_overdue -- should have been done, but is open
+    not coalesce(status.closed_flag, a.close_flag, false) and coalesce(a.date_end, a.date_start) < now() as is_overdue, -- should have been done, but is open
+    greatest(a._synced_at, type._synced_at, status._synced_at, company._synced_at, member._synced_at, case when coalesce(a.date_end, a.date_start) < now() then coalesce(a.date_end, a.date_start) end) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.sales_activities a
 left join {{source}}.sales_activities_types type on type.id = a.type_id
 left join {{source}}.sales_activities_statuses status on status.id = a.status_id

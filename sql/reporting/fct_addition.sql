@@ -17,10 +17,12 @@ select
     bill.price as price_per_bill, -- amount of one bill; none unless billable
     bill.cost as cost_per_bill, -- cost of what one bill covers, billed or not
     bill.price / coalesce(c.months, 1) as monthly_price, -- amount a month
-    bill.cost / coalesce(c.months, 1) as monthly_cost -- cost a month
+    bill.cost / coalesce(c.months, 1) as monthly_cost, -- cost a month
+    greatest(x._synced_at, a._synced_at, cycle._synced_at, company._synced_at, catalog._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.finance_agreements_additions x
 join {{source}}.finance_agreements a on a.id = x.parent_id and a._deleted_at is null
 left join {{reporting}}.dim_billing_cycle c on c.billing_cycle_id = a.billing_cycle_id
+left join {{source}}.finance_billing_cycles cycle on cycle.id = a.billing_cycle_id
 left join {{source}}.company_companies company on company.id = a.company_id
 left join {{source}}.procurement_catalog catalog on catalog.id = x.product_id
 cross join lateral (

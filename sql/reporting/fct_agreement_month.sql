@@ -129,7 +129,8 @@ select
     coalesce(w.agreement, 0) as hours_agreement, -- hours the agreement covered
     coalesce(w.cost, 0) as labour_cost, -- cost of hours worked
     coalesce(e.cost, 0) as expense_cost, -- expenses
-    coalesce(p.cost, 0) as product_cost -- products, by invoice date, else by day bought
+    coalesce(p.cost, 0) as product_cost, -- products, by invoice date, else by day bought
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from shown k
 join {{reporting}}.dim_agreement d on d.agreement_id = k.agreement_id
 left join agreements a on a.agreement_id = k.agreement_id and a.month = k.month

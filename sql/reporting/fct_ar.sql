@@ -12,6 +12,7 @@ select
     total, -- with tax
     balance, -- still owed; negative: we owe
     days_overdue, -- since it was due, today; negative: not due yet
-    age_bucket -- not due, 1-30, 31-60, 61-90 or 91+ days overdue
+    age_bucket, -- not due, 1-30, 31-60, 61-90 or 91+ days overdue
+    changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_invoice
 where balance <> 0

@@ -17,13 +17,14 @@ months as (
 owed as (
     select
         v.id, k.month, k.last_day, coalesce(v.type = 'CreditMemo', false) as is_credit,
-        v.balance, coalesce(v.due_date, v.date) as due_date, v.company_id, v.currency_id
+        v.balance, coalesce(v.due_date, v.date) as due_date, v.company_id, v.currency_id, present._synced_at
     from months k
     join {{versions}}.finance_invoices v
         on v._valid_from < (k.last_day + 1)::timestamp at time zone {{time_zone}}
        and v._valid_to >= (k.last_day + 1)::timestamp at time zone {{time_zone}}
        and v.date <= k.last_day
        and v.balance <> 0
+    join {{source}}.finance_invoices present on present.id = v.id
 )
 select
     i.id as invoice_id, -- invoice
@@ -40,7 +41,8 @@ select
         when i.last_day - i.due_date <= 60 then '31-60'
         when i.last_day - i.due_date <= 90 then '61-90'
         else '91+'
-    end as age_bucket -- days overdue then: not due, 1-30, 31-60, 61-90 or 91+
+    end as age_bucket, -- days overdue then: not due, 1-30, 31-60, 61-90 or 91+
+    greatest(i._synced_at, company._synced_at, currency._synced_at, (i.last_day + 1)::timestamp at time zone {{time_zone}} - interval '1 day') as changed_at -- when any column of this row last changed, by the warehouse's clock
 from owed i
 left join {{source}}.company_companies company on company.id = i.company_id
 left join {{source}}.finance_currencies currency on currency.id = i.currency_id

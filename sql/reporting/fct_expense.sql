@@ -21,7 +21,8 @@ select
     coalesce(e.billable_option = 'Billable', false) and e.invoice_id is null
         and coalesce(e.status not in ('Billed', 'BilledAgreement', 'WrittenOff'), true)
         and (coalesce(e.agreement_amount, 0) = 0 or coalesce(e.invoice_amount, 0) <> 0) as is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
-    e.status as status -- Open, Billed, …
+    e.status as status, -- Open, Billed, …
+    greatest(e._synced_at, company._synced_at, member._synced_at, agreement._synced_at, project._synced_at, currency._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.expense_entries e
 left join {{source}}.company_companies company on company.id = e.company_id
 left join {{source}}.system_members member on member.id = e.member_id

@@ -35,7 +35,8 @@ select
         when (now() at time zone {{time_zone}})::date - coalesce(i.due_date, i.date) <= 60 then '31-60'
         when (now() at time zone {{time_zone}})::date - coalesce(i.due_date, i.date) <= 90 then '61-90'
         else '91+'
-    end as age_bucket -- days overdue today: not due, 1-30, 31-60, 61-90, 91+, or settled
+    end as age_bucket, -- days overdue today: not due, 1-30, 31-60, 61-90, 91+, or settled
+    greatest(i._synced_at, company._synced_at, agreement._synced_at, project._synced_at, status._synced_at, currency._synced_at, location._synced_at, department._synced_at, case when signed.whole * i.balance <> 0 then date_trunc('day', now(), {{time_zone}}) end) as changed_at -- when any column of this row last changed, by the warehouse's clock; daily while something is owed
 from {{source}}.finance_invoices i
 left join {{source}}.company_companies company on company.id = i.company_id
 left join {{source}}.finance_agreements agreement

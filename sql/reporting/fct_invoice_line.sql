@@ -11,19 +11,20 @@ select
     i.date_id as date_id, -- the same, in dim_date
     e.hours_invoiced as quantity, -- hours or pieces
     e.revenue as revenue, -- amount
-    e.labour_cost as cost -- cost to us
+    e.labour_cost as cost, -- cost to us
+    greatest(i.changed_at, e.changed_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_time_entry_all e
 join {{reporting}}.fct_invoice i on i.invoice_id = e.invoice_id
 where not e.is_deleted
 union all
-select i.invoice_id, 'expense', e.expense_id, i.company_id, i.currency_id, i.date, i.date_id, 1, e.revenue, e.cost
+select i.invoice_id, 'expense', e.expense_id, i.company_id, i.currency_id, i.date, i.date_id, 1, e.revenue, e.cost, greatest(i.changed_at, e.changed_at)
 from {{reporting}}.fct_expense e
 join {{reporting}}.fct_invoice i on i.invoice_id = e.invoice_id
 union all
-select i.invoice_id, 'product', p.product_line_id, i.company_id, i.currency_id, i.date, i.date_id, p.quantity, p.revenue, p.cost
+select i.invoice_id, 'product', p.product_line_id, i.company_id, i.currency_id, i.date, i.date_id, p.quantity, p.revenue, p.cost, greatest(i.changed_at, p.changed_at)
 from {{reporting}}.fct_product p
 join {{reporting}}.fct_invoice i on i.invoice_id = p.invoice_id
 union all
-select i.invoice_id, 'agreement', i.agreement_id, i.company_id, i.currency_id, i.date, i.date_id, 1, i.agreement_amount, 0
+select i.invoice_id, 'agreement', i.agreement_id, i.company_id, i.currency_id, i.date, i.date_id, 1, i.agreement_amount, 0, i.changed_at
 from {{reporting}}.fct_invoice i
 where i.agreement_amount <> 0

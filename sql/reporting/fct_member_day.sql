@@ -69,7 +69,9 @@ select
     case when not single.has_several then coalesce(w.revenue, 0) end as revenue, -- amount billed for them beside agreements; empty where clients have several currencies
     coalesce(w.entries, 0) as time_entries, -- time entries
     coalesce(w.late_entries, 0) as late_time_entries, -- of these, written down more than 24 hours after the work
-    single.currency_id as currency_id -- the one currency of all clients; -1: none, or several, and fct_time_entry has each
+    single.currency_id as currency_id, -- the one currency of all clients; -1: none, or several, and fct_time_entry has each
+    coalesce(m.default_location_id, -1) as location_id, -- their default location now
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from members m
 cross join single
 join {{reporting}}.dim_calendar_day d

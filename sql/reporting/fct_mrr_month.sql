@@ -191,7 +191,8 @@ select
     coalesce(r.base + r.additions, 0) as mrr, -- both, as recorded
     coalesce(n.mrr, 0) as mrr_restated, -- both, as today's records say
     case when k.ends_at > k.since then 'as recorded' else 'as restated' end as basis, -- of mrr: as recorded; or as restated, for months before versions were kept, by the first versions seen
-    k.closes_at <= now() as is_closed -- the month is closed: mrr stays as it is
+    k.closes_at <= now() as is_closed, -- the month is closed: mrr stays as it is
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from recorded r
 full join restated n using (month, id, company_id, currency_id)
 join months k using (month)

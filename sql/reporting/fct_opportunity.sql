@@ -25,7 +25,10 @@ select
     o.expected_close_date as expected_close_date, -- day it is expected to close
     coalesce(to_char(o.expected_close_date, 'YYYYMMDD')::int, -1) as expected_close_date_id, -- the same, in dim_date
     o.pipeline_change_date as stage_changed_at, -- latest change of stage
-    extract(epoch from coalesce(o.closed_date, now()) - coalesce(o.date_became_lead, o.date_entered))::numeric / 86400 as age_days -- from lead to closing, or until now
+    extract(epoch from coalesce(o.closed_date, now()) - coalesce(o.date_became_lead, o.date_entered))::numeric / 86400 as age_days, -- from lead to closing, or until now
+    coalesce(location.id, -1) as location_id, -- our location
+    coalesce(department.id, -1) as department_id, -- our department
+    greatest(o._synced_at, company._synced_at, rep._synced_at, stage._synced_at, status._synced_at, type._synced_at, currency._synced_at, own._synced_at, of_stage._synced_at, forecast.synced_at, location._synced_at, department._synced_at, case when o.closed_date is null then now() end) as changed_at -- when any column of this row last changed, by the warehouse's clock; always now while it is open, for its age
 from {{source}}.sales_opportunities o
 left join {{source}}.company_companies company on company.id = o.company_id
 left join {{source}}.system_members rep on rep.id = o.primary_sales_rep_id
@@ -38,11 +41,13 @@ left join {{source}}.sales_probabilities of_stage on of_stage.id = stage.probabi
 left join (
     select
         parent_id,
-        sum(forecast_revenue_totals_revenue) as revenue,
-        sum(forecast_revenue_totals_cost) as cost,
-        sum(recurring_total) as recurring
+        sum(forecast_revenue_totals_revenue) filter (where _deleted_at is null) as revenue,
+        sum(forecast_revenue_totals_cost) filter (where _deleted_at is null) as cost,
+        sum(recurring_total) filter (where _deleted_at is null) as recurring,
+        max(_synced_at) as synced_at
     from {{source}}.sales_opportunities_forecast
-    where _deleted_at is null
     group by parent_id
 ) forecast on forecast.parent_id = o.id
+left join {{source}}.system_locations location on location.id = o.location_id
+left join {{source}}.system_departments department on department.id = o.business_unit_id
 where o._deleted_at is null

@@ -34,7 +34,8 @@ select
     d.stage_id as opportunity_stage_id, -- stage that day
     d.probability_id as probability_id, -- its own probability that day
     d.currency_id as currency_id, -- currency that day
-    coalesce(sum(f.forecast_revenue_totals_revenue), 0) as revenue -- forecast revenue that day, all kinds
+    coalesce(sum(f.forecast_revenue_totals_revenue), 0) as revenue, -- forecast revenue that day, all kinds
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from days d
 left join {{versions}}.sales_opportunities_forecast f
     on f.parent_id = d.id and (f._is_first or f._valid_from < d.ends_at) and f._valid_to >= d.ends_at

@@ -13,7 +13,8 @@ select
     coalesce(i.cost, 0) as cost, -- cost of the line
     coalesce(i.recurring_flag, false) as is_recurring, -- comes again and again
     coalesce(i.recurring_revenue, 0) as recurring_revenue, -- revenue of one recurrence
-    coalesce(company.id, -1) as company_id -- client or prospect
+    coalesce(company.id, -1) as company_id, -- client or prospect
+    greatest(f._synced_at, o._synced_at, company._synced_at, catalog._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.sales_opportunities_forecast f
 join {{source}}.sales_opportunities_forecast__forecast_items i on i.parent_id = f.id and i._deleted_at is null
 join {{source}}.sales_opportunities o on o.id = f.parent_id and o._deleted_at is null

@@ -10,18 +10,19 @@ select
     p.opportunity_id as opportunity_id, -- opportunity
     p.sales_order_id as sales_order_id, -- sales order
     p.invoice_id as invoice_id, -- invoice it is on
-    coalesce(i.date, p.invoice_invoice_date) as invoice_date, -- day of that invoice
+    coalesce(case when i._deleted_at is null then i.date end, p.invoice_invoice_date) as invoice_date, -- day of that invoice
     p.purchase_date as purchase_date, -- day it was bought
-    coalesce(to_char(coalesce(i.date, p.invoice_invoice_date), 'YYYYMMDD')::int, -1) as invoice_date_id, -- day of the invoice, in dim_date
+    coalesce(to_char(coalesce(case when i._deleted_at is null then i.date end, p.invoice_invoice_date), 'YYYYMMDD')::int, -1) as invoice_date_id, -- day of the invoice, in dim_date
     p.description as description, -- text of the line
     coalesce(p.quantity, 0) - coalesce(p.quantity_cancelled, 0) as quantity, -- pieces, cancelled ones taken off
     p.billable_option as billable_option, -- Billable, DoNotBill or NoCharge
     coalesce(p.billable_option = 'Billable', false) as is_billable, -- billable_option is Billable
     case when p.billable_option = 'Billable' then coalesce(p.ext_price, 0) else 0 end as revenue, -- price of the line; none unless billable
     coalesce(p.ext_cost, 0) as cost, -- cost of the line
-    p.invoice_id is not null as is_invoiced -- on an invoice
+    p.invoice_id is not null as is_invoiced, -- on an invoice
+    greatest(p._synced_at, i._synced_at, catalog._synced_at, company._synced_at, agreement._synced_at, project._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.procurement_products p
-left join {{source}}.finance_invoices i on i.id = p.invoice_id and i._deleted_at is null
+left join {{source}}.finance_invoices i on i.id = p.invoice_id
 left join {{source}}.procurement_catalog catalog on catalog.id = p.catalog_item_id
 left join {{source}}.company_companies company on company.id = p.company_id
 left join {{source}}.finance_agreements agreement on agreement.id = p.agreement_id

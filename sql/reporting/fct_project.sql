@@ -33,7 +33,8 @@ select
     p.actual_start as actual_start, -- first day
     p.actual_end as actual_end, -- last day
     coalesce(p.actual_end, case when not coalesce(p.closed_flag, false) then greatest((now() at time zone {{time_zone}})::date, p.estimated_end) end)
-        - p.estimated_end as days_late -- behind the plan: at its end, or today if it is still open
+        - p.estimated_end as days_late, -- behind the plan: at its end, or today if it is still open
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.project_projects p
 left join {{source}}.company_companies company on company.id = p.company_id
 left join {{source}}.system_members manager on manager.id = p.manager_id

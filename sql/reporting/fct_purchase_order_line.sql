@@ -22,11 +22,16 @@ select
     greatest(coalesce(l.quantity, 0) - coalesce(l.received_quantity, 0), 0) * coalesce(l.unit_cost, 0) as cost_open, -- of it, not received yet
     not coalesce(l.closed_flag, false) and not coalesce(o.closed_flag, false)
         and coalesce(l.received_quantity, 0) < coalesce(l.quantity, 0) as is_open, -- still to be received
-    (now() at time zone {{time_zone}})::date - o.po_date as age_days -- since it was ordered, today
+    (now() at time zone {{time_zone}})::date - o.po_date as age_days, -- since it was ordered, today
+    coalesce(location.id, -1) as location_id, -- our location
+    coalesce(department.id, -1) as department_id, -- our department
+    greatest(l._synced_at, o._synced_at, vendor._synced_at, customer._synced_at, catalog._synced_at, currency._synced_at, location._synced_at, department._synced_at, date_trunc('day', now(), {{time_zone}})) as changed_at -- when any column of this row last changed, by the warehouse's clock; at least each day, for its age
 from {{source}}.procurement_purchaseorders_lineitems l
 join {{source}}.procurement_purchaseorders o on o.id = l.parent_id and o._deleted_at is null
 left join {{source}}.company_companies vendor on vendor.id = o.vendor_company_id
 left join {{source}}.company_companies customer on customer.id = o.customer_company_id
 left join {{source}}.procurement_catalog catalog on catalog.id = l.product_id
 left join {{source}}.finance_currencies currency on currency.id = o.currency_id
+left join {{source}}.system_locations location on location.id = coalesce(o.location_ref_id, o.location_id)
+left join {{source}}.system_departments department on department.id = coalesce(o.business_unit_ref_id, o.business_unit_id)
 where l._deleted_at is null and not coalesce(l.canceled_flag, false)

@@ -111,20 +111,24 @@ select
     t.first_worked_at, -- start of its first time entry
     t.last_worked_at, -- start of its latest time entry
     t.last_updated, -- latest change in ConnectWise
-    t.synced_at -- when this version came into the warehouse
+    t.synced_at, -- when this version came into the warehouse
+    greatest(
+        t.changed_at, reading.changed_at, company._synced_at, contact._synced_at, board._synced_at, service_location._synced_at, priority._synced_at, sla._synced_at, source._synced_at, owner._synced_at, location._synced_at, department._synced_at, agreement._synced_at, project._synced_at, site.synced_at, status.synced_at, type.synced_at, subtype.synced_at, item.synced_at, team.synced_at, phase.synced_at,
+        case when t.respond_goal_at < now() then t.respond_goal_at end, case when t.plan_goal_at < now() then t.plan_goal_at end, case when t.resolve_goal_at < now() then t.resolve_goal_at end
+    ) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_ticket_all t
 cross join {{reporting}}.kpi_sla_reading reading
 left join {{source}}.company_companies company on company.id = t.company_id
-left join (select distinct id from {{source}}.company_companies_sites) site on site.id = t.site_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.company_companies_sites group by id) site on site.id = t.site_id
 left join {{source}}.company_contacts contact on contact.id = t.contact_id
 left join {{source}}.service_boards board on board.id = t.board_id
 left join (
-    select id, max(escalation_status) = 'NoEscalation' as is_paused from {{source}}.service_boards_statuses group by id
+    select id, max(escalation_status) = 'NoEscalation' as is_paused, max(_synced_at) as synced_at from {{source}}.service_boards_statuses group by id
 ) status on status.id = t.status_id
-left join (select distinct id from {{source}}.service_boards_types) type on type.id = t.type_id
-left join (select distinct id from {{source}}.service_boards_subtypes) subtype on subtype.id = t.sub_type_id
-left join (select distinct id from {{source}}.service_boards_items) item on item.id = t.item_id
-left join (select distinct id from {{source}}.service_boards_teams) team on team.id = t.team_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.service_boards_types group by id) type on type.id = t.type_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.service_boards_subtypes group by id) subtype on subtype.id = t.sub_type_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.service_boards_items group by id) item on item.id = t.item_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.service_boards_teams group by id) team on team.id = t.team_id
 left join {{source}}.service_locations service_location on service_location.id = t.service_location_id
 left join {{source}}.service_priorities priority on priority.id = t.priority_id
 left join {{source}}.service_slas sla on sla.id = t.sla_id
@@ -134,5 +138,5 @@ left join {{source}}.system_locations location on location.id = t.location_id
 left join {{source}}.system_departments department on department.id = t.department_id
 left join {{source}}.finance_agreements agreement on agreement.id = t.agreement_id
 left join {{source}}.project_projects project on project.id = t.project_id
-left join (select distinct id from {{source}}.project_projects_phases) phase on phase.id = t.phase_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.project_projects_phases group by id) phase on phase.id = t.phase_id
 where not t.is_deleted

@@ -136,6 +136,7 @@ select
     w.first_at as first_worked_at, -- start of its first time entry
     w.last_at as last_worked_at, -- start of its latest time entry
     t.last_updated as last_updated, -- latest change in ConnectWise
-    t._synced_at as synced_at -- when this version came into the warehouse
+    t._synced_at as synced_at, -- when this version came into the warehouse
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from single t
 left join worked w on w.ticket_id = t.id

@@ -12,10 +12,11 @@ select
     coalesce(priority.id, -1) as priority_id, -- priority that day
     coalesce(owner.id, -1) as owner_id, -- owner that day
     coalesce(company.id, -1) as company_id, -- client that day
-    t.age_days -- full local days since it came in
+    t.age_days, -- full local days since it came in
+    greatest(t.changed_at, board._synced_at, status.synced_at, priority._synced_at, owner._synced_at, company._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_ticket_daily_all t
 left join {{source}}.service_boards board on board.id = t.board_id
-left join (select distinct id from {{source}}.service_boards_statuses) status on status.id = t.status_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.service_boards_statuses group by id) status on status.id = t.status_id
 left join {{source}}.service_priorities priority on priority.id = t.priority_id
 left join {{source}}.system_members owner on owner.id = t.owner_id
 left join {{source}}.company_companies company on company.id = t.company_id

@@ -62,7 +62,8 @@ select
     s.priority_id as priority_id, -- priority that day
     s.owner_id as owner_id, -- owner that day
     s.company_id as company_id, -- client that day
-    d.date - s.entered_date as age_days -- full local days since it came in
+    d.date - s.entered_date as age_days, -- full local days since it came in
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from spans s
 cross join today
 cross join lateral (

@@ -34,7 +34,8 @@ select
     location_id,
     department_id,
     service_location_id,
-    agreement_id
+    agreement_id,
+    changed_at
 from {{reporting}}.fct_ticket
 where respond_goal_at is not null and not is_merged
 union all
@@ -70,7 +71,8 @@ select
     location_id,
     department_id,
     service_location_id,
-    agreement_id
+    agreement_id,
+    changed_at
 from {{reporting}}.fct_ticket
 where plan_goal_at is not null and not is_merged
 union all
@@ -106,6 +108,7 @@ select
     location_id, -- our location
     department_id, -- our department
     service_location_id, -- where the work is done
-    agreement_id -- agreement it is done under
+    agreement_id, -- agreement it is done under
+    changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_ticket
 where resolve_goal_at is not null and not is_merged

@@ -15,7 +15,10 @@ select
     t.status_id, -- status now
     t.type_id, -- type
     t.entered_date, -- local day it came in
-    t.closed_date -- local day it was closed
+    t.closed_date, -- local day it was closed
+    t.location_id, -- our location
+    t.department_id, -- our department
+    greatest(t.changed_at, any_member.synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock; or any member did
 from {{reporting}}.fct_ticket t
 cross join lateral (
     select distinct lower(btrim(login.name)) as identifier
@@ -25,3 +28,5 @@ cross join lateral (
 left join (
     select lower(identifier) as identifier, min(id) as id from {{source}}.system_members group by 1
 ) m on m.identifier = resource.identifier
+-- of any: a member who is renamed leaves the rows that had the old name
+cross join (select max(_synced_at) as synced_at from {{source}}.system_members) any_member

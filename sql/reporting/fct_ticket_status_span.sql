@@ -30,12 +30,12 @@ ended as (
     where status_id is distinct from next_status
 ),
 spans as (
-    select t.ticket_id, t.board_id, t.company_id, e.status_id, coalesce(e.began_at, case when t.entered_at >= w.since then t.entered_at end) as began_at, e.ended_at
+    select t.ticket_id, t.board_id, t.company_id, t.location_id, t.department_id, t.changed_at, e.status_id, coalesce(e.began_at, case when t.entered_at >= w.since then t.entered_at end) as began_at, e.ended_at
     from ended e
     join tickets t on t.ticket_id = e.ticket_id and t.entity = e.entity
     join watched w on w.entity = e.entity
     union all
-    select t.ticket_id, t.board_id, t.company_id, t.status_id, coalesce(e.began_at, case when t.entered_at >= w.since then t.entered_at end), null
+    select t.ticket_id, t.board_id, t.company_id, t.location_id, t.department_id, t.changed_at, t.status_id, coalesce(e.began_at, case when t.entered_at >= w.since then t.entered_at end), null
     from tickets t
     left join watched w on w.entity = t.entity
     left join (select ticket_id, entity, max(_next_from) as began_at from ended group by 1, 2) e
@@ -49,8 +49,13 @@ select
     s.ended_at as ended_at, -- until when; empty: still
     s.ended_at is null as is_current, -- its status now
     extract(epoch from coalesce(s.ended_at, now()) - s.began_at)::numeric / 60 as calendar_minutes, -- how long, around the clock; empty where the begin is unknown
-    coalesce(c.id, -1) as company_id -- client now
+    coalesce(c.id, -1) as company_id, -- client now
+    coalesce(l.id, -1) as location_id, -- our location now
+    coalesce(e.id, -1) as department_id, -- our department now
+    greatest(s.changed_at, b._synced_at, c._synced_at, l._synced_at, e._synced_at, d.synced_at, case when s.ended_at is null then now() end) as changed_at -- when any column of this row last changed, by the warehouse's clock; always now while it lasts
 from spans s
 left join {{source}}.service_boards b on b.id = s.board_id
 left join {{source}}.company_companies c on c.id = s.company_id
-left join (select distinct id from {{source}}.service_boards_statuses) d on d.id = s.status_id
+left join {{source}}.system_locations l on l.id = s.location_id
+left join {{source}}.system_departments e on e.id = s.department_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.service_boards_statuses group by id) d on d.id = s.status_id

@@ -37,7 +37,11 @@ select
     c.to_value as to_value, -- after
     p.changed_at as changed_at, -- when, by the record's own stamp
     (p.changed_at at time zone {{time_zone}})::date as changed_date, -- local day of it
-    c.attribute = 'closed_flag' and c.from_value = 'true' as is_reopening -- closed before, open after
+    c.attribute = 'closed_flag' and c.from_value = 'true' as is_reopening, -- closed before, open after
+    coalesce(company.id, -1) as company_id, -- client now
+    coalesce(board.id, -1) as board_id, -- board now
+    coalesce(location.id, -1) as location_id, -- our location now
+    coalesce(department.id, -1) as department_id -- our department now
 from pairs p
 join {{reporting}}.fct_ticket_all t on t.ticket_id = p.id and not t.is_deleted
 cross join lateral (
@@ -51,4 +55,8 @@ cross join lateral (
         ('closed_flag', p.closed_flag::text, p.next_closed::text),
         ('closed_date', p.closed_date::text, p.next_closed_date::text)
 ) c (attribute, from_value, to_value)
+left join {{source}}.company_companies company on company.id = t.company_id
+left join {{source}}.service_boards board on board.id = t.board_id
+left join {{source}}.system_locations location on location.id = t.location_id
+left join {{source}}.system_departments department on department.id = t.department_id
 where p.changed_at < 'infinity' and c.from_value is distinct from c.to_value

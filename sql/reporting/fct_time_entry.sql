@@ -41,13 +41,14 @@ select
     e.is_invoiced, -- on an invoice
     e.is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status, -- Open, ApprovedByTierTwo, Billed, …
-    e.synced_at -- when this version came into the warehouse
+    e.synced_at, -- when this version came into the warehouse
+    greatest(e.changed_at, company._synced_at, member._synced_at, agreement._synced_at, project._synced_at, phase.synced_at, charge_code._synced_at, work_type._synced_at, work_role._synced_at, location._synced_at, department._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_time_entry_all e
 left join {{source}}.company_companies company on company.id = e.company_id
 left join {{source}}.system_members member on member.id = e.member_id
 left join {{source}}.finance_agreements agreement on agreement.id = e.agreement_id
 left join {{source}}.project_projects project on project.id = e.project_id
-left join (select distinct id from {{source}}.project_projects_phases) phase on phase.id = e.phase_id
+left join (select id, max(_synced_at) as synced_at from {{source}}.project_projects_phases group by id) phase on phase.id = e.phase_id
 left join {{source}}.time_charge_codes charge_code on charge_code.id = e.charge_code_id
 left join {{source}}.time_work_types work_type on work_type.id = e.work_type_id
 left join {{source}}.time_work_roles work_role on work_role.id = e.work_role_id

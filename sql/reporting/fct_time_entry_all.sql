@@ -43,7 +43,8 @@ select
         and (coalesce(e.agreement_hours, 0) = 0 or coalesce(e.extended_invoice_amount, 0) <> 0) as is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status as status, -- Open, ApprovedByTierTwo, Billed, …
     e._deleted_at is not null as is_deleted, -- no longer in ConnectWise
-    e._synced_at as synced_at -- when this version came into the warehouse
+    e._synced_at as synced_at, -- when this version came into the warehouse
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.time_entries e
 left join {{source}}.system_members m on m.id = e.member_id
 left join {{source}}.time_work_types t on t.id = e.work_type_id

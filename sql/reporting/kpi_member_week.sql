@@ -24,7 +24,11 @@ select
     sum(late_time_entries)::bigint as late_time_entries, -- of these, written down more than 24 hours after the work
     sum(labour_cost) as labour_cost, -- cost of the hours worked
     sum(revenue) as revenue, -- amount billed for them beside agreements; empty where clients have several currencies
-    max(currency_id) as currency_id -- the one currency of all clients; -1: none, or several
+    max(currency_id) as currency_id, -- the one currency of all clients; -1: none, or several
+    max(coalesce(location.id, -1)) as location_id, -- the member's default location
+    max(coalesce(department.id, -1)) as department_id -- the member's default department
 from {{reporting}}.fct_member_day k
 left join {{source}}.system_members m on m.id = k.member_id
+left join {{source}}.system_locations location on location.id = m.default_location_id
+left join {{source}}.system_departments department on department.id = m.default_department_id
 group by 1, 2, 3

@@ -39,3 +39,7 @@ union
 -- closed without a date, which is the last change: that day moves
 select date from {{reporting}}.kpi_service_daily
 where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where synced_at >= {{since}})
+union
+select date from {{reporting}}.kpi_service_daily
+where exists (select from {{source}}.system_locations where _synced_at >= {{since}})
+   or exists (select from {{source}}.system_departments where _synced_at >= {{since}})

@@ -101,10 +101,14 @@ select
     coalesce(c.first_contact, 0) as closed_first_contact, -- of the closed with time, with one time entry and on the local day they came in
     coalesce(c.touches, 0)::bigint as time_entries, -- time entries on the closed (touches)
     coalesce(c.assumed, 0) as closed_without_date, -- of the closed, at their last change because ConnectWise has no date
-    reading.taken_as as minutes_taken_as -- how business minutes were taken, see kpi_sla_reading
+    reading.taken_as as minutes_taken_as, -- how business minutes were taken, see kpi_sla_reading
+    coalesce(location.id, -1) as location_id, -- our location, the board's
+    coalesce(department.id, -1) as department_id -- our department, the board's
 from days d
 cross join {{reporting}}.kpi_sla_reading reading
 left join opened o on o.date = d.date and o.board_id is not distinct from d.board_id
 left join closed c on c.date = d.date and c.board_id is not distinct from d.board_id
 left join reopened r on r.date = d.date and r.board_id is not distinct from d.board_id
 left join {{source}}.service_boards b on b.id = d.board_id
+left join {{source}}.system_locations location on location.id = b.location_id
+left join {{source}}.system_departments department on department.id = b.department_id

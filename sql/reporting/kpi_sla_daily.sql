@@ -38,7 +38,11 @@ select
     coalesce(sum(g.open) filter (where g.stage = 'resolve'), 0)::bigint as resolve_open, -- none yet, and not due yet
     coalesce(sum(g.paused) filter (where g.stage = 'resolve'), 0)::bigint as resolve_paused, -- the ticket waits: its goal moves
     coalesce(sum(g.skipped) filter (where g.stage = 'resolve'), 0)::bigint as resolve_skipped, -- a later stage or the closing came by the goal
-    sum(g.met) filter (where g.stage = 'resolve') / nullif(sum(g.met + g.missed + g.overdue) filter (where g.stage = 'resolve'), 0) as resolve_rate -- met / (met + missed + overdue)
+    sum(g.met) filter (where g.stage = 'resolve') / nullif(sum(g.met + g.missed + g.overdue) filter (where g.stage = 'resolve'), 0) as resolve_rate, -- met / (met + missed + overdue)
+    max(coalesce(location.id, -1)) as location_id, -- our location, the board's
+    max(coalesce(department.id, -1)) as department_id -- our department, the board's
 from goals g
 left join {{source}}.service_boards b on b.id = g.board_id
+left join {{source}}.system_locations location on location.id = b.location_id
+left join {{source}}.system_departments department on department.id = b.department_id
 group by g.date, coalesce(b.id, -1)

@@ -43,5 +43,6 @@ select
     tickets, -- tickets that it was read off
     above as resolve_above_clock, -- of these, with more resolve minutes than passed since the stage before: only cumulative ones can
     planned as planned, -- of these, with minutes of both response and plan
-    below as plan_below_response -- of these, with fewer minutes to plan than to respond: only minutes per stage can
+    below as plan_below_response, -- of these, with fewer minutes to plan than to respond: only minutes per stage can
+    now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from found

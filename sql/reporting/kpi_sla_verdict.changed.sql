@@ -8,3 +8,7 @@ from {{history}}.service_tickets where _recorded_to >= {{since}} and closed_flag
 union
 select month from {{reporting}}.kpi_sla_verdict
 where exists (select from {{source}}.service_boards where _synced_at >= {{since}})
+union
+select month from {{reporting}}.kpi_sla_verdict
+where exists (select from {{source}}.system_locations where _synced_at >= {{since}})
+   or exists (select from {{source}}.system_departments where _synced_at >= {{since}})

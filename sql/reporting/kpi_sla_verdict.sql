@@ -27,7 +27,11 @@ select
     count(*) filter (where is_in_sla and plan_missed) as in_sla_but_plan_missed, -- ConnectWise: within; ours: plan missed
     count(*) filter (where is_in_sla and resolve_missed) as in_sla_but_resolve_missed, -- ConnectWise: within; ours: resolution missed
     count(*) filter (where not is_in_sla and not is_missed and has_skipped) as out_of_sla_with_skipped_stage, -- ConnectWise: not within; ours: none missed, but a stage was skipped
-    count(*) filter (where not is_in_sla and not is_missed and not has_skipped) as out_of_sla_all_met -- ConnectWise: not within; ours: every goal was met
+    count(*) filter (where not is_in_sla and not is_missed and not has_skipped) as out_of_sla_all_met, -- ConnectWise: not within; ours: every goal was met
+    max(coalesce(location.id, -1)) as location_id, -- our location, the board's
+    max(coalesce(department.id, -1)) as department_id -- our department, the board's
 from tickets t
 left join {{source}}.service_boards b on b.id = t.board_id
+left join {{source}}.system_locations location on location.id = b.location_id
+left join {{source}}.system_departments department on department.id = b.department_id
 group by 1, 2, 3

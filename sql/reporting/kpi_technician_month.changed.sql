@@ -45,3 +45,7 @@ union
 -- closed without a date, which is the last change: that month moves
 select month from {{reporting}}.kpi_technician_month
 where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where synced_at >= {{since}})
+union
+select month from {{reporting}}.kpi_technician_month
+where exists (select from {{source}}.system_locations where _synced_at >= {{since}})
+   or exists (select from {{source}}.system_departments where _synced_at >= {{since}})

@@ -53,10 +53,14 @@ select
     coalesce(sum(a.answers), 0)::bigint as survey_answers, -- answers about their tickets
     sum(a.points)::numeric / nullif(sum(a.answers), 0) as average_survey_points, -- points an answer gave
     coalesce(sum(c.assumed), 0)::bigint as closed_without_date, -- of the closed, at their last change because ConnectWise has no date
-    (select taken_as from {{reporting}}.kpi_sla_reading) as minutes_taken_as -- how business minutes were taken, see kpi_sla_reading
+    (select taken_as from {{reporting}}.kpi_sla_reading) as minutes_taken_as, -- how business minutes were taken, see kpi_sla_reading
+    max(coalesce(location.id, -1)) as location_id, -- the member's default location
+    max(coalesce(department.id, -1)) as department_id -- the member's default department
 from months k
 left join closed c on c.member_id is not distinct from k.member_id and c.month = k.month
 left join worked w on w.member_id is not distinct from k.member_id and w.month = k.month
 left join answered a on a.member_id is not distinct from k.member_id and a.month = k.month
 left join {{source}}.system_members m on m.id = k.member_id
+left join {{source}}.system_locations location on location.id = m.default_location_id
+left join {{source}}.system_departments department on department.id = m.default_department_id
 group by 1, 2, 3

@@ -18,10 +18,14 @@ select
     coalesce(d.actual, 0) / nullif(d.capacity, 0) as share_entered, -- hours entered / capacity
     coalesce(d.entries, 0)::bigint as time_entries, -- time entries
     coalesce(d.late, 0)::bigint as late_time_entries, -- of these, late
-    d.late::numeric / nullif(d.entries, 0) as late_rate -- late / all
+    d.late::numeric / nullif(d.entries, 0) as late_rate, -- late / all
+    coalesce(location.id, -1) as location_id, -- the member's default location
+    coalesce(department.id, -1) as department_id -- the member's default department
 from {{source}}.time_sheets s
 cross join (select (now() at time zone {{time_zone}})::date as date) today
 left join {{source}}.system_members m on m.id = s.member_id
+left join {{source}}.system_locations location on location.id = m.default_location_id
+left join {{source}}.system_departments department on department.id = m.default_department_id
 left join lateral (
     select sum(hours_capacity) as capacity, sum(hours_actual) as actual, sum(time_entries) as entries, sum(late_time_entries) as late
     from {{reporting}}.fct_member_day

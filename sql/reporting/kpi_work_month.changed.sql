@@ -16,3 +16,7 @@ union
 select month from {{reporting}}.kpi_work_month
 where exists (select from {{source}}.time_work_types where _synced_at >= {{since}})
    or exists (select from {{source}}.time_charge_codes where _synced_at >= {{since}})
+union
+select month from {{reporting}}.kpi_work_month
+where exists (select from {{source}}.system_locations where _synced_at >= {{since}})
+   or exists (select from {{source}}.system_departments where _synced_at >= {{since}})

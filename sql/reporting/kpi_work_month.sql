@@ -26,8 +26,12 @@ select
     sum(e.hours_actual) as hours_actual, -- hours worked
     sum(e.hours_billed) as hours_billed, -- hours billed, rounded
     sum(e.hours_agreement) as hours_agreement, -- hours agreements covered
-    sum(e.labour_cost) as labour_cost -- cost of the hours worked
+    sum(e.labour_cost) as labour_cost, -- cost of the hours worked
+    max(coalesce(location.id, -1)) as location_id, -- the member's default location
+    max(coalesce(department.id, -1)) as department_id -- the member's default department
 from entries e
 left join {{source}}.system_members m on m.id = e.member_id
+left join {{source}}.system_locations location on location.id = m.default_location_id
+left join {{source}}.system_departments department on department.id = m.default_department_id
 left join {{source}}.time_work_types w on w.id = e.work_type_id
 group by coalesce(m.id, -1), e.month, e.kind_of_work, coalesce(w.id, -1)

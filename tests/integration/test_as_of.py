@@ -25,6 +25,7 @@ PRESENT = {"freshness", "kpi_data_readiness"}
 
 PASSING = {
     "synced_at",
+    "changed_at",
     "calendar_minutes",
     "days_untouched",
     "age_hours",

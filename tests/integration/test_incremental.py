@@ -23,6 +23,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.model import Kind
 from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.reporting.row_difference import CHANGED_AT
 from cw_pipeline.reporting.script import ReportingSchema, scripts
 from cw_pipeline.warehouse import connections, migrate
 from cw_pipeline.warehouse.history import delete_keeping_versions
@@ -30,7 +31,7 @@ from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from cw_pipeline.model import Column, Entity
@@ -57,6 +58,7 @@ WORDS = {
     "type": ["CreditMemo", "Standard"],
     "record_type": ["ServiceTicket"],
     "status": ["Open", "Billed", "WrittenOff"],
+    "identifier": ["a", "b", "S", "C"],
 }
 DAYS = (-450, -401, -400, -62, -31, -9, -2, -1, 0, 5, 40)
 BUSY = (
@@ -66,11 +68,11 @@ BUSY = (
 )
 
 
-def _read_by_tables() -> list[Entity]:
-    """The entities behind every view that is kept as a table."""
+def _read_by(names: Iterable[str]) -> list[Entity]:
+    """The entities behind these views."""
     by_name = {script.name: script for script in scripts()}
     found: set[str] = set()
-    ahead = [script.name for script in scripts() if script.changed is not None]
+    ahead = [*names]
     while ahead:
         script = by_name[ahead.pop()]
         found |= script.sources
@@ -79,7 +81,15 @@ def _read_by_tables() -> list[Entity]:
     return [CATALOG[known[table]] for table in sorted(found) if table in known]
 
 
-READ = _read_by_tables()
+STAMPED = [
+    script.name
+    for script in scripts()
+    if CHANGED_AT in script.columns
+    and script.name.startswith(("fct", "kpi"))
+    and script.name != "fct_ticket_transition"  # there it is when the ticket was changed
+]
+READ = _read_by(script.name for script in scripts() if script.changed is not None)
+READ_BY_ALL = _read_by([*STAMPED, *(script.name for script in scripts() if script.changed)])
 CHOICES = [*READ, *(own for own in READ if own.table in BUSY for _ in range(6))]
 
 edits = st.tuples(st.integers(1, 3), st.integers(0, 10**6), st.booleans())
@@ -108,7 +118,7 @@ class Edited:
             "select format('%%I.%%I', schemaname, tablename) from pg_tables"
             " where schemaname = 'cw_history'"
             " or schemaname = 'connectwise' and tablename = any(%s)",
-            [[own.table for own in READ]],
+            [[own.table for own in READ_BY_ALL]],
         ).fetchall()
         self.tables = ", ".join(name for (name,) in tables)
         self.connection.execute(f"truncate {self.tables}".encode())
@@ -161,7 +171,7 @@ class Edited:
         for script in scripts():
             if script.changed is None:
                 continue
-            columns = ", ".join(f'"{name}"' for name in script.columns)
+            columns = ", ".join(f'"{name}"' for name in script.columns if name != CHANGED_AT)
             kept = f"select {columns} from reporting.{script.name}"  # noqa: S608
             true = f"select {columns} from ({script.query_for(self.place)}) q"  # noqa: S608
             with self.connection.transaction():
@@ -170,8 +180,38 @@ class Edited:
             if wrong or lacking:
                 found[script.name] = {
                     "rows": (len(wrong), len(lacking)),
-                    "first": _beside([*script.columns], wrong, lacking),
+                    "first": _beside(columns.split(", "), wrong, lacking),
                 }
+        return found
+
+    def remember(self) -> datetime:
+        """Keeps what has `changed_at` as it is now: when that was."""
+        for name in STAMPED:
+            self.connection.execute(f"drop table if exists pg_temp.{name}".encode())
+            self.connection.execute(f"create temp table {name} as table reporting.{name}".encode())
+        row = self.connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None
+        return row[0]  # type: ignore[no-any-return]
+
+    def silent(self, since: datetime) -> dict[str, Any]:
+        """Rows that differ from those kept, and whose `changed_at` does not say so.
+
+        Of tables those too that are as they were, although it does.
+        """
+        found = {}
+        for script in scripts():
+            if script.name not in STAMPED:
+                continue
+            own = ", ".join(f'"{name}"' for name in script.columns if name != CHANGED_AT)
+            all_of = f"select {own} from reporting.{script.name}"  # noqa: S608
+            before = f"select {own} from pg_temp.{script.name}"  # noqa: S608
+            stamped = f"{all_of} where {CHANGED_AT} > %(since)s"
+            queries = [f"({all_of} except all {before}) except all {stamped}"]
+            if script.changed is not None:
+                queries.append(f"{stamped} except all ({all_of} except all {before})")
+            for query in queries:
+                if rows := self.connection.execute(query.encode(), {"since": since}).fetchall():
+                    found[script.name] = len(rows), _beside(own.split(", "), rows, [])[0]
         return found
 
 
@@ -258,3 +298,24 @@ def test_incremental_equals_rebuilt(edited: Edited, pytestconfig: pytest.Config)
             assert edited.differences() == {}, entity.name
 
     holds()
+
+
+@pytest.mark.timeout(0)
+def test_changed_at_moves_when_any_column_does(edited: Edited, pytestconfig: pytest.Config) -> None:
+    """A tool that asks for what changed since it asked last gets each row that differs."""
+    for history in range(pytestconfig.getoption("--edit-histories")):
+        random = Random(history)  # noqa: S311 - no secret
+        edited.reset()
+        for entity in READ_BY_ALL:
+            for own in (1, 2):
+                edited.edit(entity, own, random.randrange(10**6), deleted=False)
+        edited.refresh()
+        for days, share in ((1, 0.0), (0, 0.4), (1, 0.3), (31, 0.4)):
+            since = edited.remember()
+            edited.pass_days(days)
+            for entity in READ_BY_ALL:
+                if random.random() < share:
+                    own, seed = random.randint(1, 4), random.randrange(10**6)
+                    edited.edit(entity, own, seed, deleted=random.random() < 0.3)
+            edited.refresh()
+            assert edited.silent(since) == {}

@@ -10,5 +10,6 @@ select
     total,
     balance,
     days_overdue,
-    age_bucket
+    age_bucket,
+    changed_at
 from {{ source('reporting', 'fct_ar') }}

@@ -26,5 +26,6 @@ select
     credits,
     balance,
     days_overdue,
-    age_bucket
+    age_bucket,
+    changed_at
 from {{ source('reporting', 'fct_invoice') }}

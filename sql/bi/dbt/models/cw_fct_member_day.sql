@@ -19,5 +19,7 @@ select
     revenue,
     time_entries,
     late_time_entries,
-    currency_id
+    currency_id,
+    location_id,
+    changed_at
 from {{ source('reporting', 'fct_member_day') }}

@@ -10,5 +10,6 @@ select
     mrr,
     mrr_restated,
     basis,
-    is_closed
+    is_closed,
+    changed_at
 from {{ source('reporting', 'fct_mrr_month') }}

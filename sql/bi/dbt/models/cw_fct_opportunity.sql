@@ -22,5 +22,8 @@ select
     expected_close_date,
     expected_close_date_id,
     stage_changed_at,
-    age_days
+    age_days,
+    location_id,
+    department_id,
+    changed_at
 from {{ source('reporting', 'fct_opportunity') }}

@@ -21,5 +21,6 @@ select
     estimated_end,
     actual_start,
     actual_end,
-    days_late
+    days_late,
+    changed_at
 from {{ source('reporting', 'fct_project') }}

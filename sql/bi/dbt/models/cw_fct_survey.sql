@@ -8,5 +8,6 @@ select
     comment,
     wants_contact,
     answered_at,
-    answered_date
+    answered_date,
+    changed_at
 from {{ source('reporting', 'fct_survey') }}

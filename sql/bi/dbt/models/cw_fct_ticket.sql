@@ -76,5 +76,6 @@ select
     first_worked_at,
     last_worked_at,
     last_updated,
-    synced_at
+    synced_at,
+    changed_at
 from {{ source('reporting', 'fct_ticket') }}

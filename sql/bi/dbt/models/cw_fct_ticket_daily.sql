@@ -8,5 +8,6 @@ select
     priority_id,
     owner_id,
     company_id,
-    age_days
+    age_days,
+    changed_at
 from {{ source('reporting', 'fct_ticket_daily') }}
