@@ -2,7 +2,7 @@
 -- index: company_id
 select where
     date_trunc('month', {{since}}::timestamptz at time zone {{time_zone}}) < date_trunc('month', now() at time zone {{time_zone}})
-    or exists (select from {{reporting}}.fct_time_entry_all where synced_at >= {{since}})
+    or exists (select from {{reporting}}.fct_time_entry_all where changed_at >= {{since}})
     or exists (select from {{source}}.finance_agreements where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_agreements_additions where _synced_at >= {{since}})
     or exists (select from {{source}}.company_companies where _synced_at >= {{since}})

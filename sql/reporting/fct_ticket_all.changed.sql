@@ -2,7 +2,7 @@
 -- index: closed_date
 -- index: entered_date
 -- index: company_id
--- index: synced_at
+-- index: changed_at
 -- index: is_closed
 -- index: respond_goal_date
 -- index: plan_goal_date

@@ -1,6 +1,6 @@
 -- index: ticket_id
 -- index: date
-select ticket_id from {{reporting}}.fct_ticket_all where synced_at >= {{since}}
+select ticket_id from {{reporting}}.fct_ticket_all where changed_at >= {{since}}
 union
 -- a day has passed for those that were open at its end
 select ticket_id from {{reporting}}.fct_ticket_all

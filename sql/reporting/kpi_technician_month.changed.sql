@@ -1,5 +1,5 @@
 -- index: month
-with tickets as (select * from {{reporting}}.fct_ticket_all where synced_at >= {{since}})
+with tickets as (select * from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
 select date_trunc('month', closed_date)::date as month from tickets where closed_date is not null
 union
 -- the month in which it had been closed before
@@ -8,6 +8,10 @@ from {{history}}.service_tickets where _recorded_to >= {{since}} and closed_date
 union
 select date_trunc('month', closed_date at time zone {{time_zone}})::date
 from {{history}}.project_tickets where _recorded_to >= {{since}} and closed_date is not null
+union
+select date_trunc('month', coalesce(s.closed_date, s.last_updated) at time zone {{time_zone}})::date
+from {{source}}.service_tickets s join tickets t on t.ticket_id = s.id
+where t.record_type <> 'ServiceTicket' and s.closed_flag
 union
 -- answers about tickets that changed, and those that are new
 select date_trunc('month', s.answered_date)::date
@@ -44,7 +48,7 @@ where minutes_taken_as is distinct from (select taken_as from {{reporting}}.kpi_
 union
 -- closed without a date, which is the last change: that month moves
 select month from {{reporting}}.kpi_technician_month
-where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where synced_at >= {{since}})
+where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
 union
 select month from {{reporting}}.kpi_technician_month
 where exists (select from {{source}}.system_locations where _synced_at >= {{since}})

@@ -11,6 +11,7 @@ from cw_pipeline.reporting import column_lineage, entities, lineage, reporting_s
 from cw_pipeline.reporting.script import ReportingSchema, ViewScript, in_order, roots, scripts
 from tests.lineage import traced
 
+PLACES = ["system/departments", "system/locations"]
 HERE = ReportingSchema("connectwise", "Europe/Zurich")
 
 
@@ -34,7 +35,7 @@ def test_lineage_names_views_and_the_entities_of_the_catalog() -> None:
     for name, sources in found.items():
         for source in sources:
             assert source in CATALOG if "/" in source else source in found, (name, source)
-    assert found["kpi_member_week"] == ["fct_member_day", "system/members"]
+    assert found["kpi_member_week"] == ["fct_member_day", *PLACES, "system/members"]
     assert "time/entries" in found["fct_time_entry_all"]
     assert found["fct_opportunity_forecast"].count("sales/opportunities/forecast") == 1
 
@@ -103,7 +104,7 @@ def test_an_array_of_an_entity_leads_to_the_entity() -> None:
 def test_the_age_of_a_view_follows_from_entities_and_from_tables_on_the_way() -> None:
     assert roots("dim_board") == ({"service/boards"}, frozenset())
     through, kept = roots("kpi_member_week")
-    assert (through, kept) == ({"system/members"}, {"fct_member_day"})
+    assert (through, kept) == ({"system/members", *PLACES}, {"fct_member_day"})
     through, kept = roots("kpi_client_month")
     assert "fct_time_entry_all" in kept
     assert {"finance/invoices", "company/companies"} <= through

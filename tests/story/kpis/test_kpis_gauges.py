@@ -219,13 +219,13 @@ def test_quotas_beside_what_was_won(books: Books) -> None:
             first = date(one["forecastYear"], number, 1)
             quota[ref(one, "member"), first] += money(one.get(f"{name}Revenue"))
     won = {
-        (row["member_id"], row["month"]): row["revenue_won"]
+        (row["member_id"], row["currency_id"], row["month"]): row["revenue_won"]
         for row in books.view("kpi_sales_month")
     }
     rows = {(row["member_id"], row["month"]): row for row in books.view("kpi_quota_month")}
     assert {key: row["revenue_quota"] for key, row in rows.items()} == quota
-    for key, row in rows.items():
-        assert row["revenue_won"] == won.get(key, 0)
+    for (member, first), row in rows.items():
+        assert row["revenue_won"] == won.get((member, row["currency_id"], first), 0)
 
 
 def test_hours_a_client_an_endpoint_and_a_target(books: Books) -> None:
