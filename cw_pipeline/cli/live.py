@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where callbacks come in, once CW_CALLBACK_URL is set.",
 )
-def live(*, settings_files: tuple[str, ...], listen: str) -> int:
+@click.option(
+    "--leave-first-load",
+    is_flag=True,
+    help="Leave lists that were never read to Dagster's schedule, which shows how far it is.",
+)
+def live(*, settings_files: tuple[str, ...], listen: str, leave_first_load: bool) -> int:
     """Stay, and keep the warehouse in step within seconds.
 
     Lists that have callbacks are asked each minute what is new, all others hourly. With
@@ -66,7 +71,11 @@ def live(*, settings_files: tuple[str, ...], listen: str) -> int:
         fetchers = 2 * max(each.max_concurrency for each in filled)
         shared = stack.enter_context(composition.shared_parts(filled[0], most, fetchers))
         tenants = [
-            LiveTenant(stack.enter_context(Pipeline(each, shared=shared)), _say(each.schema_))
+            LiveTenant(
+                stack.enter_context(Pipeline(each, shared=shared)),
+                _say(each.schema_),
+                leaves_first_load=leave_first_load,
+            )
             for each in filled
         ]
         _connect(tenants)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import click
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 @click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
 @click.option("--demo", is_flag=True, help="On a made-up tenant, whatever is configured.")
 @click.option("--bi", metavar="PORT", type=int, help="Let BI tools in on this port of 127.0.0.1.")
-def up(*, port: int, demo: bool, bi: int | None) -> int:
-    """Dagster's UI and daemon: schedules, runs, backfills.
+@click.option(
+    "--live/--no-live", "is_live", default=True, help="`live` beside it, or not. [--live]"
+)
+def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
+    """Dagster's UI and daemon: schedules, runs, backfills, and `live`.
 
     What `dagster dev` does, with the project's own PostgreSQL where CW_WAREHOUSE_DSN is not set.
     With --demo it goes on where `demo` left off. Runs until Ctrl-C.
+
+    Lists that Dagster has loaded are then kept up to date by `live`, within a minute, or, with
+    CW_CALLBACK_URL and a proxy before it, within seconds.
 
     With --bi, BI tools reach the project's own PostgreSQL, as a user who reads the reports alone.
     The password is a new one each time, and shown once; sql/bi/README.md has a page for each tool.
@@ -51,6 +58,8 @@ def up(*, port: int, demo: bool, bi: int | None) -> int:
             Pipeline(filled).publish()  # there may be no reporting schema yet
             password = stack.enter_context(services.bi_port(settings, filled.schema_, bi))
             click.echo(_addresses(bi, services.BI_ROLE, password))
+        if is_live:
+            stack.enter_context(_live_beside())
         click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
         return _run(command)
 
@@ -155,6 +164,31 @@ def _run(command: list[str]) -> int:
     with end_soon.left_to_child(), _forwarded(child):
         code = child.wait()
     return 0 if code in (0, -signal.SIGINT, 130) else 1
+
+
+@contextmanager
+def _live_beside() -> Iterator[None]:
+    """Inside the block `live` runs beside us. First loads are Dagster's, which shows them."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cw_pipeline", "live", "--leave-first-load"],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - see _run
+        start_new_session=True,
+    )
+    ending = Event()
+
+    def watch() -> None:
+        code = child.wait()
+        if not ending.is_set():
+            click.echo(f"live has ended with {code}: schedules go on without it", err=True)
+
+    watching = Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        child.send_signal(signal.SIGINT)
+        watching.join()  # it ends within seconds of a signal, whatever it waits for
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 from cw_pipeline.sync.paces import HOUR, MINUTE, QUIET, Paces
 from cw_pipeline.warehouse.callbacks import note_registrations
 from cw_pipeline.warehouse.lease import LIVE
+from cw_pipeline.warehouse.status import watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,10 +88,16 @@ class Duty:
 
 
 class LiveTenant:
-    """One tenant that is kept up to date. `say` is given lines for whoever watches."""
+    """One tenant that is kept up to date. `say` is given lines for whoever watches.
 
-    def __init__(self, pipeline: Pipeline, say: Callable[[str], None]) -> None:
+    `leaves_first_load`: lists that were never read whole are somebody else's until they were.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, say: Callable[[str], None], *, leaves_first_load: bool = False
+    ) -> None:
         self.pipeline = pipeline
+        self._leaves_first_load = leaves_first_load
         self.name = pipeline.settings.schema_
         self.say = say
         self.has_hints = False
@@ -108,7 +115,7 @@ class LiveTenant:
         self._become = Duty("others", self._become_live, _TAKEOVER)
         self._duties = [
             Duty("hints", self._drain_hints, 0.0, lambda: self.has_hints),
-            Duty("pass", self._pass, _SECOND),
+            Duty("pass", self.read_due_lists, _SECOND),
             Duty("publish", self._publish, 0.0, lambda: bool(self._changed)),
             Duty("others", self._read_children, _CHILDREN, lambda: bool(self._parents)),
             Duty("others", self._add_up_runs, MINUTE),
@@ -161,9 +168,11 @@ class LiveTenant:
         self._is_waiting_said = self._caught_up = False
         self.say(f"live: {len(self._entities)} lists")
 
-    def _pass(self) -> None:
+    def read_due_lists(self) -> None:
         """Asks the lists that are due what is new, and reads those where it is something."""
         due = self._paces.due()
+        if self._leaves_first_load and due:
+            due = self._loaded(due)
         if not due:
             return
         try:
@@ -175,11 +184,19 @@ class LiveTenant:
             self._paces.again(due)
         changed = [*changes.changed]
         if not self._caught_up:  # what a worker that died left due below parents shows in no list
-            below = [e.name for e in self._entities if e.mode is SyncMode.PER_PARENT]
-            changed += [name for name in below if name not in changed]
+            below = {e.name for e in self._entities if e.mode is SyncMode.PER_PARENT}
+            changed += sorted(below.intersection(due).difference(changed))
         if changed:
             self._read(changed)
         self._caught_up = True
+
+    def _loaded(self, due: list[str]) -> list[str]:
+        """Those of the lists that were read whole once; the others are looked at in a minute."""
+        database = self._context.database
+        with database.connection() as connection:
+            found = watermarks(connection, database.tenant)
+        self._paces.again(name for name in due if found.get(name) is None)
+        return [name for name in due if found.get(name) is not None]
 
     def _read(self, names: list[str]) -> None:
         """Reads what is new in these; those that could not be read are due again soon."""

@@ -36,7 +36,7 @@ def here(text: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
-@pytest.mark.parametrize("unit", ["webserver", "daemon"])
+@pytest.mark.parametrize("unit", ["webserver", "daemon", "live"])
 def test_systemd_accepts_the_units_and_finds_their_programs(unit: str, tmp_path: Path) -> None:
     if " " in str(ROOT) or " " in str(PROGRAMS):
         pytest.skip("a path with blanks would need quotes in a unit")
@@ -92,7 +92,7 @@ def test_the_sync_of_cron_works_in_crons_bare_environment(
         assert connection.execute("select id from connectwise.service_boards").fetchall() == [(1,)]
 
 
-PROXY = ROOT / "dagster_home" / "deploy" / "proxy" / "nginx.conf"
+PROXIES = ROOT / "dagster_home" / "deploy" / "proxy"
 
 
 def test_nothing_that_is_documented_listens_to_strangers() -> None:
@@ -103,12 +103,13 @@ def test_nothing_that_is_documented_listens_to_strangers() -> None:
         assert not re.search(r"-h 0\.0\.0\.0", path.read_text("utf-8")), path
     compose = yaml.safe_load((deploy / "deploy" / "compose" / "compose.yaml").read_text("utf-8"))
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:3000:3000"]  # the UI; no code server's
+    assert ports == ["127.0.0.1:3000:3000", "127.0.0.1:8460:8460"]  # the UI's, and callbacks'
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx here")
-def test_nginx_accepts_the_proxy(tmp_path: Path) -> None:
-    text = re.sub(r"ssl_.*|listen .*", "", PROXY.read_text("utf-8"))
+@pytest.mark.parametrize("name", ["nginx.conf", "callbacks.conf"])
+def test_nginx_accepts_the_proxy(tmp_path: Path, name: str) -> None:
+    text = re.sub(r"ssl_.*|listen .*", "", (PROXIES / name).read_text("utf-8"))
     (tmp_path / "nginx.conf").write_text(
         f"pid {tmp_path}/pid; events {{}} http {{ access_log off;\n{text}\n}}"
     )

@@ -161,6 +161,24 @@ def test_a_second_worker_waits_and_takes_over(synced: Story) -> None:
             wait_until(lambda: "live: 1 lists" in said)
 
 
+def test_first_loads_are_left_to_dagster_where_it_shows_them(
+    story: Story,
+    few_records: None,  # noqa: ARG001 - it fills the tenant
+) -> None:
+    with Pipeline(story.settings(entities=f"{TICKETS},{BOARDS}")) as pipeline:
+        tenant = LiveTenant(pipeline, print, leaves_first_load=True)
+        tenant.connect()
+        tenant.read_due_lists()
+        assert not story.simulator.requests
+        story.sync(TICKETS)
+        story.tenant.edit("/service/tickets", 1, summary="Edited")
+        again = LiveTenant(pipeline, print, leaves_first_load=True)
+        again.connect()
+        again.read_due_lists()
+        assert story.table(TICKETS)[1]["summary"] == "Edited"
+        assert story.table(BOARDS) == {}
+
+
 @pytest.mark.parametrize(
     ("first", "second", "fault"),
     [
