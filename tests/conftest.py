@@ -57,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--server-faults", type=int, default=1, help="histories of faults of PostgreSQL"
     )
+    parser.addoption("--simulations", type=int, default=25, help="simulated histories")
     parser.addoption("--image", action="store_true", help="run the Dockerfile's lines, as root")
     parser.addoption("--mutants", action="store_true", help="break the code: is each break seen?")
 
@@ -66,6 +67,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "chaos_seed" in metafunc.fixturenames:
         first, count = (metafunc.config.getoption(f"--{n}") for n in ("first-seed", "histories"))
         metafunc.parametrize("chaos_seed", range(first, first + count))
+    if "simulation_seed" in metafunc.fixturenames:
+        first, count = (metafunc.config.getoption(f"--{n}") for n in ("first-seed", "simulations"))
+        metafunc.parametrize("simulation_seed", range(first, first + count))
     if "fault_seed" in metafunc.fixturenames:
         first, count = (
             metafunc.config.getoption(f"--{n}") for n in ("first-seed", "server-faults")

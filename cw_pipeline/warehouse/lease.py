@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 from psycopg import errors
 
@@ -212,11 +213,12 @@ def purpose_of(kind: str) -> str:
     return kind if kind in PURPOSES else "pass"
 
 
-_UNRELEASED: set[tuple[int, datetime]] = set()
+_UNRELEASED: WeakKeyDictionary[Machine, set[tuple[int, datetime]]] = WeakKeyDictionary()
 """Runs of this process that are over, and when they took the leases that no server took back: it
 was read-only, or gone. Of the process, because it goes on with other connections: for as long as
 the leases last, it would be told that it has them itself. By the moment, too: another warehouse
-that this process serves counts its runs from one as well."""
+that this process serves counts its runs from one as well. Simulated processes have machines of
+their own."""
 
 
 class Leases:
@@ -235,6 +237,7 @@ class Leases:
         self._ending: set[int] = set()  # of those, and perhaps deleted already
         self._released: set[int] = set()  # and perhaps still in the table
         self._machine = machine
+        self._unreleased = _UNRELEASED.setdefault(machine, set())
         self._end_renewals: Callable[[], None] | None = None
 
     @contextmanager
@@ -295,7 +298,7 @@ class Leases:
             self._end_renewals()
         for run_id in [*self._released]:
             self._release(run_id)
-        _UNRELEASED.update((run_id, self._taken_at[run_id]) for run_id in self._released)
+        self._unreleased.update((run_id, self._taken_at[run_id]) for run_id in self._released)
 
     def _take(self, asked: dict[str, Any]) -> int:
         here, key = self._here, f"{self._tenant}/{asked['purpose']}/{asked['entity']}"
@@ -336,7 +339,7 @@ class Leases:
             return []
         run_id, taken_at, since, seconds, *runner = row
         holder = Runner(*runner)
-        if holder.is_gone(self._here) or (run_id, taken_at) in _UNRELEASED:
+        if holder.is_gone(self._here) or (run_id, taken_at) in self._unreleased:
             return [run_id]
         raise EntityBusy(
             f"{asked['entity']}: {holder.name} has it (since {since} UTC). Wait until that run"

@@ -448,7 +448,7 @@ MUTANTS = (
         (
             (
                 "warehouse/lease.py",
-                "or (run_id, taken_at) in _UNRELEASED:",
+                "or (run_id, taken_at) in self._unreleased:",
                 "or not run_id:",
             ),
         ),
@@ -469,7 +469,10 @@ MUTANTS = (
         (
             (
                 "connectwise/retry.py",
-                "                self._open_until = time.monotonic() + _RESTS\n        if left",
+                (
+                    "                self._open_until = self._machine.monotonic() + _RESTS\n"
+                    "        if left"
+                ),
                 "                self._open_until = 0.0\n        if left",
             ),
         ),

@@ -88,12 +88,17 @@ class People:
         if (chosen := self.any_record()) is not None:
             self._set(chosen, {"spoilt": True})
 
-    def mend(self) -> None:
-        """Whatever does not fit is put right."""
-        for path in self.lists():
-            for own, record in self.tenant.records(path).items():
-                if spoilt(record):
-                    self._set((path, own), None)
+    def mend(self) -> bool:
+        """Whatever does not fit is put right: whether there was any."""
+        bad = [
+            (path, own)
+            for path in self.lists()
+            for own, record in self.tenant.records(path).items()
+            if spoilt(record)
+        ]
+        for key in bad:
+            self._set(key, None)
+        return bool(bad)
 
     def set_clock(self, seconds: float) -> None:
         """The tenant's clock is set, so many seconds ahead of what it is: stamps follow it."""

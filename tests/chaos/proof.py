@@ -59,22 +59,23 @@ def check_when_quiet(world: World) -> None:
     check_always(world)
     with world.look() as connection:
         for name in (TICKETS, AGREEMENTS):
-            bad = [
-                own for own, r in world.simulator.tenant.records(f"/{name}").items() if spoilt(r)
-            ]
-            assert set(bad) <= _open_letters(connection, CATALOG[name]), "a reject has no letter"
-    world.people.mend()
-    _pass(world)
+            records = world.simulator.tenant.records(f"/{name}")
+            bad = {own for own, record in records.items() if spoilt(record)}
+            bad -= {own for path, own in world.people.misdated if path == f"/{name}"}
+            assert bad <= _open_letters(connection, CATALOG[name]), "a reject has no letter"
+    if world.people.mend():
+        _pass(world)
     _reconcile(world)
     _check_equal(world, but=world.people.silent)
     assert all(audit.proven for audit in _reconcile(world)), "equal, and not proven"
-    world.run(lambda engine: reread_all(entities(EVERYTHING), engine, nights=1))
-    _due(world)
-    _pass(world)
-    _check_equal(world, but=set())
-    with world.look() as connection:
-        left = connection.execute("select * from cw_sync.open_dead_letter").fetchall()
-        assert left == [], "letters stay open although nothing is wrong"
+    if world.people.silent:
+        world.run(lambda engine: reread_all(entities(EVERYTHING), engine, nights=1))
+        _check_equal(world, but=set())
+    if _letters(world):
+        _due(world)
+        _pass(world)
+        _check_equal(world, but=set())
+        assert _letters(world) == [], "letters stay open although nothing is wrong"
     check_always(world)
 
 
@@ -124,6 +125,11 @@ def _reconcile(world: World) -> list[Any]:
     for audit in audits:
         assert audit.failure is None, f"a quiet reconcile failed: {audit.failure}"
     return audits
+
+
+def _letters(world: World) -> list[Any]:
+    with world.look() as connection:
+        return connection.execute("select * from cw_sync.open_dead_letter").fetchall()
 
 
 def _due(world: World) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg import pq
 
 from tests.simulation.trace import statement_of
 
@@ -91,6 +92,9 @@ class Driver:
         self._ops = ops  # of the tests' own: no process has it
         self._thread = threading.get_ident()
         self._wait: Any = psycopg.Connection.wait
+        self._connect: Any = vars(psycopg.Connection)["connect"].__func__
+        self._close: Any = psycopg.Connection.close
+        self._warm: list[Any] = []
         self.acting: Process | None = None
         self.clock: Clock
         self.trace: Trace
@@ -105,7 +109,17 @@ class Driver:
         def wait(connection: psycopg.Connection[Any], step: Any, *args: Any, **options: Any) -> Any:
             return driver._round_trip(connection, step, args, options)
 
-        with _replaced(psycopg.Connection, "wait", wait):
+        def connect(cls: Any, conninfo: str = "", **options: Any) -> Any:
+            return driver._connection(cls, conninfo, options)
+
+        def close(connection: psycopg.Connection[Any]) -> None:
+            driver._put_away(connection)
+
+        with (
+            _replaced(psycopg.Connection, "wait", wait),
+            _replaced(psycopg.Connection, "connect", classmethod(connect)),
+            _replaced(psycopg.Connection, "close", close),
+        ):
             yield
 
     @contextmanager
@@ -166,6 +180,33 @@ class Driver:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
         return answer
 
+    def _connection(self, cls: Any, conninfo: str, options: dict[str, Any]) -> Any:
+        """A new connection: to a process of the server that served another one, if there is one.
+
+        Who begins with empty caches spends most of a statement on filling them.
+        """
+        if self.acting is None or not self._warm:
+            return self._connect(cls, conninfo, **options)
+        connection = cls(self._warm.pop())
+        connection._autocommit = options["autocommit"]
+        connection.prepare_threshold = options["prepare_threshold"]
+        return connection
+
+    def _put_away(self, connection: Any) -> None:
+        """Closes a connection; the server's process is kept for another one if it may be."""
+        if connection.closed or self.acting is None:
+            return self._close(connection)
+        own = connection.pgconn
+        if own.transaction_status == pq.TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                self._wait(connection, connection._exec_command(b"discard all"))
+                self._warm.append(own)
+                connection.pgconn = _FINISHED
+                return None
+        # What it holds is given back before anything else happens.
+        self.terminate([connection.info.backend_pid])
+        return self._close(connection)
+
     def _begin(self, process: Process, step: Any) -> str:
         """Counts and traces a round trip: what befalls it. Raises Killed."""
         if process.machine.is_off:
@@ -190,6 +231,15 @@ class Driver:
         return strike
 
 
+def _finished() -> pq.abc.PGconn:
+    own = pq.PGconn.connect_start(b"host=/nowhere")
+    own.finish()
+    return own
+
+
+_FINISHED = _finished()
+
+
 def _refusal(state: str) -> bytes:
     said = REFUSALS[state]
     return f"do $$ begin raise exception '{said}' using errcode = '{state}'; end $$".encode()
@@ -197,7 +247,7 @@ def _refusal(state: str) -> bytes:
 
 @contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
+    before = vars(owner)[name]
     setattr(owner, name, value)
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _OF_THIS_RUN = ("holder", "machine", "process", "started")
 """Parameters of a statement that tell one run of the tests from another."""
+
+_PROCESS_OF_THE_SERVER = re.compile(r"(pg_backend_pid\(\) =) \d+")
 
 
 class Trace:
@@ -49,4 +51,4 @@ def statement_of(step: Any) -> str:
     parts = [step.__name__, text, "" if params is None else repr(params)]
     if data is not None:
         parts.append(f"{len(data)} bytes {blake2b(bytes(data), digest_size=8).hexdigest()}")
-    return " ".join(filter(None, parts)).replace(str(os.getpid()), "PID")
+    return _PROCESS_OF_THE_SERVER.sub(r"\1", " ".join(filter(None, parts)))

@@ -60,6 +60,8 @@ class SimulatedWorld(World):
         self._happenings: dict[int, Callable[[], None]] = {}
         self._contexts: list[SyncContext] = []
         self.worker_skew = timedelta()
+        self.begun = 0
+        """How many processes there were."""
 
     # What goes wrong.
 
@@ -166,7 +168,8 @@ class SimulatedWorld(World):
     @contextmanager
     def _new_process(self) -> Iterator[Process]:
         machine = SimulatedMachine(self.clock, self._chance, self._wire, self.worker_skew)
-        process = Process(f"process {len(self._processes)}", machine)
+        self.begun += 1
+        process = Process(f"process {self.begun}", machine)
         process.strikes, self._strikes = self._strikes, {}
         process.happenings, self._happenings = self._happenings, {}
         before = getattr(self._wire, "process", None)
