@@ -53,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
     parser.addoption("--dbt", metavar="FOLDER", help="a virtual environment with dbt in it")
     parser.addoption("--power-bi", metavar="FOLDER", help="one with parsers of Power BI projects")
+    parser.addoption("--metabase", metavar="FOLDER", help="one with the validator of its files")
     parser.addoption("--edit-histories", type=int, default=1, help="random days of edits")
     parser.addoption(
         "--server-faults", type=int, default=1, help="histories of faults of PostgreSQL"

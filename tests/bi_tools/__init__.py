@@ -7,5 +7,7 @@ star       tables, columns, types, keys and relations of the reporting schema
 metrics    `sql/bi/dbt/models/metrics.yml`, and each metric in SQL
 dbt        the dbt package
 power_bi   the Power BI project, with the report of power_bi_report
-superset   four dashboards
+dashboards what four dashboards show, and the datasets they ask
+superset   the same for Superset
+metabase   the same for Metabase; metabase_sql reads what that asks
 """

@@ -14,14 +14,14 @@ import psycopg
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.reporting import entities, publish
 from cw_pipeline.warehouse import migrate
-from tests.bi_tools import dbt, power_bi, superset
+from tests.bi_tools import dbt, metabase, power_bi, superset
 from tests.bi_tools.star import TYPES, published_types
 
 
 @cache
 def made() -> dict[Path, str]:
     """Every generated file, by path."""
-    return dbt.files() | power_bi.files() | superset.files()
+    return dbt.files() | metabase.files() | power_bi.files() | superset.files()
 
 
 def write() -> None:

@@ -10,8 +10,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 from cw_pipeline.reporting.access import listed_views
+from tests.bi_tools.dashboards import TITLES
 from tests.bi_tools.metrics import Condition, Metric, metrics
-from tests.bi_tools.power_bi_report import METRICS_TABLE, TITLES, pages, to_json
+from tests.bi_tools.power_bi_report import METRICS_TABLE, pages, to_json
 from tests.bi_tools.star import BI, Column, Table, relations, tables
 
 if TYPE_CHECKING:

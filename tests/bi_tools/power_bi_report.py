@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.bi_tools.dashboards import BARS, CARDS, TABLES, TITLES, TRENDS
 from tests.bi_tools.metrics import PAGES, metrics
 
 if TYPE_CHECKING:
@@ -14,31 +15,6 @@ if TYPE_CHECKING:
 _SCHEMAS = "https://developer.microsoft.com/json-schemas/fabric"
 METRICS_TABLE = "Metrics"
 """The table of the model that has the measures."""
-TITLES = {"service": "Service", "people": "People", "money": "Money", "clients": "Clients"}
-CARDS = {
-    "service": ("tickets_opened", "tickets_closed", "backlog", "sla_rate", "first_touch_rate"),
-    "people": ("utilization", "billable_rate", "realization", "hours_worked", "late_entry_rate"),
-    "money": ("mrr", "arr", "balance_open", "balance_overdue", "win_rate"),
-    "clients": ("client_revenue", "client_profit", "client_margin", "revenue_per_hour"),
-}
-TRENDS = {
-    "service": ("tickets_opened", "tickets_closed"),
-    "people": ("hours_capacity", "hours_utilized", "hours_billable"),
-    "money": ("revenue_invoiced", "mrr"),
-    "clients": ("client_revenue", "client_cost"),
-}
-BARS = {
-    "service": ("average_minutes_to_respond", "dim_board", "board_name"),
-    "people": ("utilization", "dim_member", "member_name"),
-    "money": ("balance_overdue", "dim_company", "company_name"),
-    "clients": ("client_margin", "dim_company", "company_name"),
-}
-TABLES = {
-    "service": ("dim_company", "company_name", ("tickets_opened", "tickets_closed", "sla_rate")),
-    "people": ("dim_member", "member_name", ("hours_worked", "utilization", "late_entry_rate")),
-    "money": ("dim_company", "company_name", ("mrr", "balance_open", "balance_overdue")),
-    "clients": ("dim_company", "company_name", ("client_revenue", "client_profit", "budget_used")),
-}
 
 
 def pages(definition: Path) -> dict[Path, str]:

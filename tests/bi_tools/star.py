@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from cw_pipeline.paths import SQL
 from cw_pipeline.reporting.foreign_keys import OPTIONAL, all_keys, facts
@@ -144,3 +146,15 @@ def published_types(connection: Connection) -> dict[str, dict[str, str]]:
     for table, column, kind in rows:
         found.setdefault(table, {})[column] = kind
     return found
+
+
+def to_yaml(text: dict[str, Any]) -> str:
+    """A file of what tools import: in the order given, long texts on one line."""
+    return yaml.dump(text, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
+
+
+class _Plain(yaml.CSafeDumper):
+    """Without anchors: some readers refuse them."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True

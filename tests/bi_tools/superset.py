@@ -1,39 +1,21 @@
-"""Four dashboards for Apache Superset, in the files that it exports and imports.
-
-A dataset is a fact with the names of what it is sliced by. What a dashboard shows is what the page
-of the same name of the Power BI report shows.
-"""
+"""Four dashboards for Apache Superset, in the files that it exports and imports."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tests.bi_tools.metrics import PAGES, Metric, metrics
-from tests.bi_tools.power_bi_report import BARS, CARDS, TABLES, TITLES, TRENDS
-from tests.bi_tools.star import BI, relations, tables
+from tests.bi_tools.dashboards import TITLES, Chart, Dataset, charts, datasets, date_of
+from tests.bi_tools.metrics import PAGES
+from tests.bi_tools.star import BI, Column, to_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 FOLDER = BI / "superset"
 DATABASE = "cw_pipeline"
 _IDS = uuid.UUID("0d9c9a5e-1f0c-4f6e-8f57-3c6f1c1b7a02")
 _VERSION = "1.0.0"
-NAMES = {
-    "dim_company": "company_name",
-    "dim_board": "board_name",
-    "dim_member": "member_name",
-    "dim_priority": "priority_name",
-    "dim_agreement": "agreement_name",
-    "dim_currency": "currency_identifier",
-    "dim_location": "location_name",
-    "dim_department": "department_name",
-}
-"""What a fact is sliced by, and the column that people read."""
 FORMATS = {
     "integer": ",d",
     "decimal": ",.1f",
@@ -52,8 +34,6 @@ TYPES = {
     "interval": "INTERVAL",
     "text[]": "ARRAY",
 }
-AS_THEY_ARE = ("freshness", "kpi_data_readiness")
-"""Views that are shown row by row: how old the numbers are, and what makes them wrong."""
 
 
 def files() -> dict[Path, str]:
@@ -73,60 +53,37 @@ def files() -> dict[Path, str]:
     }
     told = {"version": _VERSION, "type": "Dashboard", "timestamp": "2026-01-01T00:00:00+00:00"}
     made = {
-        FOLDER / "metadata.yaml": _yaml(told),
-        FOLDER / "databases" / "warehouse.yaml": _yaml(database),
+        FOLDER / "metadata.yaml": to_yaml(told),
+        FOLDER / "databases" / "warehouse.yaml": to_yaml(database),
     }
-    for name in sorted({_table(metric) for metric in _shown()} | {*AS_THEY_ARE}):
-        path = FOLDER / "datasets" / DATABASE / f"{name}.yaml"
-        made[path] = _yaml(_dataset(name))
+    for dataset in datasets().values():
+        path = FOLDER / "datasets" / DATABASE / f"{dataset.name}.yaml"
+        made[path] = to_yaml(_dataset(dataset))
     for page in PAGES:
-        charts = [*_charts(page)]
-        for chart in charts:
+        drawn = [_chart(chart) for chart in charts(page)]
+        for chart in drawn:
             path = FOLDER / "charts" / f"{chart.pop('file')}.yaml"
-            made[path] = _yaml(chart)
-        made[FOLDER / "dashboards" / f"{page}.yaml"] = _yaml(_dashboard(page, charts))
+            made[path] = to_yaml(chart)
+        made[FOLDER / "dashboards" / f"{page}.yaml"] = to_yaml(_dashboard(page, drawn))
     return made
 
 
-def _shown() -> list[Metric]:
-    """The metrics of one view alone: an expression over several there is not."""
-    return [metric for metric in metrics().values() if metric.table is not None]
-
-
-def _table(metric: Metric) -> str:
-    assert metric.table is not None
-    return metric.table
-
-
-def _date(metric: Metric) -> str:
-    measure = metric.first.measure
-    assert measure is not None
-    return measure.date
-
-
-def _dataset(name: str) -> dict[str, Any]:
-    table = tables()[name]
-    own = [metric for metric in _shown() if metric.table == name]
-    columns = [
-        _column(column.name, TYPES[column.type], column.description) for column in table.columns
-    ]
-    joined = _joined(name)
-    columns += [_column(shown, "TEXT", f"Name of {column}") for column, _, _, shown in joined]
+def _dataset(dataset: Dataset) -> dict[str, Any]:
     return {
-        "table_name": name,
-        "main_dttm_col": _date(own[0]) if own else None,
-        "description": table.description,
+        "table_name": dataset.name,
+        "main_dttm_col": date_of(dataset.metrics[0]) if dataset.metrics else None,
+        "description": dataset.description,
         "default_endpoint": None,
         "offset": 0,
         "cache_timeout": None,
         "schema": "reporting",
-        "sql": _query(name, joined) if joined else None,
+        "sql": dataset.query,
         "params": None,
         "template_params": None,
         "filter_select_enabled": True,
         "fetch_values_predicate": None,
         "extra": None,
-        "uuid": _id("dataset", name),
+        "uuid": _id("dataset", dataset.name),
         "metrics": [
             {
                 "metric_name": metric.name,
@@ -138,35 +95,18 @@ def _dataset(name: str) -> dict[str, Any]:
                 "extra": None,
                 "warning_text": "Of one day or month: group by it" if metric.is_stock else None,
             }
-            for metric in own
+            for metric in dataset.metrics
         ],
-        "columns": columns,
+        "columns": [_column(column) for column in dataset.columns],
         "version": _VERSION,
         "database_uuid": _id("database"),
     }
 
 
-def _joined(name: str) -> list[tuple[str, str, str, str]]:
-    """The keys of a fact, with the dimension, its key, and the column that people read."""
-    found = []
-    for own in relations():
-        shown = NAMES.get(own.dimension)
-        if own.fact == name and shown is not None:
-            found.append((own.column, own.dimension, own.key, shown))
-    return found
-
-
-def _query(name: str, joined: list[tuple[str, str, str, str]]) -> str:
-    shown = "".join(f", {dim}.{column}" for _, dim, _, column in joined)
-    joins = "".join(
-        f"\nleft join reporting.{dim} on {dim}.{key} = f.{own}" for own, dim, key, _ in joined
-    )
-    return f"select f.*{shown}\nfrom reporting.{name} f{joins}"
-
-
-def _column(name: str, kind: str, description: str) -> dict[str, Any]:
+def _column(column: Column) -> dict[str, Any]:
+    kind = TYPES[column.type]
     return {
-        "column_name": name,
+        "column_name": column.name,
         "verbose_name": None,
         "is_dttm": kind.startswith(("DATE", "TIMESTAMP")),
         "is_active": True,
@@ -174,123 +114,86 @@ def _column(name: str, kind: str, description: str) -> dict[str, Any]:
         "groupby": True,
         "filterable": True,
         "expression": None,
-        "description": description,
+        "description": column.description,
         "python_date_format": None,
     }
 
 
-def _charts(page: str) -> Iterator[dict[str, Any]]:
-    yield from _figures(page)
-    yield from _trends(page)
-    name, _, column = BARS[page]
-    metric = metrics()[name]
-    bars = {"x_axis": column, "xAxisForceCategorical": True, "orientation": "horizontal"}
-    bars |= {"x_axis_sort": metric.name, "x_axis_sort_asc": True}
-    title = f"{metric.label} by {column.removesuffix('_name')}"
-    yield _chart(page, "echarts_timeseries_bar", title, [metric], row_limit=20, **bars)
-    yield from _lists(page)
-    if page == PAGES[0]:
-        for view in AS_THEY_ARE:
-            yield _rows(page, view)
+_KINDS = {
+    "figure": "big_number_total",
+    "latest": "big_number",
+    "trend": "echarts_timeseries_line",
+    "bars": "echarts_timeseries_bar",
+    "list": "table",
+    "rows": "table",
+}
+_GRAINS = {"day": "P1D", "month": "P1M"}
 
 
-def _figures(page: str) -> Iterator[dict[str, Any]]:
-    for name in CARDS[page]:
-        metric = metrics()[name]
-        if metric.is_stock:
-            monthly = {"x_axis": _date(metric), "time_grain_sqla": _grain(metric)}
-            yield _chart(page, "big_number", metric.label, [metric], **monthly)
-        elif metric.table is not None:
-            yield _chart(page, "big_number_total", metric.label, [metric])
+def _chart(chart: Chart) -> dict[str, Any]:
+    kind = _KINDS[chart.kind]
+    words = "".join(letter if letter.isalnum() else "_" for letter in chart.title.lower())
+    return {
+        "file": f"{chart.page}_{words}",
+        "slice_name": chart.title,
+        "description": chart.description,
+        "certified_by": None,
+        "certification_details": None,
+        "viz_type": kind,
+        "params": {"viz_type": kind, **_asked(chart)},
+        "query_context": None,
+        "cache_timeout": None,
+        "uuid": _id("chart", chart.page, chart.title),
+        "version": _VERSION,
+        "dataset_uuid": _id("dataset", chart.table),
+    }
 
 
-def _trends(page: str) -> Iterator[dict[str, Any]]:
-    """Of metrics that have their view and their day in common, one chart."""
-    trends: dict[tuple[str, str], list[Metric]] = {}
-    for metric in map(metrics().__getitem__, TRENDS[page]):
-        if metric.table is not None:
-            trends.setdefault((metric.table, _date(metric)), []).append(metric)
-    for own in trends.values():
-        title = " and ".join(metric.label for metric in own) + " by month"
-        grain = {"x_axis": _date(own[0]), "time_grain_sqla": "P1M"}
-        yield _chart(page, "echarts_timeseries_line", title, own, seriesType="line", **grain)
-
-
-def _lists(page: str) -> Iterator[dict[str, Any]]:
-    """Of metrics that have their view in common, one table."""
-    _, column, names = TABLES[page]
-    by_table: dict[str, list[Metric]] = {}
-    for metric in map(metrics().__getitem__, names):
-        if metric.table is not None and not metric.is_stock:
-            by_table.setdefault(metric.table, []).append(metric)
-    for own in by_table.values():
-        title = ", ".join(metric.label for metric in own) + f" of each {column.split('_')[0]}"
-        rows = {"query_mode": "aggregate", "groupby": [column], "row_limit": 100}
-        yield _chart(page, "table", title, own, **rows)
-
-
-def _grain(metric: Metric) -> str:
-    return "P1M" if _table(metric).endswith("_month") else "P1D"
-
-
-def _chart(page: str, kind: str, title: str, own: list[Metric], **params: Any) -> dict[str, Any]:
-    first = own[0]
-    single = kind.startswith("big_number")
-    measured = {"metric": first.name} if single else {"metrics": [metric.name for metric in own]}
+def _asked(chart: Chart) -> dict[str, Any]:
+    if chart.kind == "rows":
+        columns = datasets()[chart.table].columns
+        names = [c.name for c in columns if c.type not in ("text[]", "interval")]
+        return {
+            "query_mode": "raw",
+            "all_columns": names,
+            "adhoc_filters": [],
+            "row_limit": 1000,
+        }
+    names = [metric.name for metric in chart.metrics]
+    is_single = chart.kind in ("figure", "latest")
     period = {
         "clause": "WHERE",
         "comparator": "Last 12 months",
         "expressionType": "SIMPLE",
         "operator": "TEMPORAL_RANGE",
-        "subject": _date(first),
+        "subject": chart.date,
     }
-    is_now = _table(first) == "fct_ar"  # what is owed is owed today, whenever it was billed
-    asked = {
-        "viz_type": kind,
-        **measured,
-        "adhoc_filters": [] if is_now or (single and first.is_stock) else [period],
-        "row_limit": 1000,
-        **params,
-    }
-    if single:
-        asked["y_axis_format"] = FORMATS[first.format]
-    return _file(page, title, kind, asked, _table(first), first.description)
-
-
-def _rows(page: str, view: str) -> dict[str, Any]:
-    columns = [c.name for c in tables()[view].columns if c.type not in ("text[]", "interval")]
-    asked = {
-        "viz_type": "table",
-        "query_mode": "raw",
-        "all_columns": columns,
-        "adhoc_filters": [],
-        "row_limit": 1000,
-    }
-    titles = {
-        "freshness": "Data complete through",
-        "kpi_data_readiness": "What makes the numbers wrong",
-    }
-    return _file(page, titles[view], "table", asked, view, tables()[view].description)
-
-
-def _file(
-    page: str, title: str, kind: str, asked: dict[str, Any], table: str, text: str
-) -> dict[str, Any]:
-    words = "".join(letter if letter.isalnum() else "_" for letter in title.lower())
     return {
-        "file": f"{page}_{words}",
-        "slice_name": title,
-        "description": text,
-        "certified_by": None,
-        "certification_details": None,
-        "viz_type": kind,
-        "params": asked,
-        "query_context": None,
-        "cache_timeout": None,
-        "uuid": _id("chart", page, title),
-        "version": _VERSION,
-        "dataset_uuid": _id("dataset", table),
+        **({"metric": names[0]} if is_single else {"metrics": names}),
+        "adhoc_filters": [period] if chart.is_recent else [],
+        "row_limit": 1000,
+        **_grouped(chart),
+        **({"y_axis_format": FORMATS[chart.metrics[0].format]} if is_single else {}),
     }
+
+
+def _grouped(chart: Chart) -> dict[str, Any]:
+    if chart.kind == "latest":
+        return {"x_axis": chart.by, "time_grain_sqla": _GRAINS[chart.grain]}
+    if chart.kind == "trend":
+        return {"seriesType": "line", "x_axis": chart.by, "time_grain_sqla": _GRAINS[chart.grain]}
+    if chart.kind == "bars":
+        return {
+            "row_limit": 20,
+            "x_axis": chart.by,
+            "xAxisForceCategorical": True,
+            "orientation": "horizontal",
+            "x_axis_sort": chart.metrics[0].name,
+            "x_axis_sort_asc": True,
+        }
+    if chart.kind == "list":
+        return {"query_mode": "aggregate", "groupby": [chart.by], "row_limit": 100}
+    return {}
 
 
 def _dashboard(page: str, charts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -350,12 +253,6 @@ def _laid_out(charts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     figures = [chart for chart in charts if chart["viz_type"].startswith("big_number")]
     others = [chart for chart in charts if chart not in figures]
     return [figures, *(others[at : at + 2] for at in range(0, len(others), 2))]
-
-
-def _yaml(text: dict[str, Any]) -> str:
-    return yaml.dump(
-        text, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000, allow_unicode=True
-    )
 
 
 def _id(*names: str) -> str:

@@ -12,7 +12,7 @@ from cw_pipeline.catalog import select
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.reporting.access import listed_views
 from cw_pipeline.settings import Settings
-from tests.bi_tools import dbt, power_bi, superset
+from tests.bi_tools import dbt, metabase, power_bi, superset
 from tests.bi_tools.__main__ import made
 from tests.bi_tools.metrics import METRICS, PREFIX, Metric, metrics
 from tests.bi_tools.star import BI, relations, tables
@@ -33,6 +33,7 @@ def test_no_file_is_left_of_what_is_made_no_more() -> None:
     there = {*(dbt.PACKAGE / "models").iterdir()} - {METRICS}
     there |= {path for path in power_bi.PROJECT.rglob("*") if path.is_file()}
     there |= {path for path in superset.FOLDER.rglob("*") if path.is_file()}
+    there |= {path for path in metabase.FOLDER.rglob("*") if path.is_file()}
     there -= {power_bi.PROJECT / "README.md"}
     assert there - {*made()} == set()
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import yaml
 
 from cw_pipeline.simulator import CLIENT_ID
+from tests.bi_tools import metabase, metabase_sql
 from tests.bi_tools.metrics import metrics
 from tests.bi_tools.star import BI, TYPES, published_types, tables
 
@@ -28,6 +30,32 @@ def test_every_metric_is_the_same_as_in_the_view_that_has_it_too(books: Books) -
                 numbers[metric.name] = None if number is None else round(float(number), 9)
     assert found == known
     assert [name for name, number in known.items() if not number] == []
+
+
+def test_every_question_of_metabase_asks_for_the_number_of_the_metric(books: Books) -> None:
+    stages = {
+        path: (text, text["dataset_query"]["stages"][0])
+        for path, made in metabase.files().items()
+        if "dataset_query" in (text := yaml.load(made, yaml.CSafeLoader))
+    }
+    models = {text["entity_id"]: stage.get("native") for text, stage in stages.values()}
+    found, known = {}, {}
+    with psycopg.connect(books.dsn) as connection:
+
+        def answer(query: str) -> list[tuple[Any, ...]]:
+            return connection.execute(query.encode()).fetchall()
+
+        for path, (text, stage) in stages.items():
+            if text["type"] == "question":
+                assert answer(metabase_sql.query(stage, models)), path
+            if text["type"] == "metric":
+                metric = metrics()[path.stem]
+                rows = answer(metabase_sql.query(stage, models, grouped=metric.is_stock))
+                found[metric.name] = round(float(max(rows, key=lambda row: row[0])[-1] or 0), 9)
+                ((number,),) = answer(metric.query())
+                known[metric.name] = round(float(number or 0), 9)
+    assert found == known
+    assert len(found) > 40
 
 
 def test_the_types_that_bi_tools_are_told_are_those_of_the_published_schema(books: Books) -> None:
