@@ -81,6 +81,7 @@ NEEDED_BY = {
         "ruff",
         "sqlglot",
     ),
+    "arrow": ("pyarrow",),
     "ui": ("playwright",),
     "celery": ("celery", "redis", "dagster_celery"),
     "k8s": ("dagster_k8s",),

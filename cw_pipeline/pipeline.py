@@ -29,6 +29,7 @@ from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.model import ReplayResult, Window, utc_datetime
 from cw_pipeline.paths import cli_command
 from cw_pipeline.reporting.custom_fields import follow_custom_fields, refresh_custom_views
+from cw_pipeline.reporting.selection import Selection
 from cw_pipeline.reports_api.columns import snapshot_reports
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.results import Results, first_names
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pandas as pd
+    import pyarrow as pa
 
     from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.reporting import Refreshed
@@ -313,34 +315,32 @@ class Pipeline:
             return question(connection, self.settings.schema_)
 
     def frame(
-        self,
-        name: str,
-        where: str = "",
-        values: Sequence[Any] = (),
-        *,
-        columns: Sequence[str] = (),
+        self, name: str, where: str = "", values: Sequence[Any] = (), *, columns: Sequence[str] = ()
     ) -> pd.DataFrame:
         """The rows of a table or view, with the types that they have in Postgres.
 
-        `name` is a view or table of the reporting schema ("kpi_service_daily"), an entity or its
-        table ("service/tickets", "service_tickets"), or anything with its schema
-        ("cw_sync.run"). `where` is SQL with `%s` for `values`; `columns` are read, else all. Raises
-        WarehouseError if there is no such table or column, with the name that may be meant.
+        `name` is a report ("kpi_service_daily"), an entity or its table ("service/tickets",
+        "service_tickets"), or anything with its schema ("cw_sync.run"). `where` is SQL with `%s`
+        for `values`; `columns` are read, else all. Raises WarehouseError if there is no such table
+        or column, with the name that may be meant.
         """
-        from cw_pipeline.reporting.frames import table  # noqa: PLC0415 - pandas takes half a second
+        from cw_pipeline.reporting.frames import frame  # noqa: PLC0415 - pandas takes half a second
 
-        schema = self.settings.schema_
-        if "/" in name:
-            (entity,) = self.select(name)
-            name = f"{schema}.{entity.table}"
-        return table(
-            self.warehouse_dsn(),
-            name,
-            where,
-            values,
-            columns=columns,
-            schemas=(reporting.reporting_schema(schema), schema),
-        )
+        chosen = Selection(self._table(name), where, values, columns, self.settings.schema_)
+        return frame(self.warehouse_dsn(), chosen)
+
+    def arrow(
+        self, name: str, where: str = "", values: Sequence[Any] = (), *, columns: Sequence[str] = ()
+    ) -> pa.Table:
+        """The same as an Arrow table, without pandas. Raises ConfigError without pyarrow."""
+        from cw_pipeline.reporting.arrow import arrow  # noqa: PLC0415 - an extra
+
+        chosen = Selection(self._table(name), where, values, columns, self.settings.schema_)
+        return arrow(self.warehouse_dsn(), chosen)
+
+    def _table(self, name: str) -> str:
+        named = self.select(name) if "/" in name else []
+        return f"{self.settings.schema_}.{named[0].table}" if len(named) == 1 else name
 
     def select(self, *names: str) -> list[Entity]:
         """The entities that names, tables or globs mean, parents before children.

@@ -10,7 +10,8 @@ import psycopg
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli.status import read
 from cw_pipeline.reporting import entities, publish
-from cw_pipeline.reporting.frames import table
+from cw_pipeline.reporting.frames import frame
+from cw_pipeline.reporting.selection import Selection
 from cw_pipeline.sync.reconcile import reconcile_all
 from cw_pipeline.warehouse import migrate
 
@@ -56,8 +57,8 @@ def check_everything(story: Story, tenant: Tenant) -> None:
     migrate(story.dsn, "connectwise", entities())
     publish(story.dsn, "connectwise")
 
-    assert table(story.dsn, "connectwise.company_companies")["name"].tolist() == [NAME]
-    kept = table(story.dsn, "reporting.fct_change", "attribute = 'owner_id'")
+    assert frame(story.dsn, Selection("connectwise.company_companies"))["name"].tolist() == [NAME]
+    kept = frame(story.dsn, Selection("reporting.fct_change", "attribute = 'owner_id'"))
     assert sorted(kept["value"].fillna("none")) == ["9", "none"]
     status = {entity.entity: entity for entity in read(story.settings())}
     assert status[TICKETS].rows == 3

@@ -86,7 +86,7 @@ def declared(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-EXTRAS = ("dev", "ui", "celery", "k8s")
+EXTRAS = ("arrow", "dev", "ui", "celery", "k8s")
 GROUPS = ("dbt", "power-bi")
 """Environments of their own, with a lock each."""
 
@@ -168,7 +168,7 @@ def test_no_file_points_to_one_machine_or_index(what: str) -> None:
 
 def test_what_is_imported_is_declared() -> None:
     names = packages_distributions()
-    allowed = {canonicalize_name(one.name) for one in declared()}
+    allowed = {canonicalize_name(one.name) for one in [*declared(), *declared("arrow")]}
     allowed |= {canonicalize_name(f"{one.name}-{e}") for one in declared() for e in one.extras}
     package = [path for path in modules() if path.parts[0] == "cw_pipeline"]
     guilty = [
