@@ -70,26 +70,28 @@ def main() -> int:
     asked.add_argument("--only", help="read just these views of what was published already")
     asked.add_argument("--json", type=Path, help="where the figures go")
     options = asked.parse_args()
-    with _database(options.dsn) as dsn:
+    with database(options.dsn) as dsn:
         told: dict[str, Any] = {"tickets": options.tickets}
         if not options.only:
-            told |= _built(dsn, options.tickets, filled=options.filled)
+            told |= build(dsn, options.tickets, filled=options.filled)
         views = list(_read(dsn, options.turns, options.only))
         told["views"] = [asdict(view) for view in views]
     if options.json:
         options.json.write_text(json.dumps(told, indent=1), "utf-8")
     slow = [v for v in views if v.name.startswith("kpi") and v.seconds > PROMISED]
-    _say("every KPI view is within the promise" if not slow else f"too slow: {slow}")
+    say("every KPI view is within the promise" if not slow else f"too slow: {slow}")
     return 1 if slow else 0
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 @contextmanager
-def _database(given: str | None) -> Iterator[str]:
+def database(given: str | None) -> Iterator[str]:
+    """The database given, or one of a server that is started for it."""
     if given:
         yield given
         return
@@ -102,7 +104,7 @@ def _database(given: str | None) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _built(dsn: str, tickets: int, *, filled: bool) -> dict[str, Any]:
+def build(dsn: str, tickets: int, *, filled: bool) -> dict[str, Any]:
     """The tenant made, its reports built, and a working day's changes refreshed."""
     migrate(dsn, SCHEMA, {*select(None), *entities()})
     made = None if filled else _timed("the tenant is made", lambda: _make(dsn, tickets))
@@ -119,7 +121,7 @@ def _timed(what: str, do: Any) -> float:
     started = time.monotonic()
     do()
     seconds = round(time.monotonic() - started, 2)
-    _say(f"{seconds:8.2f} s  {what}")
+    say(f"{seconds:8.2f} s  {what}")
     return seconds
 
 
@@ -134,7 +136,7 @@ def _make(dsn: str, tickets: int) -> None:
 
 def _refreshed(dsn: str) -> None:
     for table in refresh(dsn, SCHEMA):
-        _say(f"{table.seconds:12.2f} s  {table.name}: {table.rows:,} rows")
+        say(f"{table.seconds:12.2f} s  {table.name}: {table.rows:,} rows")
 
 
 def _read(dsn: str, turns: int, only: str | None) -> Iterator[View]:
@@ -147,7 +149,7 @@ def _read(dsn: str, turns: int, only: str | None) -> Iterator[View]:
             seconds, cpu = (statistics.median(each[at] for each in taken) for at in (1, 2))
             view = View(script.name, script.changed is not None, taken[0][0], seconds, cpu or None)
             kind = "table" if view.is_table else "view"
-            _say(f"{seconds:8.2f} s ({cpu:6.2f} CPU) {view.rows:>10,} rows  {kind:5} {view.name}")
+            say(f"{seconds:8.2f} s ({cpu:6.2f} CPU) {view.rows:>10,} rows  {kind:5} {view.name}")
             yield view
 
 
@@ -157,14 +159,14 @@ def _copied(dsn: str, name: str) -> tuple[int, float, float]:
     options = "-c max_parallel_workers_per_gather=0"
     with psycopg.connect(dsn, options=options) as connection, connection.cursor() as cursor:
         process = connection.info.backend_pid
-        started, spent = time.monotonic(), _cpu(process)
+        started, spent = time.monotonic(), process_cpu(process)
         with cursor.copy(query.format(sql.Identifier("reporting", name))) as stream:
             for _ in stream:
                 pass
-        return cursor.rowcount, time.monotonic() - started, _cpu(process) - spent
+        return cursor.rowcount, time.monotonic() - started, process_cpu(process) - spent
 
 
-def _cpu(process: int) -> float:
+def process_cpu(process: int) -> float:
     """CPU seconds of a process of this machine; none where it cannot be seen."""
     try:
         told = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
