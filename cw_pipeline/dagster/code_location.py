@@ -51,7 +51,8 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     computed = [each for each in assets if isinstance(each, dg.AssetsDefinition)]
     known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
     made = jobs(tenant)
-    upkeep = maintenance_job(tenant, {key.asset_key for key in known})
+    specs = [[each] if isinstance(each, dg.AssetSpec) else each.specs for each in assets]
+    upkeep = maintenance_job(tenant, {spec.key for own in specs for spec in own})
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

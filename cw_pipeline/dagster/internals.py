@@ -26,7 +26,7 @@ from dagster._core.remote_origin import (  # type: ignore[attr-defined]
     RemoteRepositoryOrigin,
 )
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from sqlalchemy import text
+from sqlalchemy import TextClause, bindparam, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -135,22 +135,55 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
             Path(storage.path_for_shard(run_id) + ending).unlink(missing_ok=True)
 
 
-def delete_check_results(
+def delete_old_events(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], before: datetime
 ) -> None:
-    """Deletes results of these assets' checks from before a moment, but for each check's latest.
+    """Deletes what these assets have from before a moment and from no run, but for what is latest.
 
-    Dagster keeps them for ever, also when their run is deleted.
+    That is results of checks, of runs too, and runless events, which Dagster keeps for ever. What
+    stays of each asset: the latest event of a kind and month, and the latest result of a check.
     """
     storage: Any = instance.event_log_storage
-    moment = f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S}"  # as SQLite stores it, too
-    rows = [{"key": key.to_string(), "before": moment} for key in keys]
-    if not rows or not hasattr(storage, "index_connection"):  # an instance in memory has none
+    if not hasattr(storage, "index_connection"):  # an instance in memory has none
         return
-    forget = (
-        "delete from asset_check_executions where asset_key = :key and create_timestamp < :before"
-        " and id not in (select max(id) from asset_check_executions where asset_key = :key"
-        " group by check_name)"
-    )
+    told = {
+        "keys": [key.to_string() for key in keys],
+        "before": f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S}",  # as SQLite stores it, too
+    }
+    if not told["keys"]:
+        return
     with storage.index_connection() as connection:
-        connection.execute(text(forget), rows)
+        for statement in (_EVENTS_OF_RESULTS, _OLD_RESULTS, _TAGS_OF_EVENTS, _OLD_EVENTS):
+            connection.execute(_of_keys(statement), told)
+    if hasattr(storage, "path_for_shard"):  # SQLite has runless events a second time, for nobody
+        with storage.run_connection("") as connection:
+            connection.execute(_of_keys(_COPIES_OF_EVENTS), told)
+
+
+def _of_keys(statement: str) -> TextClause:
+    return text(statement).bindparams(bindparam("keys", expanding=True))
+
+
+_IS_OLD_RESULT = """
+asset_key in :keys and create_timestamp < :before and id not in (
+  select max(id) from asset_check_executions where asset_key in :keys
+  group by asset_key, check_name)
+"""
+_OLD_RESULTS = f"delete from asset_check_executions where {_IS_OLD_RESULT}"  # noqa: S608
+_EVENTS_OF_RESULTS = f"""
+delete from event_logs where run_id = '' and id in (
+  select evaluation_event_storage_id from asset_check_executions where {_IS_OLD_RESULT})
+"""  # noqa: S608
+_IS_OLD_EVENT = """
+run_id = '' and asset_key in :keys and timestamp < :before and id not in (
+  select max(id) from event_logs where asset_key in :keys
+  group by asset_key, dagster_event_type, partition)
+"""
+_OLD_EVENTS = f"delete from event_logs where {_IS_OLD_EVENT}"  # noqa: S608
+_TAGS_OF_EVENTS = f"""
+delete from asset_event_tags where event_id in (select id from event_logs where {_IS_OLD_EVENT})
+"""  # noqa: S608
+_COPIES_OF_EVENTS = """
+delete from event_logs where timestamp < :before and (
+  asset_key in :keys or asset_key is null and dagster_event_type = 'ASSET_CHECK_EVALUATION')
+"""

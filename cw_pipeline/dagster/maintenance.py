@@ -1,4 +1,4 @@
-"""Old runs are deleted, which Dagster never does; what they loaded stays shown as loaded.
+"""Old runs and events are deleted, which Dagster never does; what is latest stays.
 
 Without postponed annotations: Dagster reads an op's as objects.
 """
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from cw_pipeline.dagster.internals import delete_check_results, delete_run
+from cw_pipeline.dagster.internals import delete_old_events, delete_run
 from cw_pipeline.dagster.jobs import MAINTENANCE
 from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.partitions import report_covered_months
@@ -23,13 +23,15 @@ _FINISHED = [
 ]
 
 
-def maintenance_job(tenant: TenantSetup, checked: Collection[dg.AssetKey]) -> dg.JobDefinition:
+def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.JobDefinition:
     """The job that keeps Dagster's own storage small. It touches no tenant and no warehouse.
 
-    `checked` are the assets that have checks.
+    `keys` are the tenant's assets.
     """
     days = tenant.settings.keep_runs_days
-    told = f"Deletes the tenant's runs that are older than {days} days."
+    told = (
+        f"Deletes the tenant's runs, events and results of checks that are older than {days} days."
+    )
     dated = [
         tenant.key(entity.table)
         for entity in tenant.entities
@@ -38,19 +40,21 @@ def maintenance_job(tenant: TenantSetup, checked: Collection[dg.AssetKey]) -> dg
 
     @dg.op(
         name=tenant.name("delete_old_runs"),
-        description=f"{told} Months that they loaded stay shown as loaded.",
+        description=f"{told} The latest of each asset stays, and months stay shown as loaded.",
     )
     def delete_old_runs(context: dg.OpExecutionContext) -> None:
         instance = context.instance
         before = {key: instance.get_materialized_partitions(key) for key in dated}
         oldest = datetime.now(UTC) - timedelta(days=days)
-        old = list(_old(instance, tenant, oldest))
+        records = instance.get_asset_records(list(keys))
+        latest = {record.asset_entry.last_run_id for record in records}
+        old = [each for each in _old(instance, tenant, oldest) if each not in latest]
         for run_id in old:
             delete_run(instance, run_id)
         if old:
             for key, months in before.items():
                 report_covered_months(instance, key, sorted(months), context.run_id)
-        delete_check_results(instance, checked, oldest)
+        delete_old_events(instance, keys, oldest)
         context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
 
     @dg.job(

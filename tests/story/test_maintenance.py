@@ -49,21 +49,38 @@ def test_old_runs_are_deleted_and_what_they_loaded_stays_loaded(
     assert not list(tmp_path.rglob(f"*{old.run_id}*"))
 
 
+def test_what_is_latest_stays_however_old_it_is(stage: Stage) -> None:
+    _sync(stage)
+    view = dg.AssetKey(["reporting", "kpi_backlog_daily"])
+    with dg.DagsterInstance.get() as instance:
+        (only,) = instance.get_runs()
+        for _ in range(3):
+            instance.report_runless_asset_event(dg.AssetMaterialization(view))
+        _age(instance, only.run_id, 100)
+        made = definitions(stage.story.settings(), stage.entities)
+        assert made.resolve_job_def("maintenance").execute_in_process(instance=instance).success
+        # The run that its lists were last read by, and the last event of the view.
+        assert only.run_id in {run.run_id for run in instance.get_runs()}
+        assert instance.fetch_materializations(key(TICKETS), limit=1).records
+        assert len(instance.fetch_materializations(view, limit=9).records) == 1
+
+
 def _sync(stage: Stage) -> None:
     run_recorded_sync(stage.story.settings(), stage.entities, SyncRequest(), lambda _: None)
 
 
 def _age(instance: dg.DagsterInstance, run_id: str, days: int) -> None:
-    """Makes a run, and what it found, as old as that."""
+    """Makes a run, and what it found, as old as that, and so all runless events."""
     runs: Any = instance.run_storage
     events: Any = instance.event_log_storage
     sqlite = "sqlite" in type(runs).__name__.lower()
     ago = f"datetime('now', '-{days} days')" if sqlite else f"now() - interval '{days} days'"
-    for connect, table in (
-        (runs.connect, "runs"),
-        (events.index_connection, "asset_check_executions"),
+    for connect, table, moment in (
+        (runs.connect, "runs", "create_timestamp"),
+        (events.index_connection, "asset_check_executions", "create_timestamp"),
+        (events.index_connection, "event_logs", "timestamp"),
     ):
         with connect() as connection:
             connection.exec_driver_sql(
-                f"update {table} set create_timestamp = {ago} where run_id = '{run_id}'"  # noqa: S608
+                f"update {table} set {moment} = {ago} where run_id in ('{run_id}', '')"  # noqa: S608
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import multiprocessing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -78,21 +78,57 @@ def test_months_are_reported_without_a_run(instance: dg.DagsterInstance) -> None
     assert len(instance.fetch_materializations(KEY, limit=9).records) == len(months)
 
 
-def test_old_results_of_checks_are_deleted_of_the_tenant_that_is_named(
-    instance: dg.DagsterInstance,
+@pytest.mark.parametrize("storage", ["SQLite", "Postgres"])
+def test_old_events_are_deleted_of_the_tenant_that_is_named_but_for_the_latest(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    other = dg.AssetKey(["acme2", "tickets"])
-    for key in (KEY, KEY, other, other):
-        result = dg.AssetCheckEvaluation(asset_key=key, check_name="fresh", passed=True)
-        instance.report_runless_asset_event(result)
-    kept = instance.event_log_storage.get_asset_check_execution_history
-    later = datetime.now(UTC) + timedelta(minutes=1)
-    internals.delete_check_results(instance, [KEY], later - timedelta(hours=1))
-    assert len(kept(dg.AssetCheckKey(KEY, "fresh"), limit=9)) == 2
-    internals.delete_check_results(instance, [KEY], later)
-    # The latest stays: a list that rests for months would be shown as never checked.
-    assert len(kept(dg.AssetCheckKey(KEY, "fresh"), limit=9)) == 1
-    assert len(kept(dg.AssetCheckKey(other, "fresh"), limit=9)) == 2
+    address = request.getfixturevalue("empty_dsn") if storage == "Postgres" else None
+    prepare_dagster_yaml(tmp_path, address)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    other, later = dg.AssetKey(["acme2", "tickets"]), datetime.now(UTC) + timedelta(minutes=1)
+    with dg.DagsterInstance.get() as instance:
+        for key in (KEY, other):
+            for month in ("2026-01-01", "2026-02-01", None):
+                for _ in range(3):
+                    found = dg.AssetMaterialization(
+                        key, partition=month, tags={"dagster/data_version": "1"}
+                    )
+                    instance.report_runless_asset_event(found)
+            for name in ("fresh", "fresh", "proven"):
+                result = dg.AssetCheckEvaluation(asset_key=key, check_name=name, passed=True)
+                instance.report_runless_asset_event(result)
+        internals.delete_old_events(instance, [KEY], later - timedelta(hours=1))
+        assert _stored(instance) == {KEY: (9, 2), other: (9, 2)}
+        internals.delete_old_events(instance, [KEY], later)
+        # The latest stay: a list that rests for months would be shown as never checked.
+        assert _stored(instance) == {KEY: (3, 1), other: (9, 2)}
+        assert len(instance.get_materialized_partitions(KEY)) == 2
+        latest = instance.get_latest_materialization_event(KEY)
+        assert latest is not None
+        assert latest.asset_materialization is not None
+        assert latest.asset_materialization.partition is None
+        # Of all runless events, those of results too, and their tags.
+        events: Any = instance.event_log_storage
+        with events.index_connection() as connection:
+            count = "select (select count(*) from event_logs), (select count(*) from {})"
+            rows = connection.exec_driver_sql(count.format("asset_event_tags")).fetchone()
+        assert tuple(rows) == (9 + 3 + 3 + 2, 9 + 3)
+        if storage == "SQLite":
+            with events.run_connection("") as connection:
+                left = connection.exec_driver_sql("select distinct asset_key from event_logs")
+                assert left.fetchall() == [(other.to_string(),)]
+
+
+def _stored(instance: dg.DagsterInstance) -> dict[dg.AssetKey, tuple[int, int]]:
+    """How many materializations and results of the check `fresh` there are, by asset."""
+    history = instance.event_log_storage.get_asset_check_execution_history
+    return {
+        key: (
+            len(instance.fetch_materializations(key, limit=99).records),
+            len(history(dg.AssetCheckKey(key, "fresh"), limit=99)),
+        )
+        for key in (KEY, dg.AssetKey(["acme2", "tickets"]))
+    }
 
 
 def test_programs_that_start_at_once_make_one_storage_that_all_can_read(
