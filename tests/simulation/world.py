@@ -50,6 +50,7 @@ class SimulatedWorld(World):
         tenant = Tenant(machine=machine)
         simulator = State(tenant, "http://127.0.0.1:1", seed=seed, machine=machine)
         super().__init__(warehouse.dsn, simulator, None, dice)  # type: ignore[arg-type]
+        self.people.odd = 0.02
         self._warehouse = warehouse
         self._wire = Wire(simulator, self.clock, self.trace, self._chance)
         self._driver = driver
@@ -154,6 +155,12 @@ class SimulatedWorld(World):
 
     @override
     def run(self, work: Callable[[SyncContext], Iterable[Any]], **options: Any) -> list[Any]:
+        with self.worker(**options) as (_, context):
+            return list(work(context))
+
+    @contextmanager
+    def worker(self, **options: Any) -> Iterator[tuple[Process, SyncContext]]:
+        """A new process and its engine, until the block ends."""
         settings = Settings(**{**self.options(), **options})
         with (
             self._new_process() as process,
@@ -161,7 +168,7 @@ class SimulatedWorld(World):
         ):
             self._contexts.append(context)
             try:
-                return list(work(context))
+                yield process, context
             finally:
                 self._contexts.pop()
 
@@ -182,6 +189,11 @@ class SimulatedWorld(World):
             self._processes.pop()
             machine.is_off = True
             self._wire.process = before  # type: ignore[assignment]
+
+    def vacuum(self) -> None:
+        """Does what autovacuum would do: it is off, because no seed decides when it comes."""
+        with self._driver.rests():
+            self._warehouse.ops.execute("vacuum")
 
     @override
     def options(self) -> dict[str, Any]:
