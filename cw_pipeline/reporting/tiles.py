@@ -26,6 +26,8 @@ class Tile:
     query: str
     shown_as: Format = "count"
     better: Literal["up", "down", ""] = ""
+    metric: str = ""
+    """The same figure in `sql/bi/dbt/models/metrics.yml`, if it is there. A test compares them."""
 
     def html(self, rows: Iterable[Mapping[str, Any]]) -> str:
         """The tile of an answer: of several currencies the largest amount first."""
@@ -114,6 +116,7 @@ TILES = (
         "Service tickets closed in the last 30 full days; in the 30 before",
         _monthly("sum(tickets_closed) filter (where {when})", "kpi_service_daily"),
         better="up",
+        metric="tickets_closed",
     ),
     Tile(
         "Responded in time",
@@ -148,6 +151,7 @@ TILES = (
         ),
         "hours",
         "down",
+        metric="average_minutes_to_respond",
     ),
     Tile(
         "Utilization",
@@ -158,6 +162,7 @@ TILES = (
         ).replace("where date", "where is_in_utilization and has_capacity and date"),
         "percent",
         "up",
+        metric="utilization",
     ),
     Tile(
         "Recurring revenue",
@@ -168,6 +173,7 @@ TILES = (
         where k.month = date_trunc('month', {today}) group by 1
         """,
         better="up",
+        metric="mrr",
     ),
     Tile(
         "Overdue receivables",
@@ -178,6 +184,7 @@ TILES = (
         from {schema}.kpi_ar_aging k join {schema}.dim_currency cur using (currency_id)
         group by 1
         """,
+        metric="balance_overdue",
     ),
     Tile(
         "Unbilled work",
@@ -197,5 +204,6 @@ TILES = (
         ),
         "points",
         "up",
+        metric="average_survey_points",
     ),
 )

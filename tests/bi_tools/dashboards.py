@@ -160,6 +160,11 @@ def charts(page: str) -> Iterator[Chart]:
             yield Chart("rows", page, title, view, (), tables()[view].description)
 
 
+def widths(count: int, of: int) -> list[int]:
+    """A row of so many columns in so many parts: the first ones get what does not divide."""
+    return [of // count + (at < of % count) for at in range(count)]
+
+
 def _figures(page: str) -> Iterator[Chart]:
     for metric in map(metrics().__getitem__, CARDS[page]):
         if metric.table is None:

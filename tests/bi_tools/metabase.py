@@ -13,7 +13,16 @@ import uuid
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from tests.bi_tools.dashboards import TITLES, Chart, Dataset, charts, datasets, date_of, table_of
+from tests.bi_tools.dashboards import (
+    TITLES,
+    Chart,
+    Dataset,
+    charts,
+    datasets,
+    date_of,
+    table_of,
+    widths,
+)
 from tests.bi_tools.metrics import PAGES, Condition, Metric, metrics
 from tests.bi_tools.star import BI, tables, to_yaml
 
@@ -321,14 +330,14 @@ def _places(page: str, shown: list[Chart]) -> Iterator[dict[str, Any]]:
     top = 0
     for row in rows:
         height = 3 if row is figures else 8
-        width = _WIDTH // len(row)
-        for at, chart in enumerate(row):
+        left = 0
+        for chart, width in zip(row, widths(len(row), _WIDTH), strict=True):
             own = _id("dashcard", page, chart.title)
             yield {
                 "entity_id": own,
                 "card_id": _id("question", f"{page}/{chart.title}"),
                 "row": top,
-                "col": at * width,
+                "col": left,
                 "size_x": width,
                 "size_y": height,
                 "parameter_mappings": [*_mappings(chart)],
@@ -339,6 +348,7 @@ def _places(page: str, shown: list[Chart]) -> Iterator[dict[str, Any]]:
                     {"id": own, "model": "DashboardCard"},
                 ],
             }
+            left += width
         top += height
 
 

@@ -132,18 +132,23 @@ class Metric:
         parts = {part.name: part.aggregate_sql() for part in self.sources}
         return self._combined(parts)
 
-    def query(self, schema: str = "reporting") -> str:
-        """A query for the metric of everything that there is, from its own rows."""
-        return f"select {self._whole(schema)} as {self.name}"
+    def query(self, schema: str = "reporting", days: str = "") -> str:
+        """A query for the metric from its own rows, of all that there is.
 
-    def _whole(self, schema: str) -> str:
+        `days`: a condition on its `{date}`, which a stock has none for.
+        """
+        return f"select {self._whole(schema, days)} as {self.name}"
+
+    def _whole(self, schema: str, days: str) -> str:
         if self.measure is None:
-            return self._combined({part.name: part._whole(schema) for part in self.sources})
+            return self._combined({part.name: part._whole(schema, days) for part in self.sources})
         table = f"{schema}.{self.measure.table}"
         conditions = [condition.sql for condition in self.conditions]
         if self.measure.is_stock:
             date = self.measure.date
             conditions.append(f"{date} = (select max({date}) from {table})")
+        elif days:
+            conditions.append(days.format(date=self.measure.date))
         one = _AGGREGATES[self.measure.aggregate].format(self.measure.column or "*")
         where = f" where {' and '.join(conditions)}" if conditions else ""
         one = f"coalesce({one}, 0)" if self.is_filled else one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from tests.bi_tools.dashboards import TITLES, Chart, Dataset, charts, datasets, date_of
+from tests.bi_tools.dashboards import TITLES, Chart, Dataset, charts, datasets, date_of, widths
 from tests.bi_tools.metrics import PAGES
 from tests.bi_tools.star import BI, Column, to_yaml
 
@@ -127,6 +127,8 @@ _KINDS = {
     "list": "table",
     "rows": "table",
 }
+_PERIOD = "DATETRUNC(DATEADD(DATETIME('now'), -11, MONTH), MONTH) : now"
+"""Twelve whole months, this one to today: a part of a month would look like a fall."""
 _GRAINS = {"day": "P1D", "month": "P1M"}
 
 
@@ -163,7 +165,7 @@ def _asked(chart: Chart) -> dict[str, Any]:
     is_single = chart.kind in ("figure", "latest")
     period = {
         "clause": "WHERE",
-        "comparator": "Last 12 months",
+        "comparator": _PERIOD,
         "expressionType": "SIMPLE",
         "operator": "TEMPORAL_RANGE",
         "subject": chart.date,
@@ -220,7 +222,7 @@ def _dashboard(page: str, charts: list[dict[str, Any]]) -> dict[str, Any]:
             "parents": parents,
             "meta": {"background": "BACKGROUND_TRANSPARENT"},
         }
-        for cell, chart in zip(cells, row, strict=True):
+        for cell, chart, width in zip(cells, row, widths(len(row), 12), strict=True):
             is_card = chart["viz_type"].startswith("big_number")
             position[cell] = {
                 "type": "CHART",
@@ -231,7 +233,7 @@ def _dashboard(page: str, charts: list[dict[str, Any]]) -> dict[str, Any]:
                     "chartId": number,
                     "uuid": chart["uuid"],
                     "sliceName": chart["slice_name"],
-                    "width": 12 // len(row),
+                    "width": width,
                     "height": 20 if is_card else 50,
                 },
             }

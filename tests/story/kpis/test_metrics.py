@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import yaml
+from psycopg.rows import dict_row
 
+from cw_pipeline.reporting.tiles import TILES
 from cw_pipeline.simulator import CLIENT_ID
 from tests.bi_tools import metabase, metabase_sql
 from tests.bi_tools.metrics import metrics
 from tests.bi_tools.star import BI, TYPES, published_types, tables
+from tests.story.kpis.conftest import ZONE
 
 if TYPE_CHECKING:
     from tests.story.kpis.conftest import Books
@@ -31,6 +34,27 @@ def test_every_metric_is_the_same_as_in_the_view_that_has_it_too(books: Books) -
                 numbers[metric.name] = None if number is None else round(float(number), 9)
     assert found == known
     assert [name for name, number in known.items() if not number] == []
+
+
+def test_figures_of_the_page_are_those_of_the_metrics_and_called_like_them(books: Books) -> None:
+    tied = [tile for tile in TILES if tile.metric]
+    assert len(tied) >= 6
+    with psycopg.connect(books.dsn, row_factory=dict_row) as connection:
+        today = books.today()
+        for tile in tied:
+            metric = metrics()[tile.metric]
+            names = {name.lower() for name in (metric.label, *metric.meta.get("also_called", ()))}
+            assert tile.title.lower() in names
+            assert (tile.better == "up") == metric.meta.get("higher_is_better", tile.better == "up")
+            asked = tile.query.format(schema="reporting", zone=ZONE, today=f"date '{today}'")
+            shown = sum(row["value"] for row in connection.execute(asked.encode()).fetchall())
+            days = f"{{date}} >= date '{today}' - 30 and {{date}} < date '{today}'"
+            is_now = "last 30" not in tile.basis
+            query = metric.query(days="" if is_now else days)
+            row = connection.execute(query.encode()).fetchone()
+            assert row is not None
+            known = row[metric.name] / (60 if tile.shown_as == "hours" else 1)
+            assert shown == pytest.approx(known), tile.title
 
 
 def test_every_question_of_metabase_asks_for_the_number_of_the_metric(books: Books) -> None:
