@@ -31,7 +31,7 @@ _ON_ALL_CORES = (
 @click.option("--company", "companies", multiple=True, type=int, help="Id of a client it may see.")
 @click.option("--location", "locations", multiple=True, type=int, help="... of our location.")
 @click.option("--department", "departments", multiple=True, type=int, help="... of our department.")
-@click.option("--by-setting", is_flag=True, help="It sees the client that cw.company names.")
+@click.option("--by-setting", is_flag=True, help="It sees what cw.company and cw.location name.")
 def migrate(
     *,
     reader: bool,

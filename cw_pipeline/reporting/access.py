@@ -61,9 +61,9 @@ create table if not exists {access} (
 comment on table {access} is 'One row per client, location or department that a role of the schema {clients} may see. What a row leaves empty it does not restrict; several rows of a role add up. Rows may be written by hand, and count at once';
 comment on column {access}.role_name is 'The role that asks, as current_user has it: membership of it is not enough';
 comment on column {access}.company_id is 'Client whose rows it sees; empty: of any client, at the location or department';
-comment on column {access}.location_id is 'Our location whose facts it sees; the dimensions are shown whole';
-comment on column {access}.department_id is 'Our department whose facts it sees; the dimensions are shown whole';
-comment on column {access}.by_setting is 'The setting cw.company of the session names the client, or several with commas. For the login of a server that lets nobody send SQL of their own'
+comment on column {access}.location_id is 'Our location whose facts it sees; where no client is named, with the names of all clients';
+comment on column {access}.department_id is 'Our department whose facts it sees; where no client is named, with the names of all clients';
+comment on column {access}.by_setting is 'The settings cw.company, cw.location and cw.department of the session name them, several with commas; what is not set does not restrict, but without company and place there are no rows. For the login of a server that lets nobody send SQL of their own'
 """  # noqa: E501 - one comment, one line
 _ALLOWED_COMPANY = """-- One row per client whose rows the role that asks may see. Source: access.
 select
@@ -74,9 +74,10 @@ where a.role_name = current_user::text and a.company_id is not null
 union
 select s.id::bigint
 from {access} a
-cross join lateral
-    unnest(string_to_array(nullif(current_setting('cw.company', true), ''), ',')) s (id)
+cross join lateral {company} s (id)
 where a.role_name = current_user::text and a.by_setting and s.id::bigint > 0
+    and nullif(current_setting('cw.location', true), '') is null
+    and nullif(current_setting('cw.department', true), '') is null
 """
 _ALLOWED_PLACE = """-- One row per location or department whose facts the role that asks may see.
 -- Source: access.
@@ -86,7 +87,20 @@ select
     a.department_id as department_id -- our department; empty: any
 from {access} a
 where a.role_name = current_user::text and coalesce(a.location_id, a.department_id) is not null
+union
+select c.id::bigint, l.id::bigint, d.id::bigint
+from {access} a
+cross join lateral {company} c (id)
+cross join lateral {location} l (id)
+cross join lateral {department} d (id)
+where a.role_name = current_user::text and a.by_setting and coalesce(l.id, d.id) is not null
+    and (c.id is null or c.id::bigint > 0)
 """
+# The ids of a setting, a row each; one row without an id where it is not set.
+_NAMED = (
+    "unnest(coalesce(string_to_array(nullif(current_setting('cw.{0}', true), ''), ','),"
+    " array[null::text]))"
+)
 _SHARED = """-- {comment}
 select
 {shown}
@@ -97,7 +111,8 @@ select
 {shown}
 from {reporting}.{view} v
 where v.company_id = {allowed} or v.{own} = -1
-    or exists (select from {clients}.allowed_place)
+    or v.company_id = any(array(select p.company_id from {clients}.allowed_place p))
+    or exists (select from {clients}.allowed_place p where p.company_id is null)
 """
 # The second part runs only for roles that have a place: a condition with `or` would read the whole
 # view for a client, whom an index serves. The outer select is what the barrier stands around: of a
@@ -328,7 +343,11 @@ def client_scripts(place: ClientSchema) -> list[ViewScript]:
     with a warning.
     """
     texts = {"allowed_company": _ALLOWED_COMPANY, "allowed_place": _ALLOWED_PLACE}
-    made = [ViewScript(name, text.format(access=place.access)) for name, text in texts.items()]
+    settings = {name: _NAMED.format(name) for name in ("company", "location", "department")}
+    made = [
+        ViewScript(name, text.format(access=place.access, **settings))
+        for name, text in texts.items()
+    ]
     known = {script.name: script for script in scripts()}
     for name, listed in listed_views().items():
         base = known.get(name)
@@ -436,5 +455,9 @@ def _clients(connection: Connection[Any], place: ClientSchema, role: str) -> lis
             )
             if number is not None
         ]
-        said.append("the client that cw.company names" if by_setting else " at ".join(parts))
+        said.append(
+            "what cw.company, cw.location and cw.department name"
+            if by_setting
+            else " at ".join(parts)
+        )
     return said

@@ -183,6 +183,14 @@ REFUSED = [
     "select * from connectwise.service_tickets",
     "select * from cw_sync.history",
     "select reporting.fct_ticket from reporting.fct_ticket",
+    "select reporting.as_of(now())",
+    "select query_to_xml('select * from reporting.fct_ticket', true, true, '')",
+    "select table_to_xml('reporting.fct_ticket', true, true, '')",
+    "select pg_ls_dir('.')",
+    "select lo_import('/etc/passwd')",
+    "explain select * from reporting.fct_ticket",
+    "lock table reporting.fct_ticket_all",
+    "create statistics s on company_id, ticket_id from reporting.fct_ticket_all",
     "set role {bolt}",
     "set role {owner}",
     "set session authorization {bolt}",
@@ -280,6 +288,45 @@ def test_a_server_that_sets_cw_company_sees_that_client_and_no_row_without_it(
         assert clients_seen(url, *nothing, names=SOME) == in_each(names=SOME)
     with pytest.raises(errors.InvalidTextRepresentation):
         ask(url, "set cw.company = '42 or 1=1'", f"table {TICKETS}")
+
+
+def test_a_server_that_sets_a_place_too_sees_no_more_than_both_allow(clients: Clients) -> None:
+    url = clients.urls["server"]
+    facts = ("fct_ticket", "fct_invoice", "fct_time_entry")
+    at_two = clients_seen(url, "set cw.location = '2'")
+    assert {name: at_two[name] for name in facts} == in_each(BOLT, names=facts)
+    assert at_two["dim_company"] == {ACME, BOLT}, "a place of ours knows all clients"
+    here = clients_seen(url, "set cw.location = '2'", f"set cw.company = '{BOLT}'")
+    assert {name: here[name] for name in facts} == in_each(BOLT, names=facts)
+    assert here["dim_company"] == here["dim_contact"] == {BOLT}, "a client knows no other"
+    there = clients_seen(url, "set cw.department = '2'", f"set cw.company = '{ACME}'")
+    assert {name: there[name] for name in facts} == in_each(names=facts)
+    assert there["dim_company"] == {ACME}
+    assert clients_seen(url, "set cw.location = '2'", "set cw.company = '-1'") == in_each()
+
+
+def test_a_client_at_one_of_our_locations_does_not_see_the_names_of_others(
+    clients: Clients,
+) -> None:
+    role = clients.roles["nobody"]
+    grant_client(clients.dsn, "connectwise", role, Sight(companies=(BOLT,), locations=(2,)))
+    try:
+        seen = clients_seen(clients.urls["nobody"])
+        assert seen["fct_ticket"] == {BOLT}
+        assert {own for each in seen.values() for own in each} == {BOLT}
+    finally:
+        ask(clients.dsn, f"delete from reporting.access where role_name = '{role}'")
+        ask(clients.dsn, f"revoke all on all tables in schema client_reporting from {role}")
+        ask(clients.dsn, f"revoke all on schema client_reporting from {role}")
+
+
+def test_no_function_of_ours_is_there_for_a_client_to_call(clients: Clients) -> None:
+    callable_functions = (
+        "select p.oid::regprocedure::text from pg_proc p join pg_namespace n"
+        " on n.oid = p.pronamespace where n.nspname !~ '^(pg_|information_schema)'"
+        " and has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute')"
+    )
+    assert ask(clients.urls["acme"], callable_functions) == []
 
 
 def test_a_pool_that_takes_a_clients_role_sees_that_client_and_itself_nothing(
