@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.bench import truth
 from cw_pipeline.bench.finding import CaseResult, cpu
 from cw_pipeline.bench.lab import Lab, first_line, process
+from cw_pipeline.bench.live import live
 from cw_pipeline.bench.proof import proof
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.model import Entity, SyncMode
@@ -236,7 +237,7 @@ def odd(lab: Lab, scale: Scale) -> CaseResult:
 
 
 CASES: Mapping[str, Callable[[Lab, Scale], CaseResult]] = {
-    each.__name__: each for each in (load, quota, idle, growth, small, odd, proof)
+    each.__name__: each for each in (load, quota, idle, growth, small, odd, proof, live)
 }
 """Every case by name, in the order of the table."""
 

@@ -138,6 +138,17 @@ class Lab:
         **settings: object,
     ) -> Run:
         """One sync, or proof, of these entities in a fresh process. Raises BenchFailed."""
+        environment = self.settings(dsn, company, entities, site=site, **settings)
+        what = "proof" if proof else "full" if full else ""
+        run = self.process("cw_pipeline.bench.worker", what, environment=environment)
+        if run.costs["failures"]:
+            raise BenchFailed("; ".join(run.costs["failures"]))
+        return run
+
+    def settings(
+        self, dsn: str, company: str, entities: str, *, site: str | None = None, **more: object
+    ) -> dict[str, str]:
+        """The environment of a process that keeps these entities in this database."""
         own = {
             "site": site or self.url,
             "company": company,
@@ -148,14 +159,9 @@ class Lab:
             "schema": SCHEMA,
             "entities": entities,
             "requests_per_minute": UNHURRIED,
-            **settings,
+            **more,
         }
-        environment = {f"CW_{name.upper()}": str(value) for name, value in own.items()}
-        what = "proof" if proof else "full" if full else ""
-        run = self.process("cw_pipeline.bench.worker", what, environment=environment)
-        if run.costs["failures"]:
-            raise BenchFailed("; ".join(run.costs["failures"]))
-        return run
+        return _clean() | {f"CW_{name.upper()}": str(value) for name, value in own.items()}
 
     def dump(self, dsn: str) -> None:
         """Puts the rows of a loaded database into files, in two halves, for `copy`."""
@@ -192,7 +198,9 @@ class Lab:
         """A raw COPY of the dumped rows in a fresh process."""
         arguments = (str(self._home / "rows"), str(connections))
         return self.process(
-            "cw_pipeline.bench.rawcopy", *arguments, environment={"CW_WAREHOUSE_DSN": dsn}
+            "cw_pipeline.bench.rawcopy",
+            *arguments,
+            environment=_clean() | {"CW_WAREHOUSE_DSN": dsn},
         )
 
     def process(self, module: str, *arguments: str, environment: dict[str, str]) -> Run:
@@ -201,7 +209,7 @@ class Lab:
         command = [sys.executable, "-m", module, str(self._server_pid), *arguments]
         done = subprocess.run(
             command,
-            env=_clean() | environment,
+            env=environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

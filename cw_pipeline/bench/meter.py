@@ -77,6 +77,22 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process, without that of its children."""
+    return _seconds(pid, _OWN)
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes that a process holds in memory now."""
+    pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def wal_position(connection: Connection[Any]) -> int:
+    """Bytes of WAL that were ever written."""
+    return _wal(connection)
+
+
 def _most_held() -> int:
     status = (_PROC / "self" / "status").read_text()
     lines = dict(line.split(":", 1) for line in status.splitlines())

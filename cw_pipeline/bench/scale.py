@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured: records of the first load, turns, and sizes to see how cost grows."""
+    """How much is measured: records of the first load, turns, and sizes to see how cost grows.
+
+    `live_seconds`: how long people edit, and nobody does, in the case `live`.
+    """
 
     records: int = 200_000
     repeats: int = 3
@@ -18,6 +21,9 @@ class Scale:
     small_lists: int = 247
     tenant: int = 500
     distinct: int = 20_000
+    live_tickets: int = 5_000
+    live_tenants: int = 50
+    live_seconds: float = 60
 
     @classmethod
     def of(cls, records: int, repeats: int = 3) -> Scale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from cw_pipeline.cli import output
 if TYPE_CHECKING:
     from cw_pipeline.bench.report import Results
 
-CASES = ("load", "quota", "idle", "growth", "small", "odd", "proof", "peers")
+CASES = ("load", "quota", "idle", "growth", "small", "odd", "proof", "live", "peers")
 QUICK = 20_000
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -22,6 +23,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--only", multiple=True, type=click.Choice(CASES), help="Just this case; repeatable.")
 @click.option("--peers/--no-peers", default=False, help="Other tools too, in venvs of their own.")
 @click.option("--quick", is_flag=True, help="A tenth of the records, and one turn.")
+@click.option(
+    "--minutes", type=float, default=1.0, show_default=True, help="Of edits, in the case `live`."
+)
 @click.option("--records", type=click.IntRange(min=1000), help="Of a first load. [200000]")
 @click.option("--json", "to", type=FILE, help="Where the figures go. [dagster_home/bench.json]")
 @click.option(
@@ -33,6 +37,7 @@ def bench(  # noqa: PLR0913 - its options
     only: tuple[str, ...],
     peers: bool,
     quick: bool,
+    minutes: float,
     records: int | None,
     to: Path | None,
     picture: Path | None,
@@ -51,6 +56,7 @@ def bench(  # noqa: PLR0913 - its options
     scale = Scale()
     if quick or records:
         scale = Scale.of(records or QUICK, repeats=1 if quick else 3)
+    scale = replace(scale, live_seconds=60 * minutes)
     chosen = only or tuple(name for name in CASES if peers or name != "peers")
     started = time.monotonic()
     results = run(scale, chosen, lambda text: click.echo(f"… {text}", err=True))

@@ -18,6 +18,8 @@ from typing_extensions import override
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy, RateLimiter, SourceClock
+from cw_pipeline.live.drain import Drain
+from cw_pipeline.live.worker import hinted_lists
 from cw_pipeline.machine import Machine
 from cw_pipeline.settings import Settings
 from cw_pipeline.sync.context import SyncContext
@@ -70,6 +72,24 @@ def sync_and_die(
     worker.join(60)
     assert worker.exitcode is not None, "the worker hangs"
     return worker.exitcode
+
+
+def drain_and_die(
+    options: dict[str, Any], names: Sequence[str], statement: int, shift: timedelta
+) -> int:
+    """The same for reading what hints name."""
+    worker = _PROCESSES.Process(target=_drain, args=(options, list(names), statement, shift))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode is not None, "the worker hangs"
+    return worker.exitcode
+
+
+def _drain(options: dict[str, Any], names: Sequence[str], statement: int, shift: timedelta) -> None:
+    _die_before(statement)
+    quick = stamina.set_testing(True, attempts=4, cap=True)
+    with quick, connection(Settings(**options), shift) as engine:
+        Drain(engine, hinted_lists([CATALOG[name] for name in names])).drain()
 
 
 def _work(options: dict[str, Any], names: Sequence[str], statement: int, shift: timedelta) -> None:

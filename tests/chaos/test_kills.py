@@ -10,8 +10,9 @@ import pytest
 from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.live.hints import Hint, put_hints
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
-from tests.chaos.doomed import sync_and_die
+from tests.chaos.doomed import drain_and_die, sync_and_die
 from tests.chaos.histories import new_world
 from tests.chaos.people import TICKETS as PATH
 from tests.chaos.proof import differences
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.dev import EmbeddedPostgres
 
+NEVER = 100_000  # statements
 RECORDS = 9  # pages of 4: a whole one, another, and a short one
 
 
@@ -60,6 +62,33 @@ def test_a_refresh_killed_before_any_of_its_statements_is_made_good_by_the_next(
         if code == 0:
             break
     assert statement > 20
+
+
+@pytest.mark.timeout(300)
+def test_reading_hints_killed_before_any_statement_leaves_every_hint_to_the_next(
+    world: World,
+) -> None:
+    tenant = world.simulator.tenant
+    tenant.put(PATH, {"id": 1, "summary": "first"})
+    synced(world)
+    for statement in itertools.count(1):
+        world.wait(3600)
+        tenant.edit(PATH, 1, summary=f"round {statement}")
+        with psycopg.connect(world.dsn) as connection:
+            put_hints(connection, [Hint("connectwise", "ticket", 1, "updated", tenant.now())])
+        code = drain_and_die(world.options(), [TICKETS], statement, world.passed)
+        if code != 0:
+            assert drain_and_die(world.options(), [TICKETS], NEVER, world.passed) == 0
+        assert not hinted(world)
+        assert left(world) == {}, f"killed before statement {statement}"
+        if code == 0:
+            break
+    assert statement > 10
+
+
+def hinted(world: World) -> bool:
+    with psycopg.connect(world.dsn) as connection:
+        return connection.execute("select from cw_sync.hint").fetchone() is not None
 
 
 def test_a_first_load_killed_again_and_again_comes_to_its_end(world: World) -> None:

@@ -89,6 +89,22 @@ def test_a_storm_of_hints_costs_few_requests(loaded: Story) -> None:
     assert loaded.simulator.count_by_path()["/service/tickets"] == 1
 
 
+def test_ten_thousand_hints_keep_to_the_budget_and_a_pass_comes_through(story: Story) -> None:
+    ids = range(1, 2001)
+    for at in ids:
+        story.tenant.put("/service/tickets", {"id": at, "summary": "Imported"})
+    for _ in range(5):
+        put(story, *ids)
+    with story.engine(entities=TICKETS, requests_per_minute=900) as engine:
+        draining = Drain(engine, hinted_lists([CATALOG[TICKETS]]))
+        draining.drain()
+        assert sync_entity(CATALOG[TICKETS], engine, SyncRequest()).failure is None
+        draining.drain()
+    assert hints(story) == []
+    assert len(story.table(TICKETS)) == len(ids)
+    assert len(story.simulator.requests) < 50  # of the 900 of a minute
+
+
 def test_a_hint_older_than_the_row_costs_no_request(loaded: Story) -> None:
     put(loaded, 7, stamp=datetime(2001, 1, 1, tzinfo=UTC))
     drain(loaded)

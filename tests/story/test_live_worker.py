@@ -150,6 +150,18 @@ def test_one_process_keeps_several_tenants_whatever_becomes_of_one(
         wait_until(lambda: any("CW_PRIVATE_KEY" in line for line in said))
 
 
+def test_hints_are_read_through_a_pooler(story: Story, pooled_dsn: str, few_records: None) -> None:  # noqa: ARG001 - it fills the tenant
+    direct, story.dsn = story.dsn, pooled_dsn
+    with living(story.settings(entities=TICKETS)):
+        story.dsn = direct
+        wait_until(lambda: _is_there(story, "select 1 from cw_sync.freshness"))
+        story.tenant.edit("/service/tickets", 3, summary="Edited")
+        with psycopg.connect(story.dsn) as connection:
+            put_hints(connection, [Hint("connectwise", "ticket", 3, "updated")])
+        edited = "select 1 from connectwise.service_tickets where summary = 'Edited'"
+        wait_until(lambda: _is_there(story, edited))
+
+
 def test_a_second_worker_waits_and_takes_over(synced: Story) -> None:
     said: list[str] = []
     with ExitStack() as first:
