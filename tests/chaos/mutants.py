@@ -19,6 +19,7 @@ Edit = tuple[str, str, str]
 """A module of the package, text that stands in it once, and what stands there instead."""
 
 SOAK = "tests/chaos/test_soak.py"
+SIMULATION = "tests/simulation/test_histories.py"
 KILLS = "tests/chaos/test_kills.py"
 ANSWERS = "tests/story/test_answer_limits.py"
 CLOCKS = "tests/story/test_clocks.py"
@@ -58,7 +59,8 @@ class Mutant:
 
     def catcher(self, folder: Path, histories: int) -> str | None:
         """The first test that fails on the copy in `folder`; None if none does."""
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--histories", str(histories)]
+        many = ["--histories", str(histories), "--simulations", str(3 * histories)]
+        options = ["-x", "-q", "-p", "no:cacheprovider", *many]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *self.tests],
             cwd=folder,

@@ -34,12 +34,14 @@ class People:
 
     Nor are `misdated` ones seen: the tenant's clock was back for a while that nobody read in.
     `ahead` is by how much that clock is ahead, `changed_at` when a record changed in fact. `odd` is
-    the share of records whose texts no compiled reader takes: Python's way is slow to begin.
+    the share of records whose texts no compiled reader takes: Python's way is slow to begin. `used`
+    are the lists that they work with, and those below them.
     """
 
     tenant: Tenant
     dice: random.Random
     odd: float = 1.0
+    used: tuple[str, ...] = (TICKETS, AGREEMENTS, CODES)
     silent: set[Key] = field(default_factory=set)
     restored: set[Key] = field(default_factory=set)
     misdated: set[Key] = field(default_factory=set)
@@ -116,7 +118,7 @@ class People:
         """Every list that can be asked for."""
         agreements = self.tenant.records(AGREEMENTS)
         children = [f"{AGREEMENTS}/{own}/additions" for own in agreements]
-        return [TICKETS, AGREEMENTS, CODES, *children]
+        return [*(path for path in (TICKETS, AGREEMENTS, CODES) if path in self.used), *children]
 
     def any_record(self) -> Key | None:
         """A record that nobody is about to commit; None if there is none."""

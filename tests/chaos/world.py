@@ -52,7 +52,12 @@ _PLACES = ("/*", "/service/tickets", "/finance/*", "/service/codes")
 
 
 class World:
-    """One history as it happens. `ground` is the warehouse's own server, which may be killed."""
+    """One history as it happens. `ground` is the warehouse's own server, which may be killed.
+
+    `names` are the entities that it is about.
+    """
+
+    names = EVERYTHING
 
     def __init__(
         self, dsn: str, simulator: Simulator, ground: EmbeddedPostgres, dice: random.Random
@@ -232,7 +237,8 @@ class World:
         return psycopg.connect(self.dsn, row_factory=dict_row)
 
     def _some_entities(self) -> Sequence[str]:
-        return self.dice.choice(_CHOICES)
+        choices = [names for names in _CHOICES if {*names} <= {*self.names}]
+        return self.dice.choice(choices)
 
 
 def entities(names: Iterable[str]) -> list[Entity]:

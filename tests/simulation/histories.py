@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from tests.chaos.proof import check_always, check_when_quiet
+from tests.chaos.world import ADDITIONS, AGREEMENTS, CODES, EVERYTHING, TICKETS
 from tests.simulation.process import Driver
 from tests.simulation.world import SimulatedWorld
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tests.simulation.server import Warehouse
 
 _STEPS = 20
+_BELOW = (AGREEMENTS, ADDITIONS)
+_ABOUT = ((TICKETS,), (TICKETS,), (TICKETS,), _BELOW, _BELOW, (CODES,), EVERYTHING)
+"""What a history is about, each as often as the others: most need no more than one list."""
+
 _SHOWN = 25  # lines of a trace
 
 
@@ -36,12 +41,9 @@ class Simulation:
             yield cls(warehouse, driver)
 
     def new_world(self, seed: int, *, keeps_trace: bool = False) -> SimulatedWorld:
-        """A tenant with some records and an empty warehouse."""
+        """An empty tenant and an empty warehouse."""
         self.warehouse.empty()
-        world = SimulatedWorld(self.warehouse, self.driver, seed, keeps_trace=keeps_trace)
-        for _ in range(world.dice.randrange(5, 40)):
-            world.people.create()
-        return world
+        return SimulatedWorld(self.warehouse, self.driver, seed, keeps_trace=keeps_trace)
 
     def live(self, seed: int, folder: Path) -> SimulatedWorld:
         """Lives through the history of this seed and proves its end: the world as it is then.
@@ -74,7 +76,10 @@ class Simulation:
 
 def live(world: SimulatedWorld, steps: int = _STEPS) -> None:
     """Lives through a history and proves its end."""
-    people = world.people
+    people, dice = world.people, world.dice
+    world.be_about(dice.choice(_ABOUT))
+    for _ in range(dice.randrange(3, 25)):
+        people.create()
 
     def create_late() -> None:
         people.create(late=True)
@@ -108,7 +113,7 @@ def live(world: SimulatedWorld, steps: int = _STEPS) -> None:
         world.cut: 3,
         world.refuse: 3,
     }
-    for happen in world.dice.choices([*happenings], [*happenings.values()], k=steps):
+    for happen in dice.choices([*happenings], [*happenings.values()], k=steps):
         begun = world.begun
         world.trace.add(f"STEP {happen.__name__}")
         happen()

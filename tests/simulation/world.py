@@ -64,6 +64,11 @@ class SimulatedWorld(World):
         self.begun = 0
         """How many processes there were."""
 
+    def be_about(self, names: tuple[str, ...]) -> None:
+        """Has the history be about these entities alone."""
+        self.names = names
+        self.people.used = tuple(f"/{name}" for name in names)
+
     # What goes wrong.
 
     @override
