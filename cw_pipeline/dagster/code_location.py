@@ -9,6 +9,7 @@ import dagster as dg
 from cw_pipeline.dagster.checks import entity_checks, key_checks, tenant_checks
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.jobs import MAINTENANCE, jobs
+from cw_pipeline.dagster.live_events import live_event_sensor
 from cw_pipeline.dagster.maintenance import maintenance_job
 from cw_pipeline.dagster.notifications import alert_sensor
 from cw_pipeline.dagster.partitions import months_from
@@ -58,6 +59,6 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
         asset_checks=checks,
         jobs=[*made.values(), upkeep],
         schedules=schedules(tenant, {**made, MAINTENANCE: upkeep}),
-        sensors=[alert_sensor(tenant, known)],
+        sensors=[alert_sensor(tenant, known), live_event_sensor(tenant)],
         resources={tenant.resource: tenant_run(tenant)},
     )

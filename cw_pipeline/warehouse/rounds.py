@@ -29,6 +29,27 @@ from cw_sync.checkpoint c
 left join cw_sync.capability k on k.tenant = c.tenant and k.entity = c.entity
 where c.tenant = %s and c.entity = any(%s)
 """
+# By the latest runs alone: there is no index by time.
+_OUTSIDE = """
+select entity, string_agg(distinct case kind when 'hint' then 'hint' else 'pass' end, ' and '),
+    sum(rows_inserted + rows_updated + rows_deleted)::bigint, sum(requests)::bigint
+from cw_sync.run
+where run_id > (select max(run_id) - 5000 from cw_sync.run) and tenant = %s
+    and dagster_run_id is null and kind in ('hint', 'refresh', 'full')
+    and finished_at >= %s and finished_at < %s
+    and rows_inserted + rows_updated + rows_deleted > 0
+group by entity
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOutside:
+    """Rows of an entity that changed by runs which Dagster does not know. `by`: hint, pass."""
+
+    entity: str
+    by: str
+    rows: int
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +100,11 @@ def advance_watermarks(
         " where tenant = %s and entity = any(%s) and pass_until is null and watermark <= %s",
         [watermark, watermark_at, tenant, list(entities), watermark],
     ).rowcount
+
+
+def changes_outside_dagster(
+    connection: Connection[Any], tenant: str, since: datetime, until: datetime
+) -> list[ChangeOutside]:
+    """What changed in a span by passes and hints that were no step of Dagster's, by entity."""
+    rows = connection.execute(_OUTSIDE, [tenant, since, until]).fetchall()
+    return [ChangeOutside(*row) for row in rows]

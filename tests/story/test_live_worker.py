@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import psycopg
 import pytest
 
@@ -14,6 +16,8 @@ from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli.live import tenants_of
 from cw_pipeline.dagster.checks import CALLBACKS, CheckResult, evaluate_tenant
+from cw_pipeline.dagster.live_events import live_event_sensor
+from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
@@ -256,6 +260,33 @@ class TestCallbacksAreChecked:
         assert told.passed
         assert told.told.startswith("last one 2")
         assert told.told.endswith("refused: signature 3")
+
+    def test_dagster_shows_what_live_read(
+        self, synced: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+        settings, key = synced.settings(), dg.AssetKey(["connectwise", "service_tickets"])
+        tenant = TenantSetup(settings, [CATALOG[TICKETS]], lambda: settings)
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(instance)
+            sensor = live_event_sensor(tenant)
+            synced.rows(
+                "update cw_sync.run set finished_at = date_trunc('minute', now()) - interval '61 s'"
+                " where rows_inserted > 0 returning 1"
+            )
+            first = sensor.evaluate_tick(context)
+            assert first.skip_message == "1 list changed by live"
+            (observed,) = instance.fetch_observations(key, limit=10).records
+            assert observed.asset_observation is not None
+            assert observed.asset_observation.metadata["rows_changed"].value == 30
+            shown = instance.fetch_materializations(key, limit=10).records
+            assert [each.partition_key for each in shown] == [month_of(datetime.now(UTC))]
+            view = dg.AssetKey(["reporting", "kpi_backlog_daily"])
+            assert len(instance.fetch_materializations(view, limit=10).records) == 1
+            synced.rows("update cw_sync.run set finished_at = now() returning 1")
+            context = dg.build_sensor_context(instance, cursor=first.cursor)
+            again = sensor.evaluate_tick(context)
+            assert again.skip_message == "nothing changed by live"
 
     @pytest.mark.parametrize(("by_hint", "by_pass", "fault"), [(9, 11, True), (10, 10, False)])
     def test_edits_that_no_callback_brought_are_a_fault(

@@ -238,7 +238,7 @@ def test_dagster_finds_the_schedules_and_sensors_it_knows(loaded: dg.Definitions
         "reread": "reread",
     }
     sensors = {each.name for each in repository.sensor_defs}
-    assert sensors == {"alerts"}
+    assert sensors == {"alerts", "live_events"}
 
 
 def test_runs_and_assets_keep_their_tags(loaded: dg.Definitions) -> None:
