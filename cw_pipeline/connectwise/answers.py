@@ -26,6 +26,8 @@ _KB, _MB = 1 << 10, 1 << 20
 _READ = 64 * _KB  # bytes that httpcore reads at once: headers may come with the begin of a body
 _LONG = 60.0  # seconds, for a client without a time-out
 _USUAL = 64 * _MB  # bytes of all answers together that are read side by side
+_KEPT = 32 * _MB  # bytes of large bodies that are worked on while another one is read
+_PATIENCE = 20.0  # seconds in which one of those is done, unless its worker waits for something
 SENT = "cw_sent_bytes"
 """The extension of a response that says how large its body was as sent."""
 
@@ -61,13 +63,14 @@ def bound_answers(
     """Makes a client read every answer within limits, through proxies too.
 
     It then raises AnswerRefused. `on_headers` is called as soon as they have come. Bodies come
-    inflated. Up to `concurrency` usual ones are read side by side, larger ones one at a time.
+    inflated. Up to `concurrency` usual ones are read side by side, larger ones one at a time, and
+    only while few are kept by who asked for them.
     """
-    large, share = threading.Lock(), max(_MB, _USUAL // concurrency)
+    large = _LargeBodies(max(_MB, _USUAL // concurrency))
     seconds = client.timeout.read or _LONG
 
     def with_limits(transport: httpx.BaseTransport) -> httpx.BaseTransport:
-        return _BoundedTransport(transport, limits, seconds, (large, share), on_headers)
+        return _BoundedTransport(transport, limits, seconds, large, on_headers)
 
     # Private, because httpx takes the proxies of the environment into no transport of ours.
     client._transport = with_limits(client._transport)  # noqa: SLF001
@@ -75,6 +78,15 @@ def bound_answers(
         pattern: None if transport is None else with_limits(transport)
         for pattern, transport in client._mounts.items()  # noqa: SLF001
     }
+    client.event_hooks = {"response": [_let_go]}
+
+
+def _let_go(answer: httpx.Response) -> None:
+    """Takes an answer, which is read, out of the cycle that httpx makes of it and its stream.
+
+    In it, the body would stay until garbage is collected.
+    """
+    answer.stream = httpx.ByteStream(b"")
 
 
 class _Exchange:
@@ -93,6 +105,10 @@ class _Exchange:
         if left <= 0:
             raise self.too_slow()
         return left if timeout is None else min(left, timeout)
+
+    def add_time(self, seconds: float) -> None:
+        """Gives the answer more time: it had to wait for others, not for the server."""
+        self._until += seconds
 
     def note(self, data: bytes) -> bytes:
         """The same data, counted. Raises AnswerRefused for headers without an end."""
@@ -131,24 +147,20 @@ class _Exchange:
 
 
 class _BoundedTransport(httpx.BaseTransport):
-    """Reads answers whole, within limits, and within `seconds` where the request names no others.
-
-    `large`: a lock for bodies of more than so many bytes, as sent or inflated, so that a few at a
-    time cannot fill the memory.
-    """
+    """Reads answers whole, within limits, in `seconds` where the request names no others."""
 
     def __init__(
         self,
         inner: httpx.BaseTransport,
         limits: AnswerLimits,
         seconds: float,
-        large: tuple[threading.Lock, int],
+        large: _LargeBodies,
         on_headers: Callable[[httpx.Headers], None],
     ) -> None:
         self._inner = inner
         self._limits = limits
         self._seconds = seconds
-        self._large, self._share = large
+        self._large = large
         self._on_headers = on_headers
         self._current = threading.local()
         if isinstance(inner, httpx.HTTPTransport):  # others have no network
@@ -190,14 +202,14 @@ class _BoundedTransport(httpx.BaseTransport):
             if name.lower() not in {b"content-encoding", b"content-length", b"transfer-encoding"}
         ]
         extensions = {**response.extensions, SENT: sent}
-        return httpx.Response(
-            response.status_code, headers=headers, content=body, extensions=extensions
-        )
+        answer = httpx.Response(response.status_code, headers=headers, extensions=extensions)
+        answer._content = body  # noqa: SLF001 - httpx would copy it, and it would not be counted
+        return answer
 
     def _body(self, response: httpx.Response, exchange: _Exchange) -> tuple[int, bytes]:
         """How large the body was as sent, and the body."""
         try:
-            with _LargeTurn(self._large, self._share, exchange) as turn:
+            with _LargeTurn(self._large, exchange) as turn:
                 return self._read_body(response, exchange, turn)
         except AnswerRefused as error:
             refusal = AnswerRefused(str(error), is_too_large=error.is_too_large)
@@ -209,7 +221,8 @@ class _BoundedTransport(httpx.BaseTransport):
         self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn
     ) -> tuple[int, bytes]:
         sent = self._read_sent(response, exchange, turn)
-        return len(sent), self._inflate(sent, response.headers, exchange, turn)
+        body = self._inflate(sent, response.headers, exchange, turn)
+        return len(sent), self._large.counted(body)
 
     def _read_sent(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
         most = self._limits.body_bytes
@@ -245,15 +258,73 @@ class _BoundedTransport(httpx.BaseTransport):
             raise AnswerRefused(str(error)) from error
 
 
+class _LargeBodies:
+    """Keeps large bodies, those of more than `share` bytes, from filling the memory together.
+
+    One is read at a time; and it waits for those that are being worked on, as long as they come to
+    their ends. Not for ever: who works on one may have to ask for another first.
+    """
+
+    def __init__(self, share: int) -> None:
+        self.share = share
+        self._kept = 0
+        self._is_reading = False
+        # Reentrant, because a body may be given back by garbage collection, anywhere.
+        self._changed = threading.Condition(threading.RLock())
+
+    def counted(self, body: bytes) -> bytes:
+        """The body, which counts as kept from now on, as long as anybody has it or a view of it."""
+        if len(body) <= self.share:
+            return body
+        kept = _LargeBody(body)
+        kept.owner = self
+        self.add(len(kept))
+        return kept
+
+    def add(self, size: int) -> None:
+        """Counts so many bytes more as kept, or less."""
+        with self._changed:
+            self._kept += size
+            self._changed.notify_all()
+
+    def begin(self, exchange: _Exchange) -> None:
+        """Returns when it is the turn of a large body. Raises AnswerRefused if that takes long."""
+        began, left = time.monotonic(), exchange.time_left(None)
+        with self._changed:
+            while not self._has_room() and self._changed.wait(_PATIENCE):
+                pass
+            if not self._changed.wait_for(lambda: not self._is_reading, left):
+                raise exchange.too_slow()
+            self._is_reading = True
+        exchange.add_time(time.monotonic() - began)
+
+    def end(self) -> None:
+        """Gives the turn to the next one."""
+        with self._changed:
+            self._is_reading = False
+            self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return not self._is_reading and self._kept < _KEPT
+
+
+class _LargeBody(bytes):
+    """A large body, which tells its owner when it is gone."""
+
+    owner: _LargeBodies
+
+    def __del__(self) -> None:
+        self.owner.add(-len(self))
+
+
 class _LargeTurn:
-    """The turn of a large answer: one at a time. A context manager.
+    """The turn of an answer that may turn out to be large. A context manager.
 
     Sizes are those of a body as sent and inflated together, because both are held.
     """
 
-    def __init__(self, lock: threading.Lock, share: int, exchange: _Exchange) -> None:
-        self._lock = lock
-        self._share = share
+    def __init__(self, large: _LargeBodies, exchange: _Exchange) -> None:
+        self._large = large
         self._exchange = exchange
         self._is_ours = False
 
@@ -262,15 +333,13 @@ class _LargeTurn:
 
     def __exit__(self, *_: object) -> None:
         if self._is_ours:
-            self._lock.release()
+            self._large.end()
 
     def claim_for(self, size: int) -> None:
         """Returns when an answer may be so large. Raises AnswerRefused if that takes too long."""
-        if size <= self._share or self._is_ours:
-            return
-        self._is_ours = self._lock.acquire(timeout=self._exchange.time_left(None))
-        if not self._is_ours:
-            raise self._exchange.too_slow()
+        if size > self._large.share and not self._is_ours:
+            self._large.begin(self._exchange)
+            self._is_ours = True
 
 
 class _BoundedBackend(httpcore.NetworkBackend):

@@ -471,7 +471,7 @@ class ConnectWise:
         if question.body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            answer = self._http.request(
+            return self._http.request(
                 question.method,
                 question.url,
                 headers=headers,
@@ -489,10 +489,6 @@ class ConnectWise:
             if fault := certificate_fault(error):
                 raise SourceDenied(f"{question}: {fault}") from error
             raise SourceDown(f"{question}: {explain_transport_error(error)}") from error
-        # httpx makes a cycle of each answer and its stream, which keeps the body, megabytes of it,
-        # until garbage is collected.
-        answer.stream = httpx.ByteStream(b"")
-        return answer
 
 
 def _count(body: bytes) -> int:

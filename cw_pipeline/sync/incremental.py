@@ -201,12 +201,17 @@ class IncrementalSync:
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
         run, size = self.run, self.run.limits.page_size
-        batch = run.reader.first_page(run.reader.query().in_range(checkpoint.tail))
-        if batch.cursor is None:
-            return []  # an empty page: the list ends here
-        tail = checkpoint.tail.advanced_to(batch.cursor)
-        assert checkpoint.window is not None
-        self._load(batch, tail, checkpoint.window, alone=True)
+        query = run.reader.query().in_range(checkpoint.tail)
+        arriving = run.reader.fetch(query)
+        run.reader.wait_for(arriving)
+        with run.context.load_slots:
+            batch = run.reader.page_or_bisect(arriving, query, None, 0)
+            if batch.cursor is None:
+                return []  # an empty page: the list ends here
+            tail = checkpoint.tail.advanced_to(batch.cursor)
+            assert checkpoint.window is not None
+            self._load(batch, tail, checkpoint.window, alone=True)
+        del arriving  # it holds the body
         if checkpoint.watermark is None and batch.read >= size:
             self._count_ahead()
         highest = run.reader.highest_id() if batch.read >= size else None

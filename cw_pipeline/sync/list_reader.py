@@ -63,10 +63,6 @@ class ListReader:
         """Every batch of the list from the query's cursor on."""
         return PageWalk(self, query, parent_id)
 
-    def first_page(self, query: Query) -> Batch:
-        """The first batch of what is asked for; empty at the end. Raises PagingNotHonored."""
-        return self.page_or_bisect(self.fetch(query), query, None, 0)
-
     def page_or_bisect(
         self, pending: Future[bytes], query: Query, parent_id: int | None, start: int
     ) -> Batch:
