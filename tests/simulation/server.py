@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Entity
 
+_LONG_AGO = datetime(2001, 2, 3, tzinfo=UTC)
 _SOURCE = Path(__file__).with_name("server_clock.c")
 _SETTINGS = {
     "autovacuum": "off",  # nothing happens that no seed decides
@@ -74,36 +76,43 @@ class Warehouse:
 
 @contextmanager
 def simulated_warehouse(entities: Sequence[Entity]) -> Iterator[Warehouse]:
-    """A server with a warehouse for these entities; skips where no C compiler is."""
-    folder = Path(tempfile.mkdtemp(prefix="cw-simulation-", dir=memory()))
-    folder.chmod(0o711)  # the server's account passes through here
-    server = EmbeddedPostgres(folder / "postgres", durable=False)
-    face = ClockFace(folder / "clock")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in _SETTINGS.items():
-            patch.setitem(ALWAYS, name, value)
-        patch.setenv("LD_PRELOAD", str(_built(folder)))
-        patch.setenv("CW_SIMULATED_CLOCK", str(folder / "clock"))
-        try:
+    """A server with a warehouse for these entities; skips where its clock cannot be simulated."""
+    with _folder(memory()) as folder, _folder() as programs:  # in memory, nothing may be run
+        server = EmbeddedPostgres(folder / "postgres", durable=False)
+        face = ClockFace(folder / "clock")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in _SETTINGS.items():
+                patch.setitem(ALWAYS, name, value)
+            patch.setenv("CW_SIMULATED_CLOCK", str(folder / "clock"))
+            patch.setenv("LD_PRELOAD", str(_built(programs)))
             server.ensure()
-        finally:
-            patch.delenv("LD_PRELOAD")
-    try:
-        admin = server.admin_dsn()
-        with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute("create database simulation owner cw_pipeline")
-        migrate(server.dsn("simulation"), "connectwise", entities)
-        warehouse = Warehouse(
-            server.dsn("simulation"),
-            psycopg.conninfo.make_conninfo(admin, dbname="simulation"),
-            face,
-        )
         try:
-            yield warehouse
+            with closing(_warehouse(server, face, entities)) as warehouse:
+                yield warehouse
         finally:
-            warehouse.close()
+            server.stop()
+
+
+def _warehouse(server: EmbeddedPostgres, face: ClockFace, entities: Sequence[Entity]) -> Warehouse:
+    admin, name = server.admin_dsn(), "simulation"
+    face.show(_LONG_AGO)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        if connection.execute("select clock_timestamp()").fetchone() != (_LONG_AGO,):
+            pytest.skip("the server does not take the time from a preloaded clock")
+        face.show_real_time()
+        connection.execute(f"create database {name} owner cw_pipeline".encode())
+    migrate(server.dsn(name), "connectwise", entities)
+    return Warehouse(server.dsn(name), psycopg.conninfo.make_conninfo(admin, dbname=name), face)
+
+
+@contextmanager
+def _folder(place: Path | None = None) -> Iterator[Path]:
+    """A passing folder that the server's account can pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="cw-simulation-", dir=place))
+    folder.chmod(0o711)
+    try:
+        yield folder
     finally:
-        server.stop()
         shutil.rmtree(folder)
 
 
