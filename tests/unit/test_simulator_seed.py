@@ -169,6 +169,40 @@ def test_the_awkward_cases_are_there(tenant: Tenant) -> None:
     )
 
 
+def test_the_tenant_is_a_healthy_provider(tenant: Tenant) -> None:
+    """Whoever looks at the demo sees figures as they should be, with a few that need care."""
+    tickets = tenant.records(TICKETS).values()
+    closed = [each for each in tickets if each["closedFlag"]]
+    assert 0.85 < sum(each["isInSla"] for each in closed) / len(closed) < 0.97
+    still_open = [each for each in tickets if not each["closedFlag"]]
+    assert 0.005 < len(still_open) / len(tickets) < 0.05
+    assert min(each["_info"]["dateEntered"] for each in still_open) > "2025-09"
+    invoices = tenant.records("/finance/invoices").values()
+    overdue = [e for e in invoices if e["balance"] > 0 and e["dueDate"] < "2026-03-01"]
+    assert 0 < sum(each["balance"] for each in overdue) < 0.1 * sum(e["total"] for e in invoices)
+    recent = [e for e in invoices if e["date"] > "2025-03"]
+    revenue = sum(each["subtotal"] for each in recent) / 12
+    members = {key: each["hourlyCost"] for key, each in tenant.records("/system/members").items()}
+    work = tenant.records("/time/entries").values()
+    labour = sum(
+        each["actualHours"] * members.get(each["member"]["id"], 0)
+        for each in work
+        if each["timeStart"] > "2025-03"
+    )
+    assert 0.15 < labour / 12 / revenue < 0.6
+    unbilled = [e for e in work if e["billableOption"] == "Billable" and "invoice" not in e]
+    assert sum(e["timeStart"] < "2025-10" for e in unbilled) < 0.01 * len(work)
+    points = [
+        each["totalPoints"]
+        for listed in tenant.children("/service/surveys/{}/results")
+        for each in listed
+    ]
+    assert 8 < sum(points) / len(points) < 9.8
+    deals = tenant.records("/sales/opportunities").values()
+    due = [each["expectedCloseDate"] for each in deals if each["status"]["name"] == "Open"]
+    assert sum(each < "2026-03-01" for each in due) < 0.4 * len(due)
+
+
 def test_every_user_defined_field_is_listed_and_empty_ones_have_no_value(tenant: Tenant) -> None:
     defined = {r["id"] for r in tenant.records("/system/userDefinedFields").values()}
     empty = 0

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.seed.world import World
 
 BOARDS = "/service/boards"
-_NAMES = ("Help Desk", "Network Operations", "Alerts", "Field Service", "Accounts", "Old Board")
+CLOSED_BOARD = "Old Board"
+"""In use in the first two years only."""
+_NAMES = ("Help Desk", "Network Operations", "Alerts", "Field Service", "Accounts", CLOSED_BOARD)
 _PROJECTS = "Projects"
 _STATUSES = (
     ("New", "NotResponded", False),
@@ -45,7 +47,7 @@ class Board:
 def make(world: World) -> list[Board]:
     """The boards, the project board last."""
     _slas(world)
-    boards = [_board(world, name, inactive=name == "Old Board") for name in _NAMES]
+    boards = [_board(world, name, inactive=name == CLOSED_BOARD) for name in _NAMES]
     return [*boards, _board(world, _PROJECTS, project=True)]
 
 

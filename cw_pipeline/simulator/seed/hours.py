@@ -79,7 +79,7 @@ def _entry(world: World, company: Company, ticket: Ticket | None) -> None:
     # People write their time down at once, mostly; some a week later.
     entered = began + int(hours * HOUR) + (7 * DAY if world.chance(0.05) else 600)
     # What is older than a month was billed, but for what was forgotten.
-    invoiced = billed > 0 and world.chance(0.95 if began < world.now - 35 * DAY else 0.2)
+    invoiced = billed > 0 and world.chance(billed_by(world.now - began, 0.2))
     record = {
         "id": record_id,
         "company": company.ref.raw,
@@ -130,6 +130,16 @@ def _entry(world: World, company: Company, ticket: Ticket | None) -> None:
         "_info": {"chargeToMobileGuid": guid(dice)},
     }
     world.put(TIME, record, entered, world.when(entered) if invoiced else None)
+
+
+def billed_by(age: int, at_once: float) -> float:
+    """How likely work of an age is on an invoice: after a month most of it, after four nearly all.
+
+    `at_once` is how likely it is within the month.
+    """
+    if age < 35 * DAY:
+        return at_once
+    return 0.95 if age < 120 * DAY else 0.998
 
 
 def _charge(world: World, company: Company, ticket: Ticket | None) -> dict[str, Any]:
@@ -226,7 +236,7 @@ def expenses(world: World) -> None:
 def _expense(world: World, ticket: Ticket, report: msgspec.Raw) -> None:
     path, spent = "/expense/entries", world.when(ticket.entered, ticket.last)
     amount = money(world.dice, 4, 400)
-    billed = spent < world.now - 35 * DAY and world.chance(0.9)
+    billed = world.chance(billed_by(world.now - spent, 0.0))
     record = {
         "id": world.next_id(path, 9),
         "expenseReport": report,

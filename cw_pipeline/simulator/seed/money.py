@@ -15,6 +15,17 @@ AGREEMENTS = "/finance/agreements"
 INVOICES = "/finance/invoices"
 _CREDIT = 25  # one invoice of so many is a credit memo
 _INVOICE_DAYS = 90
+_PAID = ((150, 0.999), (60, 0.96), (38, 0.85))
+"""The share of invoices that are paid, by their age in days."""
+_SLOW = (80, 3)
+_SLOW_DAYS = 300
+"""Of so many companies one, at this place, does not pay before so many days."""
+_MONTH = 365 / 12 * DAY
+_LABOUR = 4.1
+"""What the work of a month costs, for each ticket that the tenant ever has."""
+_MARKUP = 2.6
+"""What work costs a client without an agreement, in what it costs us."""
+_CYCLE_MONTHS = {"Monthly": 1, "Quarterly": 3, "Semi-annual": 6, "Yearly": 12}
 _COVERS = split_words(
     "coverAgreementTime coverAgreementProduct coverAgreementExpense coverSalesTax "
     "carryOverUnused allowOverruns expireWhenZero chargeToFirm taxable prorateFlag "
@@ -25,6 +36,7 @@ _COVERS = split_words(
 def agreements(world: World) -> None:
     """Two companies in three have an agreement; one in nine of those is cancelled."""
     for at, company in enumerate(world.companies):
+        company.labour = world.share_of_work(at) * world.tickets_wanted * _LABOUR
         if at % 3:
             company.agreement = _agreement(world, company, cancelled=at % 9 == 1)
 
@@ -32,12 +44,19 @@ def agreements(world: World) -> None:
 def _agreement(world: World, company: Company, *, cancelled: bool) -> Ref:
     dice = world.dice
     record_id = world.next_id(AGREEMENTS, 3)
-    began = world.when(world.start, world.now - 200 * DAY) // DAY * DAY
+    # What is cancelled has lived for a while; others have come ever since.
+    lived = 200 if cancelled else 10
+    began = world.when(world.start, world.now - lived * DAY) // DAY * DAY
     kind = world.any(f"{AGREEMENTS}/types")
     # In mid-month, which is where prorating goes wrong.
     ended = (began + dice.randint(60, 180) * DAY + 14 * DAY) if cancelled else None
     endless = world.chance(0.5)
-    amount = money(dice, 200, 6000)
+    ends = began + 3 * 365 * DAY
+    while ends < world.now and world.chance(0.9):  # it was renewed
+        ends += 365 * DAY
+    cycle = dice.choices(world.refs["/finance/billingCycles"], (12, 3, 2, 1))[0]
+    monthly = max(150.0, company.labour * dice.uniform(0.9, 2.6))
+    amount = round(monthly * _CYCLE_MONTHS[cycle.name], 2)
     name = f"{kind.name} - {company.identifier}"
     yes_no = {name: world.chance(0.5) for name in _COVERS}
     record = {
@@ -52,7 +71,7 @@ def _agreement(world: World, company: Company, *, cancelled: bool) -> Ref:
         "restrictLocationFlag": False,
         "restrictDepartmentFlag": False,
         "startDate": day(began),
-        "endDate": None if endless else day(began + 3 * 365 * DAY),
+        "endDate": None if endless else day(ends),
         "noEndingDateFlag": endless,
         "cancelledFlag": cancelled,
         "dateCancelled": day(ended) if ended else None,
@@ -65,7 +84,7 @@ def _agreement(world: World, company: Company, *, cancelled: bool) -> Ref:
         "employeeCompRate": "Hourly",
         "employeeCompNotExceed": "Billing",
         "compHourlyRate": 0.0,
-        "billingCycle": world.raw("/finance/billingCycles"),
+        "billingCycle": cycle.raw,
         "billOneTimeFlag": False,
         "billingTerms": world.raw("/finance/billingTerms"),
         "invoicingCycle": "CalendarYear",
@@ -84,15 +103,20 @@ def _agreement(world: World, company: Company, *, cancelled: bool) -> Ref:
         "_info": {"createdDate": iso(began), "createdBy": world.by[0]},
     }
     world.put(AGREEMENTS, record, began, ended or world.when(began))
+    company.recurring = monthly
     for _ in range(dice.randint(0, 5)):
-        _addition(world, record_id, began, ended)
+        company.recurring += _addition(world, record_id, began, ended)
+    company.agreed = (began, min(ended or world.now, world.now if endless else ends))
     if world.chance(0.2):
         _adjustment(world, record_id, began)
     return reference(AGREEMENTS, "agreement", record_id, name, type=kind.name, chargeFirmFlag=False)
 
 
-def _addition(world: World, agreement_id: int, began: int, ended: int | None) -> None:
+def _addition(world: World, agreement_id: int, began: int, ended: int | None) -> float:
+    """Adds something to an agreement: what a month of it is billed at, on average."""
     dice = world.dice
+    if world.chance(0.5):  # the client grew
+        began = world.when(began, min(ended or world.now, world.now)) // DAY * DAY
     quantity, price = float(dice.randint(1, 40)), money(dice, 2, 90)
     cost = round(price * 0.6, 2)
     left = ended or (world.when(began) if world.chance(0.15) else None)
@@ -104,7 +128,7 @@ def _addition(world: World, agreement_id: int, began: int, ended: int | None) ->
         "lessIncluded": 0.0,
         "unitPrice": price,
         "unitCost": cost,
-        "billCustomer": dice.choice(("Billable", "Billable", "DoNotBill", "NoCharge")),
+        "billCustomer": dice.choices(("Billable", "DoNotBill", "NoCharge"), (18, 1, 1))[0],
         "effectiveDate": day(began),
         "cancelledDate": day(left) if left else None,
         "taxableFlag": True,
@@ -125,6 +149,8 @@ def _addition(world: World, agreement_id: int, began: int, ended: int | None) ->
         "agreementStatus": "Cancelled" if ended else "Active",
     }
     world.put(f"{AGREEMENTS}/{agreement_id}/additions", record, began, left or world.when(began))
+    is_billed = record["billCustomer"] == "Billable" and left is None
+    return quantity * price if is_billed else 0.0
 
 
 def _adjustment(world: World, agreement_id: int, began: int) -> None:
@@ -140,20 +166,29 @@ def _adjustment(world: World, agreement_id: int, began: int) -> None:
 
 def invoices(world: World) -> None:
     """A quarterly invoice for each company, a credit memo now and then."""
-    for company in world.companies:
+    for at, company in enumerate(world.companies):
+        pays_late = at % _SLOW[0] == _SLOW[1]
         moment = world.start + world.dice.randrange(2 * 365) * DAY
+        billed_to = moment - _INVOICE_DAYS * DAY
         while moment < world.now:
-            _invoice(world, company, moment)
+            _invoice(world, company, moment, (moment - billed_to) / _MONTH, pays_late=pays_late)
+            billed_to = moment
             moment += (_INVOICE_DAYS + world.dice.randrange(200)) * DAY
 
 
-def _invoice(world: World, company: Company, moment: int) -> None:
+def _invoice(
+    world: World, company: Company, moment: int, months: float, *, pays_late: bool
+) -> None:
+    """An invoice for so many months: of the agreement, or else of the work that was done."""
     dice = world.dice
     credit = len(world.refs.get(INVOICES, ())) % _CREDIT == 0
-    agreed = company.agreement is not None and world.chance(0.7)
-    total = -money(dice, 20, 400) if credit else money(dice, 150, 9000)
+    first, last = company.agreed
+    agreed = company.agreement is not None and first < moment <= last
+    monthly = company.recurring if agreed else company.labour * _MARKUP * dice.uniform(0.7, 1.3)
+    total = -money(dice, 20, 400) if credit else round(max(150.0, monthly * months), 2)
     age = world.now - moment
-    paid = age > 45 * DAY and world.chance(0.99 if age > 120 * DAY else 0.9)
+    late = pays_late and age < _SLOW_DAYS * DAY
+    paid = not late and world.chance(next((p for days, p in _PAID if age > days * DAY), 0.0))
     due = moment + 30 * DAY
     record_id = world.next_id(INVOICES, 90)
     number = f"INV{record_id:06d}"

@@ -29,20 +29,25 @@ def make(world: World) -> None:
 
 def _opportunity(world: World, at: int) -> None:
     dice, company = world.dice, world.company()
-    record_id, began = world.next_id(OPPORTUNITIES, 7), world.when()
+    record_id = world.next_id(OPPORTUNITIES, 7)
     name = f"Deal {at} - {company.identifier}"
     status = world.refs[f"{OPPORTUNITIES}/statuses"][at % 4]
-    closed = began + 60 * DAY if status.name != "Open" else None
+    is_open = status.name == "Open"
+    began = world.when(world.now - 90 * DAY if is_open else None)
+    closed = None if is_open else began + 60 * DAY
+    # Most of what is open is still to close; with some of it nobody kept the date.
+    due = world.now + dice.randint(-8, 75) * DAY if is_open else began + 60 * DAY
+    step = dice.randrange(len(world.refs["/sales/stages"]))
     record = {
         "id": record_id,
         "name": name,
-        "expectedCloseDate": day(began + 60 * DAY),
+        "expectedCloseDate": day(due),
         "type": world.raw(f"{OPPORTUNITIES}/types"),
-        "stage": world.raw("/sales/stages"),
+        "stage": world.refs["/sales/stages"][step].raw,
         "status": status.raw,
         "priority": {"id": 1, "name": "Medium"},
         "notes": dice.choice(NOTES),
-        "probability": world.raw("/sales/probabilities"),
+        "probability": world.refs["/sales/probabilities"][step].raw,
         "source": "",
         "rating": world.raw(f"{OPPORTUNITIES}/ratings"),
         "campaign": world.raw("/marketing/campaigns") if at % 5 == 0 else None,
@@ -213,7 +218,8 @@ def _quotas(world: World) -> None:
         record: dict[str, Any] = {
             "id": world.next_id("quotas"),
             "member": member.raw,
-            "forecastYear": 2025,
+            "forecastYear": int(iso(world.now)[:4]),
+            "currency": world.refs["/finance/currencies"][0].raw,
         }
         for month in _MONTHS:
             record[f"{month}Revenue"] = 10000.0

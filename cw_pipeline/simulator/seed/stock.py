@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cw_pipeline.simulator.seed.hours import billed_by
 from cw_pipeline.simulator.seed.people import UNITS
 from cw_pipeline.simulator.seed.words import PRODUCTS
 from cw_pipeline.simulator.seed.world import DAY, Ref, day, iso, money
@@ -62,7 +63,7 @@ def products(world: World) -> None:
         item = world.any("/procurement/catalog")
         quantity, price = float(dice.randint(1, 6)), money(dice, 5, 900)
         sold = world.when(ticket.entered, ticket.last)
-        invoiced = world.chance(0.95 if sold < world.now - 35 * DAY else 0.3)
+        invoiced = world.chance(billed_by(world.now - sold, 0.3))
         record = {
             "id": world.next_id(path, 61),
             "catalogItem": item.raw,

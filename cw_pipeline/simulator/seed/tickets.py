@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.simulator.seed.boards import CLOSED_BOARD
 from cw_pipeline.simulator.seed.people import GHOST, MEMBERS
 from cw_pipeline.simulator.seed.sla import HOURS, AllHours, BusinessHours, course, fields
 from cw_pipeline.simulator.seed.words import CITIES, NOTES, THINGS, TROUBLES, split_words
 from cw_pipeline.simulator.seed.world import (
     BASE,
     DAY,
+    YEARS,
     Company,
     Ticket,
     day,
@@ -35,8 +37,10 @@ _LINKS = split_words(
 _MONTH = 30 * DAY
 _LEVELS = ("Low", "Medium", "High")
 _PREMIUM = 5  # one company in so many has the premium agreement
-_FORGOTTEN = 12  # tickets that were never finished
-_REOPENED = 250  # this one is open again, however few there are; others are of late
+_FORGOTTEN = 12  # tickets that were never finished, of those of the last months
+_FORGOTTEN_DAYS = 150
+_REOPENED = 0.95  # the ticket at this place is open again, however few there are
+_OWNED = 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,10 @@ def make(world: World, boards: Sequence[Board], reading: Reading) -> None:
     promises = _Promises(clock, AllHours(), reading)
     moments = sorted(_came_in(world, clock) for _ in range(world.tickets_wanted))
     service = [board for board in boards if not board.project]
+    in_use = [board for board in service if board.ref.name != CLOSED_BOARD]
     for at, moment in enumerate(moments):
-        _ticket(world, world.dice.choice(service), at, moment, promises)
+        known = service if moment < world.start + YEARS // 2 * 365 * DAY else in_use
+        _ticket(world, world.dice.choice(known), at, moment, promises)
 
 
 def _came_in(world: World, clock: BusinessHours) -> int:
@@ -76,12 +82,16 @@ def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promis
     premium = company.ref.id % _PREMIUM == 0
     clock = promises.premium if premium else promises.standard
     own = course(world, clock, entered, HOURS[priority], faster=1 + premium)
-    lingers = world.chance(min(0.03, _FORGOTTEN / world.tickets_wanted))
+    recent = world.tickets_wanted * _FORGOTTEN_DAYS / (YEARS * 365)
+    lingers = entered > world.now - _FORGOTTEN_DAYS * DAY and world.chance(
+        min(0.1, _FORGOTTEN / recent)
+    )
     resolves = (
         own.resolve.at if own.resolve.at is not None and own.resolve.at <= world.now else None
     )
     reopened = resolves is not None and (
-        at == _REOPENED or (resolves > world.now - 20 * DAY and world.chance(0.03))
+        at == int(_REOPENED * world.tickets_wanted)
+        or (resolves > world.now - 20 * DAY and world.chance(0.03))
     )
     done = None if lingers or reopened else resolves
     status = _status(world, own, done, lingers=lingers, reopened=reopened)
@@ -158,7 +168,7 @@ def _place(world: World, board: Board, company: Company, status: str) -> dict[st
         "subType": dice.choice(board.subtypes).raw if world.chance(0.7) else None,
         "item": dice.choice(board.items).raw if world.chance(0.3) else None,
         "team": board.teams[0].raw,
-        "owner": world.raw(MEMBERS) if world.chance(0.8) else None,
+        "owner": world.raw(MEMBERS) if world.chance(_OWNED) else None,
         "serviceLocation": world.raw("/service/locations"),
         "source": world.raw("/service/sources"),
         "agreement": company.agreement.raw if company.agreement else None,

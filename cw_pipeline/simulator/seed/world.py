@@ -22,6 +22,8 @@ T = TypeVar("T")
 HOUR = 3600
 DAY = 24 * HOUR
 YEARS = 4
+_SKEW = 1.7
+"""How unevenly work is spread over companies; 1 would be evenly."""
 BASE = "https://api-na.myconnectwise.net/v2025_1//apis/3.0"
 _IDENTIFIED = {
     "country": "countryCode",
@@ -47,7 +49,11 @@ class Ref(NamedTuple):
 
 @dataclass(slots=True)
 class Company:
-    """A company and what belongs to it, for records that must agree with one another."""
+    """A company and what belongs to it, for records that must agree with one another.
+
+    A month's `labour` at cost and a month's `recurring` revenue; `agreed` is when its agreement
+    begins and ends.
+    """
 
     ref: Ref
     site: Ref
@@ -55,6 +61,9 @@ class Company:
     identifier: str
     agreement: Ref | None = None
     billable: bool = True
+    labour: float = 0.0
+    recurring: float = 0.0
+    agreed: tuple[int, int] = (0, 0)
 
 
 class Ticket(NamedTuple):
@@ -132,7 +141,13 @@ class World:
 
     def company(self) -> Company:
         """One of the companies; a few have most of the work."""
-        return self.companies[int(len(self.companies) * self.dice.random() ** 1.7)]
+        return self.companies[int(len(self.companies) * self.dice.random() ** _SKEW)]
+
+    def share_of_work(self, at: int) -> float:
+        """How much of all work is done for the company at this place."""
+        count = len(self.companies)
+        before, after = (float((each / count) ** (1 / _SKEW)) for each in (at, at + 1))
+        return after - before
 
     def when(self, first: int | None = None, last: int | None = None) -> int:
         """A moment between; some share one second, as records of a bulk update do."""
