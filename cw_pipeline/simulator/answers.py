@@ -32,8 +32,10 @@ class Refusal(Exception):
 class BadQuery(Refusal):
     """The question makes no sense (400)."""
 
-    def __init__(self, message: str, where: str = "conditions") -> None:
-        super().__init__(refusal(400, "InvalidObject", message, where))
+    def __init__(
+        self, message: str, where: str = "conditions", code: str = "InvalidObject"
+    ) -> None:
+        super().__init__(refusal(400, code, message, where))
 
 
 class InvalidField(Refusal):
@@ -109,6 +111,17 @@ def wrong_method(allowed: str) -> Answer:
     )
     answer.headers["Allow"] = allowed
     return answer
+
+
+def wrong_media() -> Answer:
+    """415: documents are sent as a form, not as JSON."""
+    return refusal(415, "UnsupportedMediaType", "Documents are sent as multipart/form-data.")
+
+
+def url_too_long() -> Answer:
+    """414 of the web server: a longer question has to be sent to /search."""
+    page = "<html><head><title>Request URL Too Long</title></head><body></body></html>"
+    return Answer(414, page.encode(), HTML)
 
 
 def too_many(retry_after: str, wait: int) -> Answer:

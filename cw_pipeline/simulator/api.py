@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from cw_pipeline.simulator import answers, derived, lists, system
 from cw_pipeline.simulator.answers import Answer, as_json
-from cw_pipeline.simulator.query import forward_link, page_links, question
+from cw_pipeline.simulator.query import forward_link, page_links, prune, question
 from cw_pipeline.simulator.role import PLAIN, Quirk, covers
 from cw_pipeline.simulator.routes import Target
 from cw_pipeline.simulator.tenant import canonical
@@ -48,9 +48,10 @@ class Api:
             path, asked = derived.original(self._sim.tenant, path, asked)
             target = derived.default(self._sim.tenant, path) or self._sim.routes.find(path)
             if request.method != "GET" and target.what != "search":
-                return write(
+                answer = write(
                     self._sim.tenant, request.method, target, request.body, self._url(request)
                 )
+                return _cut_down(answer, asked)
             return self._read(request, target, asked)
 
     def _odd(self, request: Request, path: str, asked: ListRequest) -> Answer | None:
@@ -64,7 +65,7 @@ class Api:
         if place in {derived.BUNDLES, f"{derived.BUNDLES}/count"}:
             return self._bundle(request, counts=place.endswith("/count"))
         if place == "/system/documents":
-            list_of = system.documents(request.query)
+            list_of = system.documents(request.method, request.query)
             return self._page(request, Target("list", list_of), asked)
         if match := _REPORTS.match(unquote(path)):
             return self._sim.reports.answer(match[1], match[2], self._url(request), request.query)
@@ -184,3 +185,10 @@ class Api:
         if now != _SEEDED:
             answer.body = answer.body.replace(_SEEDED, now)
         return answer
+
+
+def _cut_down(answer: Answer, asked: ListRequest) -> Answer:
+    """The answer to a write with the fields that were asked for."""
+    if asked.fields and answer.body:
+        answer.body = as_json(prune(answers.from_json(answer.body), asked.fields)).body
+    return answer

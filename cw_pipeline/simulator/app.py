@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.state import State
 
 _ON_PREMISE = "v4_6_release"
+_LONGEST_URL = 10_000
+"""Characters; whoever has more to ask uses /search."""
 
 
 class App:
@@ -92,6 +94,8 @@ class App:
             return free
         if api_path is None:
             return answers.no_site()
+        if request.url_length > _LONGEST_URL:
+            return answers.url_too_long()
         if wait := sim.limit.wait():
             return answers.too_many(sim.retry_after(wait), wait)
         sim.keys.check(request.headers, sim.tenant.now())

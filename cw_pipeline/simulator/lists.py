@@ -5,16 +5,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from cw_pipeline.catalog.facts import facts, fields
 from cw_pipeline.simulator.answers import BadQuery
 from cw_pipeline.simulator.collection import NEVER, Collection
 from cw_pipeline.simulator.conditions import Compare, Logic, Node, Path, paths, predicate
 from cw_pipeline.simulator.grammar import parse
-from cw_pipeline.simulator.query import ListRequest, prune, reader, sorted_ids
+from cw_pipeline.simulator.query import AUDITED, ListRequest, prune, reader, sorted_ids
 from cw_pipeline.simulator.role import PLAIN, Quirk, Sees
+from cw_pipeline.simulator.tenant import template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,6 +119,8 @@ def visible(view: View, record_id: int) -> bool:
 
 def _matching(view: View, asked: ListRequest) -> Sequence[int]:
     tree = parse(asked.conditions) if asked.conditions else None
+    if tree:
+        _check_names(view.collection, {path[0] for path in paths(tree)})
     if tree and view.quirk.ignores_updated:
         tree = _without(tree, _STAMPS)
     if tree and view.quirk.ignores_ids:
@@ -131,6 +136,32 @@ def _matching(view: View, asked: ListRequest) -> Sequence[int]:
         case "id desc":  # asked of every long list; needs no record opened
             return ids[::-1]
     return sorted_ids([(each, view.collection.get(each)) for each in ids], asked.order_by)
+
+
+def _check_names(collection: Collection, asked: set[str]) -> None:
+    """Raises BadQuery for a name that no record of the list could have."""
+    known = _declared_names(template(collection.path))
+    odd = asked - known if known else set()
+    for record in collection if odd else ():
+        odd -= {name.lower() for name in record}
+    for name in sorted(odd):
+        raise BadQuery(f"{name} is not a recognized name.", code="ApiFindCondition")
+
+
+@cache
+def _declared_names(like: str) -> frozenset[str]:
+    """What a condition may ask about, by the API document; empty for a list it does not know."""
+    model = _models().get(like)
+    declared = fields(model) if model else {}
+    names = {name.lower() for name in declared}
+    references = {f"{name.lower()}id" for name, word in declared.items() if word.startswith("@")}
+    return frozenset(names | references | AUDITED | {"id", "_info"}) if names else frozenset()
+
+
+@cache
+def _models() -> dict[str, str]:
+    lists = facts()["lists"].items()
+    return {template(path): fact["model"] for path, fact in lists if "model" in fact}
 
 
 def _by_index(collection: Collection, tree: Node | None) -> Sequence[int]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.conditions import Path
 
 DEFAULT_PAGE_SIZE = 25
-_AUDITED = frozenset({"lastupdated", "updatedby", "dateentered", "enteredby"})
+AUDITED = frozenset({"lastupdated", "updatedby", "dateentered", "enteredby"})
 """Fields that conditions and orderBy find in `_info` when the record itself has none."""
 
 
@@ -83,7 +83,7 @@ def field_paths(text: str) -> tuple[Path, ...]:
 
 def reader(path: Path) -> Callable[[Mapping[str, Any]], Any]:
     """A function that reads one field of a record; None where it is absent."""
-    if len(path) == 1 and path[0] in _AUDITED:
+    if len(path) == 1 and path[0] in AUDITED:
         return lambda record: _step(record, path[0]) or _step(record.get("_info") or {}, path[0])
     if len(path) == 1 and path[0].endswith("id") and path[0] != "id":
         return _reference_id(path[0])

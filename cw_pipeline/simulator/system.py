@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cw_pipeline.simulator.answers import Answer, BadQuery, as_json
+from cw_pipeline.simulator.answers import Answer, BadQuery, Refusal, as_json, wrong_media
 from cw_pipeline.simulator.query import page_links
 from cw_pipeline.simulator.tenant import canonical
 
@@ -67,11 +67,13 @@ def info(codebase: str) -> Answer:
     )
 
 
-def documents(query: Mapping[str, str]) -> str:
+def documents(method: str, query: Mapping[str, str]) -> str:
     """The list that holds the documents of one record: `/system/documents/ticket/5`.
 
-    `recordType` and `recordId` must name it. Raises BadQuery.
+    `recordType` and `recordId` must name it. Raises BadQuery, and Refusal for what is sent there.
     """
+    if method != "GET":
+        raise Refusal(wrong_media())
     given = {name.lower(): value for name, value in query.items()}
     kind, text = given.get("recordtype", ""), given.get("recordid", "")
     if not kind or not text.isdecimal():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -25,7 +25,7 @@ class Request:
     headers: dict[str, str]
     body: bytes = b""
     peer: tuple[str, int] | None = None
-    extra: dict[str, str] = field(default_factory=dict)
+    url_length: int = 0
 
 
 async def receive_request(scope: Any, receive: Callable[[], Awaitable[Any]]) -> Request:  # noqa: ANN401
@@ -44,6 +44,7 @@ async def receive_request(scope: Any, receive: Callable[[], Awaitable[Any]]) -> 
         {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         body,
         tuple(scope["client"]) if scope.get("client") else None,
+        len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]),
     )
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.tenant import Tenant
 
 
+_METHODS = {"list": "GET, POST", "record": "GET, PUT, PATCH, DELETE", "search": "POST"}
+_READ_ONLY = frozenset({"id", "_info"})
+
+
 def write(tenant: Tenant, method: str, target: Target, body: bytes, url: str) -> Answer:
     """Does what was asked of `url` and answers as the guide says. Raises Refusal."""
     match method, target.what:
@@ -36,7 +40,7 @@ def write(tenant: Tenant, method: str, target: Target, body: bytes, url: str) ->
         case (("PUT" | "PATCH" | "DELETE"), "record"):
             return _change(tenant, method, target, body)
         case _:
-            raise Refusal(wrong_method("GET, POST" if target.what == "list" else "GET"))
+            raise Refusal(wrong_method(_METHODS.get(target.what, "GET")))
 
 
 def _change(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
@@ -74,12 +78,24 @@ def _apply_patch(record: dict[str, Any], operations: Any) -> dict[str, Any]:  # 
     for each in operations:
         match each:
             case {"op": "add" | "replace", "path": str(path), "value": value}:
-                new[path.strip("/")] = value
+                _set(new, path.strip("/"), value)
             case {"op": "remove", "path": str(path)}:
-                new.pop(path.strip("/"), None)
+                _set(new, path.strip("/"), None)
             case _:
                 raise BadQuery("Not a patch operation.", "op")
     return {name: value for name, value in new.items() if value is not None}
+
+
+def _set(record: dict[str, Any], path: str, value: Any) -> None:  # noqa: ANN401
+    """Sets one field. Raises BadQuery for one that is spelt in another case.
+
+    Below a field nothing is changed, and nothing said of it: the guide's false 200.
+    """
+    known = next((name for name in record if name.lower() == path.lower()), path)
+    if known != path:
+        raise BadQuery(f"{path} is not a recognized name: paths are case sensitive.", "path")
+    if "/" not in path and path not in _READ_ONLY:
+        record[path] = value
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -436,3 +436,38 @@ def test_a_bundle_answers_each_of_its_questions_by_itself() -> None:
         assert counts["results"][0]["count"] == 4
         assert http.post("/system/bundles", json={}).status_code == 400
         assert http.get("/system/bundles").status_code == 405
+
+
+def test_a_condition_on_a_field_that_records_do_not_have_is_refused() -> None:
+    with serving(tickets()) as (_, http):
+        for good in ("boardId = 1", "board/id = 1", "lastUpdated != null", "_info/updatedBy != ''"):
+            assert http.get(LIST, params={"conditions": good}).status_code == 200
+        for path in (LIST, f"{LIST}/count"):
+            refused = http.get(path, params={"conditions": "id > 3 and sumary = 'x'"})
+            assert refused.status_code == 400
+            assert refused.json()["code"] == "ApiFindCondition"
+            assert refused.json()["message"] == "sumary is not a recognized name."
+
+
+def test_a_patch_that_is_written_wrongly_changes_nothing() -> None:
+    tenant = tickets(2)
+    with serving(tenant) as (_, http):
+
+        def patch(path: str, **params: str) -> httpx.Response:
+            ops = [{"op": "replace", "path": path, "value": 9}]
+            return http.patch(f"{LIST}/1", json=ops, params=params)
+
+        assert patch("Summary").status_code == 400
+        assert patch("board/id").status_code == 200  # of which the guide warns
+        assert patch("id").json()["id"] == 1
+        assert tenant.get(LIST, 1)["board"] == {"id": 1, "name": "B"}
+        assert patch("summary", fields="id,summary").json() == {"id": 1, "summary": 9}
+        assert http.post(f"{LIST}/1", json={}).headers["allow"] == "GET, PUT, PATCH, DELETE"
+        assert http.post("/system/documents", json={}).status_code == 415
+
+
+def test_a_url_that_is_too_long_is_refused_and_a_search_is_not() -> None:
+    with serving(tickets()) as (_, http):
+        long = {"conditions": f"id in ({', '.join(str(each) for each in range(2500))})"}
+        assert http.get(LIST, params=long).status_code == 414
+        assert len(ids(http.post(f"{LIST}/search", json=long))) == 10
