@@ -130,7 +130,10 @@ def _is_confirmed(paths: list[str]) -> bool:
 @click.option("--tickets", default=20_000, show_default=True, help="How large a tenant to make.")
 @click.option("--seed", default=7, show_default=True, help="The same seed makes the same tenant.")
 @click.option("--port", default=8080, show_default=True, help="On 127.0.0.1.")
-def simulate(*, tickets: int, seed: int, port: int) -> None:
+@click.option(
+    "--on-premise", is_flag=True, help="Answer as an older server that is not the vendor's."
+)
+def simulate(*, tickets: int, seed: int, port: int, on_premise: bool) -> None:
     """A made-up ConnectWise tenant alone, on a port.
 
     It answers as the vendor's developer guide says, so other programs can be tried on it too. It
@@ -146,7 +149,7 @@ def simulate(*, tickets: int, seed: int, port: int) -> None:
     )
     click.echo("Serving until Ctrl-C.", err=True)
     try:
-        serve(tenant, port=port)
+        serve(tenant, port=port, on_premise=on_premise)
     except OSError as error:
         raise click.UsageError(f"port {port}: {error.strerror}. --port takes another") from error
 

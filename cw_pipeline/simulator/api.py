@@ -120,7 +120,7 @@ class Api:
             return answers.no_record(target.path, target.record_id)
         if self._sim.faults.poisons(target.path, [target.record_id], asked):
             return answers.broken()
-        mend = self._sim.faults.mend(target.path)
+        mend = self._mend(target.path)
         record = lists.outgoing(view, target.record_id, asked.fields, mend)
         return self._with_codebase(as_json(record))
 
@@ -131,7 +131,7 @@ class Api:
         if not self._sim.page_cache or self._sim.faults.all:
             return self._make_page(request, target, asked, view)
         key = (target.path, asked, packed, self._sim.codebase)
-        state = (view.collection.version, view.quirk, view.role_version)
+        state = (view.collection.version, view.quirk, view.role_version, self._sim.on_premise)
         kept, answer = self._pages.get(key, (None, Answer()))
         if kept != state:
             answer = self._make_page(request, target, asked, view)
@@ -147,12 +147,19 @@ class Api:
         page = lists.page(view, asked)
         if self._sim.faults.poisons(target.path, page.ids, asked):
             return answers.broken()
-        mend = self._sim.faults.mend(target.path)
+        mend = self._mend(target.path)
         answer = self._with_codebase(Answer(body=lists.body(view, page.ids, asked.fields, mend)))
         link = self._link(request, asked, page)
         if link is not None:
             answer.headers["Link"] = link
         return answer
+
+    def _mend(self, path: str) -> lists.Mend | None:
+        """What is done to each record of a list on its way out; None for nothing."""
+        faulty = self._sim.faults.mend(path)
+        if not self._sim.on_premise:
+            return faulty
+        return (lambda record: faulty(lists.older(record))) if faulty else lists.older
 
     def _link(self, request: Request, asked: ListRequest, page: lists.Slice) -> str | None:
         url = self._url(request)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.faults import Fault
     from cw_pipeline.simulator.state import State
 
-_ON_PREMISE = "v4_6_release"
 _LONGEST_URL = 10_000
 """Characters; whoever has more to ask uses /search."""
 
@@ -59,7 +58,9 @@ class App:
 
     def _api_path(self, path: str) -> str | None:
         """The part after `…/apis/3.0`; None where another server would answer."""
-        bases = "|".join(re.escape(each) for each in (self._sim.codebase.strip("/"), _ON_PREMISE))
+        bases = "|".join(
+            re.escape(each.strip("/")) for each in (self._sim.codebase, system.ON_PREMISE)
+        )
         match = re.match(rf"/(?:{bases})//?apis/3\.0(/.*)\Z", path, re.IGNORECASE)
         return match[1] if match else None
 

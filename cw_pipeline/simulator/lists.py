@@ -110,6 +110,13 @@ def outgoing(
     return prune(record, fields) if fields else record
 
 
+def older(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as servers of 2019 have it: when and by whom it was entered is not in `_info`."""
+    info = dict(record.get("_info") or {})
+    moved = {name: info.pop(name) for name in ("dateEntered", "enteredBy") if name in info}
+    return {**moved, **record, "_info": info} if moved else record
+
+
 def visible(view: View, record_id: int) -> bool:
     """Whether this caller would find the record by its id."""
     if record_id not in view.collection:

@@ -21,6 +21,7 @@ from cw_pipeline.simulator.limits import Limit
 from cw_pipeline.simulator.reports import Reports
 from cw_pipeline.simulator.role import Quirk, Role
 from cw_pipeline.simulator.routes import Routes
+from cw_pipeline.simulator.system import ON_PREMISE
 from cw_pipeline.simulator.wire import Connections
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class State:
     `page_cache` keeps every page as bytes (gzip too, for who asks), for benchmarks.
     `forward_only_ending` is what the Link header of the last forward-only page is: a link to an
     empty page, an empty header, or none. `rate_window` shortens the minute of
-    `requests_per_minute`. `desk` answers for the simulator itself, by method and path.
+    `requests_per_minute`. `on_premise` answers as a server of 2019 at the customer's own: another
+    codebase, and who entered a record is said beside its fields, not in `_info`. `desk` answers for
+    the simulator itself, by method and path.
     A simulation gives the `machine` whose clock counts, and how an answer is delayed: `sleep`.
     """
 
@@ -86,6 +89,7 @@ class State:
         private_key: str = "private",
         client_id: str = CLIENT_ID,
         codebase: str = "v2025_1/",
+        on_premise: bool = False,
         callback_waits: tuple[float, ...] = (2.0, 4.0),
         paths: Iterable[str] | None = None,
         machine: Machine = THIS,
@@ -102,7 +106,8 @@ class State:
         self.page_cache, self.max_page_size = page_cache, max_page_size
         self.forward_only_ending = forward_only_ending
         self.keys = Keys(company, public_key, private_key, client_id)
-        self.codebase = codebase
+        self.codebase = ON_PREMISE if on_premise else codebase
+        self.on_premise = on_premise
         self.reports = Reports(tenant)
         self.requests: list[RecordedRequest] = []
         self.own_routes: dict[tuple[str, str], Callable[[], Answer]] = {}

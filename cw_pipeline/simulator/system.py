@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator.query import ListRequest
     from cw_pipeline.simulator.tenant import Tenant
 
+ON_PREMISE = "v4_6_release/"
+"""The codebase of every server that is not in the vendor's cloud."""
 _AUDITED = {
     "ticket": "/service/tickets",
     "projectticket": "/project/tickets",
@@ -39,15 +41,14 @@ def company_info(company: str, asked_for: str, codebase: str, site: str) -> Answ
     """What `/login/companyinfo/{company}` says: null for a company it does not know."""
     if asked_for.lower() != company.lower():
         return as_json(None)
-    version = codebase.strip("/").replace("_", ".")
     return as_json(
         {
             "CompanyName": company.title(),
             "Codebase": codebase,
-            "VersionCode": version,
+            "VersionCode": _version(codebase),
             "VersionNumber": "v4.6.102345",
             "CompanyID": company,
-            "IsCloud": True,
+            "IsCloud": codebase != ON_PREMISE,
             "SiteUrl": site,
         }
     )
@@ -57,14 +58,18 @@ def info(codebase: str) -> Answer:
     """`/system/info`."""
     return as_json(
         {
-            "version": codebase.strip("/").replace("_", "."),
-            "isCloud": True,
+            "version": _version(codebase),
+            "isCloud": codebase != ON_PREMISE,
             "serverTimeZone": "Eastern Standard Time",
             "licenseBits": [{"name": "ProcurementAccess", "activeFlag": True}],
             "cloudRegion": "NA",
             "maxWorkFlowRecordsAllowed": 1000,
         }
     )
+
+
+def _version(codebase: str) -> str:
+    return "v2019.5" if codebase == ON_PREMISE else codebase.strip("/").replace("_", ".")
 
 
 def documents(method: str, query: Mapping[str, str]) -> str:

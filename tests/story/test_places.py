@@ -13,17 +13,18 @@ from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import SQL
+from cw_pipeline.simulator import Simulator, seed_tenant
 from cw_pipeline.simulator.role import Quirk
 from cw_pipeline.simulator.tenant import UNSTAMPED
 from cw_pipeline.sync.reconcile import reconcile_all
 from cw_pipeline.warehouse.promotions import promote, unknown_fields
+from tests.story.conftest import Story
 from tests.unit.mangled import reading_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cw_pipeline.simulator import Tenant
-    from tests.story.conftest import Story
 
 TICKETS = "service/tickets"
 PATH = "/service/tickets"
@@ -145,3 +146,21 @@ def test_a_queue_is_read_whole_whatever_its_records_carry(story: Story, tenant: 
     report = story.one(queue.name)
     assert (report.rows_read, report.rows_deleted) == (29, 1)
     assert 9 not in story.table(queue.name)
+
+
+def test_a_server_of_2019_fills_the_same_columns_as_todays(dsn: str) -> None:
+    """Whole records of every list that has these facts, from a server at the customer's own."""
+    names = ["service/tickets", "company/companies", "finance/invoices", "procurement/catalog"]
+    tenant = seed_tenant(tickets=30)
+    with Simulator(tenant, on_premise=True) as old:
+        answers = Story(dsn, old, tenant)
+        answers.sync(*names)
+        assert old.count_by_path()["/service/tickets"]
+        for name in names:
+            rows = answers.table(name)
+            records = tenant.records(CATALOG[name].path)
+            assert rows.keys() == records.keys()
+            for own, row in rows.items():
+                info = records[own]["_info"]
+                assert row["date_entered"] == datetime.fromisoformat(info["dateEntered"])
+                assert (row["entered_by"], row["_extra"]) == (info["enteredBy"], None)
