@@ -14,10 +14,11 @@ select
     a.reason_cancelled as reason_cancelled, -- why it was cancelled
     coalesce(a.one_time_flag, false) or coalesce(a.bill_one_time_flag, false) as is_one_time, -- billed once: no recurring revenue
     a.bill_amount as bill_amount, -- amount of one bill, additions apart
-    a._deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    a._deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    greatest(a._synced_at, c._synced_at, company._synced_at, type._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.finance_agreements a
 left join {{source}}.finance_billing_cycles c on c.id = a.billing_cycle_id
 left join {{source}}.company_companies company on company.id = a.company_id
 left join {{source}}.finance_agreements_types type on type.id = a.type_id
 union all
-select -1, 'Unknown', -1, null, -1, -1, -1, null, null, null, null, null, false, null, false
+select -1, 'Unknown', -1, null, -1, -1, -1, null, null, null, null, null, false, null, false, null

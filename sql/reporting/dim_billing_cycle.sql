@@ -12,7 +12,8 @@ select
         when 'Yearly' then 12
     end as months, -- months that one bill covers; empty: bills once, or a cycle nobody knows
     billing_options is distinct from 'NotRecurring' as is_recurring, -- bills again and again
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.finance_billing_cycles
 union all
-select -1, 'Unknown', null, true, false
+select -1, 'Unknown', null, true, false, null

@@ -6,7 +6,8 @@ select
     coalesce(sent_flag, false) as is_sent, -- invoices in it were sent
     coalesce(name ~* '^void(ed)?\M', false) as is_void, -- named Void or Voided: its invoices count nowhere
     sort_order as sort_order, -- order in ConnectWise
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.finance_billing_statuses
 union all
-select -1, 'Unknown', false, false, false, 9999, false
+select -1, 'Unknown', false, false, false, 9999, false, null

@@ -4,7 +4,8 @@ select
     name as charge_code_name, -- name
     name ~* '(time off|vacation|holiday|sick|leave|\mpto\M)' as is_time_off, -- its name says time off, vacation, holiday, sick, leave or PTO
     bill_time as bill_time, -- Billable, DoNotBill or NoCharge
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.time_charge_codes
 union all
-select -1, 'Unknown', false, null, false
+select -1, 'Unknown', false, null, false, null

@@ -18,7 +18,8 @@ select
     coalesce(is_vendor_flag, false) as is_vendor, -- is a vendor
     date_acquired as acquired_at, -- when it became a client
     coalesce(deleted_flag, false) as is_in_recycle_bin, -- deleted in ConnectWise, which still lists it
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.company_companies
 union all
-select -1, 'Unknown', 'Unknown', -1, null, -1, null, null, null, null, null, null, -1, -1, null, false, null, false, false
+select -1, 'Unknown', 'Unknown', -1, null, -1, null, null, null, null, null, null, -1, -1, null, false, null, false, false, null

@@ -11,7 +11,8 @@ select
     serial_number as serial_number, -- serial number
     purchase_date as purchased_on, -- day it was bought
     warranty_expiration_date as warranty_ends_on, -- last day of its warranty
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.company_configurations
 union all
-select -1, 'Unknown', -1, null, null, false, null, null, null, null, null, false
+select -1, 'Unknown', -1, null, null, false, null, null, null, null, null, false, null

@@ -5,7 +5,8 @@ select
     currency_identifier as currency_identifier, -- short name
     symbol as symbol, -- symbol
     number_of_decimals as decimals, -- decimal places
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.finance_currencies
 union all
-select -1, 'Unknown', null, null, 2, false
+select -1, 'Unknown', null, null, 2, false, null

@@ -8,7 +8,7 @@ select
     i.date as date, -- day of the invoice
     i.due_date as due_date, -- day it is due
     i._deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
-    i.last_updated as changed_at -- latest change in ConnectWise
+    greatest(i._synced_at, company._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.finance_invoices i
 left join {{source}}.company_companies company on company.id = i.company_id
 union all

@@ -21,7 +21,8 @@ select
     end as left_on, -- first day on which they no longer worked; without a date, the day of the record's last change
     coalesce(inactive_flag, false) and inactive_date is null as is_left_assumed, -- has left, and nobody wrote down when
     coalesce(inactive_flag, false) as is_inactive, -- has left
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.system_members
 union all
-select -1, 'Unknown', 'Unknown', null, null, -1, -1, -1, null, 0, false, null, false, -1, null, null, false, false, false
+select -1, 'Unknown', 'Unknown', null, null, -1, -1, -1, null, 0, false, null, false, -1, null, null, false, false, false, null

@@ -7,7 +7,7 @@ select
     o.stage_name as opportunity_stage, -- stage as the opportunity's record names it
     o.status_name as opportunity_status, -- status as the opportunity's record names it
     o._deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
-    o.last_updated as changed_at -- latest change in ConnectWise
+    greatest(o._synced_at, company._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.sales_opportunities o
 left join {{source}}.company_companies company on company.id = o.company_id
 union all

@@ -5,7 +5,8 @@ select
     sort_order as sort_order, -- most urgent first
     level as level, -- Critical, High, Medium or Low
     color as color, -- colour ConnectWise shows it in
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.service_priorities
 union all
-select -1, 'Unknown', 9999, null, null, false
+select -1, 'Unknown', 9999, null, null, false, null

@@ -9,7 +9,8 @@ select
     product_class as product_class, -- Inventory, NonInventory, Agreement, Service or Bundle
     coalesce(recurring_flag, false) as is_recurring, -- billed again and again
     coalesce(inactive_flag, false) as is_inactive, -- set inactive in ConnectWise
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.procurement_catalog
 union all
-select -1, 'Unknown', 'Unknown', null, null, null, null, false, false, false
+select -1, 'Unknown', 'Unknown', null, null, null, null, false, false, false, null

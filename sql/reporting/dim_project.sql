@@ -10,7 +10,8 @@ select
     coalesce(board_id, -1) as board_id, -- board
     billing_method as billing_method, -- ActualRates, FixedFee, NotToExceed or OverrideRate
     coalesce(closed_flag, false) as is_closed, -- closed
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.project_projects
 union all
-select -1, 'Unknown', -1, -1, null, -1, null, -1, null, false, false
+select -1, 'Unknown', -1, -1, null, -1, null, -1, null, false, false, null

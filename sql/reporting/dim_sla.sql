@@ -7,7 +7,8 @@ select
     plan_within as plan_hours, -- hours to a plan
     resolution_hours as resolve_hours, -- hours to resolve
     coalesce(default_flag, false) as is_default, -- used where none is chosen
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.service_slas
 union all
-select -1, 'Unknown', null, null, null, null, false, false
+select -1, 'Unknown', null, null, null, null, false, false, null

@@ -12,7 +12,7 @@ select
     t.is_closed as is_closed, -- closed now
     t.is_merged as is_merged, -- merged into another
     t.is_deleted as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
-    t.last_updated as changed_at -- latest change in ConnectWise
+    greatest(t.changed_at, company._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_ticket_all t
 left join {{source}}.company_companies company on company.id = t.company_id
 union all

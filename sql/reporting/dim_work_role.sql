@@ -4,7 +4,8 @@ select
     name as work_role_name, -- name
     hourly_rate as hourly_rate, -- list rate an hour
     coalesce(inactive_flag, false) as is_inactive, -- set inactive in ConnectWise
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.time_work_roles
 union all
-select -1, 'Unknown', null, false, false
+select -1, 'Unknown', null, false, false, null

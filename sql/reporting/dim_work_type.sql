@@ -7,7 +7,8 @@ select
     cost_multiplier as cost_multiplier, -- times the member's hourly cost; empty counts as 1
     round_bill_hours_to as round_bill_hours_to, -- billed hours are rounded up to a multiple of this
     coalesce(inactive_flag, false) as is_inactive, -- set inactive in ConnectWise
-    _deleted_at is not null as is_deleted -- no longer in ConnectWise; kept so that old facts keep their names
+    _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names
+    _synced_at as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.time_work_types
 union all
-select -1, 'Unknown', null, false, null, null, false, false
+select -1, 'Unknown', null, false, null, null, false, false, null

@@ -85,7 +85,7 @@ STAMPED = [
     script.name
     for script in scripts()
     if CHANGED_AT in script.columns
-    and script.name.startswith(("fct", "kpi"))
+    and script.name.startswith(("dim", "fct", "kpi"))
     and script.name != "fct_ticket_transition"  # there it is when the ticket was changed
 ]
 READ = _read_by(script.name for script in scripts() if script.changed is not None)

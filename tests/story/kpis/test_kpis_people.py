@@ -232,3 +232,24 @@ def test_days_are_kept_and_today_is_the_tenants_own(books: Books) -> None:
         assert (row["month_name"], row["weekday_name"]) == (f"{own:%b}", f"{own:%a}")
     (plan,) = books.ask("explain (format json) select * from reporting.dim_date")
     assert "generate_series" not in str(plan), "generated at each use"
+
+
+def test_holidays_are_those_of_the_calendar_that_most_members_work_by(books: Books) -> None:
+    calendars = {one["id"]: one for one in books.records("/schedule/calendars")}
+    worked_by = Counter(
+        ref(member, "calendar")
+        for member in books.records("/system/members")
+        if not member["inactiveFlag"] and ref(member, "calendar") in calendars
+    )
+    most = min(worked_by, key=lambda own: (-worked_by[own], own))
+    off = {
+        day(one["date"])
+        for one in books.records("/schedule/holidayLists/{id}/holidays")
+        if ref(one, "holidayList") == ref(calendars[most], "holidayList")
+    }
+    days = books.view("dim_date", "where date is not null")
+    assert {row["date"] for row in days if row["is_holiday"]} == off != set()
+    assert all((row["holiday_name"] is not None) == row["is_holiday"] for row in days)
+    assert {row["date"] for row in days if row["is_working_day"]} == {
+        row["date"] for row in days if row["date"].weekday() < 5
+    } - off

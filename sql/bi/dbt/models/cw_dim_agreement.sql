@@ -13,5 +13,6 @@ select
     reason_cancelled,
     is_one_time,
     bill_amount,
-    is_deleted
+    is_deleted,
+    changed_at
 from {{ source('reporting', 'dim_agreement') }}

@@ -5,5 +5,6 @@ select
     is_inactive,
     department_id,
     location_id,
-    is_deleted
+    is_deleted,
+    changed_at
 from {{ source('reporting', 'dim_board') }}

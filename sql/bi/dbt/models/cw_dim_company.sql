@@ -17,5 +17,6 @@ select
     is_vendor,
     acquired_at,
     is_in_recycle_bin,
-    is_deleted
+    is_deleted,
+    changed_at
 from {{ source('reporting', 'dim_company') }}

@@ -4,5 +4,6 @@ select
     currency_identifier,
     symbol,
     decimals,
-    is_deleted
+    is_deleted,
+    changed_at
 from {{ source('reporting', 'dim_currency') }}

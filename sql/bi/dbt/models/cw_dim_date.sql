@@ -22,6 +22,9 @@ select
     fiscal_quarter,
     fiscal_month,
     fiscal_year_label,
-    fiscal_quarter_label
+    fiscal_quarter_label,
+    is_holiday,
+    holiday_name,
+    is_working_day
 from {{ source('reporting', 'dim_date') }}
 where date is not null

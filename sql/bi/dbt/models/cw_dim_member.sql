@@ -17,5 +17,6 @@ select
     left_on,
     is_left_assumed,
     is_inactive,
-    is_deleted
+    is_deleted,
+    changed_at
 from {{ source('reporting', 'dim_member') }}

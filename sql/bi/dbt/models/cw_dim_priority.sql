@@ -4,5 +4,6 @@ select
     sort_order,
     level,
     color,
-    is_deleted
+    is_deleted,
+    changed_at
 from {{ source('reporting', 'dim_priority') }}
