@@ -28,13 +28,11 @@ from cw_pipeline.model import ApiVersions
 from cw_pipeline.reports_api.api import tables_shared
 from cw_pipeline.sync.context import Limits, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
-from cw_pipeline.warehouse import Connections, Database, RequestBudget, status
+from cw_pipeline.warehouse import Connections, Database, RequestBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
-
-    from pydantic import SecretStr
 
     from cw_pipeline.catalog.declare import Declared
     from cw_pipeline.model import Entity
@@ -79,7 +77,7 @@ def report_names(settings: Settings) -> list[str]:
     """
     names = (word.strip() for word in (settings.reports or "").split(","))
     chosen = list(dict.fromkeys(name for name in names if name))
-    if shared := tables_shared(chosen):
+    if len(chosen) > 1 and (shared := tables_shared(chosen)):
         said = "; ".join(f"{' and '.join(names)} would be one table" for names in shared)
         raise ConfigError(f"CW_REPORTS: {said}: keep one of them")
     return chosen
@@ -116,12 +114,6 @@ def configured_names(settings: Settings) -> list[str]:
     return [*names, *(f"system/reports/{name}" for name in report_names(settings))]
 
 
-def remember_wanted(database: Database, settings: Settings) -> None:
-    """Notes in the warehouse which entities the settings keep up to date."""
-    with database.connection() as connection:
-        status.remember_wanted(connection, settings.schema_, configured_names(settings))
-
-
 def _attached_names(
     setting: str, value: str | None, kinds: Mapping[str, str], declared: Callable[[str], Declared]
 ) -> Iterator[str]:
@@ -147,13 +139,23 @@ def source(
     settings.require_tenant()
     if settings.site is None:
         raise ConfigError("CW_SITE is not set: no tenant to read")
-    _refuse_idle_patterns(settings.api_version)
+    asked = [*CATALOG, "system/info", "system/reports/*"]
+    # A version of lists that do not exist would never be asked in.
+    if unused := ApiVersions.of(settings.api_version).unused(asked):
+        raise ConfigError(
+            f"CW_API_VERSION: {', '.join(unused)} fits no list. Write it as in CW_ENTITIES, such as"
+            " finance/* (`catalog list` shows all)"
+        )
+    if settings.auth == "impersonation" and settings.impersonate is None:
+        raise ConfigError("CW_AUTH=impersonation needs CW_IMPERSONATE: the member's identifier")
+    secrets = settings.public_key, settings.private_key, settings.client_id
+    public_key, private_key, client_id = (own.get_secret_value() if own else "" for own in secrets)
     credentials = Credentials(
         company=settings.company or "",
-        public_key=_reveal(settings.public_key),
-        private_key=_reveal(settings.private_key),
-        client_id=_reveal(settings.client_id),
-        impersonate=_impersonated_member(settings),
+        public_key=public_key,
+        private_key=private_key,
+        client_id=client_id,
+        impersonate="" if settings.auth == "keys" else settings.impersonate or "",
         user_type=settings.user_type,
     )
     return ConnectWise(
@@ -224,16 +226,6 @@ def connection(  # noqa: PLR0913 - those of `Pipeline`
         )
 
 
-def _refuse_idle_patterns(api_version: str) -> None:
-    """Raises ConfigError for a version of lists that do not exist: it would never be asked in."""
-    idle = ApiVersions.of(api_version).unused([*CATALOG, "system/info", "system/reports/*"])
-    if idle:
-        raise ConfigError(
-            f"CW_API_VERSION: {', '.join(idle)} fits no list. Write it as in CW_ENTITIES, such as"
-            " finance/* (`catalog list` shows all)"
-        )
-
-
 def tenant(settings: Settings) -> str:
     """Which tenant it is, `company@host`: what its schema is marked with."""
     host = urlsplit(Site.of(settings.site or "").info).hostname
@@ -252,9 +244,14 @@ def warehouse(
     patience: Patience | None = None,
     machine: Machine = THIS,
     shared: Shared | None = None,
+    *,
+    connections: int | None = None,
 ) -> Database:
-    """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock."""
-    most = settings.max_connections or 2 * settings.max_concurrency + 4
+    """The tenant's part of the warehouse, not yet opened. `patience`: for what others lock.
+
+    At most so many `connections`; None: as many as the settings say.
+    """
+    most = connections or settings.max_connections or 2 * settings.max_concurrency + 4
     place = shared.connections if shared else dsn(settings)
     return Database(
         place, settings.schema_, max_connections=most, patience=patience, machine=machine
@@ -270,15 +267,3 @@ def shared_parts(settings: Settings, connections: int, fetchers: int) -> Iterato
             yield Shared(opened, pool)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # see `connection`
-
-
-def _impersonated_member(settings: Settings) -> str:
-    if settings.auth == "keys":
-        return ""
-    if settings.impersonate is None:
-        raise ConfigError("CW_AUTH=impersonation needs CW_IMPERSONATE: the member's identifier")
-    return settings.impersonate
-
-
-def _reveal(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""

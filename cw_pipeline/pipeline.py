@@ -106,7 +106,7 @@ class Pipeline:
         )
         self._stack = ExitStack()
         self._context: SyncContext | None = None
-        self._prepared: set[str] | None = None  # entities whose tables are as they should be
+        self._prepared: set[str] = set()  # entities whose tables are as they should be
         self._views_behind = False
         self._results: WeakSet[Results[Any]] = WeakSet()
 
@@ -119,11 +119,25 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._disconnect(failed=error is not None)
+        self.close(failed=error is not None)
 
-    def close(self) -> None:
-        """Ends what is being read, and lets go of tenant and warehouse; may connect anew later."""
-        self._disconnect(failed=False)
+    def close(self, *, failed: bool = False) -> None:
+        """Ends what is being read, and lets go of tenant and warehouse; may connect anew later.
+
+        The views of custom fields follow what was read, unless an error `failed` it.
+        """
+        self.stop()
+        for each in list(self._results):
+            each.close()
+        try:
+            if self._views_behind and not failed:
+                self._follow_custom_fields()
+        finally:
+            self._context = None
+            self._views_behind = False
+            self._prepared = set()
+            self._stack.close()
+            self.settings = self._given
 
     def sync(self, *entities: str, full: bool = False) -> Results[SyncResult]:
         """Brings tables up to date: the result of each entity as it finishes.
@@ -216,7 +230,7 @@ class Pipeline:
         single records. Later syncs go by it. Records are neither stored nor masked.
         """
         chosen = self.select(*entities)
-        self._with_tables(composition.with_parents(chosen))
+        self._tables_of(composition.with_parents(chosen))
         return self._call(
             "probe",
             chosen,
@@ -258,7 +272,7 @@ class Pipeline:
         """
         made = set(self.publish()) if publish else set()
         with self._warehouse() as store:
-            tables = reporting.refresh_published(store.transaction, store.tenant, names)
+            tables = reporting.refresh_published(store.transaction, store.tenant, names) or []
         return [replace(each, whole=True) if each.name in made else each for each in tables]
 
     def migrate(self, *entities: str) -> None:
@@ -365,26 +379,22 @@ class Pipeline:
         already is not made again. Raises ConfigError, WarehouseError.
         """
         family = composition.with_parents(self.select() if chosen is None else chosen)
-        if self._prepared is None or any(entity.name not in self._prepared for entity in family):
-            self._prepare(family)
+        context = self._connection()
+        if not self._prepared.issuperset(entity.name for entity in family):
+            stored, owner = self._tables_of(family), composition.tenant(self.settings)
+            if stored.owner != owner:
+                with context.database.transaction() as connection:
+                    mark_tenant(connection, context.database.tenant, owner)
+            if stored.private or context.privacy:
+                mask_stored_rows(context.database, family, context.privacy, stored.private)
+            self._prepared |= {entity.name for entity in family}
         self._views_behind = True
-        return self._connection()
+        return context
 
-    def _prepare(self, family: Sequence[Entity]) -> None:
-        """Makes the schema this tenant's, with tables for these entities, masked as is set."""
-        database, stored = self._with_tables(family)
-        owner = composition.tenant(self.settings)
-        if stored.owner != owner:
-            with database.transaction() as connection:
-                mark_tenant(connection, database.tenant, owner)
-        mask_stored_rows(database, family, self._connection().privacy, stored.private)
-        self._prepared = (self._prepared or set()) | {entity.name for entity in family}
-
-    def _with_tables(self, family: Sequence[Entity]) -> tuple[Database, StoredSchema]:
-        """The warehouse with state and tables of this version, and what it had of them."""
-        database = self._connection().database
+    def _tables_of(self, family: Sequence[Entity]) -> StoredSchema:
+        """Has the warehouse be of this version, with tables for these: what it has of them."""
         address, history = composition.dsn(self.settings), self.settings.history_columns or ""
-        return database, up_to_date_schema(database, address, family, history)
+        return up_to_date_schema(self._connection().database, address, family, history)
 
     def warehouse_dsn(self) -> str:
         """The warehouse's address. Where none is set, the embedded server is started first."""
@@ -397,22 +407,18 @@ class Pipeline:
         for each in list(self._results):
             each.stop()
 
-    def _start_dev_services(self) -> None:
-        """Where no tenant or no warehouse is set, what stands in for them until `close`."""
-        self._given.refuse_half_a_tenant()  # made-up data must not get into a warehouse of yours
-        self.warehouse_dsn()
-        if self.settings.simulated:
-            log.warning(
-                "MADE-UP DATA: no tenant is configured; `%s` asks for one", cli_command("init")
-            )
-            self.settings = self._stack.enter_context(services.dev_services(self.settings))
-
     def _connection(self) -> SyncContext:
-        """The warehouse and the API, open until `close`."""
+        """The warehouse and the API, open until `close`; where none are set, what stands in."""
         if self._context is None:
             trust(self.settings.ca_file)  # a bad file is named before the warehouse is touched
             composition.masking_rules(self.settings)
-            self._start_dev_services()
+            self._given.refuse_half_a_tenant()  # made-up data must not get into a real warehouse
+            self.warehouse_dsn()
+            if self.settings.simulated:
+                log.warning(
+                    "MADE-UP DATA: no tenant is configured; `%s` asks for one", cli_command("init")
+                )
+                self.settings = self._stack.enter_context(services.dev_services(self.settings))
             self._context = self._stack.enter_context(self._open(self.settings))
         return self._context
 
@@ -461,14 +467,18 @@ class Pipeline:
 
         Nothing where nothing was published. Also notes which entities the settings keep up to date.
         """
+        configured = composition.configured_names(self.settings)
+        tables = reporting.tables_reading(names)
         with self._warehouse() as store:
-            composition.remember_wanted(store, self.settings)
-            reporting.refresh_after_sync(store.transaction, store.tenant, names)
+            with store.connection() as connection:
+                status.remember_wanted(connection, store.tenant, configured)
+            reporting.refresh_published(store.transaction, store.tenant, tables)
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""
-        with self._warehouse() as store:
-            composition.remember_wanted(store, self.settings)
+        names = composition.configured_names(self.settings)
+        with self._warehouse() as store, store.connection() as connection:
+            status.remember_wanted(connection, store.tenant, names)
 
     @contextmanager
     def _warehouse(self) -> Iterator[Database]:
@@ -477,24 +487,10 @@ class Pipeline:
             yield self._context.database
             return
         self.warehouse_dsn()
-        with composition.warehouse(self.settings, self._patience) as store:
+        with composition.warehouse(self.settings, self._patience, connections=1) as store:
             yield store
 
     def _follow_custom_fields(self) -> None:
         self._views_behind = False
         with self._warehouse() as store:
             follow_custom_fields(store.connection, composition.dsn(self.settings), store.tenant)
-
-    def _disconnect(self, *, failed: bool) -> None:
-        self.stop()
-        for each in list(self._results):
-            each.close()
-        try:
-            if self._views_behind and not failed:
-                self._follow_custom_fields()
-        finally:
-            self._context = None
-            self._views_behind = False
-            self._prepared = None
-            self._stack.close()
-            self.settings = self._given

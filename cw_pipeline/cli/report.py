@@ -27,7 +27,8 @@ def report(output: Path) -> None:
     from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.reporting import refresh, render_kpi_page  # noqa: PLC0415
+    from cw_pipeline.reporting import refresh  # noqa: PLC0415
+    from cw_pipeline.reporting.page import render_kpi_page  # noqa: PLC0415
 
     with services.dev_warehouse(read_settings()) as settings:
         pipeline = Pipeline(settings)

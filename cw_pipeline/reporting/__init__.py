@@ -10,7 +10,6 @@ from cw_pipeline.reporting.as_of import as_of_schema as as_of_schema
 from cw_pipeline.reporting.as_of import fill_as_of as fill_as_of
 from cw_pipeline.reporting.foreign_keys import facts as facts
 from cw_pipeline.reporting.foreign_keys import missing_dimension_rows as missing_dimension_rows
-from cw_pipeline.reporting.page import render_kpi_page as render_kpi_page
 from cw_pipeline.reporting.publish import READER as READER
 from cw_pipeline.reporting.publish import grant_reader as grant_reader
 from cw_pipeline.reporting.publish import publish as publish
@@ -22,6 +21,5 @@ from cw_pipeline.reporting.script import reporting_schema as reporting_schema
 from cw_pipeline.reporting.script import tables_reading as tables_reading
 from cw_pipeline.reporting.tables import Refreshed as Refreshed
 from cw_pipeline.reporting.tables import refresh as refresh
-from cw_pipeline.reporting.tables import refresh_after_sync as refresh_after_sync
 from cw_pipeline.reporting.tables import refresh_published as refresh_published
 from cw_pipeline.reporting.tables import tables_behind as tables_behind

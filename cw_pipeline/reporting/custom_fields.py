@@ -28,7 +28,7 @@ from cw_pipeline.reporting.database import at_once, options, transaction
 from cw_pipeline.warehouse.ddl import Patience, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -159,11 +159,6 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
     return patiently(refreshed, connect, "bringing the views of custom fields up to date", patience)
 
 
-def custom_views_are_behind(connection: Connection[Any], tenant: str) -> bool:
-    """Whether `refresh_custom_views` has anything to do, in two statements that lock nothing."""
-    return bool(_due(connection, tenant))
-
-
 def follow_custom_fields(
     connect: Callable[[], AbstractContextManager[Connection[Any]]], dsn: str, tenant: str
 ) -> None:
@@ -172,7 +167,7 @@ def follow_custom_fields(
     What was read is kept, whoever reads the views meanwhile: the next sync makes up for it.
     """
     with connect() as connection:
-        if not custom_views_are_behind(connection, tenant):
+        if not _due(connection, tenant):  # two statements that lock nothing
             return
     try:
         refresh_custom_views(dsn, tenant, Patience(give_up_after=_AFTER_A_SYNC))
@@ -190,8 +185,17 @@ def _due(
 
     One question about all of them: most syncs wrote nothing that has custom fields.
     """
-    places = list(_places(connection, tenant))
-    if not places:
+    found = connection.execute(
+        "select relname from pg_class where relnamespace = to_regnamespace(%s)", [f'"{tenant}"']
+    )
+    there = {row[0] for row in found}
+    places = []  # where the catalog has custom fields and this warehouse has the tables
+    for name, declared in CATALOG.declared.items():
+        rows = fit_name(f"{declared.table}__custom_fields")
+        if {declared.table, rows} <= there:
+            key = CATALOG[name].key[-1]
+            places.append(_CustomFieldTable(tenant, name, key, declared.table, rows))
+    if not places or CATALOG["system/userDefinedFields"].table not in there:
         return []
     asked = [
         _said(
@@ -206,20 +210,6 @@ def _due(
     ]
     found = connection.execute(sql.SQL(" union all ").join(asked), {"tenant": tenant})
     return [(places[at], since) for at, since in sorted(found)]
-
-
-def _places(connection: Connection[Any], tenant: str) -> Iterator[_CustomFieldTable]:
-    """Where the catalog has custom fields and this warehouse has the tables."""
-    found = connection.execute(
-        "select relname from pg_class where relnamespace = to_regnamespace(%s)", [f'"{tenant}"']
-    )
-    there = {row[0] for row in found}
-    if CATALOG["system/userDefinedFields"].table not in there:
-        return
-    for name, declared in CATALOG.declared.items():
-        rows = fit_name(f"{declared.table}__custom_fields")
-        if {declared.table, rows} <= there:
-            yield _CustomFieldTable(tenant, name, CATALOG[name].key[-1], declared.table, rows)
 
 
 def _refreshed(

@@ -209,25 +209,21 @@ def scripts() -> tuple[ViewScript, ...]:
     except CycleError as error:
         circle = ", ".join(f"{name}.sql" for name in dict.fromkeys(error.args[1]))
         raise ConfigError(f"sql/reporting: {circle} read each other in a circle") from error
-    for script in ordered:
-        _warn(script, made)
-    return ordered
-
-
-def _warn(script: ViewScript, made: Mapping[str, ViewScript]) -> None:
-    """Says what is not known of a view, which only a view of the user's lacks."""
-    for name in sorted(script.needs - made.keys()):
-        log.warning(
-            "sql/reporting/%s.sql reads %s, and there is no %s.sql", script.name, name, name
-        )
-    for table in sorted(script.sources):
-        if _entity(table) is None:
+    tables = {declared.table for declared in CATALOG.declared.values()}
+    for script in ordered:  # what is not known of a view, which only a view of the user's lacks
+        for name in sorted(script.needs - made.keys()):
             log.warning(
-                "sql/reporting/%s.sql reads %s, which is no table of the catalog's: how old its"
-                " rows are is not known",
-                script.name,
-                table,
+                "sql/reporting/%s.sql reads %s, and there is no %s.sql", script.name, name, name
             )
+        for table in sorted(script.sources):
+            if table.partition("__")[0] not in tables:
+                log.warning(
+                    "sql/reporting/%s.sql reads %s, which is no table of the catalog's: how old its"
+                    " rows are is not known",
+                    script.name,
+                    table,
+                )
+    return ordered
 
 
 def kept_tables() -> set[str]:
@@ -282,10 +278,10 @@ def entities() -> list[Entity]:
 
 def tables_reading(names: Iterable[str]) -> set[str]:
     """The views that show anything of these entities, through other views too."""
-    asked = set(names)
+    asked = {declared.table for name in names if (declared := CATALOG.declared.get(name))}
     found: set[str] = set()
     for script in scripts():
-        if script.needs & found or asked & {own.name for own in _entities(script)}:
+        if script.needs & found or asked & {table.partition("__")[0] for table in script.sources}:
             found.add(script.name)
     return found
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.row_difference import columns_of, write_difference
-from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts, tables_reading
+from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts
 from cw_pipeline.warehouse.history import history_schema
 from cw_pipeline.warehouse.lease import live_is_alive
 
@@ -130,26 +130,10 @@ def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[R
     names all of them. Readers see a table as it was until its refresh is done. Raises
     WarehouseError.
     """
-    done = _refresh(partial(transaction, dsn), tenant, names)
+    done = refresh_published(partial(transaction, dsn), tenant, names)
     if done is None:
         raise WarehouseError(f"nothing is published for {tenant!r}: run `migrate`")
     return done
-
-
-def refresh_after_sync(connect: Connect, tenant: str, entities: Iterable[str]) -> list[Refreshed]:
-    """Refreshes what shows these entities; nothing where nothing was published yet.
-
-    `connect` opens a transaction. Raises WarehouseError.
-    """
-    return _refresh(connect, tenant, tables_reading(entities)) or []
-
-
-def refresh_published(connect: Connect, tenant: str, names: Iterable[str]) -> list[Refreshed]:
-    """Refreshes these tables and those they stand on; nothing where nothing was published yet.
-
-    `connect` opens a transaction. Raises WarehouseError.
-    """
-    return _refresh(connect, tenant, names) or []
 
 
 def tables_behind(connect: Connect, tenant: str, *, beside_live: bool = False) -> set[str]:
@@ -177,8 +161,13 @@ def _just_refreshed(connection: Connection[Any], tenant: str) -> set[str]:
     return {name for (name,) in rows}
 
 
-def _refresh(connect: Connect, tenant: str, names: Iterable[str] | None) -> list[Refreshed] | None:
-    """None: nothing is published."""
+def refresh_published(
+    connect: Connect, tenant: str, names: Iterable[str] | None
+) -> list[Refreshed] | None:
+    """The same over connections that are there; None where nothing was published yet.
+
+    `connect` opens a transaction. Raises WarehouseError.
+    """
     wanted = kept_tables() if names is None else kept_tables() & _with_prerequisites(names)
     if not wanted:
         return []
@@ -210,23 +199,21 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """How far the tables are, and up to where a look that is made from now on sees."""
+    """How far the tables are, and up to where a look that is made from now on sees.
 
-    tenant: str
+    `place` is where they are, with the time zone and the closing day they were published with.
+    """
+
+    place: ReportingSchema
     tables: dict[str, _Table]
     visible_through: datetime | None
-
-    @property
-    def place(self) -> ReportingSchema:
-        """Where they are, with the time zone and the closing day they were published with."""
-        settings = max((own.time_zone, own.month_closes_on) for own in self.tables.values())
-        return ReportingSchema(self.tenant, *settings)
 
 
 def _standing(connection: Connection[Any], tenant: str) -> _Standing:
     rows = connection.execute(_STANDING, {"tenant": tenant}).fetchall()
     tables = {name: _Table(name, *row) for name, *row, _ in rows}
-    return _Standing(tenant, tables, rows[0][-1] if rows else None)
+    settings = max(((own.time_zone, own.month_closes_on) for own in tables.values()), default=())
+    return _Standing(ReportingSchema(tenant, *settings), tables, rows[0][-1] if rows else None)
 
 
 def _confirmed(
@@ -234,7 +221,8 @@ def _confirmed(
 ) -> dict[str, Refreshed]:
     """The tables that no change concerns: only up to where they are complete is moved on.
 
-    All in two statements, because most syncs change little.
+    All in two statements, because most syncs change little. A table that somebody refreshes or
+    publishes at this moment is left alone: its rows may be older than what was looked at here.
     """
     started = time.monotonic()
     tables = standing.tables
@@ -242,7 +230,16 @@ def _confirmed(
     behind = {script.name for script in due} - {script.name for script in known}
     behind |= _changed(connection, standing, known)
     marks = _marks_of_unchanged(standing, known, behind)
-    moved = _move_on(connection, standing, marks)
+    if not marks:
+        return {}
+    values = {
+        "tenant": standing.place.tenant,
+        "names": list(marks),
+        "since": [tables[name].changed_through for name in marks],
+        "changed": [changed for changed, _ in marks.values()],
+        "complete": [complete for _, complete in marks.values()],
+    }
+    moved = [name for (name,) in connection.execute(_MOVE_ON, values)]
     seconds = (time.monotonic() - started) / max(1, len(moved))
     return {
         name: Refreshed(name, 0, whole=False, seconds=seconds, complete_through=marks[name][1])
@@ -295,29 +292,6 @@ def _marks_of_unchanged(
 def _least(*moments: datetime | None) -> datetime | None:
     """As SQL's `least`: what is not known does not count."""
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _move_on(
-    connection: Connection[Any], standing: _Standing, marks: Mapping[str, Marks]
-) -> list[str]:
-    """Writes the marks: names of the tables whose marks are now these.
-
-    One that somebody refreshes or publishes at this moment is left alone: its rows may be older
-    than what was looked at here.
-    """
-    if not marks:
-        return []
-    rows = connection.execute(
-        _MOVE_ON,
-        {
-            "tenant": standing.tenant,
-            "names": list(marks),
-            "since": [standing.tables[name].changed_through for name in marks],
-            "changed": [changed for changed, _ in marks.values()],
-            "complete": [complete for _, complete in marks.values()],
-        },
-    )
-    return [name for (name,) in rows]
 
 
 def _with_prerequisites(names: Iterable[str]) -> set[str]:

@@ -151,6 +151,8 @@ class Connections:
 
     def _size(self, session: Session) -> int:
         """How many connections there may be. Raises WarehouseError if those are too few."""
+        if self._max == 1:
+            return 1  # it is open already, so there is nothing to ask
         try:
             row = session.execute(
                 "select nullif(rolconnlimit, -1), nullif(datconnlimit, -1)"

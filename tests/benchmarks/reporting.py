@@ -26,7 +26,8 @@ from psycopg import sql
 
 from cw_pipeline.catalog import select
 from cw_pipeline.dev import EmbeddedPostgres
-from cw_pipeline.reporting import entities, publish, refresh, render_kpi_page
+from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.reporting.page import render_kpi_page
 from cw_pipeline.reporting.script import scripts
 from cw_pipeline.warehouse import migrate
 

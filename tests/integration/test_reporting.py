@@ -16,8 +16,8 @@ from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting import READER, entities, fill_as_of, grant_reader, publish, refresh
 from cw_pipeline.reporting.row_difference import CHANGED_AT
-from cw_pipeline.reporting.script import scripts
-from cw_pipeline.reporting.tables import refresh_after_sync
+from cw_pipeline.reporting.script import scripts, tables_reading
+from cw_pipeline.reporting.tables import refresh_published
 from cw_pipeline.warehouse import Database, migrate
 from cw_pipeline.warehouse.history import delete_keeping_versions
 from tests.conftest import _database as database
@@ -207,7 +207,7 @@ def test_a_refresh_by_changes_equals_one_from_nothing(
     # Over one connection, as a sync does it: what it has prepared must serve every table.
     with Database(published, "connectwise", max_connections=1) as shared:
         read = [one.name for one in entities()]
-        done = refresh_after_sync(shared.transaction, "connectwise", read)
+        done = refresh_published(shared.transaction, "connectwise", tables_reading(read))
     assert not any(each.whole for each in done)
     assert {each.name for each in done} >= set(KEPT)
     changed = {name: content(published, name) for name in KEPT}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline.reporting import entities, publish, render_kpi_page
+from cw_pipeline.reporting import entities, publish
 from cw_pipeline.reporting.charts import CHARTS
+from cw_pipeline.reporting.page import render_kpi_page
 from cw_pipeline.reporting.tiles import TILES
 from cw_pipeline.warehouse import migrate
 
