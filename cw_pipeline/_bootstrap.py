@@ -116,7 +116,8 @@ def missing_requirements(arguments: "list[str]") -> "list[str]":
         digest, _, installed = _stamp()
         if digest != _digest(installed):
             return ["what is locked"]
-    return _missing_modules(extras)
+    needed = NEEDED + tuple(name for extra in extras for name in NEEDED_BY[extra])
+    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def prepare_children() -> None:
@@ -169,12 +170,6 @@ def _extras(arguments: "list[str]") -> "list[str]":
     joined = [word for each in arguments[1:] for word in each.split("=", 1)]
     named = [value for option, value in zip(joined, joined[1:]) if option == EXTRA]
     return [extra for extra in named if extra in NEEDED_BY]  # `setup` refuses others by name
-
-
-def _missing_modules(extras: "list[str]") -> "list[str]":
-    """The modules that this interpreter does not have."""
-    needed = NEEDED + tuple(name for extra in extras for name in NEEDED_BY[extra])
-    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def _is_set_up(extras: "list[str]") -> bool:

@@ -45,9 +45,10 @@ def parse_address(address: str, setting: str = _SETTING) -> dict[str, str]:
             reason = _unread(str(error), url=scheme is not None)
         else:
             parameters = {name: str(value) for name, value in found.items() if value is not None}
-            reason = _bad_port(parameters)
-            if reason is None:
+            ports = parameters.get("port", "").split(",")
+            if all(not port or (port.isascii() and port.isdigit()) for port in ports):
                 return parameters
+            reason = f"its port is no number; {_ENCODE}"
     # Outside of any handler: libpq's own messages quote the address, and its password with it.
     raise ConfigError(
         f"{setting} is no address of a database that can be used: {reason}. For example"
@@ -103,13 +104,6 @@ def _unread(said: str, *, url: bool) -> str:
     if url:
         return f"PostgreSQL knows no such parameter, or cannot read it; {_ENCODE}"
     return "PostgreSQL cannot read it; put values with blanks or quotes into '…', and \\ before '"
-
-
-def _bad_port(parameters: Mapping[str, str]) -> str | None:
-    ports = parameters.get("port", "").split(",")
-    if all(not port or (port.isascii() and port.isdigit()) for port in ports):
-        return None
-    return f"its port is no number; {_ENCODE}"
 
 
 def passwords(parameters: Mapping[str, str]) -> frozenset[str]:

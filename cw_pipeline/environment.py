@@ -89,9 +89,12 @@ def read_settings_file(path: Path) -> dict[str, str]:
 
 
 def settings_text(path: Path) -> str:
-    """The text of a settings file; empty where there is no file. Raises ConfigError."""
+    """The text of a settings file; empty where there is no file.
+
+    Raises ConfigError that names the file and the line, and never what is written in it.
+    """
     try:
-        return _decode(path.read_bytes(), path)
+        text = path.read_bytes()
     except FileNotFoundError:
         return ""
     except IsADirectoryError:
@@ -104,6 +107,14 @@ def settings_text(path: Path) -> str:
             f"{path} cannot be read ({error.strerror}): give it to the account that runs this"
             " command, with mode 0600"
         ) from None
+    advice = "save it as UTF-8"
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text:
+        raise ConfigError(f"{path} is not UTF-8 text but, it seems, UTF-16: {advice}")
+    try:
+        return text.decode("utf-8-sig")  # editors on Windows put a mark before the first line
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path} is not UTF-8 text (line {line}): {advice}") from None
 
 
 def write_settings_file(path: Path, values: Mapping[str, str]) -> None:
@@ -228,16 +239,3 @@ def _read_secret_file(name: str, path: Path) -> str:
         fault = "is empty" if not text else "holds more than one secret would"
         raise ConfigError(f"{name} names {path}, which {fault}: write the value alone into it")
     return text
-
-
-def _decode(text: bytes, path: Path) -> str:
-    """Raises ConfigError naming the line, and never what is written in it."""
-    advice = "save it as UTF-8"
-    if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text:
-        raise ConfigError(f"{path} is not UTF-8 text but, it seems, UTF-16: {advice}")
-    try:
-        decoded = text.decode("utf-8-sig")  # editors on Windows put a mark before the first line
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path} is not UTF-8 text (line {line}): {advice}") from None
-    return decoded

@@ -18,16 +18,10 @@ _MALLOC = {-8: 1, -1: 64 << 20, -3: 3 << 20}
 def tune_process() -> None:
     """Sets what is set once for a process: the allocator's options, the hooks of retries."""
     silence_stamina()
-    _keep_blocks()
-
-
-def _keep_blocks() -> None:
-    """The rows of pages, megabytes each, are put where others were before.
-
-    glibc else asks the system for each anew, which has to zero it; and it keeps a heap for every
-    thread, so that the blocks of one are of no use to another. Inflated bodies are larger, and go
-    back at once: they would leave holes of 5 MB.
-    """
+    # The rows of pages, megabytes each, are put where others were before. glibc else asks the
+    # system for each anew, which has to zero it; and it keeps a heap for every thread, so that the
+    # blocks of one are of no use to another. Inflated bodies are larger, and go back at once: they
+    # would leave holes of 5 MB.
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
         for option, value in _MALLOC.items():
             libc.mallopt(option, value)

@@ -11,15 +11,11 @@ from importlib import import_module, metadata
 
 from dagster_shared.libraries import DagsterLibraryRegistry
 
-
-def _version() -> str:
-    try:
-        return metadata.version("cw-pipeline")
-    except metadata.PackageNotFoundError:  # a checkout
-        return "0+checkout"
-
-
-DagsterLibraryRegistry.register("cw-pipeline", _version(), is_dagster_package=False)
+try:
+    _version = metadata.version("cw-pipeline")
+except metadata.PackageNotFoundError:  # a checkout
+    _version = "0+checkout"
+DagsterLibraryRegistry.register("cw-pipeline", _version, is_dagster_package=False)
 
 _HOME = {
     "ConnectWiseComponent": "component",

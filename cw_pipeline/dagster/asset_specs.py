@@ -52,13 +52,21 @@ def report_keys(tenant: TenantSetup) -> list[dg.AssetKey]:
 
 
 def asset_spec(
-    tenant: TenantSetup, entity: Entity, months: dg.PartitionsDefinition[str]
+    tenant: TenantSetup,
+    entity: Entity,
+    months: dg.PartitionsDefinition[str],
+    *,
+    described: bool = True,
 ) -> dg.AssetSpec:
-    """The asset of an entity.
+    """The asset of an entity; unless it is `described`, with nothing but what a run goes by.
 
     A child links to its parent, but does not depend on it: Dagster would then look up the parent's
     months for a run that has none, and fail.
     """
+    partitions = months if entity.mode is SyncMode.INCREMENTAL else None
+    if not described:
+        key = tenant.key(entity.table)
+        return dg.AssetSpec(key, skippable=True, partitions_def=partitions)
     return tenant.spec(
         tenant.schema,
         entity.table,
@@ -66,7 +74,7 @@ def asset_spec(
         skippable=True,
         group=entity.module,
         tags={"cw/keeping": entity.mode.value, "cw/core": str(entity.core).lower()},
-        partitions_def=months if entity.mode is SyncMode.INCREMENTAL else None,
+        partitions_def=partitions,
         metadata=_metadata(tenant, entity),
     )
 

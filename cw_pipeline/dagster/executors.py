@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.names import CELERY_QUEUE
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import cli_command
 
@@ -42,8 +41,3 @@ def executor(settings: Settings) -> dg.ExecutorDefinition:
             f" {cli_command('setup', '--extra', settings.executor)}"
         ) from error
     return made.configured(_CELERY, name="celery") if settings.executor == "celery" else made
-
-
-def step_tags(settings: Settings) -> dict[str, str]:
-    """What a step says of where it wants to run: a tenant's at the tenant's own workers."""
-    return {CELERY_QUEUE: settings.schema_} if settings.executor == "celery" else {}

@@ -60,19 +60,23 @@ def run_recorded_sync(
     (ConfigError, WarehouseError, SourceDenied); one that kept a single entity is in its report.
     Raises KeyboardInterrupt after Ctrl-C, once what was read is committed.
     """
-    caller = _Caller(on_report, entities)
+    caller = CommandRun(on_report, entities)
     tenant = TenantSetup(settings, entities, lambda: settings)
     made = dg.Definitions(
         # Without what else the code location knows of them: a run that names its assets would take
-        # the checks of other steps along.
-        assets=sync_assets(tenant, months_from(settings.backfill_start)),
+        # the checks of other steps along. Nor what describes them: the UI has it from there.
+        assets=sync_assets(tenant, months_from(settings.backfill_start), described=False),
         jobs=[refresh_job(tenant, reporting=False)],
         resources={tenant.resource: tenant_run(tenant, caller)},
         executor=dg.in_process_executor,
     )
     keys = {tenant.key(entity.table) for entity in entities}
-    job, config = made.resolve_job_def(REFRESH), _run_config(plan)
-    return _run_and_record(settings, _Run(job, config, _tags(entities, plan), keys), caller)
+    config = {"ops": {SYNC: {"config": config_from_request(plan)}}, **_QUIET}
+    tags = {}
+    if plan.window is None and any(each.mode is SyncMode.INCREMENTAL for each in entities):
+        tags["dagster/partition"] = month_of(datetime.now(UTC))  # the month it brings up to date
+    run = _Run(made.resolve_job_def(REFRESH), config, tags, keys)
+    return _run_and_record(settings, run, caller)
 
 
 def run_recorded_reports(
@@ -84,7 +88,7 @@ def run_recorded_reports(
 ) -> list[SyncResult]:
     """The same for reports of the reporting API that are kept as tables."""
     chosen = settings.model_copy(update={"reports": ",".join(names)})
-    caller, tenant = _Caller(on_report), TenantSetup(chosen, (), lambda: settings)
+    caller, tenant = CommandRun(on_report), TenantSetup(chosen, (), lambda: settings)
     made = dg.Definitions(
         assets=report_table_assets(tenant),
         jobs=[report_tables_job(tenant)],
@@ -92,8 +96,8 @@ def run_recorded_reports(
         executor=dg.in_process_executor,
     )
     config = {"ops": {OP: {"config": {"full": full}}}, **_QUIET}
-    job, keys = made.resolve_job_def(REPORT_TABLES), set(report_table_keys(tenant))
-    return _run_and_record(settings, _Run(job, config, _tags((), None), keys), caller)
+    run = _Run(made.resolve_job_def(REPORT_TABLES), config, {}, set(report_table_keys(tenant)))
+    return _run_and_record(settings, run, caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,47 +108,31 @@ class _Run:
     keys: set[dg.AssetKey]
 
 
-class _Caller(CommandRun):
-    """A command that also keeps the results."""
-
-    def __init__(
-        self, on_report: Callable[[SyncResult], None], entities: Sequence[Entity] = ()
-    ) -> None:
-        self.results: list[SyncResult] = []
-
-        def keep(result: SyncResult) -> None:
-            self.results.append(result)
-            on_report(result)
-
-        super().__init__(keep, entities)
-
-
-def _run_and_record(settings: Settings, run: _Run, caller: _Caller) -> list[SyncResult]:
-    with services.environment_kept(), _instance(settings) as instance:
-        _fail_runs_of_dead_commands(instance)
-        _execute(instance, settings, run)
-    if caller.fatal is not None:
-        raise caller.fatal
-    return caller.results
-
-
-def _execute(instance: dg.DagsterInstance, settings: Settings, told: _Run) -> None:
-    job = told.job
+def _run_and_record(settings: Settings, asked: _Run, caller: CommandRun) -> list[SyncResult]:
+    """Executes a run here: the results of its entities. Raises what ended it before them."""
+    job, here = asked.job, f"{socket.gethostname()}:{os.getpid()}"
     origin = job_origin(
         "cw_pipeline.dagster.definitions", str(Path.cwd()), settings.code_location, job.name
     )
-    run = instance.create_run_for_job(
-        job,
-        run_id=str(uuid4()),
-        run_config=told.config,
-        tags={**job.run_tags, **told.tags},
-        asset_selection=told.keys,
-        remote_job_origin=origin,
-    )
-    events = list(execute_here(job, run, instance))
-    # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
-    if any(_interrupted(event) for event in events):
-        raise KeyboardInterrupt
+    # Who runs it and where. Nobody retries it behind the caller's back.
+    tags = {TRIGGER: COMMAND, _PROCESS: here, "dagster/max_retries": "0"}
+    with services.environment_kept(), _instance(settings) as instance:
+        _fail_runs_of_dead_commands(instance)
+        run = instance.create_run_for_job(
+            job,
+            run_id=str(uuid4()),
+            run_config=asked.config,
+            tags={**job.run_tags, **tags, **asked.tags},
+            asset_selection=asked.keys,
+            remote_job_origin=origin,
+        )
+        events = list(execute_here(job, run, instance))
+        # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
+        if any(_interrupted(event) for event in events):
+            raise KeyboardInterrupt
+    if caller.fatal is not None:
+        raise caller.fatal
+    return caller.results
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:
@@ -152,23 +140,6 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
     reason = event.job_failure_data.failure_reason
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
-
-
-def _run_config(plan: SyncRequest) -> Mapping[str, Any]:
-    told = {"config": config_from_request(plan)}
-    return {"ops": {SYNC: told}, **_QUIET}
-
-
-def _tags(entities: Sequence[Entity], plan: SyncRequest | None) -> dict[str, str]:
-    """Who runs it and where; the month it brings up to date. Nobody retries it behind his back."""
-    tags = {TRIGGER: COMMAND, _PROCESS: _this_process(), "dagster/max_retries": "0"}
-    if (
-        plan
-        and plan.window is None
-        and any(entity.mode is SyncMode.INCREMENTAL for entity in entities)
-    ):
-        tags["dagster/partition"] = month_of(datetime.now(UTC))
-    return tags
 
 
 @contextmanager
@@ -183,10 +154,6 @@ def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as ui, without_step_output(ui) as instance:
         keep_connections(instance)
         yield instance
-
-
-def _this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _fail_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:

@@ -87,14 +87,15 @@ def jobs(tenant: TenantSetup) -> dict[str, AssetJob]:
 def refresh_job(tenant: TenantSetup, *, reporting: bool = True) -> AssetJob:
     """The job that brings entities up to date, and with `reporting` the tables that follow."""
     lists = with_checks([tenant.key(entity.table) for entity in tenant.entities], SYNC_OK)
-    tables = dg.AssetSelection.assets(*report_keys(tenant))
+    if reporting:
+        lists |= dg.AssetSelection.assets(*report_keys(tenant)).without_checks()
     return _job(
         tenant,
         REFRESH,
         "Reads what changed since each entity's watermark, and brings the tables up to date that"
         " show it. The schedule launches it; launched by hand for a month, it reads that month"
         " again.",
-        lists | tables.without_checks() if reporting else lists,
+        lists,
         _RETRIES,
     )
 

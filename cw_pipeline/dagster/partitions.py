@@ -35,14 +35,14 @@ def window_of_months(first: str, last: str) -> Window:
 
 def within(months: Iterable[str], window: Window, now: datetime) -> list[str]:
     """Those months that lie whole in a window; the current one if the window goes up to `now`."""
-    return [month for month in months if _holds(window, _start(month), now)]
-
-
-def _holds(window: Window, start: datetime, now: datetime) -> bool:
-    if window.since is not None and start < window.since:
-        return False
-    end = _next(start)
-    return end <= window.until or (start <= now < end and now <= window.until)
+    held = []
+    for month in months:
+        start = _start(month)
+        end = _next(start)
+        current = start <= now < end and now <= window.until
+        if (window.since is None or start >= window.since) and (end <= window.until or current):
+            held.append(month)
+    return held
 
 
 def _start(month: str) -> datetime:

@@ -42,14 +42,15 @@ PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMi
 
 @dataclass(slots=True)
 class CommandRun:
-    """A caller in this very process: its settings, and who hears of each report.
+    """A caller in this very process, and who hears of each report.
 
-    `entities` are those that it syncs.
-    `fatal` is what ended the run before its entities were read, if anything did.
+    `entities` are those that it syncs, `results` the reports until now. `fatal` is what ended the
+    run before its entities were read, if anything did.
     """
 
     on_report: Callable[[SyncResult], None]
     entities: Sequence[Entity] = ()
+    results: list[SyncResult] = field(default_factory=list)
     fatal: Exception | None = None
 
 
@@ -107,10 +108,9 @@ class PipelineRun:
 
         Raises as `engine` and `sync_all` do.
         """
-        caller = self.caller
-        for result in self.connected_pipeline().run(entities, plan):
-            if caller is not None:
-                caller.on_report(result)
+        self.engine()
+        for result in self.pipeline().run(entities, plan):
+            self.report_result(result)
             yield result
 
     def before(self) -> dict[str, datetime | None]:
@@ -142,6 +142,7 @@ class PipelineRun:
     def report_result(self, report: SyncResult) -> None:
         """Tells the caller, if there is one."""
         if self.caller is not None:
+            self.caller.results.append(report)
             self.caller.on_report(report)
 
     def failed(

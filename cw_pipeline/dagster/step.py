@@ -60,7 +60,13 @@ class SyncStep:
             self._refresh_tables()
         if held is not None:
             yield held  # events that are logged are stored with the next result, or lost
-        self._report_checks()
+        if self.loaded:
+            # What is promised of the lists that were materialized, and whether it holds: a
+            # materialization hides the results of before.
+            entities = [self.entities[key] for key in self.loaded]
+            report_check_results(
+                self.context.instance, self.run.tenant, entities, self.run.standings()
+            )
         if self.failures:
             of = f"of {count(len(self._selected_entities()), 'entity', 'entities')}"
             raise self.run.failed(self.context, self.failures, of)
@@ -189,17 +195,6 @@ class SyncStep:
             description=str(error) if error else None,
             metadata=told | ({"error": type(error).__name__} if error else {}),
         )
-
-    def _report_checks(self) -> None:
-        """Shows what is promised of the lists that were materialized, and whether it holds.
-
-        A materialization hides the results of before.
-        """
-        if self.loaded:
-            entities = [self.entities[key] for key in self.loaded]
-            report_check_results(
-                self.context.instance, self.run.tenant, entities, self.run.standings()
-            )
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""

@@ -23,9 +23,12 @@ MONTHS_A_RUN = 12  # a backfill of years: a run each, so that it can be resumed 
 
 
 def sync_assets(
-    tenant: TenantSetup, months: dg.TimeWindowPartitionsDefinition
+    tenant: TenantSetup, months: dg.TimeWindowPartitionsDefinition, *, described: bool = True
 ) -> list[dg.AssetsDefinition]:
-    """The assets of the tenant's entities, in one definition; none where there is no entity."""
+    """The assets of the tenant's entities, in one definition; none where there is no entity.
+
+    `described`: with all that the UI says of them, which a run has no use for.
+    """
     by_key = {tenant.key(entity.table): entity for entity in tenant.entities}
     if not by_key:
         return []
@@ -36,7 +39,9 @@ def sync_assets(
             "Brings lists up to date, several at a time, and then the tables of the reporting"
             " schema that show them."
         ),
-        specs=[asset_spec(tenant, entity, months) for entity in tenant.entities],
+        specs=[
+            asset_spec(tenant, entity, months, described=described) for entity in tenant.entities
+        ],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="The last run could read and load it")
             for key in by_key

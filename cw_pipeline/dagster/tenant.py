@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cw_pipeline.dagster.executors import step_tags
-from cw_pipeline.dagster.names import TENANT
+from cw_pipeline.dagster.names import CELERY_QUEUE, TENANT
 from cw_pipeline.dagster.translator import ConnectWiseTableProps, ConnectWiseTranslator
 from cw_pipeline.reporting import reporting_schema
 
@@ -113,7 +112,8 @@ class TenantSetup:
         return {
             "name": self.name(plain),
             "required_resource_keys": {self.resource},
-            "op_tags": step_tags(self.settings),
+            # A tenant's steps want to run at the tenant's own workers.
+            "op_tags": {CELERY_QUEUE: self.schema} if self.settings.executor == "celery" else {},
             **pool,
         }
 

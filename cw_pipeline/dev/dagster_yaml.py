@@ -47,12 +47,15 @@ def prepare_dagster_yaml(home: Path, runs: str | Path | None) -> None:
     """
     address = runs if isinstance(runs, str) else None
     file, storage = home / FILE, _storage(home, runs)
-    if not file.exists() or _is_ours(file.read_text("utf-8")):
+    text = file.read_text("utf-8") if file.exists() else ""
+    ours = _stamped(f"{DAGSTER_YAML.read_text('utf-8')}\n{storage}")
+    if text == ours and address is None:
+        return
+    if not text or _is_ours(text):
         if address is not None:
             _write(home / PASSWORD_FILE, _password_line(address))
-        _write(file, _stamped(f"{DAGSTER_YAML.read_text('utf-8')}\n{storage}"))
+        _write(file, ours)
         return
-    text = file.read_text("utf-8")
     if lines := [f"`{new}` for `{old}`" for old, new in _MOVED.items() if old in text]:
         raise ConfigError(
             f"{file} names modules of an older version: write {' and '.join(lines)}, or remove the"
