@@ -113,7 +113,7 @@ class Lab:
     @property
     def lanes(self) -> int:
         """How many ranges a first load is read in beside its tail, unless a run says otherwise."""
-        return Limits().lanes
+        return Limits().concurrency
 
     @contextmanager
     def database(self, entities: str = TICKETS) -> Iterator[str]:

@@ -38,7 +38,7 @@ def main(what: str, server: int | None) -> None:
         else:
             done = _sync(list(pipeline.sync(full=what == "full")))
         spent = meter.spent()
-        asked, lanes = engine.source.tally.requests, engine.limits.lanes
+        asked, lanes = engine.source.tally.requests, engine.limits.concurrency
     told = {
         **spent.plain(),
         **done,

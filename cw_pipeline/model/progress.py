@@ -28,11 +28,12 @@ class ClockReading:
         Too early makes the next window begin earlier, which reads some records again. Too late
         would leave out what changes until then.
         """
+        earliest = min(self.machine, self.reference)
         if self.source is None:
-            return self._earliest - _NO_DATE_LAG
-        if self.source <= self._earliest + self.tolerance:
+            return earliest - _NO_DATE_LAG
+        if self.source <= earliest + self.tolerance:
             return self.source
-        return self._earliest
+        return earliest
 
     @property
     def reference(self) -> datetime:
@@ -70,10 +71,6 @@ class ClockReading:
             " again and nothing is left out. See that time synchronization (NTP) runs, and that the"
             " time zone is right"
         )
-
-    @property
-    def _earliest(self) -> datetime:
-        return min(self.machine, self.reference)
 
     def _is_far(self, at: datetime, *others: datetime) -> bool:
         return any(abs(at - other) > self.tolerance for other in others)

@@ -224,7 +224,7 @@ def _columns(
         with lock:
             columns[name] = own
 
-    parallel_tasks(read, names, engine.limits.lanes)
+    parallel_tasks(read, names, engine.limits.concurrency)
     if errors and not columns:
         raise errors[0]
     return [column for name in names for column in columns.get(name, [])]

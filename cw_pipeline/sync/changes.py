@@ -230,5 +230,5 @@ class _Round:
 def _answer(reader: ListReader, query: Query) -> bytes:
     """What the list answers, or an error that says so soon."""
     pending = reader.fetch(query, policy=_HASTY)
-    reader.wait_for(pending)
+    reader.context.wait_for(pending)
     return pending.result()

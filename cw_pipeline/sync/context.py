@@ -1,21 +1,25 @@
-"""What every pass works with: the source, the warehouse and the limits of one tenant."""
+"""What every pass works with: one tenant's source, warehouse and limits, and work side by side."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Condition, Event, get_ident
+from heapq import heappop, heappush
+from queue import SimpleQueue
+from threading import Condition, Event, Lock, get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import Interrupted
 from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor, Future
 
     from cw_pipeline.connectwise import ConnectWise
+    from cw_pipeline.model import Entity
     from cw_pipeline.transform.mask import MaskingRules
     from cw_pipeline.warehouse import Database
 
@@ -28,7 +32,11 @@ _LOADED = 20.0  # seconds in which a page is loaded, unless something is in its 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far a pass may go. Times of the source's clock unless said otherwise."""
+    """How far a pass may go. Times of the source's clock unless said otherwise.
+
+    `concurrency` is also how many ranges or parents of one entity are read side by side: one
+    request is in flight for each, so fewer would leave a part of the limit unused.
+    """
 
     page_size: int = 1000
     concurrency: int = 8
@@ -40,14 +48,6 @@ class Limits:
     children_max_age: timedelta = timedelta(hours=24)
     children_share: float = 0.2
     reread_nights: int = 14
-
-    @property
-    def lanes(self) -> int:
-        """How many ranges or parents of one entity are read side by side.
-
-        One request is in flight for each, so fewer would leave a part of the limit unused.
-        """
-        return self.concurrency
 
     @property
     def sweep(self) -> int:
@@ -165,3 +165,73 @@ def parallel_tasks(
     for part in parts:
         running.add(part)
     running.finish()
+
+
+def in_parent_order(
+    entities: Sequence[Entity],
+    work: Callable[[Entity], T],
+    workers: int,
+    stopping: Event,
+    machine: Machine = THIS,
+) -> Iterator[T]:
+    """What `work` makes of each entity, as it finishes, so many at a time.
+
+    A child begins as soon as its parent is done: it finds the parent's rows. Of several that could
+    begin, the one that stands first does. The first error is raised; then, and when nobody wants
+    more, `stopping` is set and what runs is waited for.
+    """
+    family = _ParentFirstScheduler(entities, work, machine.executor(workers, "entities"))
+    try:
+        family.begin_below(None)
+        for _ in entities:
+            result, error = family.results.get()
+            if error is not None:
+                raise error  # noqa: TRY301 - what the work raised
+            yield result  # type: ignore[misc] # one of the two is None
+    except BaseException:
+        stopping.set()  # or we would wait for hours of reading
+        raise
+    finally:
+        family.pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _ParentFirstScheduler(Generic[T]):
+    def __init__(
+        self, entities: Sequence[Entity], work: Callable[[Entity], T], pool: Executor
+    ) -> None:
+        self._entities = entities
+        self._work = work
+        self.pool = pool
+        self._lock = Lock()
+        self._place = {entity.name: at for at, entity in enumerate(entities)}
+        self._turn = {e.name: (e.parent is not None, at) for at, e in enumerate(entities)}
+        self._children: dict[str | None, list[Entity]] = {}
+        for entity in entities:
+            self._children.setdefault(self._above(entity), []).append(entity)
+        self._ready: list[tuple[bool, int]] = []
+        self.results: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+
+    def _above(self, entity: Entity) -> str | None:
+        """The nearest of its ancestors that is to be worked on, too."""
+        while entity.parent is not None:
+            if entity.parent in self._place:
+                return entity.parent
+            entity = CATALOG[entity.parent]
+        return None
+
+    def begin_below(self, parent: str | None) -> None:
+        for entity in self._children.get(parent, ()):
+            with self._lock:
+                heappush(self._ready, self._turn[entity.name])
+            self.pool.submit(self._next)
+
+    def _next(self) -> None:
+        with self._lock:
+            entity = self._entities[heappop(self._ready)[1]]
+        try:
+            result = self._work(entity)
+        except BaseException as error:  # noqa: BLE001 - raised where the results are asked for
+            self.results.put((None, error))
+            return
+        self.results.put((result, None))
+        self.begin_below(entity.name)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.model import Checkpoint, Entity, SyncMode, SyncResult, Window
+from cw_pipeline.sync.context import in_parent_order
 from cw_pipeline.sync.full import full_sync
 from cw_pipeline.sync.incremental import FilterNotHonored, IncrementalSync
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.replay import retry_due_dead_letters
 from cw_pipeline.sync.run import Run, run_entity
-from cw_pipeline.sync.scheduler import in_parent_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,11 +60,16 @@ def _failed(result: SyncResult, failure: PipelineError) -> SyncResult:
 
 
 def _sync(run: Run, plan: SyncRequest) -> SyncResult:
-    if plan.window is None:
+    if plan.window is None and run.store.dead_letters_are_due:
         retry_due_dead_letters(run)
     _read(run, plan)
-    _count_source_if_due(run)
-    return run.result
+    result, entity = run.result, run.entity
+    has_count = entity.count and entity.mode is not SyncMode.PER_PARENT
+    # A pass with nothing to do must not cost a second request but once an hour.
+    is_due = result.rows_inserted or result.rows_deleted or run.store.count_is_due
+    if plan.window is None and has_count and is_due:
+        result.source_rows = run.count_source()
+    return result
 
 
 def _read(run: Run, plan: SyncRequest) -> None:
@@ -107,18 +112,6 @@ def _refresh(run: Run, *, full: bool) -> None:
         run.store.save_checkpoint(Checkpoint(watermark))
         full_sync(run)
         run.learn(filterable=False)  # now that reading it whole is known to work
-
-
-def _count_source_if_due(run: Run) -> None:
-    """Asks the list's count after a run that changed something, else once an hour.
-
-    A pass with nothing to do must not cost a second request.
-    """
-    result, entity = run.result, run.entity
-    if result.kind == "backfill" or not entity.count or entity.mode is SyncMode.PER_PARENT:
-        return
-    if result.rows_inserted or result.rows_deleted or run.store.count_is_due:
-        result.source_rows = run.count_source()
 
 
 def sync_entities(

@@ -68,7 +68,7 @@ class ParallelRanges:
     def __init__(self, run: Run, read: Callable[[IdRange, ParallelRanges], None]) -> None:
         self._run = run
         self._lanes = ParallelTasks[IdRange](
-            lambda ids: read(ids, self), run.limits.lanes, run.context.machine
+            lambda ids: read(ids, self), run.limits.concurrency, run.context.machine
         )
         self._open: dict[int, IdRange] = {}
         self._lock = Lock()
@@ -99,7 +99,7 @@ class ParallelRanges:
     def _helps(self) -> bool:
         """Whether a lane is free, and pages do not pile up here already."""
         return (
-            len(self._open) < self._run.limits.lanes
+            len(self._open) < self._run.limits.concurrency
             and not self._run.context.load_slots.has_waiting
         )
 
@@ -160,7 +160,8 @@ class IncrementalSync:
             store.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)
-            self._check_stamps(window)
+            if window.since is None and self.loaded and not self.stamped:
+                raise FilterNotHonored("no record carries lastUpdated")
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
             store.save_checkpoint(checkpoint.abandon_pass())
@@ -215,7 +216,7 @@ class IncrementalSync:
         if checkpoint.watermark is None and batch.read >= size:
             self._count_ahead()
         highest = run.reader.highest_id() if batch.read >= size else None
-        several = range_count(highest - tail.cursor, size, run.limits.lanes) if highest else 1
+        several = range_count(highest - tail.cursor, size, run.limits.concurrency) if highest else 1
         if highest is None or several == 1:
             return [tail]
         ranges = split(tail.cursor, highest, several, size)
@@ -269,10 +270,6 @@ class IncrementalSync:
         # Read after the pass began, so newer than what was stored before: also where the source's
         # clock was set back meanwhile, and stamps it with an earlier time.
         self.run.load(batch, reached, alone=alone, read_after=window.opened_at)
-
-    def _check_stamps(self, window: Window) -> None:
-        if window.since is None and self.loaded and not self.stamped:
-            raise FilterNotHonored("no record carries lastUpdated")
 
 
 def _explain_pull_back(before: datetime | None, after: datetime | None) -> str:

@@ -39,12 +39,13 @@ class ListReader:
     def __init__(
         self, context: SyncContext, entity: Entity, known: StoredHashes | None = None
     ) -> None:
-        self._context = context
+        self.context = context
         self._entity = entity
         self._mask = context.privacy.mask_of(entity) if context.privacy else None
         self.sift = Sift(entity, known)
         self._good = 0
-        self._suspects: dict[int, int] = {}
+        # How many records behind an id were on a page that broke, and not yet read.
+        self.suspects: dict[int, int] = {}
         self.tally = RequestCounts()
         self.pages = 0
         self.page_size = context.limits.page_size
@@ -68,9 +69,13 @@ class ListReader:
     ) -> Batch:
         """A page, or what can be read of it, in order."""
         try:
-            self.wait_for(pending)
+            self.context.wait_for(pending)
             batch = self._typed(pending.result(), query, parent_id, start)
-            self._grow(query)
+            self._good += 1
+            most = self.context.limits.page_size
+            if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
+                self.page_size = min(most, 2 * query.page_size)
+                self._good = 0
         except (SourceBroken, SourceDown) as error:
             self._good = 0
             self.timed_out = self.timed_out or is_timeout(error)
@@ -78,43 +83,31 @@ class ListReader:
                 raise  # without ids there is no telling what is poisoned
             batch = bisect_page(self, query, error, parent_id=parent_id, start=start)
             if batch.cursor is not None:
-                self._suspects[batch.cursor] = query.page_size - batch.read
+                self.suspects[batch.cursor] = query.page_size - batch.read
         if batch.read:
             self.pages += 1
             if query.paging is not Paging.OFFSET:
                 _check_order(query, batch)
         return batch
 
-    def unread_after_break(self, cursor: int) -> int:
-        """How many records behind the cursor were on a page that broke, and not yet read."""
-        return self._suspects.get(cursor, 0)
-
-    def _grow(self, query: Query) -> None:
-        """After a few good pages at a reduced size, twice as many records are asked for."""
-        self._good += 1
-        most = self._context.limits.page_size
-        if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
-            self.page_size = min(most, 2 * query.page_size)
-            self._good = 0
-
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
-        body = self._context.source.ask(query, _sound, self.tally, policy=PROBING)
+        body = self.context.source.ask(query, _sound, self.tally, policy=PROBING)
         return self._typed(body, query, parent_id, start)
 
     def ids(self, query: Query) -> list[int]:
         """The ids of one page, asked for with little patience."""
-        return self._context.source.ask(
+        return self.context.source.ask(
             replace(query, fields="id"), decode_ids, self.tally, policy=PROBING
         )
 
     def answers(self) -> bool:
         """Whether the API answers at all."""
-        return self._context.source.is_reachable(self.tally)
+        return self.context.source.is_reachable(self.tally)
 
     def count(self) -> int:
         """How many records the list says it has."""
-        return self._context.source.count(self._entity.path, "", self.tally)
+        return self.context.source.count(self._entity.path, "", self.tally)
 
     def highest_id(self) -> int | None:
         """The highest id in the list, or None if the list does not say."""
@@ -122,7 +115,7 @@ class ListReader:
             self.query(), page_size=1, fields="id", order="id desc", paging=Paging.OFFSET
         )
         try:
-            ids = self._context.source.ask(query, decode_ids, self.tally)
+            ids = self.context.source.ask(query, decode_ids, self.tally)
         except (SourceRefused, SourceBroken):
             # No such order, or a last record that cannot be read; one piece works all the same.
             return None
@@ -143,7 +136,7 @@ class ListReader:
         for query in self._about(ids, parents):
             asked = replace(query, fields="id")
             # To the empty page: a server's own page size must not make a record look deleted.
-            while some := self._context.source.ask(asked, decode_ids, self.tally):
+            while some := self.context.source.ask(asked, decode_ids, self.tally):
                 if listed.issuperset(some):
                     break
                 listed.update(some)
@@ -191,14 +184,10 @@ class ListReader:
 
         `suspect`: it was part of a page that broke, so there is little point in asking for long.
         """
-        self._context.check()
+        self.context.check()
         policy = PROBING if suspect else policy
-        ask = self._context.source.ask
-        return self._context.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
-
-    def wait_for(self, pending: Future[bytes]) -> None:
-        """Returns when a page has arrived. Raises Interrupted when the run is to end."""
-        self._context.wait_for(pending)
+        ask = self.context.source.ask
+        return self.context.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
     def masked(self, body: bytes) -> bytes:
         """The body with what is private in it hidden."""
@@ -225,7 +214,7 @@ class PageWalk:
         self._query = query
         self._parent_id = parent_id
         self._start = 0
-        self._suspects = reader.unread_after_break(query.cursor)
+        self._suspects = reader.suspects.get(query.cursor, 0)
         self._before: list[int | None] | None = None
         self._pending = reader.fetch(query, suspect=self._suspects > 0)
 
@@ -238,7 +227,7 @@ class PageWalk:
 
     def wait(self) -> None:
         """Returns when the next page has arrived, so that `next` will not have to wait."""
-        self._reader.wait_for(self._pending)
+        self._reader.context.wait_for(self._pending)
 
     def next(self) -> Batch | None:
         """The next batch, or None at the end; the one behind it is sent for."""
@@ -255,7 +244,7 @@ class PageWalk:
             return None
         if batch.cursor is not None:
             left = self._suspects - batch.read
-            self._suspects = max(left, self._reader.unread_after_break(batch.cursor))
+            self._suspects = max(left, self._reader.suspects.get(batch.cursor, 0))
         if query.paging is Paging.OFFSET:
             if batch.hashes and batch.hashes == self._before:
                 return None  # it does not page at all: this is the first page once more

@@ -68,7 +68,7 @@ class PerParentSync:
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowed(run, run.store.rows_when_opened())
         left = due if has_been_read else self._read_until_one_answers(due)
-        parallel_tasks(self._read, left, limits.lanes, run.context.machine)
+        parallel_tasks(self._read, left, limits.concurrency, run.context.machine)
         self._settle_missing(everyone=len(self.missing) == len(due))
         oldest, orphans = run.store.oldest_parent_read(self.parent)
         run.result.rows_deleted += orphans

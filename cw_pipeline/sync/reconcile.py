@@ -17,12 +17,12 @@ from cw_pipeline.errors import (
 )
 from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
 from cw_pipeline.plural import count
+from cw_pipeline.sync.context import in_parent_order
 from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, first_ids, not_listed_twice
 from cw_pipeline.sync.full import full_sync
 from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
-from cw_pipeline.sync.scheduler import in_parent_order
 from cw_pipeline.warehouse import ListSnapshot
 from cw_pipeline.warehouse.status import was_readable
 

@@ -21,8 +21,6 @@ _DUE_AT_ONCE = 100
 
 def retry_due_dead_letters(run: Run) -> None:
     """Tries the dead letters whose time has come: a hundred at most, in few requests."""
-    if not run.store.dead_letters_are_due:
-        return
     due = run.store.due_dead_letters(_DUE_AT_ONCE)
     try:
         retry_dead_letters(run, due)

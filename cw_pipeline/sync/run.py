@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from threading import Lock
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import (
@@ -79,7 +79,12 @@ def _account_for(
     context: SyncContext, store: EntityStore, result: SyncResult, work: Callable[[Run], R]
 ) -> R:
     """Does the work, and writes the run's row whatever comes of it, Ctrl-C included."""
-    run = Run.begin(context, store, result)
+    entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
+    result.api_version = context.source.version_of(entity.name)
+    reader.page_size = min(reader.page_size, store.page_size or reader.page_size)
+    if store.capability["forward_only"] is False and entity.has_id:  # as it was seen to allow
+        reader.paging = Paging.KEYSET
+    run = Run(context, entity, reader, store, result, store.capability)
     try:
         outcome = work(run)
     except BaseException as error:
@@ -121,16 +126,6 @@ class Run:
     capability: dict[str, bool | None]
     judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
-
-    @classmethod
-    def begin(cls, context: SyncContext, store: EntityStore, result: SyncResult) -> Self:
-        """The run of the store's entity, reading as its list was seen to allow."""
-        entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
-        result.api_version = context.source.version_of(entity.name)
-        reader.page_size = min(reader.page_size, store.page_size or reader.page_size)
-        if store.capability["forward_only"] is False and entity.has_id:
-            reader.paging = Paging.KEYSET
-        return cls(context, entity, reader, store, result, store.capability)
 
     @property
     def limits(self) -> Limits:

@@ -75,12 +75,6 @@ def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> Rea
     )
 
 
-def _smallest_layout() -> ReaderLayout:
-    """The layout of records whose `id` is their one column, and who may have other fields."""
-    parts: list[list[tuple[int, ...]]] = [[(0, 2, 0, 0)], [(0, 1, 0, 0, 0)], [], [(0, 1)]]
-    return _pack_layout(b"id", parts, 1, 0, 1, 0, 0, _NONE, 0)
-
-
 def _pack_layout(
     names: bytes, parts: Iterable[Iterable[tuple[int, ...]]], *numbers: int
 ) -> ReaderLayout:
@@ -129,11 +123,6 @@ class _LayoutBuilder:
                 self.slots += 1
         if node.skips_info and "_info" not in node.nodes:
             fields.append(("_info", "link", _NONE))
-        return self._add_object(fields, extras)
-
-    def _add_object(
-        self, fields: list[tuple[str, str, int]], extras: list[tuple[str, int, int]]
-    ) -> int:
         of_fields, of_extras = len(self.fields), len(self.extras)
         for key, kind, target in fields:
             self.fields.append((*self._name(key), _KINDS.index(kind), target))
@@ -195,10 +184,6 @@ class _Buffer(Structure):
         *((name, c_int64) for name in ("size", "room", "failed")),
     ]
 
-    def view(self) -> memoryview:
-        """What it holds, until it is given back."""
-        return _view(self.data or 0, self.size, _READABLE) if self.size else memoryview(b"")
-
 
 class CompiledReader:
     """Reads the records of one shape. Safe to share between threads, which do not wait here."""
@@ -236,29 +221,29 @@ class CompiledReader:
                 raise MemoryError
             if outcome == ReadStatus.BROKEN:
                 return None
-            facts, *rows = (buffer.view() for buffer in made)
+            facts, *rows = (
+                _view(own.data or 0, own.size, _READABLE) if own.size else memoryview(b"")
+                for own in made
+            )
             for table, some in zip(tables, rows, strict=True):
                 table.extend(some)
-            refused = (span[0], span[1]) if outcome == ReadStatus.REFUSED else None
-            return _run(facts, len(rows), refused)
+            numbers, width = facts.cast("q"), _FACTS + len(rows)
+            begins, ends, ids, stamps, sources, hashes, *row_ends = (
+                numbers[at::width].tolist() for at in range(width)
+            )
         finally:
             self._give_back(made, len(made))
-
-
-def _run(facts: memoryview, tables: int, refused: tuple[int, int] | None) -> DecodedSpan:
-    numbers = facts.cast("q")
-    begins, ends, ids, stamps, sources, hashes, *row_ends = (
-        numbers[at :: _FACTS + tables].tolist() for at in range(_FACTS + tables)
-    )
-    return DecodedSpan(
-        spans=list(zip(begins, ends, strict=True)),
-        ids=ids,
-        last_updated=[None if at == _NULL_STAMP else _FROM + at * _MICROSECOND for at in stamps],
-        sources=sources,
-        hashes=hashes,
-        ends=row_ends,
-        refused=refused,
-    )
+        return DecodedSpan(
+            spans=list(zip(begins, ends, strict=True)),
+            ids=ids,
+            last_updated=[
+                None if at == _NULL_STAMP else _FROM + at * _MICROSECOND for at in stamps
+            ],
+            sources=sources,
+            hashes=hashes,
+            ends=row_ends,
+            refused=(span[0], span[1]) if outcome == ReadStatus.REFUSED else None,
+        )
 
 
 def compiled_reader(
@@ -289,6 +274,8 @@ def _answers(code: ctypes.CDLL) -> bool:
     if here != there:
         return False
     rows = bytearray()
-    reader = CompiledReader(code, _smallest_layout())
+    # Records whose `id` is their one column, and who may have other fields.
+    parts: list[list[tuple[int, ...]]] = [[(0, 2, 0, 0)], [(0, 1, 0, 0, 0)], [], [(0, 1)]]
+    reader = CompiledReader(code, _pack_layout(b"id", parts, 1, 0, 1, 0, 0, _NONE, 0))
     run = reader.read(b'[{"id": 7, "x": [null]}]', 0, (), 5, [rows])
     return run is not None and (rows.hex(), run.spans, run.refused) == (_KNOWN, [(1, 23)], None)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from cw_pipeline.model import Column
+    from cw_pipeline.transform.compiled import CompiledReader
 
 
 log = logging.getLogger(__name__)
@@ -82,20 +84,22 @@ class RecordFingerprints:
     def __init__(self, entity: Entity) -> None:
         self.seed = hash_bytes(text_of_seed(entity).encode()) % 2**64
         self._stamped = entity.has_last_updated
-        shown = tuple(column for column in entity.columns if column.path in (("id",), LAST_UPDATED))
-        shows = replace(entity, columns=shown, arrays=())
-        self._compiled = compiled_reader(shows, shape_of(shows), is_closed=False)
+        self._entity = entity
+
+    @cached_property
+    def _compiled(self) -> CompiledReader | None:
+        """Made late: a list whose pages are small never needs it."""
+        paths = ("id",), LAST_UPDATED
+        shown = tuple(column for column in self._entity.columns if column.path in paths)
+        shows = replace(self._entity, columns=shown, arrays=())
+        return compiled_reader(shows, shape_of(shows), is_closed=False)
 
     def fingerprint_page(self, body: bytes) -> PageFingerprints | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
-        return self._by_compiled_code(body) or self._by_python(body)
-
-    def _by_compiled_code(self, body: bytes) -> PageFingerprints | None:
-        if self._compiled is None:
-            return None
-        run = self._compiled.read(body, 0, (), self.seed, [bytearray()])
+        code = self._compiled
+        run = code.read(body, 0, (), self.seed, [bytearray()]) if code is not None else None
         if run is None or run.refused is not None:
-            return None
+            return self._by_python(body)
         whole = memoryview(body)
         records = [whole[begin:end] for begin, end in run.spans]
         return PageFingerprints(run.ids, run.last_updated, run.sources, records)
@@ -337,11 +341,11 @@ class Sift:
         """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
         if self._sieve is None:
             return self._normalizer.read_page(body, parent_id=parent_id, start=start)
-        if self.stored_hashes is None:
-            return self._read_page(body, self._sieve.seed)
-        sight = self._sieve.fingerprint_page(body)
-        if sight is None or len(sight.ids) < _WORTH:
-            return self._read_page(body, self._sieve.seed)
+        sight = None
+        if self.stored_hashes is not None and body.count(b"{") >= _WORTH:
+            sight = self._sieve.fingerprint_page(body)
+        if self.stored_hashes is None or sight is None or len(sight.ids) < _WORTH:
+            return self._normalizer.read_page(body, seed=self._sieve.seed)
         return self._without_stored(body, sight, self.stored_hashes(sight.ids), self._sieve.seed)
 
     def plain(self, body: bytes, parent_id: int | None) -> Batch:
@@ -359,13 +363,10 @@ class Sift:
         is_same = [known.get(own) == (source, stamp) for own, source, stamp in seen]
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
-            return self._read_page(body, seed)
-        typed = self._read_page(sight.body(others), seed)
+            return self._normalizer.read_page(body, seed=seed)
+        typed = self._normalizer.read_page(sight.body(others), seed=seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
         return _with_known(typed, sight, same)
-
-    def _read_page(self, body: bytes, seed: int) -> Batch:
-        return self._normalizer.read_page(body, seed=seed)
 
 
 def _with_known(typed: Batch, sight: PageFingerprints, same: Sequence[int]) -> Batch:

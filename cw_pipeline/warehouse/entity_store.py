@@ -22,9 +22,9 @@ from psycopg import sql
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.warehouse import dead_letters
-from cw_pipeline.warehouse.lease import purpose_of
+from cw_pipeline.warehouse.history import as_stored
+from cw_pipeline.warehouse.lease import PURPOSES
 from cw_pipeline.warehouse.merge import MergeResult, id_array, lock_for_merge, merge, stored_hashes
-from cw_pipeline.warehouse.promotions import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -69,7 +69,8 @@ def open_store(
     """
     if (locked := database.locked.get(entity.name)) is not None:
         raise locked
-    with database.leases.hold(entity.name, purpose_of(kind), kind, dagster_run_id) as run_id:
+    purpose = kind if kind in PURPOSES else "pass"
+    with database.leases.hold(entity.name, purpose, kind, dagster_run_id) as run_id:
         store = EntityStore(database, entity, run_id)
         store.read()
         yield store

@@ -23,13 +23,14 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.warehouse.columns import add_column, kind_of, widen_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -121,10 +122,15 @@ def set_history_columns(
     )
 
 
-def with_history(entity: Entity, columns: Iterable[str]) -> Entity:
-    """The entity with those of these columns that it has as the ones kept of its versions."""
-    chosen = {*columns} - {*entity.key}
-    return replace(entity, history=tuple(own.name for own in entity.columns if own.name in chosen))
+def as_stored(
+    entity: Entity,
+    promoted: Iterable[tuple[str, Sequence[str], str]],
+    versioned: Iterable[str],
+) -> Entity:
+    """The entity with its promoted columns (name, path, kind), and those kept of versions."""
+    columns = (Column(name, tuple(path), Kind(kind)) for name, path, kind in promoted)
+    grown, kept = with_promoted_columns(entity, columns), {*versioned} - {*entity.key}
+    return replace(grown, history=tuple(own.name for own in grown.columns if own.name in kept))
 
 
 def history_columns(entity: Entity) -> tuple[Column, ...]:

@@ -208,11 +208,6 @@ def live_is_alive(connection: Connection[Any], tenant: str) -> bool:
     return bool(rows) and rows[0][0] not in dead_runs(connection, tenant)
 
 
-def purpose_of(kind: str) -> str:
-    """What a run of this kind needs the lease for."""
-    return kind if kind in PURPOSES else "pass"
-
-
 _UNRELEASED: WeakKeyDictionary[Machine, set[tuple[int, datetime]]] = WeakKeyDictionary()
 """Runs of this process that are over, and when they took the leases that no server took back: it
 was read-only, or gone. Of the process, because it goes on with other connections: for as long as
@@ -258,7 +253,9 @@ class Leases:
         run_id = self._take({"purpose": purpose, "entity": entity, **asked})
         with self._lock:
             self._held.add(run_id)
-            self._keep_renewing()
+            if self._end_renewals is None:
+                between = self._span.total_seconds() / _RENEWALS
+                self._end_renewals = self._machine.every(between, self._renew, "leases")
         try:
             yield run_id
         finally:
@@ -350,10 +347,6 @@ class Leases:
         with self._connect() as connection:
             return connection.execute(query.encode(), asked).fetchone()
 
-    def _keep_renewing(self) -> None:
-        if self._end_renewals is None:
-            between = self._span.total_seconds() / _RENEWALS
-            self._end_renewals = self._machine.every(between, self._renew, "leases")
 
     def _release(self, run_id: int) -> None:
         try:

@@ -215,7 +215,8 @@ def _stored_rows(
         stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),
         table=sql.Identifier(tenant, entity.table),
     )
-    asked: list[Any] = [id_array(_ids_with_rows(batch))]
+    with_rows = (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
+    asked: list[Any] = [id_array(with_rows)]
     if parent_id is not None:
         query += sql.SQL(" and parent_id = %s")
         asked.append(parent_id)
@@ -236,11 +237,6 @@ def stored_hashes(
     )
     rows = connection.execute(query, [id_array(ids)], binary=True)
     return {row_id: (source, stamp) for row_id, source, stamp in rows}
-
-
-def _ids_with_rows(batch: Batch) -> Iterable[int]:
-    """The ids of the records that have rows."""
-    return (row_id for row_id, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
 
 
 def _delete_arrays(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.catalog.promotion import Place, place, with_promoted_columns
+from cw_pipeline.catalog.promotion import Place, place
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse import columns
 from cw_pipeline.warehouse.columns import TYPED, add_column, kind_of, widen_column
 from cw_pipeline.warehouse.ddl import patiently
-from cw_pipeline.warehouse.history import widen_history, with_history
+from cw_pipeline.warehouse.history import as_stored, widen_history
 from cw_pipeline.warehouse.lease import PURPOSES, fence
 
 if TYPE_CHECKING:
@@ -83,16 +83,6 @@ def entities_with_promotions(
     return [
         as_stored(own, promoted.get(own.name, ()), versioned.get(own.name, ())) for own in entities
     ]
-
-
-def as_stored(
-    entity: Entity,
-    promoted: Iterable[tuple[str, Sequence[str], str]],
-    versioned: Iterable[str],
-) -> Entity:
-    """The entity with its promoted columns (name, path, kind), and those kept of versions."""
-    columns = (Column(name, tuple(path), Kind(kind)) for name, path, kind in promoted)
-    return with_history(with_promoted_columns(entity, columns), versioned)
 
 
 def keep(connection: Connection[Any], tenant: str, entity: str, column: Column) -> None:

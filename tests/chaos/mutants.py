@@ -129,7 +129,7 @@ MUTANTS = (
     ),
     Mutant(
         "every Date is believed",
-        (("model/progress.py", "self.source <= self._earliest + self.tolerance", "self.source"),),
+        (("model/progress.py", "self.source <= earliest + self.tolerance", "self.source"),),
         (CLOCKS, SOAK),
     ),
     Mutant(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.sync.scheduler import in_parent_order
+from cw_pipeline.sync.context import in_parent_order
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Entity
