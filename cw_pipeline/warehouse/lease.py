@@ -347,7 +347,6 @@ class Leases:
         with self._connect() as connection:
             return connection.execute(query.encode(), asked).fetchone()
 
-
     def _release(self, run_id: int) -> None:
         try:
             with self._connect() as connection:
