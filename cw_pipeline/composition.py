@@ -90,11 +90,12 @@ def entities(settings: Settings) -> list[Entity]:
     """
     chosen = select(settings.entities)
     known = {entity.name for entity in chosen}
-    attached_names = (
-        *_attached_names("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail),
-        *_attached_names("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents),
-    )
-    return [*chosen, *(CATALOG[name] for name in attached_names if name not in known)]
+    attached: list[str] = []
+    if settings.audit_trail:
+        attached += _attached_names("CW_AUDIT_TRAIL", settings.audit_trail, AUDITED, audit_trail)
+    if settings.documents:
+        attached += _attached_names("CW_DOCUMENTS", settings.documents, DOCUMENTED, documents)
+    return [*chosen, *(CATALOG[name] for name in attached if name not in known)]
 
 
 def with_parents(chosen: Iterable[Entity]) -> list[Entity]:
@@ -115,11 +116,11 @@ def configured_names(settings: Settings) -> list[str]:
 
 
 def _attached_names(
-    setting: str, value: str | None, kinds: Mapping[str, str], declared: Callable[[str], Declared]
+    setting: str, value: str, kinds: Mapping[str, str], declared: Callable[[str], Declared]
 ) -> Iterator[str]:
     """The names of what hangs on records of the kinds that a setting lists."""
     spellings = {kind.lower(): kind for kind in kinds}
-    for word in (value or "").split(","):
+    for word in value.split(","):
         if not word.strip():
             continue
         if word.strip().lower() not in spellings:

@@ -447,14 +447,12 @@ class Pipeline:
         A call that was stopped and has not ended yet is waited for: all calls share one `stopping`.
         """
         if context.stopping.is_set():
-            for each in self._under_way():
-                each.close()
+            for each in list(self._results):
+                if each.is_under_way:
+                    each.close()
             context.stopping.clear()
-        if not self._under_way():
+        if not any(each.is_under_way for each in list(self._results)):
             context.source.forget_failures()
-
-    def _under_way(self) -> list[Results[Any]]:
-        return [each for each in list(self._results) if each.is_under_way]
 
     def _finish_sync(self, names: Sequence[str]) -> None:
         """Has what stands on tables follow them, but for what Dagster does itself."""

@@ -66,11 +66,6 @@ class Request:
     anonymous: bool = False
     verb: str = ""
 
-    @classmethod
-    def of(cls, query: Query) -> Request:
-        """The request for what the query asks."""
-        return cls(query.url(), query.headers(), query.body())
-
     @property
     def list(self) -> str:
         """What is asked, whichever part of it and below whichever parent."""
@@ -231,7 +226,9 @@ class ConnectWise:
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self._anywhere(Request.of(query), read, tallies, policy)
+        return self._anywhere(
+            Request(query.url(), query.headers(), query.body()), read, tallies, policy
+        )
 
     def get(
         self,
@@ -434,9 +431,16 @@ class ConnectWise:
                     tally.add(retries=1)
 
     def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
-        """The body. Notes whether anything answered."""
+        """The body, when its turn has come. Notes whether anything answered."""
         try:
-            body = self._send_in_turn(question, tallies)
+            with self._pace.slot(self._stopping):
+                waited = self._gate.wait_for_turn()
+                for tally in tallies:
+                    tally.add(requests=1, throttled_seconds=waited)
+                started = self._machine.monotonic()
+                answer = self._exchange(question)
+                took = self._machine.monotonic() - started
+            raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
         except (SourceBroken, SourceDown) as error:
             self._outage.note_failure(error)
             raise
@@ -444,17 +448,6 @@ class ConnectWise:
             self._outage.note_answer()
             raise
         self._outage.note_answer()
-        return body
-
-    def _send_in_turn(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
-        with self._pace.slot(self._stopping):
-            waited = self._gate.wait_for_turn()
-            for tally in tallies:
-                tally.add(requests=1, throttled_seconds=waited)
-            started = self._machine.monotonic()
-            answer = self._exchange(question)
-            took = self._machine.monotonic() - started
-        raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
         self._pace.note_answer(took, (question.list, answer.extensions[SENT].bit_length()))
         return answer.content
 

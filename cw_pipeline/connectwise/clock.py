@@ -18,21 +18,17 @@ TOLERANCE = timedelta(seconds=60)
 class SourceClock:
     """The source's clock beside this machine's and the warehouse's. Safe to share between threads.
 
-    A `Date` is believed if it is no more than `tolerance` from both.
+    A `Date` is believed if it is no more than `tolerance` from both. `reading` are the clocks at
+    the latest answer; None before the first.
     """
 
     def __init__(self, tolerance: timedelta = TOLERANCE, machine: Machine = THIS) -> None:
         self._tolerance = tolerance
         self._machine = machine
         self._lock = Lock()
-        self._reading: ClockReading | None = None
+        self.reading: ClockReading | None = None
         self._disorder = ""
         self._is_logged = False
-
-    @property
-    def reading(self) -> ClockReading | None:
-        """The clocks at the latest answer; None before the first."""
-        return self._reading
 
     def note_answer(self, date: str, warehouse_ahead: timedelta | None) -> None:
         """Notes the `Date` header of an answer that has just come, empty if it has none.
@@ -44,7 +40,7 @@ class SourceClock:
         warehouse = None if warehouse_ahead is None else machine + warehouse_ahead
         reading = ClockReading(http_date(date), machine, warehouse, self._tolerance)
         with self._lock:
-            self._reading = reading
+            self.reading = reading
             if disorder := reading.disorder:
                 self._disorder = disorder
                 if not self._is_logged:

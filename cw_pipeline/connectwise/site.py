@@ -53,9 +53,10 @@ class Site:
             )
         port = f":{port_number}" if port_number else ""
         host = f"[{host}]" if ":" in host else host
-        name = host.removeprefix("sandbox-") if _is_cloud(host) else host
-        plain = name.removeprefix("api-") if _is_cloud(host) else name
-        api = f"api-{plain}" if _is_cloud(host) else name
+        is_cloud = host.endswith(_CLOUD)
+        name = host.removeprefix("sandbox-") if is_cloud else host
+        plain = name.removeprefix("api-") if is_cloud else name
+        api = f"api-{plain}" if is_cloud else name
         info = host if fixed else plain
         scheme = parts.scheme
         return cls(f"{scheme}://{info}{port}", f"{scheme}://{api}{port}", fixed)
@@ -74,10 +75,6 @@ class Site:
             # The guide: any codebase but v4_6_release/ must be asked with the prefix.
             api = api.replace("://", "://api-", 1)
         return f"{api}/{codebase.strip('/')}/apis/3.0"
-
-
-def _is_cloud(host: str) -> bool:
-    return host.endswith(_CLOUD)
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -82,21 +83,22 @@ def asset_spec(
 def column_schema(entity: Entity, privacy: MaskingRules | None = None) -> dg.TableSchema:
     """The table's columns; keys, and what is hashed or dropped, are tagged so."""
     stamps = [Column(name, (), Kind.TIMESTAMPTZ) for name in ("_synced_at", "_deleted_at")]
-    hidden = _masked_columns(entity, privacy)
+    hidden: dict[tuple[str, str], str] = {}
+    with suppress(ConfigError):  # the run says what is wrong with it
+        hidden.update(privacy.columns(entity) if privacy else {})
     tags = {name: {how: ""} for (table, name), how in hidden.items() if table == entity.table}
     tags |= {name: {"key": ""} for name in entity.key}
     return dg.TableSchema(
-        columns=[_column(entity, column, tags) for column in (*entity.row_columns, *stamps)]
-    )
-
-
-def _column(entity: Entity, column: Column, tags: dict[str, dict[str, str]]) -> dg.TableColumn:
-    return dg.TableColumn(
-        column.name,
-        column.kind.value,
-        description=_SYSTEM.get(column.name) or "/".join(column.path) or None,
-        constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
-        tags=tags.get(column.name),
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.kind.value,
+                description=_SYSTEM.get(column.name) or "/".join(column.path) or None,
+                constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
+                tags=tags.get(column.name),
+            )
+            for column in (*entity.row_columns, *stamps)
+        ]
     )
 
 
@@ -121,13 +123,6 @@ def _privacy(settings: Settings) -> MaskingRules | None:
         return composition.masking_rules(settings)
     except ConfigError:
         return None  # the run says what is wrong with it
-
-
-def _masked_columns(entity: Entity, privacy: MaskingRules | None) -> dict[tuple[str, str], str]:
-    try:
-        return dict(privacy.columns(entity)) if privacy else {}
-    except ConfigError:
-        return {}
 
 
 def _api(settings: Settings, entity: Entity) -> dg.MetadataValue[Any]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cw_pipeline.model import Batch
-    from cw_pipeline.sync.list_reader import PageWalk
     from cw_pipeline.sync.run import Run
 
 
@@ -238,31 +237,25 @@ class IncrementalSync:
     ) -> None:
         reader = self.run.reader
         walk = reader.walk(reader.query().changed_in(window).in_range(ids))
-        reached: IdRange | None = ids
-        while reached is not None:
-            ids = reached
+        while True:
             walk.wait()
             with self.run.context.load_slots:
-                reached = self._read_page(walk, ids, window, among, alone=alone)
+                batch = walk.read()
+                if batch is None:
+                    break
+                _check(batch, ids, window)
+                assert batch.cursor is not None
+                reached = among.shared(ids.advanced_to(batch.cursor))
+                more = reached.cursor != reached.upto  # else there is no id that could follow
+                if more:
+                    walk.ask(reached.upto)
+                self._load(batch, reached, window, alone=alone)
+                if not more:
+                    break
+                ids = reached
         among.ended(ids)
         if ids.upto is not None:
             self.run.store.finish_range(ids)
-
-    def _read_page(
-        self, walk: PageWalk, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool
-    ) -> IdRange | None:
-        """Loads the page that has arrived: how far that is, or None if there is no more."""
-        batch = walk.read()
-        if batch is None:
-            return None
-        _check(batch, ids, window)
-        assert batch.cursor is not None
-        reached = among.shared(ids.advanced_to(batch.cursor))
-        more = reached.cursor != reached.upto  # else there is no id that could follow
-        if more:
-            walk.ask(reached.upto)
-        self._load(batch, reached, window, alone=alone)
-        return reached if more else None
 
     def _load(self, batch: Batch, reached: IdRange, window: Window, *, alone: bool) -> None:
         self.loaded = self.loaded or bool(batch.ids)

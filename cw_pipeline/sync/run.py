@@ -96,7 +96,12 @@ def _account_for(
         with suppress(WarehouseError, EntityBusy):
             store.close(result, why)
         raise
-    run.conclude()
+    if disorder := context.source.clock.take_disorder():
+        with context.database.connection() as connection:
+            note_clock_disorder(connection, context.database.tenant, disorder)
+    if run.capability["readable"] is not True and reader.tally.requests:
+        run.learn(readable=True)
+    store.page_size = reader.page_size if reader.page_size < run.limits.page_size else None
     run.add_up()
     store.close(result)
     return outcome
@@ -135,16 +140,6 @@ class Run:
     def learn(self, **seen: bool) -> None:
         """Remembers what the list was seen to do, for this run and the next ones."""
         self.store.learn(**seen)
-
-    def conclude(self) -> None:
-        """Remembers what a run that came to its end has learned of its list."""
-        if disorder := self.context.source.clock.take_disorder():
-            with self.context.database.connection() as connection:
-                note_clock_disorder(connection, self.context.database.tenant, disorder)
-        if self.capability["readable"] is not True and self.reader.tally.requests:
-            self.learn(readable=True)
-        size = self.reader.page_size
-        self.store.page_size = size if size < self.limits.page_size else None
 
     def add_up(self) -> None:
         """Puts into the result what reading has cost."""

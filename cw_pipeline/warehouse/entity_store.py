@@ -252,7 +252,15 @@ class EntityStore:
                 read_after=read_after,
             )
             self._note_rows(connection, merged.row_change)
-            self._keep_account(connection, batch, parent_id)
+            # What of the batch is no row, and dead letters of what is one now.
+            about = (self._tenant, self.entity.name, parent_id)
+            if self.open_letters:
+                dead_letters.close_resolved(connection, *about, batch.ids)
+            if batch.rejects:
+                self.open_letters += len(batch.rejects)
+                dead_letters.store(connection, *about, batch.rejects, self.run_id)
+            if batch.drift:
+                self._note_drift(connection, batch.drift)
             if reached is not None and self._opens_pass:
                 self._save_checkpoint(connection, replace(self.checkpoint, tail=reached))
             elif reached is not None:
@@ -382,19 +390,6 @@ class EntityStore:
         """Counts a try that brought nothing new."""
         with self._database.transaction(self.run_id) as connection:
             dead_letters.postpone(connection, self._tenant, letter_ids)
-
-    def _keep_account(
-        self, connection: Connection[Any], batch: Batch, parent_id: int | None
-    ) -> None:
-        """Stores what of a batch is no row, and closes dead letters of what is one now."""
-        about = (self._tenant, self.entity.name, parent_id)
-        if self.open_letters:
-            dead_letters.close_resolved(connection, *about, batch.ids)
-        if batch.rejects:
-            self.open_letters += len(batch.rejects)
-            dead_letters.store(connection, *about, batch.rejects, self.run_id)
-        if batch.drift:
-            self._note_drift(connection, batch.drift)
 
     def _note_drift(self, connection: Connection[Any], drift: Iterable[SchemaDrift]) -> None:
         seen = {(each.column, each.change): each.sample for each in drift}

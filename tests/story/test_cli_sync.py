@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cw_pipeline.simulator import Simulator, Tenant
     from tests.story.conftest import Shell
 
-IDLE_STATEMENTS = 19
+IDLE_STATEMENTS = 16  # beside what opens each connection
 """Sent to the warehouse by an idle sync of one list, with the reporting schema published."""
 
 MORE = ("time/entries", "service/priorities", "company/companies", "finance/accountingPackages")
@@ -367,33 +367,35 @@ def test_a_sync_with_nothing_to_do_asks_the_warehouse_little(
         assert shell.run("sync", TICKETS, *MORE)[0] == 0
     before = shell.rows(_COMPLETE)
     tenant.advance(60)  # watermarks are whole seconds, and a sync may take less than one
-    sent, connections = _sent_by_sync(shell, monkeypatch, IDLE_STATEMENTS, TICKETS)
+    sent = _sent_by_sync(shell, monkeypatch, IDLE_STATEMENTS, TICKETS)
     assert len(sent) <= IDLE_STATEMENTS, sent
-    assert connections <= 3, sent
+    asked = [each for each in sent if "rolconnlimit" in each]
+    assert len(asked) == 1, "connections are shared out once: what follows a sync needs only one"
     assert shell.rows(_COMPLETE) > before, "a table that nothing changed is as fresh as its list"
     tenant.advance(60)
     most = IDLE_STATEMENTS + 4 * len(MORE)
-    several, _ = _sent_by_sync(shell, monkeypatch, most, TICKETS, *MORE)
+    several = _sent_by_sync(shell, monkeypatch, most, TICKETS, *MORE)
     assert len(several) <= most, several
 
 
 def _sent_by_sync(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, most: int, *lists: str
-) -> tuple[list[str], int]:
-    """The statements that a sync with nothing to do sends, and over how many connections.
+) -> list[str]:
+    """The statements that a sync with nothing to do sends.
 
-    On a machine that is slow just now, looks at progress and renewals of leases, sent by the clock,
-    come to them: then it is tried again.
+    Without the one that opens a connection: how many threads meet in the warehouse, and so need one
+    each, is chance. On a machine that is slow just now, looks at progress and renewals of leases,
+    sent by the clock, come to them: then it is tried again.
     """
     for _ in range(3):
         with Statements(shell.dsn) as statements, monkeypatch.context() as settings:
             settings.setenv("CW_WAREHOUSE_DSN", statements.dsn)
             code, said, _ = shell.run("sync", *lists)
         assert (code, "0 new, 0 changed" in said) == (0, True), said
-        if len(statements.sent) <= most:
+        sent = [each for each in statements.sent if "pg_backend_pid() =" not in each]
+        if len(sent) <= most:
             break
-    sent = [f"{at}: {' '.join(each.split())[:90]}" for at, each in enumerate(statements.sent)]
-    return sent, statements.connections
+    return [f"{at}: {' '.join(each.split())[:90]}" for at, each in enumerate(sent)]
 
 
 _COMPLETE = "select complete_through from cw_sync.publication where name = 'kpi_data_readiness'"
