@@ -20,7 +20,6 @@ from cw_pipeline.connectwise import (
     RateLimiter,
     Site,
     SourceClock,
-    refuse_cookies,
 )
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.machine import THIS, Machine
@@ -66,6 +65,8 @@ def limits(settings: Settings) -> Limits:
 
 def masking_rules(settings: Settings) -> MaskingRules | None:
     """What CW_HASH_COLUMNS and CW_DROP_COLUMNS hide, if anything. Raises ConfigError."""
+    if not settings.hash_columns and not settings.drop_columns:
+        return None
     key = settings.hash_key.get_secret_value() if settings.hash_key else None
     return MaskingRules.of(settings.hash_columns, settings.drop_columns, key)
 
@@ -136,7 +137,12 @@ def source(
     machine: Machine = THIS,
 ) -> ConnectWise:
     """The tenant's API. Raises ConfigError if the settings do not name one."""
-    refuse_cookies(settings.auth)
+    if settings.auth not in {"keys", "impersonation"}:
+        raise ConfigError(
+            f"CW_AUTH={settings.auth!r} is not supported: the guide says that vendor integrations"
+            " should ignore cookie authentication and use API Members instead, and that member"
+            " hashes stop working where SAML is on. Use keys (the default) or impersonation"
+        )
     settings.require_tenant()
     if settings.site is None:
         raise ConfigError("CW_SITE is not set: no tenant to read")

@@ -1,7 +1,6 @@
 """Reading ConnectWise: a question in, a checked answer out. The only room that speaks HTTP."""
 
 from cw_pipeline.connectwise.answers import AnswerLimits as AnswerLimits
-from cw_pipeline.connectwise.auth import refuse_cookies as refuse_cookies
 from cw_pipeline.connectwise.client import ConnectWise as ConnectWise
 from cw_pipeline.connectwise.client import RequestCounts as RequestCounts
 from cw_pipeline.connectwise.clock import SourceClock as SourceClock

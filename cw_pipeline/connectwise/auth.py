@@ -12,7 +12,7 @@ import msgspec
 from typing_extensions import override
 
 from cw_pipeline.connectwise.response import http_date, raise_for_status
-from cw_pipeline.errors import ConfigError, SourceBroken, SourceBusy, SourceDenied, SourceError
+from cw_pipeline.errors import SourceBroken, SourceBusy, SourceDenied, SourceError
 from cw_pipeline.machine import THIS, Machine
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RENEWED_BEFORE = timedelta(minutes=5)
 
 
-def basic(credentials: Credentials, public_key: str, private_key: str) -> httpx.BasicAuth:
+def _basic(credentials: Credentials, public_key: str, private_key: str) -> httpx.BasicAuth:
     """The guide's Basic authorization: `company+publickey:privatekey`."""
     return httpx.BasicAuth(f"{credentials.company}+{public_key}", private_key)
 
@@ -50,7 +50,7 @@ class Impersonation(httpx.Auth):
         self._credentials = credentials
         self._base = base
         self._lock = Lock()
-        self._keys = basic(credentials, "", "")  # none yet: the time to renew them has come
+        self._keys = _basic(credentials, "", "")  # none yet: the time to renew them has come
         self._renew_at = float("-inf")
 
     @override
@@ -84,7 +84,7 @@ class Impersonation(httpx.Auth):
             },
             json={"memberIdentifier": member},
         )
-        return next(basic(own, own.public_key, own.private_key).sync_auth_flow(asking))
+        return next(_basic(own, own.public_key, own.private_key).sync_auth_flow(asking))
 
     def _take(self, response: httpx.Response) -> None:
         body, asked = (
@@ -105,18 +105,8 @@ class Impersonation(httpx.Auth):
                 " CW_PUBLIC_KEY/CW_PRIVATE_KEY may use the Member API",
                 response.status_code,
             ) from error
-        self._keys = basic(self._credentials, made.public_key, made.private_key)
+        self._keys = _basic(self._credentials, made.public_key, made.private_key)
         # By the server's own clock: ours may be off by more than what is kept in hand.
         now = http_date(response.headers.get("date", "")) or self._machine.now()
         left = made.expiration.astimezone(UTC) - now - _RENEWED_BEFORE
         self._renew_at = self._machine.monotonic() + left.total_seconds()
-
-
-def refuse_cookies(auth: str) -> None:
-    """Raises ConfigError for anything but keys and impersonation, with the guide's own reason."""
-    if auth not in ("keys", "impersonation"):
-        raise ConfigError(
-            f"CW_AUTH={auth!r} is not supported: the guide says that vendor integrations should"
-            " ignore cookie authentication and use API Members instead, and that member hashes stop"
-            " working where SAML is on. Use keys (the default) or impersonation"
-        )

@@ -15,7 +15,7 @@ import msgspec
 from typing_extensions import override
 
 from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, bound_answers
-from cw_pipeline.connectwise.auth import Impersonation, basic
+from cw_pipeline.connectwise.auth import Impersonation
 from cw_pipeline.connectwise.clock import SourceClock
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
 from cw_pipeline.connectwise.response import decode_small, raise_for_status
@@ -168,7 +168,10 @@ class ConnectWise:
         self._auth: httpx.Auth = (
             Impersonation(credentials, lambda: self._base, machine)
             if credentials.impersonate
-            else basic(credentials, credentials.public_key, credentials.private_key)
+            # The guide's Basic authorization: `company+publickey:privatekey`.
+            else httpx.BasicAuth(
+                f"{credentials.company}+{credentials.public_key}", credentials.private_key
+            )
         )
         self._http = httpx.Client(
             headers={

@@ -19,9 +19,9 @@ DagsterLibraryRegistry.register("cw-pipeline", _version, is_dagster_package=Fals
 
 _HOME = {
     "ConnectWiseComponent": "component",
-    "ConnectWiseTableProps": "translator",
+    "ConnectWiseTableProps": "tenant",
     "ConnectWiseTenant": "library",
-    "ConnectWiseTranslator": "translator",
+    "ConnectWiseTranslator": "tenant",
     "build_connectwise_definitions": "library",
 }
 """Loaded when they are asked for: Dagster's daemon loads this package for its queue alone."""

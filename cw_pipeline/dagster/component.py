@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 from typing_extensions import override
 
 from cw_pipeline.dagster.library import ConnectWiseTenant, build_connectwise_definitions
-from cw_pipeline.dagster.translator import ConnectWiseTableProps, ConnectWiseTranslator
+from cw_pipeline.dagster.tenant import ConnectWiseTableProps, ConnectWiseTranslator
 
 _SCAFFOLDED = {
     "site": "na.myconnectwise.net",

@@ -24,8 +24,7 @@ from pydantic import Field
 
 from cw_pipeline import composition
 from cw_pipeline.dagster.code_location import tenant_definitions
-from cw_pipeline.dagster.tenant import TenantSetup
-from cw_pipeline.dagster.translator import ConnectWiseTranslator
+from cw_pipeline.dagster.tenant import ConnectWiseTranslator, TenantSetup
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.settings import Settings
 

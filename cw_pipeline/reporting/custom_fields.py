@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_DEFINITIONS = CATALOG.declared["system/userDefinedFields"].table
 _LOCK = 7_239_003  # any number that nothing else here uses
 _AFTER_A_SYNC = 30.0  # seconds that a sync waits for those who read the views
 _MOST_COLUMNS = 1_500  # of a wide view; Postgres takes 1,600. Fields beyond stay in the typed one
@@ -130,10 +131,6 @@ class _CustomFieldTable:
         return sql.Identifier(self.tenant, name)
 
     @property
-    def definitions(self) -> sql.Identifier:
-        return self.named(CATALOG["system/userDefinedFields"].table)
-
-    @property
     def wide(self) -> str:
         return fit_name(f"{self.table}__custom")
 
@@ -195,7 +192,7 @@ def _due(
         if {declared.table, rows} <= there:
             key = CATALOG[name].key[-1]
             places.append(_CustomFieldTable(tenant, name, key, declared.table, rows))
-    if not places or CATALOG["system/userDefinedFields"].table not in there:
+    if not places or _DEFINITIONS not in there:
         return []
     asked = [
         _said(
@@ -204,7 +201,7 @@ def _due(
             entity=sql.Literal(own.entity),
             rows=own.named(own.rows),
             view=sql.Literal(own.named(own.typed).as_string(connection)),
-            definitions=own.definitions,
+            definitions=own.named(_DEFINITIONS),
         )
         for at, own in enumerate(places)
     ]
@@ -247,7 +244,7 @@ def _fields(
         _said(_SEEN, key=sql.Identifier(own.key), **names), {"since": since}
     ).fetchall()
     ids = [*(row[0] for row in seen), *(field.id for field in before)]
-    defined = connection.execute(_said(_DEFINED, definitions=own.definitions), {"ids": ids})
+    defined = connection.execute(_said(_DEFINED, definitions=own.named(_DEFINITIONS)), {"ids": ids})
     told = {row[0]: row for row in (*seen, *defined) if row[0] is not None}
     fields = {(field.id, field.kind): field for field in before}
     for field_id, caption, type_ in sorted(told.values()):

@@ -78,7 +78,11 @@ class LoadSlots:
     def __enter__(self) -> None:
         with self._changed:
             self._waiting += 1
-            while (seconds := self._full_for()) > 0:
+            while len(self._began) >= self._places:
+                # Until a place is given back, or the one that is due to count as given back.
+                last = sorted(self._began.values(), reverse=True)[self._places - 1]
+                if (seconds := last + self._most - time.monotonic()) <= 0:
+                    break
                 self._changed.wait(seconds)
             self._waiting -= 1
             self._began[get_ident()] = time.monotonic()
@@ -87,13 +91,6 @@ class LoadSlots:
         with self._changed:
             del self._began[get_ident()]
             self._changed.notify()
-
-    def _full_for(self) -> float:
-        """Seconds until there is a place, unless one is given back before."""
-        latest = sorted(self._began.values(), reverse=True)[: self._places]
-        if len(latest) < self._places:
-            return 0
-        return latest[-1] + self._most - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ def compiled_reader(
 
     `is_closed`: a record with a field that is not in the tree is refused.
     """
-    code = reader_library()
+    code = load_library(_answers)
     if code is None:
         return None
     return CompiledReader(code, layout_of(entity, root, is_closed=is_closed))
