@@ -148,7 +148,7 @@ def source(
         raise ConfigError("CW_SITE is not set: no tenant to read")
     asked = [*CATALOG, "system/info", "system/reports/*"]
     # A version of lists that do not exist would never be asked in.
-    if unused := ApiVersions.of(settings.api_version).unused(asked):
+    if unused := ApiVersions.of(settings.api_version).unused_patterns(asked):
         raise ConfigError(
             f"CW_API_VERSION: {', '.join(unused)} fits no list. Write it as in CW_ENTITIES, such as"
             " finance/* (`catalog list` shows all)"

@@ -289,7 +289,7 @@ def pooler(request: pytest.FixtureRequest, server: Server, owner: Owner) -> Iter
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    account = Account.chosen()  # as PostgreSQL, it does not run as root
+    account = Account.choose()  # as PostgreSQL, it does not run as root
     port = free_port()
     place = conninfo_to_dict(server.admin)
     server_place = " ".join(f"{name}={place[name]}" for name in ("host", "port") if name in place)

@@ -118,11 +118,11 @@ class Dataset:
         if since is None:
             chosen: Sequence[int] = range(start, max(start, min(start + size, end)))
         else:
-            chosen = self._updated(since[1], _seconds(since[2]), start, end)[:size]
+            chosen = self._changed_since(since[1], _seconds(since[2]), start, end)[:size]
         made = self._slim(chosen) if "fields" in asked else self._page(chosen)
         return made, FIRST + chosen[-1] if chosen else None
 
-    def _updated(self, how: str, since: float, start: int, end: int) -> Sequence[int]:
+    def _changed_since(self, how: str, since: float, start: int, end: int) -> Sequence[int]:
         if since <= stamp_of(0):
             return range(start, end)
         # Every base stamp lies years back; what is asked for since is what was changed.

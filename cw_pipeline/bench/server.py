@@ -34,28 +34,28 @@ class Desk:
     def answer(self, target: str) -> tuple[list[bytes], float]:
         """What goes out for a request's target; 404 for a list there is not."""
         try:
-            return self._found(target)
+            return self._find_pages(target)
         except ValueError:
             return _json({"message": target}, HTTPStatus.NOT_FOUND), 0
 
-    def _found(self, target: str) -> tuple[list[bytes], float]:
+    def _find_pages(self, target: str) -> tuple[list[bytes], float]:
         path, _, query = target.partition("?")
         asked = dict(parse_qsl(query))
         name, found, rest = path.lstrip("/").partition(LIST)
         if found:
-            return self._listed(self._dataset(name), rest, asked)
+            return self._list(self._dataset(name), rest, asked)
         what, _, name = path.lstrip("/").rpartition("/")
         dataset = self._dataset(unquote(name))
         if what == "login/companyinfo":
             return _json({"Codebase": f"{unquote(name)}/"}), 0
-        return _json(self._ordered(what, dataset, asked)), 0
+        return _json(self._order(what, dataset, asked)), 0
 
     def _dataset(self, name: str) -> Dataset:
         if name not in self._datasets:
             self._datasets[name] = Dataset.of_name(name, self._records)
         return self._datasets[name]
 
-    def _listed(
+    def _list(
         self, dataset: Dataset, rest: str, asked: dict[str, str]
     ) -> tuple[list[bytes], float]:
         if seconds := dataset.seconds_to_wait():
@@ -72,7 +72,7 @@ class Desk:
             headers["Link"] = f'<{{}}?{_following(asked, last)}>; rel="next"'
         return _response(body, headers), dataset.wait
 
-    def _ordered(self, what: str, dataset: Dataset, asked: dict[str, str]) -> object:
+    def _order(self, what: str, dataset: Dataset, asked: dict[str, str]) -> object:
         size = int(asked.get("pageSize", "1000"))
         if what == "__ranges":
             return {"ranges": dataset.ranges()}

@@ -148,7 +148,7 @@ def run(
         with Watch(settings, chosen, silent=silent) as watch:
             for audit in results:
                 text = "" if quietly else line(audit)
-                watch.finished(audit.entity, text, failed=not audit.proven)
+                watch.note_end(audit.entity, text, failed=not audit.proven)
                 audits.append(audit)
     return audits
 

@@ -53,7 +53,7 @@ def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
             click.echo("MADE-UP DATA: what is configured is left alone.", err=True)
         settings = Settings.read() if demo else read_settings().require_tenant()
         filled = stack.enter_context(services.dev_services(settings))
-        stack.enter_context(services.exported(settings, filled))
+        stack.enter_context(services.export_services(settings, filled))
         if bi is not None:
             Pipeline(filled).publish()  # there may be no reporting schema yet
             password = stack.enter_context(services.bi_port(settings, filled.schema_, bi))
@@ -164,7 +164,7 @@ def _run(command: list[str]) -> int:
         start_new_session=True,  # or Ctrl-C would reach it twice
         env={"PYTHONWARNINGS": "ignore", **os.environ},  # they speak to developers
     )
-    with end_soon.left_to_child(), _forwarded(child):
+    with end_soon.left_to_child(), _pass_signals_on(child):
         code = child.wait()
     return 0 if code in (0, -signal.SIGINT, 130) else 1
 
@@ -195,7 +195,7 @@ def _live_beside() -> Iterator[None]:
 
 
 @contextmanager
-def _forwarded(child: subprocess.Popen[bytes]) -> Iterator[None]:
+def _pass_signals_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
     def pass_on(*_: object) -> None:
         child.send_signal(signal.SIGINT)
 

@@ -79,7 +79,7 @@ class Watch:
             self._thread.join(timeout=1)
         self._stack.close()
 
-    def finished(self, entity: str, line: str, *, failed: bool = False) -> None:
+    def note_end(self, entity: str, line: str, *, failed: bool = False) -> None:
         """Notes that an entity is done, and says so in a line unless it is empty.
 
         Where no bars are shown, stderr gets only what failed: cron mails what is printed there.
@@ -356,7 +356,7 @@ def sync_and_show(
 
             def on_result(result: SyncResult) -> None:
                 results.append(result)
-                watch.finished(result.entity, "" if quietly else line(result))
+                watch.note_end(result.entity, "" if quietly else line(result))
 
             if chosen:
                 run_recorded_sync(settings, chosen, plan, on_result)

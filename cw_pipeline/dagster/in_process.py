@@ -128,14 +128,14 @@ def _run_and_record(settings: Settings, asked: _Run, caller: CommandRun) -> list
         )
         events = list(execute_here(job, run, instance))
         # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
-        if any(_interrupted(event) for event in events):
+        if any(_is_interruption(event) for event in events):
             raise KeyboardInterrupt
     if caller.fatal is not None:
         raise caller.fatal
     return caller.results
 
 
-def _interrupted(event: dg.DagsterEvent) -> bool:
+def _is_interruption(event: dg.DagsterEvent) -> bool:
     if event.event_type is not dg.DagsterEventType.RUN_FAILURE:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
     reason = event.job_failure_data.failure_reason

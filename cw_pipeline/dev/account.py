@@ -31,7 +31,7 @@ class Account:
     gid: int
 
     @classmethod
-    def chosen(cls) -> Account:
+    def choose(cls) -> Account:
         """The caller's own; for root `postgres` or else `nobody`, because initdb needs a name.
 
         No account is added and no folder's mode is changed. Raises ConfigError on Windows, which

@@ -48,7 +48,7 @@ def prepare_dagster_yaml(home: Path, runs: str | Path | None) -> None:
     address = runs if isinstance(runs, str) else None
     file, storage = home / FILE, _storage(home, runs)
     text = file.read_text("utf-8") if file.exists() else ""
-    ours = _stamped(f"{DAGSTER_YAML.read_text('utf-8')}\n{storage}")
+    ours = _with_stamp(f"{DAGSTER_YAML.read_text('utf-8')}\n{storage}")
     if text == ours and address is None:
         return
     if not text or _is_ours(text):
@@ -114,7 +114,7 @@ def _password_line(address: str) -> str:
     return f"*:*:*:*:{escaped}\n"
 
 
-def _stamped(text: str) -> str:
+def _with_stamp(text: str) -> str:
     return f"{text}{_STAMP}{sha256(text.encode()).hexdigest()}\n"
 
 
@@ -122,7 +122,7 @@ def _is_ours(text: str) -> bool:
     """Whether nobody has changed it since this program wrote it, in any version."""
     written, stamp, _ = text.rpartition(_STAMP)
     if stamp:
-        return text == _stamped(written)
+        return text == _with_stamp(written)
     return sha256(text.encode()).hexdigest() in _OUR_OLD_COPIES
 
 

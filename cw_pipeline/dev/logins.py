@@ -38,7 +38,7 @@ def new_password(admin_dsn: str, role: str, group: str) -> str:
         if not connection.execute("select from pg_roles where rolname = %s", [role]).rowcount:
             connection.execute(sql.SQL("create role {}").format(name))
         connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), name))
-        hashed = _hashed(connection, role, password)
+        hashed = _hash_password(connection, role, password)
         connection.execute(sql.SQL("alter role {} login password {}").format(name, hashed))
     return password
 
@@ -49,10 +49,10 @@ def _make_role(connection: Connection[Any], role: str, password: str) -> None:
         connection.execute(sql.SQL("alter role {} createrole").format(name))
         return
     make = sql.SQL("create role {} login createrole password {}")
-    connection.execute(make.format(name, _hashed(connection, role, password)))
+    connection.execute(make.format(name, _hash_password(connection, role, password)))
 
 
-def _hashed(connection: Connection[Any], role: str, password: str) -> sql.Literal:
+def _hash_password(connection: Connection[Any], role: str, password: str) -> sql.Literal:
     """Sent so, it never stands in the server's log."""
     how = b"scram-sha-256"
     hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), how)

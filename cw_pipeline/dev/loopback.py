@@ -22,7 +22,7 @@ _BLOCK = 1 << 16
 
 
 @contextmanager
-def forwarded(port: int, path: str) -> Iterator[None]:
+def forward_port(port: int, path: str) -> Iterator[None]:
     """Inside the block, connections to 127.0.0.1:`port` reach the server behind the socket `path`.
 
     At its end they are cut off. Raises OSError if the port is taken, or may not be opened.

@@ -51,7 +51,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
-        account = Account.chosen()
+        account = Account.choose()
         home = home.expanduser().absolute()
         programs, home = binaries.within_reach(binaries.find(), home, account)
         self.home = home

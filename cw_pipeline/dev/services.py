@@ -2,8 +2,8 @@
 
 `CW_WAREHOUSE_DSN` and `CW_SITE` name real ones. Where one is not set, the embedded one takes its
 place. Both are shared by all processes of the project. `dev_services` and `dev_warehouse` return
-settings and leave the process alone; `exported` is for what starts Dagster, whose processes find in
-their environment where the embedded parts are.
+settings and leave the process alone; `export_services` is for what starts Dagster, whose processes
+find in their environment where the embedded parts are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cw_pipeline.address import parse_address
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.dev.account import keep_private
 from cw_pipeline.dev.dagster_yaml import FILE, prepare_dagster_yaml
-from cw_pipeline.dev.loopback import forwarded
+from cw_pipeline.dev.loopback import forward_port
 from cw_pipeline.dev.simulator import (
     CLIENT_ID,
     COMPANY,
@@ -126,7 +126,7 @@ def bi_port(settings: Settings, tenant: str, port: int) -> Iterator[str]:
     password = server.new_password(BI_ROLE, grant_reader(server.dsn(), tenant))
     with ExitStack() as stack:
         try:
-            stack.enter_context(forwarded(port, server.socket))
+            stack.enter_context(forward_port(port, server.socket))
         except OSError as error:
             raise ConfigError(f"--bi {port}: {error.strerror}. Choose another port") from error
         yield password
@@ -285,7 +285,7 @@ def _environment(settings: Settings, filled: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def exported(settings: Settings, filled: Settings) -> Iterator[None]:
+def export_services(settings: Settings, filled: Settings) -> Iterator[None]:
     """Names the embedded parts in the environment, and Dagster's folder, inside the block.
 
     For a command that starts Dagster: what it starts inherits them. `filled` is what became of

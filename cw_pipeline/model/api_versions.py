@@ -52,7 +52,7 @@ class ApiVersions:
         """Every version that is asked for, once."""
         return list(dict.fromkeys((self.usual, *(version for _, version in self.patterns))))
 
-    def unused(self, names: list[str]) -> list[str]:
+    def unused_patterns(self, names: list[str]) -> list[str]:
         """The patterns that fit none of these entities."""
         lower = [name.lower() for name in names]
         return [

@@ -127,7 +127,7 @@ class _CustomFieldTable:
     table: str
     rows: str
 
-    def named(self, name: str) -> sql.Identifier:
+    def identifier(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.tenant, name)
 
     @property
@@ -135,7 +135,7 @@ class _CustomFieldTable:
         return fit_name(f"{self.table}__custom")
 
     @property
-    def typed(self) -> str:
+    def typed_view(self) -> str:
         return fit_name(f"{self.rows}_typed")
 
 
@@ -148,12 +148,12 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
     """
     connect = partial(transaction, dsn)
 
-    def refreshed(attempt: Attempt) -> list[str]:
+    def refresh(attempt: Attempt) -> list[str]:
         with connect() as connection, attempt.brief(connection, _LOCK):
             due = _due(connection, tenant)
-            return [name for own, since in due for name in _refreshed(connection, own, since)]
+            return [name for own, since in due for name in _refresh_views(connection, own, since)]
 
-    return patiently(refreshed, connect, "bringing the views of custom fields up to date", patience)
+    return patiently(refresh, connect, "bringing the views of custom fields up to date", patience)
 
 
 def follow_custom_fields(
@@ -195,13 +195,13 @@ def _due(
     if not places or _DEFINITIONS not in there:
         return []
     asked = [
-        _said(
+        _statement(
             _DUE,
             at=sql.Literal(at),
             entity=sql.Literal(own.entity),
-            rows=own.named(own.rows),
-            view=sql.Literal(own.named(own.typed).as_string(connection)),
-            definitions=own.named(_DEFINITIONS),
+            rows=own.identifier(own.rows),
+            view=sql.Literal(own.identifier(own.typed_view).as_string(connection)),
+            definitions=own.identifier(_DEFINITIONS),
         )
         for at, own in enumerate(places)
     ]
@@ -209,7 +209,7 @@ def _due(
     return [(places[at], since) for at, since in sorted(found)]
 
 
-def _refreshed(
+def _refresh_views(
     connection: Connection[Any], own: _CustomFieldTable, since: datetime | None
 ) -> list[str]:
     connection.execute(
@@ -217,13 +217,13 @@ def _refreshed(
         " on conflict (tenant, entity) do update set scanned_at = excluded.scanned_at",
         [own.tenant, own.entity],
     )
-    before = _known(connection, own)
+    before = _stored_fields(connection, own)
     after = _fields(connection, own, before, since)
     _register(connection, own, before, after)
     return _create(connection, own, after) if after != before or since is None else []
 
 
-def _known(connection: Connection[Any], own: _CustomFieldTable) -> list[_Field]:
+def _stored_fields(connection: Connection[Any], own: _CustomFieldTable) -> list[_Field]:
     rows = connection.execute(
         "select field_id, kind, caption, type, column_name from cw_sync.custom_field_column"
         " where tenant = %s and entity = %s order by position",
@@ -239,12 +239,14 @@ def _fields(
     since: datetime | None,
 ) -> list[_Field]:
     """Every field there is, each at the place where its column is; new ones at the end."""
-    names = {"rows": own.named(own.rows), "table": own.named(own.table)}
+    names = {"rows": own.identifier(own.rows), "table": own.identifier(own.table)}
     seen = connection.execute(
-        _said(_SEEN, key=sql.Identifier(own.key), **names), {"since": since}
+        _statement(_SEEN, key=sql.Identifier(own.key), **names), {"since": since}
     ).fetchall()
     ids = [*(row[0] for row in seen), *(field.id for field in before)]
-    defined = connection.execute(_said(_DEFINED, definitions=own.named(_DEFINITIONS)), {"ids": ids})
+    defined = connection.execute(
+        _statement(_DEFINED, definitions=own.identifier(_DEFINITIONS)), {"ids": ids}
+    )
     told = {row[0]: row for row in (*seen, *defined) if row[0] is not None}
     fields = {(field.id, field.kind): field for field in before}
     for field_id, caption, type_ in sorted(told.values()):
@@ -289,15 +291,17 @@ def _register(
 
 
 def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_Field]) -> list[str]:
-    rows, typed = own.named(own.rows), own.named(own.typed)
-    connection.execute(_said(_TYPED, view=typed, options=options(connection, typed), rows=rows))
+    rows, typed = own.identifier(own.rows), own.identifier(own.typed_view)
+    connection.execute(
+        _statement(_TYPED, view=typed, options=options(connection, typed), rows=rows)
+    )
     _comment(connection, "view", typed, f"Custom fields of {own.entity}, a row each, typed")
     if not fields:
-        return [own.typed]
-    wide = own.named(own.wide)
+        return [own.typed_view]
+    wide = own.identifier(own.wide)
     whole = {field.id for field in fields if field.kind is Kind.TEXT}
     connection.execute(
-        _said(
+        _statement(
             _WIDE,
             view=wide,
             options=options(connection, wide),
@@ -317,7 +321,7 @@ def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_F
     for field in fields:
         at = sql.Identifier(own.tenant, own.wide, field.column)
         _comment(connection, "column", at, f"{field.caption} ({field.type})")
-    return [own.typed, own.wide]
+    return [own.typed_view, own.wide]
 
 
 def _column(field: _Field) -> sql.Composed:
@@ -339,7 +343,7 @@ def _comment(connection: Connection[Any], what: str, on: sql.Identifier, text: s
     connection.execute(statement)
 
 
-def _said(query: str, **parts: sql.Composable) -> sql.Composed:
+def _statement(query: str, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(query).format(**parts)
 
 

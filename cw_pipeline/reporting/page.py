@@ -248,12 +248,12 @@ def _section(part: _Part, number: int) -> str:
     shown = "".join(f"<li><i style='background:{c}'></i>{escape(n)}</li>" for n, c in series)
     legend = f"<ul class=legend>{shown}</ul>" if len(series) > 1 else ""
     chart = f"<div class=chart id=chart{number} role=img aria-label='{escape(title)}'></div>"
-    rows = [{k: _rounded(v, part.chart) for k, v in row.items()} for row in part.rows]
+    rows = [{k: _round(v, part.chart) for k, v in row.items()} for row in part.rows]
     figures = f"<details><summary>Figures</summary>{_table(rows)}</details>"
     return f"<section>{head}{legend}{chart}{figures}</section>"
 
 
-def _rounded(value: object, chart: Chart) -> object:
+def _round(value: object, chart: Chart) -> object:
     if not isinstance(value, Decimal):
         return value
     return f"{value:.1%}" if chart.percent else round(value, 0 if chart.is_money else 1)

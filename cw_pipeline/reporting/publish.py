@@ -88,7 +88,7 @@ def publish(
     connect = partial(transaction, dsn)
     made: list[str] = []
 
-    def prepared(attempt: Attempt) -> list[Change]:
+    def prepare(attempt: Attempt) -> list[Change]:
         """Does it all, or nothing if tables lack columns: these tables."""
         with connect() as connection, attempt.brief(connection, _LOCK, readers=False):
             work = _Publication(connection, place)
@@ -101,7 +101,7 @@ def publish(
             publish_as_of(connection, place)
             return []
 
-    while lacking := patiently(prepared, connect, _WHAT, patience):
+    while lacking := patiently(prepare, connect, _WHAT, patience):
         # On its own: from here until the end of its transaction readers of the table wait.
         for change in lacking:
             patiently(partial(_widen, dsn, place, change), connect, _WHAT, patience)

@@ -148,7 +148,7 @@ def tables_behind(connect: Connect, tenant: str, *, beside_live: bool = False) -
         if beside_live and live_is_alive(connection, tenant):
             names -= _just_refreshed(connection, tenant)
         due = [own for own in scripts() if own.name in names]
-        return {own.name for own in due} - _confirmed(connection, standing, due).keys()
+        return {own.name for own in due} - _move_on_unchanged(connection, standing, due).keys()
 
 
 def _just_refreshed(connection: Connection[Any], tenant: str) -> set[str]:
@@ -174,13 +174,14 @@ def refresh_published(
     with connect() as connection:
         standing = _standing(connection, tenant)
         due = [own for own in scripts() if own.name in wanted & standing.tables.keys()]
-        current = _confirmed(connection, standing, due)
+        current = _move_on_unchanged(connection, standing, due)
     if not standing.tables:
         return None
     for name in sorted(wanted - standing.tables.keys()):
         log.warning("%s is new in this version and not made yet: run `migrate`", name)
     return [
-        current.get(script.name) or _refreshed(connect, standing.place, script) for script in due
+        current.get(script.name) or _refresh_table(connect, standing.place, script)
+        for script in due
     ]
 
 
@@ -216,7 +217,7 @@ def _standing(connection: Connection[Any], tenant: str) -> _Standing:
     return _Standing(ReportingSchema(tenant, *settings), tables, rows[0][-1] if rows else None)
 
 
-def _confirmed(
+def _move_on_unchanged(
     connection: Connection[Any], standing: _Standing, due: list[ViewScript]
 ) -> dict[str, Refreshed]:
     """The tables that no change concerns: only up to where they are complete is moved on.
@@ -228,7 +229,7 @@ def _confirmed(
     tables = standing.tables
     known = [script for script in due if tables[script.name].changed_through is not None]
     behind = {script.name for script in due} - {script.name for script in known}
-    behind |= _changed(connection, standing, known)
+    behind |= _find_changed(connection, standing, known)
     marks = _marks_of_unchanged(standing, known, behind)
     if not marks:
         return {}
@@ -247,7 +248,7 @@ def _confirmed(
     }
 
 
-def _changed(
+def _find_changed(
     connection: Connection[Any], standing: _Standing, known: Iterable[ViewScript]
 ) -> set[str]:
     """The tables of which at least one row has to be computed anew."""
@@ -306,7 +307,7 @@ def _with_prerequisites(names: Iterable[str]) -> set[str]:
     return found
 
 
-def _refreshed(connect: Connect, place: ReportingSchema, script: ViewScript) -> Refreshed:
+def _refresh_table(connect: Connect, place: ReportingSchema, script: ViewScript) -> Refreshed:
     started = time.monotonic()
     with connect() as connection:
         connection.execute(

@@ -58,10 +58,12 @@ def sync_report(context: SyncContext, name: str, *, full: bool = False) -> SyncR
             _ReportSync(run, table, name).read_and_merge()
         return run.result
 
-    return run_entity(context, report_entity(name), "full" if full else "refresh", read, _failed)
+    return run_entity(
+        context, report_entity(name), "full" if full else "refresh", read, _with_failure
+    )
 
 
-def _failed(result: SyncResult, failure: PipelineError) -> SyncResult:
+def _with_failure(result: SyncResult, failure: PipelineError) -> SyncResult:
     if isinstance(failure, SourceForbidden):
         failure = SourceForbidden(f"{failure} (System > API Reports)", failure.status)
     result.failure = failure
@@ -80,7 +82,7 @@ class _ReportSync:
         """Reads and merges."""
         clock = self.run.context.source.now()
         until = clock.at.replace(microsecond=0)
-        entity = self._prepared()
+        entity = self._prepare_table()
         since = self._since(entity, clock)
         try:
             self._read(entity, since)
@@ -95,14 +97,14 @@ class _ReportSync:
             self.run.store.complete_pass(done)
             self.run.result.watermark = until
 
-    def _prepared(self) -> Entity:
+    def _prepare_table(self) -> Entity:
         """The report's table as its columns are now."""
         columns = self._ask(Query(self._path, page_size=1, paging=Paging.OFFSET)).columns
         declared = report_entity(self.name, columns)
         database, privacy = self.run.context.database, self.run.context.privacy
         if privacy:
             privacy.columns(declared)  # refuses what cannot be hidden, before it is stored
-        entity = self.table.fitted(declared)
+        entity = self.table.fit(declared)
         mask_stored_rows(database, [entity], privacy)
         return entity
 
@@ -124,7 +126,7 @@ class _ReportSync:
         """Puts what the report shows beside the table."""
         key = _candidate(entity.columns)
         query = self._query(entity, since)
-        ordered = replace(query, order=f"{_declared(entity)[key]} asc") if key else query
+        ordered = replace(query, order=f"{_declared_names(entity)[key]} asc") if key else query
         try:
             self._stage(entity, since, self._pages_by_key(entity, ordered, key))
         except _NoKeyOrder:
@@ -140,7 +142,7 @@ class _ReportSync:
         at = next((i for i, c in enumerate(entity.columns) if c.name == _UPDATED), None)
         hidden = self.run.context.privacy.columns(entity) if self.run.context.privacy else {}
         for page in pages:
-            values = [self._shown(entity, row, hidden) for row in page] if hidden else page
+            values = [self._mask_row(entity, row, hidden) for row in page] if hidden else page
             rows = coerce_rows(entity.columns, values)
             if since is not None and at is not None and any(_older(row[at], since) for row in rows):
                 raise _Unfiltered
@@ -148,7 +150,7 @@ class _ReportSync:
             self.run.result.rows_read += len(rows)
             self.run.reader.pages += 1
 
-    def _shown(self, entity: Entity, row: Sequence[Any], hidden: Any) -> list[Any]:
+    def _mask_row(self, entity: Entity, row: Sequence[Any], hidden: Any) -> list[Any]:
         privacy = self.run.context.privacy
         assert privacy is not None
         return [
@@ -166,7 +168,7 @@ class _ReportSync:
         """
         if key is None:
             raise _NoKeyOrder
-        names = _declared(entity)
+        names = _declared_names(entity)
         at, own = list(names).index(key), names[key]
         asked, floor = query, Decimal("-Infinity")
         while page := self._rows(entity, asked):
@@ -193,12 +195,12 @@ class _ReportSync:
         if since is None:
             return query
         return replace(
-            query, conditions=(f"{_declared(entity)[_UPDATED]} >= {format_timestamp(since)}",)
+            query, conditions=(f"{_declared_names(entity)[_UPDATED]} >= {format_timestamp(since)}",)
         )
 
     def _rows(self, entity: Entity, query: Query) -> list[list[Any]]:
         page = self._ask(query)
-        if [column.column for column in page.columns] != list(_declared(entity).values()):
+        if [column.column for column in page.columns] != list(_declared_names(entity).values()):
             raise SourceBroken(f"{self._path}: its columns changed while it was read")
         return page.rows
 
@@ -240,7 +242,7 @@ def _candidate(columns: Sequence[Column]) -> str | None:
     return next(found, None)
 
 
-def _declared(entity: Entity) -> dict[str, str]:
+def _declared_names(entity: Entity) -> dict[str, str]:
     """What the report calls each column."""
     return {column.name: column.path[0] for column in entity.columns}
 

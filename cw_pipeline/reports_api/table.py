@@ -104,16 +104,16 @@ class ReportTable:
             ).fetchone()
         return ReportState(*row) if row else ReportState()
 
-    def fitted(self, entity: Entity) -> Entity:
+    def fit(self, entity: Entity) -> Entity:
         """Makes the table have the entity's columns: the entity with the kinds they have there.
 
         A column that was retyped becomes text, which holds both. Who reads the table meanwhile does
         not wait for us, see `ddl`.
         """
         what = f"bringing {self._tenant}.{entity.table} up to date"
-        return patiently(partial(self._fitted, entity), self._database.connection, what)
+        return patiently(partial(self._fit, entity), self._database.connection, what)
 
-    def _fitted(self, entity: Entity, attempt: Attempt) -> Entity:
+    def _fit(self, entity: Entity, attempt: Attempt) -> Entity:
         table = (self._tenant, entity.table)
         columns = []
         with self._database.transaction(self._run_id) as connection, attempt.brief(connection):

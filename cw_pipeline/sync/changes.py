@@ -186,7 +186,7 @@ class _Round:
         opened = state.checkpoint.open_pass(self._clock, context.limits.overlap)
         assert opened.window is not None
         query = reader.query().changed_in(opened.window)
-        body = reader.masked(_answer(reader, query))
+        body = reader.mask(_answer(reader, query))
         if body.strip() == b"[]":
             return False
         page = RecordFingerprints(entity).fingerprint_page(body)

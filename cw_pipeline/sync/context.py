@@ -134,7 +134,7 @@ class ParallelTasks(Generic[T]):
 
     def add(self, part: T) -> None:
         """Puts a part in the queue."""
-        self._running.append(self._pool.submit(self._guarded, part))
+        self._running.append(self._pool.submit(self._work_unless_stopped, part))
 
     def finish(self) -> None:
         """Returns when all is done, what is added meanwhile too. Raises what a part raised."""
@@ -144,7 +144,7 @@ class ParallelTasks(Generic[T]):
         for one in self._running:
             one.result()
 
-    def _guarded(self, part: T) -> None:
+    def _work_unless_stopped(self, part: T) -> None:
         if self._stop.is_set():
             return
         try:

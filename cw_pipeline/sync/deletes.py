@@ -31,14 +31,14 @@ class DeleteGuard:
             return self.withheld
         if listed == 0:
             return "the list suddenly answers empty"
-        if gone > self.allowed(run, live):
+        if gone > self.allowance(run, live):
             return (
                 f"{gone} of {live} is more than CW_MAX_DELETE_FRACTION"
                 f" ({run.limits.max_delete_fraction}): a narrowed security role looks like that"
             )
         return ""
 
-    def allowed(self, run: Run, live: int) -> int:
+    def allowance(self, run: Run, live: int) -> int:
         """How many of `live` rows may go at once.
 
         The fraction, but always one, or short lists never shrink.

@@ -51,10 +51,10 @@ def sync_entity(entity: Entity, context: SyncContext, plan: SyncRequest) -> Sync
     next page. A failure is in the result's `failure`; what was read until then is kept. Raises
     SourceDenied when the keys are refused: no other entity would fare better.
     """
-    return run_entity(context, entity, plan.kind, lambda run: _sync(run, plan), _failed)
+    return run_entity(context, entity, plan.kind, lambda run: _sync(run, plan), _with_failure)
 
 
-def _failed(result: SyncResult, failure: PipelineError) -> SyncResult:
+def _with_failure(result: SyncResult, failure: PipelineError) -> SyncResult:
     result.failure = failure
     return result
 

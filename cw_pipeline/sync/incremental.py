@@ -78,7 +78,7 @@ class ParallelRanges:
             self._add(ids)
         self._lanes.finish()
 
-    def shared(self, ids: IdRange) -> IdRange:
+    def share(self, ids: IdRange) -> IdRange:
         """What is left to who has come so far in a range, when a free lane has got its part."""
         with self._lock:
             self._open[ids.after] = ids
@@ -90,7 +90,7 @@ class ParallelRanges:
             self._add(other)
             return mine
 
-    def ended(self, ids: IdRange) -> None:
+    def end(self, ids: IdRange) -> None:
         """Takes note that a range has been read to its end."""
         with self._lock:
             del self._open[ids.after]
@@ -245,7 +245,7 @@ class IncrementalSync:
                     break
                 _check(batch, ids, window)
                 assert batch.cursor is not None
-                reached = among.shared(ids.advanced_to(batch.cursor))
+                reached = among.share(ids.advanced_to(batch.cursor))
                 more = reached.cursor != reached.upto  # else there is no id that could follow
                 if more:
                     walk.ask(reached.upto)
@@ -253,7 +253,7 @@ class IncrementalSync:
                 if not more:
                     break
                 ids = reached
-        among.ended(ids)
+        among.end(ids)
         if ids.upto is not None:
             self.run.store.finish_range(ids)
 

@@ -70,7 +70,7 @@ class ListReader:
         """A page, or what can be read of it, in order."""
         try:
             self.context.wait_for(pending)
-            batch = self._typed(pending.result(), query, parent_id, start)
+            batch = self._read_batch(pending.result(), query, parent_id, start)
             self._good += 1
             most = self.context.limits.page_size
             if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
@@ -93,7 +93,7 @@ class ListReader:
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
         body = self.context.source.ask(query, _sound, self.tally, policy=PROBING)
-        return self._typed(body, query, parent_id, start)
+        return self._read_batch(body, query, parent_id, start)
 
     def ids(self, query: Query) -> list[int]:
         """The ids of one page, asked for with little patience."""
@@ -124,14 +124,14 @@ class ListReader:
     def ids_still_listed(self, ids: Sequence[int], parents: tuple[int, ...] = ()) -> set[int]:
         """Which of these ids the list has, asked with as few and as short questions as can be."""
         try:
-            return self._confirmed(ids, parents)
+            return self._find_listed(ids, parents)
         except SourceRefused:  # it takes no conditions: all of it is the answer
             query, parent_id = self.query(parents), parents[-1] if parents else None
             return {
                 record_id for batch in self.walk(query, parent_id) for record_id in batch.listed_ids
             }
 
-    def _confirmed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
+    def _find_listed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
         listed: set[int] = set()
         for query in self._about(ids, parents):
             asked = replace(query, fields="id")
@@ -169,7 +169,7 @@ class ListReader:
     def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
         return self.query(parents).for_ids(ids, search=self._entity.search and not parents)
 
-    def typed(self, body: bytes, parent_id: int | None) -> Batch:
+    def batch_of(self, body: bytes, parent_id: int | None) -> Batch:
         """The batch of a body that was kept: what is private in it is hidden already."""
         return self.sift.plain(body, parent_id)
 
@@ -189,12 +189,12 @@ class ListReader:
         ask = self.context.source.ask
         return self.context.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
-    def masked(self, body: bytes) -> bytes:
+    def mask(self, body: bytes) -> bytes:
         """The body with what is private in it hidden."""
         return body if self._mask is None else self._mask.mask_page(body)
 
-    def _typed(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
-        body = self.masked(body)
+    def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
+        body = self.mask(body)
         batch = self.sift.batch(body, parent_id, start)
         asked = f"GET {query.url()}"
         rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)

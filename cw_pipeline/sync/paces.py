@@ -25,7 +25,7 @@ class Paces:
     """
 
     def __init__(self, entities: Sequence[Entity]) -> None:
-        self._hinted = _hinted(entities)
+        self._hinted = _lists_with_callbacks(entities)
         self._entities = entities
         self._due: dict[str, float] = {}
         self._hint_at = float("-inf")
@@ -66,7 +66,7 @@ def kept_by_live(entities: Sequence[Entity], since_asked: Mapping[str, timedelta
     A list below a parent goes by the outermost one above it. `since_asked`: how long ago lists
     were last asked.
     """
-    hinted = _hinted(entities)
+    hinted = _lists_with_callbacks(entities)
     found = set[str]()
     for entity in entities:
         first = leader(entity)
@@ -83,7 +83,7 @@ def leader(entity: Entity) -> str:
     return entity.name
 
 
-def _hinted(entities: Iterable[Entity]) -> set[str]:
+def _lists_with_callbacks(entities: Iterable[Entity]) -> set[str]:
     """The names of lists that have callbacks."""
     types = callback_types(leader(entity) for entity in entities)
     return {name for lists in types.values() for name in lists}

@@ -66,7 +66,7 @@ class PerParentSync:
         due += [path for path in listed if path[-1] not in stored]
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
-        self.allowed = self.guard.allowed(run, run.store.rows_when_opened())
+        self.allowed = self.guard.allowance(run, run.store.rows_when_opened())
         left = due if has_been_read else self._read_until_one_answers(due)
         parallel_tasks(self._read, left, limits.concurrency, run.context.machine)
         self._settle_missing(everyone=len(self.missing) == len(due))

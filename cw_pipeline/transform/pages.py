@@ -87,7 +87,7 @@ class RecordFingerprints:
         self._entity = entity
 
     @cached_property
-    def _compiled(self) -> CompiledReader | None:
+    def _reader(self) -> CompiledReader | None:
         """Made late: a list whose pages are small never needs it."""
         paths = ("id",), LAST_UPDATED
         shown = tuple(column for column in self._entity.columns if column.path in paths)
@@ -96,7 +96,7 @@ class RecordFingerprints:
 
     def fingerprint_page(self, body: bytes) -> PageFingerprints | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
-        code = self._compiled
+        code = self._reader
         run = code.read(body, 0, (), self.seed, [bytearray()]) if code is not None else None
         if run is None or run.refused is not None:
             return self._by_python(body)
@@ -235,21 +235,21 @@ class PageReader:
             except Exception as error:
                 log.warning("%s: a record fails to convert", self._entity.name, exc_info=True)
                 said = f"{type(error).__name__}: {error}"
-                page.rejects.append(_rejected(record, "does not convert", said))
+                page.rejects.append(_reject(record, "does not convert", said))
 
     def _coerce_record(self, record: bytes, source: int | None, page: BatchBuilder) -> None:
         """A record as typed as it gets, with what had to be mended for it."""
         if not is_shallow(record):
             said = f"nested deeper than {DEEPEST} levels"
             detail = "; ".join(f"{field}: {said}" for field in deep_fields(record))
-            page.rejects.append(_rejected(record, "does not convert", detail or said))
+            page.rejects.append(_reject(record, "does not convert", detail or said))
             return
         if (struct := self._decoder.decode_one(record)) is not None:
             _add(page, self._decoder, struct, record, source)
             return
         raw = decode(record)
         if not isinstance(raw, dict):
-            page.rejects.append(_rejected(record, "not a record", "expected an object"))
+            page.rejects.append(_reject(record, "not a record", "expected an object"))
             return
         mended = coerce_record(raw, self._record_shape)
         page.drift += mended.drift
@@ -257,7 +257,7 @@ class PageReader:
             self._made_decoder = None
             self._compiled = compiled_reader(self._entity, self._record_shape)
         if mended.misfits:
-            page.rejects.append(_rejected(record, "does not convert", _misfits(mended)))
+            page.rejects.append(_reject(record, "does not convert", _misfits(mended)))
         else:
             struct = msgspec.convert(mended.clean, self._decoder.struct)
             _add(page, self._decoder, struct, record, source, mended.unknown_values or None)
@@ -277,7 +277,7 @@ def _add(
     spill: dict[str, Any] | None = None,
 ) -> None:
     if not page.add(shape, struct, source, record, spill):
-        page.rejects.append(_rejected(record, "no id", "id: absent or null"))
+        page.rejects.append(_reject(record, "no id", "id: absent or null"))
 
 
 def decode_ids(body: bytes) -> list[int]:
@@ -307,7 +307,7 @@ def _misfits(mended: CoercedRecord) -> str:
     return "; ".join(f"{'.'.join(path)}: {why}" for path, why in mended.misfits)
 
 
-def _rejected(record: bytes, reason: str, detail: str) -> Reject:
+def _reject(record: bytes, reason: str, detail: str) -> Reject:
     return Reject(record_id(record), storable_text(record), reason, detail)
 
 

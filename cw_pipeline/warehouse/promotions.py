@@ -274,7 +274,7 @@ def promote(
     """
     path = tuple(field.split("."))
 
-    def attempted(attempt: Attempt) -> list[Promotion]:
+    def attempt_widening(attempt: Attempt) -> list[Promotion]:
         with exclusive_fields(database, entity) as fields, fields.brief(attempt):
             where = place(fields.entity, path)
             if where.column is not None:
@@ -285,7 +285,9 @@ def promote(
                 )
             return _promote(fields, path, kind)
 
-    return patiently(attempted, database.connection, f"the promotion of {entity.name} {field}")
+    return patiently(
+        attempt_widening, database.connection, f"the promotion of {entity.name} {field}"
+    )
 
 
 def _promote(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promotion]:

@@ -67,7 +67,7 @@ def migrate(
     keeps_chosen = history_columns is None
     entities = list(entities)
 
-    def upgraded(attempt: Attempt) -> list[str]:
+    def upgrade(attempt: Attempt) -> list[str]:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
             create_schemas(driver(connection), "cw_sync", tenant, history_schema(tenant))
             here = stored_version(driver(connection))
@@ -79,15 +79,15 @@ def migrate(
             create_history(driver(connection), tenant)
             return outdated
 
-    def widened(attempt: Attempt, table: str) -> None:
+    def widen_one(attempt: Attempt, table: str) -> None:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
             widen(connection, tenant, entities, table)
 
     watching = partial(transaction, dsn)
-    for table in patiently(upgraded, watching, "the migration"):
+    for table in patiently(upgrade, watching, "the migration"):
         # Each in a transaction of its own: none stays locked while another is filled.
         what = f"the migration of {tenant}.{table}"
-        patiently(partial(widened, table=table), watching, what)
+        patiently(partial(widen_one, table=table), watching, what)
 
 
 _STORED = """

@@ -42,7 +42,7 @@ def small_disk(ground: EmbeddedPostgres) -> Iterator[Path | None]:
         yield None
         return
     try:
-        Account.chosen().make_private(folder / "tablespace")
+        Account.choose().make_private(folder / "tablespace")
         with psycopg.connect(ground.admin_dsn(), autocommit=True) as connection:
             location = sql.Literal(str(folder / "tablespace"))
             connection.execute(sql.SQL("create tablespace small_disk location {}").format(location))

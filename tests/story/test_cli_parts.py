@@ -17,7 +17,7 @@ from cw_pipeline.cli import main
 from cw_pipeline.dev.services import (
     dev_services,
     environment_kept,
-    exported,
+    export_services,
     postgres,
     prepared_home,
     start_dev_services,
@@ -178,7 +178,7 @@ def test_processes_started_below_inherit_what_stands_in(
     EmbeddedSimulator(tmp_path / "simulator", tickets=60).begin()
     settings = Settings(warehouse_dsn=dsn)
     before = dict(os.environ)
-    with dev_services(settings) as used, exported(settings, used):
+    with dev_services(settings) as used, export_services(settings, used):
         inherited = Settings.read()
         assert inherited.site == used.site
         assert inherited.require_tenant().requests_per_minute == 60_000

@@ -218,7 +218,7 @@ def test_rows_that_a_crash_of_the_server_took_out_are_never_missed_in_silence(st
         open_store(engine.database, declared, "refresh") as hold,
         report_table(engine.database, "Service", hold.run_id) as table,
     ):
-        entity = table.fitted(declared)
+        entity = table.fit(declared)
         table.clear(entity)
         table.stage(entity, [("one", None), ("two", None)])
         assert table.rows(entity) == (0, 2)
@@ -248,7 +248,7 @@ def test_a_report_may_call_its_columns_anything(story: Story) -> None:
         open_store(engine.database, declared, "refresh") as hold,
         report_table(engine.database, "Odd", hold.run_id) as table,
     ):
-        entity = table.fitted(declared)
+        entity = table.fit(declared)
         for staged, expected in zip(rows_of, ((3, 0, 0), (0, 0, 0), (1, 1, 0)), strict=True):
             table.clear(entity)
             table.stage(entity, staged)
@@ -278,7 +278,7 @@ def test_a_value_that_no_column_holds_is_kept_beside_its_row(story: Story) -> No
         open_store(engine.database, entity, "refresh") as hold,
         report_table(engine.database, "Odd", hold.run_id) as table,
     ):
-        table.fitted(entity)
+        table.fit(entity)
         table.clear(entity)
         table.stage(entity, [row])
         table.merge(entity, None, whole=True)
