@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from cw_pipeline.dev import services
 from cw_pipeline.model import SyncMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
@@ -116,7 +116,14 @@ def _run_and_record(settings: Settings, asked: _Run, caller: CommandRun) -> list
     )
     # Who runs it and where. Nobody retries it behind the caller's back.
     tags = {TRIGGER: COMMAND, _PROCESS: here, "dagster/max_retries": "0"}
-    with services.environment_kept(), _instance(settings) as instance:
+    with services.environment_kept(), ExitStack() as stack:
+        services.prepared_home(settings)
+        ui = stack.enter_context(dg.DagsterInstance.get())
+        # What a step prints is not kept: here it is the command's own progress. To keep it, Dagster
+        # starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of
+        # it with a traceback.
+        instance = stack.enter_context(without_step_output(ui))
+        keep_connections(instance)
         _fail_runs_of_dead_commands(instance)
         run = instance.create_run_for_job(
             job,
@@ -140,20 +147,6 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
     reason = event.job_failure_data.failure_reason
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
-
-
-@contextmanager
-def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance, that of the UI.
-
-    But what a step prints is not kept: here it is the command's own progress. To keep it, Dagster
-    starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of it
-    with a traceback.
-    """
-    services.prepared_home(settings)
-    with dg.DagsterInstance.get() as ui, without_step_output(ui) as instance:
-        keep_connections(instance)
-        yield instance
 
 
 def _fail_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:

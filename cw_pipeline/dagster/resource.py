@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.sync.entity_sync import SyncRequest
     from cw_pipeline.warehouse.callbacks import CallbackStanding
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
@@ -102,16 +101,6 @@ class PipelineRun:
         if self._settings is None:
             self._settings = self.tenant.connect()
         return self._settings
-
-    def reports(self, entities: Sequence[Entity], plan: SyncRequest) -> Iterator[SyncResult]:
-        """The report of each entity of a step, synced, as it finishes.
-
-        Raises as `engine` and `sync_all` do.
-        """
-        self.engine()
-        for result in self.pipeline().run(entities, plan):
-            self.report_result(result)
-            yield result
 
     def before(self) -> dict[str, datetime | None]:
         """The watermark of every entity before the first step of this run in this process."""

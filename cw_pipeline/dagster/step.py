@@ -106,20 +106,22 @@ class SyncStep:
         engine = self.run.engine()
         before = self.run.before()
         keys = {entity.name: key for key, entity in self._selected_entities().items()}
-        for report in self.run.reports([*self._selected_entities().values()], plan):
+        for report in self.run.pipeline().run([*self._selected_entities().values()], plan):
+            self.run.report_result(report)
             key = keys[report.entity]
             entity = self.entities[key]
             if report.failure is not None:
                 yield from self._results_of_failure(key, report.failure, report)
                 continue
             self.told.add(entity.name)
-            if _has_changed(report):
+            has_changed = report.rows_inserted or report.rows_updated or report.rows_deleted
+            if has_changed:
                 self.changed.add(entity.name)
             since = before.get(entity.name)
             self._stamp(key, entity, _covered_window(plan, since))
             whole = plan.full or (plan.window is None and since is None)
             # A command's materializations of what did not change wait for the schedule `promises`.
-            self.loaded += [key] if self.run.caller is None or _has_changed(report) else []
+            self.loaded += [key] if self.run.caller is None or has_changed else []
             yield from self._results_of_success(key, report, engine, whole=whole)
 
     def _plan(self, config: SyncConfig) -> SyncRequest:
@@ -206,10 +208,6 @@ class SyncStep:
         mine = set(self._months())
         months = [each for each in within(self.every_month, covered, now) if each not in mine]
         report_covered_months(self.context.instance, key, months, self.context.run.run_id)
-
-
-def _has_changed(report: SyncResult) -> bool:
-    return bool(report.rows_inserted or report.rows_updated or report.rows_deleted)
 
 
 def _covered_window(plan: SyncRequest, watermark: datetime | None) -> Window:

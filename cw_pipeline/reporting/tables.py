@@ -282,17 +282,14 @@ def _marks_of_unchanged(
             behind.add(script.name)
             continue
         read = [tables[name] for name in own.reads if name in tables]
-        changed = _least(standing.visible_through, *(table.changed_through for table in read))
-        complete = _least(own.sources_complete_through, *(table.complete_through for table in read))
-        assert changed is not None
+        seen = (standing.visible_through, *(table.changed_through for table in read))
+        whole = (own.sources_complete_through, *(table.complete_through for table in read))
+        # As SQL's `least`: what is not known does not count.
+        changed = min(moment for moment in seen if moment is not None)
+        complete = min((moment for moment in whole if moment is not None), default=None)
         marks[own.name] = changed, complete
         tables[own.name] = replace(own, changed_through=changed, complete_through=complete)
     return marks
-
-
-def _least(*moments: datetime | None) -> datetime | None:
-    """As SQL's `least`: what is not known does not count."""
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _with_prerequisites(names: Iterable[str]) -> set[str]:

@@ -194,6 +194,9 @@ class IncrementalSync:
         if window.since is None and not checkpoint.ranges:
             ranges = self._split(checkpoint)
         alone = len(ranges) == 1
+        if alone and ranges[0].upto is None:  # no part of it could be given to another lane
+            self._read_range(ranges[0], window, None, alone=True)
+            return
         ParallelRanges(
             self.run, lambda ids, among: self._read_range(ids, window, among, alone=alone)
         ).read(ranges)
@@ -233,7 +236,7 @@ class IncrementalSync:
             run.store.save_source_count(source_rows, run.store.row_count())
 
     def _read_range(
-        self, ids: IdRange, window: Window, among: ParallelRanges, *, alone: bool
+        self, ids: IdRange, window: Window, among: ParallelRanges | None, *, alone: bool
     ) -> None:
         reader = self.run.reader
         walk = reader.walk(reader.query().changed_in(window).in_range(ids))
@@ -245,7 +248,8 @@ class IncrementalSync:
                     break
                 _check(batch, ids, window)
                 assert batch.cursor is not None
-                reached = among.share(ids.advanced_to(batch.cursor))
+                reached = ids.advanced_to(batch.cursor)
+                reached = reached if among is None else among.share(reached)
                 more = reached.cursor != reached.upto  # else there is no id that could follow
                 if more:
                     walk.ask(reached.upto)
@@ -253,7 +257,8 @@ class IncrementalSync:
                 if not more:
                     break
                 ids = reached
-        among.end(ids)
+        if among is not None:
+            among.end(ids)
         if ids.upto is not None:
             self.run.store.finish_range(ids)
 
