@@ -414,7 +414,7 @@ class Pipeline:
             composition.masking_rules(self.settings)
             self._given.refuse_half_a_tenant()  # made-up data must not get into a real warehouse
             self.warehouse_dsn()
-            if self.settings.simulated:
+            if self.settings.is_simulated:
                 log.warning(
                     "MADE-UP DATA: no tenant is configured; `%s` asks for one", cli_command("init")
                 )

@@ -184,10 +184,10 @@ class Settings(BaseSettings):
         """
         values = given_values()
         _refuse_misspelled(values)
-        return cls.unchecked().refuse_half_a_tenant()
+        return cls.read_unchecked().refuse_half_a_tenant()
 
     @classmethod
-    def unchecked(cls) -> Self:
+    def read_unchecked(cls) -> Self:
         """The same, if only each setting makes sense by itself: to stop what is running, say."""
         return cls.of({})
 
@@ -230,7 +230,7 @@ class Settings(BaseSettings):
         return init_settings, _SettingsSource(settings_cls)
 
     @property
-    def simulated(self) -> bool:
+    def is_simulated(self) -> bool:
         """Whether no tenant is configured, so that the embedded simulator stands in."""
         return self.site is None
 

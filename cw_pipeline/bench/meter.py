@@ -48,7 +48,7 @@ class Meter:
         """Counts from now on."""
         self._start = self._read()
 
-    def spent(self) -> Spent:
+    def cost(self) -> Spent:
         """What it cost since the start."""
         now = self._read()
         return Spent(

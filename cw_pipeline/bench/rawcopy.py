@@ -33,7 +33,7 @@ def main(server: int | None, folder: Path, connections: int) -> None:
         meter = Meter(connection, server)
         with ThreadPoolExecutor(connections) as pool:
             rows = sum(pool.map(lambda part: _copy(dsn, part.glob("*.copy")), parts))
-        spent = meter.spent()
+        spent = meter.cost()
     told = {**spent.plain(), "rows_read": rows, "failures": [], "memory": peak_memory()}
     sys.stdout.write(json.dumps(told | {"process_cpu": time.process_time()}))
 

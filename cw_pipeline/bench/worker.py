@@ -37,7 +37,7 @@ def main(what: str, server: int | None) -> None:
             done = _proof(list(pipeline.reconcile()))
         else:
             done = _sync(list(pipeline.sync(full=what == "full")))
-        spent = meter.spent()
+        spent = meter.cost()
         asked, lanes = engine.source.tally.requests, engine.limits.concurrency
     told = {
         **spent.plain(),

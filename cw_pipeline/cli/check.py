@@ -119,7 +119,7 @@ def _settings(settings: Settings) -> str:
     trust(settings.ca_file)
     for name, address in _addresses(settings):
         parse_address(address, name)
-    tenant = "the embedded simulator" if settings.simulated else settings.site
+    tenant = "the embedded simulator" if settings.is_simulated else settings.site
     return f"tenant {tenant}, warehouse {warehouse_place(settings)}"
 
 

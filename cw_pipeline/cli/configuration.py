@@ -34,7 +34,7 @@ def read_settings() -> Settings:
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read()
-    if not settings.simulated:
+    if not settings.is_simulated:
         return settings
     missing = f"no tenant is configured, neither in the environment nor in {settings_file()}"
     if not in_project():

@@ -99,7 +99,7 @@ def down(*, delete: bool, yes: bool) -> int:
     from cw_pipeline.dev import services  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.unchecked()
+    settings = Settings.read_unchecked()
     if yes and not delete:
         raise click.UsageError("--yes answers the question of --delete")
     if delete and not yes and not _is_confirmed([str(p) for p in services.local_data(settings)]):

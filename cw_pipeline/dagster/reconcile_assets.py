@@ -130,12 +130,12 @@ def _report_audits(
                 key = tenant.key(tables[audit.entity])
                 context.log_event(dg.AssetObservation(key, metadata=_audit_metadata(audit)))
     except PipelineError as error:
-        raise run.failed(context, {"all entities": error}, "of 1", checked=False) from error
+        raise run.failure(context, {"all entities": error}, "of 1", checked=False) from error
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
     failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
     if failed:
         of = f"of {count(len(tables), 'entity', 'entities')}"
-        raise run.failed(context, failed, of, checked=False)
+        raise run.failure(context, failed, of, checked=False)
     sums = {name: sum(getattr(audit, name) for audit in audits) for name in _COUNTS}
     proven = sum(audit.proven for audit in audits)
     return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})

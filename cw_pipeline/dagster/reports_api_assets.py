@@ -190,7 +190,7 @@ def report_table_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
                 failed[keys[key]] = report.failure
             yield from _results(key, report, loaded=key in context.selected_asset_keys)
         if failed:
-            raise run.failed(context, failed, f"of {count(len(keys), 'report')}")
+            raise run.failure(context, failed, f"of {count(len(keys), 'report')}")
 
     return [sync_report_tables]
 

@@ -134,7 +134,7 @@ class PipelineRun:
             self.caller.results.append(report)
             self.caller.on_report(report)
 
-    def failed(
+    def failure(
         self,
         context: dg.AssetExecutionContext,
         failures: Mapping[str, Exception],

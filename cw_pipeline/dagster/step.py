@@ -69,7 +69,7 @@ class SyncStep:
             )
         if self.failures:
             of = f"of {count(len(self._selected_entities()), 'entity', 'entities')}"
-            raise self.run.failed(self.context, self.failures, of)
+            raise self.run.failure(self.context, self.failures, of)
 
     def _sync_all(self, config: SyncConfig) -> Iterator[Result]:
         try:

@@ -85,12 +85,12 @@ def dev_services(settings: Settings, tenant: EmbeddedSimulator | None = None) ->
     simulator to use instead of the project's own. Raises ConfigError, WarehouseError or
     PipelineError that says what to do.
     """
-    if not settings.simulated and settings.warehouse_dsn is not None:
+    if not settings.is_simulated and settings.warehouse_dsn is not None:
         yield settings
         return
     with ExitStack() as stack:
         stand_in = server = None
-        if settings.simulated:
+        if settings.is_simulated:
             stand_in = stack.enter_context(tenant or simulator())  # starts beside the server
         if settings.warehouse_dsn is None:
             server = stack.enter_context(postgres(settings))
@@ -140,7 +140,7 @@ def start_dev_services(settings: Settings) -> Settings:
     """
     with _lock:
         stand_in = server = None
-        if settings.simulated:
+        if settings.is_simulated:
             stand_in = simulator()
             stand_in = _simulators.setdefault(stand_in.home, stand_in)
             stand_in.begin()
@@ -213,7 +213,7 @@ def prepared_home(settings: Settings | None = None) -> Path:
     home.mkdir(mode=0o700 if getattr(os, "geteuid", int)() else 0o711, parents=True, exist_ok=True)
     for name in _FOLDERS_OF_DAGSTER:
         keep_private(home / name)
-    prepare_dagster_yaml(home, _runs_place(settings or Settings.unchecked()))
+    prepare_dagster_yaml(home, _runs_place(settings or Settings.read_unchecked()))
     os.environ["DAGSTER_HOME"] = str(home)
     if (file := settings_file()).exists():  # for children that run in another folder
         os.environ[NAMED_FILE] = str(file)

@@ -242,7 +242,7 @@ def publish_clients(
     place = ClientSchema(tenant)
     connect = partial(transaction, dsn)
 
-    def made(attempt: Attempt) -> list[str]:
+    def make(attempt: Attempt) -> list[str]:
         with connect() as connection:
             state = {"access": place.access, "clients": f'"{place.schema}"'}
             row = connection.execute(_STATE, state).fetchone()
@@ -256,7 +256,7 @@ def publish_clients(
                     connection.execute(text.encode())
                 return _publish(connection, place, edition) if exists or create else []
 
-    return patiently(made, connect, _WHAT, patience)
+    return patiently(make, connect, _WHAT, patience)
 
 
 def _publish(connection: Connection[Any], place: ClientSchema, edition: str | None) -> list[str]:

@@ -97,7 +97,7 @@ def publish(
             work.prepare()
             if work.has_changes():
                 patiently(work.replace, connect, _WHAT, patience)
-            made[:] = work.done()
+            made[:] = work.finish()
             publish_as_of(connection, place)
             return []
 
@@ -154,7 +154,7 @@ class _Publication:
         """Whether `replace` has anything to do."""
         return bool(self._changes or self._left_out or self._custom)
 
-    def done(self) -> list[str]:
+    def finish(self) -> list[str]:
         """Ends it, with the names of what was made anew."""
         tables = {script.name for script in self._made if script.changed is not None}
         for name in reversed(self._instead):

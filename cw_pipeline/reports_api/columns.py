@@ -66,7 +66,7 @@ class ReportColumnStore:
         self._tenant = tenant
         self._table = sql.Identifier(tenant, TABLE)
 
-    def known(self) -> list[ReportColumn]:
+    def known_columns(self) -> list[ReportColumn]:
         """The columns as they were last seen, without those that are gone."""
         query = (
             'select report, "column", type, nullable, position from {table}'
@@ -148,7 +148,7 @@ def snapshot_reports(engine: SyncContext) -> ReportSnapshot:
     found.reports = len(names)
     found.columns = len(columns)
     with report_store(engine.database) as store:
-        known = store.known()
+        known = store.known_columns()
         found.first = not known
         gone = columns_gone(known, columns, set(names), set(found.unreadable))
         found.withheld = _withheld(known, names, engine.limits.max_delete_fraction)

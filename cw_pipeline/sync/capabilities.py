@@ -58,7 +58,7 @@ class ListCapabilities:
         return bool(self.readable) or self.detail == _NO_PARENT
 
     @property
-    def seen(self) -> dict[str, bool]:
+    def found_out(self) -> dict[str, bool]:
         """What was found out, by the name it is remembered under."""
         values = {name: getattr(self, name) for name in NAMES}
         return {name: value for name, value in values.items() if value is not None}
@@ -79,7 +79,9 @@ def probe_all(
             for finished in as_completed(running):
                 finding = finished.result()
                 with database.connection() as connection:
-                    store_capability(connection, database.tenant, finding.entity, **finding.seen)
+                    store_capability(
+                        connection, database.tenant, finding.entity, **finding.found_out
+                    )
                 yield finding
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

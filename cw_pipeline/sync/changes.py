@@ -108,7 +108,7 @@ def find_changes(
         with context.database.transaction() as connection:
             moment = clock.at.replace(microsecond=0)
             advance_watermarks(connection, tenant, unchanged, moment, clock.reference)
-    changed = rounds.changed(promoted)
+    changed = rounds.lists_to_read(promoted)
     unasked = len(asked) - len(rounds.found)
     quiet = len(entities) - len(changed) - unasked
     return Changes(tuple(changed), quiet, unasked, rounds.stopped, len(kept))
@@ -202,7 +202,7 @@ class _Round:
         behind = replace(query.next_page(last), page_size=1, fields="id")
         return any(own > last for own in decode_ids(_answer(reader, behind)))
 
-    def changed(self, entities: Iterable[Entity]) -> list[str]:
+    def lists_to_read(self, entities: Iterable[Entity]) -> list[str]:
         """What a pass should read, in the order given."""
         names: list[str] = []
         for entity in entities:

@@ -94,8 +94,8 @@ def probed(story: Story) -> dict[str, Any]:
     with story.engine(entities=TICKETS) as engine:
         (found,) = probe_all([CATALOG[TICKETS]], engine.source, engine.database, deep=True)
     stored = capability(story)
-    assert {name: stored[name] for name in found.seen} == found.seen
-    return found.seen
+    assert {name: stored[name] for name in found.found_out} == found.found_out
+    return found.found_out
 
 
 def test_a_deep_check_finds_and_stores_what_a_list_does(story: Story) -> None:

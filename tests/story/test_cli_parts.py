@@ -182,8 +182,8 @@ def test_processes_started_below_inherit_what_stands_in(
         inherited = Settings.read()
         assert inherited.site == used.site
         assert inherited.require_tenant().requests_per_minute == 60_000
-        assert not inherited.simulated
-    assert Settings.read().simulated
+        assert not inherited.is_simulated
+    assert Settings.read().is_simulated
     assert dict(os.environ) == before
 
 
@@ -248,7 +248,7 @@ def test_down_delete_asks_and_deletes_nothing_where_nobody_answers(
         assert "--delete --yes" in said.err
         assert (used_home / "report.html").exists()
         assert main(["down", "--yes"]) == 2
-        assert Settings.read().simulated
+        assert Settings.read().is_simulated
         assert postgres(Settings.read()).is_up()
     finally:
         assert main(["down", "--delete", "--yes"]) == 0

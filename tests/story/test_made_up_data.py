@@ -110,7 +110,7 @@ def test_a_demo_runs_beside_whatever_is_configured(
     before = dict(os.environ)
     with demo_settings() as apart:
         assert apart
-        assert Settings.read().simulated
+        assert Settings.read().is_simulated
         assert dagster_home() == home / "demo"
     assert dict(os.environ) == before
 
@@ -133,7 +133,7 @@ def test_an_installed_package_has_its_settings_where_its_project_is(tmp_path: Pa
     program = (
         "from cw_pipeline import paths;"
         "paths.IS_CHECKOUT, paths.PROJECT = False, paths._nearest(paths.Path.cwd());"
-        "from cw_pipeline.settings import *; s = Settings.unchecked();"
+        "from cw_pipeline.settings import *; s = Settings.read_unchecked();"
         "print(s.schema_, dagster_home(), paths.in_project())"
     )
 

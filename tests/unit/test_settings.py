@@ -31,7 +31,7 @@ def env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_without_anything_set_the_simulator_stands_in() -> None:
     settings = Settings.read()
-    assert settings.simulated
+    assert settings.is_simulated
     assert (settings.page_size, settings.requests_per_minute) == (1000, 900)
     assert (settings.overlap_seconds, settings.max_delete_fraction) == (300, 0.05)
     assert (settings.api_version, settings.schema_) == ("2025.1", "connectwise")
@@ -159,7 +159,7 @@ class TestHalfATenant:
     def test_blank_ones_are_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("COMPANY", "PUBLIC_KEY", "WAREHOUSE_DSN", "PAGE_SIZE"):
             monkeypatch.setenv(f"CW_{name}", "")
-        assert Settings.read().simulated
+        assert Settings.read().is_simulated
 
 
 class TestMisspelled:
@@ -243,7 +243,7 @@ class TestSecretsInFiles:
     ) -> None:
         env_file.write_text(f"{name}=own/place\n")
         monkeypatch.chdir("/")
-        settings = Settings.unchecked()
+        settings = Settings.read_unchecked()
         paths = {"CW_CA_FILE": settings.ca_file, "CW_PG_HOME": settings.pg_home}
         assert str(paths.get(name) or path_setting(name)) == str(env_file.parent / "own/place")
         monkeypatch.setenv(name, "own/place")  # of the environment: as a shell would take it
