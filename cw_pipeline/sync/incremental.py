@@ -206,7 +206,7 @@ class IncrementalSync:
         run, size = self.run, self.run.limits.page_size
         query = run.reader.query().in_range(checkpoint.tail)
         arriving = run.reader.fetch(query)
-        run.reader.wait_for(arriving)
+        run.context.wait_for(arriving)
         with run.context.load_slots:
             batch = run.reader.page_or_bisect(arriving, query, None, 0)
             if batch.cursor is None:
@@ -257,6 +257,7 @@ class IncrementalSync:
                 if not more:
                     break
                 ids = reached
+            del batch  # it holds the body, and another is waited for
         if among is not None:
             among.end(ids)
         if ids.upto is not None:
