@@ -86,8 +86,7 @@ def _read(run: Run, plan: SyncRequest) -> None:
     else:
         # A list without records is asked for all, which costs the same: only so is it seen that its
         # first ones carry no stamp, whatever is documented. No window would ever have them.
-        empty = run.store.rows_before == 0 and not run.store.open_letters
-        _refresh(run, full=plan.full or empty)
+        _refresh(run, full=plan.full or run.store.shows_nothing)
 
 
 def _is_stamped(run: Run, plan: SyncRequest) -> bool:

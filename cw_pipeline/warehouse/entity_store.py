@@ -117,7 +117,8 @@ class EntityStore:
         self.opened_at, watermark, watermark_at, *rest = row
         since, until, pass_at, cursor, ranges, *rest = rest
         self.page_size, self.rows_before, self.capability, self.absence, *rest = rest
-        self.count_is_due, self.open_letters, self.dead_letters_are_due, *rest = rest
+        self.count_is_due, self.open_letters, discarded, self.dead_letters_are_due, *rest = rest
+        self.shows_nothing = self.rows_before == 0 and not (self.open_letters or discarded)
         self._has_candidates, self.reread_cursor, promoted, versioned = rest
         self._stored_page_size, self._stored_reread_cursor = self.page_size, self.reread_cursor
         self.checkpoint = Checkpoint(watermark, watermark_at=watermark_at)

@@ -22,6 +22,8 @@ select clock_timestamp(), c.watermark, c.watermark_at,
         where s.tenant = own.tenant and s.entity = own.entity and s.at > now() - interval '1 hour'),
     (select count(*) from cw_sync.dead_letter l
         where l.tenant = own.tenant and l.entity = own.entity and l.resolved_at is null),
+    coalesce(c.row_count, 0) = 0 and exists (select from cw_sync.dead_letter l
+        where l.tenant = own.tenant and l.entity = own.entity and l.resolution like 'discarded:%%'),
     exists (select from cw_sync.dead_letter l
         where l.tenant = own.tenant and l.entity = own.entity and l.resolved_at is null
             and l.retry_at <= now()),

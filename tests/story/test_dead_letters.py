@@ -297,6 +297,19 @@ def test_a_discarded_letter_is_closed_for_good_with_its_reason(
     assert [letter["resolved_at"] is None for letter in letters(story)] == [False, True]
 
 
+def test_a_discarded_letter_stays_closed_where_its_record_is_all_that_the_list_has(
+    story: Story, tenant: Tenant
+) -> None:
+    tenant.put(PATH, {"id": 1, "budgetHours": "a lot"}, stamp=tenant.now() - 60 * MINUTE)
+    story.one(TICKETS)
+    with psycopg.connect(story.dsn) as connection:
+        assert discard(connection, "connectwise", only(story)["id"], "test data")
+    tenant.advance(7200)
+    for _ in range(2):
+        assert story.one(TICKETS).dead_letters == 0
+    assert only(story)["resolution"] == "discarded: test data"
+
+
 def test_too_many_rejects_stop_the_pass_before_the_watermark_moves(
     story: Story, tenant: Tenant
 ) -> None:
