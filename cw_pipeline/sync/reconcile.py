@@ -25,6 +25,7 @@ from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.warehouse import ListSnapshot
 from cw_pipeline.warehouse.status import was_readable
+from cw_pipeline.warehouse.tables import mark_unwatched_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -294,6 +295,15 @@ def reread_all(
 
 
 def _reconcile(run: Run, guard: DeleteGuard) -> Audit:
+    context = run.context
+    with context.database.transaction() as connection:
+        if mark_unwatched_rows(connection, context.database.tenant, run.entity):
+            # No warning of the run's: it would say that the proof failed, and it is to follow.
+            log.warning(
+                "%s: triggers were switched off, so rows may have been changed unseen. All of them"
+                " are read again",
+                run.entity.name,
+            )
     if run.entity.parent is not None:
         return reconcile_per_parent(run, CATALOG[run.entity.parent], guard)
     if not keeps_window(run):

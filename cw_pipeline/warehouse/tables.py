@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
@@ -78,6 +79,25 @@ def _watch_hand_edits(
                     "format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)",
                     [tenant, array.table, entity.table, entity.key[-1]],
                 )
+
+
+def mark_unwatched_rows(connection: Connection[Any], tenant: str, entity: Entity) -> bool:
+    """Whether changes by hand could have gone unseen: then every row of the entity is marked now.
+
+    They could if somebody switched our triggers off, as `pg_restore --disable-triggers` does. They
+    are switched on again.
+    """
+    names = {entity.table, *(array.table for array in entity.arrays)}
+    unwatched = connection.execute(
+        "select name from unnest(%s::text[]) name"
+        " where not cw_sync.is_watched(format('%%I.%%I', %s::text, name)::regclass)",
+        [sorted(names), tenant],
+    ).fetchall()
+    if unwatched:
+        _watch_hand_edits(connection, tenant, [entity], {name for (name,) in unwatched})
+        query = "update {} set _row_hash = 0 where _row_hash <> 0"
+        connection.execute(sql.SQL(query).format(sql.Identifier(tenant, entity.table)))
+    return bool(unwatched)
 
 
 def create_history(connection: Connection[Any], tenant: str) -> None:

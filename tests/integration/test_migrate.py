@@ -74,8 +74,8 @@ def test_a_newer_warehouse_is_named_and_left_alone(empty_dsn: str) -> None:
 
 
 TRIGGERS = (
-    "select tgrelid::regclass::text, pg_get_triggerdef(oid) from pg_trigger"
-    " where tgname = 'hand_edit' order by 1"
+    "select tgrelid::regclass::text, pg_get_triggerdef(oid), tgenabled::text from pg_trigger"
+    " where tgname in ('hand_edit', 'hand_write') order by 1, 2"
 )
 
 
@@ -95,7 +95,8 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " drop table cw_sync.clock_disorder, cw_sync.hint, cw_sync.callback_count;"
             " drop table cw_sync.callback_state; drop sequence cw_sync.hint_seq;"
             " drop function cw_sync.note_hand_edit, cw_sync.note_hand_edit_of_element cascade;"
-            " drop function cw_sync.watch_rows, cw_sync.watch_elements;"
+            " drop function cw_sync.watch_rows, cw_sync.watch_elements, cw_sync.is_watched;"
+            " drop function cw_sync.note_hand_writes cascade;"
             " alter table cw_sync.checkpoint drop watermark_at, drop pass_at;"
             " alter table cw_sync.checkpoint drop wanted cascade; create view cw_sync.freshness as"
             " select tenant, entity, watermark as data_complete_through, now() - watermark as age,"

@@ -10,10 +10,12 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.sync.reconcile import reconcile_all
+from tests.integration.others import as_admin
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Audit
     from cw_pipeline.simulator import Tenant
+    from tests.conftest import Server
     from tests.story.conftest import Story
 
 TICKETS, AGREEMENTS = "service/tickets", "finance/agreements"
@@ -26,6 +28,36 @@ DAMAGE = (
     "update {table} set {value} = null where id = {four}",
     "insert into {table} (id, {columns}) select 99, {columns} from {table} where id = {three}",
 )
+UNSEEN = (
+    ("truncate connectwise.service_tickets__custom_fields",),
+    (
+        "alter table connectwise.service_tickets__custom_fields disable trigger all",
+        "update connectwise.service_tickets__custom_fields set value = null",
+        "alter table connectwise.service_tickets__custom_fields enable trigger all",
+    ),
+    (
+        "alter table connectwise.finance_accounting_packages disable trigger all",
+        "update connectwise.finance_accounting_packages set name = 'spoilt' where id = 5",
+        "alter table connectwise.finance_accounting_packages enable trigger all",
+    ),
+    (
+        "create temp table kept as select * from connectwise.service_tickets__custom_fields",
+        "update kept set position = position + 9",
+        "insert into connectwise.service_tickets__custom_fields select * from kept",
+    ),
+    (
+        "create temp table kept as select * from connectwise.service_tickets where id = 4",
+        "update kept set summary = 'spoilt'",
+        "delete from connectwise.service_tickets where id = 4",
+        "insert into connectwise.service_tickets select * from kept",
+    ),
+    (
+        "set session_replication_role = replica",
+        "update connectwise.service_tickets set summary = 'spoilt' where id = 2",
+        "delete from connectwise.service_tickets__custom_fields where parent_id = 4",
+    ),
+)
+"""What leaves ids, stamps and hashes as they were."""
 
 
 def reconciled(story: Story, *names: str) -> dict[str, Audit]:
@@ -106,7 +138,7 @@ def test_children_two_levels_down_are_compared_with_the_parents_that_the_source_
 
 
 def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
-    agreements: Story, tenant: Tenant
+    agreements: Story, tenant: Tenant, server: Server
 ) -> None:
     """Read by window, whole, and below parents; the rows of a record's elements, too."""
     agreements.options["max_delete_fraction"] = 1
@@ -157,6 +189,13 @@ def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
     again = agreements.rows(f"select * from {elements} order by 1, 2")  # noqa: S608 - ours
     assert again == stored
     assert all(each.proven for each in reconciled(agreements, *lists).values())
+    for spoil in UNSEEN:
+        as_admin(server, agreements.dsn, *spoil)
+        assert sum(each.stale for each in reconciled(agreements, *lists).values()), spoil
+        assert agreements.rows(f"select * from {elements} order by 1, 2") == stored, spoil  # noqa: S608 - ours
+        for name in values:
+            assert _contents(agreements, name) == before[name], (name, spoil)
+        assert all(each.proven for each in reconciled(agreements, *lists).values()), spoil
 
 
 def _contents(story: Story, name: str) -> dict[int, dict[str, object]]:
