@@ -109,7 +109,7 @@ MUTANTS = (
                 "done = Checkpoint(self.newest or checkpoint.watermark)",
             ),
         ),
-        (WINDOW,),
+        (WINDOW, SIMULATION),
     ),
     Mutant(
         "the watermark is the clock at the end",
@@ -120,12 +120,12 @@ MUTANTS = (
                 "done = Checkpoint(self.run.context.source.now().at)",
             ),
         ),
-        (WINDOW,),
+        (WINDOW, SIMULATION),
     ),
     Mutant(
         "no overlap",
         (("model/progress.py", "else watermark - overlap", "else watermark"),),
-        (SOAK,),
+        (SIMULATION,),
     ),
     Mutant(
         "every Date is believed",
@@ -206,7 +206,7 @@ MUTANTS = (
                 ),
             ),
         ),
-        (WINDOW, SOAK),
+        (WINDOW, SIMULATION),
     ),
     Mutant(
         "a page that stays broken is taken for an empty one",
@@ -217,7 +217,7 @@ MUTANTS = (
                 'batch = self._typed(b"[]", query, parent_id, start)',
             ),
         ),
-        ("tests/story/test_poison.py", SOAK),
+        ("tests/story/test_poison.py", SIMULATION),
     ),
     Mutant(
         "a 404 is taken for an empty list",
@@ -284,10 +284,7 @@ MUTANTS = (
                 "if before.row_hash ==",
             ),
         ),
-        (
-            "tests/integration/test_merge.py",
-            SOAK,
-        ),
+        ("tests/integration/test_merge.py", SIMULATION),
     ),
     Mutant(
         "a record restored with an old date is not healed",

@@ -165,7 +165,8 @@ class Driver:
         if process is None:
             return self._wait(connection, step, *args, **options)
         process.connections[id(connection)] = connection
-        if threading.get_ident() != self._thread:  # a connection is opened, and waited for
+        # Else a connection is opened, and waited for, or nothing is sent.
+        if threading.get_ident() != self._thread or _is_local(connection, step):
             return self._wait(connection, step, *args, **options)
         strike = self._begin(process, step)
         if strike in REFUSALS:
@@ -229,6 +230,14 @@ class Driver:
             step.close()
             raise Killed
         return strike
+
+
+def _is_local(connection: Any, step: Any) -> bool:
+    """Whether a step sends nothing to the server."""
+    is_idle = connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
+    return step.__name__.startswith("_set_") or (
+        is_idle and step.__name__ in {"_commit_gen", "_rollback_gen"}
+    )
 
 
 def _finished() -> pq.abc.PGconn:
