@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -203,7 +202,7 @@ def _living(
         log = stack.enter_context((folder / "live.log").open("wb"))
         child = subprocess.Popen(command, env=settings, cwd=ROOT, stdout=log, stderr=log)
         stack.callback(child.wait)
-        stack.callback(child.send_signal, signal.SIGINT)
+        stack.callback(child.terminate)
         end, dsn = time.monotonic() + _PATIENCE, settings["CW_WAREHOUSE_DSN"]
         asked = (
             "select count(*) from cw_sync.checkpoint c where watermark_at >= (select min(taken_at)"

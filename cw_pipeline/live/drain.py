@@ -22,6 +22,7 @@ from cw_pipeline.errors import EntityBusy, Interrupted
 from cw_pipeline.live.hints import (
     due_hints,
     make_parents_due,
+    note_read,
     postpone_hints,
     remove_hints,
 )
@@ -117,6 +118,10 @@ class Drain:
             database = self.context.database
             with database.transaction() as connection:
                 make_parents_due(connection, database.tenant, entity.table, children, [*done])
+            with (
+                database.transaction() as connection
+            ):  # alone: passes lock both the other way round
+                note_read(connection, database.tenant, entity.name)
         return done
 
     def _read(self, run: Run, hints: list[DueHint]) -> set[int]:

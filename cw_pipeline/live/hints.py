@@ -173,6 +173,14 @@ def note_receiver(connection: Connection[Any], tenants: Iterable[str]) -> None:
     connection.execute(_LISTENS, [sorted(set(tenants))])
 
 
+def note_read(connection: Connection[Any], tenant: str, entity: str) -> None:
+    """Stores that records of an entity which callbacks named were read just now."""
+    connection.execute(
+        "update cw_sync.checkpoint set hint_at = now() where tenant = %s and entity = %s",
+        [tenant, entity],
+    )
+
+
 def add_up_runs(connection: Connection[Any], tenant: str) -> None:
     """Makes one run of those that read hints of an entity within a minute, which is over.
 

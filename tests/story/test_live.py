@@ -15,6 +15,7 @@ from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import Hint, add_up_runs, due_hints, put_hints, remove_hints
 from cw_pipeline.live.registrations import Registration, callback_url, plan
 from cw_pipeline.live.worker import hinted_lists
+from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 
 if TYPE_CHECKING:
@@ -202,6 +203,21 @@ def test_hints_that_went_well_do_not_hide_a_pass_that_failed(loaded: Story) -> N
     drain(loaded)
     (freshness,) = loaded.rows("select * from cw_sync.freshness where entity = %s", TICKETS)
     assert freshness["last_status"] == "failed"
+
+
+def test_reports_say_how_old_they_are_and_what_brought_the_newest(loaded: Story) -> None:
+    with Pipeline(loaded.settings()) as pipeline:
+        pipeline.publish()
+        query = "select newest_by, last_hint_at from reporting.freshness where name = %s"
+        assert loaded.rows(query, "fct_ticket_all") == [{"newest_by": "pass", "last_hint_at": None}]
+        put(loaded, 7)
+        drain(loaded)
+        (found,) = loaded.rows(query, "fct_ticket_all")
+        assert found["newest_by"] == "pass"  # the table does not show it yet
+        pipeline.follow_sync([TICKETS])
+        for name in ("fct_ticket_all", "dim_ticket"):
+            (found,) = loaded.rows(query, name)
+            assert found["newest_by"] == "hint"
 
 
 def test_the_runs_of_a_minute_become_one_and_add_up(loaded: Story) -> None:
