@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from cw_pipeline.reporting.tiles import TILES
 from cw_pipeline.simulator import CLIENT_ID
 from tests.bi_tools import metabase, metabase_sql
+from tests.bi_tools.dashboards import datasets, date_of
 from tests.bi_tools.metrics import metrics
 from tests.bi_tools.star import BI, TYPES, published_types, tables
 from tests.story.kpis.conftest import ZONE
@@ -55,6 +56,23 @@ def test_figures_of_the_page_are_those_of_the_metrics_and_called_like_them(books
             assert row is not None
             known = row[metric.name] / (60 if tile.shown_as == "hours" else 1)
             assert shown == pytest.approx(known), tile.title
+
+
+def test_every_metric_of_a_dataset_of_superset_is_the_metric(books: Books) -> None:
+    found, known = {}, {}
+    with psycopg.connect(books.dsn) as connection:
+        for dataset in datasets().values():
+            rows = dataset.query or f"select * from reporting.{dataset.name}"  # noqa: S608
+            for metric in dataset.metrics:
+                whole = f"select {metric.aggregate_sql()} from ({rows}) q"  # noqa: S608
+                if metric.is_stock:
+                    day = date_of(metric)
+                    whole += f" group by {day} order by {day} desc limit 1"
+                for numbers, query in ((found, whole), (known, metric.query())):
+                    ((number,),) = connection.execute(query.encode()).fetchall()
+                    numbers[metric.name] = round(float(number or 0), 9)
+    assert found == known
+    assert len(found) > 40
 
 
 def test_every_question_of_metabase_asks_for_the_number_of_the_metric(books: Books) -> None:
