@@ -76,6 +76,7 @@ _ACCESS = Table(
         Column("company_id", "bigint", "Client whose rows they see"),
     ),
 )
+_WHOLE_CLIENTS = "[company_id] <> null and [location_id] = null and [department_id] = null"
 _SEEN = {
     "Client": "CALCULATETABLE(VALUES('access'[company_id]),"
     " 'access'[role_name] = USERPRINCIPALNAME())",
@@ -286,15 +287,16 @@ def _partition(table: Table, columns: list[Column]) -> str:
     steps = [
         "Source = PostgreSQL.Database(Server, Database)",
         f"Data = {source}",
-        f"Columns = Table.SelectColumns(Data, {{{kept}}})",
     ]
+    data = "Data"
+    if table.name == "access":  # who sees a client at one place only must not see the rest of it
+        steps.append(f"Clients = Table.SelectRows(Data, each {_WHOLE_CLIENTS})")
+        data = "Clients"
+    steps.append(f"Columns = Table.SelectColumns({data}, {{{kept}}})")
     last = "Columns"
     if table.name == "dim_date":  # a date table has no day that is empty
         steps.append("Days = Table.SelectRows(Columns, each [date] <> null)")
         last = "Days"
-    if table.name == "access":
-        steps.append("Clients = Table.SelectRows(Columns, each [company_id] <> null)")
-        last = "Clients"
     body = ",\n".join(f"\t\t\t\t\t{step}" for step in steps)
     return (
         f"\n\tpartition {table.name} = m\n\t\tmode: import\n\t\tsource =\n\t\t\t\tlet\n{body}\n"

@@ -144,6 +144,14 @@ def test_a_client_of_the_model_sees_no_column_that_it_does_not_see_in_the_wareho
     assert {name for name in given if name.startswith("fct_") and "IN CALC" in given[name]} == set()
 
 
+def test_who_sees_a_client_at_one_place_only_is_no_client_of_the_model() -> None:
+    (table,) = (text for path, text in made().items() if path.name == "access.tmdl")
+    read = re.search(r"SelectRows\(Data, each (.*)\)", table)
+    assert read is not None
+    assert {*re.findall(r"\[(\w+)\] = null", read[1])} == {"location_id", "department_id"}
+    assert "SelectColumns(Clients" in table
+
+
 def test_the_readme_of_the_power_bi_project_counts_what_is_there() -> None:
     said = (power_bi.PROJECT / "README.md").read_text("utf-8")
     measures, links = len(metrics()), len(power_bi.related())
