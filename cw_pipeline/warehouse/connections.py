@@ -162,9 +162,9 @@ def connect(
         _refuse_unfit(session)
         with named_failures(hidden):
             _pin(session)
-        session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        session.read_only = read_only
-        session.autocommit = autocommit
+            session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            session.read_only = read_only
+            session.autocommit = autocommit
         session.taken_at = time.monotonic()
     except BaseException:
         session.close()
