@@ -206,11 +206,8 @@ def _preview(warehouse: Database, entity: Entity) -> str:
     """The rows that changed last as a table: keys and stamps alone, nothing personal."""
     with warehouse.connection() as connection:
         names, rows = latest_rows(connection, warehouse.tenant, entity)
-    lines = [names, ["---"] * len(names), *([_as_text(value) for value in row] for row in rows)]
+    lines = [names, ["---"] * len(names)]
+    for row in rows:
+        moments = [f"{v:%Y-%m-%d %H:%M:%S}" if isinstance(v, datetime) else v for v in row]
+        lines.append(["" if value is None else str(value) for value in moments])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else str(value)

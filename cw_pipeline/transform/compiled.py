@@ -28,7 +28,7 @@ from cw_pipeline.transform.record_shape import Path, ShapeNode, is_link
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cw_pipeline.model import Column, Entity
+    from cw_pipeline.model import Entity
 
 
 _KINDS = (*map(str, Kind), "object", "array", "extra", "link")  # `enum kind`
@@ -60,7 +60,11 @@ def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> Rea
         (root, entity.columns),
         *((root.arrays[one.field], one.columns) for one in entity.arrays),
     ]
-    tables = [(flat.object(node, columns), len(columns)) for node, columns in nodes]
+    tables = []
+    for node, columns in nodes:
+        numbers = {column.path: at for at, column in enumerate(columns)}
+        numbers |= {other: numbers[path] for other, path in node.other_places.items()}
+        tables.append((flat.object(node, (), numbers), len(columns)))
     places = {column.path: at for at, column in enumerate(entity.columns)}
     return _pack_layout(
         bytes(flat.names),
@@ -96,20 +100,15 @@ class _LayoutBuilder:
         self.extras: list[tuple[int, ...]] = []
         self.slots = 0
 
-    def object(self, node: ShapeNode, columns: Iterable[Column]) -> int:
-        """The number of the object that this node and all below it become."""
-        places = {column.path: at for at, column in enumerate(columns)}
-        places |= {other: places[path] for other, path in node.other_places.items()}
-        return self._object(node, (), places)
-
-    def _object(self, node: ShapeNode, path: Path, columns: Mapping[Path, int]) -> int:
+    def object(self, node: ShapeNode, path: Path, columns: Mapping[Path, int]) -> int:
+        """The number of the object that this node, at `path`, and all below it become."""
         fields: list[tuple[str, str, int]] = []
         extras: list[tuple[str, int, int]] = []
         for key in node.declared:
             if key in node.leaves:
                 fields.append((key, str(node.leaves[key]), columns[*path, key]))
                 continue
-            inner = self._object(node.nodes[key], (*path, key), columns)
+            inner = self.object(node.nodes[key], (*path, key), columns)
             fields.append((key, "object", inner))
             if node.nodes[key].unknown((*path, key)):
                 extras.append((key, inner, _NONE))
