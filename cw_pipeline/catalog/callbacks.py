@@ -21,13 +21,13 @@ CALLBACK_TYPES: dict[str, tuple[str, ...]] = {
     "Project": ("project/projects",),
     "PurchaseOrder": ("procurement/purchaseorders",),
     "Schedule": ("schedule/entries",),
+    "Site": ("company/companies/sites",),
     "Ticket": ("service/tickets", "project/tickets"),
     "Time": ("time/entries",),
 }
 """Entities by type, as `/system/callbacks` spells it. One id is in one of them alone.
 
-Not the guide's sixteenth, Site: sites are a list below their company, and the message does not say
-below which.
+Sites are a list below their company, so for a site its company is read, and then its sites.
 """
 
 

@@ -23,9 +23,11 @@ from cw_pipeline.live.hints import (
     due_hints,
     make_parents_due,
     note_read,
+    parents_of,
     postpone_hints,
     remove_hints,
 )
+from cw_pipeline.model import SyncMode
 from cw_pipeline.sync.deletes import not_listed_twice
 from cw_pipeline.sync.run import run_entity
 
@@ -85,6 +87,9 @@ class Drain:
         for entity in entities:
             if not left:
                 break
+            if entity.mode is SyncMode.PER_PARENT:
+                self._make_parents_due(entity, left, drained)
+                return
             found = self._read_entity(entity, left, drained)
             is_read = is_read and found is not None
             left = [hint for hint in left if found is None or hint.record_id not in found]
@@ -93,6 +98,23 @@ class Drain:
         else:
             self._settle([], [hint for hint in left if hint.tries < _GIVEN_UP], _FAILED)
             self._settle([hint for hint in left if hint.tries >= _GIVEN_UP])
+
+    def _make_parents_due(self, entity: Entity, hints: list[DueHint], drained: Drained) -> None:
+        """Has a list below a parent read again where its records are stored. It deletes by itself.
+
+        A record that is not stored was there neither when its parent was read, nor when it was
+        added, which its message says of the parent.
+        """
+        assert entity.parent is not None
+        database, above = self.context.database, CATALOG[entity.parent]
+        with database.transaction() as connection:
+            ids = parents_of(
+                connection, database.tenant, entity.table, [hint.record_id for hint in hints]
+            )
+            make_parents_due(connection, database.tenant, above.table, [entity.name], ids)
+        if ids:
+            drained.named.add(above.name)
+        self._settle(hints)
 
     def _read_entity(
         self, entity: Entity, hints: list[DueHint], drained: Drained

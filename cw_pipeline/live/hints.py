@@ -173,6 +173,15 @@ def note_receiver(connection: Connection[Any], tenants: Iterable[str]) -> None:
     connection.execute(_LISTENS, [sorted(set(tenants))])
 
 
+def parents_of(
+    connection: Connection[Any], tenant: str, table: str, ids: Iterable[int]
+) -> list[int]:
+    """The parents of stored records of a list below them."""
+    query = sql.SQL("select distinct parent_id from {} where id = any(%s)")
+    place = sql.Identifier(tenant, table)
+    return [parent for (parent,) in connection.execute(query.format(place), [[*ids]]).fetchall()]
+
+
 def note_read(connection: Connection[Any], tenant: str, entity: str) -> None:
     """Stores that records of an entity which callbacks named were read just now."""
     connection.execute(

@@ -216,15 +216,7 @@ class Receiver:
         if not listener.wants(message):
             return "not synced"
         try:
-            await self._writer.put(
-                Hint(
-                    listener.tenant,
-                    message.type.lower(),
-                    message.id,
-                    message.action,
-                    message.stamp,
-                )
-            )
+            await self._writer.put(_hint(listener.tenant, message))
         except WarehouseError:
             raise Refusal("warehouse away", 429) from None
         return "taken"
@@ -244,6 +236,16 @@ class Receiver:
     async def _health(self, _: Request) -> Response:
         """For a load balancer: that it listens. If the warehouse is away, senders are told."""
         return JSONResponse({"status": "ok"})
+
+
+def _hint(tenant: str, message: Message) -> Hint:
+    """What a message says may have changed.
+
+    A site is read below its company, which the record names; a site that is gone has no record.
+    """
+    if message.type.lower() == "site" and message.company is not None:
+        return Hint(tenant, "company", message.company, "updated")
+    return Hint(tenant, message.type.lower(), message.id, message.action, message.stamp)
 
 
 def _digest(token: str) -> bytes:

@@ -30,6 +30,9 @@ _PATH = re.compile(rf"(?:/[A-Za-z0-9_]*){{0,4}}{re.escape(KEY_PATH)}", re.IGNORE
 _PORTS = {"https": 443, "http": 80}
 
 
+_Id = Annotated[int, msgspec.Meta(gt=0, lt=2**63 - 1)]
+
+
 class _Metadata(msgspec.Struct):
     key_url: str
 
@@ -39,7 +42,7 @@ class Message(msgspec.Struct, rename="pascal"):
 
     action: Literal["added", "updated", "deleted"]
     type: str
-    id: Annotated[int, msgspec.Meta(gt=0, lt=2**63 - 1)] = msgspec.field(name="ID")
+    id: _Id = msgspec.field(name="ID")
     company_id: str = msgspec.field(name="CompanyId")
     metadata: _Metadata
     entity: msgspec.Raw = msgspec.Raw(b"null")
@@ -47,11 +50,25 @@ class Message(msgspec.Struct, rename="pascal"):
     @property
     def stamp(self) -> datetime | None:
         """The record's `lastUpdated` as the message has it; None where it has none."""
+        record = self._record
+        try:
+            stamp = record.info.last_updated if record and record.info else None
+            return stamp.replace(tzinfo=stamp.tzinfo or UTC).astimezone(UTC) if stamp else None
+        except OverflowError:
+            return None
+
+    @property
+    def company(self) -> int | None:
+        """The id of the company that the record says it belongs to; None where it says none."""
+        record = self._record
+        return record.company.id if record and record.company else None
+
+    @property
+    def _record(self) -> _Entity | None:
+        """What is read of the record inside, which is a text of JSON."""
         try:
             text = msgspec.json.decode(self.entity, type=str | None)
-            info = msgspec.json.decode(text or "{}", type=_Entity).info
-            stamp = info.last_updated if info else None
-            return stamp.replace(tzinfo=stamp.tzinfo or UTC).astimezone(UTC) if stamp else None
+            return msgspec.json.decode(text or "{}", type=_Entity)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError, OverflowError):
             return None
 
@@ -60,8 +77,13 @@ class _Info(msgspec.Struct, rename="camel"):
     last_updated: datetime | None = None
 
 
+class _Company(msgspec.Struct):
+    id: _Id
+
+
 class _Entity(msgspec.Struct, rename={"info": "_info"}):
     info: _Info | None = None
+    company: _Company | None = None
 
 
 _decode = msgspec.json.Decoder(Message).decode

@@ -106,7 +106,9 @@ def receiving(dsn: str, listener: Listener) -> Iterator[str]:
 @pytest.fixture(scope="class")
 def post(class_dsn: str) -> Iterator[Post]:
     with Simulator(Tenant()) as simulator:
-        listener = Listener.of("connectwise", simulator.url, "Demo", TOKEN, {"Ticket", "company"})
+        listener = Listener.of(
+            "connectwise", simulator.url, "Demo", TOKEN, {"Ticket", "company", "site"}
+        )
         with receiving(class_dsn, listener) as url:
             yield Post(url, simulator, class_dsn)
 
@@ -130,6 +132,16 @@ class TestReceiver:
             assert post.send(post.message(22)) == 204
         assert post.send(post.message(22, Action="deleted", Entity=None)) == 204
         assert ("ticket", 22, "deleted", 4) in post.hints()
+
+    def test_a_site_is_a_hint_of_its_company_as_long_as_the_message_names_it(
+        self, post: Post
+    ) -> None:
+        entity = msgspec.json.encode({"id": 5, "company": {"id": 70}}).decode()
+        assert post.send(post.message(5, Type="site", Entity=entity)) == 204
+        assert post.send(post.message(6, Type="site", Entity=None, Action="deleted")) == 204
+        found = [each[:3] for each in post.hints()]
+        assert ("company", 70, "updated") in found
+        assert ("site", 6, "deleted") in found
 
     def test_a_type_that_is_not_synced_is_taken_and_dropped(self, post: Post) -> None:
         assert post.send(post.message(33, Type="invoice")) == 204

@@ -194,6 +194,23 @@ def test_what_hangs_on_a_record_is_due_though_the_records_stamp_did_not_move(sto
     assert [row["text"] for row in story.table(notes).values()] == ["Called back"]
 
 
+def test_a_site_that_is_gone_has_the_sites_of_its_company_read_again(story: Story) -> None:
+    companies, sites = "company/companies", "company/companies/sites"
+    for at in (1, 2):
+        story.tenant.put("/company/companies", {"id": at, "name": f"Company {at}"})
+        story.tenant.put(f"/company/companies/{at}/sites", {"id": at + 10, "name": "Main"})
+    story.sync(companies, sites)
+    story.tenant.delete("/company/companies/1/sites", 11)
+    put(story, 11, type_="site", action="deleted")
+    put(story, 99, type_="site", action="deleted")
+    assert drain(story, companies, sites).named == {companies}
+    assert hints(story) == []
+    with story.engine(entities=f"{companies},{sites}") as engine:
+        story.simulator.requests.clear()
+        assert sync_entity(CATALOG[sites], engine, SyncRequest()).failure is None
+    assert set(story.table(sites)) == {12}
+
+
 def test_hints_that_went_well_do_not_hide_a_pass_that_failed(loaded: Story) -> None:
     loaded.rows(
         "update cw_sync.run set status = 'failed', error = 'x' where entity = %s returning 1",
