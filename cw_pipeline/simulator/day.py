@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cw_pipeline.simulator.saving import STAGES, stage_reached
 from cw_pipeline.simulator.tenant import iso
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _TOUCHED = {
 """The text that somebody changes in one record of a hundred."""
 _STEPS = 20
 _SEVERITIES = ("Low", "Medium", "High")
-_DATES = ("dateResponded", "dateResplan", "dateResolved")
 _GOALS = ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
 _MINUTES = (
     "respondMinutes",
@@ -39,12 +39,8 @@ _MINUTES = (
     "resplanSkippedMinutes",
     "minutesWaiting",
 )
-_STAGES = {
-    "Assigned": ("dateResponded", "respondMinutes"),
-    "In Progress": ("dateResplan", "resPlanMinutes"),
-    ">Closed": ("dateResolved", "resolveMinutes"),
-}
-"""The stage of the SLA that a status stands for. Minutes are counted around the clock here."""
+_ESCALATIONS = {"Assigned": "Responded", "In Progress": "ResolutionPlan", ">Closed": "Resolved"}
+"""The stage of the SLA that a status stands for."""
 
 
 def _moment(text: str) -> datetime:
@@ -129,7 +125,7 @@ class _Day:
 
     def _arrives(self, like: dict[str, Any]) -> int:
         """A new ticket, like an earlier one but untouched."""
-        gone = {"id", "_info", "closedDate", "closedBy", *_DATES}
+        gone = {"id", "_info", "closedDate", "closedBy", *(date for date, _ in STAGES.values())}
         new = {name: value for name, value in like.items() if name not in gone}
         new |= {"summary": f"New: {like.get('summary', '')}", "closedFlag": False}
         new |= dict.fromkeys(_MINUTES, 0) | self._goals(like)
@@ -177,17 +173,13 @@ class _Day:
         when = iso(self._tenant.now()) if closed else None
         who = "zadmin" if closed else None
         fields = {"closedFlag": closed, "closedDate": when, "closedBy": who, "status": status}
-        self._edit(TICKETS, ticket, **fields, **self._reached(ticket, name))
+        self._edit(
+            TICKETS,
+            ticket,
+            **fields,
+            **stage_reached(ticket, _ESCALATIONS.get(name), self._tenant.now()),
+        )
         return int(ticket["id"])
-
-    def _reached(self, ticket: dict[str, Any], status: str) -> dict[str, Any]:
-        """The date and the minutes of the stage that a status stands for, once."""
-        stage = _STAGES.get(status)
-        if stage is None or stage[0] in ticket:
-            return {}
-        since = max([_entered(ticket), *(_moment(ticket[d]) for d in _DATES if d in ticket)])
-        now = self._tenant.now()
-        return {stage[0]: iso(now), stage[1]: max(0, int((now - since).total_seconds()) // 60)}
 
     def _statuses(self, board: int | None) -> dict[str, int]:
         rows = self._tenant.collection(f"/service/boards/{board}/statuses")

@@ -15,6 +15,7 @@ from cw_pipeline.simulator.answers import (
     no_record,
     wrong_method,
 )
+from cw_pipeline.simulator.saving import saved
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.routes import Target
@@ -53,17 +54,19 @@ def _change(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
         old = tenant.get(target.path, target.record_id)
         new = _apply_patch(old, from_json(body)) if method == "PATCH" else _object(body)
         info = {**old.get("_info", {}), **new.get("_info", {})}
-        new = _accepted(tenant, target.path, {**new, "id": target.record_id, "_info": info})
-        return as_json(tenant.put(target.path, new))
+        whole = {**new, "id": target.record_id, "_info": info}
+        return as_json(tenant.put(target.path, _accepted(tenant, target.path, whole, old)))
 
 
-def _accepted(tenant: Tenant, path: str, record: dict[str, Any]) -> dict[str, Any]:
+def _accepted(
+    tenant: Tenant, path: str, record: dict[str, Any], old: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The record as it is stored. Raises InvalidField.
 
-    Only registrations of callbacks are looked at: whatever else lacks gets a default.
+    Only registrations of callbacks are refused: whatever else lacks gets a default.
     """
     if path != levels.REGISTRATIONS:
-        return record
+        return saved(tenant, path, record, old)
     made = levels.check(record)
     others = tenant.records(path).values()
     if any(levels.is_same(made, each) for each in others if each["id"] != made.get("id")):
