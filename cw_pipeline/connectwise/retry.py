@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class Policy:
     """How often and how patiently: waits in seconds, doubled each time, with jitter.
 
-    `patience` is how long, in seconds, 429s are waited out before they count as a failure.
+    `patience` is how long, in seconds, 429s are waited out before they count as a failure; `whole`
+    how long a question is asked again, so that answers which fail slowly do not take all attempts.
     """
 
     attempts: int
     wait_initial: float
     wait_max: float
     patience: float
+    whole: float = 300.0
 
     def wait_before(self, attempt: int, machine: Machine = THIS) -> float:
         """Seconds to wait before a try, the second being the first to wait for.
@@ -48,7 +50,8 @@ log = logging.getLogger(__name__)
 
 BACKGROUND = Policy(attempts=8, wait_initial=0.5, wait_max=60, patience=900)
 INTERACTIVE = Policy(attempts=3, wait_initial=0.1, wait_max=5, patience=30)
-PROBING = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900)  # finding what is poisoned
+# For finding what is poisoned.
+PROBING = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900, whole=60)
 
 
 class RetryBudget:
@@ -87,9 +90,10 @@ def call_with_retries(
 
     `before_retry` is called before each further try, with its number, the seconds to wait and the
     error, and waits: stamina's own sleep could not be interrupted. Raises the last error when the
-    attempts or the run's budget are used up, and any other error at once.
+    attempts, the time or the run's budget are used up, and any other error at once.
     """
     caught: list[Exception] = []
+    until = machine.monotonic() + policy.whole
 
     def passes_by_itself(error: Exception) -> bool:
         caught[:] = [error]
@@ -97,7 +101,7 @@ def call_with_retries(
             return False
         if isinstance(error, SourceBroken) and error.is_too_large:
             return False
-        return budget.spend()
+        return machine.monotonic() < until and budget.spend()
 
     budget.earn()
     for attempt in stamina.retry_context(

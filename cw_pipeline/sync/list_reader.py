@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _EDGE = 100  # bytes; stripping all of a body would copy megabytes
+_SEARCHED = 600.0  # seconds: each size of a page down to one record, where each fails in a minute
 _GROWS_AFTER = 2  # good pages at a reduced size before a larger one is tried
 
 
@@ -50,6 +51,7 @@ class ListReader:
         self.pages = 0
         self.page_size = context.limits.page_size
         self.timed_out = False
+        self.stuck_since: float | None = None
         self.paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
 
     def query(self, parents: tuple[int, ...] = ()) -> Query:
@@ -78,6 +80,7 @@ class ListReader:
                 self._good = 0
         except (SourceBroken, SourceDown) as error:
             self._good = 0
+            self.stuck_since = self.context.machine.monotonic()
             self.timed_out = self.timed_out or is_timeout(error)
             if query.paging is Paging.OFFSET:
                 raise  # without ids there is no telling what is poisoned
@@ -89,6 +92,16 @@ class ListReader:
             if query.paging is not Paging.OFFSET:
                 _check_order(query, batch)
         return batch
+
+    def check_progress(self, error: SourceError) -> None:
+        """Raises SourceBroken where looking for what breaks a page has taken too long."""
+        assert self.stuck_since is not None, "a page broke"
+        if self.context.machine.monotonic() - self.stuck_since > _SEARCHED:
+            raise SourceBroken(
+                f"{error}. No part of the page came within {_SEARCHED / 60:g} minutes more, while"
+                " other questions were answered: the list is left for the next sync. If its server"
+                " is that slow, raise CW_TIMEOUT_SECONDS; or take the list out of CW_ENTITIES"
+            ) from error
 
     def ask(self, query: Query, parent_id: int | None = None, start: int = 0) -> Batch:
         """One page, asked for with little patience: for finding what is poisoned."""
@@ -297,6 +310,7 @@ def bisect_page(
     while True:
         if not reader.answers():
             raise error
+        reader.check_progress(error)
         if size == 1:
             # Nobody to blame: what broke the page went away meanwhile.
             blamed = _blame_first_record(reader, query, error)
@@ -378,8 +392,9 @@ def _readable(reader: ListReader, query: Query) -> bool:
     """Whether the ids can be read. Raises SourceError if nothing at all can be: an outage."""
     try:
         reader.ids(query)
-    except (SourceBroken, SourceDown):
+    except (SourceBroken, SourceDown) as error:
         if not reader.answers():
             raise
+        reader.check_progress(error)
         return False
     return True

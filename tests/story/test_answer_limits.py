@@ -10,6 +10,7 @@ import sys
 import time
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
@@ -20,7 +21,9 @@ import httpx
 import pytest
 
 from cw_pipeline.connectwise.answers import AnswerLimits, AnswerRefused, bound_answers
+from cw_pipeline.errors import SourceBroken
 from cw_pipeline.settings import Settings
+from tests.story.conftest import HASTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,6 +135,10 @@ class _Attacker(StreamRequestHandler):
         elif "said" in url:
             said = unquote(url.partition("said-")[2]).encode()
             parts = _whole(b"[]", b"Content-Encoding: " + said + b"\r\n")
+        elif "/system/info" in url:
+            parts = _whole(b"{}")
+        elif "/service/boards" in url:
+            parts = _endless(_OK + b"Content-Length: 1000\r\n\r\n", b"[", 0.1)
         elif "honest" in url:
             parts = _whole(_honest(), _GZIP)
         else:
@@ -280,6 +287,19 @@ def test_a_record_that_is_too_large_is_a_dead_letter_that_names_the_setting(
     (letter,) = story.rows("select record_id, detail from cw_sync.open_dead_letter")
     assert letter["record_id"] == 3
     assert "CW_MAX_ANSWER_MB" in letter["detail"]
+
+
+def test_a_list_that_trickles_is_given_up_after_a_while_and_names_the_setting(
+    story: Story, attacker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is bounded; all those that look for the record to blame are, too."""
+    monkeypatch.setattr("cw_pipeline.sync.list_reader._SEARCHED", 0.5)
+    monkeypatch.setattr("tests.story.conftest.HASTY", replace(HASTY, whole=0.2))
+    options = {"site": attacker, "timeout_seconds": 0.3, "page_size": 1000}
+    report = story.sync("service/boards", **options)["service/boards"]
+    assert isinstance(report.failure, SourceBroken)
+    assert "raise CW_TIMEOUT_SECONDS" in str(report.failure)
+    assert report.requests < 12, "3 tries for each of 10 sizes would be 30"
 
 
 def test_limits_are_settings_with_bounds_of_their_own() -> None:
