@@ -28,6 +28,7 @@ def in_step(dsn: str, count: int) -> Tenant:
     for own in range(1, count + 1):
         records.put_raw(own, int(STAMP.timestamp()), raw % own)
     with psycopg.connect(dsn) as connection:
+        connection.execute("set local cw_pipeline.writes = on")  # else these are edits by hand
         connection.execute("truncate connectwise.service_sources")
         connection.execute(
             "insert into connectwise.service_sources (id, name, last_updated, _row_hash)"

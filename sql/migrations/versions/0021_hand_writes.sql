@@ -9,9 +9,10 @@ begin
     if tg_op = 'TRUNCATE' then
         execute format('update %%I.%%I set _row_hash = 0 where _row_hash <> 0', tg_table_schema, tg_argv[0]);
     elsif tg_nargs = 0 then
-        execute format('update %%s set _row_hash = 0 where %%s', tg_relid::regclass, written);
+        execute format('update %%s set _row_hash = 0 where _row_hash <> 0 and %%s', tg_relid::regclass, written);
     else
-        execute format('update %%I.%%I set _row_hash = 0 where %%I in (select parent_id from %%s where %%s)',
+        execute format('update %%I.%%I set _row_hash = 0 where _row_hash <> 0'
+            ' and %%I in (select parent_id from %%s where %%s)',
             tg_table_schema, tg_argv[0], tg_argv[1], tg_relid::regclass, written);
     end if;
     return null;
