@@ -147,8 +147,10 @@ def tables_behind(connect: Connect, tenant: str, *, beside_live: bool = False) -
         names = standing.tables.keys() & kept_tables()
         if beside_live and live_is_alive(connection, tenant):
             names -= _just_refreshed(connection, tenant)
-        due = [own for own in scripts() if own.name in names]
-        return {own.name for own in due} - _move_on_unchanged(connection, standing, due).keys()
+        due = [script for script in scripts() if script.name in names]
+        return {script.name for script in due} - _move_on_unchanged(
+            connection, standing, due
+        ).keys()
 
 
 def _just_refreshed(connection: Connection[Any], tenant: str) -> set[str]:
@@ -173,7 +175,7 @@ def refresh_published(
         return []
     with connect() as connection:
         standing = _standing(connection, tenant)
-        due = [own for own in scripts() if own.name in wanted & standing.tables.keys()]
+        due = [script for script in scripts() if script.name in wanted & standing.tables.keys()]
         current = _move_on_unchanged(connection, standing, due)
     if not standing.tables:
         return None
@@ -213,7 +215,9 @@ class _Standing:
 def _standing(connection: Connection[Any], tenant: str) -> _Standing:
     rows = connection.execute(_STANDING, {"tenant": tenant}).fetchall()
     tables = {name: _Table(name, *row) for name, *row, _ in rows}
-    settings = max(((own.time_zone, own.month_closes_on) for own in tables.values()), default=())
+    settings = max(
+        ((table.time_zone, table.month_closes_on) for table in tables.values()), default=()
+    )
     return _Standing(ReportingSchema(tenant, *settings), tables, rows[0][-1] if rows else None)
 
 
@@ -277,18 +281,18 @@ def _marks_of_unchanged(
     tables = dict(standing.tables)
     marks: dict[str, Marks] = {}
     for script in known:  # each after those it reads
-        own = tables[script.name]
+        table = tables[script.name]
         if script.name in behind or _with_prerequisites(script.all_needs) & behind:
             behind.add(script.name)
             continue
-        read = [tables[name] for name in own.reads if name in tables]
-        seen = (standing.visible_through, *(table.changed_through for table in read))
-        whole = (own.sources_complete_through, *(table.complete_through for table in read))
+        read = [tables[name] for name in table.reads if name in tables]
+        seen = (standing.visible_through, *(each.changed_through for each in read))
+        whole = (table.sources_complete_through, *(each.complete_through for each in read))
         # As SQL's `least`: what is not known does not count.
         changed = min(moment for moment in seen if moment is not None)
         complete = min((moment for moment in whole if moment is not None), default=None)
-        marks[own.name] = changed, complete
-        tables[own.name] = replace(own, changed_through=changed, complete_through=complete)
+        marks[table.name] = changed, complete
+        tables[table.name] = replace(table, changed_through=changed, complete_through=complete)
     return marks
 
 

@@ -195,12 +195,12 @@ class _Round:
         with context.database.connection() as connection:
             stored = stored_hashes(connection, context.database.tenant, entity, page.ids)
         seen = zip(page.ids, page.sources, page.last_updated, strict=True)
-        if any(stored.get(own) != (source, stamp) for own, source, stamp in seen):
+        if any(stored.get(record_id) != (source, stamp) for record_id, source, stamp in seen):
             return True
         # A short page may be the server's own limit: only an empty one is the end.
         last = max(page.ids, default=0)
         behind = replace(query.next_page(last), page_size=1, fields="id")
-        return any(own > last for own in decode_ids(_answer(reader, behind)))
+        return any(record_id > last for record_id in decode_ids(_answer(reader, behind)))
 
     def lists_to_read(self, entities: Iterable[Entity]) -> list[str]:
         """What a pass should read, in the order given."""

@@ -60,26 +60,28 @@ def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
     ConfigError for an entity or a column that the catalog does not know.
     """
     columns = {
-        name: list(CATALOG[name].history) for name, own in CATALOG.declared.items() if own.history
+        name: list(CATALOG[name].history)
+        for name, declared in CATALOG.declared.items()
+        if declared.history
     }
     for word in (setting or "").split(","):
         if not word.strip():
             continue
         name, _, column = word.strip().rpartition(".")
         entity = _entity(name, word.strip())
-        plain = [own.name for own in entity.columns if own.kind is not Kind.JSONB]
+        plain = [each.name for each in entity.columns if each.kind is not Kind.JSONB]
         if column != "*" and column not in plain:
             raise ConfigError(f"CW_HISTORY_COLUMNS: {entity.name} has no plain column {column!r}")
         read = columns_of_versions(entity.table, entity.columns)
-        chosen = [own for own in plain if own not in entity.key] if column == "*" else [column]
+        chosen = [each for each in plain if each not in entity.key] if column == "*" else [column]
         columns.setdefault(entity.name, [*read]).extend(chosen)
-    return {name: tuple(dict.fromkeys(own)) for name, own in columns.items()}
+    return {name: tuple(dict.fromkeys(kept)) for name, kept in columns.items()}
 
 
 def _entity(name: str, word: str) -> Entity:
-    for own in CATALOG:
-        if name in {own, CATALOG.declared[own].table}:
-            return CATALOG[own]
+    for known in CATALOG:
+        if name in {known, CATALOG.declared[known].table}:
+            return CATALOG[known]
     raise ConfigError(
         f"CW_HISTORY_COLUMNS: {word!r} names no entity; write entity.column, for example"
         " service/tickets.severity"
@@ -97,7 +99,7 @@ def set_history_columns(
 
     What history holds stays.
     """
-    wanted = [(name, column) for name, own in columns.items() for column in own]
+    wanted = [(name, column) for name, kept in columns.items() for column in kept]
     asked = {
         "tenant": tenant,
         "entities": [name for name, _ in wanted],
@@ -130,13 +132,13 @@ def as_stored(
     """The entity with its promoted columns (name, path, kind), and those kept of versions."""
     columns = (Column(name, tuple(path), Kind(kind)) for name, path, kind in promoted)
     grown, kept = with_promoted_columns(entity, columns), {*versioned} - {*entity.key}
-    return replace(grown, history=tuple(own.name for own in grown.columns if own.name in kept))
+    return replace(grown, history=tuple(each.name for each in grown.columns if each.name in kept))
 
 
 def history_columns(entity: Entity) -> tuple[Column, ...]:
     """What a table of versions has of its entity: the key, and the columns that are kept."""
     kept = {*entity.history, *entity.key}
-    return tuple(own for own in entity.row_columns if own.name in kept)
+    return tuple(each for each in entity.row_columns if each.name in kept)
 
 
 def create_history_table(connection: Connection[Any], tenant: str, entity: Entity) -> None:
@@ -153,8 +155,8 @@ def create_history_table(connection: Connection[Any], tenant: str, entity: Entit
         return
     stamps = [sql.SQL("{} timestamptz").format(sql.Identifier(name)) for name in _STAMPS]
     columns = [
-        sql.SQL("{} {}").format(sql.Identifier(own.name), sql.SQL(own.kind.value))
-        for own in history_columns(entity)
+        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.kind.value))
+        for column in history_columns(entity)
     ]
     table = sql.Identifier(*place)
     connection.execute(
@@ -172,9 +174,9 @@ def widen_history(
     connection: Connection[Any], place: tuple[str, str], column: str, to: Kind
 ) -> None:
     """Gives the column the type that the entity's table `place` (tenant, table) has by now."""
-    own = history_schema(place[0]), place[1]
-    if kind_of(connection, own, column) is not None:
-        widen_column(connection, own, column, to)
+    versions = history_schema(place[0]), place[1]
+    if kind_of(connection, versions, column) is not None:
+        widen_column(connection, versions, column, to)
 
 
 def forget_column(
@@ -186,11 +188,11 @@ def forget_column(
         " where tenant = %s and entity = %s and column_name = %s",
         [place[0], entity, column],
     )
-    own = history_schema(place[0]), place[1]
-    if kind_of(connection, own, column) is not None:
+    versions = history_schema(place[0]), place[1]
+    if kind_of(connection, versions, column) is not None:
         connection.execute(
             sql.SQL("update {0} set {1} = null where {1} is not null").format(
-                sql.Identifier(*own), sql.Identifier(column)
+                sql.Identifier(*versions), sql.Identifier(column)
             )
         )
 
@@ -329,7 +331,7 @@ def versions_query(entity: Entity, table: str, history: str) -> str:
     there is one version of each record, with all that its table has. `table` and `history` are SQL:
     where the present versions are, and those that are over.
     """
-    columns = sql.SQL(", ").join(sql.Identifier(own.name) for own in history_columns(entity))
+    columns = sql.SQL(", ").join(sql.Identifier(each.name) for each in history_columns(entity))
     present = sql.SQL(
         "select {columns}, coalesce(past.next, {born}) as _valid_from,"
         " coalesce(t._deleted_at, 'infinity') as _valid_to, past.next is null as _is_first,"
@@ -360,7 +362,7 @@ def rows_as_of(tenant: str, entity: Entity, moment: str) -> str:
     history = sql.Identifier(history_schema(tenant), entity.table).as_string()
     at = sql.SQL(moment)
     kept = history_columns(entity) if entity.history else entity.row_columns
-    columns = sql.SQL(", ").join(sql.Identifier(own.name) for own in kept)
+    columns = sql.SQL(", ").join(sql.Identifier(each.name) for each in kept)
     query = sql.SQL(
         "select {columns}, case when t._deleted_at <= {at} then t._deleted_at end as _deleted_at,"
         " t._synced_at from {table} t {past} where coalesce(past.next, {born}) <= {at}"
@@ -376,7 +378,7 @@ def rows_as_of(tenant: str, entity: Entity, moment: str) -> str:
 
 def _born(entity: Entity) -> sql.SQL:
     """Since when the first version of a record is valid."""
-    known = any(own.name == "date_entered" for own in entity.columns)
+    known = any(each.name == "date_entered" for each in entity.columns)
     return sql.SQL("coalesce(date_entered, '-infinity')" if known else "'-infinity'::timestamptz")
 
 
