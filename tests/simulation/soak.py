@@ -1,4 +1,4 @@
-"""Day after day of a tenant's life, with a refresh each quarter of an hour and proof each night."""
+"""Day after day of a tenant's life, with refreshes by day and proof each night."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Soak:
     Each night something happens that is no mere fault: one of `nights`, in turn.
     """
 
-    def __init__(self, world: SimulatedWorld, between: int = 900) -> None:
+    def __init__(self, world: SimulatedWorld, between: int = HOUR) -> None:
         self.world = world
         self.between = between
         self.nights: tuple[Callable[[], None], ...] = (
@@ -67,7 +67,7 @@ class Soak:
         )
         people = world.people
         self._chances = {
-            0.05: people.edit_silently,
+            0.05: self._edit_silently,
             0.02: people.restore,
             0.01: people.spoil,
             0.1: people.mend,
@@ -129,9 +129,13 @@ class Soak:
         for share, happen in self._chances.items():
             if dice.random() < share:
                 happen()
-        for key in people.silent - self._silent_since.keys():
-            self._silent_since[key] = self._days
         self._call_back()
+
+    def _edit_silently(self) -> None:
+        people = self.world.people
+        people.silent.clear()
+        people.edit_silently()
+        self._silent_since.update(dict.fromkeys(people.silent, self._days))
 
     def _strike(self) -> None:
         """Something strikes the worker, or its server, soon."""
@@ -240,7 +244,7 @@ class Soak:
         world.vacuum()
 
     def _check_equal(self) -> None:
-        world, people = self.world, self.world.people
+        world = self.world
         since = self._silent_since
         excused = {key for key, day in since.items() if self._days - day < NIGHTS}
         with world.look() as connection:
@@ -251,7 +255,6 @@ class Soak:
                     is_letter = record is not None and spoilt(record)
                     assert is_letter or key in excused, f"day {self._days}: {key} {why}"
         self._silent_since = {key: day for key, day in since.items() if key in excused}
-        people.silent &= self._silent_since.keys()
 
     # The machinery.
 
