@@ -121,7 +121,7 @@ class Drain:
     ) -> set[int] | None:
         """The ids that this list is done with; None if it could not be read."""
 
-        def failed(result: SyncResult, failure: PipelineError) -> None:
+        def note_failure(result: SyncResult, failure: PipelineError) -> None:
             if isinstance(failure, Interrupted):
                 raise failure
             if not isinstance(failure, EntityBusy):
@@ -133,7 +133,7 @@ class Drain:
                 drained.changed.add(entity.name)
             return done
 
-        done = run_entity(self.context, entity, "hint", work, failed)
+        done = run_entity(self.context, entity, "hint", work, note_failure)
         if done:
             drained.named.add(entity.name)
             children = [each.name for each in CATALOG.values() if each.parent == entity.name]

@@ -172,7 +172,7 @@ class LiveTenant:
         """Asks the lists that are due what is new, and reads those where it is something."""
         due = self._paces.due()
         if self._leaves_first_load and due:
-            due = self._loaded(due)
+            due = self._read_whole_once(due)
         if not due:
             return
         try:
@@ -190,7 +190,7 @@ class LiveTenant:
             self._read(changed)
         self._caught_up = True
 
-    def _loaded(self, due: list[str]) -> list[str]:
+    def _read_whole_once(self, due: list[str]) -> list[str]:
         """Those of the lists that were read whole once; the others are looked at in a minute."""
         database = self._context.database
         with database.connection() as connection:

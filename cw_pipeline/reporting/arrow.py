@@ -81,7 +81,7 @@ class _Column:
                 for number in value or () if self.kind == "numeric[]" else (value,):
                     self._measure(number)
         elif self._type == pa.string() and self.kind not in ("text", "varchar"):
-            values = [None if value is None else _printed(value) for value in values]
+            values = [None if value is None else _as_text(value) for value in values]
         self.parts.append(pa.array(values, self._type))
 
     def whole(self) -> pa.ChunkedArray:
@@ -115,5 +115,5 @@ class _Column:
             raise WarehouseError(f"{self.name}: {number} has more digits than Arrow holds")
 
 
-def _printed(value: object) -> str:
+def _as_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)

@@ -47,7 +47,7 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _entered(ticket: dict[str, Any]) -> datetime:
+def _entry_time(ticket: dict[str, Any]) -> datetime:
     info = ticket["_info"]
     return _moment(info.get("dateEntered") or info["lastUpdated"])
 
@@ -138,7 +138,7 @@ class _Day:
 
     def _goals(self, like: dict[str, Any]) -> dict[str, str]:
         """As long from now as the earlier ticket's were from its entering."""
-        moved = self._tenant.now() - _entered(like)
+        moved = self._tenant.now() - _entry_time(like)
         return {name: iso(_moment(like[name]) + moved) for name in _GOALS if name in like}
 
     def _moves(self, ticket: dict[str, Any]) -> int:

@@ -129,7 +129,7 @@ def bundle(
     for each in requests:
         result = {name: each[name] for name in _REPEATED if name in each}
         try:
-            target, asked = _bundled(each, counts=counts, max_page_size=max_page_size)
+            target, asked = _bundle_request(each, counts=counts, max_page_size=max_page_size)
             answer = read(target, asked)
         except Refusal as refused:
             answer = refused.answer
@@ -137,7 +137,7 @@ def bundle(
     return as_json({"results": results})
 
 
-def _bundled(
+def _bundle_request(
     request: Mapping[str, Any], *, counts: bool, max_page_size: int
 ) -> tuple[Target, ListRequest]:
     """The question of one request of a bundle. Raises Refusal."""

@@ -105,14 +105,14 @@ class Faults:
         if not mending:
             return None
 
-        def mended(record: dict[str, Any]) -> dict[str, Any]:
+        def mend_record(record: dict[str, Any]) -> dict[str, Any]:
             for fault in mending:
                 if self._marks(fault, record["id"]):
                     fault.fired += 1
                     record = _spoil(record, fault)
             return record
 
-        return mended
+        return mend_record
 
     def _marks(self, fault: Fault, record_id: int) -> bool:
         if fault.ids:

@@ -22,7 +22,7 @@ STAGES = {
 _SHOWN = ("id", "identifier", "name")
 
 
-def saved(
+def save_record(
     tenant: Tenant, path: str, new: dict[str, Any], old: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The record as it is stored; `old` is what was stored before.

@@ -72,17 +72,17 @@ class Connections:
         base: Any = AutoHTTPProtocol
         known = self._open
 
-        def made(protocol: Any, transport: asyncio.Transport) -> None:  # noqa: ANN401
+        def note_made(protocol: Any, transport: asyncio.Transport) -> None:  # noqa: ANN401
             known[tuple(transport.get_extra_info("peername"))] = transport
             base.connection_made(protocol, transport)
 
-        def lost(protocol: Any, error: Exception | None) -> None:  # noqa: ANN401
+        def note_lost(protocol: Any, error: Exception | None) -> None:  # noqa: ANN401
             base.connection_lost(protocol, error)
             gone = [peer for peer, each in known.items() if each.is_closing()]
             for peer in gone:
                 del known[peer]
 
-        both = {"connection_made": made, "connection_lost": lost}
+        both = {"connection_made": note_made, "connection_lost": note_lost}
         return type("KnownConnection", (base,), both)
 
     def close(self, peer: tuple[str, int] | None) -> None:

@@ -15,7 +15,7 @@ from cw_pipeline.simulator.answers import (
     no_record,
     wrong_method,
 )
-from cw_pipeline.simulator.saving import saved
+from cw_pipeline.simulator.saving import save_record
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator.routes import Target
@@ -34,7 +34,7 @@ def write(tenant: Tenant, method: str, target: Target, body: bytes, url: str) ->
                 asked = _object(body)
                 if not asked.get("id"):  # the guide's own example says 0
                     asked.pop("id", None)
-                made = tenant.put(target.path, _accepted(tenant, target.path, asked))
+                made = tenant.put(target.path, _accept(tenant, target.path, asked))
             answer = as_json(made, 201)
             answer.headers["Location"] = f"{url.rstrip('/')}/{made['id']}"
             return answer
@@ -55,10 +55,10 @@ def _change(tenant: Tenant, method: str, target: Target, body: bytes) -> Answer:
         new = _apply_patch(old, from_json(body)) if method == "PATCH" else _object(body)
         info = {**old.get("_info", {}), **new.get("_info", {})}
         whole = {**new, "id": target.record_id, "_info": info}
-        return as_json(tenant.put(target.path, _accepted(tenant, target.path, whole, old)))
+        return as_json(tenant.put(target.path, _accept(tenant, target.path, whole, old)))
 
 
-def _accepted(
+def _accept(
     tenant: Tenant, path: str, record: dict[str, Any], old: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The record as it is stored. Raises InvalidField.
@@ -66,7 +66,7 @@ def _accepted(
     Only registrations of callbacks are refused: whatever else lacks gets a default.
     """
     if path != levels.REGISTRATIONS:
-        return saved(tenant, path, record, old)
+        return save_record(tenant, path, record, old)
     made = levels.check(record)
     others = tenant.records(path).values()
     if any(levels.is_same(made, each) for each in others if each["id"] != made.get("id")):

@@ -242,8 +242,8 @@ MUTANTS = (
         (
             (
                 "sync/list_reader.py",
-                "        if not reader.answers():\n            raise error\n        if size == 1",
-                "        if size == 1",
+                "        if not reader.answers():\n            raise error\n        reader.check",
+                "        reader.check",
             ),
         ),
         ("tests/story/test_poison.py", "tests/story/test_retries.py"),
@@ -455,7 +455,7 @@ MUTANTS = (
     ),
     Mutant(
         "an empty list is asked by a window",
-        (("sync/entity_sync.py", "full=plan.full or empty)", "full=plan.full)"),),
+        (("sync/entity_sync.py", "full=plan.full or run.store.shows_nothing)", "full=plan.full)"),),
         (WINDOW,),
     ),
     Mutant(

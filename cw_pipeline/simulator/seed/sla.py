@@ -34,7 +34,7 @@ _SHARE = (0.22, 0.22, 0.25)  # of its goal that a stage takes on average; some t
 class AllHours:
     """A clock that always runs."""
 
-    def elapsed(self, at: int) -> int:
+    def seconds_at(self, at: int) -> int:
         """Seconds that the clock shows at a moment."""
         return at
 
@@ -54,7 +54,7 @@ class BusinessHours:
             if day.weekday() < 5 and day not in holidays:  # noqa: PLR2004 - Saturday
                 self._opens.append(int(datetime.combine(day, OPENS, ZONE).timestamp()))
 
-    def elapsed(self, at: int) -> int:
+    def seconds_at(self, at: int) -> int:
         """Seconds that the clock shows at a moment."""
         days = bisect_right(self._opens, at)
         if not days:
@@ -116,7 +116,7 @@ def course(
     """
     dice = world.dice
     goals = [round(each / faster * HOUR) for each in hours]
-    begin = clock.elapsed(entered)
+    begin = clock.seconds_at(entered)
     spent = [
         60 + int(dice.expovariate(1 / (share * goal)))
         for share, goal in zip(_SHARE, goals, strict=True)
@@ -198,7 +198,7 @@ def fields(own: Course, now: int, who: str, reading: Reading, *, resolved: bool)
     if reading == "per stage":
         _skip(made, own, until, resolved=resolved)
     if own.waits and own.waits[0] <= until:
-        stood = own.clock.elapsed(min(until, own.waits[1])) - own.clock.elapsed(own.waits[0])
+        stood = own.clock.seconds_at(min(until, own.waits[1])) - own.clock.seconds_at(own.waits[0])
         made["minutesWaiting"] = stood // 60
     made["isInSla"] = _verdict(own, until, resolved=resolved)
     return made

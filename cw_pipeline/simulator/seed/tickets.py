@@ -69,8 +69,8 @@ def _came_in(world: World, clock: BusinessHours) -> int:
     """When a ticket came in: four of five while people work, monitoring writes the others."""
     if world.chance(0.2):
         return world.start + world.dice.randrange(world.now - world.start)
-    first = clock.elapsed(world.start)
-    return clock.at(first + world.dice.randrange(clock.elapsed(world.now) - first))
+    first = clock.seconds_at(world.start)
+    return clock.at(first + world.dice.randrange(clock.seconds_at(world.now) - first))
 
 
 def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promises) -> None:
