@@ -7,8 +7,9 @@ has the versions that are over, and `{{versions}}.table` all of them, see `versi
 
 A view with a `<name>.changed.sql` beside it is kept as a table. That query gives the keys of the
 rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
-file is where it is narrowed to them. A query of rows without columns (`select from …`) says only
-whether anything changed: then the whole table is computed anew.
+file is where it is narrowed to them, `{{only by index: column}}` where that is a column of a big
+table, or of its versions, that has an index. A query of rows without columns (`select from …`) says
+only whether anything changed: then the whole table is computed anew.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _READS = re.compile(r"\{\{(source|history|versions|reporting)\}\}\.(\w+)")
 _VERSIONS = re.compile(r"\{\{versions\}\}\.(\w+)")
 _INDEX = re.compile(r"^-- index: (.+)$", re.MULTILINE)
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
+# As an array, which Postgres takes down into a union; a table of keys is joined with all of it.
+_ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^}]+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class ViewScript:
     @property
     def whole(self) -> str:
         """The query for every row, with its placeholders."""
-        return _ONLY.sub("true", self.query)
+        return _ONLY_BY_INDEX.sub("true", _ONLY.sub("true", self.query))
 
     def query_for(
         self,
@@ -122,7 +125,10 @@ class ViewScript:
 
         `instead` of some views it reads others: their names in SQL by the names of the views.
         """
-        query = self.whole if only is None else _ONLY.sub(rf"(\1) in (table {only})", self.query)
+        query = self.whole
+        if only is not None:
+            query = _ONLY.sub(rf"(\1) in (table {only})", self.query)
+            query = _ONLY_BY_INDEX.sub(rf"\1 = any(array(table {only}))", query)
         for name, other in (instead or {}).items():
             whole = re.compile(rf"\{{\{{reporting\}}\}}\.{name}\b")
             query = whole.sub(other.replace("\\", r"\\"), query)

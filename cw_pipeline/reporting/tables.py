@@ -76,7 +76,7 @@ def _of(schema: str, table: str, columns: Iterable[str]) -> sql.Composable:
 
 
 _CHANGED = "pg_temp.changed"
-_MANY = 500  # keys, from which on a nested loop over them is never right
+_MANY = 2_000  # keys, from which on a nested loop over them is never right
 
 Connect: TypeAlias = "Callable[[], AbstractContextManager[Connection[Any]]]"
 Marks: TypeAlias = "tuple[datetime, datetime | None]"
@@ -88,9 +88,9 @@ _STANDING = """
 select p.name, p.time_zone, p.month_closes_on, p.tables, p.changed_through, p.complete_through,
     (select min(f.data_complete_through) from cw_sync.freshness f
      where f.tenant = p.tenant and f.entity = any(p.entities)),
-    least(now(), (select min(a.xact_start) from pg_stat_activity a
-        where a.datname = current_database() and (a.usename = session_user
-        or a.application_name like 'cw_pipeline%%')))
+    least(now(), (select min(a.xact_start) - interval '1 microsecond' from pg_stat_activity a
+        where a.datname = current_database() and a.pid <> pg_backend_pid()
+        and (a.usename = session_user or a.application_name like 'cw_pipeline%%')))
 from cw_sync.publication p where p.tenant = %(tenant)s and p.is_table
 """
 _MOVE_ON = """
@@ -429,15 +429,16 @@ def _progress_marks(
     computed again. A table can be no further than the tables it reads.
     """
     row = connection.execute(
-        "select least(min(a.xact_start), now(), (select min(t.changed_through) from"
-        " cw_sync.publication t where t.tenant = %(tenant)s and t.name = any(p.tables))),"
+        "select least(min(a.xact_start) - interval '1 microsecond', now(), (select"
+        " min(t.changed_through) from cw_sync.publication t"
+        " where t.tenant = %(tenant)s and t.name = any(p.tables))),"
         " least((select min(f.data_complete_through) from cw_sync.freshness f"
         " where f.tenant = %(tenant)s and f.entity = any(p.entities)),"
         " (select min(t.complete_through) from cw_sync.publication t"
         " where t.tenant = %(tenant)s and t.name = any(p.tables)))"
         " from cw_sync.publication p left join pg_stat_activity a"
-        " on a.datname = current_database() and (a.usename = session_user"
-        " or a.application_name like 'cw_pipeline%%')"
+        " on a.datname = current_database() and a.pid <> pg_backend_pid()"
+        " and (a.usename = session_user or a.application_name like 'cw_pipeline%%')"
         " where p.tenant = %(tenant)s and p.name = %(name)s group by p.tables, p.entities",
         {"tenant": place.tenant, "name": script.name},
     ).fetchone()

@@ -35,7 +35,7 @@ agreements as materialized (
             case when v._valid_to < k.known_at then (v._valid_to at time zone {{time_zone}})::date end
         ) as ends_on
     from months k
-    join {{versions}}.finance_agreements v on v._valid_from < k.known_at
+    join {{versions}}.finance_agreements v on v._valid_from < k.known_at and {{only: v.id}}
     order by k.month, v.id, v._valid_from desc, v._valid_to desc
 ),
 running as (
@@ -51,7 +51,7 @@ additions_then as (
         v.effective_date as starts_on,
         least(v.cancelled_date - 1, case when v._valid_to < k.known_at then (v._valid_to at time zone {{time_zone}})::date end) as ends_on
     from months k
-    join {{versions}}.finance_agreements_additions v on v._valid_from < k.known_at
+    join {{versions}}.finance_agreements_additions v on v._valid_from < k.known_at and {{only: v.parent_id}}
     order by k.month, v.parent_id, v.id, v._valid_from desc, v._valid_to desc
 ),
 additions as (
@@ -78,7 +78,7 @@ additions as (
 invoiced as (
     select agreement_id, date_trunc('month', date)::date as month, sum(subtotal) as billed
     from {{reporting}}.fct_invoice
-    where agreement_id > 0 and date is not null
+    where agreement_id > 0 and date is not null and {{only: agreement_id}}
     group by 1, 2
 ),
 worked as (
@@ -91,19 +91,19 @@ worked as (
         sum(hours_agreement) as agreement,
         sum(labour_cost) as cost
     from {{reporting}}.fct_time_entry_all
-    where not is_deleted and agreement_id is not null and work_date is not null
+    where not is_deleted and agreement_id is not null and work_date is not null and {{only: agreement_id}}
     group by 1, 2
 ),
 spent as (
     select agreement_id, date_trunc('month', date)::date as month, sum(cost) as cost
     from {{reporting}}.fct_expense
-    where agreement_id > 0 and date is not null
+    where agreement_id > 0 and date is not null and {{only: agreement_id}}
     group by 1, 2
 ),
 sold as (
     select agreement_id, date_trunc('month', coalesce(invoice_date, purchase_date))::date as month, sum(cost) as cost
     from {{reporting}}.fct_product
-    where agreement_id > 0 and coalesce(invoice_date, purchase_date) is not null
+    where agreement_id > 0 and coalesce(invoice_date, purchase_date) is not null and {{only: agreement_id}}
     group by 1, 2
 ),
 shown as (

@@ -41,6 +41,7 @@ agreements as materialized (
         coalesce(v.one_time_flag, false) or coalesce(v.bill_one_time_flag, false) as is_one_time,
         v._valid_from, v._valid_to, min(v._valid_from) over (partition by v.id) as born_at
     from {{versions}}.finance_agreements v
+    where {{only: v.id}}
 ),
 additions as materialized (
     select
@@ -50,6 +51,7 @@ additions as materialized (
         v.effective_date as starts_on, v.cancelled_date as cancelled_on,
         v._valid_from, v._valid_to, min(v._valid_from) over (partition by v.parent_id, v.id) as born_at
     from {{versions}}.finance_agreements_additions v
+    where {{only: v.parent_id}}
 ),
 cycles as materialized (
     select
@@ -163,7 +165,7 @@ base_now as (
         on a.starts_on <= k.last_day
        and (a.ends_on is null or a.ends_on >= k.last_day)
        and (a.cancelled_on is null or a.cancelled_on > k.last_day)
-       and not a.is_deleted and not a.is_one_time
+       and not a.is_deleted and not a.is_one_time and {{only: a.agreement_id}}
     join {{reporting}}.dim_billing_cycle c on c.billing_cycle_id = a.billing_cycle_id and c.is_recurring
 ),
 added_now as (
@@ -172,6 +174,7 @@ added_now as (
     join {{reporting}}.fct_addition x
         on coalesce(x.starts_on, k.last_day) <= k.last_day
        and (x.cancelled_on is null or x.cancelled_on > k.last_day)
+    where {{only: x.agreement_id}}
     group by 1, 2
 ),
 restated as (

@@ -7,10 +7,16 @@ union
 select opportunity_id from {{reporting}}.fct_opportunity_daily_all
 where exists (select from {{source}}.sales_opportunities_statuses where _synced_at >= {{since}})
 union
--- days have passed: one more for those still open, one less for the oldest
-select id from {{source}}.sales_opportunities
-where _deleted_at is null
-  and (select max(date) from {{reporting}}.fct_opportunity_daily_all) < (now() at time zone {{time_zone}})::date - 1
+-- a day has passed for those that were open at its end
+select o.id
+from {{source}}.sales_opportunities o
+left join {{source}}.sales_opportunities_statuses s on s.id = o.status_id
+where ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
+  and o._deleted_at is null
+  and (
+    not coalesce(s.closed_flag, s.won_flag or s.lost_flag, o.closed_date is not null)
+    or o.closed_date >= {{since}}::timestamptz - interval '1 day'
+  )
 union
 select opportunity_id from {{reporting}}.fct_opportunity_daily_all
 where date < (now() at time zone {{time_zone}})::date - 400

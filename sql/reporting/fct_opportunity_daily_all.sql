@@ -10,7 +10,7 @@ versions as (
         coalesce(s.closed_flag, s.won_flag or s.lost_flag, v.closed_date is not null) as is_closed
     from {{versions}}.sales_opportunities v
     left join {{source}}.sales_opportunities_statuses s on s.id = v.status_id
-    where {{only: v.id}}
+    where {{only by index: v.id}}
 ),
 days as (
     select v.*, d.date, (d.date + 1)::timestamp at time zone {{time_zone}} as ends_at

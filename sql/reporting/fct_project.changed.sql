@@ -2,7 +2,7 @@
 select where
     ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
     or exists (select from {{source}}.project_projects where _synced_at >= {{since}})
-    or exists (select from {{reporting}}.fct_time_entry_all where changed_at >= {{since}})
+    or exists (select from {{reporting}}.fct_time_entry_all where changed_at > {{since}})
     or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
     or exists (select from {{source}}.expense_entries where _synced_at >= {{since}})
     or exists (select from {{source}}.procurement_products where _synced_at >= {{since}})

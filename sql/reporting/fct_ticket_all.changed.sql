@@ -2,6 +2,7 @@
 -- index: closed_date
 -- index: entered_date
 -- index: company_id
+-- index: ticket_block
 -- index: changed_at
 -- index: is_closed
 -- index: respond_goal_date

@@ -51,6 +51,7 @@ worked as (
 )
 select
     t.id as ticket_id, -- ConnectWise's ticket number
+    t.id / 512 as ticket_block, -- its number / 512: what changes of a block is counted anew
     t.record_type as record_type, -- ServiceTicket, ProjectTicket or ProjectIssue
     t.summary as summary, -- first line
     t.company_id as company_id, -- client

@@ -6,7 +6,7 @@ with today as (select (now() at time zone {{time_zone}})::date as date),
 tickets as (
     select ticket_id, record_type, entered_at, entered_date, record_type = 'ServiceTicket' as is_service
     from {{reporting}}.fct_ticket_all
-    where entered_at is not null and {{only: ticket_id}}
+    where entered_at is not null and {{only by index: ticket_id}}
 ),
 versions as (
     select
@@ -20,13 +20,13 @@ versions as (
             coalesce(closed_flag, false) as is_closed, coalesce(closed_date, last_updated) as closed_at,
             merged_parent_ticket_id is not null as is_merged, _valid_from, _valid_to, _is_first
         from {{versions}}.service_tickets v
-        where {{only: id}}
+        where {{only by index: id}}
         union all
         select
             false, id, board_id, status_id, priority_id, owner_id, company_id,
             coalesce(closed_flag, false), coalesce(closed_date, last_updated), false, _valid_from, _valid_to, _is_first
         from {{versions}}.project_tickets v
-        where {{only: id}}
+        where {{only by index: id}}
     ) v on v.id = t.ticket_id and v.is_service = t.is_service
 ),
 beside_next as (

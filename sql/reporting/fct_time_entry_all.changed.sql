@@ -2,6 +2,7 @@
 -- index: member_id, work_date
 -- index: ticket_id
 -- index: agreement_id
+-- index: invoice_id
 -- index: changed_at
 select e.id as time_entry_id from {{source}}.time_entries e where e._synced_at >= {{since}}
 union

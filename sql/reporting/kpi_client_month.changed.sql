@@ -1,14 +1,46 @@
 -- index: company_id
-select where
-    date_trunc('month', {{since}}::timestamptz at time zone {{time_zone}}) < date_trunc('month', now() at time zone {{time_zone}})
-    or exists (select from {{reporting}}.fct_time_entry_all where changed_at >= {{since}})
-    or exists (select from {{source}}.finance_agreements where _synced_at >= {{since}})
-    or exists (select from {{source}}.finance_agreements_additions where _synced_at >= {{since}})
-    or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
-    or exists (select from {{source}}.finance_invoices where _synced_at >= {{since}})
-    or exists (select from {{source}}.expense_entries where _synced_at >= {{since}})
-    or exists (select from {{source}}.procurement_products where _synced_at >= {{since}})
-    or exists (select from {{source}}.company_companies where _synced_at >= {{since}})
-    -- what an hour costs
-    or exists (select from {{source}}.system_members where _synced_at >= {{since}})
-    or exists (select from {{source}}.time_work_types where _synced_at >= {{since}})
+-- index: month
+with invoices as (
+    select id, company_id from {{source}}.finance_invoices where _synced_at >= {{since}}
+    union all
+    -- whose it was before it was moved
+    select id, company_id from {{history}}.finance_invoices where _recorded_to >= {{since}}
+),
+agreements as (
+    select id from {{source}}.finance_agreements where _synced_at >= {{since}}
+    union
+    select parent_id from {{source}}.finance_agreements_additions where _synced_at >= {{since}}
+),
+concerned as (
+    select id as company_id from {{source}}.company_companies where _synced_at >= {{since}}
+    union
+    select company_id from invoices
+    union
+    select company_id from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
+    union
+    select company_id from {{history}}.time_entries where _recorded_to >= {{since}}
+    union
+    select company_id from {{source}}.expense_entries where _synced_at >= {{since}}
+    union
+    select company_id from {{history}}.expense_entries where _recorded_to >= {{since}}
+    union
+    select company_id from {{source}}.procurement_products where _synced_at >= {{since}}
+    union
+    select company_id from {{history}}.procurement_products where _recorded_to >= {{since}}
+    union
+    -- products count in the month of their invoice
+    select p.company_id from {{source}}.procurement_products p join invoices i on i.id = p.invoice_id
+    union
+    select company_id from {{reporting}}.fct_agreement_month where changed_at > {{since}}
+    union
+    -- whose an agreement was, and in which months
+    select v.company_id from {{versions}}.finance_agreements v join agreements a on a.id = v.id
+    union
+    -- all, where a void invoice may be none any more
+    select company_id from {{reporting}}.kpi_client_month
+    where exists (select from {{source}}.finance_billing_statuses where _synced_at >= {{since}})
+)
+select company_id from concerned where company_id is not null
+union
+-- who is not listed, or has just come, is or was the unknown client
+select -1 where exists (select from concerned)

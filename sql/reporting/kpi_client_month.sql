@@ -5,33 +5,34 @@
 with parts as (
     select company_id, currency_id, date_trunc('month', date)::date as month, sum(subtotal) as revenue,
         0::numeric as labour, 0::numeric as expenses, 0::numeric as products, 0::numeric as additions, 0::numeric as hours
-    from {{reporting}}.fct_invoice where date is not null
+    from {{reporting}}.fct_invoice where date is not null and {{only: company_id}}
     group by 1, 2, 3
     union all
     select coalesce(c.id, -1), coalesce(c.currency_id, -1), e.month, 0, e.cost, 0, 0, 0, e.hours
     from (
         select company_id, date_trunc('month', work_date::timestamp)::date as month, sum(labour_cost) as cost, sum(hours_actual) as hours
-        from {{reporting}}.fct_time_entry_all where not is_deleted and charge_code_id is null
+        from {{reporting}}.fct_time_entry_all where not is_deleted and charge_code_id is null and ({{only: company_id}} or not exists (select from {{source}}.company_companies k where k.id = company_id))
         group by 1, 2
     ) e
     left join {{source}}.company_companies c on c.id = e.company_id
-    where e.month is not null
+    where e.month is not null and {{only: coalesce(c.id, -1)}}
     union all
     select e.company_id, coalesce(c.currency_id, -1), date_trunc('month', e.date)::date, 0, 0, sum(e.cost), 0, 0, 0
     from {{reporting}}.fct_expense e
     left join {{source}}.company_companies c on c.id = e.company_id
-    where e.date is not null
+    where e.date is not null and {{only: e.company_id}}
     group by 1, 2, 3
     union all
     select p.company_id, coalesce(c.currency_id, -1), date_trunc('month', coalesce(p.invoice_date, p.purchase_date))::date, 0, 0, 0, sum(p.cost), 0, 0
     from {{reporting}}.fct_product p
     left join {{source}}.company_companies c on c.id = p.company_id
-    where coalesce(p.invoice_date, p.purchase_date) is not null
+    where coalesce(p.invoice_date, p.purchase_date) is not null and {{only: p.company_id}}
     group by 1, 2, 3
     union all
     select a.company_id, coalesce(c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
     from {{reporting}}.fct_agreement_month a
     left join {{source}}.company_companies c on c.id = a.company_id
+    where {{only: a.company_id}}
     group by 1, 2, 3
 )
 select

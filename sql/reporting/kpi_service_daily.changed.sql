@@ -1,6 +1,6 @@
 -- index: date
 with tickets as (
-    select ticket_id, entered_date, closed_date from {{reporting}}.fct_ticket_all where changed_at >= {{since}}
+    select ticket_id, entered_date, closed_date from {{reporting}}.fct_ticket_all where changed_at > {{since}}
     union all
     -- hours of a ticket show on the day it was closed
     select t.ticket_id, t.entered_date, t.closed_date
@@ -17,7 +17,7 @@ with tickets as (
     select t.ticket_id, (s.date_entered at time zone {{time_zone}})::date, (coalesce(s.closed_date, s.last_updated) at time zone {{time_zone}})::date
     from {{reporting}}.fct_ticket_all t
     join {{source}}.service_tickets s on s.id = t.ticket_id
-    where t.changed_at >= {{since}} and t.record_type <> 'ServiceTicket'
+    where t.changed_at > {{since}} and t.record_type <> 'ServiceTicket'
 )
 select entered_date as date from tickets where entered_date is not null
 union
@@ -44,7 +44,7 @@ where minutes_taken_as is distinct from (select taken_as from {{reporting}}.kpi_
 union
 -- closed without a date, which is the last change: that day moves
 select date from {{reporting}}.kpi_service_daily
-where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
+where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where changed_at > {{since}})
 union
 select date from {{reporting}}.kpi_service_daily
 where exists (select from {{source}}.system_locations where _synced_at >= {{since}})

@@ -1,3 +1,3 @@
 -- index: ticket_block
 -- index: date
-select distinct ticket_id / 512 as ticket_block from {{reporting}}.fct_ticket_all where changed_at >= {{since}}
+select distinct ticket_block from {{reporting}}.fct_ticket_all where changed_at > {{since}}

@@ -2,17 +2,17 @@
 -- ConnectWise gave them. Of blocks, because nothing else of a ticket never changes. kpi_sla_daily is what
 -- reports should read. Source: fct_ticket_all.
 with settled (ticket_block, date, board_id, stage, state) as (
-    select ticket_id / 512, respond_goal_date, board_id, 'respond', respond_settled
+    select ticket_block, respond_goal_date, board_id, 'respond', respond_settled
     from {{reporting}}.fct_ticket_all
-    where respond_settled is not null and record_type = 'ServiceTicket' and not is_deleted and {{only: ticket_id / 512}}
+    where respond_settled is not null and record_type = 'ServiceTicket' and not is_deleted and {{only: ticket_block}}
     union all
-    select ticket_id / 512, plan_goal_date, board_id, 'plan', plan_settled
+    select ticket_block, plan_goal_date, board_id, 'plan', plan_settled
     from {{reporting}}.fct_ticket_all
-    where plan_settled is not null and record_type = 'ServiceTicket' and not is_deleted and {{only: ticket_id / 512}}
+    where plan_settled is not null and record_type = 'ServiceTicket' and not is_deleted and {{only: ticket_block}}
     union all
-    select ticket_id / 512, resolve_goal_date, board_id, 'resolve', resolve_settled
+    select ticket_block, resolve_goal_date, board_id, 'resolve', resolve_settled
     from {{reporting}}.fct_ticket_all
-    where resolve_settled is not null and record_type = 'ServiceTicket' and not is_deleted and {{only: ticket_id / 512}}
+    where resolve_settled is not null and record_type = 'ServiceTicket' and not is_deleted and {{only: ticket_block}}
 )
 select
     ticket_block, -- the ticket number divided by 512

@@ -3,5 +3,5 @@ select where
     ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
     or (
         exists (select from {{reporting}}.kpi_sla_reading where reading = 'unclear')
-        and exists (select from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
+        and exists (select from {{reporting}}.fct_ticket_all where changed_at > {{since}})
     )

@@ -1,6 +1,6 @@
 -- index: month
 select date_trunc('month', closed_date::timestamp)::date as month
-from {{reporting}}.fct_ticket_all where changed_at >= {{since}} and closed_date is not null
+from {{reporting}}.fct_ticket_all where changed_at > {{since}} and closed_date is not null
 union
 -- the month in which it had been closed before
 select date_trunc('month', coalesce(closed_date, last_updated) at time zone {{time_zone}})::date
@@ -10,7 +10,7 @@ union
 select date_trunc('month', coalesce(s.closed_date, s.last_updated) at time zone {{time_zone}})::date
 from {{reporting}}.fct_ticket_all t
 join {{source}}.service_tickets s on s.id = t.ticket_id
-where t.changed_at >= {{since}} and t.record_type <> 'ServiceTicket' and s.closed_flag
+where t.changed_at > {{since}} and t.record_type <> 'ServiceTicket' and s.closed_flag
 union
 select month from {{reporting}}.kpi_sla_verdict
 where exists (select from {{source}}.service_boards where _synced_at >= {{since}})

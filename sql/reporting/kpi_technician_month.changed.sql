@@ -1,5 +1,5 @@
 -- index: month
-with tickets as (select * from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
+with tickets as (select * from {{reporting}}.fct_ticket_all where changed_at > {{since}})
 select date_trunc('month', closed_date)::date as month from tickets where closed_date is not null
 union
 -- the month in which it had been closed before
@@ -39,6 +39,9 @@ select date_trunc('month', t.closed_date)::date
 from {{history}}.time_entries h join {{reporting}}.fct_ticket_all t on t.ticket_id = h.ticket_id
 where h._recorded_to >= {{since}} and t.closed_date is not null
 union
+-- hours of days to come, when they have come
+select date_trunc('month', date)::date from {{reporting}}.fct_member_day where changed_at > {{since}}
+union
 select month from {{reporting}}.kpi_technician_month
 where exists (select from {{source}}.system_members where _synced_at >= {{since}})
 union
@@ -48,7 +51,7 @@ where minutes_taken_as is distinct from (select taken_as from {{reporting}}.kpi_
 union
 -- closed without a date, which is the last change: that month moves
 select month from {{reporting}}.kpi_technician_month
-where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
+where closed_without_date > 0 and exists (select from {{reporting}}.fct_ticket_all where changed_at > {{since}})
 union
 select month from {{reporting}}.kpi_technician_month
 where exists (select from {{source}}.system_locations where _synced_at >= {{since}})

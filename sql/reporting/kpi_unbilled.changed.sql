@@ -1,12 +1,41 @@
--- Ages depend on the day: anew each day, and whenever work, expenses or products have changed.
-select where
-    ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
-    or exists (select from {{reporting}}.fct_time_entry_all where changed_at >= {{since}})
-    or exists (select from {{source}}.time_entries where _synced_at >= {{since}})
-    or exists (select from {{reporting}}.fct_ticket_all where changed_at >= {{since}})
-    or exists (select from {{source}}.service_boards where _synced_at >= {{since}})
-    or exists (select from {{source}}.system_departments where _synced_at >= {{since}})
-    or exists (select from {{source}}.system_locations where _synced_at >= {{since}})
-    or exists (select from {{source}}.expense_entries where _synced_at >= {{since}})
-    or exists (select from {{source}}.procurement_products where _synced_at >= {{since}})
-    or exists (select from {{source}}.company_companies where _synced_at >= {{since}})
+-- index: company_id
+with concerned as (
+    select id as company_id from {{source}}.company_companies where _synced_at >= {{since}}
+    union
+    select company_id from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
+    union
+    select company_id from {{history}}.time_entries where _recorded_to >= {{since}}
+    union
+    select company_id from {{source}}.expense_entries where _synced_at >= {{since}}
+    union
+    select company_id from {{history}}.expense_entries where _recorded_to >= {{since}}
+    union
+    select company_id from {{source}}.procurement_products where _synced_at >= {{since}}
+    union
+    select company_id from {{history}}.procurement_products where _recorded_to >= {{since}}
+    union
+    -- whose work is on tickets that may be on another board now
+    select e.company_id
+    from {{reporting}}.fct_ticket_all t join {{reporting}}.fct_time_entry_all e on e.ticket_id = t.ticket_id
+    where t.changed_at > {{since}} and e.is_unbilled
+    union
+    select e.company_id
+    from {{reporting}}.fct_ticket_all t join {{source}}.expense_entries e on e.ticket_id = t.ticket_id
+    where t.changed_at > {{since}}
+    union
+    select p.company_id
+    from {{reporting}}.fct_ticket_all t join {{source}}.procurement_products p on p.ticket_id = t.ticket_id
+    where t.changed_at > {{since}}
+    union
+    -- ages depend on the day; boards, departments and locations may have just come
+    select company_id from {{reporting}}.kpi_unbilled
+    where ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
+       or exists (select from {{source}}.service_boards where _synced_at >= {{since}})
+       or exists (select from {{source}}.system_departments where _synced_at >= {{since}})
+       or exists (select from {{source}}.system_locations where _synced_at >= {{since}})
+       or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
+)
+select company_id from concerned where company_id is not null
+union
+-- who is not listed, or has just come, is or was the unknown client
+select -1 where exists (select from concerned)

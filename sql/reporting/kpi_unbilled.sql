@@ -6,19 +6,19 @@ with work as (
     from {{reporting}}.fct_time_entry_all e
     left join {{source}}.company_companies c on c.id = e.company_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = e.ticket_id
-    where e.is_unbilled and not e.is_deleted
+    where e.is_unbilled and not e.is_deleted and {{only: coalesce(c.id, -1)}}
     union all
     select e.company_id, case when e.currency_id > 0 then e.currency_id else coalesce(c.currency_id, -1) end, t.board_id, null, null, 'expense', e.date, 0, e.revenue
     from {{reporting}}.fct_expense e
     left join {{source}}.company_companies c on c.id = e.company_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = e.ticket_id
-    where e.is_unbilled
+    where e.is_unbilled and {{only: e.company_id}}
     union all
     select p.company_id, coalesce(c.currency_id, -1), t.board_id, null, null, 'product', p.purchase_date, 0, p.revenue
     from {{reporting}}.fct_product p
     left join {{source}}.company_companies c on c.id = p.company_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = p.ticket_id
-    where p.is_billable and not p.is_invoiced
+    where p.is_billable and not p.is_invoiced and {{only: p.company_id}}
 )
 select
     work.company_id as company_id, -- client

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.reporting --tickets 1000000
 
 makes the tenant with SQL in a PostgreSQL that is started for it, or in the database of `--dsn`.
-Exit code 1: a KPI view took longer than promised.
+Times are CPU seconds of the server: on a busy machine the others say nothing. Exit code 1: a view
+or a refresh took longer than aimed at.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -22,65 +22,107 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import sql
 
 from cw_pipeline.catalog import select
 from cw_pipeline.dev import EmbeddedPostgres
-from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.reporting import entities, publish
+from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.page import render_kpi_page
 from cw_pipeline.reporting.script import scripts
+from cw_pipeline.reporting.tables import refresh_published
 from cw_pipeline.warehouse import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cw_pipeline.reporting.script import ViewScript
+
 SCHEMA = "connectwise"
-PROMISED = 2.0
-"""Seconds that a KPI view may take."""
+MONTH, WHOLE, REFRESH = 0.3, 1.0, 5.0
+"""CPU seconds: a view for a month, a view as a whole, a refresh after a thousand changes."""
+_DAYS = (
+    *("date", "month", "week", "goal_date", "work_date", "entered_date", "answered_date"),
+    *("changed_date", "began_at", "starts_at", "invoice_date", "closed_date"),
+)
+"""By what a dashboard filters a month: the first of these columns that a view has."""
+_KEYS = "board_id", "company_id", "member_id", "agreement_id"
 _TENANT = Path(__file__).with_name("tenant.sql")
-_DAY = """
-update connectwise.service_tickets
-set _synced_at = now(), status_id = 10 * board_id + 2, last_updated = now()
-where id > {first} and not closed_flag;
-update connectwise.service_tickets
-set _synced_at = now(), closed_flag = true, closed_date = now(), last_updated = now()
-where id > {first} and id % 2 = 0;
-update connectwise.time_entries set _synced_at = now() where id > 2 * {first};
-update connectwise.finance_invoices set _synced_at = now(), balance = 0 where id % 5000 = 0
+_EDITS = """
+create temp table edited on commit drop as (
+    select id from connectwise.service_tickets where id > {first} and not closed_flag limit 200
+) union all (
+    select id from connectwise.service_tickets where id > {first} and closed_flag limit 200
+);
+insert into cw_history.service_tickets (id, record_type, summary, board_id, status_id, company_id,
+    priority_id, owner_id, closed_flag, closed_date, date_entered, last_updated,
+    _valid_from, _valid_to, _next_from, _recorded_to)
+select id, record_type, summary, board_id, status_id, company_id,
+    priority_id, owner_id, closed_flag, closed_date, date_entered, last_updated,
+    (select max(_next_from) from cw_history.service_tickets h where h.id = t.id),
+    now(), now(), now()
+from connectwise.service_tickets t where id in (table edited);
+update connectwise.service_tickets set _synced_at = now(), last_updated = now(),
+    status_id = 10 * board_id + 2, closed_flag = id % 2 = 0,
+    closed_date = case when id % 2 = 0 then now() end
+where id in (table edited);
+update connectwise.time_entries set _synced_at = now(), actual_hours = actual_hours + 0.1
+where id in (select id from connectwise.time_entries order by id desc limit 500);
+update connectwise.finance_invoices set _synced_at = now(), balance = 0
+where id in (
+    select id from connectwise.finance_invoices where balance <> 0 order by id desc limit 60
+);
+update connectwise.finance_agreements set _synced_at = now(), bill_amount = bill_amount + 1
+where id in (select id from connectwise.finance_agreements order by id desc limit 10);
+update connectwise.sales_opportunities set _synced_at = now()
+where id in (select id from connectwise.sales_opportunities order by id desc limit 30)
+"""
+_CLOCK = """
+create schema if not exists clock;
+create or replace function clock.now() returns timestamptz stable language sql as
+    $$select pg_catalog.now() + interval '1 day'$$
 """
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What reading all of a view took at the median; on a busy machine look at the CPU's."""
+    """What reading a view took, in CPU seconds.
+
+    `month`: what a dashboard asks of a month, None where there is no day. `whole`: of all times.
+    Of facts both are counts by day or month and a key, of KPIs the rows. `copied`: all of it.
+    """
 
     name: str
     is_table: bool
-    rows: int
-    seconds: float
-    cpu_seconds: float | None
+    month: float | None
+    whole: float
+    copied: float
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it took longer than aimed at."""
+        return (self.month or 0) > MONTH or self.whole > WHOLE
 
 
 def main() -> int:
     """Measures and prints."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--tickets", type=int, default=1_000_000)
-    asked.add_argument("--turns", type=int, default=3)
     asked.add_argument("--dsn", help="an empty database; without it a server is started")
     asked.add_argument("--filled", action="store_true", help="--dsn holds the tenant already")
     asked.add_argument("--only", help="read just these views of what was published already")
     asked.add_argument("--json", type=Path, help="where the figures go")
     options = asked.parse_args()
     with database(options.dsn) as dsn:
-        told: dict[str, Any] = {"tickets": options.tickets}
+        told: dict[str, Any] = {"tickets": options.tickets, "refresh": 0.0}
         if not options.only:
             told |= build(dsn, options.tickets, filled=options.filled)
-        views = list(_read(dsn, options.turns, options.only))
+        views = list(_read(dsn, options.only))
         told["views"] = [asdict(view) for view in views]
     if options.json:
         options.json.write_text(json.dumps(told, indent=1), "utf-8")
-    slow = [v for v in views if v.name.startswith("kpi") and v.seconds > PROMISED]
-    say("every KPI view is within the promise" if not slow else f"too slow: {slow}")
+    slow = [view.name for view in views if view.is_slow]
+    slow += ["the refresh"] if told["refresh"] > REFRESH else []
+    say("all is within its aims" if not slow else f"slower than aimed at: {', '.join(slow)}")
     return 1 if slow else 0
 
 
@@ -110,12 +152,17 @@ def build(dsn: str, tickets: int, *, filled: bool) -> dict[str, Any]:
     migrate(dsn, SCHEMA, {*select(None), *entities()})
     made = None if filled else _timed("the tenant is made", lambda: _make(dsn, tickets))
     built = _timed("everything is published", lambda: publish(dsn, SCHEMA, "America/New_York"))
-    _timed("nothing has changed", lambda: _refreshed(dsn))
+    say(f"{_refreshed(dsn):8.2f} CPU  nothing has changed")
     with psycopg.connect(dsn) as connection:
-        connection.execute(_DAY.format(first=tickets - tickets // 730).encode())
-    day = _timed("a working day has changed", lambda: _refreshed(dsn))
+        connection.execute(_EDITS.format(first=tickets - tickets // 100).encode())
+    edited = _refreshed(dsn)
+    say(f"{edited:8.2f} CPU  a thousand records have changed")
+    with psycopg.connect(dsn) as connection:
+        connection.execute(_CLOCK.encode())
+    day = _refreshed(dsn, path="clock, pg_catalog")
+    say(f"{day:8.2f} CPU  a day has passed")
     drawn = _timed("the page is drawn", lambda: render_kpi_page(dsn, SCHEMA))
-    return {"made": made, "built": built, "day": day, "page": drawn}
+    return {"made": made, "built": built, "refresh": edited, "day": day, "page": drawn}
 
 
 def _timed(what: str, do: Any) -> float:
@@ -135,36 +182,76 @@ def _make(dsn: str, tickets: int) -> None:
         connection.execute("vacuum analyze")
 
 
-def _refreshed(dsn: str) -> None:
-    for table in refresh(dsn, SCHEMA):
-        say(f"{table.seconds:12.2f} s  {table.name}: {table.rows:,} rows")
+def _refreshed(dsn: str, path: str | None = None) -> float:
+    """CPU seconds of the server for a refresh of all tables, each told. `path`: whose `now()`."""
+    spent: list[float] = []
+
+    @contextmanager
+    def connect() -> Iterator[psycopg.Connection[Any]]:
+        with transaction(dsn) as connection:
+            if path:
+                connection.execute(f"set local search_path to {path}".encode())
+            before = process_cpu(connection.info.backend_pid)
+            yield connection
+            spent.append(process_cpu(connection.info.backend_pid) - before)
+
+    total = 0.0
+    for script in scripts():
+        if script.changed is not None:
+            spent.clear()
+            done = refresh_published(connect, SCHEMA, [script.name])
+            total += sum(spent)
+            if sum(spent) >= 0.1:
+                rows = next(table.rows for table in done if table.name == script.name)
+                say(f"{sum(spent):12.2f} CPU  {script.name}: {rows:,} rows")
+    return round(total, 2)
 
 
-def _read(dsn: str, turns: int, only: str | None) -> Iterator[View]:
-    """Each view read whole, as a BI tool that imports it would."""
+def _read(dsn: str, only: str | None) -> Iterator[View]:
     for script in scripts():
         if only and script.name not in only.split(","):
             continue
-        if script.name.startswith(("kpi", "fct")) or script.name == "freshness":
-            taken = [_copied(dsn, script.name) for _ in range(turns)]
-            seconds, cpu = (statistics.median(each[at] for each in taken) for at in (1, 2))
-            view = View(script.name, script.changed is not None, taken[0][0], seconds, cpu or None)
+        if script.name.startswith(("kpi", "fct")):
+            view = _view(dsn, script)
             kind = "table" if view.is_table else "view"
-            say(f"{seconds:8.2f} s ({cpu:6.2f} CPU) {view.rows:>10,} rows  {kind:5} {view.name}")
+            say(
+                f"{view.month or 0:8.2f} CPU a month {view.whole:8.2f} whole"
+                f" {view.copied:8.2f} copied  {kind:5} {view.name}{' <<<' if view.is_slow else ''}"
+            )
             yield view
 
 
-def _copied(dsn: str, name: str) -> tuple[int, float, float]:
-    """Rows, seconds and CPU seconds: on one core, so that it is one process's."""
-    query = sql.SQL("copy (select * from {}) to stdout (format binary)")
+def _view(dsn: str, script: ViewScript) -> View:
+    table = f"reporting.{script.name}"
+    day = next((name for name in _DAYS if name in script.columns), None)
+    key = next((name for name in _KEYS if name in script.columns), "null")
+    last = "date_trunc('month', now()) - interval '1 month'"
+    where = f"{day} >= {last} and {day} < date_trunc('month', now())"
+    month, whole = f"select * from {table} where {where}", f"select * from {table}"  # noqa: S608
+    if script.name.startswith("fct"):
+        by_month = f"date_trunc('month', {day}::timestamptz)" if day else "null"
+        counted = f"{key}, count(*) from {table}"
+        month = f"select {day}::date, {counted} where {where} group by 1, 2"
+        whole = f"select {by_month}, {counted} group by 1, 2"
+    return View(
+        script.name,
+        script.changed is not None,
+        _asked(dsn, month) if day else None,
+        _asked(dsn, whole),
+        _asked(dsn, f"select * from {table}"),  # noqa: S608 - a file's name
+    )
+
+
+def _asked(dsn: str, query: str) -> float:
+    """CPU seconds of a query: on one core, so that it is one process's."""
     options = "-c max_parallel_workers_per_gather=0"
     with psycopg.connect(dsn, options=options) as connection, connection.cursor() as cursor:
         process = connection.info.backend_pid
-        started, spent = time.monotonic(), process_cpu(process)
-        with cursor.copy(query.format(sql.Identifier("reporting", name))) as stream:
+        before = process_cpu(process)
+        with cursor.copy(f"copy ({query}) to stdout (format binary)".encode()) as stream:
             for _ in stream:
                 pass
-        return cursor.rowcount, time.monotonic() - started, process_cpu(process) - spent
+        return round(process_cpu(process) - before, 2)
 
 
 def process_cpu(process: int) -> float:
