@@ -116,6 +116,13 @@ class Life(RuleBasedStateMachine):
     def replay(self) -> None:
         self.world.replay_plan()()
 
+    @rule(
+        action=st.sampled_from(("added", "updated", "deleted")),
+        ahead=st.sampled_from((None, -3600, 0, 3600)),
+    )
+    def take_hints(self, action: str, ahead: float | None) -> None:
+        self.world.take_hints(action, ahead)
+
     @rule()
     def two_at_once(self) -> None:
         self.world.at_once()

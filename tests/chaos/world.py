@@ -19,6 +19,9 @@ from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import PipelineError, WarehouseError
+from cw_pipeline.live.drain import Drain
+from cw_pipeline.live.hints import Hint, put_hints
+from cw_pipeline.live.worker import hinted_lists
 from cw_pipeline.model import Window
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Fault
@@ -185,6 +188,19 @@ class World:
     def replay_plan(self) -> Callable[[], None]:
         """The open dead letters are tried again."""
         return lambda: self.tolerant(lambda engine: replay(engine, None))
+
+    def take_hints(self, action: str, ahead: float | None) -> None:
+        """Callbacks name records, changed or not, with a stamp that is right or not."""
+        now, ids = self.simulator.tenant.now(), self.people.some_ids(4)
+        stamp = None if ahead is None else now + timedelta(seconds=ahead)
+        with psycopg.connect(self.dsn) as connection:
+            for name in ("ticket", "agreement"):
+                put_hints(
+                    connection, [Hint("connectwise", name, each, action, stamp) for each in ids]
+                )
+        lists = hinted_lists(entities((TICKETS, AGREEMENTS)))
+        self.tolerant(lambda engine: Drain(engine, lists).drain().changed)
+        self.struck["hints"] += 1
 
     def something(self) -> None:
         """A backfill, a reconcile, a re-read or a replay."""
