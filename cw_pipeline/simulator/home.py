@@ -10,6 +10,7 @@ the same records and stamps: what was synced before is still up to date.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import signal
@@ -48,18 +49,21 @@ PORTS = range(18650, 18700)
 REMEMBERED = 10_000
 """Requests. The process may run for weeks, and nobody looks at them."""
 
-OCCUPIED = 3
-"""The exit code when another process serves the folder already."""
+OCCUPIED, OUTDATED = 3, 4
+"""The exit codes when another process serves the folder already, and when its tenant was made by
+a version of this project that makes other records: they cannot be made again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a tenant was made: enough to make it again."""
+    """How a tenant was made: enough to make it again, by a version of the same `generation`."""
 
     tickets: int
     seed: int
     born: datetime
     days: int = 0
+    generation: str = ""
 
 
 class Home:
@@ -84,7 +88,8 @@ class Home:
 
     def tenant(self, tickets: int, seed: int) -> Tenant:
         """The folder's tenant as it last was; one of this size is made if there is none."""
-        origin = self.origin or Origin(tickets, seed, datetime.now(UTC).replace(microsecond=0))
+        now = datetime.now(UTC).replace(microsecond=0)
+        origin = self.origin or Origin(tickets, seed, now, generation=generation())
         tenant = seed_tenant(origin.tickets, origin.seed, origin.born)
         tenant.advance((datetime.now(UTC) - tenant.now()).total_seconds())
         self._relive(tenant)
@@ -122,6 +127,16 @@ class Home:
                 kept.delete(record["id"])
 
 
+def generation() -> str:
+    """What tells versions apart that make other records of the same seed."""
+    tenant = seed_tenant(tickets=20, now=datetime(2026, 1, 1, tzinfo=UTC))
+    digest = hashlib.sha256()
+    for path in sorted(tenant.paths()):
+        records = tenant.collection(path)
+        digest.update(path.encode() + records.join(records.ids))
+    return digest.hexdigest()[:16]
+
+
 def _write_down(journal: TextIO, change: Change) -> None:
     line = {"action": change.action, "path": change.path, "record": change.record}
     journal.write(msgspec.json.encode(line).decode() + "\n")
@@ -137,6 +152,12 @@ def main(folder: str, tickets: str, seed: str) -> int:
     except BlockingIOError:
         return OCCUPIED
     kept = Home(home)
+    if kept.origin is not None and kept.origin.generation != generation():
+        sys.stderr.write(
+            f"the made-up tenant in {home} was made by a version of cw_pipeline that makes other"
+            " records. `cw-pipeline down --delete` deletes it and its warehouse; then start again\n"
+        )
+        return OUTDATED
     port = _port(os.pread(descriptor, 16, 0).partition(b" ")[0])
     os.truncate(descriptor, 0)  # nobody shall ask there before we answer
     tenant = kept.tenant(int(tickets), int(seed))

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cw_pipeline.simulator import UNSTAMPED, Tenant
+from cw_pipeline.simulator.home import OUTDATED, Home, Origin, main
 from cw_pipeline.simulator.lists import View, matching, page
 from cw_pipeline.simulator.packing import Packer
 from cw_pipeline.simulator.query import ListRequest, page_links, prune, question, sorted_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TICKETS = "/service/tickets"
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -194,3 +199,13 @@ def test_a_big_list_is_packed_and_nobody_can_tell(monkeypatch: pytest.MonkeyPatc
     assert tenant.get(TICKETS, 3)["summary"] == "edited"
     assert tenant.delete(TICKETS, 40) == put[40]
     assert tenant.collection(TICKETS).join([1, 2]).startswith(b'[{"id":1,')
+
+
+def test_a_tenant_of_another_version_is_not_taken_for_one_of_this(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Other records under the same ids would look like a tenant that was edited by nobody."""
+    home = Home(tmp_path)
+    home.keep(Origin(tickets=20, seed=7, born=NOON))
+    assert main(str(tmp_path), "20", "7") == OUTDATED
+    assert "cw-pipeline down --delete" in capfd.readouterr().err
