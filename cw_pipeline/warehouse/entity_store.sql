@@ -232,14 +232,16 @@ where _deleted_at is null
 order by 1
 
 -- name: soft_delete
--- Not what was written since `before`: another run has just read it.
+-- Not what was written since `before`: another run has just read it. What is ahead of the clock was
+-- written before that was set back.
 update {schema}.{table} set _deleted_at = now(), _synced_at = now()
-where {key} = any(%(ids)s::bigint[]) and _deleted_at is null and _synced_at < %(before)s
+where {key} = any(%(ids)s::bigint[]) and _deleted_at is null
+    and _synced_at not between %(before)s and clock_timestamp()
 
 -- name: soft_delete_of_parent
 update {schema}.{table} set _deleted_at = now(), _synced_at = now()
 where parent_id = %(parent_id)s and {key} = any(%(ids)s::bigint[])
-    and _deleted_at is null and _synced_at < %(before)s
+    and _deleted_at is null and _synced_at not between %(before)s and clock_timestamp()
 
 -- name: delete_array
 -- Not of a child that lives on below another parent.
@@ -282,7 +284,9 @@ with rejected as (
     select d.parent_id, d.id, d.seen_at from rejected d
     where not exists (select from {schema}.{other} p where p.id = d.id and p._deleted_at is null)
 )
-select p.outer_id, p.id, r.read_at is null or p.changed_at >= r.read_at,
+select p.outer_id, p.id,
+    -- Read at a time that is still to come: before the clock was set back.
+    r.read_at is null or p.changed_at >= r.read_at or r.read_at > clock_timestamp(),
     r.read_at < clock_timestamp() - %(age)s, r.read_at is not null
 from parents p
 left join cw_sync.parent_read r

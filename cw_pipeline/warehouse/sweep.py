@@ -24,16 +24,19 @@ select count(s.id),
        count(*) filter (where t.id is not null and t._deleted_at is null),
        array_agg(s.id order by s.id) filter (
            where s.id is not null
-             and (t.id is null or t._deleted_at is not null and t._synced_at < {began})),
+             and (t.id is null or t._deleted_at is not null and t.is_older)),
        array_agg(t.id order by t.id) filter (
-           where s.id is not null and t._deleted_at is null and t._synced_at < {began}
+           where s.id is not null and t._deleted_at is null and t.is_older
              and (s.stamp is not null and s.stamp is distinct from t.stamp or t._row_hash = 0)),
        array_agg(t.id order by t.id) filter (
-           where s.id is null and t._deleted_at is null and t._synced_at < {began}),
+           where s.id is null and t._deleted_at is null and t.is_older),
        bool_or(s.stamp is not null or t.stamp is not null)
 from (select id, max(stamp) as stamp from swept group by id) s
 full join (
-    select id, {stamp} as stamp, _deleted_at, _synced_at, _row_hash from {table}
+    select id, {stamp} as stamp, _deleted_at, _row_hash,
+        -- What is ahead of the clock was written before that was set back.
+        _synced_at not between {began} and clock_timestamp() as is_older
+    from {table}
 ) t on t.id = s.id
 """
 """The shorter side is hashed and the table read once: a scan of wide rows is what takes long."""

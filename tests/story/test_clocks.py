@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.sync.reconcile import reconcile_all
 from tests.story.test_dagster import TICKETS, checks
 from tests.story.test_dagster import stage as stage  # noqa: PLC0414 - a fixture
 
@@ -120,3 +122,32 @@ def test_clocks_that_disagree_are_named_by_status_and_fail_the_check(
     said = shell.run("status")[1]
     assert told in said
     assert "NTP" in said
+
+
+def test_a_warehouse_whose_clock_was_set_back_reads_and_compares_what_it_wrote_before(
+    story: Story, tenant: Tenant
+) -> None:
+    """As rows look after a step of an hour: written at a time that is still to come."""
+    notes = "service/tickets/notes"
+    tenant.put(f"{PATH}/1/notes", {"id": 1, "text": "first"})
+    story.sync(TICKETS, notes)
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute("set local cw_pipeline.writes = on")
+        for table, column in (
+            ("connectwise.service_tickets", "_synced_at"),
+            ("connectwise.service_tickets_notes", "_synced_at"),
+            ("cw_sync.parent_read", "read_at"),
+            ("cw_sync.lease", "expires_at"),
+            ("cw_sync.lease", "taken_at"),
+        ):
+            later = f"update {table} set {column} = {column} + interval '1 hour'"  # noqa: S608
+            connection.execute(later.encode())
+    tenant.edit(f"{PATH}/1/notes", 1, text="second")
+    edit(tenant, "after the step", [1])
+    tenant.delete(PATH, 10)
+    story.sync(TICKETS, notes)
+    assert story.table(notes)[1]["text"] == "second"
+    with story.engine() as engine:
+        (audit,) = reconcile_all([CATALOG[TICKETS]], engine, apply_deletes=True)
+    assert (audit.extra, audit.deleted, audit.proven) == (1, 1, True), audit
+    assert 10 not in story.table(TICKETS)
