@@ -21,7 +21,7 @@ from cw_pipeline.transform.pages import RecordFingerprints
 from cw_pipeline.warehouse.lease import live_is_alive
 from cw_pipeline.warehouse.merge import stored_hashes
 from cw_pipeline.warehouse.promotions import entities_with_promotions
-from cw_pipeline.warehouse.rounds import advance_watermarks, list_states
+from cw_pipeline.warehouse.rounds import advance_watermarks, list_states, refused_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cw_pipeline.connectwise import Query
     from cw_pipeline.model import ClockReading, Entity
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.warehouse.rounds import ListState
+    from cw_pipeline.warehouse.rounds import ListState, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ _HASTY = Policy(attempts=2, wait_initial=0.3, wait_max=1, patience=10)
 """A round has little time, and what fails in it is read by a pass, which has more."""
 
 _ROTATION = timedelta(hours=1)  # between passes over children of parents that did not change
+_REFUSED = timedelta(hours=1)  # between passes over a list that answers 403 or 404
+_ABSENT = timedelta(days=7)  # the same below parents, once it was found not to be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,9 @@ def find_changes(
     Where that is nothing, or what the overlap with the last pass shows again, the watermark moves
     on to the time before the first question: everything until then is in the warehouse. An entity
     counts as changed, too, if it was never synced, is in the middle of a pass, has dead letters
-    that are due, takes no such question, or fails to answer: a pass then shows what is wrong. Lists
-    below a parent count as changed with their parent, or when their rotation is due.
+    that are due, takes no such question, or fails to answer: a pass then shows what is wrong. One
+    that answers 403 or 404 is left to a pass an hour. Lists below a parent count as changed with
+    their parent, or when their rotation is due.
 
     `beside_live`: lists that a worker that stays has just asked are left to it, for as long as it
     lives. Where it fails to read one, that one is asked.
@@ -93,7 +96,13 @@ def find_changes(
         kept = set[str]()
         if beside_live and live_is_alive(connection, tenant):
             kept = _kept_by_live(context, entities, states)
-        entities = [entity for entity in entities if entity.name not in kept]
+        refused = refused_lists(connection, tenant, [*names])
+        resting = {
+            entity.name
+            for entity in entities
+            if (since := refused.get(entity.name)) and since.age < _rest(entity, since)
+        }
+        entities = [entity for entity in entities if entity.name not in kept | resting]
         promoted = entities_with_promotions(connection, tenant, entities)
     if not entities:
         return Changes((), 0, kept_by_live=len(kept))
@@ -123,6 +132,11 @@ def _kept_by_live(
     most = context.limits.children_max_age + 2 * _ROTATION
     ages = {name: state.age for name, state in states.items() if state.age is not None}
     return {name for name in kept if CATALOG[name].parent is None or ages.get(name, most) <= most}
+
+
+def _rest(entity: Entity, refusal: Refusal) -> timedelta:
+    """How long a list that was refused is not asked again."""
+    return _ABSENT if entity.parent is not None and refusal.is_final else _REFUSED
 
 
 class _Round:

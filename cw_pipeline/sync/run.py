@@ -89,7 +89,7 @@ def _account_for(
         outcome = work(run)
     except BaseException as error:
         why = str(as_pipeline_error(error)) if isinstance(error, Exception) else "interrupted"
-        if isinstance(error, SourceForbidden) and not store.absence:
+        if _is_refused(error, run) and not store.absence:
             run.learn(readable=False)
         run.add_up()
         # What ended the run says more than that the rest cannot be written either.
@@ -105,6 +105,13 @@ def _account_for(
     run.add_up()
     store.close(result)
     return outcome
+
+
+def _is_refused(error: BaseException, run: Run) -> bool:
+    """Whether the list is forbidden, or is not there and never was: a 404 may pass."""
+    if isinstance(error, SourceMissing):
+        return run.capability["readable"] is not True
+    return isinstance(error, SourceForbidden)
 
 
 def as_pipeline_error(error: Exception) -> PipelineError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cw_pipeline.model import Checkpoint
 
@@ -80,6 +80,25 @@ def list_states(
         name: ListState(name, Checkpoint(watermark, watermark_at=began), *rest)
         for name, watermark, began, *rest in rows
     }
+
+
+class Refusal(NamedTuple):
+    """How long ago a list answered 403 or 404; `is_final`: a pass leaves it alone, too."""
+
+    age: timedelta
+    is_final: bool
+
+
+def refused_lists(
+    connection: Connection[Any], tenant: str, entities: Sequence[str]
+) -> dict[str, Refusal]:
+    """Those of the lists that were refused the last time."""
+    rows = connection.execute(
+        "select entity, now() - checked_at, detail <> '' from cw_sync.capability"
+        " where readable is false and tenant = %s and entity = any(%s)",
+        [tenant, list(entities)],
+    ).fetchall()
+    return {name: Refusal(*rest) for name, *rest in rows}
 
 
 def advance_watermarks(

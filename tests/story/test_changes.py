@@ -153,6 +153,20 @@ class TestARound:
         synced.story.simulator.role.forbid("/service/tickets")
         assert synced.look().changed == (TICKETS,)
 
+    def test_a_list_that_is_refused_is_read_once_an_hour_until_it_answers(
+        self, synced: Watched
+    ) -> None:
+        story, role = synced.story, synced.story.simulator.role
+        role.forbid("/service/tickets")
+        assert story.sync(TICKETS)[TICKETS].failure is not None
+        assert synced.look().changed == (), "a run each minute would only say so again"
+        story.rows(
+            "update cw_sync.capability set checked_at = checked_at - interval '1 hour'"
+            " where entity = %s returning entity",
+            TICKETS,
+        )
+        assert synced.look().changed == (TICKETS,)
+
     def test_ends_when_time_is_up_and_begins_with_the_rest_the_next_time(
         self, synced: Watched
     ) -> None:
