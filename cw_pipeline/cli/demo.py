@@ -112,13 +112,15 @@ class _Tour:
                 click.echo(f"  ✗ {audit.entity}: {audit.detail}")
 
     def _publish(self) -> None:
-        from cw_pipeline import composition  # noqa: PLC0415
+        from cw_pipeline.dagster.in_process import record_reports  # noqa: PLC0415
         from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
-        from cw_pipeline.reporting import kept_tables, refresh  # noqa: PLC0415
+        from cw_pipeline.reporting import kept_tables  # noqa: PLC0415
 
-        views = Pipeline(self._settings).publish()  # new tables are filled
-        dsn, schema = composition.dsn(self._settings), self._settings.schema_
-        rows = sum(table.rows for table in refresh(dsn, schema, kept_tables() - {*views}))
+        pipeline = Pipeline(self._settings)
+        views = pipeline.publish()  # new tables are filled
+        tables = pipeline.refresh_tables(kept_tables())
+        record_reports(self._settings, tables)
+        rows = sum(table.rows for table in tables if table.name not in views)
         text = f"{count(len(views), 'view')} and tables made" if views else f"{rows:,} rows"
         self._say("Reporting", text)
 

@@ -133,23 +133,23 @@ def run(
 ) -> list[Audit]:
     """Reconciles under the eyes of whoever sits there: the audits as they were written down.
 
-    `silent` shows nothing, `quietly` only what moves on a terminal.
+    The run shows in Dagster's UI. `silent` shows nothing, `quietly` only what moves on a terminal.
     """
     from cw_pipeline.cli.sync import Watch  # noqa: PLC0415
-    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+    from cw_pipeline.dagster.in_process import run_recorded_reconcile  # noqa: PLC0415
     from cw_pipeline.process import tune_process  # noqa: PLC0415
 
     tune_process()
-    audits = []
-    names = [entity.name for entity in chosen]
+    audits: list[Audit] = []
     silent = silent or (quietly and not output.lively())
-    with Pipeline(settings) as pipeline:
-        results = pipeline.reconcile(*names, apply_deletes=apply_deletes)
-        with Watch(settings, chosen, silent=silent) as watch:
-            for audit in results:
-                text = "" if quietly else line(audit)
-                watch.note_end(audit.entity, text, failed=not audit.proven)
-                audits.append(audit)
+    with Watch(settings, chosen, silent=silent) as watch:
+
+        def on_audit(audit: Audit) -> None:
+            audits.append(audit)
+            text = "" if quietly else line(audit)
+            watch.note_end(audit.entity, text, failed=not audit.proven)
+
+        run_recorded_reconcile(settings, chosen, on_audit, apply_deletes=apply_deletes)
     return audits
 
 

@@ -5,7 +5,7 @@ Without postponed annotations: Dagster reads a step's as objects.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -44,11 +44,12 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Whether a promise is kept, and in words."""
+    """Whether a promise is kept, in words, and in figures, which the UI plots."""
 
     passed: bool
     told: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def entity_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
@@ -72,6 +73,7 @@ def entity_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
                 passed=verdict.passed,
                 severity=verdict.severity,
                 description=verdict.told,
+                metadata=dict(verdict.figures),
             )
 
     return judge
@@ -123,6 +125,7 @@ def _report(instance: dg.DagsterInstance, results: Mapping[dg.AssetCheckKey, Che
             passed=result.passed,
             severity=result.severity,
             description=result.told,
+            metadata=dict(result.figures),
         )
         report_check_result(instance, evaluation, about)
     return reported
@@ -185,7 +188,11 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> CheckR
         # The rotation reads each parent's children once in this time; its oldest is its watermark.
         promised += timedelta(hours=settings.children_max_age_hours)
     told = f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
-    return CheckResult(late <= promised, f"{told}; promised: {_long(promised)}")
+    return CheckResult(
+        late <= promised,
+        f"{told}; promised: {_long(promised)}",
+        figures={"minutes_behind": round(late / timedelta(minutes=1), 1)},
+    )
 
 
 def _dead_letters(standing: EntityStatus, most: int) -> CheckResult:
@@ -193,7 +200,8 @@ def _dead_letters(standing: EntityStatus, most: int) -> CheckResult:
     severity = dg.AssetCheckSeverity.ERROR if letters > most else dg.AssetCheckSeverity.WARN
     out = f"{count(letters, 'record')} not in the warehouse"
     told = f"{out}: `{cli_command('dead-letters', 'list')}` says why"
-    return CheckResult(letters == 0, told if letters else "none", severity)
+    figures = {"dead_letters": letters}
+    return CheckResult(letters == 0, told if letters else "none", severity, figures)
 
 
 def _proven(standing: EntityStatus) -> CheckResult:
@@ -206,16 +214,19 @@ def _proven(standing: EntityStatus) -> CheckResult:
         rows = count(standing.quarantined, "row")
         kept = f"; {rows} no longer listed at the source, kept by the delete guard"
         told = f"not the same at {when}{kept if standing.quarantined else ''}"
-        return CheckResult(passed=False, told=told)
+        return CheckResult(passed=False, told=told, figures={"kept_rows": standing.quarantined})
     late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN
-    return CheckResult(not late, f"the same at {when}")
+    return CheckResult(not late, f"the same at {when}", figures={"kept_rows": 0})
 
 
 def _evaluate_count(standing: EntityStatus) -> CheckResult:
     if standing.counted_at is None:
         return CheckResult(passed=True, told="/count was not asked yet")
     return CheckResult(
-        not standing.counts_differ, explain_count_difference(standing), dg.AssetCheckSeverity.WARN
+        not standing.counts_differ,
+        explain_count_difference(standing),
+        dg.AssetCheckSeverity.WARN,
+        {"source_rows": standing.source_rows or 0, "rows": standing.counted_rows or 0},
     )
 
 
@@ -225,7 +236,8 @@ def _drift(standing: EntityStatus) -> CheckResult:
         if standing.drifts
         else f"{standing.drift} of {standing.reread}"
     )
-    return CheckResult(not standing.drifts, told, dg.AssetCheckSeverity.WARN)
+    figures = {"drift": standing.drift, "read_again": standing.reread}
+    return CheckResult(not standing.drifts, told, dg.AssetCheckSeverity.WARN, figures)
 
 
 def _checks_of(entity: Entity) -> list[str]:

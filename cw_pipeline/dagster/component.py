@@ -98,7 +98,7 @@ class ConnectWiseComponent(dg.Component, dg.Model, dg.Resolvable):
             description="Further settings, by their names without CW_ in small letters.",
             examples=[{"refresh_cron": "*/5 * * * *", "keep_runs_days": 14}],
         ),
-    ] = Field(default_factory=dict, repr=False)  # keys and addresses may be among them
+    ] = Field(default={}, repr=False)  # keys and addresses may be among them
     prefix: Annotated[
         str | None,
         dg.Resolver.default(

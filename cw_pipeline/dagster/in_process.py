@@ -1,10 +1,10 @@
-"""A sync that is asked for in this process, recorded in Dagster like a scheduled one."""
+"""What is asked for in this process, recorded in Dagster like what a schedule does."""
 
 from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,12 @@ from uuid import uuid4
 
 import dagster as dg
 
+from cw_pipeline import composition
+from cw_pipeline.dagster.checks import (
+    evaluate_tenant,
+    report_check_results,
+    report_tenant_checks,
+)
 from cw_pipeline.dagster.config import config_from_request
 from cw_pipeline.dagster.internals import (
     execute_here,
@@ -20,11 +26,20 @@ from cw_pipeline.dagster.internals import (
     keep_connections,
     without_step_output,
 )
-from cw_pipeline.dagster.jobs import REFRESH, REPORT_TABLES, refresh_job, report_tables_job
+from cw_pipeline.dagster.jobs import (
+    RECONCILE,
+    REFRESH,
+    REPORT_TABLES,
+    reconcile_job,
+    refresh_job,
+    report_tables_job,
+)
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
+from cw_pipeline.dagster.reconcile_assets import audit_key, audit_op, proof_assets
+from cw_pipeline.dagster.reporting_assets import table_event, view_events
 from cw_pipeline.dagster.reports_api_assets import OP, report_table_assets, report_table_keys
-from cw_pipeline.dagster.resource import CommandRun, tenant_run
+from cw_pipeline.dagster.resource import CommandRun, PipelineRun, tenant_run
 from cw_pipeline.dagster.sync_assets import OP as SYNC
 from cw_pipeline.dagster.sync_assets import sync_assets
 from cw_pipeline.dagster.tenant import TenantSetup
@@ -32,9 +47,10 @@ from cw_pipeline.dev import services
 from cw_pipeline.model import SyncMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cw_pipeline.model import Entity, SyncResult
+    from cw_pipeline.model import Audit, Entity, SyncResult
+    from cw_pipeline.reporting import Refreshed
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.entity_sync import SyncRequest
 
@@ -100,6 +116,49 @@ def run_recorded_reports(
     return _run_and_record(settings, run, caller)
 
 
+def run_recorded_reconcile(
+    settings: Settings,
+    entities: Sequence[Entity],
+    on_audit: Callable[[Audit], None],
+    *,
+    apply_deletes: bool = False,
+) -> None:
+    """Compares these entities with their tables, and reports what is proven of them.
+
+    The run is in Dagster's UI. `on_audit` gets each audit as it comes. Raises the PipelineError
+    that kept all entities from being compared, and KeyboardInterrupt after Ctrl-C.
+    """
+    caller = CommandRun(lambda _: None, entities, on_audit)
+    tenant = TenantSetup(settings, entities, lambda: settings)
+    made = dg.Definitions(
+        assets=proof_assets(tenant),
+        jobs=[reconcile_job(tenant, judging=False)],
+        resources={tenant.resource: tenant_run(tenant, caller)},
+        executor=dg.in_process_executor,
+    )
+    config = {"ops": {audit_op(tenant): {"config": {"apply_deletes": apply_deletes}}}, **_QUIET}
+    run = _Run(made.resolve_job_def(RECONCILE), config, {}, {audit_key(tenant)})
+    _run_and_record(settings, run, caller, lambda instance: _judge(instance, tenant))
+
+
+def record_reports(settings: Settings, tables: Sequence[Refreshed]) -> None:
+    """Shows in Dagster's UI these tables and all views as refreshed, and what all checks say."""
+    tenant = TenantSetup(settings, composition.entities(settings), lambda: settings)
+    events = [table_event(tenant, table) for table in tables]
+    events += view_events(tenant, [entity.name for entity in tenant.entities])
+    with _instance(settings) as instance:
+        for event in events:
+            instance.report_runless_asset_event(event)
+        _judge(instance, tenant)
+
+
+def _judge(instance: dg.DagsterInstance, tenant: TenantSetup) -> None:
+    """Reports what the checks of the tenant say that is not shown yet, as the schedule does."""
+    with closing(PipelineRun(tenant, "", yielding=True)) as looking:
+        report_check_results(instance, tenant, tenant.entities, looking.standings())
+        report_tenant_checks(instance, tenant, evaluate_tenant(tenant, looking))
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     job: dg.JobDefinition
@@ -108,7 +167,12 @@ class _Run:
     keys: set[dg.AssetKey]
 
 
-def _run_and_record(settings: Settings, asked: _Run, caller: CommandRun) -> list[SyncResult]:
+def _run_and_record(
+    settings: Settings,
+    asked: _Run,
+    caller: CommandRun,
+    judge: Callable[[dg.DagsterInstance], None] = lambda _: None,
+) -> list[SyncResult]:
     """Executes a run here: the results of its entities. Raises what ended it before them."""
     job, here = asked.job, f"{socket.gethostname()}:{os.getpid()}"
     origin = job_origin(
@@ -116,14 +180,7 @@ def _run_and_record(settings: Settings, asked: _Run, caller: CommandRun) -> list
     )
     # Who runs it and where. Nobody retries it behind the caller's back.
     tags = {TRIGGER: COMMAND, _PROCESS: here, "dagster/max_retries": "0"}
-    with services.environment_kept(), ExitStack() as stack:
-        services.prepared_home(settings)
-        ui = stack.enter_context(dg.DagsterInstance.get())
-        # What a step prints is not kept: here it is the command's own progress. To keep it, Dagster
-        # starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of
-        # it with a traceback.
-        instance = stack.enter_context(without_step_output(ui))
-        keep_connections(instance)
+    with _instance(settings) as instance:
         _fail_runs_of_dead_commands(instance)
         run = instance.create_run_for_job(
             job,
@@ -137,9 +194,26 @@ def _run_and_record(settings: Settings, asked: _Run, caller: CommandRun) -> list
         # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
         if any(_is_interruption(event) for event in events):
             raise KeyboardInterrupt
+        if caller.fatal is None:
+            judge(instance)
     if caller.fatal is not None:
         raise caller.fatal
     return caller.results
+
+
+@contextmanager
+def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance, that of the UI.
+
+    But what a step prints is not kept: here it is the command's own progress. To keep it, Dagster
+    starts two programs for each stream, which Ctrl-C at a terminal reaches too; they die of it
+    with a traceback.
+    """
+    with services.environment_kept():
+        services.prepared_home(settings)
+        with dg.DagsterInstance.get() as ui, without_step_output(ui) as instance:
+            keep_connections(instance)
+            yield instance
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:

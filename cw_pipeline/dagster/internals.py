@@ -63,7 +63,10 @@ def job_origin(module: str, folder: str, location: str, job: str) -> RemoteJobOr
 def runless_materializations(
     instance: dg.DagsterInstance, found: Sequence[dg.AssetMaterialization]
 ) -> None:
-    """Reports materializations that no step made, in one transaction where the storage can."""
+    """Reports materializations of one asset that no step made, in one transaction where possible.
+
+    Of several assets Postgres would show those of the last one alone.
+    """
     events = [
         dg.EventLogEntry(  # type: ignore[no-untyped-call]
             error_info=None,

@@ -38,20 +38,13 @@ _BEHIND = {YIELDING_TAG: "true"}
 
 def jobs(tenant: TenantSetup) -> dict[str, AssetJob]:
     """The jobs by their plain names. Those that read at leisure let the live refresh go first."""
-    proven = entity_check_selection(tenant, PROVEN)
     drift = entity_check_selection(tenant, DRIFT)
     watched = entity_check_selection(tenant, FRESH, DEAD_LETTERS, PROVEN, COUNT)
     watched |= dg.AssetSelection.checks(*tenant_check_keys(tenant))
     made = (
         refresh_job(tenant),
         _job(tenant, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
-        _job(
-            tenant,
-            RECONCILE,
-            "Compares every list with its table, mends the difference, and says what is proven.",
-            with_checks([audit_key(tenant)]) | proven,
-            _RETRIES | _BEHIND,
-        ),
+        reconcile_job(tenant),
         _job(
             tenant,
             REREAD,
@@ -97,6 +90,18 @@ def refresh_job(tenant: TenantSetup, *, reporting: bool = True) -> AssetJob:
         " again.",
         lists,
         _RETRIES,
+    )
+
+
+def reconcile_job(tenant: TenantSetup, *, judging: bool = True) -> AssetJob:
+    """The job that proves; with `judging` the check `proven` of each entity follows."""
+    audit = with_checks([audit_key(tenant)])
+    return _job(
+        tenant,
+        RECONCILE,
+        "Compares every list with its table, mends the difference, and says what is proven.",
+        audit | entity_check_selection(tenant, PROVEN) if judging else audit,
+        _RETRIES | _BEHIND,
     )
 
 

@@ -50,6 +50,11 @@ def reread_key(tenant: TenantSetup) -> dg.AssetKey:
     return tenant.key(_REREAD)
 
 
+def audit_op(tenant: TenantSetup) -> str:
+    """The name of the op that reconciles."""
+    return str(_op(tenant, _AUDIT)["name"])
+
+
 def proof_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
     """The two assets over the tenant's entities."""
 
@@ -126,10 +131,13 @@ def _report_audits(
     try:
         for audit in ask():
             audits.append(audit)
+            if run.caller is not None:
+                run.caller.on_audit(audit)
             if audit.failure is None:
                 key = tenant.key(tables[audit.entity])
                 context.log_event(dg.AssetObservation(key, metadata=_audit_metadata(audit)))
     except PipelineError as error:
+        run.give_up(error)
         raise run.failure(context, {"all entities": error}, "of 1", checked=False) from error
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
     failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}

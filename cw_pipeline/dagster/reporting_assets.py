@@ -12,7 +12,7 @@ from cw_pipeline.dagster.asset_specs import report_keys
 from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.reporting import Refreshed, column_lineage, lineage, tables_reading
+from cw_pipeline.reporting import Refreshed, column_lineage, column_types, lineage, tables_reading
 from cw_pipeline.reporting.script import ViewScript, scripts
 
 GROUP = "reporting"
@@ -87,11 +87,11 @@ def _spec(tenant: TenantSetup, own: ViewScript) -> dg.AssetSpec:
 
 def _column_schema(own: ViewScript) -> dg.TableSchema:
     """The columns; what they come from is told here too: the open-source UI hides the lineage."""
-    sources = column_lineage()[own.name]
+    sources, types = column_lineage()[own.name], column_types()[own.name]
     columns = []
     for name, text in own.columns.items():
         came = f" ← {', '.join(sources[name])}" if sources[name] else ""
-        columns.append(dg.TableColumn(name, description=text + came))
+        columns.append(dg.TableColumn(name, types.get(name, "unknown"), description=text + came))
     return dg.TableSchema(columns=columns)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cw_pipeline.dagster.tenant import TenantSetup
-    from cw_pipeline.model import Entity, SyncResult
+    from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.settings import Settings
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse.callbacks import CallbackStanding
@@ -41,14 +41,15 @@ PERMANENT = (ConfigError, SourceDenied, SourceForbidden, SourceRefused, SourceMi
 
 @dataclass(slots=True)
 class CommandRun:
-    """A caller in this very process, and who hears of each report.
+    """A caller in this very process, and who hears of each report and audit.
 
-    `entities` are those that it syncs, `results` the reports until now. `fatal` is what ended the
-    run before its entities were read, if anything did.
+    `entities` are those that it asks for, `results` the reports until now. `fatal` is what ended
+    the run before its entities were read, if anything did.
     """
 
     on_report: Callable[[SyncResult], None]
     entities: Sequence[Entity] = ()
+    on_audit: Callable[[Audit], None] = lambda _: None
     results: list[SyncResult] = field(default_factory=list)
     fatal: Exception | None = None
 

@@ -14,6 +14,7 @@ from cw_pipeline.reporting.publish import READER as READER
 from cw_pipeline.reporting.publish import grant_reader as grant_reader
 from cw_pipeline.reporting.publish import publish as publish
 from cw_pipeline.reporting.script import column_lineage as column_lineage
+from cw_pipeline.reporting.script import column_types as column_types
 from cw_pipeline.reporting.script import entities as entities
 from cw_pipeline.reporting.script import kept_tables as kept_tables
 from cw_pipeline.reporting.script import lineage as lineage

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 LINEAGE = Path(__file__).with_name("lineage.json")
 _FOLDER = SQL / "reporting"
+_TYPES = SQL / "bi" / "columns.json"
 _CHANGED = ".changed.sql"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEAD = re.compile(r"(?:--.*\n)+")
@@ -252,6 +253,17 @@ def lineage() -> dict[str, list[str]]:
         script.name: sorted({*_known_needs(script), *(own.name for own in _entities(script))})
         for script in scripts()
     }
+
+
+@cache
+def column_types() -> dict[str, dict[str, str]]:
+    """The types of each view's columns, as PostgreSQL says them of a published schema.
+
+    As `python -m tests.bi_tools --types` wrote them down; of a view of yours nothing is known.
+    """
+    published: dict[str, dict[str, str]] = json.loads(_TYPES.read_text("utf-8"))
+    names = [script.name for script in scripts()]  # what a view shows of `<name>_all` is the same
+    return {name: published.get(name.removesuffix("_all"), {}) for name in names}
 
 
 @cache

@@ -59,6 +59,7 @@ class Days:
     def __init__(self, settings: Settings, simulator: Simulator, runs: str) -> None:
         self._entities = select(None)
         self._made = definitions(settings, self._entities)
+        self._repository = self._made.get_repository_def()
         self._tenant = simulator.tenant
         self._runs = runs
         self._chance = random.Random(7)  # noqa: S311 - which records are edited
@@ -130,7 +131,7 @@ class Days:
 
     def _tick(self, instance: dg.DagsterInstance, name: str) -> Any:
         context = dg.build_schedule_context(
-            instance, datetime.now(UTC), repository_def=self._made.get_repository_def()
+            instance, datetime.now(UTC), repository_def=self._repository
         )
         return self._made.resolve_schedule_def(name).evaluate_tick(context)
 

@@ -9,9 +9,14 @@ import dagster as dg
 import pytest
 
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.dagster.in_process import run_recorded_sync
+from cw_pipeline.dagster.in_process import (
+    record_reports,
+    run_recorded_reconcile,
+    run_recorded_sync,
+)
 from cw_pipeline.errors import ConfigError, SourceDenied
 from cw_pipeline.model import Window
+from cw_pipeline.reporting import Refreshed
 from cw_pipeline.simulator import Fault
 from cw_pipeline.sync.entity_sync import SyncRequest
 from tests.story import test_dagster
@@ -20,7 +25,7 @@ from tests.story.test_dagster import BOARDS, COMPANIES, JUNE, TICKETS, TYPES, St
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cw_pipeline.model import SyncResult
+    from cw_pipeline.model import Audit, SyncResult
 
 stage = test_dagster.stage
 
@@ -55,6 +60,37 @@ class TestACommand:
         assert len(evaluated) == len(stage.names)  # its own check, not those of other steps
         assert latest.run_id == run.run_id
         assert latest.partition_key == this_month()
+
+    def test_that_reconciles_is_recorded_and_shows_what_is_proven(self, stage: Stage) -> None:
+        self.sync(stage)
+        stage.story.tenant.delete("/service/tickets", 5)
+        audits: list[Audit] = []
+        run_recorded_reconcile(stage.story.settings(), stage.entities, audits.append)
+        assert {audit.entity: audit.proven for audit in audits} == dict.fromkeys(stage.names, True)
+        with dg.DagsterInstance.get() as instance:
+            run = instance.get_runs(limit=1)[0]
+            assert (run.job_name, run.status) == ("reconcile", dg.DagsterRunStatus.SUCCESS)
+            latest = instance.event_log_storage.get_latest_asset_check_execution_by_key
+            proven = [dg.AssetCheckKey(key(name), "proven") for name in stage.names]
+            wanted = [*proven, dg.AssetCheckKey(key(TICKETS), "dead_letters")]
+            results = latest(wanted)
+        assert {results[check].status.value for check in wanted} == {"SUCCEEDED"}
+
+    def test_that_cannot_reconcile_says_why(self, stage: Stage) -> None:
+        stage.story.simulator.keys = stage.story.simulator.keys.__class__(
+            "demo", "public", "other", "x"
+        )
+        with pytest.raises(SourceDenied):
+            run_recorded_reconcile(stage.story.settings(), stage.entities, lambda _: None)
+
+    def test_shows_reports_as_refreshed(self, stage: Stage) -> None:
+        day = Refreshed("dim_date", rows=3, whole=True, seconds=0.1, complete_through=None)
+        with stage.story.engine():
+            record_reports(stage.story.settings(), [day])
+        with dg.DagsterInstance.get() as instance:
+            for report in ("dim_date", "kpi_open_ticket"):
+                shown = dg.AssetKey(["reporting", report])
+                assert instance.get_latest_materialization_event(shown) is not None
 
     def test_reads_a_module_while_a_list_of_another_one_takes_its_time(self, stage: Stage) -> None:
         asked: list[str] = []

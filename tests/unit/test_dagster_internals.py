@@ -112,7 +112,8 @@ def test_old_events_are_deleted_of_the_tenant_that_is_named_but_for_the_latest(
         with events.index_connection() as connection:
             count = "select (select count(*) from event_logs), (select count(*) from {})"
             rows = connection.exec_driver_sql(count.format("asset_event_tags")).fetchone()
-        assert tuple(rows) == (9 + 3 + 3 + 2, 9 + 3)
+        results = 0 if dg.__version__.startswith("1.11.") and storage == "SQLite" else 3 + 2
+        assert tuple(rows) == (9 + 3 + results, 9 + 3)
         if storage == "SQLite":
             with events.run_connection("") as connection:
                 left = connection.exec_driver_sql("select distinct asset_key from event_logs")

@@ -158,6 +158,7 @@ class TestPromises:
 
     def verdict(self, name: str, standing: EntityStatus | None, entity: str) -> tuple[bool, str]:
         found = evaluate(name, CATALOG[entity], standing, Settings())
+        assert standing is None or standing.complete_through is None or found.figures
         return found.passed, found.severity.value
 
     def test_what_never_ran_is_a_warning_not_an_alarm(self) -> None:
@@ -239,6 +240,23 @@ class TestDefinitions:
         assert dims["dagster/column_lineage"].deps_by_column == {}
         name = dims["dagster/column_schema"].columns[2]
         assert name.description == "name ← company_companies.name"
+        assert {each.name: each.type for each in dims["dagster/column_schema"].columns}[
+            "company_id"
+        ] == "bigint"
+
+    def test_every_column_of_a_report_has_its_type_in_the_database(
+        self, core: dg.Definitions
+    ) -> None:
+        graph = core.resolve_asset_graph()
+        keys = [key for key in graph.get_all_asset_keys() if key.path[0] == "reporting"]
+        keys = [key for key in keys if not key.path[-1].endswith("_all")]  # read by ours alone
+        types = {
+            column.type
+            for key in keys
+            for column in graph.get(key).metadata["dagster/column_schema"].columns
+        }
+        assert {"bigint", "text", "timestamp with time zone"} <= types
+        assert not {"string", "unknown"} & types
 
     def test_a_chosen_report_is_an_asset_with_a_schedule(self) -> None:
         made = definitions(Settings(reports="Service, ServiceNote"), [CATALOG["service/tickets"]])
