@@ -133,7 +133,7 @@ class SimulatedWorld(World):
 
     def _strike_next(self, strike: str) -> None:
         """Strikes at one of the round trips of a sync."""
-        most = self.dice.choice((60, 400))
+        most = self.dice.choice((12, 40, 150))
         self._strikes = {self.dice.randrange(1, most): strike}
         self.dice.choice((self.sync, self.sync, self.something))()
 
