@@ -48,11 +48,15 @@ class WarehouseLocked(WarehouseError):
 
 
 class SourceError(PipelineError):
-    """ConnectWise did not give a good answer. `status` is the HTTP status, 0 without one."""
+    """ConnectWise did not give a good answer. `status` is the HTTP status, 0 without one.
+
+    `seconds` is how long the request took that failed, without the wait for leave to send it.
+    """
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+        self.seconds = 0.0
 
 
 class SourceBusy(SourceError):

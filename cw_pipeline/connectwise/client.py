@@ -435,6 +435,7 @@ class ConnectWise:
 
     def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
         """The body, when its turn has come. Notes whether anything answered."""
+        started = self._machine.monotonic()
         try:
             with self._pace.slot(self._stopping):
                 waited = self._gate.wait_for_turn()
@@ -445,6 +446,7 @@ class ConnectWise:
                 took = self._machine.monotonic() - started
             raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
         except (SourceBroken, SourceDown) as error:
+            error.seconds = self._machine.monotonic() - started
             self._outage.note_failure(error)
             raise
         except SourceError:

@@ -24,7 +24,8 @@ class Policy:
     """How often and how patiently: waits in seconds, doubled each time, with jitter.
 
     `patience` is how long, in seconds, 429s are waited out before they count as a failure; `whole`
-    how long a question is asked again, so that answers which fail slowly do not take all attempts.
+    how many seconds failed answers of a question may take in all before it is asked no more. The
+    pauses that ConnectWise asks for do not count.
     """
 
     attempts: int
@@ -93,15 +94,17 @@ def call_with_retries(
     attempts, the time or the run's budget are used up, and any other error at once.
     """
     caught: list[Exception] = []
-    until = machine.monotonic() + policy.whole
+    spent = 0.0
 
     def passes_by_itself(error: Exception) -> bool:
+        nonlocal spent
         caught[:] = [error]
         if isinstance(error, SourceUnreachable) or not isinstance(error, SourceBroken | SourceDown):
             return False
         if isinstance(error, SourceBroken) and error.is_too_large:
             return False
-        return machine.monotonic() < until and budget.spend()
+        spent += error.seconds
+        return spent < policy.whole and budget.spend()
 
     budget.earn()
     for attempt in stamina.retry_context(

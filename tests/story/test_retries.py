@@ -6,6 +6,7 @@ import itertools
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -219,6 +220,15 @@ def test_a_server_that_stays_busy_is_given_up_when_patience_ends(
     with pytest.raises(SourceBusy):
         ask(source)
     assert len(asked) == 1
+
+
+def test_a_pause_takes_nothing_of_the_time_for_failed_answers(
+    simulator: Simulator, source: ConnectWise
+) -> None:
+    simulator.faults.add(Fault("429", path=LIST, times=1, retry_after=1))
+    simulator.faults.add(Fault("503", path=LIST, times=1))
+    assert ask(source, policy=replace(QUICK, whole=0.8)) == []
+    assert source.tally.retries == 2
 
 
 def test_429s_do_not_use_up_the_tries_for_other_errors(
