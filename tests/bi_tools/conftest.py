@@ -27,7 +27,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "cw_pipeline", "demo", "--tickets", "2000"]
     environment = {**os.environ, "DAGSTER_HOME": str(home), "CI": "1"}
-    subprocess.run(command, env=environment, check=True, timeout=300)
+    subprocess.run(command, env=environment, check=True, timeout=1500)
     with EmbeddedPostgres(home / "postgres") as server:
         yield server.dsn()
 
@@ -55,7 +55,7 @@ class Dbt:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -16,7 +16,7 @@ from tests.bi_tools.star import tables
 if TYPE_CHECKING:
     from tests.bi_tools.conftest import Dbt
 
-pytestmark = pytest.mark.timeout(600)  # the demo first, and dbt takes seconds to start
+pytestmark = pytest.mark.timeout(2400)  # the demo first, and dbt takes seconds to start
 KEYS = """
 import json, sys
 from dagster_dbt import DagsterDbtTranslator
