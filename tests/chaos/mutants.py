@@ -313,8 +313,8 @@ MUTANTS = (
         (
             (
                 "warehouse/entity_store.sql",
-                "= any(%(ids)s::bigint[]) and _deleted_at is null and _synced_at < %(before)s",
-                "= any(%(ids)s::bigint[]) and _deleted_at is null",
+                "    and _synced_at not between %(before)s and clock_timestamp()\n",
+                "",
             ),
         ),
         ("tests/story/test_reconcile.py", "tests/story/test_reconcile_guard.py"),
