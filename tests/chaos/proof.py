@@ -97,8 +97,11 @@ union all select 'passing table ' || relname from pg_class where relpersistence 
 union all select 'prepared transaction ' || gid from pg_prepared_xacts
 union all select 'lock ' || locktype from pg_locks l where pid <> pg_backend_pid()
     and database = (select oid from pg_database where datname = current_database())
+    and not exists (select from pg_stat_activity a
+        where a.pid = l.pid and a.backend_type = 'autovacuum worker')
 union all select 'session in ' || coalesce(state, '?') from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid()
+        and backend_type <> 'autovacuum worker'
 """
 
 
@@ -106,10 +109,10 @@ def check_nothing_is_left(world: World) -> None:
     """No session, lock, lease, open run or pass, nor a table that was made for a run."""
     until = time.monotonic() + 10
     with psycopg.connect(world.dsn, autocommit=True) as connection:
-        # Sessions that were just closed take a moment; autovacuum comes and goes.
+        # Sessions that were just closed take a moment.
         while (left := connection.execute(_LEFT).fetchall()) and time.monotonic() < until:
             time.sleep(0.05)
-    assert left == []
+    assert left == [], left
 
 
 def _pass(world: World, **options: Any) -> None:
