@@ -154,6 +154,7 @@ class Driver:
         with self.rests():
             rows = self._ops.execute(_OTHERS).fetchall()
         self.terminate([pid for (pid,) in rows])
+        self._warm.clear()  # they are among them
 
     def kill(self, process: Process) -> None:
         """Ends the process, as by `kill -9`: its connections break, nothing is released."""
