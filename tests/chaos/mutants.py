@@ -488,6 +488,16 @@ MUTANTS = (
         (ANSWERS,),
     ),
     Mutant(
+        "large answers do not wait for those that are worked on",
+        (("connectwise/answers.py", " and self._kept < _KEPT", ""),),
+        (ANSWERS,),
+    ),
+    Mutant(
+        "a list that trickles is asked for as long as it takes",
+        (("sync/list_reader.py", "stuck_since > _SEARCHED:", "stuck_since > 1e9:"),),
+        (ANSWERS,),
+    ),
+    Mutant(
         "numbers go through floats",
         (
             (
