@@ -23,7 +23,7 @@ from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 from sqlglot.schema import MappingSchema
 
 from cw_pipeline.reporting.script import LINEAGE, ReportingSchema, entities, scripts
-from cw_pipeline.warehouse.history import history_columns, history_schema
+from cw_pipeline.warehouse.history import history_columns, versions_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _PLACE = ReportingSchema("connectwise")
 _STAMPS = ("_synced_at", "_deleted_at")
-_HISTORY = history_schema(_PLACE.tenant)
 _VALIDITY = ("_valid_from", "_valid_to", "_next_from", "_recorded_to", "_known_to")
 
 Sources = frozenset[str]
@@ -77,11 +76,11 @@ def _schema() -> MappingSchema:
     """The columns of views and of entities' tables; their types do not matter."""
     views = {own.name: list(own.columns) for own in scripts()}
     tables: dict[str, list[str]] = {}
-    past: dict[str, list[str]] = {}
     for entity in entities():
         tables[entity.table] = [*(column.name for column in entity.row_columns), *_STAMPS]
         if entity.history:
-            past[entity.table] = [*(own.name for own in history_columns(entity)), *_VALIDITY]
+            past = [*(own.name for own in history_columns(entity)), *_VALIDITY]
+            tables[versions_table("", entity.table)[1]] = past
         for array in entity.arrays:
             tables[array.table] = [*(column.name for column in array.row_columns), *_STAMPS]
     return MappingSchema(
@@ -90,7 +89,6 @@ def _schema() -> MappingSchema:
             for schema, known in (
                 (_PLACE.schema, views),
                 (_PLACE.tenant, tables),
-                (_HISTORY, past),
             )
         },
         dialect="postgres",
@@ -146,9 +144,9 @@ class _Trace:
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Func):
             return self._value(source.this, scope)
         if isinstance(source, exp.Table) and source.db in (_PLACE.tenant, _PLACE.schema):
-            return frozenset([f"{source.name}.{column.name}"])
-        if isinstance(source, exp.Table) and source.db == _HISTORY and column.name not in _VALIDITY:
-            return frozenset([f"{source.name}.{column.name}"])
+            table = source.name.removesuffix("__versions")
+            if table == source.name or column.name not in _VALIDITY:
+                return frozenset([f"{table}.{column.name}"])
         return frozenset()
 
 

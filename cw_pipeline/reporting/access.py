@@ -32,7 +32,6 @@ from cw_pipeline.warehouse.ddl.dependents import (
     restore_privileges,
     take_down,
 )
-from cw_pipeline.warehouse.history import history_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -428,7 +427,7 @@ def _make_role(connection: Connection[Any], role: str) -> None:
 def _refuse_all_seeing(connection: Connection[Any], place: ClientSchema, role: str) -> None:
     """Raises WarehouseError for a role to which a filter of ours means nothing."""
     tenant = place.tenant
-    ours = (reporting_schema(tenant), as_of_schema(tenant), history_schema(tenant), tenant)
+    ours = (reporting_schema(tenant), as_of_schema(tenant), tenant)
     asked = {"role": role, "schemas": [*ours, "cw_sync"]}
     found = connection.execute(_SEES_ALL, asked).fetchone()
     if found is None:

@@ -16,7 +16,7 @@ from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.script import ReportingSchema, entities, reporting_schema, scripts
 from cw_pipeline.warehouse.connections import create_schemas
-from cw_pipeline.warehouse.history import history_schema, rows_as_of, versions_query
+from cw_pipeline.warehouse.history import rows_as_of, versions_query, versions_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ def _sources(place: ReportingSchema) -> Iterator[str]:
         key = ", ".join(f'"{name}"' for name in entity.key)
         yield f'create index on pg_temp."{entity.table}" ({key})'
         yield f'analyze pg_temp."{entity.table}"'
-        history = sql.Identifier(history_schema(place.tenant), entity.table).as_string()
+        history = sql.Identifier(*versions_table(place.tenant, entity.table)).as_string()
         yield (
             f'create temp view "{_past(entity)}" as select * from {history}'  # noqa: S608
             f" where _next_from <= {_MOMENT}"

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import SQL
-from cw_pipeline.warehouse.history import history_schema, versions_query
+from cw_pipeline.warehouse.history import versions_query, versions_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,6 +45,7 @@ _HEAD = re.compile(r"(?:--.*\n)+")
 _COLUMN = re.compile(r"^ {4}(?:.*[ .])?(\w+),? -- (.+)$", re.MULTILINE)
 _READS = re.compile(r"\{\{(source|history|versions|reporting)\}\}\.(\w+)")
 _VERSIONS = re.compile(r"\{\{versions\}\}\.(\w+)")
+_HISTORY = re.compile(r"\{\{history\}\}\.(\w+)")
 _INDEX = re.compile(r"^-- index: (.+)$", re.MULTILINE)
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 # As an array, which Postgres takes down into a union; a table of keys is joined with all of it.
@@ -163,9 +164,9 @@ class ReportingSchema:
     def fill(self, text: str, **more: str) -> str:
         """The text with names and literals where it has placeholders."""
         text = _VERSIONS.sub(lambda found: self._versions(found[1]), text)
+        text = _HISTORY.sub(lambda found: self._history(found[1]), text)
         values = {
             "source": f'"{self.tenant}"',
-            "history": f'"{history_schema(self.tenant)}"',
             "reporting": f'"{self.schema}"',
             "tenant": _literal(self.tenant),
             "time_zone": _literal(self.time_zone),
@@ -181,8 +182,11 @@ class ReportingSchema:
         entity = _entity(table)
         if entity is None or entity.table != table:
             raise ConfigError(f"sql/reporting: {{{{versions}}}}.{table} is no table of an entity")
-        history = f'"{history_schema(self.tenant)}"."{table}"'
-        return versions_query(entity, f'"{self.tenant}"."{table}"', history)
+        return versions_query(entity, f'"{self.tenant}"."{table}"', self._history(table))
+
+    def _history(self, table: str) -> str:
+        schema, name = versions_table(self.tenant, table)
+        return f'"{schema}"."{name}"'
 
 
 def reporting_schema(tenant: str) -> str:

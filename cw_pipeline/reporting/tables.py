@@ -14,7 +14,7 @@ from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.row_difference import columns_of, write_difference
 from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts
-from cw_pipeline.warehouse.history import history_schema
+from cw_pipeline.warehouse.history import versions_table
 from cw_pipeline.warehouse.lease import live_is_alive
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def glance_at_sources(
     if unknown:
         past = {name for script in scripts for name in script.histories} & {*unknown}
         tables = [_of(place.tenant, name, [_DELETED]) for name in unknown]
-        tables += [_of(history_schema(place.tenant), name, ["_next_from"]) for name in sorted(past)]
+        tables += [
+            _of(*versions_table(place.tenant, name), ["_next_from"]) for name in sorted(past)
+        ]
         _look(connection, tables)
 
 

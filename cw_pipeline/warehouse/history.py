@@ -1,9 +1,9 @@
 """Versions of records that are over: each written by the delete of the merge that replaces it.
 
 The present version is the row in the entity's own table, so a first load and an unchanged record
-cost nothing. What is over is in a table of the same name in the schema `history_schema` gives:
+cost nothing. What is over is in a table beside it, which `versions_table` names:
 
-    cw_history.service_tickets           _valid_from   _valid_to     connectwise.service_tickets
+    service_tickets__versions            _valid_from   _valid_to     service_tickets
     New      (null: since it was entered) ────────────► 09:10
     Assigned                              09:10 ──────► 11:30
                                                         11:30 ─────► Closed
@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.columns import fit_name
 from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.errors import ConfigError
@@ -47,10 +48,12 @@ _COMMENT = (
 )
 
 
-def history_schema(tenant: str) -> str:
-    """Where a tenant's versions are: `cw_history`, or `<schema>_history` for another schema."""
-    # A schema named `cw` would else share the one of the default tenant.
-    return {"connectwise": "cw_history", "cw": "cw__history"}.get(tenant, f"{tenant}_history")
+def versions_table(tenant: str, table: str) -> tuple[str, str]:
+    """The schema and the name of the table that has a table's versions which are over.
+
+    In the tenant's own schema: a schema of their own would need a right that many roles lack.
+    """
+    return tenant, fit_name(f"{table}__versions")
 
 
 def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
@@ -147,7 +150,7 @@ def create_history_table(connection: Connection[Any], tenant: str, entity: Entit
     A new table begins with what `cw_sync.history` has of earlier values, if anything. Older
     versions have null in a column that is added.
     """
-    place = history_schema(tenant), entity.table
+    place = versions_table(tenant, entity.table)
     if kind_of(connection, place, "_valid_to") is not None:
         for column in history_columns(entity):
             if kind_of(connection, place, column.name) is None:
@@ -174,7 +177,7 @@ def widen_history(
     connection: Connection[Any], place: tuple[str, str], column: str, to: Kind
 ) -> None:
     """Gives the column the type that the entity's table `place` (tenant, table) has by now."""
-    versions = history_schema(place[0]), place[1]
+    versions = versions_table(*place)
     if kind_of(connection, versions, column) is not None:
         widen_column(connection, versions, column, to)
 
@@ -188,7 +191,7 @@ def forget_column(
         " where tenant = %s and entity = %s and column_name = %s",
         [place[0], entity, column],
     )
-    versions = history_schema(place[0]), place[1]
+    versions = versions_table(*place)
     if kind_of(connection, versions, column) is not None:
         connection.execute(
             sql.SQL("update {0} set {1} = null where {1} is not null").format(
@@ -253,7 +256,7 @@ def _closing_delete(tenant: str, entity: Entity, *, of_parent: bool) -> bytes:
         " order by h._next_from desc limit 1) past (next) on true"
     ).format(
         delete=delete,
-        history=sql.Identifier(history_schema(tenant), entity.table),
+        history=sql.Identifier(*versions_table(tenant, entity.table)),
         columns=sql.SQL(", ").join(columns),
         stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
         values=sql.SQL(", ").join(sql.SQL("gone.{}").format(name) for name in columns),
@@ -310,7 +313,7 @@ def _take_over(connection: Connection[Any], tenant: str, entity: Entity) -> None
         " group by record_id, parent_id, valid_to) e"
         " join {table} t on t.{own} = e.record_id and {parent} = e.parent_id{joins}"
     ).format(
-        history=sql.Identifier(history_schema(tenant), entity.table),
+        history=sql.Identifier(*versions_table(tenant, entity.table)),
         columns=sql.SQL(", ").join(map(sql.Identifier, known)),
         stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
         values=sql.SQL(", ").join(values),
@@ -359,7 +362,7 @@ def rows_as_of(tenant: str, entity: Entity, moment: str) -> str:
     without history rows are as they are now, with all that its table has.
     """
     table = sql.Identifier(tenant, entity.table)
-    history = sql.Identifier(history_schema(tenant), entity.table).as_string()
+    history = sql.Identifier(*versions_table(tenant, entity.table)).as_string()
     at = sql.SQL(moment)
     kept = history_columns(entity) if entity.history else entity.row_columns
     columns = sql.SQL(", ").join(sql.Identifier(each.name) for each in kept)

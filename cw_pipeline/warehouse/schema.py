@@ -27,9 +27,9 @@ from cw_pipeline.warehouse.connections import (
 )
 from cw_pipeline.warehouse.ddl import patiently
 from cw_pipeline.warehouse.history import (
-    history_schema,
     parse_history_columns,
     set_history_columns,
+    versions_table,
 )
 from cw_pipeline.warehouse.tables import (
     create_history,
@@ -69,7 +69,7 @@ def migrate(
 
     def upgrade(attempt: Attempt) -> list[str]:
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
-            create_schemas(driver(connection), "cw_sync", tenant, history_schema(tenant))
+            create_schemas(driver(connection), "cw_sync", tenant)
             here = stored_version(driver(connection))
             if fault := explain_unknown_version(here):
                 raise WarehouseError(fault)
@@ -94,8 +94,8 @@ _STORED = """
 select (select version_num from cw_sync.migration),
     (select tenant from cw_sync.schema_owner where schema = %(tenant)s),
     has_database_privilege(current_database(), 'temporary') and (
-        select count(*) = 3 from pg_namespace n
-        where n.nspname in ('cw_sync', %(tenant)s, %(history)s)
+        select count(*) = 2 from pg_namespace n
+        where n.nspname in ('cw_sync', %(tenant)s)
         and has_schema_privilege(n.oid, 'usage') and has_schema_privilege(n.oid, 'create')),
     (select coalesce(jsonb_object_agg(t.name, t.columns), '{}') from (
         select c.relname as name, jsonb_object_agg(a.attname, format_type(a.atttypid, null))
@@ -110,7 +110,8 @@ select (select version_num from cw_sync.migration),
      from cw_sync.history_column where tenant = %(tenant)s),
     (select coalesce(jsonb_agg(jsonb_build_array(c.relname, a.attname)), '[]')
      from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
-     where c.relnamespace = to_regnamespace(quote_ident(%(history)s)) and c.relkind in ('r', 'p')),
+     where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind in ('r', 'p')
+        and right(c.relname, 10) = '__versions'),
     (select coalesce(jsonb_agg(jsonb_build_array(table_name, column_name, how)), '[]')
      from cw_sync.private_column where tenant = %(tenant)s)
 """
@@ -151,7 +152,7 @@ class StoredSchema:
                 else wanted_columns == self.history
             )
             and all(
-                (declared.table, column) in self.versions
+                (versions_table("", declared.table)[1], column) in self.versions
                 for entity, column in self.history
                 if (declared := CATALOG.declared.get(entity))
             )
@@ -176,7 +177,6 @@ def read_schema(
     asked = {
         "tenant": tenant,
         "schema": f'"{tenant}"',
-        "history": history_schema(tenant),
         "tables": sorted(tables),
     }
     try:

@@ -1,6 +1,6 @@
 -- One row per value that an attribute of a record had and has no more: of tickets, time entries,
 -- agreements, additions, invoices and opportunities. The present value is in the record's own row; whole
--- versions are in the schema cw_history. Source: the versions kept with every merge.
+-- versions are in tables like service_tickets__versions. Source: the versions kept with every merge.
 with past as (
     select 'service/tickets' as entity, h.id, 0 as parent_id, h._next_from, h._valid_to, to_jsonb(h) as said, to_jsonb(t) as present,
         h._recorded_to, t._synced_at, t.company_id, t.location_id, t.department_id

@@ -53,12 +53,13 @@ create temp table edited on commit drop as (
 ) union all (
     select id from connectwise.service_tickets where id > {first} and closed_flag limit 200
 );
-insert into cw_history.service_tickets (id, record_type, summary, board_id, status_id, company_id,
+insert into connectwise.service_tickets__versions (
+    id, record_type, summary, board_id, status_id, company_id,
     priority_id, owner_id, closed_flag, closed_date, date_entered, last_updated,
     _valid_from, _valid_to, _next_from, _recorded_to)
 select id, record_type, summary, board_id, status_id, company_id,
     priority_id, owner_id, closed_flag, closed_date, date_entered, last_updated,
-    (select max(_next_from) from cw_history.service_tickets h where h.id = t.id),
+    (select max(_next_from) from connectwise.service_tickets__versions h where h.id = t.id),
     now(), now(), now()
 from connectwise.service_tickets t where id in (table edited);
 update connectwise.service_tickets set _synced_at = now(), last_updated = now(),

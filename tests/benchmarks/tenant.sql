@@ -183,7 +183,7 @@ from generate_series(1, {tickets} / 20) n;
 
 -- A year of watching: three versions of each ticket before the present one.
 update cw_sync.history_column set since = now() - interval '365 days';
-insert into cw_history.service_tickets (id, record_type, summary, board_id, status_id, company_id, priority_id, owner_id, closed_flag, date_entered, last_updated, _valid_from, _valid_to, _next_from, _recorded_to)
+insert into connectwise.service_tickets__versions (id, record_type, summary, board_id, status_id, company_id, priority_id, owner_id, closed_flag, date_entered, last_updated, _valid_from, _valid_to, _next_from, _recorded_to)
 select t.id, t.record_type, t.summary, t.board_id, 10 * t.board_id + v.n, t.company_id, t.priority_id, case when v.n > 1 then t.owner_id end,
     false, t.date_entered, coalesce(v.began, t.date_entered), v.began, v.ended, v.ended, v.ended
 from connectwise.service_tickets t

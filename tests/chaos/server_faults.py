@@ -128,7 +128,7 @@ class ServerFaults:
         """Somebody locks some of our tables, one after the other."""
         tables = self._ask(
             "select schemaname, tablename from pg_tables where schemaname in"
-            " ('connectwise', 'cw_sync', 'cw_history') order by 1, 2"
+            " ('connectwise', 'cw_sync') order by 1, 2"
         )
         for at in range(_LOCKED * self._turn, _LOCKED * (self._turn + 1)):
             schema, table = tables[at % len(tables)]

@@ -381,7 +381,7 @@ def test_a_row_of_access_written_by_hand_counts_at_once_and_so_does_its_end(
     ("schema", "relation", "columns"),
     [
         ("reporting", "fct_ticket", "(summary)"),
-        ("cw_history", "service_tickets", ""),
+        ("connectwise", "service_tickets__versions", ""),
         ("connectwise", "service_tickets", ""),
     ],
 )

@@ -261,7 +261,7 @@ class TestRights:
         dsn, admin = humble
         parts = conninfo_to_dict(dsn)
         admin.execute(f"grant temporary on database {parts['dbname']} to {parts['user']}")
-        for schema in ("cw_sync", "connectwise", "cw_history", "reporting"):
+        for schema in ("cw_sync", "connectwise", "reporting"):
             admin.execute(f"create schema {schema}")
             admin.execute(f"grant usage, create on schema {schema} to {parts['user']}")
         migrate(dsn, "connectwise", entities())

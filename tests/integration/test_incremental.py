@@ -116,8 +116,8 @@ class Edited:
         self.edits = 0
         tables = self.connection.execute(
             "select format('%%I.%%I', schemaname, tablename) from pg_tables"
-            " where schemaname = 'cw_history'"
-            " or schemaname = 'connectwise' and tablename = any(%s)",
+            " where schemaname = 'connectwise'"
+            " and (tablename = any(%s) or tablename like '%%__versions')",
             [[own.table for own in READ_BY_ALL]],
         ).fetchall()
         self.tables = ", ".join(name for (name,) in tables)

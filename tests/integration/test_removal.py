@@ -82,7 +82,6 @@ def test_a_tenant_is_removed_beside_another_and_then_all_of_it(warehouse: str) -
         connection.execute(statements("drop schema acme").encode())
     assert found(warehouse, SCHEMAS) == {
         "connectwise",
-        "cw_history",
         "reporting",
         "cw_sync",
         "public",
@@ -91,7 +90,7 @@ def test_a_tenant_is_removed_beside_another_and_then_all_of_it(warehouse: str) -
     assert holders(warehouse, "connectwise") == before
     migrate(warehouse, "acme", select("service/boards"))  # and it may come back
     with psycopg.connect(warehouse, autocommit=True) as connection:
-        connection.execute("drop schema acme, acme_history cascade")
+        connection.execute("drop schema acme cascade")
 
     with psycopg.connect(warehouse, autocommit=True) as connection:
         connection.execute(statements("drop schema connectwise").encode())

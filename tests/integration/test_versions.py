@@ -79,7 +79,9 @@ class Past:
 def test_any_moment_shows_what_was_valid_then(
     warehouse: Database, connection: Connection[Any], story: list[tuple[int, Any]]
 ) -> None:
-    connection.execute("truncate connectwise.service_tickets, cw_history.service_tickets")
+    connection.execute(
+        "truncate connectwise.service_tickets, connectwise.service_tickets__versions"
+    )
     connection.commit()
     past: dict[int, Past] = {}
     with open_store(warehouse, TICKETS, "refresh") as store:
@@ -92,7 +94,7 @@ def test_any_moment_shows_what_was_valid_then(
             connection.rollback()
             if row is not None:
                 past.setdefault(own, Past()).see(row)
-    tables = "connectwise.service_tickets", "cw_history.service_tickets"
+    tables = "connectwise.service_tickets", "connectwise.service_tickets__versions"
     versions = versions_query(TICKETS, *tables)
     for at in sorted({moment for own in past.values() for moment in own.moments()}):
         query = (
@@ -113,17 +115,18 @@ def batch(own: int, minute: int, text: int) -> Any:
 
 def test_a_column_that_gets_another_type_gets_it_in_its_versions_too(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
-        for table in ("connectwise.finance_agreements", "cw_history.finance_agreements"):
+        for table in ("connectwise.finance_agreements", "connectwise.finance_agreements__versions"):
             connection.execute(f"alter table {table} alter bill_amount type bigint".encode())
         connection.execute(
-            "insert into cw_history.finance_agreements (id, bill_amount, _valid_to, _next_from)"
+            "insert into connectwise.finance_agreements__versions"
+            " (id, bill_amount, _valid_to, _next_from)"
             " values (1, 7, now(), now())"
         )
-        connection.execute("alter table cw_history.finance_agreements drop column name")
+        connection.execute("alter table connectwise.finance_agreements__versions drop column name")
     migrate(dsn, "connectwise", [CATALOG["finance/agreements"]])
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
             "select bill_amount, pg_typeof(bill_amount)::text, name from"
-            " cw_history.finance_agreements"
+            " connectwise.finance_agreements__versions"
         ).fetchall()
     assert rows == [(7, "numeric", None)]

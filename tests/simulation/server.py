@@ -36,11 +36,11 @@ _SETTINGS = {
 }
 _TABLES = """
 select format('%I.%I', schemaname, tablename) from pg_tables
-where schemaname in ('connectwise', 'cw_sync', 'cw_history') order by 1
+where schemaname in ('connectwise', 'cw_sync') order by 1
 """
 _SEQUENCES = """
 select format('%I.%I', schemaname, sequencename) from pg_sequences
-where schemaname in ('connectwise', 'cw_sync', 'cw_history') order by 1
+where schemaname in ('connectwise', 'cw_sync') order by 1
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse import migrate
-from cw_pipeline.warehouse.history import history_schema, parse_history_columns
+from cw_pipeline.warehouse.history import parse_history_columns
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -23,7 +23,7 @@ ADDITIONS = "finance/agreements/additions"
 
 def versions(story: Story, table: str = "service_tickets") -> list[dict[str, Any]]:
     order = "order by id, _next_from, _recorded_to"
-    return story.rows(f"select * from cw_history.{table} {order}")  # noqa: S608 - our own names
+    return story.rows(f"select * from connectwise.{table}__versions {order}")  # noqa: S608 - our own names
 
 
 def stamp(story: Story, own: int) -> Any:
@@ -183,7 +183,7 @@ def test_what_was_kept_column_by_column_becomes_versions(story: Story, tenant: T
     story.one(TICKETS)
     _run(
         story,
-        "drop schema cw_history cascade",
+        "drop table connectwise.service_tickets__versions cascade",
         "insert into cw_sync.history (tenant, entity, record_id, column_name, value, valid_to)"
         " values ('connectwise', 'service/tickets', 1, 'status_id', '1', '2025-03-01'),"
         " ('connectwise', 'service/tickets', 1, 'owner_id', null, '2025-04-01'),"
@@ -196,11 +196,6 @@ def test_what_was_kept_column_by_column_becomes_versions(story: Story, tenant: T
     ]
     assert kept == [(1, None, "now", "03"), (2, None, "now", "04"), (2, 9, "now", "05")]
     assert story.rows("select count(*) as n from cw_sync.history")[0]["n"] == 3, "stays readable"
-
-
-def test_a_second_tenant_has_its_own_versions() -> None:
-    schemas = [history_schema(own) for own in ("connectwise", "acme", "cw")]
-    assert schemas == ["cw_history", "acme_history", "cw__history"]
 
 
 def _run(story: Story, *statements: str) -> None:
