@@ -106,7 +106,7 @@ class Pipeline:
         )
         self._stack = ExitStack()
         self._context: SyncContext | None = None
-        self._prepared: set[str] = set()  # entities whose tables are as they should be
+        self._prepared: set[str] | None = None  # entities whose tables are as they should be
         self._views_behind = False
         self._results: WeakSet[Results[Any]] = WeakSet()
 
@@ -135,7 +135,7 @@ class Pipeline:
         finally:
             self._context = None
             self._views_behind = False
-            self._prepared = set()
+            self._prepared = None
             self._stack.close()
             self.settings = self._given
 
@@ -380,14 +380,15 @@ class Pipeline:
         """
         family = composition.with_parents(self.select() if chosen is None else chosen)
         context = self._connection()
-        if not self._prepared.issuperset(entity.name for entity in family):
+        names = {entity.name for entity in family}
+        if self._prepared is None or not names <= self._prepared:  # also once for no entity
             stored, owner = self._tables_of(family), composition.tenant(self.settings)
             if stored.owner != owner:
                 with context.database.transaction() as connection:
                     mark_tenant(connection, context.database.tenant, owner)
             if stored.private or context.privacy:
                 mask_stored_rows(context.database, family, context.privacy, stored.private)
-            self._prepared |= {entity.name for entity in family}
+            self._prepared = names | (self._prepared or set())
         self._views_behind = True
         return context
 

@@ -55,6 +55,17 @@ def test_a_sync_yields_results_and_a_frame_shows_the_rows(story: Story) -> None:
         assert status.complete_through is not None
 
 
+def test_nothing_of_another_tenants_gets_into_a_schema_that_is_marked(story: Story) -> None:
+    with Pipeline(story.settings()) as pipeline:
+        list(pipeline.sync(BOARDS))
+    for work in (Pipeline.replay, Pipeline.sync_reports, lambda own: own.sync(BOARDS)):
+        with (
+            Pipeline(story.settings(company="theirs")) as theirs,
+            pytest.raises(ConfigError, match="theirs"),
+        ):
+            list(work(theirs))
+
+
 def test_reporting_follows_a_sync_within_the_same_pipeline(story: Story) -> None:
     names = [TICKETS, BOARDS]
     with Pipeline(story.settings(entities=",".join(names))) as pipeline:
