@@ -368,11 +368,12 @@ class ConnectWise:
         counted = (self.tally, *tallies)
 
         def once() -> T:
-            body = self._patiently(question, counted, policy.patience)
+            body, took = self._patiently(question, counted, policy.patience)
             try:
                 return read(body)
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 broken = SourceBroken(f"{question}: {error}", 200, text(body))
+            broken.seconds = took
             del body  # errors are kept for a while, with the frames that they were raised in
             raise broken
 
@@ -417,8 +418,8 @@ class ConnectWise:
 
     def _patiently(
         self, question: Request, tallies: tuple[RequestCounts, ...], patience: float
-    ) -> bytes:
-        """The body, after however many pauses ConnectWise asks for."""
+    ) -> tuple[bytes, float]:
+        """As `_send`, after however many pauses ConnectWise asks for."""
         while True:
             try:
                 return self._send(question, tallies)
@@ -433,8 +434,8 @@ class ConnectWise:
                 for tally in tallies:
                     tally.add(retries=1)
 
-    def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> bytes:
-        """The body, when its turn has come. Notes whether anything answered."""
+    def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> tuple[bytes, float]:
+        """The body, when its turn has come, and in how many seconds. Notes whether any came."""
         started = self._machine.monotonic()
         try:
             with self._pace.slot(self._stopping):
@@ -454,7 +455,7 @@ class ConnectWise:
             raise
         self._outage.note_answer()
         self._pace.note_answer(took, (question.list, answer.extensions[SENT].bit_length()))
-        return answer.content
+        return answer.content, took
 
     def _note_headers(self, headers: httpx.Headers) -> None:
         self.clock.note_answer(headers.get("date", ""), self._gate.warehouse_ahead)
