@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
@@ -111,7 +111,7 @@ select (select version_num from cw_sync.migration),
     (select coalesce(jsonb_agg(jsonb_build_array(c.relname, a.attname)), '[]')
      from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
      where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind in ('r', 'p')
-        and right(c.relname, 10) = '__versions'),
+        and (right(c.relname, 10) = '__versions' or c.relname = any(%(versions)s))),
     (select coalesce(jsonb_agg(jsonb_build_array(table_name, column_name, how)), '[]')
      from cw_sync.private_column where tenant = %(tenant)s)
 """
@@ -165,6 +165,13 @@ class StoredSchema:
         )
 
 
+@cache
+def _long_versions_tables() -> list[str]:
+    """Names of tables of versions that had to be cut."""
+    names = [versions_table("", declared.table)[1] for declared in CATALOG.declared.values()]
+    return [name for name in names if not name.endswith("__versions")]
+
+
 def read_schema(
     connection: Connection[Any], tenant: str, entities: Iterable[Entity]
 ) -> StoredSchema | None:
@@ -178,6 +185,7 @@ def read_schema(
         "tenant": tenant,
         "schema": f'"{tenant}"',
         "tables": sorted(tables),
+        "versions": _long_versions_tables(),
     }
     try:
         row = connection.execute(_STORED, asked).fetchone()

@@ -130,3 +130,24 @@ def test_a_column_that_gets_another_type_gets_it_in_its_versions_too(dsn: str) -
             " connectwise.finance_agreements__versions"
         ).fetchall()
     assert rows == [(7, "numeric", None)]
+
+
+def test_versions_that_had_a_schema_of_their_own_are_kept(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into connectwise.service_tickets__versions (id, summary, _valid_to, _next_from)"
+            " values (1, 'as it was', now(), now())"
+        )
+        for statement in (
+            "insert into cw_sync.schema_owner values ('connectwise', 'a') on conflict do nothing",
+            "create schema cw_history",
+            "alter table connectwise.service_tickets__versions rename to past",
+            "alter table connectwise.past set schema cw_history",
+            "alter table cw_history.past rename to service_tickets",
+            "update cw_sync.migration set version_num = '0022'",
+        ):
+            connection.execute(statement.encode())
+    migrate(dsn, "connectwise", [TICKETS])
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("select summary from connectwise.service_tickets__versions")
+        assert rows.fetchall() == [("as it was",)]
