@@ -34,7 +34,10 @@ _OUR_OLD_COPIES = frozenset(
 
 _STAMP = "# as cw-pipeline wrote it: "
 
-_MOVED = {"cw_pipeline.orchestrate.queue": "cw_pipeline.dagster.run_coordinator"}
+_MOVED = {
+    "cw_pipeline.orchestrate.queue": "cw_pipeline.dagster.run_coordinator",
+    "cw_pipeline.dagster.embedded_storage": "cw_pipeline.dagster.storages",
+}
 _OLD_STORAGE = re.compile(r"cw_pipeline\.\w+\.instance_storage")
 
 

@@ -85,6 +85,7 @@ def test_a_changed_one_is_left_alone(address: str | None, tmp_path: Path) -> Non
     ("mine", "address", "says"),
     [
         ("module: cw_pipeline.orchestrate.queue # mine", None, "write `cw_pipeline.dagster.run_"),
+        ("module: cw_pipeline.dagster.embedded_storage", None, "write `cw_pipeline.dagster.s"),
         ("module: cw_pipeline.dagster.instance_storage # mine", None, "base_dir: "),
         ("module: cw_pipeline.orchestrate.instance_storage", ADDRESS, "postgres_url: "),
         ("telemetry: {enabled: false}", ADDRESS, "does not heed CW_DAGSTER_PG_URL"),
