@@ -61,7 +61,11 @@ class Message(msgspec.Struct, rename="pascal"):
     def company(self) -> int | None:
         """The id of the company that the record says it belongs to; None where it says none."""
         record = self._record
-        return record.company.id if record and record.company else None
+        try:
+            # By itself: a company of another shape must not cost the record its stamp.
+            return msgspec.json.decode(record.company, type=_Company).id if record else None
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
     @property
     def _record(self) -> _Entity | None:
@@ -83,7 +87,7 @@ class _Company(msgspec.Struct):
 
 class _Entity(msgspec.Struct, rename={"info": "_info"}):
     info: _Info | None = None
-    company: _Company | None = None
+    company: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode = msgspec.json.Decoder(Message).decode

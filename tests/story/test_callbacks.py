@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ import pytest
 import uvicorn
 
 from cw_pipeline.live.receiver import Receiver
-from cw_pipeline.live.signature import Listener
+from cw_pipeline.live.signature import Listener, decode_message
 from cw_pipeline.simulator import Tenant
 from cw_pipeline.simulator.server import Simulator
 from cw_pipeline.warehouse.callbacks import callback_standing
@@ -142,6 +143,16 @@ class TestReceiver:
         found = [each[:3] for each in post.hints()]
         assert ("company", 70, "updated") in found
         assert ("site", 6, "deleted") in found
+
+    @pytest.mark.parametrize("company", ["Client", {"name": "Client"}, [1], {"id": "x"}])
+    def test_a_company_of_another_shape_does_not_cost_a_hint_its_stamp(
+        self, post: Post, company: object
+    ) -> None:
+        entity = {"_info": {"lastUpdated": "2026-11-27T10:00:00Z"}, "company": company}
+        text = msgspec.json.encode(entity).decode()
+        message = decode_message(msgspec.json.encode(post.message(9, Type="site", Entity=text)))
+        assert message is not None
+        assert (message.stamp, message.company) == (datetime(2026, 11, 27, 10, tzinfo=UTC), None)
 
     def test_a_type_that_is_not_synced_is_taken_and_dropped(self, post: Post) -> None:
         assert post.send(post.message(33, Type="invoice")) == 204
