@@ -59,8 +59,13 @@ def receiver_beside(
         )
         assert child.stdin is not None
         # By a pipe: other accounts may see arguments, and the address has a password.
-        child.stdin.write(json.dumps(given) + "\n")
-        child.stdin.flush()
+        try:
+            child.stdin.write(json.dumps(given) + "\n")
+            child.stdin.flush()
+        except OSError:  # it has ended already
+            child.kill()
+            child.wait()
+            raise
         return child
 
     child = start()
@@ -71,7 +76,10 @@ def receiver_beside(
             if (code := child.poll()) is not None:
                 say(f"the receiver ended with {code}, and is started again in {_AFTER_END:.0f} s")
                 if not ended.wait(_AFTER_END):
-                    child = start()
+                    try:
+                        child = start()
+                    except OSError as error:
+                        say(f"the receiver cannot be started: {error}")
 
     thread = Thread(target=watch, daemon=True)
     thread.start()
