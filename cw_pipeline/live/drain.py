@@ -66,15 +66,18 @@ class Drain:
     lists: Mapping[str, Sequence[Entity]]
     _deleted: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
 
-    def drain(self) -> Drained:
-        """Reads the records of the hints that are due. A list that fails is asked again later."""
+    def drain(self, drained: Drained | None = None) -> Drained:
+        """Reads the records of the hints that are due. A list that fails is asked again later.
+
+        What comes of it is added to `drained` as it is committed: that holds if this raises, too.
+        """
+        drained = Drained() if drained is None else drained
         database = self.context.database
         with database.connection() as connection:
             due = due_hints(connection, database.tenant, _AT_ONCE)
         by_type: dict[str, list[DueHint]] = {}
         for hint in due:
             by_type.setdefault(hint.type, []).append(hint)
-        drained = Drained()
         for name, hints in by_type.items():
             self._read_type(self.lists.get(name, ()), hints, drained)
         return drained

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+# A hint without a stamp may come of another record, a site of the company: "deleted" stays.
 # In the order of keys, or two receivers that store the same records would wait for each other.
 _PUT = """
 insert into cw_sync.hint as h (tenant, type, record_id, action, stamp, times)
 select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::int[])
 order by 1, 2, 3
 on conflict (tenant, type, record_id) do update set
-    action = excluded.action, stamp = greatest(h.stamp, excluded.stamp), last_at = now(),
+    action = case
+        when h.action = 'deleted' and excluded.stamp is null then h.action else excluded.action
+    end,
+    stamp = greatest(h.stamp, excluded.stamp), last_at = now(),
     times = h.times + excluded.times, seq = nextval('cw_sync.hint_seq'), due_at = now(), tries = 0
 """
 _DUE = """
@@ -115,10 +119,15 @@ def put_hints(connection: Connection[Any], hints: Iterable[Hint]) -> None:
 
 
 def _later(before: Hint, hint: Hint) -> Hint:
-    """The later of two hints about one record, with the greater stamp of both."""
+    """The later of two hints about one record, with the greater stamp of both.
+
+    "deleted" stays where the later one has no stamp, as in the warehouse.
+    """
+    is_gone = before.action == "deleted" and hint.stamp is None
+    action = before.action if is_gone else hint.action
     stamps = [stamp for stamp in (before.stamp, hint.stamp) if stamp is not None]
     stamp = max(stamps, default=None)
-    return Hint(hint.tenant, hint.type, hint.record_id, hint.action, stamp)
+    return Hint(hint.tenant, hint.type, hint.record_id, action, stamp)
 
 
 def due_hints(connection: Connection[Any], tenant: str, most: int) -> list[DueHint]:

@@ -34,13 +34,13 @@ from cw_pipeline.errors import (
     SourceDown,
     WarehouseError,
 )
-from cw_pipeline.live.drain import Drain
+from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import add_up_runs, tenants_with_hints
 from cw_pipeline.live.registrations import steps_to_do
 from cw_pipeline.model import SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
-from cw_pipeline.sync.paces import HOUR, MINUTE, QUIET, Paces
+from cw_pipeline.sync.paces import HOUR, MINUTE, QUIET, Paces, leader
 from cw_pipeline.warehouse.callbacks import note_registrations
 from cw_pipeline.warehouse.lease import LIVE
 from cw_pipeline.warehouse.status import watermarks
@@ -170,15 +170,15 @@ class LiveTenant:
 
     def read_due_lists(self) -> None:
         """Asks the lists that are due what is new, and reads those where it is something."""
-        due = self._paces.due()
-        if self._leaves_first_load and due:
-            due = self._read_whole_once(due)
-        if not due:
-            return
+        due = asked = self._paces.due()
         try:
+            if self._leaves_first_load and due:
+                due = self._read_whole_once(due)
+            if not due:
+                return
             changes = self.pipeline.find_changes(*due, seconds=_QUESTIONS)
-        except PipelineError:
-            self._paces.again(due)
+        except BaseException:
+            self._paces.again(asked)  # else those that are asked hourly would miss a turn
             raise
         if changes.unasked:
             self._paces.again(due)
@@ -191,12 +191,18 @@ class LiveTenant:
         self._caught_up = True
 
     def _read_whole_once(self, due: list[str]) -> list[str]:
-        """Those of the lists that were read whole once; the others are looked at in a minute."""
+        """Those of the lists that were read whole once; the others are looked at in a minute.
+
+        One below a list that was read goes with it: where no record has any, it never counts as
+        read, and would have the list above asked each minute.
+        """
         database = self._context.database
         with database.connection() as connection:
             found = watermarks(connection, database.tenant)
-        self._paces.again(name for name in due if found.get(name) is None)
-        return [name for name in due if found.get(name) is not None]
+        read = {name for name in due if found.get(name) is not None}
+        left = [name for name in due if name not in read]
+        self._paces.again(name for name in left if found.get(leader(CATALOG[name])) is None)
+        return [name for name in due if name in read]
 
     def _read(self, names: list[str]) -> None:
         """Reads what is new in these; those that could not be read are due again soon."""
@@ -221,9 +227,12 @@ class LiveTenant:
 
     def _drain_hints(self) -> None:
         self.has_hints = False
-        drained = self._drain.drain()
-        if drained.named:
-            self._paces.note_hints()
+        drained = Drained()
+        try:
+            self._drain.drain(drained)
+        finally:  # what was drained until an error is published all the same
+            if drained.named:
+                self._paces.note_hints()
             with self._lock:
                 self._changed |= drained.changed
                 self._parents |= drained.named
@@ -346,4 +355,7 @@ class Worker:
 def hinted_lists(entities: list[Entity]) -> dict[str, list[Entity]]:
     """The entities among these that each type of callback is about; types in small letters."""
     types = callback_types(entity.name for entity in entities)
-    return {name.lower(): [CATALOG[each] for each in lists] for name, lists in types.items()}
+    found = {name.lower(): [CATALOG[each] for each in lists] for name, lists in types.items()}
+    if "site" in found:  # which the receiver notes as hints of their companies
+        found.setdefault("company", [CATALOG["company/companies"]])
+    return found

@@ -126,12 +126,15 @@ def find_changes(
 def _kept_by_live(
     context: SyncContext, entities: Sequence[Entity], states: dict[str, ListState]
 ) -> set[str]:
-    """What a worker that stays keeps up to date, but for lists below parents that it does not."""
+    """What a worker that stays keeps up to date, but for lists below parents that it does not.
+
+    One that was never read whole has no age: it is not left to a worker that leaves first loads.
+    """
     asked = {name: state.since_asked for name, state in states.items() if state.since_asked}
     kept = kept_by_live(entities, asked)
     most = context.limits.children_max_age + 2 * _ROTATION
     ages = {name: state.age for name, state in states.items() if state.age is not None}
-    return {name for name in kept if CATALOG[name].parent is None or ages.get(name, most) <= most}
+    return {n for n in kept if CATALOG[n].parent is None or (n in ages and ages[n] <= most)}
 
 
 def _rest(entity: Entity, refusal: Refusal) -> timedelta:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import CALLBACK_TYPES
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
@@ -96,7 +97,10 @@ class CallbackStanding:
 
 def callback_standing(connection: Connection[Any], tenant: str) -> CallbackStanding:
     """How the tenant's callbacks stand in the warehouse."""
-    entities = [name for lists in CALLBACK_TYPES.values() for name in lists]
+    # Lists below a parent are read by passes, also where callbacks said that they are due.
+    entities = [
+        name for lists in CALLBACK_TYPES.values() for name in lists if CATALOG[name].parent is None
+    ]
     row = connection.execute(_STANDING, {"tenant": tenant, "entities": entities}).fetchone()
     assert row is not None
     receiver_at, listens, looked_at, to_do, taken_at, by_hint, by_pass, refused = row

@@ -10,7 +10,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import CALLBACK_TYPES, callback_types
-from cw_pipeline.errors import ConfigError
+from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import Hint, add_up_runs, due_hints, put_hints, remove_hints
 from cw_pipeline.live.registrations import Registration, callback_url, plan
@@ -192,6 +192,42 @@ def test_what_hangs_on_a_record_is_due_though_the_records_stamp_did_not_move(sto
     with story.engine(entities=f"{TICKETS},{notes}") as engine:
         assert sync_entity(CATALOG[notes], engine, SyncRequest()).failure is None
     assert [row["text"] for row in story.table(notes).values()] == ["Called back"]
+
+
+def test_sites_alone_are_read_when_a_callback_names_one(story: Story) -> None:
+    sites = "company/companies/sites"
+    story.tenant.put("/company/companies", {"id": 1, "name": "Client"})
+    story.sync("company/companies")
+    put(story, 1, type_="company")  # as the receiver has it
+    assert drain(story, sites).named == {"company/companies"}
+    assert hints(story) == []
+
+
+def test_what_was_drained_counts_whatever_comes_after_it(loaded: Story) -> None:
+    loaded.tenant.edit("/service/tickets", 7, summary="Edited")
+    put(loaded, 7)
+    put(loaded, 11, type_="site")
+    lists = hinted_lists([CATALOG[TICKETS], CATALOG["company/companies/sites"]])
+    drained = Drained()
+    with loaded.engine(entities=TICKETS) as engine:
+        with psycopg.connect(loaded.dsn) as connection:
+            connection.execute("drop table if exists connectwise.company_companies_sites cascade")
+        with pytest.raises(WarehouseError):
+            Drain(engine, lists).drain(drained)
+    assert drained.changed == {TICKETS}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_site_of_a_company_that_is_gone_does_not_bring_it_back(
+    loaded: Story, *, at_once: bool
+) -> None:
+    gone = Hint("connectwise", "company", 1, "deleted", datetime(2026, 1, 1, tzinfo=UTC))
+    both = [gone, Hint("connectwise", "company", 1, "updated")]
+    with psycopg.connect(loaded.dsn) as connection:
+        for some in [both] if at_once else [[each] for each in both]:
+            put_hints(connection, some)
+        (found,) = due_hints(connection, "connectwise", 10)
+    assert (found.action, found.stamp) == (gone.action, gone.stamp)
 
 
 def test_a_site_that_is_gone_has_the_sites_of_its_company_read_again(story: Story) -> None:

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -21,7 +22,7 @@ from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
-from cw_pipeline.errors import ConfigError
+from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.live.hints import Hint, count_callbacks, note_receiver, put_hints
 from cw_pipeline.live.worker import LiveTenant, Worker
 from cw_pipeline.pipeline import Pipeline
@@ -195,6 +196,40 @@ def test_first_loads_are_left_to_dagster_where_it_shows_them(
         assert story.table(BOARDS) == {}
 
 
+def test_a_list_below_a_parent_that_live_leaves_is_read_by_the_schedule(
+    story: Story,
+    few_records: None,  # noqa: ARG001 - it fills the tenant
+) -> None:
+    story.sync(TICKETS, BOARDS)
+    with being_live(story), Pipeline(story.settings()) as tick:
+        assert tick.find_changes(*LISTS, beside_live=True).changed == (TYPES,)
+
+
+def test_lists_that_are_asked_hourly_are_neither_asked_each_minute_nor_forgotten(
+    story: Story,
+    few_records: None,  # noqa: ARG001 - it fills the tenant
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story.sync(TICKETS, BOARDS)  # no type was ever read
+    now = 1000.0
+    monkeypatch.setattr("cw_pipeline.sync.paces.time", SimpleNamespace(monotonic=lambda: now))
+    with (
+        psycopg.connect(story.dsn, autocommit=True) as connection,
+        Pipeline(story.settings(entities=",".join(LISTS))) as pipeline,
+    ):
+        tenant = LiveTenant(pipeline, print, leaves_first_load=True)
+        tenant.connect()
+        connection.execute("alter table cw_sync.checkpoint rename to away")
+        with pytest.raises(WarehouseError):
+            tenant.read_due_lists()
+        connection.execute("alter table cw_sync.away rename to checkpoint")
+        for asked in (True, False):
+            story.simulator.requests.clear()
+            now += 61
+            tenant.read_due_lists()
+            assert (story.simulator.count_by_path()[f"/{BOARDS}"] > 0) == asked
+
+
 @pytest.mark.parametrize(
     ("first", "second", "fault"),
     [
@@ -294,16 +329,17 @@ class TestCallbacksAreChecked:
     ) -> None:
         with psycopg.connect(dsn) as connection:
             note_receiver(connection, ["connectwise"])
-            for kind, rows, ago in (
-                ("refresh", 5000, 3),
-                ("hint", by_hint, 2),
-                ("refresh", by_pass, 1),
+            for entity, kind, rows, ago in (
+                (TICKETS, "refresh", 5000, 3),
+                (TICKETS, "hint", by_hint, 2),
+                (TICKETS, "refresh", by_pass, 1),
+                ("company/companies/sites", "refresh", 500, 1),  # no hint ever reads these
             ):
                 connection.execute(
                     "insert into cw_sync.run (run_id, tenant, entity, kind, started_at,"
                     " rows_inserted) values (nextval('cw_sync.next_run_id'), 'connectwise',"
-                    " 'service/tickets', %s, now() - %s * interval '1 h', %s)",
-                    [kind, ago, rows],
+                    " %s, %s, now() - %s * interval '1 h', %s)",
+                    [entity, kind, ago, rows],
                 )
             found = callback_standing(connection, "connectwise")
             assert (found.by_hint, found.by_pass) == (by_hint, by_pass)
