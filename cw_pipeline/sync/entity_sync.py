@@ -98,7 +98,10 @@ def _is_stamped(run: Run, plan: SyncRequest) -> bool:
     """
     declared = CATALOG.declared.get(run.entity.name)
     may_be = not plan.full and declared is not None and declared.keeping is None
-    return may_be and run.entity.has_last_updated and run.store.all_stamped()
+    if not (may_be and run.entity.has_last_updated):
+        return False
+    live, stamped = run.store.count_stamps()
+    return 0 < live == stamped
 
 
 def _refresh(run: Run, *, full: bool) -> None:

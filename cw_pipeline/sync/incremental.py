@@ -159,7 +159,7 @@ class IncrementalSync:
             store.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)
-            if window.since is None and self.loaded and not self.stamped:
+            if window.since is None and self._shows_no_stamps(resumes=resumes):
                 raise FilterNotHonored("no record carries lastUpdated")
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
@@ -168,6 +168,16 @@ class IncrementalSync:
         done = checkpoint.close_pass()
         store.complete_pass(done)
         self.run.result.watermark = done.watermark
+
+    def _shows_no_stamps(self, *, resumes: bool) -> bool:
+        """Whether there are records, and none of them carries `lastUpdated`.
+
+        What a pass loaded before it was interrupted is only in the table.
+        """
+        if self.stamped or not resumes:
+            return self.loaded and not self.stamped
+        live, stamped = self.run.store.count_stamps()
+        return live > 0 and not stamped
 
     def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
         run, paging = self.run, self.run.reader.paging

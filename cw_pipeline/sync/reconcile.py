@@ -46,8 +46,11 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
     audit.extra = len(difference.extra)
     if difference.source_rows and difference.warehouse_rows and not difference.stamped:
-        # It was empty at its first pass and could not show it then: no window finds its changes.
-        run.learn(filterable=False)
+        # It was empty at its first pass and could not show it then: no window finds its changes,
+        # and ids alone do not prove what the records say.
+        audit = reconcile_by_full_read(run, guard)
+        run.learn(filterable=False)  # now that reading it whole is known to work
+        return audit
     unrepaired = [*_repair(run, audit, difference)]
     if nameless:
         unrepaired.append(f"{count(nameless, 'record')} listed without an id that can be kept")

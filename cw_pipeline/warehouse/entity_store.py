@@ -321,9 +321,10 @@ class EntityStore:
         """Live rows when the run began; if they were never counted, they are now."""
         return self.count_rows() if self.rows_before is None else self.rows_before
 
-    def all_stamped(self) -> bool:
-        """Whether there are live rows, and each tells when it was last updated."""
-        return self._ask("all_stamped") == [(True,)]
+    def count_stamps(self) -> tuple[int, int]:
+        """How many live rows there are, and how many of them tell when they were last updated."""
+        ((live, stamped),) = self._ask("count_stamps")
+        return live, stamped
 
     def row_count(self) -> int:
         """Live rows of the entity's table, as far as this program has changed them."""

@@ -215,8 +215,8 @@ with noted as (
 )
 select rows from counted
 
--- name: all_stamped
-select count(*) > 0 and count(*) = count(last_updated)
+-- name: count_stamps
+select count(*), count(last_updated)
 from {schema}.{table} where _deleted_at is null
 
 -- name: save_source_count

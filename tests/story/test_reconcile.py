@@ -408,7 +408,10 @@ def test_a_list_that_was_empty_at_first_and_has_no_stamps_is_read_whole_from_the
     story.one(TICKETS)
     tenant.put(PATH, {"id": 1, "summary": "unstamped"}, stamp=UNSTAMPED)
     assert reconciled(story).missing == 1
-    reconciled(story)  # a night later
+    tenant.edit(PATH, 1, touch=False, summary="edited during the day")
+    audit = reconciled(story)  # a night later
+    assert (audit.stale, audit.proven) == (1, True)
+    assert summaries(story) == truth(tenant), "proven, and not equal"
     tenant.edit(PATH, 1, touch=False, summary="edited")
     assert story.one(TICKETS).rows_updated == 1
     assert summaries(story) == truth(tenant)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.model import Window
-from cw_pipeline.simulator import UNSTAMPED, Quirk, Simulator, Tenant
+from cw_pipeline.simulator import UNSTAMPED, Fault, Quirk, Simulator, Tenant
 from cw_pipeline.sync.entity_sync import SyncRequest
 
 if TYPE_CHECKING:
@@ -279,6 +279,22 @@ def test_a_list_whose_records_carry_no_stamp_is_read_whole_each_time(
         tenant.put(PATH, {"id": own, "summary": "unstamped"}, stamp=UNSTAMPED)
     story.one(TICKETS)
     tenant.edit(PATH, 14, touch=False, summary="edited")
+    story.one(TICKETS)
+    assert summaries(story) == truth(tenant)
+
+
+def test_a_list_without_stamps_is_known_as_such_though_its_first_load_was_interrupted(
+    story: Story, tenant: Tenant
+) -> None:
+    """The pass that ends the load finds no record any more that could show it."""
+    for own in range(1, 6):
+        tenant.put(PATH, {"id": own, "summary": "unstamped"}, stamp=UNSTAMPED)
+    story.simulator.faults.add(Fault("reset", path=PATH, at=range(2, 999)))
+    assert story.sync(TICKETS)[TICKETS].failure is not None
+    assert len(story.table(TICKETS)) == 5
+    story.simulator.faults.clear()
+    story.one(TICKETS)
+    tenant.edit(PATH, 4, touch=False, summary="edited")
     story.one(TICKETS)
     assert summaries(story) == truth(tenant)
 
