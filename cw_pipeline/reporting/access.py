@@ -113,6 +113,17 @@ where v.company_id = {allowed} or v.{own} = -1
     or v.company_id = any(array(select p.company_id from {clients}.allowed_place p))
     or exists (select from {clients}.allowed_place p where p.company_id is null)
 """
+# Whoever sees a place has no business with the tickets of others: only with those of that place.
+_DIMENSION_OF_FACT = """-- {comment}
+select
+{shown}
+from {reporting}.{view} v
+where v.company_id = {allowed} or v.{own} = -1
+    or exists (select from {clients}.allowed_place) and v.{own} in (
+        select f.{own} from {reporting}.{fact} f
+        where exists (select from {clients}.allowed_place p where {fact_at_place})
+    )
+"""
 # The second part runs only for roles that have a place: a condition with `or` would read the whole
 # view for a client, whom an index serves. The outer select is what the barrier stands around: of a
 # view that is a union all itself PostgreSQL evaluates a caller's function on rows of everybody.
@@ -178,6 +189,7 @@ class _Listed(BaseModel):
     rows: Literal["client", "all"]
     columns: list[str]
     own: str | None = None
+    fact: str | None = None
     by: tuple[str, str] | None = None
 
 
@@ -357,18 +369,20 @@ def client_scripts(place: ClientSchema) -> list[ViewScript]:
                 _LIST.name, ", ".join(lacking), name,
             )  # fmt: skip
         columns = [column for column in listed.columns if column not in lacking]
-        if base is not None and columns:
-            made.append(ViewScript(name, _client_query(place, base, listed, columns)))
+        fact = known.get(listed.fact or name)
+        if base is not None and fact is not None and columns:
+            made.append(ViewScript(name, _client_query(place, base, fact, listed, columns)))
     return made
 
 
 def _client_query(
-    place: ClientSchema, base: ViewScript, listed: _Listed, columns: list[str]
+    place: ClientSchema, base: ViewScript, fact: ViewScript, listed: _Listed, columns: list[str]
 ) -> str:
-    """The SQL of one view, comments included."""
+    """The SQL of one view, comments included. `fact`: what decides who at a place sees a row."""
     shown = [f"    v.{column} as {column}, -- {base.columns[column]}" for column in columns]
     shown[-1] = shown[-1].replace(", --", " --", 1)
-    template = {"all": _SHARED, "client": _FACT if listed.own is None else _DIMENSION}[listed.rows]
+    dimension = _DIMENSION if listed.fact is None else _DIMENSION_OF_FACT
+    template = {"all": _SHARED, "client": _FACT if listed.own is None else dimension}[listed.rows]
     table, key = listed.by or ("", "")
     names = {
         "comment": base.comment,
@@ -380,16 +394,23 @@ def _client_query(
         "own": listed.own,
         "key": key,
         "table": table,
-        "at_place": " and ".join(
-            f"(p.{column} is null or p.{column} = v.{column})"
-            if column in base.columns
-            else f"p.{column} is null"
-            for column in ("company_id", "location_id", "department_id")
-        ),
+        "fact": listed.fact,
+        "at_place": _at_place("v", base),
+        "fact_at_place": _at_place("f", fact),
     }
     allowed = _ALLOWED.format(**names)
     narrowed = _BY_INDEX.format(allowed=allowed, **names) if listed.by else ""
     return template.format(allowed=allowed, narrowed=narrowed, **names)
+
+
+def _at_place(rows: str, view: ViewScript) -> str:
+    """The condition that a row of a view is at the place `p`."""
+    return " and ".join(
+        f"(p.{column} is null or p.{column} = {rows}.{column})"
+        if column in view.columns
+        else f"p.{column} is null"
+        for column in ("company_id", "location_id", "department_id")
+    )
 
 
 def grant_client(dsn: str, tenant: str, role: str, sight: Sight) -> list[str]:

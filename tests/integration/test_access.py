@@ -356,6 +356,19 @@ def test_a_branch_sees_facts_of_its_location_and_the_names_of_all_clients(client
     assert seen["kpi_ar_aging"] == set(), "no location there: not for whoever has one only"
 
 
+def test_a_branch_reads_no_ticket_or_invoice_of_other_locations(clients: Clients) -> None:
+    url = clients.urls["branch"]
+    assert ask(url, "select summary from client_reporting.dim_ticket order by 1") == [
+        ("Unknown",),
+        (f"secret of {BOLT}",),
+    ]
+    assert clients_seen(url, names=("dim_invoice",)) == {"dim_invoice": {BOLT}}
+    # A client at a place that its ticket is not at.
+    sight = ("set cw.location = '1'", f"set cw.company = '{BOLT}'")
+    seen = clients_seen(clients.urls["server"], *sight, names=("dim_ticket", "dim_invoice"))
+    assert seen == {"dim_ticket": set(), "dim_invoice": set()}
+
+
 def test_a_row_of_access_written_by_hand_counts_at_once_and_so_does_its_end(
     clients: Clients,
 ) -> None:
