@@ -4,13 +4,23 @@
 with days as (
     select ({{since}}::timestamptz at time zone {{time_zone}})::date as before, (now() at time zone {{time_zone}})::date as today
 ),
+edited as (
+    select start_date from {{source}}.finance_agreements where _synced_at >= {{since}}
+    union all
+    select start_date from {{history}}.finance_agreements where _recorded_to >= {{since}}
+),
 everything as (
     select
         -- a month has begun, or was closed
         date_trunc('month', days.before::timestamp) < date_trunc('month', days.today::timestamp)
-        or ({{since}}::timestamptz < date_trunc('month', now() at time zone {{time_zone}}) at time zone {{time_zone}} + {{month_closes_on}} * interval '1 day'
-            and now() >= date_trunc('month', now() at time zone {{time_zone}}) at time zone {{time_zone}} + {{month_closes_on}} * interval '1 day')
-        or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}}) as is_due
+        or ({{since}}::timestamptz < (date_trunc('month', now() at time zone {{time_zone}}) + {{month_closes_on}} * interval '1 day') at time zone {{time_zone}}
+            and now() >= (date_trunc('month', now() at time zone {{time_zone}}) + {{month_closes_on}} * interval '1 day') at time zone {{time_zone}})
+        or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
+        -- the first month of all, from which on agreements are looked at, may be another one
+        or exists (
+            select from edited where date_trunc('month', start_date::timestamp)
+                <= (select date_trunc('month', min(start_date)::timestamp) from {{source}}.finance_agreements)
+        ) as is_due
     from days
 ),
 dated as (
