@@ -36,9 +36,10 @@ concerned as (
     -- whose an agreement was, and in which months
     select v.company_id from {{versions}}.finance_agreements v join agreements a on a.id = v.id
     union
-    -- all, where a void invoice may be none any more
+    -- all, where a void invoice may be none any more, or a currency has just come
     select company_id from {{reporting}}.kpi_client_month
     where exists (select from {{source}}.finance_billing_statuses where _synced_at >= {{since}})
+       or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
 )
 select company_id from concerned where company_id is not null
 union
