@@ -42,7 +42,7 @@ select
         when i.last_day - i.due_date <= 90 then '61-90'
         else '91+'
     end as age_bucket, -- days overdue then: not due, 1-30, 31-60, 61-90 or 91+
-    greatest(i._synced_at, company._synced_at, currency._synced_at, (i.last_day + 1)::timestamp at time zone {{time_zone}} - interval '1 day') as changed_at -- when any column of this row last changed, by the warehouse's clock
+    greatest(i._synced_at, company._synced_at, currency._synced_at, i.last_day::timestamp at time zone {{time_zone}}) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from owed i
 left join {{source}}.company_companies company on company.id = i.company_id
 left join {{source}}.finance_currencies currency on currency.id = i.currency_id

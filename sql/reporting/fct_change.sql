@@ -37,6 +37,11 @@ ended as (
     cross join lateral jsonb_each_text(v.said) a
     where a.key not like '\_%' and a.key not in ('last_updated', 'updated_by')
       and a.value is distinct from v.next_said ->> a.key
+      -- versions that ended before the column was kept are empty there, whatever it said
+      and (a.value is not null or exists (
+          select from cw_sync.history_column c
+          where c.tenant = {{tenant}} and c.entity = v.entity and c.column_name = a.key and c.since <= v._recorded_to
+      ))
 )
 select
     hashtextextended(format('%s/%s/%s/%s/%s', e.entity, e.parent_id, e.id, e.attribute, e._next_from), 0) as change_id, -- tells the change from others

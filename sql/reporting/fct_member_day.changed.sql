@@ -13,6 +13,8 @@ everybody as (
         or exists (select from {{source}}.time_charge_codes where _synced_at >= {{since}})
         or exists (select from {{source}}.schedule_types where _synced_at >= {{since}})
         or exists (select from {{source}}.time_work_types where _synced_at >= {{since}})
+        or exists (select from {{source}}.system_locations where _synced_at >= {{since}})
+        or exists (select from {{source}}.system_departments where _synced_at >= {{since}})
         -- clients have got a second currency, or have one again
         or (
             exists (select from {{source}}.company_companies where _synced_at >= {{since}})

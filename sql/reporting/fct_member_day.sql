@@ -1,7 +1,7 @@
 -- One row per member and local day from five years ago to today, while they worked for us. Capacity is
 -- the member's daily capacity on working days of their calendar. Hours count on the local day the work
 -- began. Sources: system/members, company/companies, schedule/calendars, schedule/holidayLists/holidays, time/entries,
--- time/chargeCodes, schedule/entries.
+-- time/chargeCodes, schedule/entries, system/locations, system/departments.
 with members as (
     select
         m.*,
@@ -52,7 +52,7 @@ select
     m.id as member_id, -- member
     d.date as date, -- local day
     to_char(d.date, 'YYYYMMDD')::int as date_id, -- the same, in dim_date
-    coalesce(m.default_department_id, -1) as department_id, -- their default department now
+    coalesce(department.id, -1) as department_id, -- their default department now
     coalesce(m.include_in_utilization_reporting_flag, false) as is_in_utilization, -- counts in utilization
     coalesce(m.daily_capacity, 0) > 0 as has_capacity, -- has a daily capacity: without, hours would count and no capacity
     d.is_working_day as is_working_day, -- a working day of their calendar
@@ -70,13 +70,15 @@ select
     coalesce(w.entries, 0) as time_entries, -- time entries
     coalesce(w.late_entries, 0) as late_time_entries, -- of these, written down more than 24 hours after the work
     single.currency_id as currency_id, -- the one currency of all clients; -1: none, or several, and fct_time_entry has each
-    coalesce(m.default_location_id, -1) as location_id, -- their default location now
+    coalesce(location.id, -1) as location_id, -- their default location now
     now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from members m
 cross join single
 join {{reporting}}.dim_calendar_day d
     on d.calendar_id = m.calendar
    and d.date <= (now() at time zone {{time_zone}})::date
+left join {{source}}.system_departments department on department.id = m.default_department_id
+left join {{source}}.system_locations location on location.id = m.default_location_id
 left join worked w on w.member_id = m.id and w.work_date = d.date
 left join scheduled_off s on s.member_id = m.id and s.date = d.date
 where {{only: m.id, d.date}}
