@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -151,6 +152,7 @@ class _Round:
         self._context = context
         self._states = states
         self._clock = clock
+        self._over = Event()  # not the context's: an interrupt of others is not ours to take back
         self.found: dict[str, bool] = {}
         self.stopped: str | None = None
 
@@ -167,7 +169,7 @@ class _Round:
     def ask(self, entities: Iterable[Entity], seconds: float) -> None:
         """Asks these lists side by side until time is up."""
         context = self._context
-        cancel = context.machine.after(seconds, context.stopping.set)
+        cancel = context.machine.after(seconds, self._over.set)
         try:
             with context.machine.executor(context.limits.concurrency, "changes") as pool:
                 for name, changed in pool.map(self._ask_one, entities):
@@ -175,22 +177,21 @@ class _Round:
                         self.found[name] = changed
         finally:
             cancel()
-            context.stopping.clear()
 
     def _ask_one(self, entity: Entity) -> tuple[str, bool | None]:
         """Whether the list has something new; None: it was not asked."""
-        if self._context.stopping.is_set():
+        if self._over.is_set() or self._context.stopping.is_set():
             return entity.name, None
         try:
             return entity.name, self._has_news(entity)
         except Interrupted:
             return entity.name, None
         except SourceBusy as error:
-            self._context.stopping.set()
+            self._over.set()
             self.stopped = f"ConnectWise asks for a pause of {error.retry_after or 60:.0f} s"
             return entity.name, None
         except ENDS_THE_RUN:
-            self._context.stopping.set()
+            self._over.set()
             raise
         except PipelineError as error:
             log.info("%s: asked what is new: %s", entity.name, error)
@@ -203,7 +204,7 @@ class _Round:
         opened = state.checkpoint.open_pass(self._clock, context.limits.overlap)
         assert opened.window is not None
         query = reader.query().changed_in(opened.window)
-        body = reader.mask(_answer(reader, query))
+        body = reader.mask(self._answer(reader, query))
         if body.strip() == b"[]":
             return False
         page = RecordFingerprints(entity).fingerprint_page(body)
@@ -217,7 +218,20 @@ class _Round:
         # A short page may be the server's own limit: only an empty one is the end.
         last = max(page.ids, default=0)
         behind = replace(query.next_page(last), page_size=1, fields="id")
-        return any(record_id > last for record_id in decode_ids(_answer(reader, behind)))
+        return any(record_id > last for record_id in decode_ids(self._answer(reader, behind)))
+
+    def _answer(self, reader: ListReader, query: Query) -> bytes:
+        """What the list answers, or an error that says so soon. Raises Interrupted at the end.
+
+        One that has begun by then is left to itself: it may wait for its turn.
+        """
+        pending = reader.fetch(query, policy=_HASTY)
+        try:
+            reader.context.wait_for(pending, self._over)
+        except Interrupted:
+            pending.cancel()
+            raise
+        return pending.result()
 
     def lists_to_read(self, entities: Iterable[Entity]) -> list[str]:
         """What a pass should read, in the order given."""
@@ -242,10 +256,3 @@ class _Round:
         if state.age <= most:
             return False
         return state.since_pass >= _ROTATION or state.age > most + _ROTATION
-
-
-def _answer(reader: ListReader, query: Query) -> bytes:
-    """What the list answers, or an error that says so soon."""
-    pending = reader.fetch(query, policy=_HASTY)
-    reader.context.wait_for(pending)
-    return pending.result()

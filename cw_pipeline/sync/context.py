@@ -112,13 +112,18 @@ class SyncContext:
         if self.stopping.is_set():
             raise Interrupted("interrupted")
 
-    def wait_for(self, answer: Future[bytes]) -> None:
-        """Returns when it has come. Raises Interrupted: a silent server must not keep a run."""
+    def wait_for(self, answer: Future[bytes], over: Event | None = None) -> None:
+        """Returns when it has come. Raises Interrupted: a silent server must not keep a run.
+
+        Also once `over` is set.
+        """
         while True:
             try:
                 answer.exception(_GLANCE)
             except TimeoutError:
                 self.check()
+                if over is not None and over.is_set():
+                    raise Interrupted("time is up") from None
             else:
                 return
 

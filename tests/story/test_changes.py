@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceDenied
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.simulator import Fault
+from cw_pipeline.sync.changes import find_changes
 from cw_pipeline.warehouse import open_store
 
 if TYPE_CHECKING:
@@ -176,6 +178,17 @@ class TestARound:
         assert found.unasked == 1
         assert str(found) == "nothing changed, but time was up, 2 of 3 lists asked"
         assert synced.look().changed == ()
+
+    def test_does_not_take_back_an_interrupt_that_comes_meanwhile(self, synced: Watched) -> None:
+        slow = Fault("slow", path="/service/tickets", seconds=3, times=1)
+        synced.story.simulator.faults.add(slow)
+        with synced.story.engine(entities=TICKETS) as engine:
+            soon = Timer(0.3, engine.stopping.set)
+            soon.start()
+            found = find_changes(engine, [CATALOG[TICKETS]], 20)
+            soon.join()
+            assert found.unasked == 1
+            assert engine.stopping.is_set()
 
     def test_ends_at_a_pause_that_connectwise_asks_for(self, synced: Watched) -> None:
         synced.story.simulator.faults.add(Fault("429", path="/service/tickets", retry_after=60))
