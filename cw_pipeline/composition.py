@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING
@@ -25,13 +25,12 @@ from cw_pipeline.errors import ConfigError
 from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.model import ApiVersions
 from cw_pipeline.reports_api.api import tables_shared
-from cw_pipeline.sync.context import Limits, SyncContext
+from cw_pipeline.sync.context import Limits, LoadSlots, SyncContext
 from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Connections, Database, RequestBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from concurrent.futures import Executor
 
     from cw_pipeline.catalog.declare import Declared
     from cw_pipeline.model import Entity
@@ -41,10 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What several tenants of one process share: connections to their warehouse, and fetchers."""
+    """What tenants of one process share: connections to their warehouse, and turns to load pages.
+
+    Requests are each tenant's own: one whose ConnectWise is slow must not hold up the others.
+    """
 
     connections: Connections
-    fetchers: Executor
+    load_slots: LoadSlots
 
 
 def limits(settings: Settings) -> Limits:
@@ -213,15 +215,11 @@ def connection(  # noqa: PLR0913 - those of `Pipeline`
         )
         gate = RateLimiter(budget.grant, budget.announce_pause, stopping, machine)
         api = stack.enter_context(source(settings, gate, policy, stopping, machine))
-        fetchers: Executor
-        if shared is not None:
-            fetchers = shared.fetchers
-        else:
-            fetchers = machine.executor(settings.max_concurrency, "fetch")
-            # Not waited for: an interrupted one may hang in a connection until that times out.
-            stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
+        fetchers = machine.executor(settings.max_concurrency, "fetch")
+        # Not waited for: an interrupted one may hang in a connection until that times out.
+        stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
         stack.callback(stopping.set)
-        yield SyncContext(
+        context = SyncContext(
             api,
             database,
             limits(settings),
@@ -231,6 +229,7 @@ def connection(  # noqa: PLR0913 - those of `Pipeline`
             stopping=stopping,
             machine=machine,
         )
+        yield replace(context, load_slots=shared.load_slots) if shared else context
 
 
 def tenant(settings: Settings) -> str:
@@ -266,11 +265,11 @@ def warehouse(
 
 
 @contextmanager
-def shared_parts(settings: Settings, connections: int, fetchers: int) -> Iterator[Shared]:
-    """What tenants of one process share, inside the block, over the warehouse of these settings."""
-    pool = THIS.executor(fetchers, "fetch")
-    try:
-        with Connections(dsn(settings), max_connections=connections) as opened:
-            yield Shared(opened, pool)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # see `connection`
+def shared_parts(settings: Settings, connections: int) -> Iterator[Shared]:
+    """What tenants of one process share, inside the block, over the warehouse of these settings.
+
+    Pages are what keeps connections longest: all tenants together load so few of them at a time
+    that first loads leave connections to hints.
+    """
+    with Connections(dsn(settings), max_connections=connections) as opened:
+        yield Shared(opened, LoadSlots(max(2, connections // 4)))

@@ -68,8 +68,7 @@ def live(*, settings_files: tuple[str, ...], listen: str, leave_first_load: bool
         place = warehouse_place(given[0])
         filled = [stack.enter_context(services.dev_services(each)) for each in given]
         most = min(each.max_connections or CONNECTIONS for each in filled)
-        fetchers = 2 * max(each.max_concurrency for each in filled)
-        shared = stack.enter_context(composition.shared_parts(filled[0], most, fetchers))
+        shared = stack.enter_context(composition.shared_parts(filled[0], most))
         tenants = [
             LiveTenant(
                 stack.enter_context(Pipeline(each, shared=shared)),

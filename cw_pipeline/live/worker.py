@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 20
-"""To the warehouse, for all tenants of a process: two passes side by side need 8 each."""
+"""To the warehouse, for all tenants of a process."""
 
 _GLANCE = 0.25  # seconds between looks for hints, and for what else is due
 _SECOND = 1.0
@@ -65,8 +65,12 @@ _QUESTIONS = 25.0  # seconds for asking lists what is new
 _AFTER_ERROR = 10.0  # seconds
 _TAKEOVER = 5.0  # seconds between looks whether another worker of a tenant has ended
 
-_LANES = {"pass": 2, "hints": 2, "publish": 2, "others": 2}
-"""Threads for each kind of duty: a first load must not keep hints of other tenants waiting."""
+_LANES = ("pass", "hints", "others")
+"""Kinds of duties that wait for a tenant's ConnectWise. Each has as many threads as there are
+tenants, or first loads of two would keep all others waiting."""
+
+_PUBLISHING = 2
+"""Threads that have reports follow. They wait for the warehouse, and each keeps a connection."""
 
 _MAY_PASS = (EntityBusy, Interrupted, SourceBroken, SourceBusy, SourceDown, WarehouseError)
 """Why a pass failed that is tried again soon."""
@@ -119,7 +123,7 @@ class LiveTenant:
             Duty("publish", self._publish, 0.0, lambda: bool(self._changed)),
             Duty("others", self._read_children, _CHILDREN, lambda: bool(self._parents)),
             Duty("others", self._add_up_runs, MINUTE),
-            Duty("others", self._refresh_behind, QUIET),
+            Duty("publish", self._refresh_behind, QUIET),
         ]
         if pipeline.settings.callback_url is not None:
             self._duties.append(Duty("others", self._look_at_registrations, HOUR))
@@ -140,6 +144,11 @@ class LiveTenant:
             self.say("stood still for too long, and another may have taken over: waits for that")
             return [self._become]
         return self._duties
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a duty runs, or is to run as soon as a thread is free."""
+        return any(duty.is_running for duty in (self._become, *self._duties))
 
     def interrupt(self) -> None:
         """Has what is being read end after its present pages."""
@@ -300,16 +309,23 @@ class Worker:
         with ExitStack() as stack:
             for tenant in self._tenants.values():
                 stack.callback(tenant.leave)
+            threads = dict.fromkeys(_LANES, len(self._tenants)) | {"publish": _PUBLISHING}
             lanes = {
-                name: stack.enter_context(ThreadPoolExecutor(threads, name))
-                for name, threads in _LANES.items()
+                name: stack.enter_context(ThreadPoolExecutor(most, name))
+                for name, most in threads.items()
             }
-            for tenant in self._tenants.values():
-                stack.callback(tenant.interrupt)
-            stack.callback(self.stop.set)
+            stack.callback(self._interrupt)
             while not self.stop.wait(_GLANCE):
                 self._look_for_hints()
                 self._begin_what_is_due(lanes)
+
+    def _interrupt(self) -> None:
+        """Returns when no duty runs. A call that begins just now takes back the first interrupt."""
+        self.stop.set()
+        while busy := [tenant for tenant in self._tenants.values() if tenant.is_busy]:
+            for tenant in busy:
+                tenant.interrupt()
+            time.sleep(_GLANCE)
 
     def _look_for_hints(self) -> None:
         """One question for all tenants. While the warehouse is away it is asked less often."""

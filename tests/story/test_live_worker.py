@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from threading import Thread
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -122,7 +123,7 @@ def _is_there(story: Story, query: str, *values: object) -> bool:
 def living(*settings: Settings, say: Callable[[str], None] = print) -> Iterator[None]:
     """Inside the block these tenants, of one warehouse, are kept up to date in one process."""
     with ExitStack() as stack:
-        shared = stack.enter_context(composition.shared_parts(settings[0], 8, 8))
+        shared = stack.enter_context(composition.shared_parts(settings[0], 8))
         pipelines = [stack.enter_context(Pipeline(each, shared=shared)) for each in settings]
         worker = Worker([LiveTenant(each, say) for each in pipelines], shared.connections)
         thread = Thread(target=worker.run)
@@ -153,6 +154,33 @@ def test_one_process_keeps_several_tenants_whatever_becomes_of_one(
         wait_until(lambda: _is_there(story, edited, "Edited"))
         assert not story.rows("select 1 from acme.service_tickets where summary = 'Edited'")
         wait_until(lambda: any("CW_PRIVATE_KEY" in line for line in said))
+
+
+def test_tenants_whose_connectwise_is_silent_hold_up_no_other(
+    story: Story,
+    few_records: None,  # noqa: ARG001 - it fills the tenant
+) -> None:
+    usual = {"entities": TICKETS, "requests_per_minute": 100_000}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        site = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        slow = [story.settings(CW_SCHEMA=f"slow_{at}", site=site, **usual) for at in range(3)]
+        with living(*slow, story.settings(CW_SCHEMA="globex", **usual)):
+            synced = "select 1 from cw_sync.freshness where tenant = 'globex'"
+            wait_until(lambda: _is_there(story, synced))
+            silent.close()  # or the end would wait for answers
+
+
+def test_tenants_of_one_process_wait_for_no_answer_to_another(story: Story) -> None:
+    settings, done = story.settings(), Event()
+    with (
+        composition.shared_parts(settings, 8) as shared,
+        composition.connection(settings, shared=shared) as one,
+        composition.connection(settings, shared=shared) as other,
+    ):
+        for _ in range(100):
+            one.fetchers.submit(done.wait, 20)
+        other.fetchers.submit(int).result(10)
+        done.set()
 
 
 def test_hints_are_read_through_a_pooler(story: Story, pooled_dsn: str, few_records: None) -> None:  # noqa: ARG001 - it fills the tenant
