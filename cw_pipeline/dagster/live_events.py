@@ -1,16 +1,18 @@
 """What `live` reads, as events: Dagster sees no run of it.
 
 Each minute an observation of each list in which rows changed. As often as a schedule would, the
-materializations that a run would have logged, of lists and of what shows them, so that what stands
-on them follows. Not each minute: they hide the results of checks, and are sixty for a ticket.
+materializations that a run would have logged, of lists and of the reports that show it by now, so
+that what stands on them follows. Not each minute: they hide the results of checks, and are sixty
+for a ticket.
 
 Told by a sensor, because Dagster's imports would double `live`'s memory.
 Without postponed annotations: Dagster reads a sensor's as objects.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import dagster as dg
@@ -23,15 +25,14 @@ from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.plural import count
-from cw_pipeline.reporting import tables_reading
+from cw_pipeline.reporting import published, tables_reading
 from cw_pipeline.reporting.script import kept_tables
 from cw_pipeline.warehouse.rounds import ChangeOutside, changes_outside_dagster
 
 SENSOR = "live_events"
 _EVERY = 60  # seconds
 _AS_A_RUN = timedelta(minutes=15)  # between materializations
-_MARGIN = timedelta(seconds=15)  # for the warehouse's clock, and for what is not committed yet
-_BACK = timedelta(hours=1)  # how far a sensor that was off looks back
+_BACK = timedelta(hours=1)  # how far a sensor that is new looks back
 
 
 def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
@@ -50,40 +51,46 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
     )
     def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         kept = json.loads(context.cursor or "{}")
-        until = (datetime.now(UTC) - _MARGIN).replace(second=0, microsecond=0)
-        since = max(_moment(kept.get("until")), until - _BACK)
+        since = _moment(kept.get("until"))
         run = PipelineRun(tenant, "", yielding=True)
         try:
-            changes = [
-                each
-                for each in run.pipeline().ask_warehouse(
-                    lambda connection, own: changes_outside_dagster(connection, own, since, until)
-                )
-                if each.entity in entities
-            ]
+            until, found = run.pipeline().ask_warehouse(
+                lambda connection, own: changes_outside_dagster(connection, own, since, _BACK)
+            )
+            changes = [each for each in found if each.entity in entities]
             observed = [_observation(tenant, entities[each.entity], each) for each in changes]
             _report(context.instance, observed)
-            waiting = {*kept.get("waiting", ()), *(each.entity for each in changes)}
-            reported_at = _moment(kept.get("reported_at"))
-            if waiting and until - reported_at >= _AS_A_RUN:
-                lists = [entities[name] for name in sorted(waiting & entities.keys())]
-                _report(context.instance, _materializations(tenant, lists))
-                report_check_results(context.instance, tenant, lists, run.standings())
-                waiting, reported_at = set(), until
+            changed: dict[str, float] = kept.get("changed", {})
+            changed |= {each.entity: each.at.timestamp() for each in changes}
+            behind: dict[str, float] = kept.get("behind", {})
+            reported_at = _moment(kept.get("reported_at")) or until - _BACK
+            if (changed or behind) and until - reported_at >= _AS_A_RUN:
+                reports = run.pipeline().ask_warehouse(published)
+                behind |= _tables_behind(changed)
+                told = _refreshed_since(dict.fromkeys(behind, reported_at.timestamp()), reports)
+                lists = [entities[name] for name in sorted(changed.keys() & entities.keys())]
+                _report(context.instance, _materializations(tenant, lists, told))
+                _report(context.instance, _of_views(tenant, changed, reports))
+                if lists:
+                    report_check_results(context.instance, tenant, lists, run.standings())
+                for name in _refreshed_since(behind, reports):
+                    del behind[name]
+                changed, reported_at = {}, until
         except PipelineError as error:
             return dg.SensorResult(cursor=context.cursor, skip_reason=str(error))
         finally:
             run.close()
-        told = count(len(changes), "list")
+        lists_told = count(len(changes), "list")
         return dg.SensorResult(
             cursor=json.dumps(
                 {
                     "until": until.isoformat(),
                     "reported_at": reported_at.isoformat(),
-                    "waiting": sorted(waiting),
+                    "changed": changed,
+                    "behind": behind,
                 }
             ),
-            skip_reason=f"{told} changed by live" if changes else "nothing changed by live",
+            skip_reason=f"{lists_told} changed by live" if changes else "nothing changed by live",
         )
 
     return live_events
@@ -98,18 +105,43 @@ def _observation(tenant: TenantSetup, entity: Entity, change: ChangeOutside) -> 
     return dg.AssetObservation(tenant.key(entity.table), metadata=told)
 
 
+def _tables_behind(changed: Mapping[str, float]) -> dict[str, float]:
+    """The tables that show these lists, with the moment from which on a refresh has the change."""
+    latest: dict[str, float] = {}
+    for name, at in sorted(changed.items(), key=itemgetter(1)):
+        latest |= dict.fromkeys(tables_reading([name]) & kept_tables(), at)
+    return latest
+
+
+def _refreshed_since(
+    moments: Mapping[str, float], reports: Mapping[str, datetime | None]
+) -> set[str]:
+    """Those of the tables that were refreshed later than that: `live` may have failed to."""
+    return {
+        name
+        for name, moment in moments.items()
+        if (refreshed_at := reports.get(name)) and refreshed_at.timestamp() > moment
+    }
+
+
 def _materializations(
-    tenant: TenantSetup, lists: Sequence[Entity]
+    tenant: TenantSetup, lists: Sequence[Entity], tables: Collection[str]
 ) -> Iterator[dg.AssetMaterialization]:
-    """What a run would have logged for these lists, and for the tables and views that show them."""
-    names = [entity.name for entity in lists]
+    """What a run would have logged for these lists and tables."""
     told = "read by live"
     for entity in lists:
         month = month_of(datetime.now(UTC)) if entity.mode is SyncMode.INCREMENTAL else None
         yield dg.AssetMaterialization(tenant.key(entity.table), description=told, partition=month)
-    for name in sorted(tables_reading(names) & kept_tables()):
+    for name in sorted(tables):
         yield dg.AssetMaterialization(tenant.reporting_key(name), description=told)
-    yield from view_events(tenant, names)
+
+
+def _of_views(
+    tenant: TenantSetup, lists: Collection[str], reports: Collection[str]
+) -> Iterator[dg.AssetMaterialization]:
+    """Of those views of the lists that are published."""
+    shown = {tenant.reporting_key(name) for name in reports}
+    return (event for event in view_events(tenant, lists) if event.asset_key in shown)
 
 
 def _report(
@@ -120,5 +152,5 @@ def _report(
         instance.report_runless_asset_event(event)
 
 
-def _moment(text: str | None) -> datetime:
-    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

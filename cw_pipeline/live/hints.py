@@ -43,9 +43,11 @@ update cw_sync.hint h set due_at = now() + %s, tries = tries + 1
 from unnest(%s::text[], %s::bigint[], %s::bigint[]) as d(type, id, seq)
 where h.tenant = %s and h.type = d.type and h.record_id = d.id and h.seq = d.seq
 """
+# By the minute in which they finished, as Dagster is told of them: in another minute, the rows of
+# runs that it was told of would be told of again.
 _ONE_RUN_A_MINUTE = """
 with minute as (
-    select entity, date_trunc('minute', started_at) as minute, min(run_id) as run_id,
+    select entity, date_trunc('minute', finished_at) as minute, min(run_id) as run_id,
         max(finished_at) as finished_at, sum(requests) as requests, sum(retries) as retries,
         sum(throttled_seconds) as throttled_seconds, sum(pages) as pages,
         sum(rows_read) as rows_read, sum(rows_inserted) as rows_inserted,
@@ -54,12 +56,13 @@ with minute as (
     from cw_sync.run
     where tenant = %(tenant)s and kind = 'hint' and status = 'done'
         and started_at >= date_trunc('minute', now()) - interval '10 minutes'
-        and started_at < date_trunc('minute', now())
+        and finished_at < date_trunc('minute', now())
     group by 1, 2 having count(*) > 1
 ), others as (
     delete from cw_sync.run r using minute m
     where r.tenant = %(tenant)s and r.entity = m.entity and r.kind = 'hint' and r.status = 'done'
-        and date_trunc('minute', r.started_at) = m.minute and r.run_id <> m.run_id
+        and date_trunc('minute', r.finished_at) = m.minute and r.run_id <> m.run_id
+        and r.started_at >= date_trunc('minute', now()) - interval '10 minutes'
 )
 update cw_sync.run r set finished_at = m.finished_at, requests = m.requests, retries = m.retries,
     throttled_seconds = m.throttled_seconds, pages = m.pages, rows_read = m.rows_read,
@@ -200,7 +203,7 @@ def note_read(connection: Connection[Any], tenant: str, entity: str) -> None:
 
 
 def add_up_runs(connection: Connection[Any], tenant: str) -> None:
-    """Makes one run of those that read hints of an entity within a minute, which is over.
+    """Makes one run of those that read hints of an entity and finished within one minute, now over.
 
     An edit each second would else be 86,400 rows a day for each entity.
     """

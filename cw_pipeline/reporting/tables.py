@@ -165,6 +165,16 @@ def _just_refreshed(connection: Connection[Any], tenant: str) -> set[str]:
     return {name for (name,) in rows}
 
 
+def published(connection: Connection[Any], tenant: str) -> dict[str, datetime | None]:
+    """When each of the tables that are published was refreshed last; None: never, or a view."""
+    rows = connection.execute(
+        "select name, case when is_table then refreshed_at end from cw_sync.publication"
+        " where tenant = %s",
+        [tenant],
+    )
+    return dict(rows.fetchall())
+
+
 def refresh_published(
     connect: Connect, tenant: str, names: Iterable[str] | None
 ) -> list[Refreshed] | None:

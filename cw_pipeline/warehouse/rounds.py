@@ -29,10 +29,20 @@ from cw_sync.checkpoint c
 left join cw_sync.capability k on k.tenant = c.tenant and k.entity = c.entity
 where c.tenant = %s and c.entity = any(%s)
 """
+# A run is stamped with the beginning of the transaction that closes it, and is seen at its end: so
+# the oldest open one bounds the span. All of this role, as not every pooler passes on what its
+# clients call themselves.
+_SETTLED = """
+select date_trunc('minute', least(now() - interval '15 seconds',
+    (select min(a.xact_start) - interval '1 microsecond' from pg_stat_activity a
+     where a.datname = current_database() and a.pid <> pg_backend_pid()
+       and (a.usename = session_user or a.application_name like 'cw_pipeline%'))))
+"""
 # By the latest runs alone: there is no index by time.
 _OUTSIDE = """
 select entity, string_agg(distinct case kind when 'hint' then 'hint' else 'pass' end, ' and '),
-    sum(rows_inserted + rows_updated + rows_deleted)::bigint, sum(requests)::bigint
+    sum(rows_inserted + rows_updated + rows_deleted)::bigint, sum(requests)::bigint,
+    max(finished_at)
 from cw_sync.run
 where run_id > (select max(run_id) - 5000 from cw_sync.run) and tenant = %s
     and dagster_run_id is null and kind in ('hint', 'refresh', 'full')
@@ -44,12 +54,16 @@ group by entity
 
 @dataclass(frozen=True, slots=True)
 class ChangeOutside:
-    """Rows of an entity that changed by runs which Dagster does not know. `by`: hint, pass."""
+    """Rows of an entity that changed by runs which Dagster does not know.
+
+    `by`: hint, pass. `at`: when the latest of them finished, by the warehouse's clock.
+    """
 
     entity: str
     by: str
     rows: int
     requests: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +136,19 @@ def advance_watermarks(
 
 
 def changes_outside_dagster(
-    connection: Connection[Any], tenant: str, since: datetime, until: datetime
-) -> list[ChangeOutside]:
-    """What changed in a span by passes and hints that were no step of Dagster's, by entity."""
+    connection: Connection[Any], tenant: str, since: datetime | None, back: timedelta
+) -> tuple[datetime, list[ChangeOutside]]:
+    """What passes and hints that were no step of Dagster's changed since then, by entity.
+
+    Up to the moment returned, a full minute by the warehouse's clock before which no run can still
+    finish: the next `since`. `back` is how far to look back without one.
+    """
+    row = connection.execute(_SETTLED).fetchone()
+    assert row is not None
+    (until,) = row
+    since = since or until - back
+    if until <= since:  # asked a moment ago, or a transaction is open for long
+        return since, []
+    # A statement of its own, which sees what ended since the other one.
     rows = connection.execute(_OUTSIDE, [tenant, since, until]).fetchall()
-    return [ChangeOutside(*row) for row in rows]
+    return until, [ChangeOutside(*row) for row in rows]

@@ -281,7 +281,7 @@ def test_the_runs_of_a_minute_become_one_and_add_up(loaded: Story) -> None:
     before = loaded.rows(query)
     with psycopg.connect(loaded.dsn) as connection:
         connection.execute(
-            "update cw_sync.run set started_at = date_trunc('minute', now()) - interval '30 s'"
+            "update cw_sync.run set finished_at = date_trunc('minute', now()) - interval '30 s'"
         )
         add_up_runs(connection, "connectwise")
     (after,) = loaded.rows(query)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -24,12 +25,13 @@ from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
 from cw_pipeline.errors import ConfigError, WarehouseError
-from cw_pipeline.live.hints import Hint, count_callbacks, note_receiver, put_hints
+from cw_pipeline.live.hints import Hint, add_up_runs, count_callbacks, note_receiver, put_hints
 from cw_pipeline.live.worker import LiveTenant, Worker
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse.callbacks import callback_standing
 from cw_pipeline.warehouse.lease import LIVE
+from cw_pipeline.warehouse.rounds import changes_outside_dagster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -344,12 +346,48 @@ class TestCallbacksAreChecked:
             assert observed.asset_observation.metadata["rows_changed"].value == 30
             shown = instance.fetch_materializations(key, limit=10).records
             assert [each.partition_key for each in shown] == [month_of(datetime.now(UTC))]
-            view = dg.AssetKey(["reporting", "kpi_backlog_daily"])
-            assert len(instance.fetch_materializations(view, limit=10).records) == 1
             synced.rows("update cw_sync.run set finished_at = now() returning 1")
             context = dg.build_sensor_context(instance, cursor=first.cursor)
             again = sensor.evaluate_tick(context)
             assert again.skip_message == "nothing changed by live"
+
+    def test_dagster_shows_reports_as_new_once_they_have_what_live_read(
+        self, synced: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+        settings = synced.settings()
+        tenant = TenantSetup(settings, [CATALOG[TICKETS]], lambda: settings)
+        synced.rows(
+            "update cw_sync.run set finished_at = date_trunc('minute', now()) - interval '61 s'"
+            " where rows_inserted > 0 returning 1"
+        )
+        with dg.DagsterInstance.ephemeral() as instance:
+            sensor, cursor = live_event_sensor(tenant), ""
+            reports = ("fct_ticket_all", "fct_member_day", "kpi_backlog_daily")
+
+            def shown_after_a_quarter_of_an_hour(*, changed: bool = False) -> list[int]:
+                nonlocal cursor
+                kept = json.loads(cursor or "{}")
+                for name in kept.keys() & {"reported_at", *(["until"] if changed else [])}:
+                    earlier = datetime.fromisoformat(kept[name]) - timedelta(minutes=15)
+                    kept[name] = earlier.isoformat()
+                context = dg.build_sensor_context(instance, cursor=json.dumps(kept))
+                cursor = sensor.evaluate_tick(context).cursor or ""
+                keys = [dg.AssetKey(["reporting", name]) for name in reports]
+                return [len(instance.fetch_materializations(k, limit=9).records) for k in keys]
+
+            assert shown_after_a_quarter_of_an_hour() == [0, 0, 0]  # nothing is published
+            with Pipeline(settings) as pipeline:
+                pipeline.publish()
+            refreshed = (
+                "update cw_sync.publication set refreshed_at = now() - %s::interval"
+                " where is_table returning 1"
+            )
+            synced.rows(refreshed, "5 min")  # before the change: it is not in them
+            assert shown_after_a_quarter_of_an_hour(changed=True) == [1, 0, 1]
+            synced.rows(refreshed, "1 s")
+            assert shown_after_a_quarter_of_an_hour() == [2, 0, 1]
+            assert shown_after_a_quarter_of_an_hour() == [2, 0, 1]
 
     @pytest.mark.parametrize(("by_hint", "by_pass", "fault"), [(9, 11, True), (10, 10, False)])
     def test_edits_that_no_callback_brought_are_a_fault(
@@ -372,3 +410,71 @@ class TestCallbacksAreChecked:
             found = callback_standing(connection, "connectwise")
             assert (found.by_hint, found.by_pass) == (by_hint, by_pass)
             assert any("less than half" in each for each in found.faults) == fault
+
+
+class TestDagsterIsToldOfEachRunOnce:
+    """Whenever it is asked: by a clock that the test sets, where `now()` is looked for first."""
+
+    @pytest.fixture
+    def asking(self, dsn: str) -> Iterator[psycopg.Connection]:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(
+                "create schema clock; create function clock.now() returns timestamptz language sql"
+                " stable as $$ select current_setting('clock.now')::timestamptz $$;"
+                "set search_path = clock, pg_catalog"
+            )
+            yield connection
+
+    @pytest.fixture
+    def closing(self, dsn: str) -> Iterator[psycopg.Connection]:
+        with psycopg.connect(dsn) as connection:
+            yield connection
+
+    def told(
+        self, asking: psycopg.Connection, now: datetime, since: datetime
+    ) -> tuple[datetime, int]:
+        """Up to when, and how many rows."""
+        asking.execute("select set_config('clock.now', %s, false)", [now.isoformat()])
+        until, changes = changes_outside_dagster(asking, "connectwise", since, timedelta())
+        return until, sum(each.rows for each in changes)
+
+    def ran(
+        self, connection: psycopg.Connection, rows: int, began: datetime, ended: datetime
+    ) -> None:
+        connection.execute(
+            "insert into cw_sync.run (run_id, tenant, entity, kind, status, started_at,"
+            " finished_at, rows_updated) values (nextval('cw_sync.next_run_id'),"
+            " 'connectwise', 'service/tickets', 'hint', 'done', %s, %s, %s)",
+            [began, ended, rows],
+        )
+
+    def test_a_run_whose_end_waits_is_told_of_once_it_is_seen(
+        self, asking: psycopg.Connection, closing: psycopg.Connection
+    ) -> None:
+        [[ended]] = closing.execute("select now()").fetchall()
+        self.ran(closing, 7, ended, ended)
+        earlier = ended - timedelta(minutes=5)
+        until, rows = self.told(asking, ended + timedelta(minutes=3), earlier)
+        assert (until <= ended, rows) == (True, 0)
+        closing.commit()
+        again, rows = self.told(asking, ended + timedelta(minutes=3), until)
+        assert (again > ended, rows) == (True, 7)
+        assert self.told(asking, ended + timedelta(minutes=3), again) == (again, 0)
+
+    def test_runs_that_are_added_up_are_not_told_of_again(
+        self, asking: psycopg.Connection, closing: psycopg.Connection
+    ) -> None:
+        [[start]] = closing.execute(
+            "select date_trunc('minute', now()) - interval '3 min'"
+        ).fetchall()
+        seconds = [start + timedelta(seconds=each) for each in range(200)]
+        self.ran(closing, 1, seconds[10], seconds[20])
+        self.ran(closing, 2, seconds[20], seconds[30])
+        self.ran(closing, 4, seconds[58], seconds[61])
+        closing.commit()
+        assert self.told(asking, seconds[76], start) == (seconds[60], 3)
+        add_up_runs(closing, "connectwise")
+        closing.commit()
+        assert self.told(asking, seconds[136], seconds[60]) == (seconds[120], 4)
+        runs = closing.execute("select rows_updated from cw_sync.run order by 1").fetchall()
+        assert runs == [(3,), (4,)]
