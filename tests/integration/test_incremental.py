@@ -92,8 +92,8 @@ READ = _read_by(script.name for script in scripts() if script.changed is not Non
 READ_BY_ALL = _read_by([*STAMPED, *(script.name for script in scripts() if script.changed)])
 CHOICES = [own.name for own in (*READ, *(o for o in READ if o.table in BUSY for _ in range(6)))]
 
-edits = st.tuples(st.integers(1, 3), st.integers(0, 10**6), st.booleans())
-"""Which record, the seed of its values, and whether it is deleted instead."""
+edits = st.tuples(st.integers(1, 4), st.integers(0, 10**6), st.booleans())
+"""Which record (4 has yet to come), the seed of its values, and whether it is deleted instead."""
 
 steps = st.tuples(
     st.sampled_from([0, 1, 1, 2, 31, 45]),
@@ -319,6 +319,7 @@ def test_changed_at_moves_when_any_column_does(edited: Edited, pytestconfig: pyt
                     edited.edit(entity, own, seed, deleted=random.random() < 0.3)
             edited.refresh()
             assert edited.silent(since) == {}
+            assert edited.differences() == {}
 
 
 def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited) -> None:
