@@ -1,6 +1,6 @@
 -- One row per live service and project ticket, merged ones included (is_merged). Every id has its row
 -- in its dimension; -1 where ConnectWise names none, or one that it does not list. Local days are in
--- the tenant's time zone. Sources: service/tickets, project/tickets, time/entries, kpi_sla_reading.
+-- the tenant's time zone. Sources: service/tickets, project/tickets, time/entries, kpi_sla_minutes.
 select
     t.ticket_id, -- ConnectWise's ticket number
     t.record_type, -- ServiceTicket, ProjectTicket or ProjectIssue
@@ -117,7 +117,7 @@ select
         case when t.respond_goal_at < now() then t.respond_goal_at end, case when t.plan_goal_at < now() then t.plan_goal_at end, case when t.resolve_goal_at < now() then t.resolve_goal_at end
     ) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_ticket_all t
-cross join {{reporting}}.kpi_sla_reading reading
+cross join {{reporting}}.kpi_sla_minutes reading
 left join {{source}}.company_companies company on company.id = t.company_id
 left join (select id, max(_synced_at) as synced_at from {{source}}.company_companies_sites group by id) site on site.id = t.site_id
 left join {{source}}.company_contacts contact on contact.id = t.contact_id

@@ -207,9 +207,9 @@ def test_how_a_tenant_counts_is_read_off_its_tickets(dsn: str) -> None:
     tenant = seed_tenant(tickets=300, seed=5, sla_minutes="cumulative")
     records = list(tenant.records(TICKETS).values())
 
-    def ask(query: str) -> tuple[Any, ...]:
+    def ask(query: str, *values: Any) -> tuple[Any, ...]:
         with psycopg.connect(dsn) as connection:
-            row = connection.execute(query.encode()).fetchone()
+            row = connection.execute(query.encode(), values).fetchone()
             assert row is not None
             return row
 
@@ -222,7 +222,19 @@ def test_how_a_tenant_counts_is_read_off_its_tickets(dsn: str) -> None:
     assert ask(resolve) == (sum(map(to_resolution, closed)),)
     assert "unclear" in ask(told)[1]
 
-    _load(dsn, records[30:])
+    # More to read it off, and nothing else: no other ticket has changed.
+    judged = ask("select tickets from reporting.kpi_sla_reading")
+    (since,) = ask("select clock_timestamp()")
+    _load(dsn, records[30:60])
+    assert ask(reading) == ("unclear", "per stage")
+    assert ask("select tickets from reporting.kpi_sla_reading") > judged
+    moved = "select count(*), count(*) filter (where ticket_id = any(%s))"
+    moved += " from reporting.fct_ticket where is_closed and changed_at > %s"
+    early = [one["id"] for one in records[:30]]
+    (all_of, others) = ask(moved, early, since)
+    assert all_of > 0 == others
+
+    _load(dsn, records[60:])
     assert ask(reading) == ("cumulative", "cumulative")
     closed = [one for one in records if one["closedFlag"]]
     assert ask(resolve) == (sum(one["resolveMinutes"] for one in closed),)

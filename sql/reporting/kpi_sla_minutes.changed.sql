@@ -1,0 +1,2 @@
+select where
+    (select taken_as from {{reporting}}.kpi_sla_reading) is distinct from (select taken_as from {{reporting}}.kpi_sla_minutes)
