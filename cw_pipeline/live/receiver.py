@@ -176,8 +176,8 @@ class Receiver:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         # A proxy that is set for the Internet cannot reach this machine's own address.
         origins = [each for one in self._listeners.values() for each in one.origins]
-        local = all(scheme == "http" for scheme, *_ in origins)
-        async with httpx.AsyncClient(verify=trust(self._ca_file), trust_env=not local) as http:
+        direct = {_address(*each): None for each in origins if each[0] == "http"}
+        async with httpx.AsyncClient(verify=trust(self._ca_file), mounts=direct) as http:
             self._keys = SigningKeys(http)
             self._writer = HintWriter(
                 self._address, (each.tenant for each in self._listeners.values())
@@ -236,6 +236,10 @@ class Receiver:
     async def _health(self, _: Request) -> Response:
         """For a load balancer: that it listens. If the warehouse is away, senders are told."""
         return JSONResponse({"status": "ok"})
+
+
+def _address(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _hint(tenant: str, message: Message) -> Hint:

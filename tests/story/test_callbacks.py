@@ -8,8 +8,8 @@ import hmac
 import socket
 import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -88,10 +88,10 @@ def rows_of(dsn: str, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def receiving(dsn: str, listener: Listener) -> Iterator[str]:
+def receiving(dsn: str, *listeners: Listener) -> Iterator[str]:
     """The address of a receiver that runs."""
     port = free_port()
-    app = Receiver([listener], dsn).app
+    app = Receiver(listeners, dsn).app
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -143,6 +143,17 @@ class TestReceiver:
         found = [each[:3] for each in post.hints()]
         assert ("company", 70, "updated") in found
         assert ("site", 6, "deleted") in found
+
+    def test_a_proxy_for_one_tenant_is_not_asked_for_one_on_this_machine(
+        self, post: Post, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        local = Listener.of("connectwise", post.simulator.url, "demo", TOKEN)
+        cloud = Listener.of("acme", "na.myconnectwise.net", "acme", f"{TOKEN}1")
+        with ExitStack() as stack:
+            with monkeypatch.context() as environment:
+                environment.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+                url = stack.enter_context(receiving(post.dsn, local, cloud))
+            assert replace(post, url=url).send(post.message(45)) == 204
 
     @pytest.mark.parametrize("company", ["Client", {"name": "Client"}, [1], {"id": "x"}])
     def test_a_company_of_another_shape_does_not_cost_a_hint_its_stamp(
