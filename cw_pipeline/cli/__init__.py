@@ -34,6 +34,8 @@ def run_process() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)  # a terminal was closed; `nohup` ignores it
     _show_warnings()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they speak to developers, and would break into the bars

@@ -1,4 +1,4 @@
-"""That a command ends soon after SIGINT or SIGTERM, whatever it waits for."""
+"""That a command ends soon after SIGINT, SIGTERM or SIGHUP, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 GRACE = 6.0  # seconds in which a command ends in good order
 _SAME = 0.3  # seconds in which a second signal is the first one, sent to us twice
 _INTERRUPTED = 130
+
+ENDING = [signal.SIGINT, signal.SIGTERM]
+"""Signals that end a command: Ctrl-C, a plain kill, and a terminal that is closed."""
+
+if sys.platform != "win32":
+    ENDING.append(signal.SIGHUP)
 
 
 def watch() -> None:
@@ -63,10 +69,10 @@ def _end_after_signals(signals: socket.socket) -> None:
 
 
 def _wait_for_signal(signals: socket.socket, seconds: float | None) -> bool:
-    """Whether SIGINT or SIGTERM came within so many seconds (None: however long it takes)."""
+    """Whether a signal that ends us came within so many seconds (None: however long it takes)."""
     signals.settimeout(seconds)
     try:
-        while signals.recv(1)[0] not in (signal.SIGINT, signal.SIGTERM):
+        while signals.recv(1)[0] not in ENDING:
             pass
     except (BlockingIOError, TimeoutError):
         return False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import click
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Leave lists that were never read to Dagster's schedule, which shows how far it is.",
 )
-def live(*, settings_files: tuple[str, ...], listen: str, leave_first_load: bool) -> int:
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when stdin does.")
+def live(
+    *, settings_files: tuple[str, ...], listen: str, leave_first_load: bool, with_parent: bool
+) -> int:
     """Stay, and keep the warehouse in step within seconds.
 
     Lists that have callbacks are asked each minute what is new, all others hourly. With
@@ -57,6 +62,8 @@ def live(*, settings_files: tuple[str, ...], listen: str, leave_first_load: bool
     from cw_pipeline.process import tune_process  # noqa: PLC0415
 
     host, port = _address(listen)
+    if with_parent:
+        Thread(target=_end_with_stdin, name="parent", daemon=True).start()
     given = tenants_of(settings_files) if settings_files else [read_settings().require_tenant()]
     for each in given:
         if each.callback_url is not None:
@@ -89,6 +96,13 @@ def live(*, settings_files: tuple[str, ...], listen: str, leave_first_load: bool
         click.echo(f"{count(len(filled), 'tenant')} into {place}. Ctrl-C stops it.")
         Worker(tenants, shared.connections).run()
     return 0
+
+
+def _end_with_stdin() -> None:
+    """Interrupts us when who started us is gone, or was killed: else we would stay for ever."""
+    while os.read(0, 4096):  # not by sys.stdin, whose lock would be held when Python ends
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def tenants_of(files: Sequence[str]) -> list[Settings]:
@@ -128,6 +142,14 @@ def tenants_of(files: Sequence[str]) -> list[Settings]:
         raise ConfigError(
             "these settings files name different warehouses in CW_WAREHOUSE_DSN: start a `live` for"
             " each warehouse, because its tenants share connections"
+        )
+    called = {each.ca_file: file for file, each in found.values() if each.callback_url is not None}
+    if len(called) > 1:
+        (one, first), (other, second), *_ = called.items()
+        raise ConfigError(
+            f"CW_CA_FILE is {one or 'not set'} in {first} and {other or 'not set'} in {second}, and"
+            " one receiver takes the callbacks of all of them: name one file that has the"
+            " certificates of both, or start a `live` for each, with a --listen of its own"
         )
     return tenants
 

@@ -173,7 +173,8 @@ def _run(command: list[str]) -> int:
 def _live_beside() -> Iterator[None]:
     """Inside the block `live` runs beside us. First loads are Dagster's, which shows them."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "cw_pipeline", "live", "--leave-first-load"],
+        [sys.executable, "-m", "cw_pipeline", "live", "--leave-first-load", "--with-parent"],
+        stdin=subprocess.PIPE,  # which ends with us, also when we are killed
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - see _run
         start_new_session=True,
     )
@@ -192,6 +193,8 @@ def _live_beside() -> Iterator[None]:
         ending.set()
         child.send_signal(signal.SIGINT)
         watching.join()  # it ends within seconds of a signal, whatever it waits for
+        assert child.stdin is not None
+        child.stdin.close()
 
 
 @contextmanager
@@ -199,7 +202,9 @@ def _pass_signals_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
     def pass_on(*_: object) -> None:
         child.send_signal(signal.SIGINT)
 
-    before = {each: signal.signal(each, pass_on) for each in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored stays so, or `nohup` would be of no use.
+    heeded = [each for each in end_soon.ENDING if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, pass_on) for each in heeded}
     try:
         yield
     finally:

@@ -298,7 +298,7 @@ def test_status_sounds_the_alarm_of_a_count_that_rows_do_not_explain_until_it_is
     assert tickets["rows"] == 30  # though no sync has looked since
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])  # SIGTERM: test_outage.py
 def test_an_interrupted_sync_keeps_what_was_read_and_the_next_one_goes_on(
     shell: Shell, simulator: Simulator, tenant: Tenant, how: signal.Signals
 ) -> None:

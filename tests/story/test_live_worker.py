@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ import pytest
 
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.cli import INTERRUPTED
 from cw_pipeline.cli.live import tenants_of
 from cw_pipeline.dagster.checks import CALLBACKS, CheckResult, evaluate_tenant
 from cw_pipeline.dagster.live_events import live_event_sensor
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 TICKETS, BOARDS, TYPES = "service/tickets", "service/boards", "service/boards/types"
 LISTS = (TICKETS, BOARDS, TYPES)
+CALLED = "CW_CALLBACK_URL=https://hooks.example.com\nCW_SCHEMA="
 AGED = "update cw_sync.checkpoint set watermark_at = watermark_at - %s::interval where entity = %s"
 
 
@@ -112,6 +116,22 @@ def test_live_is_killed_and_the_schedule_catches_up(
     changes, _ = watch.look(LISTS) or (None, None)
     assert changes is not None
     assert changes.changed == (TICKETS,)
+
+
+@pytest.mark.usefixtures("shell")
+def test_live_ends_with_who_started_it(story: Story) -> None:
+    command = [sys.executable, "-m", "cw_pipeline", "live", "--with-parent"]
+    live = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert live.stdin is not None
+    query = "select 1 from cw_sync.lease where tenant = 'connectwise' and purpose = %s"
+    try:
+        wait_until(lambda: live.poll() is not None or _is_there(story, query, LIVE))
+        live.stdin.close()  # as when that was killed
+        assert live.wait(60) == INTERRUPTED
+        assert not story.rows(query, LIVE)
+    finally:
+        live.kill()
+        live.stdin.close()
 
 
 def _is_there(story: Story, query: str, *values: object) -> bool:
@@ -265,6 +285,11 @@ def test_lists_that_are_asked_hourly_are_neither_asked_each_minute_nor_forgotten
     [
         ("CW_SCHEMA=acme", "CW_SCHEMA=acme", "schema of its own"),
         ("CW_SCHEMA=acme", "CW_SCHEMA=globex\nCW_WAREHOUSE_DSN=dbname=other", "different ware"),
+        (
+            f"{CALLED}acme\nCW_CA_FILE=a.pem",
+            f"{CALLED}globex",
+            "a.pem in .*first.env and not set in .*second.env",
+        ),
         ("CW_SCHEMA=acme", "CW_SITE=", "are set, and CW_SITE is not"),
     ],
 )
