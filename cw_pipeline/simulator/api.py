@@ -45,7 +45,11 @@ class Api:
         with self._sim.tenant.lock:
             if (odd := self._odd(request, path, asked)) is not None:
                 return odd
+            if request.method != "GET" and derived.is_copy(path):
+                return answers.wrong_method("GET")
             path, asked = derived.original(self._sim.tenant, path, asked)
+            if self._sim.role.forbids(canonical(path)):
+                return answers.not_allowed()
             target = derived.default(self._sim.tenant, path) or self._sim.routes.find(path)
             if request.method != "GET" and target.what != "search":
                 answer = write(

@@ -62,6 +62,11 @@ def original(tenant: Tenant, path: str, asked: ListRequest) -> tuple[str, ListRe
     return place, replace(asked, fields=shown or (("id",),))
 
 
+def is_copy(path: str) -> bool:
+    """Whether a path is that of a light copy or of a record of it, which can only be read."""
+    return template(_list_of(canonical(path))) in _content()
+
+
 def _list_of(place: str) -> str:
     """`/service/boards/5/info` and `/service/boards/info/count` → `/service/boards/info`."""
     place = place.removesuffix("/count")
@@ -75,13 +80,18 @@ def _list_of(place: str) -> str:
 @cache
 def _copies() -> dict[str, frozenset[str]]:
     """The fields that each light copy shows, for those whose list can be told."""
-    content = json.loads(_FIELDS.read_text(encoding="utf-8"))
     lists = {template(path) for path, fact in facts()["lists"].items() if fact["kind"] != "info"}
     return {
         path: frozenset(names.lower().split())
-        for path, names in content.items()
+        for path, names in _content().items()
         if path == _ACTIVE or _original_of(path) in lists
     }
+
+
+@cache
+def _content() -> dict[str, str]:
+    content: dict[str, str] = json.loads(_FIELDS.read_text(encoding="utf-8"))
+    return content
 
 
 def _original_of(place: str) -> str:
@@ -145,18 +155,33 @@ def _bundle_request(
     path = _by_model().get(wanted)
     if path is None:
         raise Refusal(refusal(404, "NotFound", f"Resource type {wanted} not found"))
-    inner = request.get("apiRequest") or request.get("ApiRequest") or {}
+    inner = _part(request, "apiRequest") or _part(request, "ApiRequest")
     for name in ("grandParentId", "parentId")[2 - path.count("{}") :]:
-        if not isinstance(inner.get(name), int):
-            raise BadQuery(f"The field {name} is required.", name)
-        path = path.replace("{}", str(inner[name]), 1)
-    given = {**(inner.get("filters") or {}), **(inner.get("page") or {})}
-    given["fields"] = inner.get("fields")
+        path = path.replace("{}", str(_id(inner, name)), 1)
+    given = {**_part(inner, "filters"), **_part(inner, "page"), "fields": inner.get("fields")}
     query = {name: str(value) for name, value in given.items() if value is not None}
     asked = question(query, max_page_size=max_page_size)
     if inner.get("id"):
-        return Target("record", path, int(inner["id"])), asked
+        return Target("record", path, _id(inner, "id")), asked
     return Target("count" if counts else "list", path), asked
+
+
+def _part(request: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object inside a request; empty where there is none. Raises Refusal."""
+    part = request.get(name)
+    if part is not None and not isinstance(part, dict):
+        raise BadQuery(f"The field {name} must be an object.", name)
+    return part or {}
+
+
+def _id(request: Mapping[str, Any], name: str) -> int:
+    """A number inside a request. Raises Refusal."""
+    found = request.get(name)
+    if found is None:
+        raise BadQuery(f"The field {name} is required.", name)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise BadQuery(f"The field {name} must be a whole number.", name)
+    return found
 
 
 def _result(answer: Answer, *, counts: bool) -> dict[str, Any]:

@@ -342,7 +342,34 @@ def test_light_copies_of_a_list_show_some_fields_of_its_records() -> None:
         assert ids(http.get("/service/priority/info"))
         assert http.get("/system/info/locales").json() == []
         assert http.get("/time/entries/info").status_code == 404
-        assert http.post("/service/info/boards/5", json={}).status_code == 405
+
+
+def test_light_copies_are_only_read_and_follow_what_the_role_forbids_of_their_list() -> None:
+    tenant = Tenant()
+    for id_ in (1, 5):
+        tenant.put("/company/companies", {"id": id_, "name": "A"})
+        tenant.put("/service/boards", {"id": id_, "name": "A"})
+    with serving(tenant) as (sim, http):
+        for method, path in (
+            ("POST", "/company/companies/info"),
+            ("DELETE", "/company/companies/5/info"),
+            ("PUT", "/company/companies/info/5"),
+            ("POST", "/service/info/boards"),
+            ("PATCH", "/service/info/boards/5"),
+            ("POST", "/service/info/boards/active"),
+            ("POST", "/company/companies/info/count"),
+        ):
+            answer = http.request(method, path, json={"name": "B"})
+            assert (answer.status_code, answer.headers["Allow"]) == (405, "GET"), path
+        companies = [{"id": 1, "name": "A"}, {"id": 5, "name": "A"}]
+        assert http.get("/company/companies", params={"fields": "id,name"}).json() == companies
+        sim.role.forbid("/service/boards")
+        assert http.get("/service/info/boards").status_code == 403
+        assert http.get("/service/info/boards/active").status_code == 403
+        assert http.get("/company/companies/info").status_code == 200
+        sim.role.forbid("/company/companies*")
+        assert http.get("/company/companies/info").status_code == 403
+        assert http.get("/company/companies/5/info").status_code == 403
 
 
 def test_a_default_is_the_record_that_is_marked_so_and_else_the_first() -> None:
@@ -398,6 +425,35 @@ def test_a_bundle_answers_each_of_its_questions_by_itself() -> None:
         assert counts["results"][0]["count"] == 4
         assert http.post("/system/bundles", json={}).status_code == 400
         assert http.get("/system/bundles").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": "x"},
+        {"id": [1]},
+        {"id": True},
+        {"id": 1.5},
+        {"filters": [1]},
+        {"filters": "id = 1"},
+        {"filters": {"conditions": 5}},
+        {"filters": {"orderBy": {"id": "desc"}}},
+        {"page": "2"},
+        {"page": {"pageSize": [2]}},
+        {"page": {"page": "two"}},
+        [1],
+        "id = 1",
+        7,
+    ],
+)
+def test_a_request_of_a_bundle_that_makes_no_sense_fails_alone(odd: object) -> None:
+    good = {"resourceType": "Ticket", "apiRequest": {"id": 3, "fields": "id"}}
+    requests = [{"resourceType": "Ticket", "apiRequest": odd}, good]
+    with serving(tickets()) as (_, http):
+        for twin in ("", "/count"):
+            answer = http.post(f"/system/bundles{twin}", json={"requests": requests})
+            bad, well = answer.json()["results"]
+            assert (bad["statusCode"], well["statusCode"]) == (400, 200)
 
 
 def test_a_condition_on_a_field_that_records_do_not_have_is_refused() -> None:
