@@ -10,6 +10,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import CALLBACK_TYPES, callback_types
+from cw_pipeline.cli.live import tenants_of
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import Hint, add_up_runs, due_hints, put_hints, remove_hints
@@ -19,6 +20,8 @@ from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.story.conftest import Story
 
 TICKETS, PROJECT_TICKETS = "service/tickets", "project/tickets"
@@ -330,3 +333,40 @@ def test_every_type_is_about_lists_that_can_be_synced() -> None:
 def test_an_address_that_connectwise_cannot_send_to_is_named(story: Story, url: str) -> None:
     with pytest.raises(ConfigError, match="CW_CALLBACK_URL"):
         callback_url(story.settings(callback_url=url))
+
+
+CALLED = "CW_CALLBACK_URL=https://hooks.example.com\nCW_SCHEMA="
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fault"),
+    [
+        ("CW_SCHEMA=acme", "CW_SCHEMA=acme", "schema of its own"),
+        ("CW_SCHEMA=acme", "CW_SCHEMA=globex\nCW_WAREHOUSE_DSN=dbname=other", "different ware"),
+        (
+            f"{CALLED}acme\nCW_CA_FILE=a.pem",
+            f"{CALLED}globex",
+            "a.pem in .*first.env and not set in .*second.env",
+        ),
+        ("CW_SCHEMA=acme", "CW_SITE=", "are set, and CW_SITE is not"),
+    ],
+)
+def test_tenants_that_cannot_share_a_process_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, fault: str
+) -> None:
+    given = {
+        "CW_SITE": "na.myconnectwise.net",
+        "CW_COMPANY": "acme",
+        "CW_PUBLIC_KEY": "p",
+        "CW_PRIVATE_KEY": "p",
+        "CW_CLIENT_ID": "c",
+        "CW_WAREHOUSE_DSN": "dbname=warehouse",
+    }
+    for name in given:
+        monkeypatch.delenv(name, raising=False)
+    files = [tmp_path / "first.env", tmp_path / "second.env"]
+    usual = "".join(f"{name}={value}\n" for name, value in given.items())
+    for file, own in zip(files, (first, second), strict=True):
+        file.write_text(f"{usual}{own}\n", "utf-8")
+    with pytest.raises(ConfigError, match=fault):
+        tenants_of(list(map(str, files)))

@@ -20,14 +20,13 @@ import pytest
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli import INTERRUPTED
-from cw_pipeline.cli.live import tenants_of
 from cw_pipeline.dagster.checks import CALLBACKS, CheckResult, evaluate_tenant
 from cw_pipeline.dagster.live_events import live_event_sensor
 from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
-from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.errors import WarehouseError
 from cw_pipeline.live.hints import Hint, add_up_runs, count_callbacks, note_receiver, put_hints
 from cw_pipeline.live.worker import LiveTenant, Worker
 from cw_pipeline.pipeline import Pipeline
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 TICKETS, BOARDS, TYPES = "service/tickets", "service/boards", "service/boards/types"
 LISTS = (TICKETS, BOARDS, TYPES)
-CALLED = "CW_CALLBACK_URL=https://hooks.example.com\nCW_SCHEMA="
 AGED = "update cw_sync.checkpoint set watermark_at = watermark_at - %s::interval where entity = %s"
 
 
@@ -278,40 +276,6 @@ def test_lists_that_are_asked_hourly_are_neither_asked_each_minute_nor_forgotten
             now += 61
             tenant.read_due_lists()
             assert (story.simulator.count_by_path()[f"/{BOARDS}"] > 0) == asked
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "fault"),
-    [
-        ("CW_SCHEMA=acme", "CW_SCHEMA=acme", "schema of its own"),
-        ("CW_SCHEMA=acme", "CW_SCHEMA=globex\nCW_WAREHOUSE_DSN=dbname=other", "different ware"),
-        (
-            f"{CALLED}acme\nCW_CA_FILE=a.pem",
-            f"{CALLED}globex",
-            "a.pem in .*first.env and not set in .*second.env",
-        ),
-        ("CW_SCHEMA=acme", "CW_SITE=", "are set, and CW_SITE is not"),
-    ],
-)
-def test_tenants_that_cannot_share_a_process_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, fault: str
-) -> None:
-    given = {
-        "CW_SITE": "na.myconnectwise.net",
-        "CW_COMPANY": "acme",
-        "CW_PUBLIC_KEY": "p",
-        "CW_PRIVATE_KEY": "p",
-        "CW_CLIENT_ID": "c",
-        "CW_WAREHOUSE_DSN": "dbname=warehouse",
-    }
-    for name in given:
-        monkeypatch.delenv(name, raising=False)
-    files = [tmp_path / "first.env", tmp_path / "second.env"]
-    usual = "".join(f"{name}={value}\n" for name, value in given.items())
-    for file, own in zip(files, (first, second), strict=True):
-        file.write_text(f"{usual}{own}\n", "utf-8")
-    with pytest.raises(ConfigError, match=fault):
-        tenants_of(list(map(str, files)))
 
 
 class TestCallbacksAreChecked:
