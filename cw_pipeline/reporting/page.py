@@ -72,7 +72,7 @@ p {{ margin: .25rem 0 .5rem; color: var(--muted); }}
 .tile h3 {{ margin: 0; font-size: .9rem; font-weight: 600; }}
 .tile b {{ font-size: 1.4rem; font-variant-numeric: tabular-nums; margin-right: .5rem;
   white-space: nowrap; }}
-.tile span {{ color: var(--muted); font-size: .85rem; }}
+.tile span {{ color: var(--muted); font-size: .85rem; display: inline-block; }}
 .tile .good {{ color: var(--good); }} .tile .bad {{ color: var(--bad); }}
 .tile p {{ font-size: .8rem; margin: 0; }}
 .legend {{ display: flex; flex-wrap: wrap; gap: .1rem 1rem; padding: 0; margin: .25rem 0;
