@@ -9,18 +9,25 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cw_pipeline import composition
-from cw_pipeline.dagster.in_process import run_recorded_sync
+from cw_pipeline.dagster.in_process import (
+    record_reports,
+    run_recorded_reconcile,
+    run_recorded_sync,
+)
 from cw_pipeline.dev import services
+from cw_pipeline.pipeline import Pipeline
+from cw_pipeline.reporting import kept_tables
 from cw_pipeline.settings import Settings
 from cw_pipeline.simulator import CLIENT_ID, Simulator, seed_tenant, working_day
 from cw_pipeline.sync.entity_sync import SyncRequest
-from tests.story.test_dagster_ui import LOADED, Dagster, dagster
+from tests.story.test_dagster_ui import CHECKS, LOADED, TICKETS, Dagster, dagster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +40,21 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.timeout(600),
 ]
+START = datetime(2024, 1, 1, tzinfo=UTC)
 BACKFILLS = """
 query { partitionBackfillsOrError { ... on PartitionBackfills { results { id status } } } }
+"""
+AUTOMATION = """
+query { repositoryOrError(repositorySelector: {repositoryName: "__repository__",
+                                               repositoryLocationName: "cw_pipeline"}) {
+  ... on Repository { schedules { name } sensors { name } } } }
 """
 SIZE = {"width": 1440, "height": 900}
 QUIET = ["--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"]
 
 
 @pytest.fixture
-def told(dsn: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+def tenant_settings(dsn: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings of a seeded tenant, as the environment gives them."""
     tenant = seed_tenant(tickets=1000)
     with Simulator(tenant) as simulator:
@@ -53,7 +66,7 @@ def told(dsn: str, tmp_path: Path) -> Iterator[dict[str, str]]:
             "client_id": CLIENT_ID,
             "warehouse_dsn": dsn,
             "requests_per_minute": "60000",
-            "backfill_start": "2024-01-01",
+            "backfill_start": f"{START:%Y-%m-%d}",
         }
         with pytest.MonkeyPatch.context() as patch:
             for name, value in settings.items():
@@ -64,18 +77,25 @@ def told(dsn: str, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def _history(tenant: Tenant) -> None:
-    """A first load and a few refreshes, for the UI to plot."""
+    """What `demo` does, with a few more refreshes for the UI to plot."""
     services.prepared_home()
     settings = Settings.read()
+    entities = composition.entities(settings)
     for day in range(4):
-        run_recorded_sync(settings, composition.entities(settings), SyncRequest(), lambda _: None)
-        working_day(tenant, seed=day)
+        if day:
+            working_day(tenant, seed=day)
+        run_recorded_sync(settings, entities, SyncRequest(), lambda _: None)
+    lists = [entity for entity in entities if entity.parent is None]
+    run_recorded_reconcile(settings, lists, lambda _: None)
+    pipeline = Pipeline(settings)
+    pipeline.publish()
+    record_reports(settings, pipeline.refresh_tables(kept_tables()))
 
 
 @pytest.fixture
-def ui(told: dict[str, str], tmp_path: Path) -> Iterator[Dagster]:
+def ui(tenant_settings: dict[str, str], tmp_path: Path) -> Iterator[Dagster]:
     """Dagster on that tenant."""
-    with dagster(tmp_path, **told) as running:
+    with dagster(tmp_path, **tenant_settings) as running:
         running.eventually(
             lambda: running.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED"
         )
@@ -120,14 +140,21 @@ def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
     page: Any, ui: Dagster, album: Album
 ) -> None:
     see = playwright.expect
+    now = datetime.now(UTC)
+    months = (now.year - START.year) * 12 + now.month - START.month + 1
 
     page.goto("/assets")
-    see(page.get_by_text("35 partitions").first).to_be_visible()
+    see(page.get_by_text(f"{months} partitions").first).to_be_visible()
     album.take("assets")
 
+    checks = ui.ask(CHECKS, key={"path": TICKETS})["assetChecksOrError"]["checks"]
+    results = [check["executionForLatestMaterialization"]["status"] for check in checks]
+    assert len(results) > 1
+    assert set(results) == {"SUCCEEDED"}
     page.goto("/assets/connectwise/service_tickets")
     see(page.get_by_text("Service desk tickets").first).to_be_visible()
     see(page.get_by_text("Row count").first).to_be_visible()
+    see(page.get_by_text("non-nullable").first).to_be_visible()  # the columns and their types
     album.take("asset")
     page.goto("/assets/connectwise/service_tickets?view=checks")
     page.get_by_text("sync_ok").first.click()
@@ -139,27 +166,33 @@ def test_from_the_assets_to_a_backfill_its_run_and_the_plots(
     album.take("plots")
 
     page.goto("/assets/connectwise/service_tickets?view=partitions")
-    see(page.get_by_text("Materialized (35)")).to_be_visible()
+    see(page.get_by_text(f"Materialized ({months})")).to_be_visible()
     page.get_by_role("button", name=re.compile("Materialize")).first.click()
     page.get_by_text("Show all partitions").click()
     page.get_by_role("button", name="All", exact=True).last.click()
-    see(page.get_by_text("35 partitions", exact=True)).to_be_visible()
+    see(page.get_by_text(f"{months} partitions", exact=True)).to_be_visible()
     album.take("backfill")
 
     page.get_by_role("button", name="Launch backfill").click()
     backfill = ui.eventually(lambda: ui.ask(BACKFILLS)["results"])[0]
-    runs = ui.eventually(lambda: _all_done(ui.runs("dagster/backfill", backfill["id"])), 300)
+    runs = ui.eventually(
+        lambda: _all_done(ui.runs("dagster/backfill", backfill["id"]), -(-months // 12)), 300
+    )
     assert {run["status"] for run in runs} == {"SUCCESS"}
     page.goto(f"/runs/{runs[0]['id']}")
     see(page.get_by_text("sync").first).to_be_visible()
     album.take("run")
 
     page.goto("/automation")
-    see(page.locator("[class*=witch]")).to_have_count(10)  # all are known
+    known = ui.ask(AUTOMATION)
+    names = [each["name"] for kind in ("schedules", "sensors") for each in known[kind]]
+    for name in names:
+        see(page.get_by_text(name, exact=True).first).to_be_visible()
+    see(page.locator("[class*=witch]")).to_have_count(len(names))
     album.take("automation")
 
 
-def _all_done(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs of three years at twelve months each, once all have ended."""
+def _all_done(runs: list[dict[str, Any]], expected: int) -> list[dict[str, Any]]:
+    """The runs of a backfill, one for each twelve months, once all have ended."""
     done = [run for run in runs if run["status"] in ("SUCCESS", "FAILURE")]
-    return done if len(done) == 3 else []
+    return done if len(done) == expected else []
