@@ -82,8 +82,21 @@ def runless_materializations(
         )
         for each in found
     ]
-    if events:
-        instance.event_log_storage.store_event_batch(events)
+    storage: Any = instance.event_log_storage
+    if not events:
+        return
+    if not hasattr(storage, "path_for_shard"):
+        storage.store_event_batch(events)
+        return
+    # SQLite would open its files three times for each: minutes after a first load, of 112 lists
+    # with ten years of months.
+    with storage.index_transaction() as connection:
+        ids = [
+            connection.execute(storage.prepare_insert_event(event)).inserted_primary_key[0]
+            for event in events
+        ]
+        storage._store_asset_event_tags(connection, events, ids)  # noqa: SLF001 - as Postgres does
+        storage._store_asset_event(connection, events[-1], ids[-1])  # noqa: SLF001
 
 
 def report_check_result(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import Engine, event
 
 from cw_pipeline.dagster import internals
 from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
@@ -76,6 +77,25 @@ def test_months_are_reported_without_a_run(instance: dg.DagsterInstance) -> None
     internals.runless_materializations(instance, [])
     assert instance.get_materialized_partitions(KEY) == set(months)
     assert len(instance.fetch_materializations(KEY, limit=9).records) == len(months)
+
+
+def test_ten_years_of_months_are_one_transaction_in_sqlite(tmp_path: Path) -> None:
+    """After a first load each of a hundred lists has as many: minutes, if each were its own."""
+    months = [f"{year}-{month:02}-01" for year in range(2016, 2026) for month in range(1, 13)]
+    found = [dg.AssetMaterialization(KEY, partition=month, tags={"a": "b"}) for month in months]
+    commits: list[object] = []
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as files:
+        assert not files.get_materialized_partitions(KEY)
+        note = commits.append
+        event.listen(Engine, "commit", note)
+        internals.runless_materializations(files, found)
+        event.remove(Engine, "commit", note)
+        assert files.get_materialized_partitions(KEY) == set(months)
+        latest = files.get_latest_materialization_event(KEY)
+    assert len(commits) == 1
+    assert latest is not None
+    assert latest.asset_materialization is not None
+    assert latest.asset_materialization.partition == months[-1]
 
 
 @pytest.mark.parametrize("storage", ["SQLite", "Postgres"])
