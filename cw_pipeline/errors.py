@@ -50,13 +50,21 @@ class WarehouseLocked(WarehouseError):
 class SourceError(PipelineError):
     """ConnectWise did not give a good answer. `status` is the HTTP status, 0 without one.
 
-    `seconds` is how long the request took that failed, without the wait for leave to send it.
+    `seconds` is how long the request took that failed, without the wait for leave to send it;
+    `request` is that request, as people read it; empty where none is to blame.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
         self.seconds = 0.0
+        self.request = ""
+
+    @property
+    def reason(self) -> str:
+        """The message without the request at its beginning."""
+        said = str(self).removeprefix(f"{self.request}: ")
+        return f"ConnectWise answered {said}" if said.startswith(f"{self.status}") else said
 
 
 class SourceBusy(SourceError):

@@ -1,4 +1,4 @@
-"""The results of a call to the pipeline, as they come."""
+"""The results of a call to the pipeline, as they come, and what a failed one needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from cw_pipeline.errors import Interrupted
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import (
+    Interrupted,
+    SourceBroken,
+    SourceBusy,
+    SourceDown,
+    SourceError,
+    SourceForbidden,
+    SourceMissing,
+    SourceRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +36,34 @@ def first_names(entities: Sequence[Entity]) -> str:
     """The entities as a message says them: "service/boards, service/tickets and 4 more"."""
     more = f" and {len(entities) - _NAMED} more" if len(entities) > _NAMED else ""
     return ", ".join(entity.name for entity in entities[:_NAMED]) + more
+
+
+def explain_failure(entity: str, error: Exception) -> tuple[str, str]:
+    """What went wrong with an entity, without the request, and what to do.
+
+    The second is empty where the first says it, as errors of settings and of the warehouse do.
+    """
+    if not isinstance(error, SourceError):
+        return str(error).removeprefix(f"{entity}: "), ""
+    if isinstance(error, SourceForbidden) and entity in CATALOG:
+        right = CATALOG[entity].right
+        return f"the API member's security role needs {right}, Inquire: All (403)", ""
+    why = error.reason.removeprefix(f"{entity}: ").rstrip(".")
+    if "CW_" in why:  # a setting is to blame
+        return why, ""
+    return why, next((todo for kind, todo in _TO_DO.items() if isinstance(error, kind)), "")
+
+
+_TO_DO = {
+    SourceBusy: "it passes by itself: the next refresh tries again",
+    SourceDown: "it passes by itself once ConnectWise answers: the next refresh tries again",
+    SourceBroken: (
+        "the next refresh tries again; if it fails for hours, send the request to ConnectWise's"
+        " support"
+    ),
+    SourceMissing: "if the tenant does not have this list, take it out of CW_ENTITIES",
+    SourceRefused: "it will be refused again: report it together with the request",
+}
 
 
 class Results(Iterator[T]):

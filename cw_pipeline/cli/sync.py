@@ -465,14 +465,15 @@ def summary(results: Sequence[SyncResult], seconds: float) -> str:
 
 
 def failure_advice(result: SyncResult) -> str:
-    """Why an entity failed, and what it needs."""
-    from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
-    from cw_pipeline.errors import SourceForbidden  # noqa: PLC0415
+    """Why an entity failed and what to do; the request, unless it names a right or a setting."""
+    from cw_pipeline.results import explain_failure  # noqa: PLC0415
 
-    if isinstance(result.failure, SourceForbidden) and result.entity in CATALOG:
-        where = CATALOG[result.entity].right
-        return f"the API member's security role needs {where}, Inquire: All (403)"
-    return str(result.failure).removeprefix(f"{result.entity}: ")
+    assert result.failure is not None
+    why, to_do = explain_failure(result.entity, result.failure)
+    request = getattr(result.failure, "request", "")
+    if not to_do:
+        return why
+    return f"{why}; {to_do}" + (f" ({request})" if request else "")
 
 
 def _window(since: datetime | None, until: datetime | None) -> Window | None:

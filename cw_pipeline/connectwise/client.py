@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import unquote
 
 import httpx
 import msgspec
@@ -17,6 +16,7 @@ from typing_extensions import override
 from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, bound_answers
 from cw_pipeline.connectwise.auth import Impersonation
 from cw_pipeline.connectwise.clock import SourceClock
+from cw_pipeline.connectwise.query import readable_request
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
 from cw_pipeline.connectwise.response import decode_small, raise_for_status
 from cw_pipeline.connectwise.retry import (
@@ -57,7 +57,7 @@ _API = "/apis/3.0"
 class Request:
     """One request, as it will be sent.
 
-    As text it is what people read: without host and codebase, and not percent-encoded.
+    As text it is what people read: without host and codebase, see `readable_request`.
     """
 
     url: str
@@ -82,7 +82,7 @@ class Request:
 
     @override
     def __str__(self) -> str:
-        return f"{self.method} {unquote(self.url.split(_API, 1)[-1])}"
+        return readable_request(self.method, self.url.split(_API, 1)[-1])
 
 
 def explain_transport_error(error: httpx.TransportError) -> str:
@@ -391,11 +391,13 @@ class ConnectWise:
         started = machine.monotonic()
         try:
             answer = call_with_retries(policy, once, wait_to_retry, self._retry_budget, machine)
-        except (SourceBroken, SourceDown):
+        except (SourceBroken, SourceDown) as error:
+            error.request = str(question)
             self._breaker.note_failure()
             self._judge_outage(policy, started)
             raise
-        except SourceError:
+        except SourceError as error:
+            error.request = str(question)
             self._breaker.note_answer()
             raise
         self._breaker.note_answer()

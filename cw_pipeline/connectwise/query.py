@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import IdRange, Window
 
 _URL = 1745  # characters; the guide's safe length, 2,000 less the longest host name
+_SHOWN = 120  # characters of a parameter, in texts for people
 _REST = 400  # what a question holds beside its ids: codebase, path, paging, fields
 
 
@@ -105,6 +107,10 @@ class Query:
         path = f"{self.path.rstrip('/')}/search" if self.search else self.path
         return f"{path}{'&' if '?' in path else '?'}{urlencode(params, quote_via=quote)}"
 
+    @override
+    def __str__(self) -> str:
+        return readable_request("POST" if self.search else "GET", self.url())
+
     def _conditions(self) -> str:
         upto = () if self.upto is None else (f"id <= {self.upto}",)
         keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
@@ -123,6 +129,14 @@ def _fitting(ids: Sequence[int]) -> Sequence[int]:
         if room < 0:
             return ids[: max(1, at)]
     return ids
+
+
+def readable_request(method: str, url: str) -> str:
+    """A request as people read it: not percent-encoded, long lists of ids and fields cut short."""
+    path, mark, query = url.partition("?")
+    values = map(unquote, query.split("&"))  # before they are cut, or half a code would be left
+    shown = (each if len(each) <= _SHOWN else f"{each[:_SHOWN]}…" for each in values)
+    return f"{method} {unquote(path)}{mark}{'&'.join(shown)}"
 
 
 def path_for(path: str, parents: Sequence[int] = ()) -> str:

@@ -15,6 +15,7 @@ import dagster as dg
 
 from cw_pipeline import composition
 from cw_pipeline.dagster.checks import FRESH, evaluate
+from cw_pipeline.dagster.failing import REASON, SINCE, TO_DO
 from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY, tenant_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.errors import PipelineError
@@ -154,8 +155,11 @@ def _judgements(
         if done.passed or done.severity is not dg.AssetCheckSeverity.ERROR:
             yield name, None
         else:
-            at = datetime.fromtimestamp(record.create_timestamp, UTC)
-            yield name, Incident(at, done.description or "it failed", run_id=record.run_id)
+            known = {key: value.value for key, value in done.metadata.items()}
+            at = datetime.fromtimestamp(known.get(SINCE, record.create_timestamp), UTC)
+            # Without what is each list's own, so that an outage is one message.
+            why = str(known.get(REASON) or done.description or "it failed")
+            yield name, Incident(at, why, str(known.get(TO_DO, "")), record.run_id)
 
 
 def _late(tenant: TenantSetup) -> Found:

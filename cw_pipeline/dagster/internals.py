@@ -43,6 +43,7 @@ StockSqliteStorage = DagsterSqliteStorage
 
 _REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
 _POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}  # ms, s, more
+_PLANNED = 20  # results looked through for one that has come
 _NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager")
 
 
@@ -122,6 +123,15 @@ def report_check_result(
             target_materialization_data=target,
         )
     instance.report_runless_asset_event(result)
+
+
+def last_evaluation(
+    instance: dg.DagsterInstance, check: dg.AssetCheckKey
+) -> dg.AssetCheckEvaluation | None:
+    """The latest result of a check, though a run that goes on, or has died, plans the next one."""
+    records = instance.event_log_storage.get_asset_check_execution_history(check, _PLANNED)
+    found = (each.evaluation for each in records if each.status.value != "PLANNED")
+    return next((each for each in found if each is not None), None)
 
 
 def keep_connections(instance: dg.DagsterInstance) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from cw_pipeline import composition
 from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.asset_specs import SYNC_OK
+from cw_pipeline.dagster.failing import sync_ok_result
 from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
@@ -188,29 +189,15 @@ def report_table_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
             run.report_result(report)
             if report.failure is not None and not isinstance(report.failure, EntityBusy):
                 failed[keys[key]] = report.failure
-            yield from _results(key, report, loaded=key in context.selected_asset_keys)
+            yield sync_ok_result(context.instance, key, report.entity, report)
+            if report.failure is None and key in context.selected_asset_keys:
+                rows = {"dagster/row_count": report.row_count or 0}
+                figures = asset_specs.sync_figures(report)
+                yield dg.MaterializeResult(asset_key=key, metadata={**figures, **rows})
         if failed:
             raise run.failure(context, failed, f"of {count(len(keys), 'report')}")
 
     return [sync_report_tables]
-
-
-def _results(key: dg.AssetKey, report: SyncResult, *, loaded: bool) -> Iterator[Result]:
-    fine = report.failure is None
-    busy = isinstance(report.failure, EntityBusy)
-    yield dg.AssetCheckResult(
-        asset_key=key,
-        check_name=SYNC_OK,
-        passed=fine,
-        severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
-        description=str(report.failure) if report.failure else "; ".join(report.warnings) or None,
-        metadata=asset_specs.sync_figures(report),
-    )
-    if fine and loaded:
-        rows = {"dagster/row_count": report.row_count or 0}
-        yield dg.MaterializeResult(
-            asset_key=key, metadata={**asset_specs.sync_figures(report), **rows}
-        )
 
 
 def _report_spec(tenant: TenantSetup, name: str) -> dg.AssetSpec:

@@ -18,6 +18,7 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.pipeline import Pipeline
+from cw_pipeline.results import explain_failure
 from cw_pipeline.warehouse.callbacks import callback_standing
 from cw_pipeline.warehouse.status import watermarks
 
@@ -111,6 +112,10 @@ class PipelineRun:
                 self._before = watermarks(connection, warehouse.tenant)
         return self._before
 
+    def known_watermark(self, entity: str) -> datetime | None:
+        """That of one entity; None if there is none, or the run ended before it was looked up."""
+        return (self._before or {}).get(entity)
+
     def standings(self) -> dict[str, EntityStatus]:
         """How every entity stands in the warehouse now; needs no tenant."""
         return {each.entity: each for each in self.pipeline().status()}
@@ -152,9 +157,9 @@ class PipelineRun:
         context.instance.add_run_tags(self.run_id, {RETRY: str(self.retryable).lower()})
         told = {name: str(error) for name, error in failures.items()}
         names: dict[str, list[str]] = {}
-        for name, why in told.items():
-            names.setdefault(why, []).append(name)  # an outage is one reason, not a hundred
-        reasons = "; ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
+        for name, error in failures.items():  # an outage is one reason, not a hundred
+            names.setdefault("; ".join(filter(None, explain_failure(name, error))), []).append(name)
+        reasons = ". ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
         return dg.Failure(
             f"{len(told)} {of} failed. {reasons}",
             metadata=told if checked else None,
@@ -165,7 +170,8 @@ class PipelineRun:
         """What a step raises that does one thing, which failed."""
         self.failures.append(error)
         context.instance.add_run_tags(self.run_id, {RETRY: str(self.retryable).lower()})
-        return dg.Failure(str(error), allow_retries=False)
+        told = "; ".join(filter(None, explain_failure("", error)))
+        return dg.Failure(told, allow_retries=False)
 
     @property
     def retryable(self) -> bool:

@@ -15,7 +15,7 @@ import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import SYNC_OK
 from cw_pipeline.dagster.checks import evaluate_tenant, report_check_results, report_tenant_checks
-from cw_pipeline.dagster.internals import AssetJob
+from cw_pipeline.dagster.internals import AssetJob, last_evaluation
 from cw_pipeline.dagster.jobs import (
     MAINTENANCE,
     PROMISES,
@@ -213,11 +213,11 @@ def _failed_last(
     """Entities whose last pass failed: only another pass takes that back."""
     names = {dg.AssetCheckKey(tenant.key(each.table), SYNC_OK): each.name for each in entities}
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(names))
-    return {
-        names[check]
-        for check, record in latest.items()
-        if record.evaluation is not None and not record.evaluation.passed
-    }
+    planned = [check for check, record in latest.items() if record.status.value == "PLANNED"]
+    found = {check: each.evaluation for check, each in latest.items() if check not in planned}
+    # Planned by a run that died, or that is not of this schedule: what there was before it.
+    found |= {check: last_evaluation(instance, check) for check in planned}
+    return {names[check] for check, last in found.items() if last is not None and not last.passed}
 
 
 def _status(tenant: TenantSetup) -> dg.DefaultScheduleStatus:

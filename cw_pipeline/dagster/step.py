@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
 from cw_pipeline.dagster import asset_specs
-from cw_pipeline.dagster.asset_specs import SYNC_OK
 from cw_pipeline.dagster.checks import report_check_results
 from cw_pipeline.dagster.config import request_from_config
+from cw_pipeline.dagster.failing import sync_ok_result
 from cw_pipeline.dagster.names import BACKFILL, TRIGGER
 from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
 from cw_pipeline.dagster.reporting_assets import table_event, view_events
@@ -177,26 +177,17 @@ class SyncStep:
         self.told.add(entity.name)
         if not isinstance(error, EntityBusy):  # whoever holds the entity brings it up to date
             self.failures[entity.name] = error
-        yield self._check(key, report, error)
+        yield self._check(key, report or error)
 
-    def _check(
-        self, key: dg.AssetKey, report: SyncResult | None, error: Exception | None = None
-    ) -> dg.AssetCheckResult:
+    def _check(self, key: dg.AssetKey, outcome: SyncResult | Exception) -> dg.AssetCheckResult:
         """The check `sync_ok` of an entity.
 
         Also where it was not selected: an execution of what failed leaves out the checks that were
         evaluated, and the entity would stay red for ever.
         """
-        busy = isinstance(error, EntityBusy)
-        told: dict[str, Any] = asset_specs.sync_figures(report) if report else {}
-        return dg.AssetCheckResult(
-            asset_key=key,
-            check_name=SYNC_OK,
-            passed=error is None,
-            severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
-            description=str(error) if error else None,
-            metadata=told | ({"error": type(error).__name__} if error else {}),
-        )
+        name = self.entities[key].name
+        through = self.run.known_watermark(name)
+        return sync_ok_result(self.context.instance, key, name, outcome, through)
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""

@@ -209,7 +209,7 @@ class ListReader:
     def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         body = self.mask(body)
         batch = self.sift.batch(body, parent_id, start)
-        asked = f"GET {query.url()}"
+        asked = str(query)
         rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
         return replace(batch, rejects=rejects, request=asked)
 
@@ -350,7 +350,7 @@ def _blame_first_record(reader: ListReader, query: Query, error: SourceError) ->
         record=None,
         reason="cannot be read",
         detail=f"{error}\n{answer}".strip()[:_KEPT],
-        request=f"GET {replace(query, page_size=1).url()}",
+        request=str(replace(query, page_size=1)),
     )
     return Batch(
         read=1, cursor=record_id, ids=(), last_updated=(), hashes=(), tables=(), rejects=(reject,)

@@ -211,7 +211,7 @@ class TestReportingTables:
         assert told["fct_ticket_all"]["rows_computed"] == 1
         kept.run(mode="incremental")
         kept.run(mode="incremental")
-        assert _tick(kept).skip_message == "nothing changed in 4 lists"
+        assert tick(kept).skip_message == "nothing changed in 4 lists"
 
 
 class TestAFailure:
@@ -387,7 +387,7 @@ def _shown(stage: Stage, name: str) -> dict[str, bool]:
 
 def _judge(stage: Stage) -> str:
     """What the hourly tick says that it has done."""
-    return str(_tick(stage, "promises").skip_message)
+    return str(tick(stage, "promises").skip_message)
 
 
 class TestReportColumns:
@@ -475,23 +475,23 @@ class TestATick:
     def test_where_nothing_changed_launches_nothing_and_says_so(self, stage: Stage) -> None:
         stage.run(mode="incremental")
         stage.run(mode="incremental")  # children, whose parents were read at the same moment
-        assert _tick(stage).skip_message == "nothing changed in 4 lists"
+        assert tick(stage).skip_message == "nothing changed in 4 lists"
 
     def test_launches_a_run_of_what_changed_for_the_current_month(self, stage: Stage) -> None:
         stage.run(mode="incremental")
         stage.run(mode="incremental")
         stage.story.tenant.edit("/service/tickets", 1, summary="edited")
-        (request,) = _tick(stage).run_requests or ()
+        (request,) = tick(stage).run_requests or ()
         assert request.asset_selection == [key(TICKETS)]
         assert request.partition_key == this_month()
         assert request.run_config == {"ops": {"sync": {"config": {"mode": "incremental"}}}}
 
     def test_a_first_one_launches_all_lists(self, stage: Stage) -> None:
-        (request,) = _tick(stage).run_requests or ()
+        (request,) = tick(stage).run_requests or ()
         assert set(request.asset_selection or ()) == {key(name) for name in stage.names}
 
 
-def _tick(stage: Stage, name: str = "refresh") -> Any:
+def tick(stage: Stage, name: str = "refresh") -> Any:
     made = definitions(stage.story.settings(**stage.options), stage.entities)
     with dg.DagsterInstance.get() as instance:
         repository = made.get_repository_def()

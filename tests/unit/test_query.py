@@ -71,3 +71,16 @@ def test_questions_about_ids_name_each_once_and_fit_into_a_url(ids: set[int], se
         text = (query.body() or b"").decode() or asked(query)["conditions"]
         named += map(int, text.split("(")[1].split(")")[0].split(","))
     assert named == sorted(ids)
+
+
+def test_as_text_a_question_is_what_people_read() -> None:
+    text = str(Query("/x", conditions=("lastUpdated >= [2025-03-01T12:30:15Z]",), page_size=1))
+    assert text == "GET /x?pageSize=1&pageId=0&conditions=lastUpdated >= [2025-03-01T12:30:15Z]"
+
+
+@given(st.integers(1, 10**9), st.integers(30, 200))
+def test_as_text_a_question_about_many_ids_is_short(first: int, many: int) -> None:
+    (query, *_) = Query("/x").for_ids(range(first, first + many))
+    assert len(str(query)) < 250
+    assert "%" not in str(query)
+    assert f"id in ({first}," in str(query)
