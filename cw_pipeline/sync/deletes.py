@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cw_pipeline.catalog import CATALOG
+from cw_pipeline.errors import SourceMissing
 from cw_pipeline.plural import count
+from cw_pipeline.sync.list_reader import ListReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from cw_pipeline.model import Entity
     from cw_pipeline.sync.run import Run
 
 _SHOWN = 20
@@ -56,6 +60,23 @@ def not_listed_twice(run: Run, gone: Sequence[int]) -> list[int]:
         return list(gone)
     still = run.reader.ids_still_listed(gone)
     return [row_id for row_id in gone if row_id not in still]
+
+
+def is_listed(run: Run, entity: Entity, path: tuple[int, ...]) -> bool:
+    """Whether the source lists a record: `path` is the ids of its parents and its own, at the end.
+
+    What is below a parent that is not listed is not listed either. Raises SourceMissing where
+    parents are listed, and the list below them answers 404.
+    """
+    *above, own = path
+    reader = ListReader(run.context, entity)
+    reader.tally = run.reader.tally
+    try:
+        return bool(reader.ids_still_listed([own], tuple(above)))
+    except SourceMissing:
+        if entity.parent is None or is_listed(run, CATALOG[entity.parent], tuple(above)):
+            raise
+        return False
 
 
 def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:

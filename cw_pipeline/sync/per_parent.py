@@ -11,8 +11,7 @@ from cw_pipeline.model import Checkpoint
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
 from cw_pipeline.sync.context import parallel_tasks
-from cw_pipeline.sync.deletes import DeleteGuard, explain_kept_rows, first_ids
-from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.sync.deletes import DeleteGuard, explain_kept_rows, first_ids, is_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,7 +102,7 @@ class PerParentSync:
             missing, forbidden = len(self.missing), self.forbidden
             self._read(parents)
             if len(self.missing) > missing:
-                refused += self._is_listed(parents)
+                refused += is_listed(self.run, self.parent, parents)
             elif self.forbidden > forbidden:
                 refused += 1
             else:
@@ -114,11 +113,6 @@ class PerParentSync:
                 self.run.store.learn_absence(answers)
                 raise _absent(self.run, answers)
         return []
-
-    def _is_listed(self, parents: tuple[int, ...]) -> bool:
-        *above, row_id = parents
-        reader = ListReader(self.run.context, self.parent)
-        return bool(reader.ids_still_listed([row_id], tuple(above)))
 
     def _list_kept_rows(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""
@@ -137,7 +131,7 @@ class PerParentSync:
         """
         if not self.missing:
             return
-        if everyone and self._is_listed(self.missing[0]):
+        if everyone and is_listed(self.run, self.parent, self.missing[0]):
             raise SourceMissing(f"{self.run.entity.name}: 404 for every parent", 404)
         gone = first_ids([parents[-1] for parents in self.missing])
         self.run.result.warnings.append(f"404 for parents that went since they were read: {gone}")

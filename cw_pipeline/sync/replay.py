@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.errors import SourceBroken, SourceMissing, SourceRefused
+from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceMissing, SourceRefused
+from cw_pipeline.sync.deletes import is_listed
 from cw_pipeline.sync.run import Run, run_entity
 from cw_pipeline.warehouse.dead_letters import open_dead_letters
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _DUE_AT_ONCE = 100
+_PARENT_GONE = "its parent is gone at the source"
 
 
 def retry_due_dead_letters(run: Run) -> None:
@@ -36,18 +38,46 @@ def retry_dead_letters(run: Run, letters: list[DeadLetter]) -> list[tuple[int, s
     parents = {letter.parent_id for letter in letters}
     for parent_id in sorted(parents, key=lambda parent_id: parent_id or 0):
         siblings = [letter for letter in letters if letter.parent_id == parent_id]
-        outcomes += _retry_below_parent(run, parent_id, siblings)
+        path: tuple[int, ...] = ()
+        if parent_id is not None and run.entity.parent is not None:
+            path = run.store.parent_path(parent_id, CATALOG[run.entity.parent])
+        try:
+            outcomes += _retry_below_parent(run, path, siblings)
+        except SourceMissing as error:
+            if not path:
+                raise
+            outcomes += _settle_missing(run, path, siblings, error)
     return outcomes
 
 
+def _settle_missing(
+    run: Run, parents: tuple[int, ...], letters: list[DeadLetter], error: SourceMissing
+) -> list[tuple[int, str]]:
+    """What came of letters whose list answered 404: closed, if the parent is listed no more."""
+    ids = [letter.id for letter in letters]
+    if _is_gone(run, parents):
+        run.store.close_dead_letters(ids, _PARENT_GONE)
+        return [(letter_id, _PARENT_GONE) for letter_id in ids]
+    run.result.warnings.append(f"dead letters could not be tried again: {error}")
+    run.store.postpone_dead_letters(ids)
+    return [(letter_id, f"failed: {error}") for letter_id in ids]
+
+
+def _is_gone(run: Run, parents: tuple[int, ...]) -> bool:
+    """Whether the source says that it has no such parent; not where it does not say."""
+    assert run.entity.parent is not None
+    try:
+        return not is_listed(run, CATALOG[run.entity.parent], parents)
+    except (SourceForbidden, SourceMissing):
+        return False
+
+
 def _retry_below_parent(
-    run: Run, parent_id: int | None, letters: list[DeadLetter]
+    run: Run, parents: tuple[int, ...], letters: list[DeadLetter]
 ) -> list[tuple[int, str]]:
     """The same for letters below one parent. A letter without an id has only its payload."""
     ids = {letter.record_id: letter for letter in letters if letter.record_id is not None}
-    parents: tuple[int, ...] = ()
-    if parent_id is not None and run.entity.parent is not None:
-        parents = run.store.parent_path(parent_id, CATALOG[run.entity.parent])
+    parent_id = parents[-1] if parents else None
     good: set[int] = set()
     bad: set[int] = set()
     for batch in run.reader.read_ids(list(ids), parents) if ids else ():

@@ -13,7 +13,7 @@ import stamina
 
 from cw_pipeline.errors import TooManyRejects
 from cw_pipeline.simulator import Fault
-from cw_pipeline.simulator.answers import Refusal, broken
+from cw_pipeline.simulator.answers import Refusal, broken, no_endpoint
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse.dead_letters import discard, events
 
@@ -256,6 +256,31 @@ def test_replay_of_a_childs_letter_asks_below_its_own_parent(story: Story, tenan
     found = story.rows("select parent_id, text from connectwise.service_tickets_notes order by 1")
     assert [tuple(row.values()) for row in found] == [(1, "good"), (2, "mended")]
     assert only(story)["resolved_at"] is not None
+
+
+def test_a_letter_whose_parent_is_gone_is_closed_and_keeps_no_other_from_its_turn(
+    story: Story, tenant: Tenant
+) -> None:
+    for parent in (1, 2, 3):
+        tenant.put(PATH, {"id": parent})
+        tenant.put(f"{PATH}/{parent}/notes", {"id": 7, "detailDescriptionFlag": "perhaps"})
+    story.sync(TICKETS, NOTES)
+    tenant.delete(PATH, 1)
+    tenant.put(f"{PATH}/3/notes", {"id": 7, "text": "mended"})
+
+    def hide(path: str, _: ListRequest) -> None:
+        if path == f"{PATH}/2/notes":
+            raise Refusal(no_endpoint())
+
+    story.simulator.before_page(hide)
+    come_due(story)
+    story.one(NOTES, children_max_age_hours=24)
+    closed = {letter["parent_id"]: letter["resolution"] for letter in letters(story)}
+    assert closed == {
+        1: "its parent is gone at the source",
+        2: None,  # a 404 alone says nothing: its parent is there
+        3: "a good copy was loaded",
+    }
 
 
 def test_replay_loads_a_kept_payload_that_has_no_id_to_ask_for(
