@@ -59,8 +59,11 @@ WORDS = {
     "record_type": ["ServiceTicket"],
     "status": ["Open", "Billed", "WrittenOff"],
     "identifier": ["a", "b", "S", "C"],
+    "name": ["a", "b", "Void"],
 }
 DAYS = (-450, -401, -400, -62, -31, -9, -2, -1, 0, 5, 40)
+NAMES = ["finance_billing_statuses", "finance_currencies", "system_departments", "system_locations"]
+"""Lists whose new records were missed once."""
 BUSY = (
     *("service_tickets", "project_tickets", "time_entries", "finance_agreements"),
     *("schedule_entries", "schedule_types", "service_surveys_results", "time_charge_codes"),
@@ -320,6 +323,44 @@ def test_changed_at_moves_when_any_column_does(edited: Edited, pytestconfig: pyt
             edited.refresh()
             assert edited.silent(since) == {}
             assert edited.differences() == {}
+
+
+@pytest.mark.timeout(0)
+def test_what_a_record_names_may_come_later(edited: Edited, pytestconfig: pytest.Config) -> None:
+    few = pytestconfig.getoption("--edit-histories") <= 1
+    later = [entity for entity in READ_BY_ALL if not few or entity.table in NAMES]
+    edited.reset()
+    for entity in READ_BY_ALL:
+        for own in {1, 2, 3} if entity in later else {1, 2, 3, 4, 5, 6, 7, 8}:
+            edited.edit(entity, own, own, deleted=False)
+    edited.refresh()
+    for place in ("location", "department"):
+        key = f"{place}_id"
+        listed = f"select {key} from reporting.dim_{place}"  # noqa: S608
+        asked = f"select {key} from reporting.fct_member_day where {key} not in ({listed})"  # noqa: S608
+        assert edited.connection.execute(asked.encode()).fetchall() == []
+    for entity in later:
+        edited.edit(entity, 4, 4, deleted=False)
+        if entity.table in NAMES:
+            named = f"update connectwise.{entity.table} set name = 'Void' where id = 4"  # noqa: S608
+            edited.connection.execute(named.encode())
+        edited.refresh()
+        assert edited.differences() == {}, entity.name
+
+
+def test_a_month_is_closed_on_time_where_the_clocks_change(edited: Edited) -> None:
+    edited.reset()
+    table = "insert into connectwise.finance_agreements (id, start_date, bill_amount, _row_hash)"
+    edited.connection.execute(f"{table} values (1, '2025-06-01', 10, 0)".encode())
+    found = {}
+    for moment in ("2025-11-06 04:30Z", "2025-11-06 05:30Z"):  # it is closed at 05:00Z
+        edited.connection.execute(
+            "update clock.setting set ahead = %s::timestamptz - pg_catalog.now()", [moment]
+        )
+        edited.refresh()
+        asked = "select is_closed from reporting.fct_mrr_month where month = '2025-10-01'"
+        found[moment] = edited.connection.execute(asked.encode()).fetchall()
+    assert [*found.values()] == [[(False,)], [(True,)]]
 
 
 def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited) -> None:
