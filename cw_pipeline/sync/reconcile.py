@@ -299,14 +299,13 @@ def reread_all(
 
 def _reconcile(run: Run, guard: DeleteGuard) -> Audit:
     context = run.context
-    with context.database.transaction() as connection:
-        if mark_unwatched_rows(connection, context.database.tenant, run.entity):
-            # No warning of the run's: it would say that the proof failed, and it is to follow.
-            log.warning(
-                "%s: triggers were switched off, so rows may have been changed unseen. All of them"
-                " are read again",
-                run.entity.name,
-            )
+    if mark_unwatched_rows(context.database.transaction, context.database.tenant, run.entity):
+        # No warning of the run's: it would say that the proof failed, and it is to follow.
+        log.warning(
+            "%s: triggers were switched off, so rows may have been changed unseen. All of them are"
+            " read again",
+            run.entity.name,
+        )
     if run.entity.parent is not None:
         return reconcile_per_parent(run, CATALOG[run.entity.parent], guard)
     if not keeps_window(run):

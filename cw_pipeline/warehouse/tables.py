@@ -18,9 +18,12 @@ from cw_pipeline.warehouse.history import create_history_table, widen_history
 from cw_pipeline.warehouse.promotions import entities_with_promotions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from psycopg import Connection
+
+    Transaction = Callable[[], AbstractContextManager[Connection[Any]]]
 
 _TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
     Kind.BIGINT: sa.BigInteger(),
@@ -40,6 +43,7 @@ _NAMES = {
     "text": "text",
     "jsonb": "jsonb",
 }
+_ROWS_AT_ONCE = 50_000  # about a second, for which a merge of the same rows waits
 
 
 def create_tables(connection: sa.Connection, tenant: str, entities: Iterable[Entity]) -> list[str]:
@@ -81,23 +85,46 @@ def _watch_hand_edits(
                 )
 
 
-def mark_unwatched_rows(connection: Connection[Any], tenant: str, entity: Entity) -> bool:
+def mark_unwatched_rows(transaction: Transaction, tenant: str, entity: Entity) -> bool:
     """Whether changes by hand could have gone unseen: then every row of the entity is marked now.
 
     They could if somebody switched our triggers off, as `pg_restore --disable-triggers` does. They
-    are switched on again.
+    are switched on again, which locks the table: so its rows are marked before, and then only what
+    was written meanwhile.
     """
+    with transaction() as connection:
+        if not _unwatched(connection, tenant, entity):
+            return False
+    marked = _ROWS_AT_ONCE
+    while marked == _ROWS_AT_ONCE:
+        with transaction() as connection:
+            marked = _mark_rows(connection, tenant, entity, _ROWS_AT_ONCE)
+    with transaction() as connection:
+        _watch_hand_edits(connection, tenant, [entity], _unwatched(connection, tenant, entity))
+        _mark_rows(connection, tenant, entity)
+    return True
+
+
+def _unwatched(connection: Connection[Any], tenant: str, entity: Entity) -> set[str]:
+    """Those of the entity's tables whose triggers are off."""
     names = {entity.table, *(array.table for array in entity.arrays)}
-    unwatched = connection.execute(
+    found = connection.execute(
         "select name from unnest(%s::text[]) name"
         " where not cw_sync.is_watched(format('%%I.%%I', %s::text, name)::regclass)",
         [sorted(names), tenant],
     ).fetchall()
-    if unwatched:
-        _watch_hand_edits(connection, tenant, [entity], {name for (name,) in unwatched})
-        query = "update {} set _row_hash = 0 where _row_hash <> 0"
-        connection.execute(sql.SQL(query).format(sql.Identifier(tenant, entity.table)))
-    return bool(unwatched)
+    return {name for (name,) in found}
+
+
+def _mark_rows(
+    connection: Connection[Any], tenant: str, entity: Entity, most: int | None = None
+) -> int:
+    """Marks rows as changed by hand: how many. None: all that are not."""
+    query = sql.SQL(
+        "update {0} set _row_hash = 0"
+        " where ctid = any(array(select ctid from {0} where _row_hash <> 0 limit %s))"
+    ).format(sql.Identifier(tenant, entity.table))
+    return connection.execute(query, [most]).rowcount
 
 
 def create_history(connection: Connection[Any], tenant: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -196,6 +198,31 @@ def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
         for name in values:
             assert _contents(agreements, name) == before[name], (name, spoil)
         assert all(each.proven for each in reconciled(agreements, *lists).values()), spoil
+
+
+def test_merges_do_not_wait_while_all_rows_are_marked(story: Story, tenant: Tenant) -> None:
+    tenant.put("/service/tickets", {"id": 1, "summary": "as it is"})
+    story.sync(TICKETS)
+    waits = (
+        "select from pg_stat_activity where datname = current_database()"
+        " and wait_event_type = 'Lock' and query like '%%_row_hash = 0%%'"
+    )
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(story.dsn) as merging:
+        merging.execute("alter table connectwise.service_tickets disable trigger hand_edit")
+        merging.execute("update connectwise.service_tickets set _row_hash = 5, summary = 'unseen'")
+        merging.commit()
+        merging.execute("select from connectwise.service_tickets for update")
+        audits = pool.submit(reconciled, story, TICKETS)
+        while not story.rows(waits):
+            assert not audits.done(), audits.result()
+            time.sleep(0.02)
+        merging.execute(
+            "set lock_timeout = '1 s'; lock table connectwise.service_tickets in row exclusive mode"
+        )
+        merging.rollback()
+        assert audits.result()[TICKETS].stale == 1
+    assert story.table(TICKETS)[1]["summary"] == "as it is"
+    assert reconciled(story, TICKETS)[TICKETS].proven
 
 
 def _contents(story: Story, name: str) -> dict[int, dict[str, object]]:
