@@ -376,3 +376,6 @@ def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited)
         edited.edit(project, 1, 3, deleted=deleted)
         edited.refresh()
         assert edited.differences() == {}
+    edited.edit(service, 1, 4, deleted=False)  # not shown, and a version all the same
+    edited.refresh()
+    assert edited.differences() == {}
