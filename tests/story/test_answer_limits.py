@@ -161,9 +161,10 @@ def attacker() -> Iterator[str]:
 
 
 _WORKER = """
-import json, resource, sys, time
+import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from cw_pipeline import Pipeline, Settings, composition
+from cw_pipeline.bench.meter import peak_memory
 from cw_pipeline.process import tune_process
 from cw_pipeline.connectwise import Policy, Query
 from cw_pipeline.errors import SourceError
@@ -192,7 +193,7 @@ with composition.source(settings, policy=once) as source, ThreadPoolExecutor(8) 
     for path in ["/honest", *(f"/attack{at}" for at in range(int(attacks)))]:
         source.forget_failures()
         seen[path] = list(threads.map(ask, [path] * 8))
-        seen[path].append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        seen[path].append(peak_memory())
 print(json.dumps(seen))
 """
 
