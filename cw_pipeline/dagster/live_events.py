@@ -52,7 +52,9 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
     def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         kept = json.loads(context.cursor or "{}")
         since = _moment(kept.get("until"))
-        run = PipelineRun(tenant, "", yielding=True)
+        # To look into the warehouse no made-up tenant has to be started.
+        simulated = tenant.settings if tenant.settings.is_simulated else None
+        run = PipelineRun(tenant, "", yielding=True, _settings=simulated)
         try:
             until, found = run.pipeline().ask_warehouse(
                 lambda connection, own: changes_outside_dagster(connection, own, since, _BACK)
