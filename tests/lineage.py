@@ -80,7 +80,7 @@ def _schema() -> MappingSchema:
         tables[entity.table] = [*(column.name for column in entity.row_columns), *_STAMPS]
         if entity.history:
             past = [*(own.name for own in history_columns(entity)), *_VALIDITY]
-            tables[versions_table("", entity.table)[1]] = past
+            tables[versions_table(entity.table)] = past
         for array in entity.arrays:
             tables[array.table] = [*(column.name for column in array.row_columns), *_STAMPS]
     return MappingSchema(

@@ -127,7 +127,7 @@ def _sources(place: ReportingSchema) -> Iterator[str]:
         key = ", ".join(f'"{name}"' for name in entity.key)
         yield f'create index on pg_temp."{entity.table}" ({key})'
         yield f'analyze pg_temp."{entity.table}"'
-        history = sql.Identifier(*versions_table(place.tenant, entity.table)).as_string()
+        history = sql.Identifier(place.tenant, versions_table(entity.table)).as_string()
         yield (
             f'create temp view "{_past(entity)}" as select * from {history}'  # noqa: S608
             f" where _next_from <= {_MOMENT}"

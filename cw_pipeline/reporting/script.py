@@ -185,8 +185,7 @@ class ReportingSchema:
         return versions_query(entity, f'"{self.tenant}"."{table}"', self._history(table))
 
     def _history(self, table: str) -> str:
-        schema, name = versions_table(self.tenant, table)
-        return f'"{schema}"."{name}"'
+        return f'"{self.tenant}"."{versions_table(table)}"'
 
 
 def reporting_schema(tenant: str) -> str:

@@ -60,9 +60,7 @@ def glance_at_sources(
     if unknown:
         past = {name for script in scripts for name in script.histories} & {*unknown}
         tables = [_of(place.tenant, name, [_DELETED]) for name in unknown]
-        tables += [
-            _of(*versions_table(place.tenant, name), ["_next_from"]) for name in sorted(past)
-        ]
+        tables += [_of(place.tenant, versions_table(name), ["_next_from"]) for name in sorted(past)]
         _look(connection, tables)
 
 

@@ -48,12 +48,12 @@ _COMMENT = (
 )
 
 
-def versions_table(tenant: str, table: str) -> tuple[str, str]:
-    """The schema and the name of the table that has a table's versions which are over.
+def versions_table(table: str) -> str:
+    """The table that has a table's versions which are over.
 
-    In the tenant's own schema: a schema of their own would need a right that many roles lack.
+    It is in the same schema: one of their own would need a right that many roles lack.
     """
-    return tenant, fit_name(f"{table}__versions")
+    return fit_name(f"{table}__versions")
 
 
 def parse_history_columns(setting: str | None) -> dict[str, tuple[str, ...]]:
@@ -150,7 +150,7 @@ def create_history_table(connection: Connection[Any], tenant: str, entity: Entit
     A new table begins with what `cw_sync.history` has of earlier values, if anything. Older
     versions have null in a column that is added.
     """
-    place = versions_table(tenant, entity.table)
+    place = tenant, versions_table(entity.table)
     if kind_of(connection, place, "_valid_to") is not None:
         for column in history_columns(entity):
             if kind_of(connection, place, column.name) is None:
@@ -177,7 +177,7 @@ def widen_history(
     connection: Connection[Any], place: tuple[str, str], column: str, to: Kind
 ) -> None:
     """Gives the column the type that the entity's table `place` (tenant, table) has by now."""
-    versions = versions_table(*place)
+    versions = place[0], versions_table(place[1])
     if kind_of(connection, versions, column) is not None:
         widen_column(connection, versions, column, to)
 
@@ -191,7 +191,7 @@ def forget_column(
         " where tenant = %s and entity = %s and column_name = %s",
         [place[0], entity, column],
     )
-    versions = versions_table(*place)
+    versions = place[0], versions_table(place[1])
     if kind_of(connection, versions, column) is not None:
         connection.execute(
             sql.SQL("update {0} set {1} = null where {1} is not null").format(
@@ -256,7 +256,7 @@ def _closing_delete(tenant: str, entity: Entity, *, of_parent: bool) -> bytes:
         " order by h._next_from desc limit 1) past (next) on true"
     ).format(
         delete=delete,
-        history=sql.Identifier(*versions_table(tenant, entity.table)),
+        history=sql.Identifier(tenant, versions_table(entity.table)),
         columns=sql.SQL(", ").join(columns),
         stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
         values=sql.SQL(", ").join(sql.SQL("gone.{}").format(name) for name in columns),
@@ -313,7 +313,7 @@ def _take_over(connection: Connection[Any], tenant: str, entity: Entity) -> None
         " group by record_id, parent_id, valid_to) e"
         " join {table} t on t.{own} = e.record_id and {parent} = e.parent_id{joins}"
     ).format(
-        history=sql.Identifier(*versions_table(tenant, entity.table)),
+        history=sql.Identifier(tenant, versions_table(entity.table)),
         columns=sql.SQL(", ").join(map(sql.Identifier, known)),
         stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
         values=sql.SQL(", ").join(values),
@@ -362,7 +362,7 @@ def rows_as_of(tenant: str, entity: Entity, moment: str) -> str:
     without history rows are as they are now, with all that its table has.
     """
     table = sql.Identifier(tenant, entity.table)
-    history = sql.Identifier(*versions_table(tenant, entity.table)).as_string()
+    history = sql.Identifier(tenant, versions_table(entity.table)).as_string()
     at = sql.SQL(moment)
     kept = history_columns(entity) if entity.history else entity.row_columns
     columns = sql.SQL(", ").join(sql.Identifier(each.name) for each in kept)

@@ -152,7 +152,7 @@ class StoredSchema:
                 else wanted_columns == self.history
             )
             and all(
-                (versions_table("", declared.table)[1], column) in self.versions
+                (versions_table(declared.table), column) in self.versions
                 for entity, column in self.history
                 if (declared := CATALOG.declared.get(entity))
             )
@@ -168,7 +168,7 @@ class StoredSchema:
 @cache
 def _long_versions_tables() -> list[str]:
     """Names of tables of versions that had to be cut."""
-    names = [versions_table("", declared.table)[1] for declared in CATALOG.declared.values()]
+    names = [versions_table(declared.table) for declared in CATALOG.declared.values()]
     return [name for name in names if not name.endswith("__versions")]
 
 
