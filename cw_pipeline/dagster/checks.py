@@ -7,6 +7,7 @@ Without postponed annotations: Dagster reads a step's as objects.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -67,16 +68,21 @@ def entity_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
         for check in sorted(context.selected_asset_check_keys):
             entity = by_key[check.asset_key]
             verdict = evaluate(check.name, entity, standings.get(entity.name), tenant.settings)
-            yield dg.AssetCheckResult(
-                asset_key=check.asset_key,
-                check_name=check.name,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.told,
-                metadata=dict(verdict.figures),
-            )
+            yield dg.AssetCheckResult(**_fields(check, verdict))
 
     return judge
+
+
+def _fields(check: dg.AssetCheckKey, result: CheckResult) -> dict[str, Any]:
+    """What Dagster's own results of a check have, whether a run gives them or none."""
+    return {
+        "asset_key": check.asset_key,
+        "check_name": check.name,
+        "passed": result.passed,
+        "severity": result.severity,
+        "description": result.told,
+        "metadata": dict(result.figures),
+    }
 
 
 def report_check_results(
@@ -119,14 +125,7 @@ def _report(instance: dg.DagsterInstance, results: Mapping[dg.AssetCheckKey, Che
         if _is_shown(latest.get(check), about, result, check.name):
             continue
         reported += 1
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=check.asset_key,
-            check_name=check.name,
-            passed=result.passed,
-            severity=result.severity,
-            description=result.told,
-            metadata=dict(result.figures),
-        )
+        evaluation = dg.AssetCheckEvaluation(**_fields(check, result))
         report_check_result(instance, evaluation, about)
     return reported
 
@@ -293,14 +292,7 @@ def tenant_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
     def judge_tenant(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         results = evaluate_tenant(tenant, run_of(tenant, context))
         for check in sorted(context.selected_asset_check_keys):
-            result = results[check.name]
-            yield dg.AssetCheckResult(
-                asset_key=check.asset_key,
-                check_name=check.name,
-                passed=result.passed,
-                severity=result.severity,
-                description=result.told,
-            )
+            yield dg.AssetCheckResult(**_fields(check, results[check.name]))
 
     return judge_tenant
 
