@@ -238,7 +238,7 @@ def _many(lab: Lab, scale: Scale, found: CaseResult) -> Run:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 time.sleep(5)
                 spent, began = cpu_seconds(staying.pid), time.monotonic()
-                lags = [_hinted(connection, names[at % len(names)]) for at in range(2 * len(names))]
+                lags = [_lag(connection, names[at % len(names)]) for at in range(2 * len(names))]
                 wall = time.monotonic() - began
                 spent = cpu_seconds(staying.pid) - spent
                 open_ = connection.execute(
@@ -259,7 +259,7 @@ def _many(lab: Lab, scale: Scale, found: CaseResult) -> Run:
     return Run({"wall": wall, "client": spent, **costs})
 
 
-def _hinted(connection: psycopg.Connection[Any], tenant: str) -> float:
+def _lag(connection: psycopg.Connection[Any], tenant: str) -> float:
     """Seconds until a hint of a tenant was read."""
     began = time.monotonic()
     connection.execute(

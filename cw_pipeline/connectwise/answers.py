@@ -222,7 +222,7 @@ class _BoundedTransport(httpx.BaseTransport):
     ) -> tuple[int, bytes]:
         sent = self._read_sent(response, exchange, turn)
         body = self._inflate(sent, response.headers, exchange, turn)
-        return len(sent), self._large.counted(body)
+        return len(sent), self._large.keep(body)
 
     def _read_sent(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
         most = self._limits.body_bytes
@@ -272,7 +272,7 @@ class _LargeBodies:
         # Reentrant, because a body may be given back by garbage collection, anywhere.
         self._changed = threading.Condition(threading.RLock())
 
-    def counted(self, body: bytes) -> bytes:
+    def keep(self, body: bytes) -> bytes:
         """The body, which counts as kept from now on, as long as anybody has it or a view of it."""
         if len(body) <= self.share:
             return body

@@ -25,7 +25,7 @@ from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.plural import count
-from cw_pipeline.reporting import published, tables_reading
+from cw_pipeline.reporting import refresh_times, tables_reading
 from cw_pipeline.reporting.script import kept_tables
 from cw_pipeline.warehouse.rounds import ChangeOutside, changes_outside_dagster
 
@@ -54,7 +54,7 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
         since = _moment(kept.get("until"))
         # To look into the warehouse no made-up tenant has to be started.
         simulated = tenant.settings if tenant.settings.is_simulated else None
-        run = PipelineRun(tenant, "", yielding=True, _settings=simulated)
+        run = PipelineRun(tenant, "", yielding=True, known_settings=simulated)
         try:
             until, found = run.pipeline().ask_warehouse(
                 lambda connection, own: changes_outside_dagster(connection, own, since, _BACK)
@@ -67,7 +67,7 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
             behind: dict[str, float] = kept.get("behind", {})
             reported_at = _moment(kept.get("reported_at")) or until - _BACK
             if (changed or behind) and until - reported_at >= _AS_A_RUN:
-                reports = run.pipeline().ask_warehouse(published)
+                reports = run.pipeline().ask_warehouse(refresh_times)
                 behind |= _tables_behind(changed)
                 told = _refreshed_since(dict.fromkeys(behind, reported_at.timestamp()), reports)
                 lists = [entities[name] for name in sorted(changed.keys() & entities.keys())]

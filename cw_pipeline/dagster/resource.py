@@ -57,14 +57,17 @@ class CommandRun:
 
 @dataclass(slots=True)
 class PipelineRun:
-    """The tenant for the length of a run: connected by the first step that needs it."""
+    """The tenant for the length of a run: connected by the first step that needs it.
+
+    `known_settings` are those that it goes by; None: the tenant's, once it is connected.
+    """
 
     tenant: TenantSetup
     run_id: str
     yielding: bool
     caller: CommandRun | None = None
+    known_settings: Settings | None = None
     failures: list[Exception] = field(default_factory=list)
-    _settings: Settings | None = None
     _pipeline: Pipeline | None = None
     _noted_wanted: bool = False
     _before: dict[str, datetime | None] | None = None
@@ -100,9 +103,9 @@ class PipelineRun:
 
     def settings(self) -> Settings:
         """The settings that this run goes by, with the embedded parts put in."""
-        if self._settings is None:
-            self._settings = self.tenant.connect()
-        return self._settings
+        if self.known_settings is None:
+            self.known_settings = self.tenant.connect()
+        return self.known_settings
 
     def before(self) -> dict[str, datetime | None]:
         """The watermark of every entity before the first step of this run in this process."""

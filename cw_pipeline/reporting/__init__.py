@@ -21,7 +21,7 @@ from cw_pipeline.reporting.script import lineage as lineage
 from cw_pipeline.reporting.script import reporting_schema as reporting_schema
 from cw_pipeline.reporting.script import tables_reading as tables_reading
 from cw_pipeline.reporting.tables import Refreshed as Refreshed
-from cw_pipeline.reporting.tables import published as published
 from cw_pipeline.reporting.tables import refresh as refresh
 from cw_pipeline.reporting.tables import refresh_published as refresh_published
+from cw_pipeline.reporting.tables import refresh_times as refresh_times
 from cw_pipeline.reporting.tables import tables_behind as tables_behind

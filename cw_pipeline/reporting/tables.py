@@ -163,7 +163,7 @@ def _just_refreshed(connection: Connection[Any], tenant: str) -> set[str]:
     return {name for (name,) in rows}
 
 
-def published(connection: Connection[Any], tenant: str) -> dict[str, datetime | None]:
+def refresh_times(connection: Connection[Any], tenant: str) -> dict[str, datetime | None]:
     """When each of the tables that are published was refreshed last; None: never, or a view."""
     rows = connection.execute(
         "select name, case when is_table then refreshed_at end from cw_sync.publication"

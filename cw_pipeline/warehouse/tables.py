@@ -93,19 +93,21 @@ def mark_unwatched_rows(transaction: Transaction, tenant: str, entity: Entity) -
     was written meanwhile.
     """
     with transaction() as connection:
-        if not _unwatched(connection, tenant, entity):
+        if not _tables_without_triggers(connection, tenant, entity):
             return False
     marked = _ROWS_AT_ONCE
     while marked == _ROWS_AT_ONCE:
         with transaction() as connection:
             marked = _mark_rows(connection, tenant, entity, _ROWS_AT_ONCE)
     with transaction() as connection:
-        _watch_hand_edits(connection, tenant, [entity], _unwatched(connection, tenant, entity))
+        _watch_hand_edits(
+            connection, tenant, [entity], _tables_without_triggers(connection, tenant, entity)
+        )
         _mark_rows(connection, tenant, entity)
     return True
 
 
-def _unwatched(connection: Connection[Any], tenant: str, entity: Entity) -> set[str]:
+def _tables_without_triggers(connection: Connection[Any], tenant: str, entity: Entity) -> set[str]:
     """Those of the entity's tables whose triggers are off."""
     names = {entity.table, *(array.table for array in entity.arrays)}
     found = connection.execute(
