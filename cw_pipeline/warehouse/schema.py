@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
@@ -41,6 +42,7 @@ from cw_pipeline.warehouse.tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import sqlalchemy as sa
     from psycopg import Connection
@@ -242,13 +244,20 @@ def version_fault(dsn: str) -> str | None:
         return explain_unknown_version(row[0] if row else None)
 
 
-_FOLDER = SQL / "migrations"
-_LENGTH = 4  # 0001_state.py
+_FOLDER = SQL / "migrations" / "versions"
 
 
 def known_versions() -> list[str]:
-    """The versions that this cw_pipeline knows, oldest first."""
-    return sorted(path.name[:_LENGTH] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
+    """The versions that this cw_pipeline knows, oldest first: `0001` of `0001_state.sql`."""
+    return [_version(file) for file in _migration_files()]
+
+
+def _migration_files() -> list[Path]:
+    return sorted(_FOLDER.glob("[0-9]*.sql"))
+
+
+def _version(file: Path) -> str:
+    return file.name.partition("_")[0]
 
 
 def stored_version(connection: Connection[Any]) -> str | None:
@@ -274,14 +283,29 @@ def upgrade_state(connection: sa.Connection, here: str | None) -> None:
     if here == known_versions()[-1]:
         return
     # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext, RevisionStep  # noqa: PLC0415
+    from alembic.script import Script  # noqa: PLC0415
+    from alembic.script.revision import RevisionMap  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    scripts, before = [], None
+    for file in _migration_files():
+        module: Any = ModuleType(file.stem)
+        module.down_revision = before
+        module.upgrade = partial(connection.exec_driver_sql, file.read_text("utf-8"))
+        scripts.append(Script(module, before := _version(file), str(file)))
+    revisions: Any = RevisionMap(lambda: scripts)
+    newer = [*revisions.iterate_revisions("head", here or "base")]  # newest first
+    steps = [RevisionStep(revisions, each, is_upgrade=True) for each in reversed(newer)]
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "fn": lambda _heads, _context: steps,
+            "version_table": "migration",
+            "version_table_schema": "cw_sync",
+        },
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 def mark_tenant(connection: Connection[Any], schema: str, tenant: str) -> None:

@@ -118,8 +118,9 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
     counted = "select count(*) from pg_class where relkind = 'S' and relname = 'ids'"
     assert asked(empty_dsn, counted) == [(0,)], "ids are ConnectWise's"
     ((version,),) = asked(empty_dsn, "select version_num from cw_sync.migration")
-    files = {path.name.partition("_")[0] for path in (SQL / "migrations/versions").glob("0*.py")}
+    files = [path.name.partition("_")[0] for path in (SQL / "migrations/versions").glob("*.sql")]
     assert version == max(files)
+    assert len(files) == len(set(files)) == int(version), "each version is one file"
 
 
 def test_several_tenants_share_a_warehouse(empty_dsn: str) -> None:

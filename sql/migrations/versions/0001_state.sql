@@ -1,3 +1,5 @@
+-- State: checkpoints, runs, dead letters.
+
 -- How far each entity has come, what ran, and what could not be loaded.
 -- `tenant` is the schema of the tenant's entity tables: several tenants may share a warehouse.
 

@@ -1,3 +1,5 @@
+-- What changed in the columns of reports, and when.
+
 -- The columns themselves are in the tenant's schema, table report_columns.
 create table cw_sync.report_drift (
     id       bigint generated always as identity primary key,

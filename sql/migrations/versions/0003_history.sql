@@ -1,3 +1,5 @@
+-- History: values that records had before, and what is published for reporting.
+
 -- What records used to say, and what reporting is made of.
 create table cw_sync.history_column (
     tenant      text        not null,

@@ -1,3 +1,5 @@
+-- What the warehouse has learned that the catalog does not say: promoted and custom fields.
+
 -- Fields of records that became columns, the names of custom fields' columns, and what is private.
 create table cw_sync.promoted_column (
     tenant      text        not null,

@@ -1,3 +1,5 @@
+-- What keeps row counts right without counting a table anew.
+
 -- Counting a million rows takes seconds and, after a load, rewrites every page of the table.
 create table cw_sync.row_change (
     tenant text   not null,

@@ -1,3 +1,5 @@
+-- Leases: the right to run an entity, which ends with its runner's life and not with a session.
+
 -- Who may run an entity. A session lock cannot say that behind a pooler that lends a connection for
 -- one transaction at a time: it would stay with the connection, not with its runner.
 create table cw_sync.lease (

@@ -1,3 +1,5 @@
+-- What made the warehouse depend on how its server, its roles and its readers are set up.
+
 -- The comment of the schema said so until now. Only a schema's owner may comment on it, and it may
 -- have been made by an administrator.
 create table cw_sync.schema_owner (

@@ -1,3 +1,5 @@
+-- Which lists the settings keep up to date.
+
 -- A list that is taken out of CW_ENTITIES is no longer kept up to date. Its rows stay, but how old
 -- they are must not stand for all.
 alter table cw_sync.checkpoint add column wanted boolean not null default true;

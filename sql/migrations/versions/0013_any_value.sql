@@ -1,3 +1,5 @@
+-- Functions of views that take any value, and that need no right of who reads the view.
+
 -- No error may come out of a view. The bodies are parsed here, once: as text, PostgreSQL would parse
 -- them when a reader evaluates a view, with the reader's settings and the reader's rights, and who
 -- may not use this schema could not read what calls one of these from another.

@@ -1,3 +1,5 @@
+-- By which clock a pass began, and clocks that disagree.
+
 -- The watermark is the source's time. Should the source's clock be set back, only another clock tells
 -- what it showed, as it goes then, when the pass behind the watermark began.
 alter table cw_sync.checkpoint add column watermark_at timestamptz, add column pass_at timestamptz;

@@ -1,3 +1,5 @@
+-- Facts that older versions of ConnectWise keep at another place go to the column they have.
+
 -- What came at a place that the catalog did not know is in _extra. Where its column is empty it goes
 -- there; a record that is read again is rewritten once for it.
 do $$

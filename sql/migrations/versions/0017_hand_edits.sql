@@ -1,3 +1,5 @@
+-- Rows that somebody changes by hand are marked, and read again.
+
 -- A row that was changed by hand keeps its id, its lastUpdated and its hashes: it would be proven and
 -- never read again. This marks it. The pipeline's own sessions say that it is they who write.
 create function cw_sync.note_hand_edit() returns trigger language plpgsql as $$

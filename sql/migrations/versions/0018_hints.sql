@@ -1,3 +1,5 @@
+-- What callbacks say may have changed, and which ones were refused.
+
 -- One row a record, however often it is named: a storm costs no more than the records it is about.
 create sequence cw_sync.hint_seq;
 create table cw_sync.hint (

@@ -1,3 +1,5 @@
+-- What was read because of callbacks says nothing of how a list's last pass ended.
+
 -- Runs of the kind `hint` read single records: one that went well must not hide a pass that failed.
 create or replace view cw_sync.freshness as
 select c.tenant,

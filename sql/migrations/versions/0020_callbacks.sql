@@ -1,3 +1,5 @@
+-- How callbacks stand: whether a receiver listens, and what is registered.
+
 -- Dagster's check and `check` ask the warehouse alone, so that they also tell when nothing runs.
 create table cw_sync.callback_state (
     tenant      text        primary key,

@@ -1,3 +1,5 @@
+-- Rows that somebody puts in by hand, or changes with triggers off, are found, too.
+
 -- What 0017 left: rows that are put in by hand, TRUNCATE, and `session_replication_role = replica`.
 -- Statement triggers without transition tables: a COPY of ours keeps its batches and copies nothing
 -- twice. Rows of the present transaction have its number or a later one, a savepoint's.

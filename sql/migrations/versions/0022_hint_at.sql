@@ -1,3 +1,5 @@
+-- When a callback last brought something of an entity, beside its watermark.
+
 -- A hint never moves the watermark, so how new an entity is takes two times to say.
 alter table cw_sync.checkpoint add column hint_at timestamptz;
 comment on column cw_sync.checkpoint.hint_at is

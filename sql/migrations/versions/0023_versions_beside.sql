@@ -1,3 +1,5 @@
+-- Versions are beside the entities' tables, no longer in a schema of their own.
+
 -- Only development versions of 0.2 made such schemas: `cw_history`, or `<schema>_history`. They stay,
 -- empty, because this role may not own them.
 do $$
