@@ -183,18 +183,23 @@ class LiveTenant:
         try:
             if self._leaves_first_load and due:
                 due = self._read_whole_once(due)
-            if not due:
+            busy = [name for name in due if self._paces.is_busy(name)]
+            found = self._read(busy) if busy else []
+            quiet = [name for name in due if name not in busy]
+            if not quiet:
                 return
-            changes = self.pipeline.find_changes(*due, seconds=_QUESTIONS)
+            changes = self.pipeline.find_changes(*quiet, seconds=_QUESTIONS)
         except BaseException:
             self._paces.again(asked)  # else those that are asked hourly would miss a turn
             raise
+        self._paces.note_requests(changes.requests)
         if changes.unasked:
-            self._paces.again(due)
+            self._paces.again(quiet)
         changed = [*changes.changed]
-        if not self._caught_up:  # what a worker that died left due below parents shows in no list
-            below = {e.name for e in self._entities if e.mode is SyncMode.PER_PARENT}
-            changed += sorted(below.intersection(due).difference(changed))
+        # What a worker that died left due below parents shows in no list.
+        below = [e for e in self._entities if e.mode is SyncMode.PER_PARENT and e.name in quiet]
+        due_below = {e.name for e in below if e.parent in found or not self._caught_up}
+        changed += sorted(due_below.difference(changed))
         if changed:
             self._read(changed)
         self._caught_up = True
@@ -213,11 +218,16 @@ class LiveTenant:
         self._paces.again(name for name in left if found.get(leader(CATALOG[name])) is None)
         return [name for name in due if name in read]
 
-    def _read(self, names: list[str]) -> None:
-        """Reads what is new in these; those that could not be read are due again soon."""
+    def _read(self, names: list[str]) -> list[str]:
+        """The entities among these that had something new, which is read.
+
+        Those that could not be read are due again soon.
+        """
         found, touched = [], set[str]()
         try:
             for result in self.pipeline.sync(*names):
+                if CATALOG[result.entity].mode is not SyncMode.PER_PARENT:
+                    self._paces.note_requests(result.requests)
                 if result.failure is not None and not isinstance(result.failure, EntityBusy):
                     self.say(f"{result.entity}: {result.failure}")
                 if isinstance(result.failure, _MAY_PASS):
@@ -233,6 +243,7 @@ class LiveTenant:
                 self._changed |= touched
             raise
         self._paces.note_changes(found)
+        return found
 
     def _drain_hints(self) -> None:
         self.has_hints = False
@@ -241,7 +252,7 @@ class LiveTenant:
             self._drain.drain(drained)
         finally:  # what was drained until an error is published all the same
             if drained.named:
-                self._paces.note_hints()
+                self._paces.note_hints(drained.named)
             with self._lock:
                 self._changed |= drained.changed
                 self._parents |= drained.named

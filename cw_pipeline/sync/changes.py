@@ -56,6 +56,7 @@ class Changes:
     unasked: int = 0
     stopped: str | None = None
     kept_by_live: int = 0
+    requests: int = 0
 
     @override
     def __str__(self) -> str:
@@ -121,7 +122,7 @@ def find_changes(
     changed = rounds.lists_to_read(promoted)
     unasked = len(asked) - len(rounds.found)
     quiet = len(entities) - len(changed) - unasked
-    return Changes(tuple(changed), quiet, unasked, rounds.stopped, len(kept))
+    return Changes(tuple(changed), quiet, unasked, rounds.stopped, len(kept), rounds.requests)
 
 
 def _kept_by_live(
@@ -154,7 +155,13 @@ class _Round:
         self._clock = clock
         self._over = Event()  # not the context's: an interrupt of others is not ours to take back
         self.found: dict[str, bool] = {}
+        self._readers: list[ListReader] = []
         self.stopped: str | None = None
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made."""
+        return sum(reader.tally.requests for reader in self._readers)
 
     def is_asked(self, entity: Entity) -> bool:
         """Whether the list can be asked what is new, and need not be read anyhow."""
@@ -200,6 +207,7 @@ class _Round:
     def _has_news(self, entity: Entity) -> bool:
         context, state = self._context, self._states[entity.name]
         reader = ListReader(context, entity)
+        self._readers.append(reader)
         reader.page_size = min(reader.page_size, state.page_size or reader.page_size)
         opened = state.checkpoint.open_pass(self._clock, context.limits.overlap)
         assert opened.window is not None

@@ -9,8 +9,8 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Event, Thread
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -31,6 +31,7 @@ from cw_pipeline.live.hints import Hint, add_up_runs, count_callbacks, note_rece
 from cw_pipeline.live.worker import LiveTenant, Worker
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.settings import Settings
+from cw_pipeline.sync.paces import Paces
 from cw_pipeline.warehouse.callbacks import callback_standing
 from cw_pipeline.warehouse.lease import LIVE
 from cw_pipeline.warehouse.rounds import changes_outside_dagster
@@ -83,7 +84,7 @@ def test_a_tick_asks_for_nothing_that_live_has_just_asked(synced: Story) -> None
 def test_a_tick_asks_for_what_live_does_not_get_read(synced: Story) -> None:
     with being_live(synced), Pipeline(synced.settings()) as tick:
         for late, name, asked in (
-            ("9 min", TICKETS, False),
+            ("29 min", TICKETS, False),
             ("121 min", BOARDS, True),
             ("2 min", TICKETS, True),
         ):
@@ -260,7 +261,7 @@ def test_lists_that_are_asked_hourly_are_neither_asked_each_minute_nor_forgotten
 ) -> None:
     story.sync(TICKETS, BOARDS)  # no type was ever read
     now = 1000.0
-    monkeypatch.setattr("cw_pipeline.sync.paces.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("cw_pipeline.live.worker.Paces", partial(Paces, clock=lambda: now))
     with (
         psycopg.connect(story.dsn, autocommit=True) as connection,
         Pipeline(story.settings(entities=",".join(LISTS))) as pipeline,
