@@ -22,11 +22,15 @@ select
         and coalesce(e.status not in ('Billed', 'BilledAgreement', 'WrittenOff'), true)
         and (coalesce(e.agreement_amount, 0) = 0 or coalesce(e.invoice_amount, 0) <> 0) as is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status as status, -- Open, Billed, …
-    greatest(e._synced_at, company._synced_at, member._synced_at, agreement._synced_at, project._synced_at, currency._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
+    coalesce(location.id, -1) as location_id, -- our location
+    coalesce(department.id, -1) as department_id, -- our department
+    greatest(e._synced_at, company._synced_at, member._synced_at, agreement._synced_at, project._synced_at, currency._synced_at, location._synced_at, department._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.expense_entries e
 left join {{source}}.company_companies company on company.id = e.company_id
 left join {{source}}.system_members member on member.id = e.member_id
 left join {{source}}.finance_agreements agreement on agreement.id = e.agreement_id
 left join {{source}}.project_projects project on project.id = e.project_id
 left join {{source}}.finance_currencies currency on currency.id = e.currency_id
+left join {{source}}.system_locations location on location.id = e.location_id
+left join {{source}}.system_departments department on department.id = e.business_unit_id
 where e._deleted_at is null

@@ -20,11 +20,15 @@ select
     case when p.billable_option = 'Billable' then coalesce(p.ext_price, 0) else 0 end as revenue, -- price of the line; none unless billable
     coalesce(p.ext_cost, 0) as cost, -- cost of the line
     p.invoice_id is not null as is_invoiced, -- on an invoice
-    greatest(p._synced_at, i._synced_at, catalog._synced_at, company._synced_at, agreement._synced_at, project._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
+    coalesce(location.id, -1) as location_id, -- our location
+    coalesce(department.id, -1) as department_id, -- our department
+    greatest(p._synced_at, i._synced_at, catalog._synced_at, company._synced_at, agreement._synced_at, project._synced_at, location._synced_at, department._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.procurement_products p
 left join {{source}}.finance_invoices i on i.id = p.invoice_id
 left join {{source}}.procurement_catalog catalog on catalog.id = p.catalog_item_id
 left join {{source}}.company_companies company on company.id = p.company_id
 left join {{source}}.finance_agreements agreement on agreement.id = p.agreement_id
 left join {{source}}.project_projects project on project.id = p.project_id
+left join {{source}}.system_locations location on location.id = coalesce(p.location_ref_id, p.location_id)
+left join {{source}}.system_departments department on department.id = coalesce(p.business_unit_ref_id, p.business_unit_id)
 where p._deleted_at is null and not coalesce(p.cancelled_flag, false)

@@ -29,10 +29,12 @@ periods as (
             when cycle = 'CalendarYear' then date_trunc('year', today::timestamp)::date
             when cycle in ('Contract2Weeks', 'Contract4Weeks') and start_date is not null
                 then start_date + (today - start_date) / case cycle when 'Contract2Weeks' then 14 else 28 end * case cycle when 'Contract2Weeks' then 14 else 28 end
-            when cycle in ('ContractMonth', 'ContractQuarter', 'ContractYear') and start_date is not null then (
-                select max(m)::date
-                from generate_series(start_date::timestamp, today::timestamp,
-                    case cycle when 'ContractMonth' then interval '1 month' when 'ContractQuarter' then interval '3 months' else interval '1 year' end) m
+            when cycle in ('ContractQuarter', 'ContractYear') and start_date is not null then (
+                -- always from the start: counted on from a short month, the 31st would stay the 28th
+                select max((start_date + steps * every)::date)
+                from (select case cycle when 'ContractQuarter' then interval '3 months' else interval '1 year' end as every) length
+                cross join generate_series(0, 4 * (extract(year from today)::int - extract(year from start_date)::int + 1)) steps
+                where start_date + steps * every <= today
             )
             else start_date
         end as period_start

@@ -173,3 +173,16 @@ union all
 select 'open invoices without due date', 'finance/invoices', count(*) filter (where due_date is null), count(*),
     'their age counts from the day of the invoice', 'set the billing terms'
 from {{reporting}}.fct_ar
+union all
+select 'sales quotas without a currency', 'sales/quotas', count(*) filter (where q.currency_id is null and several.currencies > 1), count(*),
+    'what was won is not compared with them, because there are several currencies', 'set the currency of the quota'
+from {{source}}.sales_quotas q
+cross join (
+    select count(distinct currency_id) as currencies
+    from (
+        select currency_id from {{source}}.sales_quotas where _deleted_at is null
+        union all
+        select currency_id from {{source}}.sales_opportunities where _deleted_at is null
+    ) named
+) several
+where q._deleted_at is null

@@ -8,13 +8,13 @@ with work as (
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = e.ticket_id
     where e.is_unbilled and not e.is_deleted and {{only: coalesce(c.id, -1)}}
     union all
-    select e.company_id, case when e.currency_id > 0 then e.currency_id else coalesce(c.currency_id, -1) end, t.board_id, null, null, 'expense', e.date, 0, e.revenue
+    select e.company_id, case when e.currency_id > 0 then e.currency_id else coalesce(c.currency_id, -1) end, t.board_id, e.department_id, e.location_id, 'expense', e.date, 0, e.revenue
     from {{reporting}}.fct_expense e
     left join {{source}}.company_companies c on c.id = e.company_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = e.ticket_id
     where e.is_unbilled and {{only: e.company_id}}
     union all
-    select p.company_id, coalesce(c.currency_id, -1), t.board_id, null, null, 'product', p.purchase_date, 0, p.revenue
+    select p.company_id, coalesce(c.currency_id, -1), t.board_id, p.department_id, p.location_id, 'product', p.purchase_date, 0, p.revenue
     from {{reporting}}.fct_product p
     left join {{source}}.company_companies c on c.id = p.company_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = p.ticket_id
@@ -24,8 +24,8 @@ select
     work.company_id as company_id, -- client
     work.currency_id as currency_id, -- currency of the expense, else of the client
     coalesce(b.id, -1) as board_id, -- board of the ticket it was done on
-    coalesce(d.id, -1) as department_id, -- our department (business unit), of time
-    coalesce(l.id, -1) as location_id, -- our location, of time
+    coalesce(d.id, -1) as department_id, -- our department (business unit)
+    coalesce(l.id, -1) as location_id, -- our location
     work.kind as kind, -- time, expense or product
     case
         when (now() at time zone {{time_zone}})::date - work.date <= 30 then '0-30'

@@ -168,6 +168,7 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
     _write_a_credit_the_other_way_round(tenant)
     _forget_an_addition(tenant)
     _bill_an_expense(tenant)
+    _spread_over_units(tenant)
     _round_hours_up(tenant)
     _cover_work_by_agreements(tenant)
     _cancel_a_line(tenant)
@@ -234,6 +235,16 @@ def _bill_an_expense(tenant: Tenant) -> None:
     billable = next(one for one in expenses if one["billableOption"] == "Billable")
     invoice = {"id": next(iter(tenant.records(INVOICES)))}
     tenant.edit("/expense/entries", billable["id"], invoice=invoice)
+
+
+def _spread_over_units(tenant: Tenant) -> None:
+    """Expenses and products of several departments and locations, some on no invoice."""
+    for path in ("/expense/entries", "/procurement/products"):
+        for at, own in enumerate(list(tenant.records(path))):
+            unit = {"locationId": at % 3 + 1, "businessUnitId": at % 4 or None}
+            named = {"location": None, "businessUnit": None} if "products" in path else {}
+            forgotten = {"invoice": None, "billableOption": "Billable"} if at % 8 == 0 else {}
+            tenant.edit(path, own, **unit, **named, **forgotten)
 
 
 def _round_hours_up(tenant: Tenant) -> None:

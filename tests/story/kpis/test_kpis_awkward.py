@@ -271,6 +271,107 @@ def test_a_ticket_closed_without_a_date_is_closed_at_its_last_change(desk: Desk)
     assert closed() == {last + timedelta(days=2): 1}
 
 
+def test_a_quota_without_a_currency_is_in_the_one_that_there_is(desk: Desk) -> None:
+    year = TODAY.year
+    desk.insert("sales_opportunities_statuses", {"id": 1, "won_flag": True, "closed_flag": True})
+    desk.insert(
+        "sales_quotas",
+        {"id": 1, "member_id": 1, "forecast_year": year, "january_revenue": 400},
+        {"id": 2, "member_id": 2, "forecast_year": year, "january_revenue": 50, "currency_id": USD},
+    )
+    won = {"status_id": 1, "closed_date": datetime(year, 1, 15, tzinfo=UTC)}
+    desk.insert(
+        "sales_opportunities",
+        {"id": 1, "primary_sales_rep_id": 1, "currency_id": USD, **won},
+        {"id": 2, "primary_sales_rep_id": 1, **won},
+        {"id": 3, "primary_sales_rep_id": 2, **won},
+    )
+    worth = {1: 90, 2: 10, 3: 30, 4: 70}
+    desk.insert(
+        "sales_opportunities_forecast",
+        *(
+            {"id": own, "parent_id": own, "forecast_revenue_totals_revenue": amount}
+            for own, amount in worth.items()
+        ),
+    )
+
+    def january() -> list[tuple[Any, ...]]:
+        rows = desk.ask(
+            "select * from reporting.kpi_quota_month where extract(month from month) = 1"
+        )
+        names = ("member_id", "currency_id", "revenue_quota", "revenue_won", "attainment")
+        return sorted(tuple(row[name] for name in names) for row in rows)
+
+    assert january() == [(1, USD, 400, 100, Decimal("0.25")), (2, USD, 50, 30, Decimal("0.6"))]
+    desk.insert("sales_opportunities", {"id": 4, "primary_sales_rep_id": 1, "currency_id": EUR})
+    assert january() == [(1, -1, 400, None, None), (2, USD, 50, 0, 0)], "which of the two it is in?"
+    desk.run("select 1")
+    assert desk.readiness("sales quotas without a currency") == (1, 2)
+
+
+def test_an_allotment_starts_anew_when_its_agreement_says(desk: Desk) -> None:
+    """Counted by hand: from the 31st of a long month on, in weeks, in incidents, once for all."""
+    start = date(TODAY.year - 1, 1, 31)
+    again = [start]
+    while len(again) < 9:
+        later = again[0].month - 1 + 3 * len(again)
+        first = date(start.year + (later + 1) // 12, (later + 1) % 12 + 1, 1)
+        again.append(first - timedelta(days=1))  # the last day of the month, 30 or 31
+    quarter = max(each for each in again if each <= TODAY)
+    fortnight = next(
+        start + timedelta(days=14 * at)
+        for at in range(1000)
+        if start + timedelta(days=14 * (at + 1)) > TODAY
+    )
+    year = start.replace(year=TODAY.year) if date(TODAY.year, 1, 31) <= TODAY else start
+    cycles = {
+        71: ("ContractQuarter", "Hours", quarter),
+        72: ("Contract2Weeks", "Amount", fortnight),
+        73: ("ContractYear", "Incidents", year),
+        74: (None, "Hours", start),
+    }
+    for own, (cycle, units, _) in cycles.items():
+        desk.insert(
+            "finance_agreements",
+            {
+                "id": own, "company_id": 1, "application_limit": 10, "application_units": units,
+                "application_cycle": cycle, "start_date": start, "no_ending_date_flag": True,
+            },
+        )  # fmt: skip
+
+    def work(own: int, agreement: int, on: date, hours: int, ticket: int) -> None:
+        desk.insert(
+            "time_entries",
+            {
+                "id": own, "agreement_id": agreement, "ticket_id": ticket, "company_id": 1,
+                "agreement_hours": hours, "agreement_amount": 100 * hours, "actual_hours": hours,
+                "time_start": datetime(on.year, on.month, on.day, 12, tzinfo=UTC),
+            },
+        )  # fmt: skip
+
+    for own, (_, _, begins) in cycles.items():
+        work(10 * own, own, begins, 4, 1)
+        work(10 * own + 1, own, begins, 2, 1)
+        work(10 * own + 2, own, begins - timedelta(days=1), 32, 2)
+    covered = {"agreement_id": 72, "company_id": 1, "agreement_amount": 55}
+    desk.insert(
+        "expense_entries",
+        {"id": 1, "date": fortnight, **covered},
+        {"id": 2, "date": fortnight - timedelta(days=1), **covered},
+    )
+    refresh(desk.dsn, "connectwise")
+    rows = desk.ask("select * from reporting.kpi_agreement_allotment order by agreement_id")
+    assert [
+        (row["agreement_id"], row["period_start"], row["used"], row["remaining"], row["is_overrun"])
+        for row in rows
+    ] == [
+        (71, quarter, 6, 4, False),
+        (72, fortnight, 655, -645, True),
+        (73, year, 1, 9, False),
+        (74, start, 6, 4, False),
+    ]
+
+
 def test_another_time_zone_moves_every_day_that_depends_on_it(desk: Desk) -> None:
     """Comes last: the others count days in UTC."""
     late = datetime.combine(TODAY - timedelta(days=30), datetime.min.time(), UTC)

@@ -23,6 +23,8 @@ from tests.story.kpis.conftest import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.story.kpis.conftest import Books
 
 
@@ -57,6 +59,61 @@ def test_open_tickets_say_what_they_wait_for(books: Books) -> None:
         if stage:
             assert row["is_new"] == (stage == "NotResponded")
         assert row["age_days"] == (books.today() - local(one["_info"]["dateEntered"])).days
+
+
+KEYS = {
+    "team": "team_id",
+    "priority": "priority_id",
+    "type": "type_id",
+    "subType": "sub_type_id",
+    "company": "company_id",
+    "location": "location_id",
+    "board": "board_id",
+    "status": "status_id",
+    "contact": "contact_id",
+    "site": "site_id",
+    "source": "source_id",
+    "agreement": "agreement_id",
+}
+
+
+def by(
+    records: list[dict[str, Any]],
+    field: str,
+    weight: Callable[[dict[str, Any]], int] = lambda _: 1,
+) -> Counter[int]:
+    """How many records have each id in a field."""
+    found: Counter[int] = Counter()
+    for one in records:
+        found[ref(one, field)] += weight(one)
+    return +found
+
+
+def test_service_sla_and_backlog_by_any_key_of_a_ticket(books: Books) -> None:
+    tickets, yesterday = books.service(), books.today() - timedelta(days=1)
+    goals = ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
+    service = "where record_type = 'ServiceTicket' and not is_merged"
+    facts = {row["ticket_id"]: row for row in books.view("fct_ticket", service)}
+    goal_rows = books.view("fct_ticket_goal", "where record_type = 'ServiceTicket'")
+    open_rows = books.view("kpi_open_ticket", "where record_type = 'ServiceTicket'")
+    days = books.view("fct_ticket_daily", f"where date = '{yesterday}'")
+    then = {one["id"] for one in tickets if local(one["_info"]["dateEntered"]) <= yesterday}
+    several = 0
+    for field, key in KEYS.items():
+        done = [one for one in tickets if one["closedFlag"]]
+        waiting = [one for one in tickets if not one["closedFlag"]]
+        rows = [*facts.values()]
+        assert Counter(row[key] for row in rows) == by(tickets, field), key
+        assert Counter(row[key] for row in rows if row["is_closed"]) == by(done, field), key
+        in_sla = [row[key] for row in rows if row["is_closed"] and row["is_in_sla"]]
+        assert Counter(in_sla) == by([one for one in done if one["isInSla"]], field), key
+        promised = by(tickets, field, lambda one: sum(goal in one for goal in goals))
+        assert Counter(row[key] for row in goal_rows) == promised, key
+        assert Counter(row[key] for row in open_rows) == by(waiting, field), key
+        backlog = Counter(facts[row["ticket_id"]][key] for row in days if row["ticket_id"] in facts)
+        assert backlog == by([one for one in waiting if one["id"] in then], field), key
+        several += len(by(tickets, field)) > 2
+    assert several >= 9
 
 
 def test_a_ticket_has_everybody_who_is_assigned(books: Books) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tests.story.kpis.conftest import (
     AGREEMENTS,
     INVOICES,
+    TICKETS,
     TIME,
     day,
     following,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Amounts: TypeAlias = "defaultdict[Any, Decimal]"
 PRODUCTS, EXPENSES = "/procurement/products", "/expense/entries"
+PROJECT = "/project/tickets"
 MONTHS = {"Monthly": 1, "Quarterly": 3, "SemiAnnual": 6, "Yearly": 12}
 
 
@@ -288,6 +290,16 @@ def test_clients_are_worth_all_revenue_less_all_cost(books: Books) -> None:
         assert ratio(row["revenue_per_hour"], true["revenue"][key], true["hours_actual"][key]), key
 
 
+def unit_of(books: Books, one: dict[str, Any]) -> tuple[int, int, int]:
+    """Board of its ticket, our department and our location."""
+    tickets = books.tenant.records(TICKETS) | books.tenant.records(PROJECT)
+    own = ref(one, "ticket") if "ticket" in one else one.get("chargeToId", -1)
+    board = ref(tickets[own], "board") if own in tickets else -1
+    if "department" in one:
+        return board, ref(one, "department"), ref(one, "location")
+    return board, one.get("businessUnitId") or -1, one.get("locationId") or -1
+
+
 def test_work_on_no_invoice_is_unbilled(books: Books) -> None:
     true = amounts()
     count: Counter[Any] = Counter()
@@ -307,17 +319,21 @@ def test_work_on_no_invoice_is_unbilled(books: Books) -> None:
             if not gone and not ours:
                 age = (books.today() - of(one)).days if of(one) else 999
                 bucket = next(b for at, b in _AGES if age <= at)
-                true[ref(one, "company"), kind, bucket] += money(one[price])
-                count[ref(one, "company"), kind, bucket] += 1
+                key = (ref(one, "company"), kind, bucket, *unit_of(books, one))
+                true[key] += money(one[price])
+                count[key] += 1
     assert written_off
     assert covered
     shown, items = amounts(), Counter[Any]()
     for row in books.view("kpi_unbilled"):
         key = (row["company_id"], row["kind"], row["age_bucket"])
+        key += (row["board_id"], row["department_id"], row["location_id"])
         shown[key] += row["revenue"]
         items[key] += row["items"]
     assert shown == true
     assert items == count
+    for kind in ("time", "expense", "product"):
+        assert len({key[4:] for key in items if key[1] == kind}) > 2, "departments and locations"
 
 
 _AGES = ((30, "0-30"), (60, "31-60"), (90, "61-90"), (10**9, "91+"))
