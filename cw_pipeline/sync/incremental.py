@@ -128,7 +128,7 @@ class IncrementalSync:
         """Brings the table up to the source's clock as it stood at the start.
 
         An open pass is finished first, with its own window; since that may be old, another
-        follows. Raises Unfilterable if the list turns out to take no window.
+        follows. Raises FilterNotHonored if the list turns out to take no window.
         """
         run, store = self.run, self.run.store
         if store.checkpoint.window is not None:
@@ -287,7 +287,7 @@ def _explain_pull_back(before: datetime | None, after: datetime | None) -> str:
 
 
 def _check(batch: Batch, ids: IdRange, window: Window) -> None:
-    """Raises Unfilterable for a page with what was not asked for."""
+    """Raises FilterNotHonored for a page with what was not asked for."""
     since = window.since
     if since and any(stamp is not None and stamp < since for stamp in batch.last_updated):
         raise FilterNotHonored("records older than asked for came back")

@@ -34,7 +34,7 @@ class PagingNotHonored(PipelineError):
 class ListReader:
     """Reads one entity's list for one run, and counts what that costs.
 
-    `known` tells what is stored; without it every record is typed.
+    `known` tells what is stored; without it every record is decoded.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class PageWalk:
 
 
 def _sound(body: bytes) -> bytes:
-    """The body. Raises SourceBroken for what is no whole array; typing comes later."""
+    """The body. Raises SourceBroken for what is no whole array; decoding comes later."""
     begin = body[:_EDGE].lstrip() or body.lstrip()
     end = body[-_EDGE:].rstrip() or body.rstrip()
     if not begin.startswith(b"[") or not end.endswith(b"]"):

@@ -105,7 +105,7 @@ def _outcome(letter: DeadLetter, good: set[int], bad: set[int]) -> str:
 
 
 def _from_payload(run: Run, letter: DeadLetter) -> tuple[int, str]:
-    """Types a kept payload again, which helps when the catalog has learned since."""
+    """Decodes a kept payload again, which helps when the catalog has learned since."""
     batch = run.reader.batch_of(f"[{letter.payload or '{}'}]".encode(), letter.parent_id)
     if batch.rejects or run.load(batch, parent_id=letter.parent_id, judged=False).refused:
         run.store.postpone_dead_letters([letter.id])

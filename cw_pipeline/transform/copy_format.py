@@ -1,6 +1,6 @@
 """Rows as Postgres' binary COPY takes them (PostgreSQL manual, COPY, "Binary Format").
 
-Made where records are typed, so that loading a page is handing on its bytes. Compiled code makes
+Made where records are decoded, so that loading a page is handing on its bytes. Compiled code makes
 the same (`transform/c/wire.h`).
 """
 

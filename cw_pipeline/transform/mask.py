@@ -1,6 +1,6 @@
 """Columns that must not be read in the warehouse: hashed or dropped before anything is stored.
 
-It is done to the record itself, before it is typed. So it reaches the row, the arrays, `_extra`,
+It is done to the record itself, before it is decoded. So it reaches the row, the arrays, `_extra`,
 dead letters, samples of drift and the change hash alike, and pages of other entities pay nothing.
 """
 

@@ -1,4 +1,4 @@
-"""The ways of a record: by compiled code, typed by Python, or exactly, where those refuse it.
+"""The ways of a record: by compiled code, by Python, or value by value where both refuse it.
 
 All of them make the same row of it, to the byte.
 """
@@ -63,7 +63,7 @@ _KNOWN = msgspec.json.Decoder(list[_IdAndStamp])
 
 @dataclass(frozen=True, slots=True)
 class PageFingerprints:
-    """What can be seen of a page's records without typing them; all in the page's order."""
+    """What can be seen of a page's records without decoding them; all in the page's order."""
 
     ids: Sequence[int]
     last_updated: Sequence[datetime | None]
@@ -118,7 +118,7 @@ def text_of_seed(entity: Entity) -> str:
     """What the seed of an entity's hashes is made from: its columns and arrays, written out.
 
     Every stored `_source_hash` depends on each letter of it: a change here makes every record of
-    every tenant be typed again, once. So it is not left to `repr`, which follows renamed classes.
+    every tenant be decoded again, once. So it is not left to `repr`, which follows renamed classes.
     """
     arrays = (
         f"Array(table={array.table!r}, field={array.field!r}, columns={_columns(array.columns)})"
@@ -162,7 +162,7 @@ class PageReader:
 
     @property
     def _decoder(self) -> RecordDecoder:
-        """What Python types with, made late: it takes a millisecond, and few lists ever need it."""
+        """What Python decodes with. Made late: it takes a millisecond, and few lists need it."""
         with self._lock:
             if self._made_decoder is None:
                 self._made_decoder = RecordDecoder(self._entity, self._record_shape)
@@ -209,13 +209,13 @@ class PageReader:
         return False
 
     def _read_by_python(self, body: bytes, page: BatchBuilder, seed: int | None) -> None:
-        add = self._add_typed if is_plain(body) else self._coerce_one_at_a_time
+        add = self._add_decoded if is_plain(body) else self._coerce_one_at_a_time
         # One by one: what a record was made of is still in the processor's cache when its row is
         # packed. A thousand decoded at once took a fifth longer, and 10 MB.
         for record in records_of(body):
             add(record, page, seed)
 
-    def _add_typed(self, record: bytes, page: BatchBuilder, seed: int | None) -> None:
+    def _add_decoded(self, record: bytes, page: BatchBuilder, seed: int | None) -> None:
         shape = self._decoder
         try:
             if is_shallow(record):
@@ -226,7 +226,7 @@ class PageReader:
         self._coerce_one_at_a_time(record, page, seed)
 
     def _coerce_one_at_a_time(self, record: bytes, page: BatchBuilder, seed: int | None) -> None:
-        """A record as typed as it gets, or as a reject, whatever Python has against it."""
+        """A record with its values coerced, or as a reject, whatever Python has against it."""
         with self._lock:  # learning makes a new shape; one thread at a time
             try:
                 self._coerce_record(record, _source(record, seed), page)
@@ -238,7 +238,7 @@ class PageReader:
                 page.rejects.append(_reject(record, "does not convert", said))
 
     def _coerce_record(self, record: bytes, source: int | None, page: BatchBuilder) -> None:
-        """A record as typed as it gets, with what had to be mended for it."""
+        """A record with its values coerced, or as a reject; notes what had to be mended for it."""
         if not is_shallow(record):
             said = f"nested deeper than {DEEPEST} levels"
             detail = "; ".join(f"{field}: {said}" for field in deep_fields(record))
@@ -318,7 +318,7 @@ def refused_record(batch: Batch, at: int, detail: str) -> Reject:
     return Reject(own, storable_text(record), "refused by the warehouse", detail, batch.request)
 
 
-_WORTH = 100  # records: fewer are typed in less time than asking what is stored takes
+_WORTH = 100  # records: fewer are decoded in less time than asking what is stored takes
 
 StoredHashes: TypeAlias = Callable[[Sequence[int]], Mapping[int, tuple[int, datetime | None]]]
 """Hash as read and stamp of the stored records among some ids."""
@@ -327,7 +327,7 @@ StoredHashes: TypeAlias = Callable[[Sequence[int]], Mapping[int, tuple[int, date
 class Sift:
     """Makes batches of one entity's pages. `known` tells what is stored; None: nothing yet.
 
-    Records of children and of lists without ids are always typed: their pages are small.
+    Records of children and of lists without ids are always decoded: their pages are small.
     """
 
     def __init__(self, entity: Entity, known: StoredHashes | None) -> None:
@@ -364,23 +364,23 @@ class Sift:
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
             return self._normalizer.read_page(body, seed=seed)
-        typed = self._normalizer.read_page(sight.body(others), seed=seed)
+        decoded = self._normalizer.read_page(sight.body(others), seed=seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
-        return _with_known(typed, sight, same)
+        return _with_known(decoded, sight, same)
 
 
-def _with_known(typed: Batch, sight: PageFingerprints, same: Sequence[int]) -> Batch:
-    """The batch with the records that were not typed behind those that were."""
+def _with_known(decoded: Batch, sight: PageFingerprints, same: Sequence[int]) -> Batch:
+    """The batch with the records that were not decoded behind those that were."""
     return replace(
-        typed,
+        decoded,
         read=len(sight.ids),
         cursor=max(sight.ids),
-        ids=[*typed.ids, *(sight.ids[at] for at in same)],
-        last_updated=[*typed.last_updated, *(sight.last_updated[at] for at in same)],
-        hashes=[*typed.hashes, *[None] * len(same)],
+        ids=[*decoded.ids, *(sight.ids[at] for at in same)],
+        last_updated=[*decoded.last_updated, *(sight.last_updated[at] for at in same)],
+        hashes=[*decoded.hashes, *[None] * len(same)],
         tables=[
             PackedRows(table.data, [*table.ends, *[len(table.data)] * len(same)])
-            for table in typed.tables
+            for table in decoded.tables
         ],
         listed=sight.ids,
     )

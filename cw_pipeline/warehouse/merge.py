@@ -75,8 +75,8 @@ def _statement(schema: str, table: str, columns: Sequence[Column]) -> sql.Compos
 class MergeResult:
     """What a merge did with the rows of a batch; the first three sum up to them, but for `refused`.
 
-    `drifted` of the updated ones differed although their `lastUpdated` had not moved; `revived` of
-    them had been deleted. `refused` are the ids of records that the warehouse did not take.
+    `silent_changes` of the updated ones differed although their `lastUpdated` had not moved;
+    `undeleted` of them had been deleted. `refused` are the ids of records that Postgres refused.
     """
 
     inserted: int
@@ -164,11 +164,11 @@ def merge(
         _delete_arrays(connection, tenant, entity, [batch.ids[at] for at in chosen])
         _insert(connection, tenant, entity, batch, chosen)
     unchanged = len(batch.ids) - len(inserted) - len(replaced)
-    drifted = sum(
+    silent_changes = sum(
         _is_silent_change(stored[batch.ids[at]], batch.last_updated[at]) for at in replaced
     )
-    revived = sum(stored[row_id].deleted for row_id in old)
-    return MergeResult(len(inserted), len(replaced), unchanged, drifted, revived)
+    undeleted = sum(stored[row_id].deleted for row_id in old)
+    return MergeResult(len(inserted), len(replaced), unchanged, silent_changes, undeleted)
 
 
 def _newest(batch: Batch) -> Iterable[int]:
