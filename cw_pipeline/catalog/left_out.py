@@ -1,11 +1,17 @@
-"""The lists that are not synced, each with the reason."""
+"""The lists that are not synced, each with the reason.
+
+`BY_KIND` is for those that the catalogue does not declare: a line there is all that one needs.
+`BY_PATH` has single lists; one that is to be synced after all is taken out here.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cw_pipeline.catalog.facts import facts
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 BY_KIND: Mapping[str, str] = {
     "info": "a light copy for drop-downs of a list that is kept whole",
@@ -63,6 +69,13 @@ BY_PATH: Mapping[str, str] = {
 }
 
 
-def reason(path: str, kind: str) -> str | None:
-    """Why the list at `path` is not synced; None if nothing speaks against it."""
-    return BY_PATH.get(path) or BY_KIND.get(kind)
+def reasons(kept: Collection[str]) -> dict[str, str | None]:
+    """Why each of the vendor's lists that is not among the paths `kept` is not synced, by path.
+
+    None where nothing speaks against it.
+    """
+    return {
+        path: BY_PATH.get(path) or BY_KIND.get(fact["kind"])
+        for path, fact in facts()["lists"].items()
+        if path not in kept
+    }

@@ -99,10 +99,10 @@ def _plain(entity: Entity) -> dict[str, Any]:
 
 
 def _left_out(*, json_: bool) -> None:
-    from cw_pipeline.catalog.facts import facts  # noqa: PLC0415
-    from cw_pipeline.catalog.left_out import reason  # noqa: PLC0415
+    from cw_pipeline.catalog import CATALOG  # noqa: PLC0415
+    from cw_pipeline.catalog.left_out import reasons  # noqa: PLC0415
 
-    whys = {path: reason(path, fact["kind"]) for path, fact in facts()["lists"].items()}
+    whys = reasons({one.path for one in CATALOG.declared.values()})
     rows = [(path, why) for path, why in sorted(whys.items()) if why]
     if json_:
         output.print_json([{"path": path, "reason": why} for path, why in rows])

@@ -8,7 +8,7 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.columns import fit_name
-from cw_pipeline.catalog.facts import HERE, facts, fields
+from cw_pipeline.catalog.facts import HERE, fields, list_fact
 from cw_pipeline.model import Kind
 
 
@@ -73,7 +73,7 @@ def test_names_that_would_clash_are_both_kept(
 
 def test_no_field_is_lost_between_facts_and_columns() -> None:
     for entity in CATALOG.values():
-        model = facts()["lists"][entity.path].get("model")
+        model = list_fact(entity.path).get("model")
         reached = {column.path[0] for column in entity.columns} | {a.field for a in entity.arrays}
         if model:
             assert set(fields(model)) - reached <= {"_info"}, entity.name
