@@ -211,7 +211,8 @@ def _proven(standing: EntityStatus) -> CheckResult:
     when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
     if not standing.proven:
         rows = count(standing.quarantined, "row")
-        kept = f"; {rows} no longer listed at the source, kept by the delete guard"
+        why = cli_command("reconcile", "--list-deletes")
+        kept = f"; {rows} no longer listed, kept by the delete guard: `{why}` says why"
         told = f"not the same at {when}{kept if standing.quarantined else ''}"
         return CheckResult(passed=False, told=told, figures={"kept_rows": standing.quarantined})
     late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN

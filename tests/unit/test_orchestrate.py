@@ -133,7 +133,11 @@ class TestMonths:
 class TestPromises:
     @staticmethod
     def standing(
-        *, age: timedelta | None = None, letters: int = 0, audited: timedelta | None = None
+        *,
+        age: timedelta | None = None,
+        letters: int = 0,
+        audited: timedelta | None = None,
+        kept: int = 0,
     ) -> EntityStatus:
         now = datetime.now(UTC)
         return EntityStatus(
@@ -146,10 +150,10 @@ class TestPromises:
             drift=0,
             reread=0,
             column_drift=0,
-            quarantined=0,
+            quarantined=kept,
             oldest_parent=None,
             audited_at=None if audited is None else now - audited,
-            proven=audited is not None,
+            proven=audited is not None and not kept,
             readable=True,
             counted_at=None,
             source_rows=None,
@@ -187,6 +191,13 @@ class TestPromises:
         )
         assert self.verdict("proven", lately, "service/tickets")[0]
         assert self.verdict("proven", long_ago, "service/tickets") == (False, "ERROR")
+
+    def test_rows_that_the_delete_guard_keeps_come_with_the_command_that_says_why(self) -> None:
+        kept = self.standing(age=timedelta(), audited=timedelta(hours=1), kept=3)
+        found = evaluate("proven", CATALOG["service/tickets"], kept, Settings())
+        assert not found.passed
+        assert "3 rows" in found.told
+        assert "reconcile --list-deletes" in found.told
 
 
 class TestDefinitions:
