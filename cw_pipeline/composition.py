@@ -187,7 +187,7 @@ def source(
 
 
 @contextmanager
-def connection(  # noqa: PLR0913 - those of `Pipeline`
+def sync_context(  # noqa: PLR0913 - those of `Pipeline`
     settings: Settings,
     *,
     yields_to_refresh: bool = False,

@@ -78,8 +78,9 @@ class Pipeline:
 
     `yields_to_refresh`: requests of the live refresh, in another process, go first. `policy` is how
     patiently ConnectWise is asked again, `patience` for how long locks of others are waited for.
-    `dagster_run_id` is noted with each run; Dagster then brings the reporting tables up to date.
-    `shared`: with other tenants of this process.
+    `dagster_run_id` is noted with each run; with one, `sync` leaves it to Dagster to bring the
+    reporting tables up to date. `shared`: connections, and turns to load pages, that this tenant
+    has in common with others of this process.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Pipeline:
         self._dagster_run_id = dagster_run_id
         self._patience = patience
         self._open = partial(
-            composition.connection,
+            composition.sync_context,
             yields_to_refresh=yields_to_refresh,
             dagster_run_id=dagster_run_id,
             policy=policy,
@@ -107,7 +108,7 @@ class Pipeline:
         self._stack = ExitStack()
         self._context: SyncContext | None = None
         self._prepared: set[str] | None = None  # entities whose tables are as they should be
-        self._views_behind = False
+        self._views_behind = False  # the views of custom fields may lack what was read
         self._results: WeakSet[Results[Any]] = WeakSet()
 
     def __enter__(self) -> Self:
@@ -235,7 +236,7 @@ class Pipeline:
             "probe",
             chosen,
             lambda context: probe_all(chosen, context.source, context.database, deep=deep),
-            context=self._connection(),
+            context=self._open_context(),
         )
 
     def replay(self, *dead_letter_ids: int) -> Results[ReplayResult]:
@@ -260,7 +261,10 @@ class Pipeline:
         return find_changes(context, chosen, seconds, beside_live=beside_live)
 
     def tables_behind(self, *, beside_live: bool = False) -> set[str]:
-        """Tables of the reporting schema that a refresh would change. The others are moved on."""
+        """Tables of the reporting schema that a refresh would change.
+
+        The `complete_through` of the others moves on to that of what they read.
+        """
         with self._warehouse() as store:
             return reporting.tables_behind(store.transaction, store.tenant, beside_live=beside_live)
 
@@ -333,10 +337,10 @@ class Pipeline:
     ) -> pd.DataFrame:
         """The rows of a table or view, with the types that they have in Postgres.
 
-        `name` is a report ("kpi_service_daily"), an entity or its table ("service/tickets",
-        "service_tickets"), or anything with its schema ("cw_sync.run"). `where` is SQL with `%s`
-        for `values`; `columns` are read, else all. Raises WarehouseError if there is no such table
-        or column, with the name that may be meant.
+        `name` is a view or table of the reporting schema ("kpi_service_daily"), an entity or its
+        table ("service/tickets", "service_tickets"), or anything with its schema ("cw_sync.run").
+        `where` is SQL with `%s` for `values`; `columns` are read, else all. Raises WarehouseError
+        if there is no such table or column, with the name that may be meant.
         """
         from cw_pipeline.reporting.frames import frame  # noqa: PLC0415 - pandas takes half a second
 
@@ -379,7 +383,7 @@ class Pipeline:
         already is not made again. Raises ConfigError, WarehouseError.
         """
         family = composition.with_parents(self.select() if chosen is None else chosen)
-        context = self._connection()
+        context = self._open_context()
         names = {entity.name for entity in family}
         if self._prepared is None or not names <= self._prepared:  # also once for no entity
             stored, owner = self._tables_of(family), composition.tenant(self.settings)
@@ -395,7 +399,7 @@ class Pipeline:
     def _tables_of(self, family: Sequence[Entity]) -> StoredSchema:
         """Has the warehouse be of this version, with tables for these: what it has of them."""
         address, history = composition.dsn(self.settings), self.settings.history_columns or ""
-        return up_to_date_schema(self._connection().database, address, family, history)
+        return up_to_date_schema(self._open_context().database, address, family, history)
 
     def warehouse_dsn(self) -> str:
         """The warehouse's address. Where none is set, the embedded server is started first."""
@@ -408,7 +412,7 @@ class Pipeline:
         for each in list(self._results):
             each.stop()
 
-    def _connection(self) -> SyncContext:
+    def _open_context(self) -> SyncContext:
         """The warehouse and the API, open until `close`; where none are set, what stands in."""
         if self._context is None:
             trust(self.settings.ca_file)  # a bad file is named before the warehouse is touched
@@ -432,18 +436,18 @@ class Pipeline:
         context: SyncContext | None = None,
     ) -> Results[T]:
         """The results of work on these entities, prepared for unless a context is given."""
-        connection = context or self.connect(chosen)
+        sync_context = context or self.connect(chosen)
 
         def begin() -> Iterator[T]:
-            self._forget_earlier_calls(connection)
-            return work(connection)
+            self._forget_earlier_calls(sync_context)
+            return work(sync_context)
 
-        results = Results(f"{what} of {of or first_names(chosen)}", begin, connection.stopping)
+        results = Results(f"{what} of {of or first_names(chosen)}", begin, sync_context.stopping)
         self._results.add(results)
         return results
 
     def _forget_earlier_calls(self, context: SyncContext) -> None:
-        """Makes the connection fit for another call, after one that was stopped or an outage.
+        """Makes the context fit for another call, after one that was stopped or an outage.
 
         A call that was stopped and has not ended yet is waited for: all calls share one `stopping`.
         """

@@ -169,7 +169,7 @@ class SimulatedWorld(World):
         settings = Settings(**{**self.options(), **options})
         with (
             self._new_process() as process,
-            composition.connection(settings, machine=process.machine) as context,
+            composition.sync_context(settings, machine=process.machine) as context,
         ):
             self._contexts.append(context)
             try:

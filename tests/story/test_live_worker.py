@@ -195,8 +195,8 @@ def test_tenants_of_one_process_wait_for_no_answer_to_another(story: Story) -> N
     settings, done = story.settings(), Event()
     with (
         composition.shared_parts(settings, 8) as shared,
-        composition.connection(settings, shared=shared) as one,
-        composition.connection(settings, shared=shared) as other,
+        composition.sync_context(settings, shared=shared) as one,
+        composition.sync_context(settings, shared=shared) as other,
     ):
         for _ in range(100):
             one.fetchers.submit(done.wait, 20)
