@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cw_pipeline.bench.lab import Run
+    from cw_pipeline.bench.lab import Measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class CaseResult:
 
     case: str
     lines: list[Line] = field(default_factory=list)
-    runs: dict[str, list[Run]] = field(default_factory=dict)
+    runs: dict[str, list[Measurement]] = field(default_factory=dict)
 
-    def add(self, name: str, run: Run) -> Run:
+    def add(self, name: str, run: Measurement) -> Measurement:
         """Keeps a run under its name."""
         self.runs.setdefault(name, []).append(run)
         return run
@@ -44,7 +44,7 @@ class CaseResult:
         self.lines.append(Line(what, seen, target, kept))
 
 
-def cpu(runs: Sequence[Run]) -> str:
+def cpu(runs: Sequence[Measurement]) -> str:
     """CPU seconds for a million rows, by who spent them: medians."""
     told = []
     for whose in ("client", "postgres", "server"):

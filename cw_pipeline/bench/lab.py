@@ -41,7 +41,7 @@ class BenchFailed(PipelineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Measurement:
     """One measured run: `costs` as the process printed them."""
 
     costs: dict[str, Any] = field(repr=False)
@@ -136,7 +136,7 @@ class Lab:
         proof: bool = False,
         site: str | None = None,
         **settings: object,
-    ) -> Run:
+    ) -> Measurement:
         """One sync, or proof, of these entities in a fresh process. Raises BenchFailed."""
         environment = self.settings(dsn, company, entities, site=site, **settings)
         what = "proof" if proof else "full" if full else ""
@@ -194,7 +194,7 @@ class Lab:
                         for piece in stream:
                             file.write(piece)
 
-    def copy(self, dsn: str, connections: int) -> Run:
+    def copy(self, dsn: str, connections: int) -> Measurement:
         """A raw COPY of the dumped rows in a fresh process."""
         arguments = (str(self._home / "rows"), str(connections))
         return self.process(
@@ -203,7 +203,7 @@ class Lab:
             environment=_clean() | {"CW_WAREHOUSE_DSN": dsn},
         )
 
-    def process(self, module: str, *arguments: str, environment: dict[str, str]) -> Run:
+    def process(self, module: str, *arguments: str, environment: dict[str, str]) -> Measurement:
         """What a module printed after it ran in a process of its own, the page server watched."""
         self.settle()
         command = [sys.executable, "-m", module, str(self._server_pid), *arguments]
@@ -217,7 +217,7 @@ class Lab:
         )
         if done.returncode:
             raise BenchFailed(f"{module} ended with {done.returncode}")
-        return Run(json.loads(done.stdout))
+        return Measurement(json.loads(done.stdout))
 
     def order(self, what: str, dataset: str, **parameters: object) -> Any:  # noqa: ANN401
         """What the page server answers to who measures."""

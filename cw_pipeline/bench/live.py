@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 
 from cw_pipeline.bench.finding import CaseResult
-from cw_pipeline.bench.lab import BenchFailed, Run, first_line, process
+from cw_pipeline.bench.lab import BenchFailed, Measurement, first_line, process
 from cw_pipeline.bench.meter import cpu_seconds, resident_memory, wal_position
 from cw_pipeline.catalog import select
 from cw_pipeline.model import SyncMode
@@ -82,13 +82,13 @@ class _Watched:
     pid: int
     _edits: Iterator[int] = field(default_factory=count)
 
-    def idle(self, seconds: float) -> Run:
+    def idle(self, seconds: float) -> Measurement:
         """What the process costs while nobody edits."""
         before = cpu_seconds(self.pid)
         time.sleep(seconds)
         spent = cpu_seconds(self.pid) - before
         memory = resident_memory(self.pid)
-        return Run({"wall": seconds, "rows_read": 0, "client": spent, "memory": memory})
+        return Measurement({"wall": seconds, "rows_read": 0, "client": spent, "memory": memory})
 
     def burst(self) -> int:
         """Bytes of WAL for ten edits at once, until reports show them."""
@@ -97,7 +97,7 @@ class _Watched:
             self.edits(10, 1)
             return wal_position(connection) - before
 
-    def edits(self, rate: int, seconds: float) -> Run:
+    def edits(self, rate: int, seconds: float) -> Measurement:
         """Edits at a rate: when each was in the table and in the report, and what it cost."""
         made: dict[int, tuple[str, float]] = {}
         seen: dict[str, dict[int, float]] = {_STORED: {}, _SHOWN: {}}
@@ -122,7 +122,7 @@ class _Watched:
         for each in watchers:
             each.join()
         wall = time.monotonic() - began
-        return Run(
+        return Measurement(
             {
                 "wall": wall,
                 "rows_read": len(made),
@@ -217,7 +217,7 @@ def _living(
         yield child
 
 
-def _many(lab: Lab, scale: Scale, found: CaseResult) -> Run:
+def _many(lab: Lab, scale: Scale, found: CaseResult) -> Measurement:
     """Many tenants in one process: memory of each, connections, and how soon a hint is read."""
     names = [f"tenant_{number}" for number in range(scale.live_tenants)]
     lists = len(_FEW.split(","))
@@ -256,7 +256,7 @@ def _many(lab: Lab, scale: Scale, found: CaseResult) -> Run:
         kept=connections <= 20 and _part(lags, 0.95) <= _SOON,  # noqa: PLR2004 - the promise
     )
     costs = {"rows_read": len(lags), "lags": lags, "memory": memory, "connections": connections}
-    return Run({"wall": wall, "client": spent, **costs})
+    return Measurement({"wall": wall, "client": spent, **costs})
 
 
 def _lag(connection: psycopg.Connection[Any], tenant: str) -> float:
@@ -277,7 +277,7 @@ def _lag(connection: psycopg.Connection[Any], tenant: str) -> float:
     return time.monotonic() - began
 
 
-def _say_idle(found: CaseResult, run: Run, lists: int) -> None:
+def _say_idle(found: CaseResult, run: Measurement, lists: int) -> None:
     found.add("idle", run)
     share, memory = run.costs["client"] / run.wall, run.costs["memory"] / 1e6
     found.say(
@@ -298,7 +298,7 @@ def _say_wal(found: CaseResult, first: int, wal: int) -> None:
     )
 
 
-def _say_edits(found: CaseResult, run: Run, rate: int, seconds: float) -> None:
+def _say_edits(found: CaseResult, run: Measurement, rate: int, seconds: float) -> None:
     costs, made = run.costs, run.rows
     lost = 2 * made - len(costs["stored"]) - len(costs["shown"])
     if lost:
@@ -317,7 +317,9 @@ def _say_edits(found: CaseResult, run: Run, rate: int, seconds: float) -> None:
 
 
 def _say_receiver(found: CaseResult, taken: list[float]) -> None:
-    found.add("receiver", Run({"wall": sum(taken), "rows_read": len(taken), "answers": taken}))
+    found.add(
+        "receiver", Measurement({"wall": sum(taken), "rows_read": len(taken), "answers": taken})
+    )
     found.say(
         f"the receiver at 200 callbacks a second, {len(taken):,} of them",
         f"p50 {1000 * _part(taken, 0.5):.0f}, p99 {1000 * _part(taken, 0.99):.0f} ms",

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from cw_pipeline.bench.cases import FAST
 from cw_pipeline.bench.finding import CaseResult
-from cw_pipeline.bench.lab import TICKETS, BenchFailed, Lab, Run
+from cw_pipeline.bench.lab import TICKETS, BenchFailed, Lab, Measurement
 from cw_pipeline.catalog import CATALOG
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def peers(lab: Lab, scale: Scale) -> CaseResult:
     return found
 
 
-def _run(lab: Lab, way: str, python: Path, given: tuple[str, str, Path]) -> Run:
+def _run(lab: Lab, way: str, python: Path, given: tuple[str, str, Path]) -> Measurement:
     dataset, dsn, columns = given
     lab.order("prepare", dataset, lanes=1)
     lab.settle()
@@ -74,7 +74,7 @@ def _run(lab: Lab, way: str, python: Path, given: tuple[str, str, Path]) -> Run:
     )
     if done.returncode:
         raise BenchFailed(f"dlt ({way}) failed: {done.stderr[-2000:]}")
-    return Run(json.loads(done.stdout.splitlines()[-1]))
+    return Measurement(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _environment(way: str) -> Path:

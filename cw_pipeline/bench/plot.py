@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cw_pipeline.bench.finding import CaseResult
-    from cw_pipeline.bench.lab import Run
+    from cw_pipeline.bench.lab import Measurement
 
 _PARTS = ("First load, seconds", "CPU seconds for a million records", "Memory of the worker, MB")
 
@@ -29,7 +29,7 @@ def plot(found: CaseResult, path: Path) -> None:
     figure.write_html(path, include_plotlyjs=True)
 
 
-def _series(runs: list[Run]) -> list[tuple[int, str, list[float]]]:
+def _series(runs: list[Measurement]) -> list[tuple[int, str, list[float]]]:
     """Which part a line belongs to, its name, and its values."""
     last = runs[-1]
     found = [
@@ -44,5 +44,5 @@ def _series(runs: list[Run]) -> list[tuple[int, str, list[float]]]:
     return found
 
 
-def _first_loads(found: CaseResult) -> list[Run]:
+def _first_loads(found: CaseResult) -> list[Measurement]:
     return [run for name, runs in found.runs.items() if name.isdigit() for run in runs]

@@ -24,7 +24,7 @@ def _load_average() -> tuple[float, ...]:
 
 
 @dataclass(slots=True)
-class Results:
+class BenchResults:
     """What was found, and the facts it depends on."""
 
     scale: Scale

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.bench.cases import CASES
 from cw_pipeline.bench.lab import Lab
 from cw_pipeline.bench.peers import peers
-from cw_pipeline.bench.report import Results
+from cw_pipeline.bench.report import BenchResults
 from cw_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ ALL = {**CASES, "peers": peers}
 """Every case by name."""
 
 
-def bench(scale: Scale, chosen: Sequence[str], tell: Callable[[str], None]) -> Results:
+def bench(scale: Scale, chosen: Sequence[str], tell: Callable[[str], None]) -> BenchResults:
     """Runs the chosen cases; `tell` hears what begins. Raises what stops them.
 
     CW_BENCH_DSN names a PostgreSQL to measure on, whose role may make databases; without it one is
@@ -31,7 +31,7 @@ def bench(scale: Scale, chosen: Sequence[str], tell: Callable[[str], None]) -> R
         raise ConfigError(f"no such case: {', '.join(unknown)}. There are {', '.join(ALL)}")
     tell(f"starting PostgreSQL and a server of {scale.distinct:,} different tickets")
     with Lab(scale.distinct, os.environ.get("CW_BENCH_DSN") or None) as lab:
-        results = Results(scale, lab.version())
+        results = BenchResults(scale, lab.version())
         for name, case in ALL.items():
             if name in chosen:
                 tell(f"{name}: {_about(case)}")

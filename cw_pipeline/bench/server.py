@@ -24,7 +24,7 @@ LIST = "/apis/3.0/service/tickets"
 _END = b"\r\n\r\n"
 
 
-class Desk:
+class OrderHandler:
     """Answers: the bytes to send, and after how many seconds."""
 
     def __init__(self, distinct: int) -> None:
@@ -88,8 +88,8 @@ class Desk:
 class Connection(asyncio.Protocol):
     """One client's connection, kept open."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, handler: OrderHandler) -> None:
+        self._handler = handler
         self._received = b""
         self._transport: Any = None
 
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, head: str) -> None:
         target = head.split(" ", 2)[1]
-        parts, wait = self._desk.answer(target)
+        parts, wait = self._handler.answer(target)
         if b"<{}?" in parts[0]:  # the link names the server as this client does
             host = next(x[6:] for x in head.split("\r\n") if x.lower().startswith("host: "))
             here = f"<http://{host}{target.partition('?')[0]}?".encode()
@@ -144,9 +144,9 @@ def _response(
 
 async def serve(distinct: int) -> None:
     """Serves until it is ended. Prints its address once the records are made."""
-    desk = Desk(distinct)
+    handler = OrderHandler(distinct)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(desk), "127.0.0.1", 0, backlog=256
+        lambda: Connection(handler), "127.0.0.1", 0, backlog=256
     )
     sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

@@ -5,5 +5,4 @@ One file to a module of the API, one line to an entity; columns follow from the 
 """
 
 from cw_pipeline.catalog.registry import CATALOG as CATALOG
-from cw_pipeline.catalog.registry import indexes as indexes
 from cw_pipeline.catalog.registry import select as select

@@ -12,6 +12,19 @@ from cw_pipeline.model import Column, Entity, Kind, SyncMode
 
 _PARENT = "/{parentId}"
 _ONLY_ID = (Column("id", ("id",), Kind.BIGINT),)
+_INDEXED = (
+    "last_updated",
+    "company_id",
+    "board_id",
+    "owner_id",
+    "member_id",
+    "agreement_id",
+    "project_id",
+    "ticket_id",
+    "invoice_id",
+    "charge_to_id",
+)
+"""Where they are columns of a list they have an index: the change stamp, and what views join by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,7 @@ def build_entity(declared: Declared, right: str = "") -> Entity:
         by_id=fact.get("byId", False) and not asked,
         core=declared.core,
         history=columns_of_versions(declared.table, columns) if declared.history else (),
+        indexed=tuple(name for name in _INDEXED if name in {column.name for column in columns}),
         right=right,
         description=declared.about or _about(declared.path),
     )

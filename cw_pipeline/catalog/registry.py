@@ -36,48 +36,28 @@ else:
         return method
 
 
-DECLARED = (
-    *company.ENTITIES,
-    *expense.ENTITIES,
-    *finance.ENTITIES,
-    *marketing.ENTITIES,
-    *procurement.ENTITIES,
-    *project.ENTITIES,
-    *sales.ENTITIES,
-    *schedule.ENTITIES,
-    *service.ENTITIES,
-    *system.ENTITIES,
-    *time.ENTITIES,
+_MODULES = (
+    company,
+    expense,
+    finance,
+    marketing,
+    procurement,
+    project,
+    sales,
+    schedule,
+    service,
+    system,
+    time,
 )
 
-_RIGHTS = {
-    "company": company.RIGHT,
-    "expense": expense.RIGHT,
-    "finance": finance.RIGHT,
-    "marketing": marketing.RIGHT,
-    "procurement": procurement.RIGHT,
-    "project": project.RIGHT,
-    "sales": sales.RIGHT,
-    "schedule": schedule.RIGHT,
-    "service": service.RIGHT,
-    "system": system.RIGHT,
-    "time": time.RIGHT,
+DECLARED = tuple(line for module in _MODULES for line in module.ENTITIES)
+
+_RIGHTS: dict[str, str] = {
+    module.__name__.rpartition(".")[2]: module.RIGHT for module in _MODULES
 } | {line.name: line.right for line in DECLARED if line.right}
 """Where a security role keeps the right to inquire a list, by the first words of its name."""
 
 _AT_MOST = 3  # suggestions
-
-_JOINED = (
-    "company_id",
-    "board_id",
-    "owner_id",
-    "member_id",
-    "agreement_id",
-    "project_id",
-    "ticket_id",
-    "invoice_id",
-    "charge_to_id",
-)
 
 
 class Catalog(Mapping[str, "Entity"]):
@@ -126,12 +106,6 @@ def select(patterns: str | None, catalog: Catalog = CATALOG) -> list[Entity]:
     chosen = {name for word in wanted or ["core"] for name in _matching_names(word, catalog)}
     listed = [*catalog, *catalog.attached]
     return sorted((catalog[name] for name in listed if name in chosen), key=_depth)
-
-
-def indexes(entity: Entity) -> tuple[str, ...]:
-    """The columns worth an index beside the key: the change stamp, and ids that reporting joins."""
-    present = {column.name for column in entity.columns}
-    return tuple(name for name in ("last_updated", *_JOINED) if name in present)
 
 
 def _matching_names(word: str, catalog: Catalog) -> list[str]:

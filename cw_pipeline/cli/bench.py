@@ -12,7 +12,7 @@ import click
 from cw_pipeline.cli import output
 
 if TYPE_CHECKING:
-    from cw_pipeline.bench.report import Results
+    from cw_pipeline.bench.report import BenchResults
 
 CASES = ("load", "quota", "idle", "growth", "small", "odd", "proof", "live", "peers")
 QUICK = 20_000
@@ -71,7 +71,7 @@ def bench(  # noqa: PLR0913 - its options
     return 1 if any(line.kept is False for line in results.lines) else 0
 
 
-def _draw(results: Results, picture: Path | None, beside: Path) -> None:
+def _draw(results: BenchResults, picture: Path | None, beside: Path) -> None:
     """The plot of the growth, if that was measured."""
     from cw_pipeline.bench.plot import plot  # noqa: PLC0415
 
@@ -82,7 +82,7 @@ def _draw(results: Results, picture: Path | None, beside: Path) -> None:
         plot(finding, picture or beside.with_suffix(".html"))
 
 
-def _print(results: Results) -> None:
+def _print(results: BenchResults) -> None:
     from cw_pipeline.bench.report import mark  # noqa: PLC0415
 
     rows = [(line.what, line.seen, line.target, mark(line)) for line in results.lines]

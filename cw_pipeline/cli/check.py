@@ -167,7 +167,7 @@ def _take_steps(
         composition.source(settings, policy=INTERACTIVE) as source,
         Pipeline(settings, policy=INTERACTIVE) as pipeline,
     ):
-        tenant = Tenant(source, settings)
+        tenant = TenantCheck(source, settings)
         is_fine = steps.take("network", lambda: network(settings.site or "")) and tenant.check(
             steps
         )
@@ -244,7 +244,7 @@ def network(site: str) -> str:
     return f"{host} is {addresses[0][4][0]}, {address.scheme}"
 
 
-class Tenant:
+class TenantCheck:
     """What the tenant says of itself, and whether it accepts who asks and how."""
 
     def __init__(self, source: ConnectWise, settings: Settings) -> None:

@@ -277,11 +277,11 @@ def _try_company(settings: Settings) -> bool:
 
 def _try_keys(settings: Settings) -> bool:
     from cw_pipeline import composition  # noqa: PLC0415
-    from cw_pipeline.cli.check import Steps, Tenant  # noqa: PLC0415
+    from cw_pipeline.cli.check import Steps, TenantCheck  # noqa: PLC0415
     from cw_pipeline.connectwise import INTERACTIVE  # noqa: PLC0415
 
     with composition.source(settings, policy=INTERACTIVE) as source:
-        return Tenant(source, settings).check(Steps(silent=False))
+        return TenantCheck(source, settings).check(Steps(silent=False))
 
 
 def _try_warehouse(settings: Settings) -> bool:

@@ -52,14 +52,14 @@ class Incident:
     run_id: str | None = None
 
 
-Found: TypeAlias = dict[str, Incident | None]
+IncidentsByKey: TypeAlias = dict[str, Incident | None]
 
 
 def find_incidents(
     instance: dg.DagsterInstance,
     tenant: TenantSetup,
     checks: Iterable[dg.AssetCheckKey],
-) -> Found:
+) -> IncidentsByKey:
     """All that is known of one tenant, by what it is about."""
     return {
         **_runs(instance, tenant.schema),
@@ -68,12 +68,12 @@ def find_incidents(
     }
 
 
-def _runs(instance: dg.DagsterInstance, tenant: str) -> Found:
+def _runs(instance: dg.DagsterInstance, tenant: str) -> IncidentsByKey:
     """The steps of the latest run of each schedule, and of each other run and its retries."""
     failed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE], created_after=datetime.now(UTC) - _LOOKED_BACK
     )
-    found: Found = {}
+    found: IncidentsByKey = {}
     seen: set[str] = set()
     for record in instance.get_run_records(failed):  # the latest first
         name, tags = _group(record.dagster_run)
@@ -105,10 +105,10 @@ def _group(run: dg.DagsterRun) -> tuple[str, dict[str, str]]:
     return f"run {root[:8]}", {ROOT_RUN: root}
 
 
-def _steps(instance: dg.DagsterInstance, name: str, record: dg.RunRecord) -> Found:
+def _steps(instance: dg.DagsterInstance, name: str, record: dg.RunRecord) -> IncidentsByKey:
     """How each step of a run ended; how the run did, if that was no step's fault."""
     whole = f"{name} as a whole"
-    found: Found = {whole: None}
+    found: IncidentsByKey = {whole: None}
     blamed = False
     for entry in instance.all_logs(record.dagster_run.run_id, of_type=_EVENTS):
         event = entry.get_dagster_event()
@@ -137,7 +137,7 @@ def _why(event: dg.DagsterEvent) -> str | None:
     return error.message.strip().splitlines()[0] if error is not None else "it says not why"
 
 
-def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> Found:
+def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> IncidentsByKey:
     """The latest result of each check; `fresh` is looked up where it stands instead."""
     watched = [key for key in keys if key.name != FRESH]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(watched)
@@ -162,7 +162,7 @@ def _judgements(
             yield name, Incident(at, why, str(known.get(TO_DO, "")), record.run_id)
 
 
-def _late(tenant: TenantSetup) -> Found:
+def _late(tenant: TenantSetup) -> IncidentsByKey:
     """Which entities are older than promised, by the warehouse: also when nothing ran at all."""
     run = PipelineRun(tenant, "", yielding=True)
     try:
@@ -172,7 +172,7 @@ def _late(tenant: TenantSetup) -> Found:
         standings = run.standings()
     except PipelineError as error:
         return {"the warehouse": Incident(datetime.now(UTC), str(error), _UNREACHED)}
-    found: Found = {"the warehouse": None}
+    found: IncidentsByKey = {"the warehouse": None}
     for entity in tenant.entities:
         standing = standings.get(entity.name)
         if standing is None or standing.complete_through is None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import SecretStr
 
-from cw_pipeline.dagster.incidents import Found, Incident, find_incidents
+from cw_pipeline.dagster.incidents import Incident, IncidentsByKey, find_incidents
 from cw_pipeline.dagster.post import send_notification
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
@@ -30,7 +30,7 @@ _NAMED = 5  # of those that suffer from the same, so many by name
 _SHOWN = 2000  # characters of a reason
 _SHORTEST_SECRET = 6  # shorter ones are words of the text
 
-Told = dict[str, float]
+ReportedSince = dict[str, float]
 """What was told to be wrong, and since when it is."""
 
 
@@ -55,7 +55,7 @@ def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> d
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if urls is None:
             return dg.SensorResult(skip_reason="CW_ALERT_URLS is not set: nobody to tell")
-        told: Told = json.loads(context.cursor or "{}")
+        told: ReportedSince = json.loads(context.cursor or "{}")
         found = find_incidents(context.instance, tenant, checks)
         new = {name: it for name, it in found.items() if it is not None and name not in told}
         well = {name: since for name, since in told.items() if name in found and not found[name]}
@@ -80,7 +80,7 @@ def _with_secrets(tenant: TenantSetup) -> Settings:
         return tenant.settings
 
 
-def incidents_to_keep(told: Told, found: Found) -> Told:
+def incidents_to_keep(told: ReportedSince, found: IncidentsByKey) -> ReportedSince:
     """What is wrong now, and since when. What nobody can say now is as it was."""
     oldest = (datetime.now(UTC) - _FORGOTTEN).timestamp()
     kept = {n: since for n, since in told.items() if n not in found and since > oldest}

@@ -65,7 +65,7 @@ _CONNECTIONS = 12_000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal(Exception):
+class CallbackRefused(Exception):
     """Why a callback is not taken, in a word, and the status that says so."""
 
     reason: str
@@ -196,42 +196,42 @@ class Receiver:
         name = listener.tenant if listener else ""
         try:
             outcome = await self._verify_and_keep(request, listener)
-        except Refusal as refusal:
+        except CallbackRefused as refusal:
             self._writer.counts[name, refusal.reason] += 1
             return Response(status_code=refusal.status)
         self._writer.counts[name, outcome] += 1
         return Response(status_code=204)
 
     async def _verify_and_keep(self, request: Request, listener: Listener | None) -> str:
-        """What became of a callback that is in order. Raises Refusal."""
+        """What became of a callback that is in order. Raises CallbackRefused."""
         if listener is None:
-            raise Refusal("token", 403)
+            raise CallbackRefused("token", 403)
         message, body = await _read(request)
         signed = request.headers.get("x-content-signature", "").encode("latin-1")
         if not signed:
-            raise Refusal("unsigned", 401)
+            raise CallbackRefused("unsigned", 401)
         if not listener.owns(message):
-            raise Refusal("other tenant", 403)
+            raise CallbackRefused("other tenant", 403)
         await self._verify(message, body, signed)
         if not listener.wants(message):
             return "not synced"
         try:
             await self._writer.put(_hint(listener.tenant, message))
         except WarehouseError:
-            raise Refusal("warehouse away", 429) from None
+            raise CallbackRefused("warehouse away", 429) from None
         return "taken"
 
     async def _verify(self, message: Message, body: bytes, signed: bytes) -> None:
-        """Returns if the signature is right, under the key as it is now. Raises Refusal."""
+        """Returns if the signature is right, under the key as it is now. Raises CallbackRefused."""
         for again in (False, True):
             try:
                 key = await self._keys.key(message.metadata.key_url, again=again)
             except KeyUnavailable as error:
                 log.warning("%s", error)
-                raise Refusal("key unavailable", 429) from None
+                raise CallbackRefused("key unavailable", 429) from None
             if key is not None and is_signed(key, body, signed):
                 return
-        raise Refusal("signature", 403)
+        raise CallbackRefused("signature", 403)
 
     async def _health(self, _: Request) -> Response:
         """For a load balancer: that it listens. If the warehouse is away, senders are told."""
@@ -258,24 +258,24 @@ def _digest(token: str) -> bytes:
 
 
 async def _read(request: Request) -> tuple[Message, bytes]:
-    """The message and its raw body, which is what is signed. Raises Refusal."""
+    """The message and its raw body, which is what is signed. Raises CallbackRefused."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > _LARGEST:
-        raise Refusal("too large", 413)
+        raise CallbackRefused("too large", 413)
     body = bytearray()
     try:
         async with asyncio.timeout(_SLOWEST):
             async for part in request.stream():
                 body += part
                 if len(body) > _LARGEST:
-                    raise Refusal("too large", 413)
+                    raise CallbackRefused("too large", 413)
     except TimeoutError:
-        raise Refusal("too slow", 408) from None
+        raise CallbackRefused("too slow", 408) from None
     except ClientDisconnect:
-        raise Refusal("broken off", 408) from None
+        raise CallbackRefused("broken off", 408) from None
     message = decode_message(bytes(body))
     if message is None:
-        raise Refusal("malformed", 422)
+        raise CallbackRefused("malformed", 422)
     return message, bytes(body)
 
 

@@ -77,7 +77,7 @@ class Message(msgspec.Struct, rename="pascal"):
             return None
 
 
-class _Info(msgspec.Struct, rename="camel"):
+class _CallbackInfo(msgspec.Struct, rename="camel"):
     last_updated: datetime | None = None
 
 
@@ -86,7 +86,7 @@ class _Company(msgspec.Struct):
 
 
 class _Entity(msgspec.Struct, rename={"info": "_info"}):
-    info: _Info | None = None
+    info: _CallbackInfo | None = None
     company: msgspec.Raw = msgspec.Raw(b"null")
 
 

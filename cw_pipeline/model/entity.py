@@ -67,8 +67,9 @@ class Entity:
     """One ConnectWise list and the table that holds it.
 
     `path` is the vendor's, with the parent's place written `{parentId}`. `history` are the columns
-    that are kept of each version that is over, beside its key; without any none is kept. `right` is
-    where a security role keeps the right to inquire it.
+    that are kept of each version that is over, beside its key; without any none is kept. `indexed`
+    are the columns that have an index beside the key. `right` is where a security role keeps the
+    right to inquire it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Entity:
     by_id: bool = True
     core: bool = False
     history: tuple[str, ...] = ()
+    indexed: tuple[str, ...] = ()
     right: str = ""
     description: str = ""
 

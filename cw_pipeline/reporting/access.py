@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.standing import Change
+    from cw_pipeline.reporting.standing import RelationChange
     from cw_pipeline.warehouse.ddl import Attempt, Patience
 
 log = logging.getLogger(__name__)
@@ -304,7 +304,7 @@ def _make(
     connection: Connection[Any],
     place: ClientSchema,
     script: ViewScript,
-    change: Change | None,
+    change: RelationChange | None,
     gone: Collection[int],
 ) -> None:
     """Creates or replaces one view, with the privileges that it has."""

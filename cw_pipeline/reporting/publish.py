@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from cw_pipeline.reporting.script import ViewScript
-    from cw_pipeline.reporting.standing import Change, Relation
+    from cw_pipeline.reporting.standing import Relation, RelationChange
     from cw_pipeline.warehouse.ddl import Attempt, Patience
     from cw_pipeline.warehouse.ddl.dependents import Dependent
 
@@ -88,7 +88,7 @@ def publish(
     connect = partial(transaction, dsn)
     made: list[str] = []
 
-    def prepare(attempt: Attempt) -> list[Change]:
+    def prepare(attempt: Attempt) -> list[RelationChange]:
         """Does it all, or nothing if tables lack columns: these tables."""
         with connect() as connection, attempt.brief(connection, _LOCK, readers=False):
             work = _Publication(connection, place)
@@ -108,7 +108,7 @@ def publish(
     return [*made, *publish_clients(dsn, tenant, patience)]
 
 
-def _widen(dsn: str, place: ReportingSchema, change: Change, attempt: Attempt) -> None:
+def _widen(dsn: str, place: ReportingSchema, change: RelationChange, attempt: Attempt) -> None:
     """Gives a table the columns that it lacks, empty as yet."""
     own = sql.Identifier(place.schema, change.script.name)
     with transaction(dsn) as connection, attempt.brief(connection, _LOCK):
@@ -136,7 +136,7 @@ class _Publication:
         self._made = [script for script in scripts() if script.name in stale]
         self._left_out = [name for name, _ in rows if name not in known]
         self._custom = outdated_custom_views(connection, place)
-        self._changes: dict[str, Change] = {}
+        self._changes: dict[str, RelationChange] = {}
         if self._made:
             due = [script.name for script in self._made if script.name in self._standing]
             refuse_foreign([self._standing[name] for name in due], place)
@@ -145,7 +145,7 @@ class _Publication:
         self._instead: dict[str, str] = {}
         self._dropped: list[str] = []
 
-    def lacking(self) -> list[Change]:
+    def lacking(self) -> list[RelationChange]:
         """The tables that lack columns of this version."""
         found = self._changes.values()
         return [own for own in found if own.is_table and not own.other_kind and own.new_columns]
@@ -270,7 +270,7 @@ class _Publication:
             self._retype(change, own, aside)
         analyze_new_tables(self._connection, self._place, script)
 
-    def _retype(self, change: Change, own: sql.Identifier, aside: sql.Identifier) -> None:
+    def _retype(self, change: RelationChange, own: sql.Identifier, aside: sql.Identifier) -> None:
         """Gives a table's columns other types. Its rows are computed already."""
         self._connection.execute(sql.SQL("delete from {}").format(own))
         for column, kind in change.retyped_columns.items():

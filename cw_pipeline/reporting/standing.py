@@ -61,7 +61,7 @@ class Relation:
 
 
 @dataclass(slots=True)
-class Change:
+class RelationChange:
     """What becomes of one relation that is there and has to change."""
 
     script: ViewScript
@@ -151,10 +151,10 @@ def changes(
     place: ReportingSchema,
     made: Iterable[ViewScript],
     standing: Mapping[str, Relation],
-) -> dict[str, Change]:
+) -> dict[str, RelationChange]:
     """How each of the scripts that is there already will change, by name."""
     due = [script for script in made if script.name in standing]
-    found: dict[str, Change] = {}
+    found: dict[str, RelationChange] = {}
     if due:
         instead: dict[str, str] = {}
         with connection.transaction(force_rollback=True):
@@ -168,7 +168,7 @@ def changes(
                 was = standing[script.name]
                 after = _columns(connection, f'pg_temp."{script.name}"')
                 before = _columns(connection, f'"{place.schema}"."{script.name}"')
-                found[script.name] = Change(script, was, before, after)
+                found[script.name] = RelationChange(script, was, before, after)
     ours = {standing[script.name].oid for script in scripts() if script.name in standing}
     for change in found.values():
         if change.missing_columns:
@@ -176,7 +176,7 @@ def changes(
     return found
 
 
-def _keep(connection: Connection[Any], change: Change, ours: set[int]) -> None:
+def _keep(connection: Connection[Any], change: RelationChange, ours: set[int]) -> None:
     """Of the columns that go those must stay, empty, that others' views stand on.
 
     From a view nothing can be taken while anything stands on it.
@@ -189,7 +189,7 @@ def _keep(connection: Connection[Any], change: Change, ours: set[int]) -> None:
             change.strangers = theirs
 
 
-def to_take_down(connection: Connection[Any], found: Iterable[Change]) -> list[Dependent]:
+def to_take_down(connection: Connection[Any], found: Iterable[RelationChange]) -> list[Dependent]:
     """What stands on relations that cannot change in place. Raises WarehouseError, see `ddl`."""
     due = [change for change in found if not change.in_place]
     views = dependents(connection, [change.was.oid for change in due])

@@ -18,7 +18,7 @@ from cw_pipeline.simulator.writes import write
 if TYPE_CHECKING:
     from cw_pipeline.simulator.query import ListRequest
     from cw_pipeline.simulator.state import State
-    from cw_pipeline.simulator.wire import Request
+    from cw_pipeline.simulator.wire import ReceivedRequest
 
 _SEEDED = b"/v2025_1/"
 """The codebase in the hrefs of seeded records; answers carry the one in force."""
@@ -33,7 +33,7 @@ class Api:
         self._sim = sim
         self._pages: dict[Any, tuple[Any, Answer]] = {}
 
-    def answer(self, request: Request, path: str) -> Answer:
+    def answer(self, request: ReceivedRequest, path: str) -> Answer:
         """The answer to one request. Raises Refusal."""
         if match := _TOKENS.match(path):
             return self._sim.keys.impersonate(self._sim.tenant, match[1], request.headers)
@@ -58,7 +58,7 @@ class Api:
                 return _cut_down(answer, asked)
             return self._read(request, target, asked)
 
-    def _odd(self, request: Request, path: str, asked: ListRequest) -> Answer | None:
+    def _odd(self, request: ReceivedRequest, path: str, asked: ListRequest) -> Answer | None:
         """What is no plain list of records."""
         place = canonical(path)
         if place == "/system/info":
@@ -75,7 +75,7 @@ class Api:
             return self._sim.reports.answer(match[1], match[2], self._url(request), request.query)
         return None
 
-    def _bundle(self, request: Request, *, counts: bool) -> Answer:
+    def _bundle(self, request: ReceivedRequest, *, counts: bool) -> Answer:
         def read(target: Target, asked: ListRequest) -> Answer:
             if self._sim.role.forbids(target.path):
                 raise answers.Refusal(answers.not_allowed())
@@ -88,7 +88,7 @@ class Api:
             request.body, read, counts=counts, max_page_size=self._sim.max_page_size
         )
 
-    def _read(self, request: Request, target: Target, asked: ListRequest) -> Answer:
+    def _read(self, request: ReceivedRequest, target: Target, asked: ListRequest) -> Answer:
         view = self._view(target.path)
         match target.what:
             case "record":
@@ -104,7 +104,7 @@ class Api:
             case unknown:
                 assert_never(unknown)
 
-    def _search(self, request: Request, target: Target) -> Answer:
+    def _search(self, request: ReceivedRequest, target: Target) -> Answer:
         """POST /search: the parameters come in the body."""
         if request.method != "POST":
             return answers.wrong_method("POST")
@@ -128,7 +128,7 @@ class Api:
         record = lists.outgoing(view, target.record_id, asked.fields, mend)
         return self._with_codebase(as_json(record))
 
-    def _page(self, request: Request, target: Target, asked: ListRequest) -> Answer:
+    def _page(self, request: ReceivedRequest, target: Target, asked: ListRequest) -> Answer:
         self._sim.tell_page(target.path, asked)
         packed = self._sim.page_cache and "gzip" in request.headers.get("accept-encoding", "")
         view = self._view(target.path)
@@ -146,7 +146,7 @@ class Api:
         return Answer(answer.status, answer.body, answer.content_type, dict(answer.headers))
 
     def _make_page(
-        self, request: Request, target: Target, asked: ListRequest, view: lists.View
+        self, request: ReceivedRequest, target: Target, asked: ListRequest, view: lists.View
     ) -> Answer:
         page = lists.page(view, asked)
         if self._sim.faults.poisons(target.path, page.ids, asked):
@@ -165,7 +165,7 @@ class Api:
             return faulty
         return (lambda record: faulty(lists.older(record))) if faulty else lists.older
 
-    def _link(self, request: Request, asked: ListRequest, page: lists.Slice) -> str | None:
+    def _link(self, request: ReceivedRequest, asked: ListRequest, page: lists.Slice) -> str | None:
         url = self._url(request)
         if not asked.forward_only:
             return page_links(url, request.query, asked.page, page.last) or None
@@ -174,7 +174,7 @@ class Api:
             return forward_link(url, request.query, last)
         return "" if self._sim.forward_only_ending == "empty" else None
 
-    def _forward_only(self, request: Request, path: str) -> bool:
+    def _forward_only(self, request: ReceivedRequest, path: str) -> bool:
         wanted = request.headers.get("pagination-type", "").lower() == "forward-only"
         return wanted and not self._quirk(canonical(path)).no_forward_only
 
@@ -187,7 +187,7 @@ class Api:
         collection = sim.tenant.collection(path)
         return lists.View(collection, self._quirk(path), sim.role.sees(path), sim.role.version)
 
-    def _url(self, request: Request) -> str:
+    def _url(self, request: ReceivedRequest) -> str:
         return self._sim.url + request.path
 
     def _with_codebase(self, answer: Answer) -> Answer:

@@ -14,7 +14,7 @@ from cw_pipeline.simulator.api import Api
 from cw_pipeline.simulator.query import page_size
 from cw_pipeline.simulator.state import RecordedRequest
 from cw_pipeline.simulator.tenant import canonical
-from cw_pipeline.simulator.wire import Request, receive_request, send_answer
+from cw_pipeline.simulator.wire import ReceivedRequest, receive_request, send_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,7 +64,7 @@ class App:
         match = re.match(rf"/(?:{bases})//?apis/3\.0(/.*)\Z", path, re.IGNORECASE)
         return match[1] if match else None
 
-    def _fault(self, request: Request, api_path: str | None) -> Fault | None:
+    def _fault(self, request: ReceivedRequest, api_path: str | None) -> Fault | None:
         """The fault of this request, if one strikes. Only a fault that names it hits the login."""
         if not self._sim.faults.all:
             return None
@@ -72,7 +72,7 @@ class App:
         return self._sim.faults.strikes(path, page_size(request.query), login=api_path is None)
 
     async def _answer(
-        self, request: Request, api_path: str | None, fault: Fault | None
+        self, request: ReceivedRequest, api_path: str | None, fault: Fault | None
     ) -> Answer | None:
         """The answer; None where there is none and the connection breaks."""
         if self._sim.latency:
@@ -88,7 +88,7 @@ class App:
             return refusal.answer
         return answer if fault is None else _spoil(answer, fault)
 
-    def _gate(self, request: Request, api_path: str | None) -> Answer:
+    def _gate(self, request: ReceivedRequest, api_path: str | None) -> Answer:
         """Everything that stands before the API itself: the web server, the budget, the keys."""
         sim = self._sim
         if (free := self._free(request)) is not None:
@@ -104,7 +104,7 @@ class App:
             return answers.not_allowed()
         return self._api.answer(request, api_path)
 
-    def _free(self, request: Request) -> Answer | None:
+    def _free(self, request: ReceivedRequest) -> Answer | None:
         """What is answered without keys and costs no budget."""
         sim = self._sim
         if own := sim.own_routes.get((request.method, request.path)):
@@ -114,7 +114,7 @@ class App:
             return system.company_info(sim.keys.company, asked_for, sim.codebase, sim.url)
         return sim.callbacks.key(request.path, request.query)
 
-    def _note(self, request: Request, api_path: str | None, answer: Answer | None) -> None:
+    def _note(self, request: ReceivedRequest, api_path: str | None, answer: Answer | None) -> None:
         seen = RecordedRequest(
             request.method,
             canonical(api_path or request.path),

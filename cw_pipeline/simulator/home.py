@@ -35,7 +35,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from cw_pipeline.simulator.tenant import Change, Tenant
 
-DESK = "/simulator/{word}"
+CONTROL_PATH = "/simulator/{word}"
 """What the process answers beside the API: its status to GET; POST /day and /stop below it.
 
 Named by a secret word, which the folder's owner alone can read: others on this machine reach the
@@ -164,11 +164,11 @@ def main(folder: str, tickets: str, seed: str) -> int:
     simulator = _simulator(tenant, port)
     simulator.before_page(lambda *_: _forget(simulator))
     word = secrets.token_urlsafe(24)
-    desk = DESK.format(word=word)
+    control = CONTROL_PATH.format(word=word)
     simulator.own_routes = {
-        ("GET", desk): lambda: as_json(_status(kept, tenant)),
-        ("POST", f"{desk}/day"): lambda: as_json(kept.live_a_day(tenant)),
-        ("POST", f"{desk}/stop"): _stop,
+        ("GET", control): lambda: as_json(_status(kept, tenant)),
+        ("POST", f"{control}/day"): lambda: as_json(kept.live_a_day(tenant)),
+        ("POST", f"{control}/stop"): _stop,
     }
     os.pwrite(descriptor, f"{simulator.url.rpartition(':')[2]} {word}".encode(), 0)
     simulator.run()

@@ -22,7 +22,7 @@ from cw_pipeline.simulator.reports import Reports
 from cw_pipeline.simulator.role import Quirk, Role
 from cw_pipeline.simulator.routes import Routes
 from cw_pipeline.simulator.system import ON_PREMISE
-from cw_pipeline.simulator.wire import Connections
+from cw_pipeline.simulator.wire import OpenConnections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -111,7 +111,7 @@ class State:
         self.reports = Reports(tenant)
         self.requests: list[RecordedRequest] = []
         self.own_routes: dict[tuple[str, str], Callable[[], Answer]] = {}
-        self.connections = Connections()
+        self.connections = OpenConnections()
         self.callbacks = Callbacks(tenant, url, company, callback_waits)
         self.routes = _routes(tenant, paths)
         self._answers = itertools.count()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Request:
+class ReceivedRequest:
     """One request, read whole. Header names are lower case; the last of equal parameters counts."""
 
     method: str
@@ -28,7 +28,7 @@ class Request:
     url_length: int = 0
 
 
-async def receive_request(scope: Any, receive: Callable[[], Awaitable[Any]]) -> Request:  # noqa: ANN401
+async def receive_request(scope: Any, receive: Callable[[], Awaitable[Any]]) -> ReceivedRequest:  # noqa: ANN401
     """The request with its body."""
     body = b""
     if scope["method"] != "GET":
@@ -37,7 +37,7 @@ async def receive_request(scope: Any, receive: Callable[[], Awaitable[Any]]) -> 
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-    return Request(
+    return ReceivedRequest(
         scope["method"],
         scope["path"],
         dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
@@ -61,7 +61,7 @@ async def send_answer(
     await send({"type": "http.response.body", "body": body, "more_body": cut})
 
 
-class Connections:
+class OpenConnections:
     """Every open connection, so that a fault can break one."""
 
     def __init__(self) -> None:

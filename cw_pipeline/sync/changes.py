@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cw_pipeline.connectwise import Query
     from cw_pipeline.model import ClockReading, Entity
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.warehouse.rounds import ListState, Refusal
+    from cw_pipeline.warehouse.rounds import ListRefusal, ListState
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def _kept_by_live(
     return {n for n in kept if CATALOG[n].parent is None or (n in ages and ages[n] <= most)}
 
 
-def _rest(entity: Entity, refusal: Refusal) -> timedelta:
+def _rest(entity: Entity, refusal: ListRefusal) -> timedelta:
     """How long a list that was refused is not asked again."""
     return _ABSENT if entity.parent is not None and refusal.is_final else _REFUSED
 

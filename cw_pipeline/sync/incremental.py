@@ -155,7 +155,7 @@ class IncrementalSync:
         else:
             store.open_pass(checkpoint)
         if checkpoint.watermark is None:
-            self.run.reader.sift.stored_hashes = None
+            self.run.reader.page_reader.stored_hashes = None
             store.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)

@@ -10,7 +10,7 @@ from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceError, SourceRefused
 from cw_pipeline.model import Batch, Reject
 from cw_pipeline.transform import decode_ids
-from cw_pipeline.transform.pages import Sift
+from cw_pipeline.transform.pages import SkippingPageReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class ListReader:
         self.context = context
         self._entity = entity
         self._mask = context.privacy.mask_of(entity) if context.privacy else None
-        self.sift = Sift(entity, known)
+        self.page_reader = SkippingPageReader(entity, known)
         self._good = 0
         # How many records behind an id were on a page that broke, and not yet read.
         self.suspects: dict[int, int] = {}
@@ -184,7 +184,7 @@ class ListReader:
 
     def batch_of(self, body: bytes, parent_id: int | None) -> Batch:
         """The batch of a body that was kept: what is private in it is hidden already."""
-        return self.sift.plain(body, parent_id)
+        return self.page_reader.plain(body, parent_id)
 
     def shareable_answer(self, error: SourceError) -> str:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
@@ -208,7 +208,7 @@ class ListReader:
 
     def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         body = self.mask(body)
-        batch = self.sift.batch(body, parent_id, start)
+        batch = self.page_reader.batch(body, parent_id, start)
         asked = str(query)
         rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
         return replace(batch, rejects=rejects, request=asked)

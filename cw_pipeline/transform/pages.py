@@ -324,63 +324,64 @@ StoredHashes: TypeAlias = Callable[[Sequence[int]], Mapping[int, tuple[int, date
 """Hash as read and stamp of the stored records among some ids."""
 
 
-class Sift:
-    """Makes batches of one entity's pages. `known` tells what is stored; None: nothing yet.
+class SkippingPageReader:
+    """Makes batches of one entity's pages. `stored` tells what is; None: nothing is yet.
 
     Records of children and of lists without ids are always decoded: their pages are small.
     """
 
-    def __init__(self, entity: Entity, known: StoredHashes | None) -> None:
-        self._normalizer = PageReader(entity)
-        self._sieve = (
+    def __init__(self, entity: Entity, stored: StoredHashes | None) -> None:
+        self._reader = PageReader(entity)
+        self._fingerprints = (
             RecordFingerprints(entity) if entity.has_id and entity.parent is None else None
         )
-        self.stored_hashes = known
+        self.stored_hashes = stored
 
     def batch(self, body: bytes, parent_id: int | None, start: int) -> Batch:
         """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
-        if self._sieve is None:
-            return self._normalizer.read_page(body, parent_id=parent_id, start=start)
-        sight = None
+        if self._fingerprints is None:
+            return self._reader.read_page(body, parent_id=parent_id, start=start)
+        shown = None
         if self.stored_hashes is not None and body.count(b"{") >= _WORTH:
-            sight = self._sieve.fingerprint_page(body)
-        if self.stored_hashes is None or sight is None or len(sight.ids) < _WORTH:
-            return self._normalizer.read_page(body, seed=self._sieve.seed)
-        return self._without_stored(body, sight, self.stored_hashes(sight.ids), self._sieve.seed)
+            shown = self._fingerprints.fingerprint_page(body)
+        if self.stored_hashes is None or shown is None or len(shown.ids) < _WORTH:
+            return self._reader.read_page(body, seed=self._fingerprints.seed)
+        stored = self.stored_hashes(shown.ids)
+        return self._without_stored(body, shown, stored, self._fingerprints.seed)
 
     def plain(self, body: bytes, parent_id: int | None) -> Batch:
         """The same of records that did not come in a page just now."""
-        return self._normalizer.read_page(body, parent_id=parent_id)
+        return self._reader.read_page(body, parent_id=parent_id)
 
     def _without_stored(
         self,
         body: bytes,
-        sight: PageFingerprints,
-        known: Mapping[int, tuple[int, datetime | None]],
+        shown: PageFingerprints,
+        stored: Mapping[int, tuple[int, datetime | None]],
         seed: int,
     ) -> Batch:
-        seen = zip(sight.ids, sight.sources, sight.last_updated, strict=True)
-        is_same = [known.get(own) == (source, stamp) for own, source, stamp in seen]
+        seen = zip(shown.ids, shown.sources, shown.last_updated, strict=True)
+        is_same = [stored.get(row_id) == (source, stamp) for row_id, source, stamp in seen]
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
-            return self._normalizer.read_page(body, seed=seed)
-        decoded = self._normalizer.read_page(sight.body(others), seed=seed)
+            return self._reader.read_page(body, seed=seed)
+        decoded = self._reader.read_page(shown.body(others), seed=seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
-        return _with_known(decoded, sight, same)
+        return _with_known(decoded, shown, same)
 
 
-def _with_known(decoded: Batch, sight: PageFingerprints, same: Sequence[int]) -> Batch:
+def _with_known(decoded: Batch, shown: PageFingerprints, same: Sequence[int]) -> Batch:
     """The batch with the records that were not decoded behind those that were."""
     return replace(
         decoded,
-        read=len(sight.ids),
-        cursor=max(sight.ids),
-        ids=[*decoded.ids, *(sight.ids[at] for at in same)],
-        last_updated=[*decoded.last_updated, *(sight.last_updated[at] for at in same)],
+        read=len(shown.ids),
+        cursor=max(shown.ids),
+        ids=[*decoded.ids, *(shown.ids[at] for at in same)],
+        last_updated=[*decoded.last_updated, *(shown.last_updated[at] for at in same)],
         hashes=[*decoded.hashes, *[None] * len(same)],
         tables=[
             PackedRows(table.data, [*table.ends, *[len(table.data)] * len(same)])
             for table in decoded.tables
         ],
-        listed=sight.ids,
+        listed=shown.ids,
     )

@@ -177,7 +177,7 @@ def name_lock_waits(session: Watchable, look: Look, patience: Patience) -> Itera
         _WATCH.remove(use)
 
 
-class _Watch:
+class _WaitWatch:
     """The thread that looks at the long ones among the uses of this process."""
 
     def __init__(self) -> None:
@@ -265,4 +265,4 @@ class _Watch:
         )
 
 
-_WATCH = _Watch()
+_WATCH = _WaitWatch()

@@ -209,18 +209,18 @@ def _hide(
     privacy: MaskingRules | None,
 ) -> None:
     before, wanted = change
-    veil = privacy.mask_of(entity) if privacy else None
+    mask = privacy.mask_of(entity) if privacy else None
     columns = privacy.columns(entity) if privacy else {}
     with database.transaction() as connection:
         hiding = StoredRowMasker(connection, database.tenant)
         hiding.record(wanted, before)
-        if veil is None or not wanted.items() - before.items():
+        if mask is None or not wanted.items() - before.items():
             return
         for place, how in columns.items() - before.items():
             if how == "dropped":
                 hiding.drop(place, entity.name)
             else:
-                hiding.hash(place, entity.name, veil.value)
+                hiding.hash(place, entity.name, mask.value)
         for table in (entity.table, *(array.table for array in entity.arrays)):
-            hiding.rewrite_extra(table, partial(veil.part, table))
-        hiding.rewrite_letters(entity.name, partial(veil.part, entity.table))
+            hiding.rewrite_extra(table, partial(mask.part, table))
+        hiding.rewrite_letters(entity.name, partial(mask.part, entity.table))

@@ -96,7 +96,7 @@ def list_states(
     }
 
 
-class Refusal(NamedTuple):
+class ListRefusal(NamedTuple):
     """How long ago a list answered 403 or 404; `is_final`: a pass leaves it alone, too."""
 
     age: timedelta
@@ -105,14 +105,14 @@ class Refusal(NamedTuple):
 
 def refused_lists(
     connection: Connection[Any], tenant: str, entities: Sequence[str]
-) -> dict[str, Refusal]:
+) -> dict[str, ListRefusal]:
     """Those of the lists that were refused the last time."""
     rows = connection.execute(
         "select entity, now() - checked_at, detail <> '' from cw_sync.capability"
         " where readable is false and tenant = %s and entity = any(%s)",
         [tenant, list(entities)],
     ).fetchall()
-    return {name: Refusal(*rest) for name, *rest in rows}
+    return {name: ListRefusal(*rest) for name, *rest in rows}
 
 
 def advance_watermarks(

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from cw_pipeline.catalog import CATALOG, indexes
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.facts import other_places
 from cw_pipeline.model import Column, Entity, Kind
 from cw_pipeline.warehouse.columns import move_from_extra, widen_column
@@ -201,7 +201,7 @@ def _tables(tenant: str, entities: Iterable[Entity]) -> Iterator[sa.Table]:
                 server_default=sa.func.now(),
             )
         )
-        for name in indexes(entity):
+        for name in entity.indexed:
             sa.Index(None, table.c[name], _table=table)
         table.comment = entity.description or None
         yield table

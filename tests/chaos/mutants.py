@@ -518,11 +518,11 @@ MUTANTS = (
         (
             (
                 "transform/pages.py",
-                "known.get(own) == (source, stamp)",
-                "known.get(own, (0, 0))[1] == stamp",
+                "stored.get(row_id) == (source, stamp)",
+                "stored.get(row_id, (0, 0))[1] == stamp",
             ),
         ),
-        ("tests/story/test_sync_sift.py",),
+        ("tests/story/test_unchanged_pages.py",),
     ),
     Mutant(
         "a changed hash does not make a row be read again",
@@ -531,7 +531,7 @@ MUTANTS = (
             ("transform/batch_builder.py", "source ^ row_hash", "source"),
             ("transform/c/records.c", "facts->source ^ facts->hash", "facts->source"),
         ),
-        ("tests/story/test_sync_sift.py",),
+        ("tests/story/test_unchanged_pages.py",),
     ),
     Mutant(
         "new columns do not make records be typed again",
@@ -542,7 +542,7 @@ MUTANTS = (
                 "self.seed = _EDITION",
             ),
         ),
-        ("tests/story/test_sync_sift.py",),
+        ("tests/story/test_unchanged_pages.py",),
     ),
     Mutant(
         "what compiled code refuses is left out",

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from cw_pipeline.bench.cases import CASES
 from cw_pipeline.bench.lab import BenchFailed, Lab
 from cw_pipeline.bench.plot import plot
-from cw_pipeline.bench.report import Results
+from cw_pipeline.bench.report import BenchResults
 from cw_pipeline.bench.scale import Scale
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_the_fall_back_is_taken_and_compared_record_by_record(
 
 
 def test_the_results_are_a_table_and_json(measured: Measured) -> None:
-    results = Results(TINY, "18", findings=[measured(case) for case in SHORT])
+    results = BenchResults(TINY, "18", findings=[measured(case) for case in SHORT])
 
     written = json.loads(json.dumps(results.plain()))
 

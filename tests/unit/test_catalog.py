@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cw_pipeline.catalog import CATALOG, indexes, select
+from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.catalog.declare import build_entity, entity
 from cw_pipeline.catalog.facts import facts, list_fact
 from cw_pipeline.catalog.left_out import BY_PATH, reasons
@@ -175,14 +175,14 @@ class TestSelect:
 
 
 def test_indexes_are_the_stamp_and_the_ids_that_reporting_joins() -> None:
-    assert indexes(CATALOG["service/tickets"]) == (
+    assert CATALOG["service/tickets"].indexed == (
         "last_updated",
         "company_id",
         "board_id",
         "owner_id",
         "agreement_id",
     )
-    assert indexes(CATALOG["system/reports"]) == ()
+    assert CATALOG["system/reports"].indexed == ()
 
 
 class TestANewEntity:

@@ -61,13 +61,13 @@ class Attempt:
         `lock`: the advisory lock of that number is taken first, and waited for a little longer.
         Without `readers` nothing in the block takes a lock that readers queue behind.
         """
-        watch: _Watch | None = None
+        watch: _BlockerWatch | None = None
         limits = {"patient": str(_PATIENT), "lock": lock, "then": str(_BRIEF)}
         if not readers:
             limits["then"] = limits["patient"]
         try:
             if self._connect is not None:
-                watch = _Watch(self._connect, _backend(connection))
+                watch = _BlockerWatch(self._connect, _backend(connection))
                 watch.begin()
             connection.execute(_LIMITS, limits)
             yield
@@ -122,7 +122,7 @@ def _given_up(what: str, waited: float, blockers: list[Blocker]) -> str:
     )
 
 
-class _Watch:
+class _BlockerWatch:
     """Looks, on a connection of its own, at what holds a backend up."""
 
     def __init__(self, connect: Connect, backend: int) -> None:

@@ -25,7 +25,7 @@ FULL = SyncRequest(full=True)
 
 @pytest.fixture
 def story(story: Story, tenant: Tenant) -> Story:
-    """Some hundred tickets with a custom field each, synced; on pages that are worth sifting."""
+    """Some hundred tickets with a custom field each, synced in pages that are large."""
     past = tenant.now() - timedelta(hours=1)
     for own in range(1, COUNT + 1):
         fields = [{"id": 1, "caption": "Rack", "value": own}]
