@@ -9,7 +9,8 @@ A view with a `<name>.changed.sql` beside it is kept as a table. That query give
 rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
 file is where it is narrowed to them, `{{only by index: column}}` where that is a column of a big
 table, or of its versions, that has an index. A query of rows without columns (`select from …`) says
-only whether anything changed: then the whole table is computed anew.
+only whether anything changed: then the whole table is computed anew. `{{work changed: column}}` is
+a query of that column in all time entries, expenses and products that changed, as they are and were.
 """
 
 from __future__ import annotations
@@ -47,6 +48,19 @@ _READS = re.compile(r"\{\{(source|history|versions|reporting)\}\}\.(\w+)")
 _VERSIONS = re.compile(r"\{\{versions\}\}\.(\w+)")
 _HISTORY = re.compile(r"\{\{history\}\}\.(\w+)")
 _INDEX = re.compile(r"^-- index: (.+)$", re.MULTILINE)
+_WORK_CHANGED = re.compile(r"\{\{work changed: (\w+)\}\}")
+_WORK = r"""select \1 from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
+    union
+    -- whose it was before it was moved
+    select \1 from {{history}}.time_entries where _recorded_to >= {{since}}
+    union
+    select \1 from {{source}}.expense_entries where _synced_at >= {{since}}
+    union
+    select \1 from {{history}}.expense_entries where _recorded_to >= {{since}}
+    union
+    select \1 from {{source}}.procurement_products where _synced_at >= {{since}}
+    union
+    select \1 from {{history}}.procurement_products where _recorded_to >= {{since}}"""
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 # As an array, which Postgres takes down into a union; a table of keys is joined with all of it.
 _ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^}]+)\}\}")
@@ -212,7 +226,9 @@ def scripts() -> tuple[ViewScript, ...]:
             )
             continue
         changed = path.with_name(path.stem + _CHANGED)
-        told = changed.read_text("utf-8") if changed.exists() else None
+        told = None
+        if changed.exists():
+            told = _WORK_CHANGED.sub(_WORK, changed.read_text("utf-8"))
         made[path.stem] = ViewScript(path.stem, path.read_text("utf-8"), told)
     try:
         ordered = in_order(made.values())

@@ -7,6 +7,9 @@ with invoices as (
     -- what it billed before it was moved
     select id, agreement_id, apply_to_type, apply_to_id from {{history}}.finance_invoices where _recorded_to >= {{since}}
 ),
+work as (
+    {{work changed: agreement_id}}
+),
 edited as (
     select id, start_date from {{source}}.finance_agreements where _synced_at >= {{since}}
     union all
@@ -28,20 +31,10 @@ select id as agreement_id from edited
 union
 select parent_id from {{source}}.finance_agreements_additions where _synced_at >= {{since}}
 union
-select agreement_id from {{reporting}}.fct_time_entry_all where changed_at > {{since}} and agreement_id is not null
-union
-select agreement_id from {{history}}.time_entries where _recorded_to >= {{since}} and agreement_id is not null
+select agreement_id from work where agreement_id is not null
 union
 select coalesce(agreement_id, case when apply_to_type = 'Agreement' then apply_to_id end) from invoices
 where coalesce(agreement_id, case when apply_to_type = 'Agreement' then apply_to_id end) is not null
-union
-select agreement_id from {{source}}.expense_entries where _synced_at >= {{since}} and agreement_id is not null
-union
-select agreement_id from {{history}}.expense_entries where _recorded_to >= {{since}} and agreement_id is not null
-union
-select agreement_id from {{source}}.procurement_products where _synced_at >= {{since}} and agreement_id is not null
-union
-select agreement_id from {{history}}.procurement_products where _recorded_to >= {{since}} and agreement_id is not null
 union
 -- products count in the month of their invoice
 select p.agreement_id from {{source}}.procurement_products p join invoices i on i.id = p.invoice_id where p.agreement_id is not null

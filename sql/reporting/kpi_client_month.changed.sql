@@ -1,10 +1,12 @@
 -- index: company_id
 -- index: month
 with invoices as (
-    select id, company_id from {{source}}.finance_invoices where _synced_at >= {{since}}
+    select id, company_id, coalesce(agreement_id, case when apply_to_type = 'Agreement' then apply_to_id end) as agreement_id
+    from {{source}}.finance_invoices where _synced_at >= {{since}}
     union all
     -- whose it was before it was moved
-    select id, company_id from {{history}}.finance_invoices where _recorded_to >= {{since}}
+    select id, company_id, coalesce(agreement_id, case when apply_to_type = 'Agreement' then apply_to_id end)
+    from {{history}}.finance_invoices where _recorded_to >= {{since}}
 ),
 agreements as (
     select id from {{source}}.finance_agreements where _synced_at >= {{since}}
@@ -16,17 +18,7 @@ concerned as (
     union
     select company_id from invoices
     union
-    select company_id from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
-    union
-    select company_id from {{history}}.time_entries where _recorded_to >= {{since}}
-    union
-    select company_id from {{source}}.expense_entries where _synced_at >= {{since}}
-    union
-    select company_id from {{history}}.expense_entries where _recorded_to >= {{since}}
-    union
-    select company_id from {{source}}.procurement_products where _synced_at >= {{since}}
-    union
-    select company_id from {{history}}.procurement_products where _recorded_to >= {{since}}
+    {{work changed: company_id}}
     union
     -- products count in the month of their invoice
     select p.company_id from {{source}}.procurement_products p join invoices i on i.id = p.invoice_id
@@ -35,6 +27,18 @@ concerned as (
     union
     -- whose an agreement was, and in which months
     select v.company_id from {{versions}}.finance_agreements v join agreements a on a.id = v.id
+    union
+    -- whose month shows nothing but an agreement, of which the last work or invoice may be gone
+    select v.company_id
+    from {{versions}}.finance_agreements v
+    join {{reporting}}.kpi_client_month k on k.company_id = v.company_id
+    where v.id in (
+        {{work changed: agreement_id}}
+        union
+        select agreement_id from invoices
+        union
+        select p.agreement_id from {{source}}.procurement_products p join invoices i on i.id = p.invoice_id
+    ) and k.revenue = 0 and k.labour_cost = 0 and k.expense_cost = 0 and k.product_cost = 0 and k.additions_cost = 0 and k.hours_actual = 0
     union
     -- all, where a void invoice may be none any more, or a currency has just come
     select company_id from {{reporting}}.kpi_client_month

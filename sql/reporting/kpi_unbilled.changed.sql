@@ -2,17 +2,7 @@
 with concerned as (
     select id as company_id from {{source}}.company_companies where _synced_at >= {{since}}
     union
-    select company_id from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
-    union
-    select company_id from {{history}}.time_entries where _recorded_to >= {{since}}
-    union
-    select company_id from {{source}}.expense_entries where _synced_at >= {{since}}
-    union
-    select company_id from {{history}}.expense_entries where _recorded_to >= {{since}}
-    union
-    select company_id from {{source}}.procurement_products where _synced_at >= {{since}}
-    union
-    select company_id from {{history}}.procurement_products where _recorded_to >= {{since}}
+    {{work changed: company_id}}
     union
     -- whose work is on tickets that may be on another board now
     select e.company_id

@@ -379,3 +379,24 @@ def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited)
     edited.edit(service, 1, 4, deleted=False)  # not shown, and a version all the same
     edited.refresh()
     assert edited.differences() == {}
+
+
+def test_a_month_that_an_agreement_alone_gave_a_client_goes_with_its_work(edited: Edited) -> None:
+    """The work is another client's: nothing of the agreement's own client has changed."""
+    edited.reset()
+    for statement in (
+        "company_companies (id, _row_hash) values (1, 0), (2, 0)",
+        "finance_agreements (id, company_id, _row_hash) values (1, 2, 0)",
+        "time_entries (id, company_id, agreement_id, time_start, actual_hours, _row_hash)"
+        " values (1, 1, 1, now(), 3, 0)",
+    ):
+        edited.connection.execute(f"insert into connectwise.{statement}".encode())
+    months = "select count(*) from reporting.kpi_client_month where company_id = 2"
+    found = []
+    for deleted in (False, True):
+        if deleted:
+            edited.edit(CATALOG["time/entries"], 1, 0, deleted=True)
+        edited.refresh()
+        found += edited.connection.execute(months.encode()).fetchall()
+    assert found == [(1,), (0,)]
+    assert edited.differences() == {}
