@@ -10,7 +10,7 @@ rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}`
 file is where it is narrowed to them, `{{only by index: column}}` where that is a column of a big
 table, or of its versions, that has an index. A query of rows without columns (`select from …`) says
 only whether anything changed: then the whole table is computed anew. `{{work changed: column}}` is
-a query of that column in all time entries, expenses and products that changed, as they are and were.
+a query of that column in the time entries, expenses and products that changed, also as they were.
 """
 
 from __future__ import annotations

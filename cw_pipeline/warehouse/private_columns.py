@@ -74,7 +74,7 @@ class StoredRowMasker:
                 self._table(place[0]), column, column
             )
         )
-        forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
+        self._forget(place, entity)
 
     def hash(self, place: ColumnRef, entity: str, hide: Hide) -> None:
         """Replaces a column's values by what `hide` makes of them."""
@@ -97,7 +97,16 @@ class StoredRowMasker:
             )
         )
         self._connection.execute("drop table clear")
+        self._forget(place, entity)
+
+    def _forget(self, place: ColumnRef, entity: str) -> None:
+        """Empties what was kept of a column's past, and has report tables be filled anew."""
         forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
+        self._connection.execute(
+            "update cw_sync.publication set changed_through = null"
+            " where tenant = %s and is_table and %s = any(entities)",
+            [self._tenant, entity],
+        )
 
     def rewrite_extra(self, table: str, hide: Hide) -> None:
         """Replaces what `_extra` holds by what `hide` makes of it."""

@@ -17,7 +17,8 @@ from {{reporting}}.fct_time_entry_all e
 join {{reporting}}.fct_invoice i on i.invoice_id = e.invoice_id
 where not e.is_deleted
 union all
-select i.invoice_id, 'expense', e.expense_id, i.company_id, i.currency_id, i.date, i.date_id, 1, e.revenue, e.cost, greatest(i.changed_at, e.changed_at)
+-- numeric as above: of parts whose types differ Postgres works out every column, asked for or not
+select i.invoice_id, 'expense', e.expense_id, i.company_id, i.currency_id, i.date, i.date_id, 1::numeric, e.revenue, e.cost, greatest(i.changed_at, e.changed_at)
 from {{reporting}}.fct_expense e
 join {{reporting}}.fct_invoice i on i.invoice_id = e.invoice_id
 union all
@@ -25,6 +26,6 @@ select i.invoice_id, 'product', p.product_line_id, i.company_id, i.currency_id, 
 from {{reporting}}.fct_product p
 join {{reporting}}.fct_invoice i on i.invoice_id = p.invoice_id
 union all
-select i.invoice_id, 'agreement', i.agreement_id, i.company_id, i.currency_id, i.date, i.date_id, 1, i.agreement_amount, 0, i.changed_at
+select i.invoice_id, 'agreement', i.agreement_id, i.company_id, i.currency_id, i.date, i.date_id, 1::numeric, i.agreement_amount, 0::numeric, i.changed_at
 from {{reporting}}.fct_invoice i
 where i.agreement_amount <> 0

@@ -183,9 +183,16 @@ from generate_series(1, {tickets} / 20) n;
 
 -- A year of watching: three versions of each ticket before the present one.
 update cw_sync.history_column set since = now() - interval '365 days';
-insert into connectwise.service_tickets__versions (id, record_type, summary, board_id, status_id, company_id, priority_id, owner_id, closed_flag, date_entered, last_updated, _valid_from, _valid_to, _next_from, _recorded_to)
-select t.id, t.record_type, t.summary, t.board_id, 10 * t.board_id + v.n, t.company_id, t.priority_id, case when v.n > 1 then t.owner_id end,
-    false, t.date_entered, coalesce(v.began, t.date_entered), v.began, v.ended, v.ended, v.ended
+insert into connectwise.service_tickets__versions
+    (id, summary, record_type, board_id, status_id, company_id, contact_id, type_id, priority_id, sla_id, source_id, owner_id,
+     location_id, department_id, agreement_id, closed_flag, date_entered, date_responded, date_resplan, respond_minutes,
+     res_plan_minutes, minutes_waiting, respond_by_goal_utc, resplan_goal_utc, resolution_goal_utc, is_in_sla, merged_parent_ticket_id,
+     actual_hours, currency_id, last_updated, _valid_from, _valid_to, _next_from, _recorded_to)
+select t.id, t.summary, t.record_type, t.board_id, 10 * t.board_id + v.n, t.company_id, t.contact_id, t.type_id, t.priority_id, t.sla_id,
+    t.source_id, case when v.n > 1 then t.owner_id end, t.location_id, t.department_id, t.agreement_id, false, t.date_entered,
+    case when v.n > 1 then t.date_responded end, case when v.n > 2 then t.date_resplan end, case when v.n > 1 then t.respond_minutes end,
+    case when v.n > 2 then t.res_plan_minutes end, t.minutes_waiting, t.respond_by_goal_utc, t.resplan_goal_utc, t.resolution_goal_utc,
+    t.is_in_sla, t.merged_parent_ticket_id, v.n * 0.5, t.currency_id, coalesce(v.began, t.date_entered), v.began, v.ended, v.ended, v.ended
 from connectwise.service_tickets t
 cross join lateral (select least(now(), coalesce(t.closed_date, now())) - t.date_entered as life) l
 cross join lateral (values

@@ -387,8 +387,10 @@ def test_a_month_that_an_agreement_alone_gave_a_client_goes_with_its_work(edited
     for statement in (
         "company_companies (id, _row_hash) values (1, 0), (2, 0)",
         "finance_agreements (id, company_id, _row_hash) values (1, 2, 0)",
-        "time_entries (id, company_id, agreement_id, time_start, actual_hours, _row_hash)"
-        " values (1, 1, 1, now(), 3, 0)",
+        (
+            "time_entries (id, company_id, agreement_id, time_start, _row_hash)"
+            " values (1, 1, 1, now(), 0)"
+        ),
     ):
         edited.connection.execute(f"insert into connectwise.{statement}".encode())
     months = "select count(*) from reporting.kpi_client_month where company_id = 2"

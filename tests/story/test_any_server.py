@@ -9,7 +9,7 @@ import psycopg
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli.status import read
-from cw_pipeline.reporting import entities, publish
+from cw_pipeline.reporting import entities, publish, refresh
 from cw_pipeline.reporting.frames import frame
 from cw_pipeline.reporting.selection import Selection
 from cw_pipeline.sync.reconcile import reconcile_all
@@ -40,7 +40,7 @@ def fill(tenant: Tenant) -> None:
 
 
 def check_everything(story: Story, tenant: Tenant) -> None:
-    """First load, changes, history, proof, status and reports: as with usual defaults."""
+    """First load, changes, history, proof, status, reports, masking: as with usual defaults."""
     lists = (COMPANIES, TICKETS, FIELDS)
     fill(tenant)
     first = story.sync(*lists)
@@ -49,7 +49,7 @@ def check_everything(story: Story, tenant: Tenant) -> None:
     tenant.edit("/service/tickets", 1, owner={"id": 9, "identifier": "x", "name": "X"})
     story.one(TICKETS)
     tenant.advance(600)
-    tenant.edit("/service/tickets", 1, owner=None)
+    tenant.edit("/service/tickets", 1, owner=None, summary="new")
     assert story.one(TICKETS).rows_updated == 1
     with story.engine(entities=",".join(lists)) as engine:
         audits = reconcile_all([CATALOG[name] for name in lists], engine)
@@ -64,6 +64,13 @@ def check_everything(story: Story, tenant: Tenant) -> None:
     assert status[TICKETS].rows == 3
     assert status[TICKETS].age is not None
     assert abs(status[TICKETS].age.total_seconds()) < 86_400
+
+    shown = Selection("reporting.fct_change", "attribute = 'summary'")
+    assert frame(story.dsn, shown)["value"].tolist() == [f"{NAME} 1"]
+    with story.engine(entities=TICKETS, drop_columns="service_tickets.summary"):
+        refresh(story.dsn, "connectwise")
+    assert frame(story.dsn, shown)["value"].tolist() == []
+    assert frame(story.dsn, Selection("reporting.fct_ticket"))["summary"].isna().all()
 
 
 def test_odd_defaults_change_nothing(hostile_story: Story, tenant: Tenant) -> None:
