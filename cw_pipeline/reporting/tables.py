@@ -402,10 +402,12 @@ def _replace(
             # Of rows made by generate_series Postgres expects so few that it would go through all
             # keys for each: minutes for the days of a few members.
             connection.execute("set local enable_nestloop = off")
-        connection.execute(f"create temp table fresh on commit drop as {query}".encode())
+        if found.rowcount > _MANY or not keys:
+            # Many rows: only what stands by itself is computed by several processes.
+            connection.execute(f"create temp table fresh on commit drop as {query}".encode())
+            query = "table pg_temp.fresh"
+        rows = write_difference(connection, (place.schema, script.name), keys, query)
         connection.execute("set local enable_nestloop to default")
-        connection.execute("analyze pg_temp.fresh")
-        rows = write_difference(connection, (place.schema, script.name), keys)
     _remember(connection, place, script, marks)
     return rows
 
