@@ -42,10 +42,11 @@ def live(
 ) -> int:
     """Stay, and keep the warehouse in step within seconds.
 
-    Lists that have callbacks are asked each minute what is new, all others hourly. With
-    CW_CALLBACK_URL set, callbacks of ConnectWise come in at --listen, behind a proxy that speaks
-    TLS; what they name is read at once, and those lists are asked every five minutes. Reports
-    follow. `callbacks apply` registers with ConnectWise.
+    A list is asked what is new after as long as it has been quiet: one that has just changed in a
+    minute, one that rests each quarter of an hour, or hourly if it has no callbacks; no oftener in
+    all than by the schedule alone. With CW_CALLBACK_URL set, callbacks of ConnectWise come in at
+    --listen, behind a proxy that speaks TLS; what they name is read at once, and those lists are
+    asked every five minutes. Reports follow. `callbacks apply` registers with ConnectWise.
 
     Several tenants of one warehouse are kept in one process when each is named by its settings
     file: `live acme.env globex.env`. Each has a CW_SCHEMA of its own. They share 20 connections.
@@ -92,7 +93,7 @@ def live(
             click.echo(f"callbacks: http://{host}:{port}/callbacks, seen as {seen}")
         if len(called) < len(filled):
             names = ", ".join(each.schema_ for each in filled if each.callback_url is None)
-            click.echo(f"{names}: no CW_CALLBACK_URL, so no callbacks: asked each minute")
+            click.echo(f"{names}: no CW_CALLBACK_URL, so no callbacks: lists are only asked")
         click.echo(f"{count(len(filled), 'tenant')} into {place}. Ctrl-C stops it.")
         Worker(tenants, shared.connections).run()
     return 0

@@ -33,7 +33,7 @@ def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
     What `dagster dev` does, with the project's own PostgreSQL where CW_WAREHOUSE_DSN is not set.
     With --demo it goes on where `demo` left off. Runs until Ctrl-C.
 
-    Lists that Dagster has loaded are then kept up to date by `live`, within a minute, or, with
+    Lists that Dagster has loaded are then kept up to date by `live`, within minutes, or, with
     CW_CALLBACK_URL and a proxy before it, within seconds.
 
     With --bi, BI tools reach the project's own PostgreSQL, as a user who reads the reports alone.

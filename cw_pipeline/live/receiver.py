@@ -29,7 +29,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ from cw_pipeline.live.signing_keys import KeyUnavailable, SigningKeys
 from cw_pipeline.warehouse.connections import Session, connect, named_failures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ _SLOWEST = 5.0  # seconds for a body to arrive
 _COMMITTED = 4.0  # seconds for a hint to be committed: the vendor waits five
 _WAITING = 20_000  # hints that may wait for the warehouse
 _AT_ONCE = 5_000  # hints in one transaction
-_COUNTED = 10.0  # seconds between the writes of the counts
+_COUNTED = 3.0  # seconds between the writes of the counts
+_AFTER_FAILURE = 10.0  # seconds until they are tried again
 _HEARD = 30.0  # seconds between notes that it listens
 _CONNECTIONS = 12_000
 
@@ -78,7 +79,7 @@ class HintWriter:
     def __init__(self, address: str, tenants: Iterable[str]) -> None:
         self._address = address
         self._tenants = frozenset(tenants)
-        self._heard_at = float("-inf")
+        self._heard_at = self._counted_at = float("-inf")
         self._hidden = passwords(parse_address(address))
         self._session: Session | None = None
         self._waiting: list[tuple[Hint, asyncio.Future[None]]] = []
@@ -112,39 +113,58 @@ class HintWriter:
             await self._commit(now)
 
     async def _commit(self, waiting: Sequence[tuple[Hint, asyncio.Future[None]]]) -> None:
+        error: PipelineError | None = None
+        try:
+            if waiting:
+                await asyncio.to_thread(self._put, [hint for hint, _ in waiting])
+        except PipelineError as failure:
+            log.warning("the warehouse takes no hints now: %s", failure)
+            error = failure
+        for _, committed in waiting:
+            if not committed.done():
+                committed.set_exception(error) if error else committed.set_result(None)
+        if error is None:
+            await self._account()
+
+    async def _account(self) -> None:
+        """Writes what was counted, and that it listens, now and then: nobody waits for that."""
+        now = time.monotonic()
+        is_to_be_heard = now - self._heard_at >= _HEARD
+        if now - self._counted_at < _COUNTED or not (self.counts or is_to_be_heard):
+            return
         counts, self.counts = self.counts, Counter()
         try:
-            if waiting or counts or self._is_to_be_heard():
-                await asyncio.to_thread(self._write, [hint for hint, _ in waiting], counts)
+            await asyncio.to_thread(self._note, counts, is_to_be_heard)
         except PipelineError as error:
-            log.warning("the warehouse takes no hints now: %s", error)
+            log.warning("the warehouse takes no counts now: %s", error)
             self.counts.update(counts)
-            for _, committed in waiting:
-                if not committed.done():
-                    committed.set_exception(error)
+            self._counted_at = now + _AFTER_FAILURE
         else:
-            for _, committed in waiting:
-                if not committed.done():
-                    committed.set_result(None)
+            self._counted_at = now
+            self._heard_at = now if is_to_be_heard else self._heard_at
 
-    def _write(self, hints: list[Hint], counts: Counter[tuple[str, str]]) -> None:
+    def _put(self, hints: list[Hint]) -> None:
+        with self._connected() as session:
+            put_hints(session, hints)  # one statement, and so one round trip to its commit
+
+    def _note(self, counts: Counter[tuple[str, str]], is_to_be_heard: bool) -> None:  # noqa: FBT001
+        with self._connected() as session, session.transaction():
+            session.pin()
+            count_callbacks(session, counts)
+            if is_to_be_heard:
+                note_receiver(session, self._tenants)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Session]:
+        """The connection that is kept, or a new one after a failure. Raises WarehouseError."""
         try:
             with named_failures(self._hidden):
                 if self._session is None:
                     self._session = connect(self._address, autocommit=True)
-                with self._session.transaction():
-                    self._session.pin()
-                    put_hints(self._session, hints)
-                    count_callbacks(self._session, counts)
-                    if self._is_to_be_heard():
-                        note_receiver(self._session, self._tenants)
-                        self._heard_at = time.monotonic()
+                yield self._session
         except BaseException:
             self.close()  # the next one connects anew
             raise
-
-    def _is_to_be_heard(self) -> bool:
-        return time.monotonic() - self._heard_at >= _HEARD
 
     def close(self) -> None:
         """Ends the connection, if there is one."""
