@@ -65,18 +65,28 @@ def not_listed_twice(run: Run, gone: Sequence[int]) -> list[int]:
 def is_listed(run: Run, entity: Entity, path: tuple[int, ...]) -> bool:
     """Whether the source lists a record: `path` is the ids of its parents and its own, at the end.
 
+    Raises what `which_are_listed` does.
+    """
+    *above, own = path
+    return bool(which_are_listed(run, entity, [own], tuple(above)))
+
+
+def which_are_listed(
+    run: Run, entity: Entity, ids: Sequence[int], above: tuple[int, ...] = ()
+) -> set[int]:
+    """Which of these records the source lists: of another entity than the run's, below `above`.
+
     What is below a parent that is not listed is not listed either. Raises SourceMissing where
     parents are listed, and the list below them answers 404.
     """
-    *above, own = path
     reader = ListReader(run.context, entity)
     reader.tally = run.reader.tally
     try:
-        return bool(reader.ids_still_listed([own], tuple(above)))
+        return reader.ids_still_listed(ids, above)
     except SourceMissing:
-        if entity.parent is None or is_listed(run, CATALOG[entity.parent], tuple(above)):
+        if entity.parent is None or is_listed(run, CATALOG[entity.parent], above):
             raise
-        return False
+        return set()
 
 
 def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:

@@ -6,15 +6,22 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cw_pipeline.errors import SourceForbidden, SourceMissing
+from cw_pipeline.errors import ENDS_THE_RUN, SourceError, SourceForbidden, SourceMissing
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.paths import cli_command
 from cw_pipeline.plural import count
 from cw_pipeline.sync.context import parallel_tasks
-from cw_pipeline.sync.deletes import DeleteGuard, explain_kept_rows, first_ids, is_listed
+from cw_pipeline.sync.deletes import (
+    DeleteGuard,
+    explain_kept_rows,
+    first_ids,
+    is_listed,
+    which_are_listed,
+)
+from cw_pipeline.sync.list_reader import PagingNotHonored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from cw_pipeline.model import Entity
@@ -49,7 +56,9 @@ class PerParentSync:
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def sync(self, *, whole: bool = False, listed: Iterable[tuple[int, ...]] = ()) -> None:
+    def sync(
+        self, *, whole: bool = False, listed: Collection[tuple[int, ...]] | None = None
+    ) -> None:
         """Brings the children up to date; `whole` reads every parent's.
 
         So it does of parents that the source was just seen to list, whether or not they are stored.
@@ -59,16 +68,21 @@ class PerParentSync:
             raise _absent(run, run.store.absence)
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
-        changed, rest, has_been_read = run.store.parents_due(self.parent, age, share)
+        changed, rest, unknown, has_been_read = run.store.parents_due(
+            self.parent, age, share, whole=whole
+        )
         due = changed + rest
         stored = {parents[-1] for parents in due}
-        due += [path for path in listed if path[-1] not in stored]
+        due += [path for path in listed or () if path[-1] not in stored]
+        found, gone = self._look_for(unknown, listed)
+        due += found
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowance(run, run.store.rows_when_opened())
         left = due if has_been_read else self._read_until_one_answers(due)
         parallel_tasks(self._read, left, limits.concurrency, run.context.machine)
         self._settle_missing(everyone=len(self.missing) == len(due))
+        self._delete_below(gone)
         oldest, orphans = run.store.oldest_parent_read(self.parent)
         run.result.rows_deleted += orphans
         if due and self.forbidden == len(due):
@@ -82,13 +96,57 @@ class PerParentSync:
                 f"403 for {self.forbidden} of {count(len(due), 'parent')}: their children are not"
                 " read"
             )
-        self._list_kept_rows([parents[-1] for parents in due])
-        if not due:
+        self._list_kept_rows([*(parents[-1] for parents in due), *gone])
+        if oldest is None and not due:
             # Where there is no parent there are no children: complete as of when that was found.
             oldest = run.store.watermark_of(self.parent)
         if oldest is not None:
             run.store.complete_pass(Checkpoint(watermark=oldest))
         run.result.watermark = oldest
+
+    def _look_for(
+        self, unknown: Sequence[int], listed: Collection[tuple[int, ...]] | None
+    ) -> tuple[list[tuple[int, ...]], list[int]]:
+        """Which of the parents that are neither row nor dead letter are there, and which are gone.
+
+        Their children were read while there was a dead letter, which was closed or discarded since.
+        `listed`: all that the source lists, if that is known; else it is asked. Those of which
+        nothing can be found out are in neither.
+        """
+        run, shown = self.run, {path[-1] for path in listed or ()}
+        found: list[tuple[int, ...]] = []
+        gone: list[int] = []
+        below: dict[tuple[int, ...], list[int]] = {}
+        for parent_id in unknown:
+            if parent_id in shown:
+                continue  # it is due anyway
+            path = run.store.parent_path(parent_id, self.parent)
+            if path is not None:
+                below.setdefault(path[:-1], []).append(parent_id)
+            elif listed is not None:
+                gone.append(parent_id)
+        for above, ids in below.items():
+            try:
+                there = which_are_listed(run, self.parent, ids, above)
+            except ENDS_THE_RUN:
+                raise
+            except (SourceError, PagingNotHonored) as error:
+                run.result.warnings.append(
+                    f"whether {self.parent.name} still has {first_ids(ids)} cannot be found out, so"
+                    f" their children are left as they are: {error}"
+                )
+                continue
+            found += [(*above, parent_id) for parent_id in ids if parent_id in there]
+            gone += [parent_id for parent_id in ids if parent_id not in there]
+        return found, gone
+
+    def _delete_below(self, gone: Sequence[int]) -> None:
+        """Deletes the children of parents that are gone, as far as the guard allows."""
+        opened_at = self.run.store.opened_at
+        for parent_id in gone:
+            _, children = self.run.store.children_of(parent_id)
+            if self._delete(parent_id, children, opened_at):
+                self.run.store.forget_parent(parent_id, before=opened_at)
 
     def _read_until_one_answers(self, due: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Reads the first parents of a list that was never read: those that are left.
@@ -168,11 +226,16 @@ class PerParentSync:
         if self.run.entity.has_id:
             still = self.run.reader.ids_still_listed(gone, parents)
             gone = [row_id for row_id in gone if row_id not in still]
+        self._delete(parents[-1], gone, before)
+
+    def _delete(self, parent_id: int, children: Sequence[int], before: datetime) -> bool:
+        """Deletes children last written before that; or lists them, where the guard keeps them."""
         with self._lock:
-            if len(gone) > self.allowed:
-                self.kept_rows += [(parents[-1], row_id) for row_id in gone]
-                return
-            self.allowed -= len(gone)
-        deleted = self.run.store.soft_delete(gone, parents[-1], before=before)
+            if len(children) > self.allowed:
+                self.kept_rows += [(parent_id, row_id) for row_id in children]
+                return False
+            self.allowed -= len(children)
+        deleted = self.run.store.soft_delete(children, parent_id, before=before)
         with self._lock:
             self.run.result.rows_deleted += deleted
+        return True

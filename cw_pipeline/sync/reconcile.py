@@ -85,15 +85,15 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
     """
     result = run.result
     stored, nameless = run.store.count_parents(parent)
-    whole = stored <= run.limits.sweep
-    listed = _listed_parents(run, parent) if whole else set()
-    PerParentSync(run, parent, guard).sync(whole=whole, listed=sorted(listed or ()))
+    asks_all = stored <= run.limits.sweep
+    listed = _listed_parents(run, parent) if asks_all else None
+    PerParentSync(run, parent, guard).sync(whole=asks_all, listed=listed and sorted(listed))
     oldest, _ = run.store.oldest_parent_read(parent)
     whole = oldest is None or oldest >= run.store.opened_at
     detail = [*result.warnings]
     if result.dead_letters:
         detail.append(f"{count(result.dead_letters, 'record')} kept as dead letters")
-    if listed is None:
+    if asks_all and listed is None:
         detail.append(f"{parent.name} does not say which parents there are")
     if nameless:
         detail.append(

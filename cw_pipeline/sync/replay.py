@@ -38,9 +38,14 @@ def retry_dead_letters(run: Run, letters: list[DeadLetter]) -> list[tuple[int, s
     parents = {letter.parent_id for letter in letters}
     for parent_id in sorted(parents, key=lambda parent_id: parent_id or 0):
         siblings = [letter for letter in letters if letter.parent_id == parent_id]
-        path: tuple[int, ...] = ()
+        path: tuple[int, ...] | None = ()
         if parent_id is not None and run.entity.parent is not None:
             path = run.store.parent_path(parent_id, CATALOG[run.entity.parent])
+        if path is None:
+            outcomes += _put_off(
+                run, siblings, f"what {run.entity.parent} {parent_id} is below is not known yet"
+            )
+            continue
         try:
             outcomes += _retry_below_parent(run, path, siblings)
         except SourceMissing as error:
@@ -54,13 +59,22 @@ def _settle_missing(
     run: Run, parents: tuple[int, ...], letters: list[DeadLetter], error: SourceMissing
 ) -> list[tuple[int, str]]:
     """What came of letters whose list answered 404: closed, if the parent is listed no more."""
-    ids = [letter.id for letter in letters]
     if _is_gone(run, parents):
-        run.store.close_dead_letters(ids, _PARENT_GONE)
-        return [(letter_id, _PARENT_GONE) for letter_id in ids]
-    run.result.warnings.append(f"dead letters could not be tried again: {error}")
+        return _settle_gone(run, letters)
+    return _put_off(run, letters, str(error))
+
+
+def _settle_gone(run: Run, letters: list[DeadLetter]) -> list[tuple[int, str]]:
+    ids = [letter.id for letter in letters]
+    run.store.close_dead_letters(ids, _PARENT_GONE)
+    return [(letter_id, _PARENT_GONE) for letter_id in ids]
+
+
+def _put_off(run: Run, letters: list[DeadLetter], why: str) -> list[tuple[int, str]]:
+    ids = [letter.id for letter in letters]
+    run.result.warnings.append(f"dead letters could not be tried again: {why}")
     run.store.postpone_dead_letters(ids)
-    return [(letter_id, f"failed: {error}") for letter_id in ids]
+    return [(letter_id, f"failed: {why}") for letter_id in ids]
 
 
 def _is_gone(run: Run, parents: tuple[int, ...]) -> bool:
@@ -91,8 +105,14 @@ def _retry_below_parent(
         if record_id not in good and record_id not in bad
     ]
     run.store.close_dead_letters(gone, "the source no longer has the record")
-    return [(letter.id, _outcome(letter, good, bad)) for letter in letters if letter.record_id] + [
-        _from_payload(run, letter) for letter in letters if letter.record_id is None
+    nameless = [letter for letter in letters if letter.record_id is None]
+    if nameless and parents and _is_gone(run, parents):
+        outcomes = _settle_gone(run, nameless)
+    else:
+        outcomes = [_from_payload(run, letter) for letter in nameless]
+    return [
+        *((letter.id, _outcome(letter, good, bad)) for letter in letters if letter.record_id),
+        *outcomes,
     ]
 
 

@@ -401,36 +401,36 @@ class EntityStore:
         self._run(connection, "note_drift", columns=columns, changes=changes, samples=samples)
 
     def parents_due(
-        self, parent: Entity, max_age: timedelta, limit: int
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], bool]:
+        self, parent: Entity, max_age: timedelta, limit: int, *, whole: bool = False
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int], bool]:
         """Parents whose children must be read: those that changed, and the oldest of the rest.
 
-        And whether any parent's children were ever read.
-        Dead letters are among them. The second list holds at most `limit`, read longer than
-        `max_age` ago, and in any case the oldest one, so that the rotation never stands still. A
-        parent is its ids as the child's path names them, outermost first.
+        Then ids of those that are neither row nor dead letter, and whether any parent's children
+        were ever read. A parent is its ids as the child's path names them, outermost first; dead
+        letters are among them. The second and third list hold at most `limit`, read longer than
+        `max_age` ago; the second in any case one, so that the rotation never stands still. `whole`:
+        the third also parents whose children were never read to the end.
         """
-        rows = self._ask("due_parents", parent, age=max_age, parent=parent.name)
-        parents = [
-            (tuple(each for each in (outermost, inner) if each is not None), changed, old)
-            for outermost, inner, changed, old, _ in rows
-        ]
-        moved = [ids for ids, changed, _ in parents if changed]
-        due = [ids for ids, changed, old in parents if old and not changed][:limit]
-        rest = due or [ids for ids, changed, _ in parents if not changed][:1]
-        return moved, rest, any(row[-1] for row in rows)
+        rows = self._ask("due_parents", parent, age=max_age, parent=parent.name, whole=whole)
+        start = 0 if parent.parent else 1  # of the path
+        known = [(row[start:2], row[2], row[3]) for row in rows if row[5]]
+        moved = [ids for ids, changed, _ in known if changed]
+        due = [ids for ids, changed, old in known if old and not changed][:limit]
+        rest = due or [ids for ids, changed, _ in known if not changed][:1]
+        unknown = [each[1] for each in rows if (each[2] or each[3]) and not each[5]][:limit]
+        return moved, rest, unknown, any(each[4] for each in rows)
 
     def count_parents(self, parent: Entity) -> tuple[int, int]:
         """How many parents are stored, and how many dead letters of parents have no id."""
         ((stored, nameless),) = self._ask("count_parents", parent, parent=parent.name)
         return stored, nameless
 
-    def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...]:
-        """The ids that a child's path names, outermost first."""
+    def parent_path(self, parent_id: int, parent: Entity) -> tuple[int, ...] | None:
+        """The ids that a child's path names, outermost first; None where nothing tells them."""
         if parent.parent is None:
             return (parent_id,)
-        rows = self._ask("parent_path", parent, parent_id=parent_id)
-        return (rows[0][0], parent_id) if rows else (parent_id,)
+        rows = self._ask("parent_path", parent, parent_id=parent_id, parent=parent.name)
+        return (rows[0][0], parent_id) if rows else None
 
     def announce_parents_due(self, parents: int) -> None:
         """Notes in the run's row how many parents it has to read, for whoever watches it."""
@@ -444,6 +444,10 @@ class EntityStore:
     def mark_parent_read(self, parent_id: int, at: datetime) -> None:
         """Notes that a parent's children, as they were `at` on the warehouse's clock, are in."""
         self._write("mark_parent_read", parent_id=parent_id, at=at)
+
+    def forget_parent(self, parent_id: int, *, before: datetime) -> None:
+        """Forgets when a parent's children were read, unless that was since `before`."""
+        self._write("forget_parent", parent_id=parent_id, before=before)
 
     def oldest_parent_read(self, parent: Entity) -> tuple[datetime | None, int]:
         """When the children that were read longest ago were read.
@@ -468,9 +472,8 @@ class EntityStore:
 
     def watermark_of(self, other: Entity) -> datetime | None:
         """How complete another entity's table is; None if it was never synced."""
-        return next(
-            (watermark for (watermark,) in self._ask("watermark_of", name=other.name)), None
-        )
+        rows = self._ask("watermark_of", name=other.name)
+        return rows[0][0] if rows else None
 
     def _ask(self, statement: str, other: _Table = None, /, **values: object) -> list[Any]:
         """The rows of a statement of its own."""

@@ -268,9 +268,12 @@ on conflict (tenant, entity, parent_id, record_id) do update set reason = exclud
 
 -- name: due_parents
 -- Parents, outermost first: those that are stored, and those whose record is listed, but is a dead
--- letter. Whether they changed since their children were read, or those were read longer than `age`
--- ago.
-with rejected as (
+-- letter. Whether they changed since their children were read, those were read longer than `age`
+-- ago, or at all; and whether the parent itself is neither a row nor a dead letter, so that only the
+-- source can tell whether it is there. In a `whole` pass also of children that no read is noted of.
+with gone as (
+    {parents_gone}
+), rejected as (
     select record_id as id, max(parent_id) as parent_id, max(last_seen) as seen_at
     from cw_sync.dead_letter
     where tenant = %(tenant)s and entity = %(parent)s and resolved_at is null
@@ -283,15 +286,23 @@ with rejected as (
     union all
     select d.parent_id, d.id, d.seen_at from rejected d
     where not exists (select from {schema}.{other} p where p.id = d.id and p._deleted_at is null)
+), reads as (
+    select parent_id as id, read_at from cw_sync.parent_read
+    where tenant = %(tenant)s and entity = %(entity)s
+    union all
+    select distinct c.parent_id, null::timestamptz from {schema}.{table} c
+    where %(whole)s and c._deleted_at is null and not exists (select from cw_sync.parent_read r
+        where r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = c.parent_id)
 )
-select p.outer_id, p.id,
+select p.outer_id, coalesce(p.id, r.id),
     -- Read at a time that is still to come: before the clock was set back.
-    r.read_at is null or p.changed_at >= r.read_at or r.read_at > clock_timestamp(),
-    r.read_at < clock_timestamp() - %(age)s, r.read_at is not null
+    r.read_at is null or coalesce(p.changed_at >= r.read_at, false)
+        or r.read_at > clock_timestamp(),
+    coalesce(r.read_at < clock_timestamp() - %(age)s, false), r.read_at is not null, p.id is not null
 from parents p
-left join cw_sync.parent_read r
-    on r.tenant = %(tenant)s and r.entity = %(entity)s and r.parent_id = p.id
-order by r.read_at nulls first, p.id
+full join reads r on r.id = p.id
+where p.id is not null or r.id not in (select id from gone)
+order by r.read_at nulls first, 2
 
 -- name: count_parents
 -- How many are stored; how many dead letters of theirs have no id by which to ask for children.
@@ -301,9 +312,16 @@ select (select count(*) from {schema}.{other} where _deleted_at is null),
             and record_id is null)
 
 -- name: parent_path
--- The living one where the record has moved below another parent.
-select parent_id from {schema}.{other} where id = %(parent_id)s
-order by _deleted_at is not null, _synced_at desc
+-- The living one where the record has moved below another parent. What was never stored may have
+-- been a dead letter.
+select parent_id from (
+    select parent_id, _deleted_at is null as is_stored, _synced_at as seen_at
+    from {schema}.{other} where id = %(parent_id)s
+    union all
+    select parent_id, false, last_seen from cw_sync.dead_letter
+    where tenant = %(tenant)s and entity = %(parent)s and record_id = %(parent_id)s
+        and parent_id is not null
+) seen order by is_stored desc, seen_at desc limit 1
 
 -- name: announce_parents_due
 update cw_sync.run set parents_due = %(parents)s where run_id = %(run_id)s
@@ -318,8 +336,14 @@ insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)
 select %(tenant)s, %(entity)s, %(parent_id)s, %(at)s from cw_sync.fence(%(run_id)s)
 on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at
 
+-- name: forget_parent
+-- Not if another run has just read its children.
+delete from cw_sync.parent_read using cw_sync.fence(%(run_id)s)
+where tenant = %(tenant)s and entity = %(entity)s and parent_id = %(parent_id)s
+    and read_at not between %(before)s and clock_timestamp()
+
 -- name: parents_gone
--- Not those whose record is listed again, but is a dead letter.
+-- Not those whose record is listed again, but is a dead letter, or was one until it was discarded.
 select p.id from {schema}.{other} p
 where p._deleted_at is not null and not exists (
     -- It lives on below another parent of its own.
@@ -327,7 +351,8 @@ where p._deleted_at is not null and not exists (
 ) and not exists (
     select from cw_sync.dead_letter d
     where d.tenant = %(tenant)s and d.entity = %(parent)s and d.record_id = p.id
-        and d.resolved_at is null
+        and (d.resolved_at is null
+            or d.resolution like 'discarded:%%' and d.resolved_at > p._deleted_at)
 )
 
 -- name: parents_read

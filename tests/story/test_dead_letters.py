@@ -11,9 +11,11 @@ import psycopg
 import pytest
 import stamina
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import TooManyRejects
 from cw_pipeline.simulator import Fault
 from cw_pipeline.simulator.answers import Refusal, broken, no_endpoint
+from cw_pipeline.sync.reconcile import reconcile_all
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse.dead_letters import discard, events
 
@@ -264,8 +266,14 @@ def test_a_letter_whose_parent_is_gone_is_closed_and_keeps_no_other_from_its_tur
     for parent in (1, 2, 3):
         tenant.put(PATH, {"id": parent})
         tenant.put(f"{PATH}/{parent}/notes", {"id": 7, "detailDescriptionFlag": "perhaps"})
+    tenant.put(PATH, {"id": 4})
+    tenant.put(f"{PATH}/4/notes", {"id": 8})
+    tenant.put(f"{PATH}/4/notes", {"id": 9})
+    nameless = Fault("wrong_type", f"{PATH}/4/notes", ids={8}, field="id", value=[])
+    story.simulator.faults.add(nameless)
     story.sync(TICKETS, NOTES)
     tenant.delete(PATH, 1)
+    tenant.delete(PATH, 4)
     tenant.put(f"{PATH}/3/notes", {"id": 7, "text": "mended"})
 
     def hide(path: str, _: ListRequest) -> None:
@@ -280,7 +288,26 @@ def test_a_letter_whose_parent_is_gone_is_closed_and_keeps_no_other_from_its_tur
         1: "its parent is gone at the source",
         2: None,  # a 404 alone says nothing: its parent is there
         3: "a good copy was loaded",
+        4: "its parent is gone at the source",
     }
+
+
+def test_a_letter_two_levels_down_whose_parent_is_not_stored_waits(
+    story: Story, tenant: Tenant
+) -> None:
+    path = "/procurement/pricingschedules"
+    breaks = "procurement/pricingschedules/details/breaks"
+    tenant.put(path, {"id": 1, "name": "list prices"})
+    tenant.put(f"{path}/1/details", {"id": 5})
+    tenant.put(f"{path}/1/details/5/breaks", {"id": 51, "amount": "ten"})
+    with story.engine(entities=breaks) as engine:
+        list(reconcile_all([CATALOG[breaks]], engine))
+    letter = only(story)
+    (outcome,) = replayed(story).values()
+    assert outcome.startswith("failed: what procurement/pricingschedules/details 5 is below")
+    tenant.put(f"{path}/1/details/5/breaks", {"id": 51, "amount": 10})
+    story.sync(path[1:], f"{path[1:]}/details")
+    assert replayed(story) == {letter["id"]: "loaded"}
 
 
 def test_replay_loads_a_kept_payload_that_has_no_id_to_ask_for(

@@ -106,6 +106,35 @@ def test_children_stay_when_their_parent_comes_back_as_a_dead_letter(
     assert set(agreements.table(ADDITIONS)) == {11, 12, 21, 22}
 
 
+def test_children_go_with_a_parent_that_was_never_more_than_a_dead_letter(
+    agreements: Story, tenant: Tenant
+) -> None:
+    agreements.sync(AGREEMENTS, ADDITIONS)
+    tenant.delete("/finance/agreements", 2)
+    damage(agreements, "update cw_sync.dead_letter set retry_at = now()")
+    reports = agreements.sync(AGREEMENTS, ADDITIONS, children_max_age_hours=1e-6)
+    assert "2 rows no longer listed, but kept" in str(reports[ADDITIONS].warnings), "the guard"
+    agreements.sync(ADDITIONS, children_max_age_hours=1e-6, max_delete_fraction=0.5)
+    assert set(agreements.table(ADDITIONS)) == {11, 12}
+    audits = reconciled(agreements, AGREEMENTS, ADDITIONS)
+    assert audits[ADDITIONS].proven, audits[ADDITIONS].detail
+
+
+def test_children_stay_when_the_dead_letter_of_their_parent_is_discarded(
+    agreements: Story, tenant: Tenant
+) -> None:
+    agreements.sync(AGREEMENTS, ADDITIONS)
+    damage(
+        agreements,
+        "update cw_sync.dead_letter set resolved_at = now(), resolution = 'discarded: known'",
+    )
+    tenant.put("/finance/agreements/2/additions", {"id": 23, "quantity": 3})
+    agreements.sync(ADDITIONS, children_max_age_hours=1e-6)
+    assert set(agreements.table(ADDITIONS)) == {11, 12, 21, 22, 23}
+    audits = reconciled(agreements, ADDITIONS)
+    assert audits[ADDITIONS].proven, audits[ADDITIONS].detail
+
+
 def test_children_of_parents_that_our_table_lacks_are_read(agreements: Story) -> None:
     """Whoever reconciles additions alone does not rely on the table of agreements."""
     agreements.sync(AGREEMENTS)
@@ -137,6 +166,10 @@ def test_children_two_levels_down_are_compared_with_the_parents_that_the_source_
     audits = reconciled(story, breaks)
     assert set(story.table(breaks)) == {51}
     assert (audits[breaks].missing, audits[breaks].proven) == (1, True)
+    tenant.delete(f"/{schedules}/1/details", 5)  # of which nothing here says what it is below
+    audits = reconciled(story, breaks)
+    assert set(story.table(breaks)) == set()
+    assert audits[breaks].proven, audits[breaks].detail
 
 
 def test_rows_deleted_doubled_and_spoilt_by_hand_are_found_in_each_kind_of_list(
