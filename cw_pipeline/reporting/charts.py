@@ -22,7 +22,8 @@ class Chart:
 
     `kind`: lines, bars, stacked bars, or rows: bars that lie, for names. `is_money`: the query's
     first column is the currency, and each currency gets a chart of its own. `period`: x is the
-    first day of one, and the one that is not over is marked. In the query, `{schema}` is the
+    first day of one, and the one that is not over is marked. `empty`: why there may be nothing.
+    In the query, `{schema}` is the
     reporting schema and `{today}` the tenant's local day.
     """
 
@@ -34,6 +35,7 @@ class Chart:
     unit: str = ""
     is_money: bool = False
     period: Literal["", "month"] = ""
+    empty: str = "Nothing to show yet"
 
     def by_currency(self, rows: Rows) -> list[tuple[str, Rows]]:
         """The rows of each chart to draw, with its currency; the one with most of it first."""
@@ -129,7 +131,7 @@ CHARTS = (
     ),
     Chart(
         "Backlog by age",
-        "Service tickets open at the end of each local day, by days since they came in",
+        "Service tickets open at the end of each local day, and now, by days since they came in",
         """
         select
             date,
@@ -137,16 +139,25 @@ CHARTS = (
             sum(tickets_open) filter (where age_bucket = '2-7') as "2-7 days",
             sum(tickets_open) filter (where age_bucket = '8-30') as "8-30 days",
             sum(tickets_open) filter (where age_bucket = '31+') as "31 days and more"
-        from {schema}.kpi_backlog_daily
-        where date >= {today} - interval '90 days'
+        from (
+            select date, age_bucket, tickets_open from {schema}.kpi_backlog_daily
+            where date >= {today} - interval '90 days'
+            union all
+            select
+                {today},
+                case when age_days <= 1 then '0-1' when age_days <= 7 then '2-7'
+                    when age_days <= 30 then '8-30' else '31+' end,
+                1
+            from {schema}.kpi_open_ticket where record_type = 'ServiceTicket'
+        ) counted
         group by 1 order by 1
         """,
         "stacked",
     ),
     Chart(
         "Promises kept",
-        "Share of the SLA goals of service tickets due in a month that were met: met over met,"
-        " missed and overdue. Who never answered counts",
+        "Share of the SLA goals of service tickets due in a month that were met. One that is past"
+        " and was not reached counts as not met",
         """
         select
             date_trunc('month', date)::date as month,
@@ -209,8 +220,21 @@ CHARTS = (
     ),
     Chart(
         "Where tickets wait",
-        "Hours that half of the stays in a status were shorter than, around the clock, as far as"
-        " seen; the ten longest",
+        "Service tickets that are open now, by status and board; the ten with most",
+        """
+        select s.status_name || ' (' || b.board_name || ')' as status, count(*) as tickets
+        from {schema}.kpi_open_ticket k
+        join {schema}.dim_ticket_status s using (status_id)
+        join {schema}.dim_board b on b.board_id = k.board_id
+        where k.record_type = 'ServiceTicket'
+        group by 1 order by 2 desc, 1 limit 10
+        """,
+        "rows",
+    ),
+    Chart(
+        "How long tickets wait",
+        "Hours that half of the stays in a status were shorter than, around the clock; the ten"
+        " longest",
         """
         select s.status_name || ' (' || b.board_name || ')' as status,
             k.median_calendar_minutes / 60 as median_hours
@@ -222,6 +246,8 @@ CHARTS = (
         """,
         "rows",
         unit="h",
+        empty="ConnectWise does not say when a status began: there are figures once tickets have"
+        " changed their status twice since the first load",
     ),
     Chart(
         "Utilization",

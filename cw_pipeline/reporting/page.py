@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -89,6 +91,7 @@ details {{ margin-top: .5rem; font-size: .85rem; }} summary {{ cursor: pointer; 
 table {{ border-collapse: collapse; width: 100%; font-size: .9rem; }}
 th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }}
+td {{ white-space: nowrap; }} td.long {{ white-space: normal; min-width: 6rem; }}
 th.number, td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 tr {{ break-inside: avoid; }}
 @media (max-width: 600px) {{
@@ -107,7 +110,7 @@ tr {{ break-inside: avoid; }}
   details {{ display: none; }}
   section.wide {{ break-inside: auto; }}
   .scroll {{ overflow: visible; }}
-  table {{ font-size: 9px; }} th, td {{ padding: .15rem .3rem; }}
+  table {{ font-size: 9px; }} th, td {{ padding: .15rem .3rem; }} td.long {{ min-width: 0; }}
 }}
 """
 _TECHNICIANS = """
@@ -125,10 +128,10 @@ order by k.tickets_closed desc, m.member_name limit 25
 """
 _BREACHES = """
 select count(*) over () as found, k.ticket_id::text as ticket, k.stage,
-    to_char(k.goal_at at time zone '{zone}', 'YYYY-MM-DD HH24:MI') as due,
     case when k.hours_left < 0 then 'late by ' || case when k.hours_left > -48
         then round(-k.hours_left, 1) || ' h' else round(-k.hours_left / 24) || ' days' end
         else 'in ' || round(k.hours_left, 1) || ' h' end as "time left",
+    to_char(k.goal_at at time zone '{zone}', 'YYYY-MM-DD HH24:MI') as due,
     p.priority_name as priority, c.company_name as client, b.board_name as board,
     m.member_name as owner, t.summary
 from {schema}.kpi_sla_open k
@@ -243,7 +246,7 @@ def _section(part: _Part, number: int) -> str:
     title = part.chart.title + (f" ({part.currency})" if part.currency else "")
     head = f"<h2>{escape(title)}</h2><p>{escape(part.chart.basis)}</p>"
     if not part.rows:
-        return f"<section>{head}{_NOTHING}</section>"
+        return f"<section>{head}<div class=nothing>{escape(part.chart.empty)}</div></section>"
     series = part.chart.series(part.rows)
     shown = "".join(f"<li><i style='background:{c}'></i>{escape(n)}</li>" for n, c in series)
     legend = f"<ul class=legend>{shown}</ul>" if len(series) > 1 else ""
@@ -259,10 +262,21 @@ def _round(value: object, chart: Chart) -> object:
     return f"{value:.1%}" if chart.percent else round(value, 0 if chart.is_money else 1)
 
 
-_NOTHING = "<div class=nothing>Nothing to show yet</div>"
+_ON_A_LINE = 17
 # A chart keeps the width of the screen when it is printed: it gets that of the paper meanwhile.
 _DRAW = """
 const figures = {};
+const packed = new Blob([Uint8Array.from(atob("{}"), c => c.charCodeAt(0))]);
+const script = document.createElement("script");
+try {{
+  const inflated = packed.stream().pipeThrough(new DecompressionStream("gzip"));
+  script.textContent = await new Response(inflated).text();
+  document.head.append(script);
+}} catch (error) {{
+  for (const chart of document.querySelectorAll(".chart"))
+    chart.textContent = "This browser is too old to draw: open Figures below.";
+  throw error;
+}}
 for (const [place, figure] of Object.entries(figures)) Plotly.newPlot(place, figure);
 const paper = {{width: 680, height: 260}}, screen = {{autosize: true, width: null, height: null}};
 const all = size => Object.keys(figures).forEach(place => Plotly.relayout(place, size));
@@ -281,14 +295,14 @@ def _drawing(parts: Iterable[_Part]) -> str:
     }
     # A name that holds `</script>` would end the script.
     told = json.dumps(figures).replace("<", "\\u003c")
-    return f"{_library()}<script>{_DRAW.format(told)}</script>"
+    return f"<script type=module>{_DRAW.format(told, _library())}</script>"
 
 
 def _library() -> str:
-    """plotly.js, whole: the page must work where there is no network."""
+    """plotly.js, whole, in gzip and base64: the page must work where there is no network."""
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped] # noqa: PLC0415 - slow
 
-    return f"<script>{get_plotlyjs()}</script>"
+    return b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _table_section(title: str, rows: Rows) -> str:
@@ -319,4 +333,5 @@ def _cell(value: object) -> str:
         return "<td></td>"
     if isinstance(value, (int, Decimal)):
         return f"<td class=number>{value:,}</td>"
-    return f"<td>{escape(str(value))}</td>"
+    text = str(value)  # a date or a name stays on its line, a sentence does not
+    return f"<td{' class=long' if len(text) > _ON_A_LINE else ''}>{escape(text)}</td>"

@@ -56,6 +56,9 @@ def test_its_first_figures_are_of_one_population(books: Books) -> None:
     times = books.entries_by_ticket()
     late = {"NoEscalation", "Waiting Customer"}
     assert shown["Open tickets"] == len(opened)
+    backlog = text[text.index("<h2>Backlog by age") :]
+    ages = re.findall(r"<td class=number>(\d+)", backlog[: backlog.index("</table>")])[-4:]
+    assert sum(map(int, ages)) == len(opened), "the last bar is now"
     assert shown["Unassigned"] == sum(
         "owner" not in one and not one.get("resources") for one in opened
     )
@@ -102,6 +105,11 @@ _WATCH = """
     drawn: page.querySelectorAll(".chart .main-svg").length > 0
       && [...page.querySelectorAll(".chart")].every(each => each.querySelector(".main-svg")),
     charts: page.querySelectorAll(".chart").length,
+    broken: [...page.querySelectorAll("td")].filter(cell => {
+      const text = page.createRange();
+      text.selectNodeContents(cell);
+      return /^\\d{4}-\\d\\d-\\d\\d/.test(cell.textContent) && text.getClientRects().length > 1;
+    }).map(cell => cell.textContent),
     wide: wide.map(each => each.outerHTML.slice(0, 80)),
   });
 }, 4000));</script>
@@ -133,3 +141,6 @@ def test_a_phone_draws_every_chart_and_nothing_overflows(books: Books, tmp_path:
     assert seen["charts"] == text.count("class=chart id=") > 10
     assert (seen["width"], seen["scrolls"]) == (400, 400)
     assert seen["wide"] == []
+    assert seen["broken"] == []
+    assert re.search(r"<td>20\d\d-\d\d-\d\d \d\d:\d\d</td>", text), "dates to break"
+    assert len(text) < 2_500_000, "it goes by mail"
