@@ -14,9 +14,10 @@ import click
 import pytest
 
 from cw_pipeline.catalog import select
-from cw_pipeline.catalog.declare import entity
+from cw_pipeline.catalog.declare import build_entity, entity
 from cw_pipeline.cli.app import COMMANDS, Commands
 from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.model import Column, Kind
 from cw_pipeline.paths import ROOT
 from cw_pipeline.reporting.script import ViewScript
 from cw_pipeline.settings import Settings
@@ -233,12 +234,15 @@ def test_blocks_of_python_are_python() -> None:
 
 def test_the_lines_that_add_a_list_declare_one_with_its_table() -> None:
     (body,) = (body for path, body in blocks("python") if path.name == "CONTRIBUTING.md")
-    new, notes = (eval(line, {"entity": entity}) for line in textwrap.dedent(body).splitlines())  # noqa: S307 - ours
+    names = {"entity": entity, "Column": Column, "Kind": Kind}
+    lines = [ast.unparse(line) for line in ast.parse(textwrap.dedent(body)).body]
+    new, notes, unknown = (eval(line, names) for line in lines)  # noqa: S307 - ours
     assert (new.table, new.core, notes.table) == (
         "service_new_things",
         True,
         "service_new_things_notes",
     )
+    assert [column.name for column in build_entity(unknown).columns] == ["id", "name"]
 
 
 def test_the_view_that_is_shown_describes_itself() -> None:
