@@ -28,6 +28,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cw_pipeline.address import parse_address, passwords
 from cw_pipeline.connectwise import trust
@@ -56,6 +58,7 @@ log = logging.getLogger(__name__)
 
 _LARGEST = 1 << 20  # bytes of a body
 _SLOWEST = 5.0  # seconds for a body to arrive
+_SLOWEST_HEAD = 10.0  # seconds for what comes before it, on a connection that is open
 _COMMITTED = 4.0  # seconds for a hint to be committed: the vendor waits five
 _WAITING = 20_000  # hints that may wait for the warehouse
 _AT_ONCE = 5_000  # hints in one transaction
@@ -299,20 +302,43 @@ async def _read(request: Request) -> tuple[Message, bytes]:
     return message, bytes(body)
 
 
-def serve(app: Any, host: str, port: int) -> None:  # noqa: ANN401 - an ASGI application
-    """Serves until the process is told to stop."""
+def server(app: Any, host: str, port: int) -> uvicorn.Server:  # noqa: ANN401 - an ASGI application
+    """What serves the application, once it is run. Lets this process have as many files open."""
     _raise_file_limit()
-    uvicorn.run(
+    protocol: Any = _connection
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=protocol,
         backlog=4096,
         limit_concurrency=_CONNECTIONS,
         access_log=False,
+        log_config=None,  # to where this process logs
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+    return uvicorn.Server(config)
+
+
+def _connection(**given: Any) -> Any:  # noqa: ANN401 - uvicorn's
+    """A connection as uvicorn serves it, which has no limit of its own for a request's head."""
+    made: Any = AutoHTTPProtocol(**given)
+    _let_go_if_silent(weakref.ref(made), asyncio.get_running_loop())
+    return made
+
+
+def _let_go_if_silent(served: weakref.ref[Any], loop: asyncio.AbstractEventLoop) -> None:
+    """Closes a connection on which there is no request, every so often."""
+    made = served()
+    if made is None or (made.transport is not None and made.transport.is_closing()):
+        return
+    is_silent = made.cycle is None or made.cycle.response_complete
+    if made.transport is not None and is_silent:
+        made.transport.close()
+    else:
+        loop.call_later(_SLOWEST_HEAD, _let_go_if_silent, served, loop)
 
 
 def _raise_file_limit() -> None:
@@ -332,7 +358,8 @@ def main() -> None:
     given = json.loads(sys.stdin.readline())
     Thread(target=_end_with_parent, name="parent", daemon=True).start()
     listeners = [Listener.of(**each) for each in given["listeners"]]
-    serve(Receiver(listeners, given["address"], given["ca_file"]).app, given["host"], given["port"])
+    app = Receiver(listeners, given["address"], given["ca_file"]).app
+    server(app, given["host"], given["port"]).run()
 
 
 def _end_with_parent() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import resource
 import socket
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,8 @@ import httpx
 import msgspec
 import psycopg
 import pytest
-import uvicorn
 
-from cw_pipeline.live.receiver import Receiver
+from cw_pipeline.live.receiver import Receiver, server
 from cw_pipeline.live.signature import Listener, decode_message
 from cw_pipeline.simulator import Tenant
 from cw_pipeline.simulator.server import Simulator
@@ -91,16 +91,15 @@ def rows_of(dsn: str, query: str) -> list[tuple[Any, ...]]:
 def receiving(dsn: str, *listeners: Listener) -> Iterator[str]:
     """The address of a receiver that runs."""
     port = free_port()
-    app = Receiver(listeners, dsn).app
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
+    serving = server(Receiver(listeners, dsn).app, "127.0.0.1", port)
+    thread = threading.Thread(target=serving.run)
     thread.start()
-    while not server.started and thread.is_alive():
+    while not serving.started and thread.is_alive():
         time.sleep(0.005)
     try:
         yield f"http://127.0.0.1:{port}/callbacks"
     finally:
-        server.should_exit = True
+        serving.should_exit = True
         thread.join()
 
 
@@ -256,6 +255,38 @@ class TestReceiver:
             assert b" 408 " in sender.recv(100)
             assert 4 < time.monotonic() - began < 8
 
+    def test_ten_thousand_senders_that_never_come_to_an_end_keep_nobody_waiting(
+        self, post: Post, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cw_pipeline.live.receiver._SLOWEST_HEAD", 3.0)
+        listener = Listener.of("connectwise", post.simulator.url, "demo", TOKEN)
+        with receiving(post.dsn, listener) as url, ExitStack() as stack:
+            files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # both ends are ours
+            place = (urlsplit(url).hostname or "", urlsplit(url).port or 0)
+            senders = [
+                stack.enter_context(socket.create_connection(place))
+                for _ in range(min(10_000, files // 2 - 200))
+            ]
+            for sender in senders[::2]:
+                sender.sendall(b"POST /callbacks HTTP/1.1\r\nHost: x\r\n")
+            assert httpx.get(url.replace("/callbacks", "/health")).json() == {"status": "ok"}
+            assert replace(post, url=url).send(post.message(47)) == 204
+            for sender in senders:
+                sender.settimeout(60)
+                with suppress(ConnectionResetError):
+                    assert sender.recv(1) == b""
+
+    def test_a_warehouse_that_was_away_takes_the_next_callback(self, post: Post) -> None:
+        assert post.send(post.message(48)) == 204
+        rows_of(
+            post.dsn,
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()",
+        )
+        assert post.send(post.message(48)) in {204, 429}
+        assert post.send(post.message(49)) == 204
+        assert ("ticket", 49, "updated", 1) in post.hints()
+
     def test_forgeries_do_not_make_us_ask_for_keys_again_and_again(self, post: Post) -> None:
         before = post.keys_asked()
         for _ in range(20):
@@ -300,6 +331,24 @@ def test_with_the_warehouse_away_senders_are_asked_to_come_again(dsn: str) -> No
         listener = Listener.of("connectwise", simulator.url, "demo", TOKEN)
         with receiving(away, listener) as url:
             assert Post(url, simulator, dsn).send(Post(url, simulator, dsn).message()) == 429
+
+
+def test_with_the_key_away_senders_are_asked_to_come_again_and_nothing_is_stored(
+    dsn: str,
+) -> None:
+    port = free_port()
+    listener = Listener.of("connectwise", f"http://127.0.0.1:{port}", "demo", TOKEN)
+    with receiving(dsn, listener) as url:
+        with Simulator(Tenant(), port=port) as simulator:
+            post = Post(url, simulator, dsn)
+            message = post.message()
+            body = msgspec.json.encode(message)
+            signed = simulator.callbacks.signature(body)
+        assert post.send(body, signed=signed) == 429
+        assert post.hints() == []
+        with Simulator(Tenant(), port=port) as simulator:
+            assert Post(url, simulator, dsn).send(message) == 204
+        assert post.hints() == [("ticket", 7601, "updated", 1)]
 
 
 def test_a_callback_of_the_simulator_becomes_a_hint(dsn: str) -> None:
