@@ -415,7 +415,7 @@ class Pipeline:
     def _open_context(self) -> SyncContext:
         """The warehouse and the API, open until `close`; where none are set, what stands in."""
         if self._context is None:
-            trust(self.settings.ca_file)  # a bad file is named before the warehouse is touched
+            trust(self.settings.ca_file)  # raises for a bad CW_CA_FILE, before anything is opened
             composition.masking_rules(self.settings)
             self._given.refuse_half_a_tenant()  # made-up data must not get into a real warehouse
             self.warehouse_dsn()
