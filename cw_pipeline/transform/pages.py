@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EDITION = 2  # of normalize: a change in what it makes of a record must not leave old rows alone
+EDITION = 2
+"""Of what is made of a record: another one, and all are decoded again. A test says when it is due.
+
+Not a digest of this room's source, because each comment would cost every tenant a full re-read.
+"""
 
 
 class _Info(msgspec.Struct, gc=False, rename="camel"):
@@ -124,7 +128,7 @@ def text_of_seed(entity: Entity) -> str:
         f"Array(table={array.table!r}, field={array.field!r}, columns={_columns(array.columns)})"
         for array in entity.arrays
     )
-    return f"({_EDITION}, {_columns(entity.columns)}, {_tuple(arrays)})"
+    return f"({EDITION}, {_columns(entity.columns)}, {_tuple(arrays)})"
 
 
 def _columns(columns: Iterable[Column]) -> str:

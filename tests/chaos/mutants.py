@@ -539,7 +539,7 @@ MUTANTS = (
             (
                 "transform/pages.py",
                 "self.seed = hash_bytes(text_of_seed(entity).encode()) % 2**64",
-                "self.seed = _EDITION",
+                "self.seed = EDITION",
             ),
         ),
         ("tests/story/test_unchanged_pages.py",),
