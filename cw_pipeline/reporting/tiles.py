@@ -95,21 +95,25 @@ TILES = (
             as before
         """,
         better="down",
+        metric="tickets_open",
     ),
     Tile(
         "Breached now",
         "Of the open tickets, those past a goal of their SLA that they have not reached",
         _OPEN.format(what="is_breached"),
+        metric="tickets_breached_now",
     ),
     Tile(
         "Unassigned",
         "Of the open tickets, those without owner and without anybody assigned",
         _OPEN.format(what="is_unassigned"),
+        metric="tickets_unassigned_now",
     ),
     Tile(
         "Untouched",
         "Of the open tickets, those neither changed nor worked on for seven days",
         _OPEN.format(what="is_untouched"),
+        metric="tickets_untouched_now",
     ),
     Tile(
         "Tickets closed",
@@ -129,6 +133,7 @@ TILES = (
         ),
         "percent",
         "up",
+        metric="respond_rate",
     ),
     Tile(
         "Resolved in time",
@@ -141,6 +146,7 @@ TILES = (
         ),
         "percent",
         "up",
+        metric="resolve_rate",
     ),
     Tile(
         "First response",
@@ -194,6 +200,7 @@ TILES = (
         from {schema}.kpi_unbilled k join {schema}.dim_currency cur using (currency_id)
         group by 1
         """,
+        metric="unbilled_work",
     ),
     Tile(
         "Satisfaction",

@@ -13,6 +13,8 @@ select
     coalesce(case when i._deleted_at is null then i.date end, p.invoice_invoice_date) as invoice_date, -- day of that invoice
     p.purchase_date as purchase_date, -- day it was bought
     coalesce(to_char(coalesce(case when i._deleted_at is null then i.date end, p.invoice_invoice_date), 'YYYYMMDD')::int, -1) as invoice_date_id, -- day of the invoice, in dim_date
+    coalesce(to_char(p.purchase_date, 'YYYYMMDD')::int, -1) as purchase_date_id, -- day it was bought, in dim_date
+    coalesce(agreement.currency_id, company.currency_id, -1) as currency_id, -- currency of the amounts: the agreement's, else the client's
     p.description as description, -- text of the line
     coalesce(p.quantity, 0) - coalesce(p.quantity_cancelled, 0) as quantity, -- pieces, cancelled ones taken off
     p.billable_option as billable_option, -- Billable, DoNotBill or NoCharge

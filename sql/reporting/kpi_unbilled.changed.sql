@@ -4,6 +4,15 @@ with concerned as (
     union
     {{work changed: company_id}}
     union
+    -- the currency of an agreement is that of what is done under it
+    select e.company_id
+    from {{source}}.finance_agreements a join {{reporting}}.fct_time_entry_all e on e.agreement_id = a.id
+    where a._synced_at >= {{since}} and e.is_unbilled
+    union
+    select p.company_id
+    from {{source}}.finance_agreements a join {{source}}.procurement_products p on p.agreement_id = a.id
+    where a._synced_at >= {{since}}
+    union
     -- whose work is on tickets that may be on another board now
     select e.company_id
     from {{reporting}}.fct_ticket_all t join {{reporting}}.fct_time_entry_all e on e.ticket_id = t.ticket_id

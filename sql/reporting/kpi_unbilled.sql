@@ -2,9 +2,10 @@
 -- agreement covers (work in progress). Ages by the day of work, expense or purchase. Sources: fct_time_entry_all,
 -- fct_expense, fct_product.
 with work as (
-    select coalesce(c.id, -1) as company_id, coalesce(c.currency_id, -1) as currency_id, t.board_id, e.department_id, e.location_id, 'time' as kind, e.work_date as date, e.hours_actual as hours, e.revenue
+    select coalesce(c.id, -1) as company_id, coalesce(a.currency_id, c.currency_id, -1) as currency_id, t.board_id, e.department_id, e.location_id, 'time' as kind, e.work_date as date, e.hours_actual as hours, e.revenue
     from {{reporting}}.fct_time_entry_all e
     left join {{source}}.company_companies c on c.id = e.company_id
+    left join {{source}}.finance_agreements a on a.id = e.agreement_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = e.ticket_id
     where e.is_unbilled and not e.is_deleted and {{only: coalesce(c.id, -1)}}
     union all
@@ -14,15 +15,14 @@ with work as (
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = e.ticket_id
     where e.is_unbilled and {{only: e.company_id}}
     union all
-    select p.company_id, coalesce(c.currency_id, -1), t.board_id, p.department_id, p.location_id, 'product', p.purchase_date, 0, p.revenue
+    select p.company_id, p.currency_id, t.board_id, p.department_id, p.location_id, 'product', p.purchase_date, 0, p.revenue
     from {{reporting}}.fct_product p
-    left join {{source}}.company_companies c on c.id = p.company_id
     left join {{reporting}}.fct_ticket_all t on t.ticket_id = p.ticket_id
     where p.is_billable and not p.is_invoiced and {{only: p.company_id}}
 )
 select
     work.company_id as company_id, -- client
-    work.currency_id as currency_id, -- currency of the expense, else of the client
+    work.currency_id as currency_id, -- currency of the expense, or of the agreement, else of the client
     coalesce(b.id, -1) as board_id, -- board of the ticket it was done on
     coalesce(d.id, -1) as department_id, -- our department (business unit)
     coalesce(l.id, -1) as location_id, -- our location

@@ -38,6 +38,7 @@ UNIQUE = {
     "fct_time_entry": "time_entry_id",
     "freshness": "name",
     "kpi_data_readiness": "check_name",
+    "kpi_open_ticket": "ticket_id",
     "kpi_project": "project_id",
     "kpi_stale_ticket": "ticket_id",
 }

@@ -378,7 +378,9 @@ def _live_a_day(books: Books) -> None:
     books.reopened = reopened["id"]
     moved = still_open[0]
     books.moved = {"id": moved["id"], "board": ref(moved, "board"), "owner": ref(moved, "owner")}
-    tenant.edit(TICKETS, moved["id"], board={"id": 5, "name": "Accounts"}, owner=None)
+    tenant.edit(
+        TICKETS, moved["id"], board={"id": 5, "name": "Accounts"}, owner=None, resources=None
+    )
     deals = "/sales/opportunities"
     deal = next(one for one in books.records(deals) if one["status"]["name"] == "Open")
     books.promoted = (deal["id"], ref(deal, "stage"))
