@@ -95,14 +95,19 @@ select f.parent_id, f.position, f.id as field_id, f.caption, f.type, f.value,
     case when lower(f.type) = 'checkbox' then cw_sync.to_flag(f.value) end as value_flag
 from {rows} f where f._deleted_at is null
 """
+# Record by record: a report asks for those of a month, which Postgres would choose only after it
+# had grouped all of them. Of a list below a parent ids may be there twice.
 _WIDE = """
 create or replace view {view}{options} as
-select f.parent_id as id,
-    jsonb_object_agg(case f.id {names} end, f.value)
-        filter (where f.value not in ('null', '""') and not case f.id {fits} else true end)
-        as unfit_values,
-    {columns}
-from {rows} f where f._deleted_at is null group by f.parent_id
+select t.id, {shown}
+from {records} t cross join lateral (
+    select count(*) as fields,
+        jsonb_object_agg(case f.id {names} end, f.value)
+            filter (where f.value not in ('null', '""') and not case f.id {fits} else true end)
+            as unfit_values,
+        {columns}
+    from {rows} f where f.parent_id = t.id and f._deleted_at is null
+) c where c.fields > 0
 """
 
 
@@ -129,6 +134,14 @@ class _CustomFieldTable:
 
     def identifier(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.tenant, name)
+
+    @property
+    def records(self) -> sql.Composed:
+        """A query of the records' ids."""
+        distinct = sql.SQL("distinct " if len(CATALOG[self.entity].key) > 1 else "")
+        return sql.SQL("(select {}{} as id from {})").format(
+            distinct, sql.Identifier(self.key), self.identifier(self.table)
+        )
 
     @property
     def wide(self) -> str:
@@ -306,6 +319,11 @@ def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_F
             view=wide,
             options=options(connection, wide),
             rows=rows,
+            records=own.records,
+            shown=sql.SQL(", ").join(
+                sql.SQL("c.{}").format(sql.Identifier(name))
+                for name in ("unfit_values", *(field.column for field in fields))
+            ),
             names=_cases((f.id, sql.Literal(f.column)) for f in fields),
             fits=_cases((f.id, _FITS[f.kind]) for f in fields if f.id not in whole),
             columns=sql.SQL(", ").join(_column(field) for field in fields),
