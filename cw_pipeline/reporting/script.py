@@ -8,9 +8,11 @@ has the versions that are over, and `{{versions}}.table` all of them, see `versi
 A view with a `<name>.changed.sql` beside it is kept as a table. That query gives the keys of the
 rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
 file is where it is narrowed to them, `{{only by index: column}}` where that is a column of a big
-table, or of its versions, that has an index. A query of rows without columns (`select from …`) says
-only whether anything changed: then the whole table is computed anew. `{{work changed: column}}` is
-a query of that column in the time entries, expenses and products that changed, also as they were.
+table, or of its versions, that has an index. `{{only from: day, month}}` leaves out days before the
+first of the keys `month`, which an index on the days finds. A query of rows without columns
+(`select from …`) says only whether anything changed: then the whole table is computed anew.
+`{{work changed: column}}` is a query of that column in the time entries, expenses and products that
+changed, also as they were.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ _WORK = r"""select \1 from {{reporting}}.fct_time_entry_all where changed_at > {
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 # As an array, which Postgres takes down into a union; a table of keys is joined with all of it.
 _ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^}]+)\}\}")
+_ONLY_FROM = re.compile(r"\{\{only from: ([^},]+), (\w+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class ViewScript:
     @property
     def whole(self) -> str:
         """The query for every row, with its placeholders."""
-        return _ONLY_BY_INDEX.sub("true", _ONLY.sub("true", self.query))
+        return _ONLY_FROM.sub("true", _ONLY_BY_INDEX.sub("true", _ONLY.sub("true", self.query)))
 
     def query_for(
         self,
@@ -145,6 +148,7 @@ class ViewScript:
         if only is not None:
             query = _ONLY.sub(rf"(\1) in (table {only})", self.query)
             query = _ONLY_BY_INDEX.sub(rf"\1 = any(array(table {only}))", query)
+            query = _ONLY_FROM.sub(rf"\1 >= (select min(\2) from {only})", query)  # noqa: S608
         for name, other in (instead or {}).items():
             whole = re.compile(rf"\{{\{{reporting\}}\}}\.{name}\b")
             query = whole.sub(other.replace("\\", r"\\"), query)

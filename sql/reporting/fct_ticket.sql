@@ -44,8 +44,8 @@ select
     t.closed_at, -- closed; at its last change where ConnectWise has no date
     t.entered_date, -- local day it came in
     t.closed_date, -- local day it was closed
-    coalesce(to_char(t.entered_date, 'YYYYMMDD')::int, -1) as entered_date_id, -- local day it came in, in dim_date
-    coalesce(to_char(t.closed_date, 'YYYYMMDD')::int, -1) as closed_date_id, -- local day it was closed, in dim_date
+    t.entered_date_id, -- local day it came in, in dim_date
+    t.closed_date_id, -- local day it was closed, in dim_date
     case
         when t.responded_at is null and coalesce(t.respond_skipped_minutes, 0) = 0 then null
         else coalesce(t.respond_recorded_minutes, 0) + case reading.taken_as when 'per stage' then coalesce(t.respond_skipped_minutes, 0) else 0 end

@@ -1,6 +1,8 @@
 -- index: ticket_id
 -- index: closed_date
 -- index: entered_date
+-- index: closed_date_id
+-- index: entered_date_id
 -- index: company_id
 -- index: ticket_block
 -- index: changed_at

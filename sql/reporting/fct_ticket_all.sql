@@ -95,6 +95,8 @@ select
     t.closed_at as closed_at, -- closed; at its last change where ConnectWise has no date
     (t.date_entered at time zone {{time_zone}})::date as entered_date, -- local day it came in
     (t.closed_at at time zone {{time_zone}})::date as closed_date, -- local day it was closed
+    coalesce(to_char(t.date_entered at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as entered_date_id, -- local day it came in, in dim_date
+    coalesce(to_char(t.closed_at at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as closed_date_id, -- local day it was closed, in dim_date
     t.respond_minutes as respond_recorded_minutes, -- respondMinutes as ConnectWise has it, on the SLA's calendar
     t.res_plan_minutes as plan_recorded_minutes, -- resPlanMinutes as ConnectWise has it; what it counts is in kpi_sla_reading
     t.resolve_minutes as resolve_recorded_minutes, -- resolveMinutes as ConnectWise has it, waiting left out

@@ -20,7 +20,7 @@ select
     e.started_at, -- begin of work
     e.ended_at, -- end of work
     e.work_date, -- local day of the begin: work across midnight counts where it began
-    coalesce(to_char(e.work_date, 'YYYYMMDD')::int, -1) as work_date_id, -- the same, in dim_date
+    e.work_date_id, -- the same, in dim_date
     e.entered_at, -- when it was written down
     e.entered_after_hours, -- from the end of work until it was written down
     e.billable_option, -- Billable, DoNotBill, NoCharge or NoDefault

@@ -18,6 +18,7 @@ select
     e.time_start as started_at, -- begin of work
     e.time_end as ended_at, -- end of work
     (e.time_start at time zone {{time_zone}})::date as work_date, -- local day of the begin: work across midnight counts where it began
+    coalesce(to_char(e.time_start at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as work_date_id, -- the same, in dim_date
     e.date_entered as entered_at, -- when it was written down
     extract(epoch from e.date_entered - coalesce(e.time_end, e.time_start))::numeric / 3600 as entered_after_hours, -- from the end of work until it was written down
     e.billable_option as billable_option, -- Billable, DoNotBill, NoCharge or NoDefault

@@ -4,6 +4,7 @@ with closed as (
     select company_id, date_trunc('month', closed_date)::date as month, count(*) as tickets
     from {{reporting}}.fct_ticket_all
     where is_closed and closed_date is not null and record_type = 'ServiceTicket' and not is_merged and not is_deleted
+      and {{only: date_trunc('month', closed_date)::date}} and {{only from: closed_date, month}}
     group by 1, 2
 )
 select
@@ -16,5 +17,5 @@ select
     count(*)::numeric / nullif(max(c.tickets), 0) as response_rate -- answers / service tickets closed in the month
 from {{reporting}}.fct_survey s
 left join closed c on c.company_id = s.company_id and c.month = date_trunc('month', s.answered_date)::date
-where s.answered_date is not null
+where s.answered_date is not null and {{only: date_trunc('month', s.answered_date)::date}}
 group by 1, 2, 3

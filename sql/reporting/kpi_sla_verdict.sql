@@ -12,7 +12,7 @@ with tickets as (
     from {{reporting}}.fct_ticket_all
     where record_type = 'ServiceTicket' and is_closed and not is_merged and not is_deleted
       and is_in_sla is not null and closed_date is not null
-      and {{only: date_trunc('month', closed_date::timestamp)::date}}
+      and {{only: date_trunc('month', closed_date::timestamp)::date}} and {{only from: closed_date, month}}
       and num_nonnulls(respond_settled, plan_settled, resolve_settled) > 0
 )
 select

@@ -18,13 +18,13 @@ with closed as (
         count(*) filter (where is_close_assumed) as assumed
     from {{reporting}}.fct_ticket_all
     where is_closed and closed_date is not null and record_type = 'ServiceTicket' and not is_merged and not is_deleted
-      and {{only: date_trunc('month', closed_date)::date}}
+      and {{only: date_trunc('month', closed_date)::date}} and {{only from: closed_date, month}}
     group by 1, 2
 ),
 worked as (
     select member_id, date_trunc('month', date)::date as month, sum(hours_actual) as actual, sum(hours_billable) as billable
     from {{reporting}}.fct_member_day
-    where {{only: date_trunc('month', date)::date}}
+    where {{only: date_trunc('month', date)::date}} and {{only from: date, month}}
     group by 1, 2
     having sum(hours_actual) > 0
 ),

@@ -14,7 +14,7 @@ with entries as (
     from {{reporting}}.fct_time_entry_all e
     left join {{reporting}}.dim_charge_code c on c.charge_code_id = e.charge_code_id
     where not e.is_deleted and e.work_date is not null
-      and {{only: date_trunc('month', e.work_date::timestamp)::date}}
+      and {{only: date_trunc('month', e.work_date::timestamp)::date}} and {{only from: e.work_date, month}}
 )
 select
     coalesce(m.id, -1) as member_id, -- member
