@@ -158,7 +158,9 @@ def source(
     if settings.auth == "impersonation" and settings.impersonate is None:
         raise ConfigError("CW_AUTH=impersonation needs CW_IMPERSONATE: the member's identifier")
     secrets = settings.public_key, settings.private_key, settings.client_id
-    public_key, private_key, client_id = (own.get_secret_value() if own else "" for own in secrets)
+    public_key, private_key, client_id = (
+        secret.get_secret_value() if secret else "" for secret in secrets
+    )
     credentials = Credentials(
         company=settings.company or "",
         public_key=public_key,

@@ -52,12 +52,12 @@ def cli_command(*words: str) -> str:
 
     `cw-pipeline` where that is on the PATH and is ours, else its path, else Python's `-m`.
     """
-    own = Path(sys.executable).with_name("cw-pipeline")
+    beside = Path(sys.executable).with_name("cw-pipeline")
     on_path = shutil.which("cw-pipeline")
-    if on_path is not None and Path(on_path).resolve() == own.resolve():
+    if on_path is not None and Path(on_path).resolve() == beside.resolve():
         start = ["cw-pipeline"]
-    elif own.exists():
-        start = [str(own)]
+    elif beside.exists():
+        start = [str(beside)]
     else:
         start = [sys.executable, "-m", "cw_pipeline"]
     return shlex.join([*start, *words])

@@ -96,13 +96,13 @@ def quota(lab: Lab, scale: Scale) -> CaseResult:
         # 920, and the burst after a rest, stay below 1,000 in any minute.
         run = lab.sync(dsn, name, max_concurrency=flying, requests_per_minute=920)
         found.add("quota", run)
-    told = lab.order("forget", name)
-    share = _steady(told["asked_at"]) / (1000 / 60)
+    counts = lab.order("forget", name)
+    share = _steady(counts["asked_at"]) / (1000 / 60)
     found.say(
         f"first load of {scale.quota:,} at 600 ms a page, 1,000 requests a minute",
-        f"{share:.0%} of what is allowed; {found.rate('quota'):,.0f}/s; {told['refused']} × 429",
+        f"{share:.0%} of what is allowed; {found.rate('quota'):,.0f}/s; {counts['refused']} × 429",
         "≥ 90 %, no 429s",
-        kept=share >= 0.9 and not told["refused"],  # noqa: PLR2004 - the promise
+        kept=share >= 0.9 and not counts["refused"],  # noqa: PLR2004 - the promise
     )
     return found
 

@@ -46,8 +46,8 @@ class CaseResult:
 
 def cpu(runs: Sequence[Measurement]) -> str:
     """CPU seconds for a million rows, by who spent them: medians."""
-    told = []
+    parts = []
     for whose in ("client", "postgres", "server"):
         spent = [each for run in runs if (each := run.a_million(whose)) is not None]
-        told.append(f"{median(spent):.1f}" if spent else "?")
-    return f"CPU {' + '.join(told)} s/M"
+        parts.append(f"{median(spent):.1f}" if spent else "?")
+    return f"CPU {' + '.join(parts)} s/M"

@@ -149,7 +149,7 @@ class Lab:
         self, dsn: str, company: str, entities: str, *, site: str | None = None, **more: object
     ) -> dict[str, str]:
         """The environment of a process that keeps these entities in this database."""
-        own = {
+        settings = {
             "site": site or self.url,
             "company": company,
             "public_key": "public",
@@ -161,7 +161,7 @@ class Lab:
             "requests_per_minute": UNHURRIED,
             **more,
         }
-        return _clean() | {f"CW_{name.upper()}": str(value) for name, value in own.items()}
+        return _clean() | {f"CW_{name.upper()}": str(value) for name, value in settings.items()}
 
     def dump(self, dsn: str) -> None:
         """Puts the rows of a loaded database into files, in two halves, for `copy`."""

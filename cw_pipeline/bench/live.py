@@ -233,8 +233,8 @@ def _many(lab: Lab, scale: Scale, found: CaseResult) -> Measurement:
             with path.open("a") as file:
                 file.write(f"CW_SCHEMA={name}\n")
             files.append(str(path))
-        own = {k: v for k, v in usual.items() if k[:3] != "CW_" or k == "CW_WAREHOUSE_DSN"}
-        with _living(lab.folder, own, _free_port(), lists * len(names), files) as staying:
+        environment = {k: v for k, v in usual.items() if k[:3] != "CW_" or k == "CW_WAREHOUSE_DSN"}
+        with _living(lab.folder, environment, _free_port(), lists * len(names), files) as staying:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 time.sleep(5)
                 spent, began = cpu_seconds(staying.pid), time.monotonic()

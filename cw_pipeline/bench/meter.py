@@ -113,9 +113,9 @@ def _postmaster(connection: Connection[Any]) -> int | None:
 def _of_all(postmaster: int) -> float:
     """The CPU seconds of all its processes, of those that have ended too."""
     while True:
-        own = _seconds(postmaster, _WITH_GONE)
-        total = own + _of_children(postmaster)
-        if _seconds(postmaster, _WITH_GONE) == own:
+        postmaster_seconds = _seconds(postmaster, _WITH_GONE)
+        total = postmaster_seconds + _of_children(postmaster)
+        if _seconds(postmaster, _WITH_GONE) == postmaster_seconds:
             return total  # else one has ended meanwhile, and would be missing
 
 

@@ -58,8 +58,8 @@ def main(way: str, url: str, dsn: str, columns: Path) -> None:
         with pipeline.sql_client() as client:
             rows = client.execute_sql("select count(*) from tickets")[0][0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    told = {"wall": wall, "client": cpu, "rows_read": rows, "memory": peak, "failures": []}
-    sys.stdout.write(json.dumps(told | {"version": dlt.__version__}))
+    costs = {"wall": wall, "client": cpu, "rows_read": rows, "memory": peak, "failures": []}
+    sys.stdout.write(json.dumps(costs | {"version": dlt.__version__}))
 
 
 def _cpu() -> float:

@@ -70,8 +70,8 @@ def _say_sweep(found: CaseResult, sizes: tuple[int, int]) -> None:
 
 def _multiply(dsn: str, size: int) -> None:
     """Fills a table of a page of tickets up to `size`, as wide as they are."""
-    own = {"id", "last_updated"}
-    names = [c.name for c in CATALOG[TICKETS].row_columns if c.name not in own]
+    set_here = {"id", "last_updated"}
+    names = [c.name for c in CATALOG[TICKETS].row_columns if c.name not in set_here]
     query = sql.SQL(
         "insert into {table} (id, last_updated, {names})"
         " select {first} + at, to_timestamp({born} + at * {step}::bigint % {span}), {names}"

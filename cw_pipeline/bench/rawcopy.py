@@ -34,8 +34,8 @@ def main(server: int | None, folder: Path, connections: int) -> None:
         with ThreadPoolExecutor(connections) as pool:
             rows = sum(pool.map(lambda part: _copy(dsn, part.glob("*.copy")), parts))
         spent = meter.cost()
-    told = {**spent.plain(), "rows_read": rows, "failures": [], "memory": peak_memory()}
-    sys.stdout.write(json.dumps(told | {"process_cpu": time.process_time()}))
+    costs = {**spent.plain(), "rows_read": rows, "failures": [], "memory": peak_memory()}
+    sys.stdout.write(json.dumps(costs | {"process_cpu": time.process_time()}))
 
 
 def _copy(dsn: str, files: Iterable[Path]) -> int:

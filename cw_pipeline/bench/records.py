@@ -51,10 +51,10 @@ class Records:
         whole number written with a point, or an offset in place of the Z. `changed`: its
         `lastUpdated`, in seconds since 1970, and another summary.
         """
-        own = b"%d" % (FIRST + at)
+        record_id = b"%d" % (FIRST + at)
         word = b"%s%d" % (b"" if changed is None else b"again ", FIRST + at)
         stamp = iso(stamp_of(at) if changed is None else changed)
-        return self._templates(odd=odd)[at % self._distinct] % (own, word, stamp)
+        return self._templates(odd=odd)[at % self._distinct] % (record_id, word, stamp)
 
     def slim(self, at: int, changed: float | None = None) -> bytes:
         """The record as a sweep asks for it: id and stamp."""

@@ -39,7 +39,7 @@ def main(what: str, server: int | None) -> None:
             done = _sync(list(pipeline.sync(full=what == "full")))
         spent = meter.cost()
         asked, lanes = engine.source.tally.requests, engine.limits.concurrency
-    told = {
+    costs = {
         **spent.plain(),
         **done,
         "requests": asked,
@@ -47,7 +47,7 @@ def main(what: str, server: int | None) -> None:
         "memory": peak_memory(),
         "process_cpu": time.process_time(),
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(costs))
 
 
 def _sync(reports: Sequence[SyncResult]) -> dict[str, Any]:

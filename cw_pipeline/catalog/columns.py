@@ -41,14 +41,14 @@ _KINDS = {
 
 def columns_of(model: str, keys: Iterable[str] = ()) -> tuple[Column, ...]:
     """The columns of a model's records. `keys` are the names of the key columns beside them."""
-    own = _named_columns(_leaves(model, ()), {*keys})
-    taken = {column.name for column in own} | {*keys}
+    columns = _named_columns(_leaves(model, ()), {*keys})
+    taken = {column.name for column in columns} | {*keys}
     info = (
         Column(snake(field), ("_info", field), _kind("_info", field, word))
         for field, word in info_fields(model).items()
         if snake(field) not in taken
     )
-    return (*own, *info)
+    return (*columns, *info)
 
 
 def arrays_of(model: str, table: str) -> tuple[Array, ...]:

@@ -69,9 +69,9 @@ def other_places(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tupl
     known = {*paths}
     found: dict[tuple[str, ...], tuple[str, ...]] = {}
     for *places, _ in _read_places().values():
-        own = [tuple(place) for place in places]
-        kept = [place for place in own if place in known]
-        found |= {place: kept[0] for place in own if len(kept) == 1 and place not in known}
+        listed = [tuple(place) for place in places]
+        kept = [place for place in listed if place in known]
+        found |= {place: kept[0] for place in listed if len(kept) == 1 and place not in known}
     return found
 
 

@@ -33,12 +33,12 @@ class Place:
 
     def column_name(self) -> str:
         """A column name for the field, by the catalog's rule. Raises ConfigError without one."""
-        for own in self.columns:
-            shorter = min(len(own.path), len(self.path))
-            if own.path[:shorter] == self.path[:shorter]:
+        for stored in self.columns:
+            shorter = min(len(stored.path), len(self.path))
+            if stored.path[:shorter] == self.path[:shorter]:
                 raise ConfigError(
-                    f"{'.'.join(self.path)}: column {own.name} of {self.table} already holds"
-                    f" {'.'.join(own.path)}"
+                    f"{'.'.join(self.path)}: column {stored.name} of {self.table} already holds"
+                    f" {'.'.join(stored.path)}"
                 )
         for name in names_of(self.path):
             if name not in self.taken:
@@ -52,7 +52,7 @@ def place(entity: Entity, path: tuple[str, ...]) -> Place:
         raise ConfigError(f"{path[0]}: an array, which has a table of its own already")
     array = _array(entity, path)
     if array is None:
-        known = other_places(own.path for own in entity.columns).get(path, path)
+        known = other_places(column.path for column in entity.columns).get(path, path)
         held = _column(entity.columns, known)
         return Place(entity.table, path, entity.columns, _names(entity.row_columns), held)
     held = _column(array.columns, path[1:])
@@ -60,7 +60,7 @@ def place(entity: Entity, path: tuple[str, ...]) -> Place:
 
 
 def _column(columns: Iterable[Column], path: tuple[str, ...]) -> Column | None:
-    return next((own for own in columns if own.path == path), None)
+    return next((column for column in columns if column.path == path), None)
 
 
 def with_promoted_columns(entity: Entity, columns: Iterable[Column]) -> Entity:
@@ -80,16 +80,16 @@ def _with(entity: Entity, column: Column) -> Entity:
 
 
 def _with_column(columns: tuple[Column, ...], column: Column) -> tuple[Column, ...]:
-    if not any(column.path == own.path or column.name == own.name for own in columns):
+    if not any(column.path == known.path or column.name == known.name for known in columns):
         return (*columns, column)
     # Name and place are the catalog's by now: the fact may have been promoted from another place
     # that versions have it at, or under another name.
-    same = [own for own in columns if column.path == own.path] or [
-        own for own in columns if column.name == own.name
+    same = [known for known in columns if column.path == known.path] or [
+        known for known in columns if column.name == known.name
     ]
     return tuple(
-        replace(own, kind=column.kind) if own in same and own.name == column.name else own
-        for own in columns
+        replace(known, kind=column.kind) if known in same and known.name == column.name else known
+        for known in columns
     )
 
 

@@ -74,8 +74,8 @@ class Catalog(Mapping[str, "Entity"]):
     @override
     def __getitem__(self, name: str) -> Entity:
         if name not in self._built:
-            own = self.declared.get(name) or self.attached[name]
-            self._built[name] = build_entity(own, _right(name))
+            line = self.declared.get(name) or self.attached[name]
+            self._built[name] = build_entity(line, _right(name))
         return self._built[name]
 
     @override

@@ -30,9 +30,9 @@ def columns_of_versions(table: str, columns: Iterable[Column]) -> tuple[str, ...
     """
     words = _words_by_table().get(table, frozenset()) | _ALWAYS
     return tuple(
-        own.name
-        for own in columns
-        if own.name in words and own.name != "id" and own.kind is not Kind.JSONB
+        column.name
+        for column in columns
+        if column.name in words and column.name != "id" and column.kind is not Kind.JSONB
     )
 
 

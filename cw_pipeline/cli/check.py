@@ -193,19 +193,19 @@ def check_time_zone(steps: Steps, source: ConnectWise, used: str) -> None:
     """Says in which time zone reports count days, and warns if the tenant works in another one."""
     from cw_pipeline.connectwise.time_zone import same_clock, tenant_time_zone  # noqa: PLC0415
 
-    own = tenant_time_zone(source)
-    if own is None:
+    zone = tenant_time_zone(source)
+    if zone is None:
         steps.take("time zone", lambda: f"{used}; the tenant's own could not be read")
-    elif own.zone is None:
-        text = f"reports use {used}; the tenant calls its own {own.label!r} ({own.reason})"
+    elif zone.zone is None:
+        text = f"reports use {used}; the tenant calls its own {zone.label!r} ({zone.reason})"
         steps.warn("time zone", f"{text}: set CW_TIME_ZONE if that is another one")
-    elif same_clock(used, own.zone):
-        steps.take("time zone", lambda: f"{used}, as the tenant's ({own.label}, {own.reason})")
+    elif same_clock(used, zone.zone):
+        steps.take("time zone", lambda: f"{used}, as the tenant's ({zone.label}, {zone.reason})")
     else:
         steps.warn(
             "time zone",
-            f"reports count days in {used}, the tenant works in {own.zone} ({own.label},"
-            f" {own.reason}): set CW_TIME_ZONE={own.zone}. Reports are then computed again",
+            f"reports count days in {used}, the tenant works in {zone.zone} ({zone.label},"
+            f" {zone.reason}): set CW_TIME_ZONE={zone.zone}. Reports are then computed again",
         )
 
 

@@ -235,10 +235,10 @@ def _tenant_time_zone(values: Mapping[str, str]) -> str | None:
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
     with composition.source(Settings.of(values), policy=INTERACTIVE) as source:
-        own = tenant_time_zone(source)
-    if own is not None:
-        click.echo(f"The tenant's time zone is {own.label} ({own.reason}).")
-    return own.zone if own else None
+        zone = tenant_time_zone(source)
+    if zone is not None:
+        click.echo(f"The tenant's time zone is {zone.label} ({zone.reason}).")
+    return zone.zone if zone else None
 
 
 def _try_network(settings: Settings) -> bool:

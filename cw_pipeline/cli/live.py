@@ -117,10 +117,10 @@ def tenants_of(files: Sequence[str]) -> list[Settings]:
     from cw_pipeline.errors import ConfigError  # noqa: PLC0415
     from cw_pipeline.settings import TENANT, Settings  # noqa: PLC0415
 
-    own = [name for name in (*TENANT[:-1], "CW_SCHEMA") if os.environ.get(name)]
-    if own and len(files) > 1:
+    named = [name for name in (*TENANT[:-1], "CW_SCHEMA") if os.environ.get(name)]
+    if named and len(files) > 1:
         raise ConfigError(
-            f"{', '.join(own)} in the environment would go before what each settings file says:"
+            f"{', '.join(named)} in the environment would go before what each settings file says:"
             " take it out of the environment"
         )
     found: dict[str, tuple[str, Settings]] = {}

@@ -72,19 +72,23 @@ class Impersonation(httpx.Auth):
         yield next(keys.sync_auth_flow(request))
 
     def _asking(self, request: httpx.Request) -> httpx.Request:
-        own, member = self._credentials, self._credentials.impersonate
+        credentials, member = self._credentials, self._credentials.impersonate
         asking = httpx.Request(
             "POST",
             f"{self._base()}/system/members/{member}/tokens",
             headers={
-                "clientId": own.client_id,
-                "x-cw-usertype": own.user_type,
+                "clientId": credentials.client_id,
+                "x-cw-usertype": credentials.user_type,
                 "Accept": request.headers["Accept"],
                 "User-Agent": request.headers["User-Agent"],
             },
             json={"memberIdentifier": member},
         )
-        return next(_basic(own, own.public_key, own.private_key).sync_auth_flow(asking))
+        return next(
+            _basic(credentials, credentials.public_key, credentials.private_key).sync_auth_flow(
+                asking
+            )
+        )
 
     def _take(self, response: httpx.Response) -> None:
         body, asked = (

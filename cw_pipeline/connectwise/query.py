@@ -124,8 +124,8 @@ class Query:
 def _fitting(ids: Sequence[int]) -> Sequence[int]:
     """As many of the first ids as a URL has room for, with the rest of the question."""
     room = _URL - _REST
-    for at, own in enumerate(ids):
-        room -= len(str(own)) + len("%2C")
+    for at, record_id in enumerate(ids):
+        room -= len(str(record_id)) + len("%2C")
         if room < 0:
             return ids[: max(1, at)]
     return ids
@@ -146,7 +146,9 @@ def path_for(path: str, parents: Sequence[int] = ()) -> str:
     """
     first, *rest = re.split(r"\{\w+\}", path)
     inner = parents[len(parents) - len(rest) :]
-    return first + "".join(f"{own}{step}" for own, step in zip(inner, rest, strict=True))
+    return first + "".join(
+        f"{parent_id}{step}" for parent_id, step in zip(inner, rest, strict=True)
+    )
 
 
 def format_timestamp(moment: datetime) -> str:

@@ -49,7 +49,7 @@ _SYSTEM = {
 
 def report_keys(tenant: TenantSetup) -> list[dg.AssetKey]:
     """The assets of the reporting schema's tables."""
-    return [tenant.reporting_key(own.name) for own in scripts() if own.changed is not None]
+    return [tenant.reporting_key(script.name) for script in scripts() if script.changed is not None]
 
 
 def asset_spec(
@@ -104,18 +104,18 @@ def column_schema(entity: Entity, privacy: MaskingRules | None = None) -> dg.Tab
 
 def _metadata(tenant: TenantSetup, entity: Entity) -> dict[str, Any]:
     settings = tenant.settings
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/column_schema": column_schema(entity, _privacy(settings)),
         "dagster/code_references": _declared_at(entity),
         "API": _api(settings, entity),
         "entity": entity.name,
     }
     if entity.parent:
-        told["parent"] = dg.MetadataValue.asset(tenant.key(CATALOG[entity.parent].table))
+        metadata["parent"] = dg.MetadataValue.asset(tenant.key(CATALOG[entity.parent].table))
     if entity.arrays:
         tables = [f"- `{tenant.schema}.{array.table}`" for array in entity.arrays]
-        told["arrays"] = dg.MetadataValue.md("\n".join(tables))
-    return told
+        metadata["arrays"] = dg.MetadataValue.md("\n".join(tables))
+    return metadata
 
 
 def _privacy(settings: Settings) -> MaskingRules | None:
@@ -173,19 +173,21 @@ def sync_metadata(
     would make up most of what a refresh every quarter of an hour leaves in Dagster's storage. So do
     the rows that changed last only where some have changed.
     """
-    told: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
-    told["dagster/table_name"] = f"{engine.database.tenant}.{entity.table}"
+    metadata: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
+    metadata["dagster/table_name"] = f"{engine.database.tenant}.{entity.table}"
     if report.row_count is not None:
-        told["dagster/row_count"] = report.row_count
+        metadata["dagster/row_count"] = report.row_count
     if report.watermark is not None:
-        told["data_complete_through"] = dg.MetadataValue.timestamp(report.watermark)
+        metadata["data_complete_through"] = dg.MetadataValue.timestamp(report.watermark)
     if report.warnings:
-        told["warnings"] = dg.MetadataValue.md("\n".join(f"- {each}" for each in report.warnings))
+        metadata["warnings"] = dg.MetadataValue.md(
+            "\n".join(f"- {each}" for each in report.warnings)
+        )
     if whole:
-        told["dagster/column_schema"] = column_schema(entity, engine.privacy)
+        metadata["dagster/column_schema"] = column_schema(entity, engine.privacy)
     if whole or report.rows_inserted + report.rows_updated + report.rows_deleted:
-        told["preview"] = dg.MetadataValue.md(_preview(engine.database, entity))
-    return told
+        metadata["preview"] = dg.MetadataValue.md(_preview(engine.database, entity))
+    return metadata
 
 
 def sync_figures(report: SyncResult) -> dict[str, int | float]:
@@ -194,12 +196,12 @@ def sync_figures(report: SyncResult) -> dict[str, int | float]:
     Given to the check `sync_ok` too: of an asset with months the UI plots one figure a month, of a
     check one figure a run.
     """
-    told: dict[str, int | float] = {name: getattr(report, name) for name in _COUNTS}
-    told["throttled_seconds"] = round(report.throttled_seconds, 3)
+    figures: dict[str, int | float] = {name: getattr(report, name) for name in _COUNTS}
+    figures["throttled_seconds"] = round(report.throttled_seconds, 3)
     if report.watermark is not None:
         late = (datetime.now(UTC) - report.watermark).total_seconds()
-        told["lag_seconds"] = round(max(late, 0), 1)  # the source's clock may be ahead of ours
-    return told
+        figures["lag_seconds"] = round(max(late, 0), 1)  # the source's clock may be ahead of ours
+    return figures
 
 
 def _preview(warehouse: Database, entity: Entity) -> str:

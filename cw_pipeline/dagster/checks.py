@@ -48,7 +48,7 @@ class CheckResult:
     """Whether a promise is kept, in words, and in figures, which the UI plots."""
 
     passed: bool
-    told: str
+    description: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
     figures: Mapping[str, float] = field(default_factory=dict)
 
@@ -80,7 +80,7 @@ def _fields(check: dg.AssetCheckKey, result: CheckResult) -> dict[str, Any]:
         "check_name": check.name,
         "passed": result.passed,
         "severity": result.severity,
-        "description": result.told,
+        "description": result.description,
         "metadata": dict(result.figures),
     }
 
@@ -142,7 +142,7 @@ def _is_shown(
         return False
     if not result.passed and done.severity != result.severity:
         return False
-    if not result.passed and name != FRESH and done.description != result.told:
+    if not result.passed and name != FRESH and done.description != result.description:
         return False  # of `fresh` the text tells the time, and changes always
     if about is None:
         return True
@@ -173,7 +173,9 @@ def evaluate(
     if standing is not None and name in {COUNT, DRIFT}:
         return _evaluate_count(standing) if name == COUNT else _drift(standing)
     if standing is None or standing.complete_through is None:
-        return CheckResult(passed=False, told="not synced yet", severity=dg.AssetCheckSeverity.WARN)
+        return CheckResult(
+            passed=False, description="not synced yet", severity=dg.AssetCheckSeverity.WARN
+        )
     return _fresh(entity, standing, settings) if name == FRESH else _proven(standing)
 
 
@@ -186,10 +188,12 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> CheckR
     if entity.mode is SyncMode.PER_PARENT:
         # The rotation reads each parent's children once in this time; its oldest is its watermark.
         promised += timedelta(hours=settings.children_max_age_hours)
-    told = f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
+    description = (
+        f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
+    )
     return CheckResult(
         late <= promised,
-        f"{told}; promised: {_long(promised)}",
+        f"{description}; promised: {_long(promised)}",
         figures={"minutes_behind": round(late / timedelta(minutes=1), 1)},
     )
 
@@ -198,30 +202,32 @@ def _dead_letters(standing: EntityStatus, most: int) -> CheckResult:
     letters = standing.dead_letters
     severity = dg.AssetCheckSeverity.ERROR if letters > most else dg.AssetCheckSeverity.WARN
     out = f"{count(letters, 'record')} not in the warehouse"
-    told = f"{out}: `{cli_command('dead-letters', 'list')}` says why"
+    description = f"{out}: `{cli_command('dead-letters', 'list')}` says why"
     figures = {"dead_letters": letters}
-    return CheckResult(letters == 0, told if letters else "none", severity, figures)
+    return CheckResult(letters == 0, description if letters else "none", severity, figures)
 
 
 def _proven(standing: EntityStatus) -> CheckResult:
     if standing.audited_at is None:
         return CheckResult(
-            passed=False, told="never reconciled", severity=dg.AssetCheckSeverity.WARN
+            passed=False, description="never reconciled", severity=dg.AssetCheckSeverity.WARN
         )
     when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
     if not standing.proven:
         rows = count(standing.quarantined, "row")
         why = cli_command("reconcile", "--list-deletes")
         kept = f"; {rows} no longer listed, kept by the delete guard: `{why}` says why"
-        told = f"not the same at {when}{kept if standing.quarantined else ''}"
-        return CheckResult(passed=False, told=told, figures={"kept_rows": standing.quarantined})
+        description = f"not the same at {when}{kept if standing.quarantined else ''}"
+        return CheckResult(
+            passed=False, description=description, figures={"kept_rows": standing.quarantined}
+        )
     late = datetime.now(UTC) - standing.audited_at > PROVEN_WITHIN
     return CheckResult(not late, f"the same at {when}", figures={"kept_rows": 0})
 
 
 def _evaluate_count(standing: EntityStatus) -> CheckResult:
     if standing.counted_at is None:
-        return CheckResult(passed=True, told="/count was not asked yet")
+        return CheckResult(passed=True, description="/count was not asked yet")
     return CheckResult(
         not standing.counts_differ,
         explain_count_difference(standing),
@@ -231,13 +237,13 @@ def _evaluate_count(standing: EntityStatus) -> CheckResult:
 
 
 def _drift(standing: EntityStatus) -> CheckResult:
-    told = (
+    description = (
         explain_silent_changes(standing)
         if standing.drifts
         else f"{standing.drift} of {standing.reread}"
     )
     figures = {"drift": standing.drift, "read_again": standing.reread}
-    return CheckResult(not standing.drifts, told, dg.AssetCheckSeverity.WARN, figures)
+    return CheckResult(not standing.drifts, description, dg.AssetCheckSeverity.WARN, figures)
 
 
 def _checks_of(entity: Entity) -> list[str]:
@@ -301,13 +307,13 @@ def tenant_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
 def evaluate_tenant(tenant: TenantSetup, run: PipelineRun) -> dict[str, CheckResult]:
     """Whether clocks agree, and whether callbacks come where they should. Raises PipelineError."""
     disorder = run.clock_disorder()
-    told = _disorder(disorder) if disorder else "they agree"
-    results = {CLOCKS: CheckResult(disorder is None, told)}
+    description = _disorder(disorder) if disorder else "they agree"
+    results = {CLOCKS: CheckResult(disorder is None, description)}
     if tenant.settings.callback_url:
         standing = run.callbacks()
-        told = "; ".join(standing.faults) or str(standing)
+        description = "; ".join(standing.faults) or str(standing)
         severity = dg.AssetCheckSeverity.WARN  # passes read what no callback brings
-        results[CALLBACKS] = CheckResult(not standing.faults, told, severity)
+        results[CALLBACKS] = CheckResult(not standing.faults, description, severity)
     return results
 
 
@@ -330,17 +336,21 @@ def key_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def judge_keys(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        own = run_of(tenant, context).settings()
-        Pipeline(own).publish()
-        dsn = composition.dsn(own)
+        settings = run_of(tenant, context).settings()
+        Pipeline(settings).publish()
+        dsn = composition.dsn(settings)
         for check in sorted(context.selected_asset_check_keys):
-            lost = missing_dimension_rows(dsn, own.schema_, by_key[check.asset_key])
-            told = ", ".join(f"{count(rows, 'row')} by {column}" for column, rows in lost.items())
+            lost = missing_dimension_rows(dsn, settings.schema_, by_key[check.asset_key])
+            description = ", ".join(
+                f"{count(rows, 'row')} by {column}" for column, rows in lost.items()
+            )
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=KEYS,
                 passed=not lost,
-                description=f"an inner join with its dimension loses {told}" if lost else None,
+                description=f"an inner join with its dimension loses {description}"
+                if lost
+                else None,
                 metadata=dict(lost),
             )
 

@@ -53,7 +53,7 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
     made = jobs(tenant)
     specs = [[each] if isinstance(each, dg.AssetSpec) else each.specs for each in assets]
-    upkeep = maintenance_job(tenant, {spec.key for own in specs for spec in own})
+    upkeep = maintenance_job(tenant, {spec.key for of_module in specs for spec in of_module})
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

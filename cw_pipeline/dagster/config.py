@@ -75,9 +75,9 @@ def config_from_request(plan: SyncRequest) -> dict[str, str]:
     if plan.window is None:
         return {"mode": "full" if plan.full else "incremental"}
     window = plan.window
-    told = {"mode": "window"}
+    config = {"mode": "window"}
     if window.since is not None:
-        told["since"] = window.since.isoformat()
+        config["since"] = window.since.isoformat()
     if plan.closed:
-        told["until"] = window.until.isoformat()
-    return told
+        config["until"] = window.until.isoformat()
+    return config

@@ -52,19 +52,19 @@ def sync_ok_result(
     error = outcome if isinstance(outcome, Exception) else outcome.failure
     figures: dict[str, Any] = sync_figures(report) if report else {}
     busy = isinstance(error, EntityBusy)
-    told: str | None = None
-    told_more: dict[str, Any] = {}
+    description: str | None = None
+    metadata: dict[str, Any] = {}
     if error is not None:
-        told, told_more = _tell(instance, key, entity, error, report, complete_through)
+        description, metadata = _tell(instance, key, entity, error, report, complete_through)
     elif report is not None and report.warnings:
-        told = "; ".join(report.warnings)
+        description = "; ".join(report.warnings)
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=SYNC_OK,
         passed=error is None,
         severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
-        description=told,
-        metadata=figures | told_more,
+        description=description,
+        metadata=figures | metadata,
     )
 
 

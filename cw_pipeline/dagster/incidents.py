@@ -118,8 +118,8 @@ def _steps(instance: dg.DagsterInstance, name: str, record: dg.RunRecord) -> Inc
         elif event.is_step_failure:
             blamed = True
             if why := _why(event):
-                told = Incident(at, why, _RERUN, entry.run_id)
-                found[f"{name}, step {event.step_key}"] = told
+                failed_run = Incident(at, why, _RERUN, entry.run_id)
+                found[f"{name}, step {event.step_key}"] = failed_run
         elif not blamed and event.is_job_failure:
             found[whole] = Incident(at, event.message or "the run failed", _RERUN, entry.run_id)
     return found
@@ -129,8 +129,8 @@ def _why(event: dg.DagsterEvent) -> str | None:
     """Why a step failed. None: because of entities, of which the checks tell one by one."""
     failure = event.step_failure_data
     if failure.user_failure_data is not None:
-        own = failure.user_failure_data
-        return None if own.metadata else own.description
+        failure_data = failure.user_failure_data
+        return None if failure_data.metadata else failure_data.description
     error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause
@@ -178,6 +178,6 @@ def _late(tenant: TenantSetup) -> IncidentsByKey:
         if standing is None or standing.complete_through is None:
             continue  # its first load is to come
         kept = evaluate(FRESH, entity, standing, tenant.settings)
-        late = None if kept.passed else Incident(standing.complete_through, kept.told, _LATE)
+        late = None if kept.passed else Incident(standing.complete_through, kept.description, _LATE)
         found[f"freshness of {entity.name}"] = late
     return found

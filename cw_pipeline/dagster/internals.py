@@ -172,18 +172,18 @@ def delete_old_events(
     storage: Any = instance.event_log_storage
     if not hasattr(storage, "index_connection"):  # an instance in memory has none
         return
-    told = {
+    parameters = {
         "keys": [key.to_string() for key in keys],
         "before": f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S}",  # as SQLite stores it, too
     }
-    if not told["keys"]:
+    if not parameters["keys"]:
         return
     with storage.index_connection() as connection:
         for statement in (_EVENTS_OF_RESULTS, _OLD_RESULTS, _TAGS_OF_EVENTS, _OLD_EVENTS):
-            connection.execute(_of_keys(statement), told)
+            connection.execute(_of_keys(statement), parameters)
     if hasattr(storage, "path_for_shard"):  # SQLite has runless events a second time, for nobody
         with storage.run_connection("") as connection:
-            connection.execute(_of_keys(_COPIES_OF_EVENTS), told)
+            connection.execute(_of_keys(_COPIES_OF_EVENTS), parameters)
 
 
 def _of_keys(statement: str) -> TextClause:

@@ -57,7 +57,9 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
         run = PipelineRun(tenant, "", yielding=True, known_settings=simulated)
         try:
             until, found = run.pipeline().ask_warehouse(
-                lambda connection, own: changes_outside_dagster(connection, own, since, _BACK)
+                lambda connection, tenant_schema: changes_outside_dagster(
+                    connection, tenant_schema, since, _BACK
+                )
             )
             changes = [each for each in found if each.entity in entities]
             observed = [_observation(tenant, entities[each.entity], each) for each in changes]
@@ -69,9 +71,11 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
             if (changed or behind) and until - reported_at >= _AS_A_RUN:
                 reports = run.pipeline().ask_warehouse(refresh_times)
                 behind |= _tables_behind(changed)
-                told = _refreshed_since(dict.fromkeys(behind, reported_at.timestamp()), reports)
+                refreshed = _refreshed_since(
+                    dict.fromkeys(behind, reported_at.timestamp()), reports
+                )
                 lists = [entities[name] for name in sorted(changed.keys() & entities.keys())]
-                _report(context.instance, _materializations(tenant, lists, told))
+                _report(context.instance, _materializations(tenant, lists, refreshed))
                 _report(context.instance, _of_views(tenant, changed, reports))
                 if lists:
                     report_check_results(context.instance, tenant, lists, run.standings())
@@ -99,12 +103,12 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
 
 
 def _observation(tenant: TenantSetup, entity: Entity, change: ChangeOutside) -> dg.AssetObservation:
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "rows_changed": change.rows,
         "requests": change.requests,
         "by": change.by,
     }
-    return dg.AssetObservation(tenant.key(entity.table), metadata=told)
+    return dg.AssetObservation(tenant.key(entity.table), metadata=metadata)
 
 
 def _tables_behind(changed: Mapping[str, float]) -> dict[str, float]:
@@ -130,12 +134,14 @@ def _materializations(
     tenant: TenantSetup, lists: Sequence[Entity], tables: Collection[str]
 ) -> Iterator[dg.AssetMaterialization]:
     """What a run would have logged for these lists and tables."""
-    told = "read by live"
+    description = "read by live"
     for entity in lists:
         month = month_of(datetime.now(UTC)) if entity.mode is SyncMode.INCREMENTAL else None
-        yield dg.AssetMaterialization(tenant.key(entity.table), description=told, partition=month)
+        yield dg.AssetMaterialization(
+            tenant.key(entity.table), description=description, partition=month
+        )
     for name in sorted(tables):
-        yield dg.AssetMaterialization(tenant.reporting_key(name), description=told)
+        yield dg.AssetMaterialization(tenant.reporting_key(name), description=description)
 
 
 def _of_views(

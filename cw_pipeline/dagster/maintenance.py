@@ -29,7 +29,7 @@ def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.Jo
     `keys` are the tenant's assets.
     """
     days = tenant.settings.keep_runs_days
-    told = (
+    about = (
         f"Deletes the tenant's runs, events and results of checks that are older than {days} days."
     )
     dated = [
@@ -40,7 +40,7 @@ def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.Jo
 
     @dg.op(
         name=tenant.name("delete_old_runs"),
-        description=f"{told} The latest of each asset stays, and months stay shown as loaded.",
+        description=f"{about} The latest of each asset stays, and months stay shown as loaded.",
     )
     def delete_old_runs(context: dg.OpExecutionContext) -> None:
         instance = context.instance
@@ -59,7 +59,7 @@ def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.Jo
 
     @dg.job(
         name=tenant.name(MAINTENANCE),
-        description=told,
+        description=about,
         tags=tenant.tags,
     )
     def maintenance() -> None:

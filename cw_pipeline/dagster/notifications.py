@@ -55,18 +55,20 @@ def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> d
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if urls is None:
             return dg.SensorResult(skip_reason="CW_ALERT_URLS is not set: nobody to tell")
-        told: ReportedSince = json.loads(context.cursor or "{}")
+        reported: ReportedSince = json.loads(context.cursor or "{}")
         found = find_incidents(context.instance, tenant, checks)
-        new = {name: it for name, it in found.items() if it is not None and name not in told}
-        well = {name: since for name, since in told.items() if name in found and not found[name]}
+        new = {name: it for name, it in found.items() if it is not None and name not in reported}
+        well = {
+            name: since for name, since in reported.items() if name in found and not found[name]
+        }
         if new or well:
             text = without_secrets("\n\n".join(_words(new, well, settings)), _with_secrets(tenant))
             title = _title(new, well, settings.schema_)
             for place in send_notification(urls, title, text, bad=bool(new)):
                 context.log.warning("CW_ALERT_URLS: address %s did not take the alert", place)
         return dg.SensorResult(
-            cursor=json.dumps(incidents_to_keep(told, found)),
-            skip_reason=_summary(new, well, len(told) - len(well)),
+            cursor=json.dumps(incidents_to_keep(reported, found)),
+            skip_reason=_summary(new, well, len(reported) - len(well)),
         )
 
     return alerts
@@ -80,11 +82,11 @@ def _with_secrets(tenant: TenantSetup) -> Settings:
         return tenant.settings
 
 
-def incidents_to_keep(told: ReportedSince, found: IncidentsByKey) -> ReportedSince:
+def incidents_to_keep(reported: ReportedSince, found: IncidentsByKey) -> ReportedSince:
     """What is wrong now, and since when. What nobody can say now is as it was."""
     oldest = (datetime.now(UTC) - _FORGOTTEN).timestamp()
-    kept = {n: since for n, since in told.items() if n not in found and since > oldest}
-    wrong = {n: told.get(n, it.since.timestamp()) for n, it in found.items() if it is not None}
+    kept = {n: since for n, since in reported.items() if n not in found and since > oldest}
+    wrong = {n: reported.get(n, it.since.timestamp()) for n, it in found.items() if it is not None}
     return {**kept, **wrong}
 
 

@@ -150,8 +150,8 @@ def _report_audits(
 
 
 def _audit_metadata(audit: Audit) -> dict[str, int | bool | str]:
-    told: dict[str, int | bool | str] = {name: getattr(audit, name) for name in _COUNTS}
-    told |= {"proven": audit.proven, "kind": audit.kind}
+    metadata: dict[str, int | bool | str] = {name: getattr(audit, name) for name in _COUNTS}
+    metadata |= {"proven": audit.proven, "kind": audit.kind}
     if audit.detail:
-        told["detail"] = audit.detail
-    return told
+        metadata["detail"] = audit.detail
+    return metadata

@@ -20,8 +20,8 @@ GROUP = "reporting"
 
 def reporting_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The tables, with a step that refreshes those that were selected, and the views."""
-    specs = {tenant.reporting_key(own.name): _spec(tenant, own) for own in scripts()}
-    names = {tenant.reporting_key(own.name): own.name for own in scripts()}
+    specs = {tenant.reporting_key(script.name): _spec(tenant, script) for script in scripts()}
+    names = {tenant.reporting_key(script.name): script.name for script in scripts()}
     kept = report_keys(tenant)
 
     @dg.multi_asset(
@@ -48,59 +48,59 @@ def reporting_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition | dg.Asset
 
 def table_event(tenant: TenantSetup, table: Refreshed) -> dg.AssetMaterialization:
     """What a refresh did to a table."""
-    told: dict[str, Any] = {"rows_computed": table.rows, "seconds": round(table.seconds, 3)}
+    metadata: dict[str, Any] = {"rows_computed": table.rows, "seconds": round(table.seconds, 3)}
     if table.complete_through is not None:
-        told["data_complete_through"] = dg.MetadataValue.timestamp(table.complete_through)
-    return dg.AssetMaterialization(tenant.reporting_key(table.name), metadata=told)
+        metadata["data_complete_through"] = dg.MetadataValue.timestamp(table.complete_through)
+    return dg.AssetMaterialization(tenant.reporting_key(table.name), metadata=metadata)
 
 
 def view_events(tenant: TenantSetup, lists: Collection[str]) -> Iterator[dg.AssetMaterialization]:
     """That views show something new, so that what stands on them can follow."""
     reading = tables_reading(lists)
-    for own in scripts():
-        if own.changed is None and own.name in reading:
+    for script in scripts():
+        if script.changed is None and script.name in reading:
             yield dg.AssetMaterialization(
-                tenant.reporting_key(own.name), description="a list that it shows has changed"
+                tenant.reporting_key(script.name), description="a list that it shows has changed"
             )
 
 
-def _spec(tenant: TenantSetup, own: ViewScript) -> dg.AssetSpec:
+def _spec(tenant: TenantSetup, script: ViewScript) -> dg.AssetSpec:
     tables = {entity.name: entity.table for entity in tenant.entities}
-    read = lineage()[own.name]
+    read = lineage()[script.name]
     views = [tenant.reporting_key(name) for name in read if "/" not in name]
     lists = [tenant.key(tables[name]) for name in read if name in tables]
-    is_table = own.changed is not None
+    is_table = script.changed is not None
     return tenant.spec(
         tenant.reporting_schema,
-        own.name,
+        script.name,
         deps=[*views, *lists],
-        description=own.comment,
+        description=script.comment,
         group=GROUP,
         kinds={"postgres", "table" if is_table else "view"},
         skippable=is_table,
         metadata={
-            "dagster/column_schema": _column_schema(own),
-            "dagster/column_lineage": _column_lineage(tenant, own),
+            "dagster/column_schema": _column_schema(script),
+            "dagster/column_lineage": _column_lineage(tenant, script),
         },
     )
 
 
-def _column_schema(own: ViewScript) -> dg.TableSchema:
+def _column_schema(script: ViewScript) -> dg.TableSchema:
     """The columns; what they come from is told here too: the open-source UI hides the lineage."""
-    sources, types = column_lineage()[own.name], column_types()[own.name]
+    sources, types = column_lineage()[script.name], column_types()[script.name]
     columns = []
-    for name, text in own.columns.items():
+    for name, text in script.columns.items():
         came = f" ← {', '.join(sources[name])}" if sources[name] else ""
         columns.append(dg.TableColumn(name, types.get(name, "unknown"), description=text + came))
     return dg.TableSchema(columns=columns)
 
 
-def _column_lineage(tenant: TenantSetup, own: ViewScript) -> dg.TableColumnLineage:
+def _column_lineage(tenant: TenantSetup, script: ViewScript) -> dg.TableColumnLineage:
     """What each column comes from, of the assets there are."""
     known = {entity.table: tenant.key(entity.table) for entity in tenant.entities}
     known |= {name: tenant.reporting_key(name) for name in column_lineage()}
     deps: dict[str, list[dg.TableColumnDep]] = {}
-    for name, sources in column_lineage()[own.name].items():
+    for name, sources in column_lineage()[script.name].items():
         for source in sources:
             table, _, column = source.partition(".")
             entity, _, array = table.partition("__")

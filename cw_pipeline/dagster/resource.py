@@ -158,14 +158,14 @@ class PipelineRun:
         self.failures.extend(failures.values())
         # A run is one, its steps are many: what one step may retry, another must not forbid.
         context.instance.add_run_tags(self.run_id, {RETRY: str(self.retryable).lower()})
-        told = {name: str(error) for name, error in failures.items()}
+        by_entity = {name: str(error) for name, error in failures.items()}
         names: dict[str, list[str]] = {}
         for name, error in failures.items():  # an outage is one reason, not a hundred
             names.setdefault("; ".join(filter(None, explain_failure(name, error))), []).append(name)
         reasons = ". ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
         return dg.Failure(
-            f"{len(told)} {of} failed. {reasons}",
-            metadata=told if checked else None,
+            f"{len(by_entity)} {of} failed. {reasons}",
+            metadata=by_entity if checked else None,
             allow_retries=False,  # by the step; the run's retry takes only what failed
         )
 
@@ -173,8 +173,8 @@ class PipelineRun:
         """What a step raises that does one thing, which failed."""
         self.failures.append(error)
         context.instance.add_run_tags(self.run_id, {RETRY: str(self.retryable).lower()})
-        told = "; ".join(filter(None, explain_failure("", error)))
-        return dg.Failure(told, allow_retries=False)
+        reason = "; ".join(filter(None, explain_failure("", error)))
+        return dg.Failure(reason, allow_retries=False)
 
     @property
     def retryable(self) -> bool:

@@ -202,8 +202,8 @@ def _request(
 
 
 def _going(context: dg.ScheduleEvaluationContext, tenant: TenantSetup, name: str) -> bool:
-    own = {TRIGGER: name} | tenant.tags  # another tenant's says nothing
-    going = dg.RunsFilter(tags=own, statuses=_UNFINISHED)
+    tags = {TRIGGER: name} | tenant.tags  # another tenant's says nothing
+    going = dg.RunsFilter(tags=tags, statuses=_UNFINISHED)
     return context.instance.get_runs_count(going) > 0
 
 

@@ -41,7 +41,7 @@ class SyncStep:
     months: dg.TimeWindowPartitionsDefinition
     entities: Mapping[dg.AssetKey, Entity]
     failures: dict[str, Exception] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     every_month: list[str] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
     loaded: list[dg.AssetKey] = field(default_factory=list)
@@ -79,7 +79,7 @@ class SyncStep:
             # can come of this run.
             self.run.give_up(error)
             for key, entity in self._selected_entities().items():
-                if entity.name not in self.told:
+                if entity.name not in self.reported:
                     yield from self._results_of_failure(key, error)
 
     def _refresh_tables(self) -> None:
@@ -113,7 +113,7 @@ class SyncStep:
             if report.failure is not None:
                 yield from self._results_of_failure(key, report.failure, report)
                 continue
-            self.told.add(entity.name)
+            self.reported.add(entity.name)
             has_changed = report.rows_inserted or report.rows_updated or report.rows_deleted
             if has_changed:
                 self.changed.add(entity.name)
@@ -163,18 +163,20 @@ class SyncStep:
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
         if key in self.context.selected_asset_keys:
-            told = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
+            metadata = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
             dated = self.entities[key].mode is SyncMode.INCREMENTAL
             months: list[str | None] = [*self._months()] if dated else []
             for month in months or [None]:
-                self.context.log_event(dg.AssetMaterialization(key, metadata=told, partition=month))
+                self.context.log_event(
+                    dg.AssetMaterialization(key, metadata=metadata, partition=month)
+                )
         yield self._check(key, report)
 
     def _results_of_failure(
         self, key: dg.AssetKey, error: Exception, report: SyncResult | None = None
     ) -> Iterator[Result]:
         entity = self.entities[key]
-        self.told.add(entity.name)
+        self.reported.add(entity.name)
         if not isinstance(error, EntityBusy):  # whoever holds the entity brings it up to date
             self.failures[entity.name] = error
         yield self._check(key, report or error)

@@ -157,5 +157,5 @@ class TenantSetup:
         return self._keys[schema, table]
 
     def _props(self, schema: str, table: str, plain: dg.AssetSpec) -> ConnectWiseTableProps:
-        own = (each for each in self.entities if each.table == table and schema == self.schema)
-        return ConnectWiseTableProps(schema, table, next(own, None), plain)
+        of_table = (each for each in self.entities if each.table == table and schema == self.schema)
+        return ConnectWiseTableProps(schema, table, next(of_table, None), plain)

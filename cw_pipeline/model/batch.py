@@ -127,4 +127,4 @@ class Batch:
     def listed_ids(self) -> list[int]:
         """The ids that the page showed: rejects are at the source too, if not in form."""
         rejected = (reject.record_id for reject in self.rejects)
-        return [*self.ids, *(own for own in rejected if own is not None)]
+        return [*self.ids, *(record_id for record_id in rejected if record_id is not None)]

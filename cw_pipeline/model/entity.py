@@ -93,8 +93,8 @@ class Entity:
     @property
     def key(self) -> tuple[str, ...]:
         """The primary key. A child's id is trusted only within its parent."""
-        own = "id" if self.has_id else "_position"
-        return ("parent_id", own) if self.parent else (own,)
+        key = "id" if self.has_id else "_position"
+        return ("parent_id", key) if self.parent else (key,)
 
     @property
     def key_from_context(self) -> tuple[str, ...]:

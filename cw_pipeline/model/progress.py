@@ -65,9 +65,9 @@ class ClockReading:
         ]
         one = alone[0] if len(alone) == 1 else odd[-1]
         others = [name for name in known if name != one]
-        told = " and ".join(_compare(known[one], known[name], name) for name in others)
+        apart = " and ".join(_compare(known[one], known[name], name) for name in others)
         return (
-            f"the clocks disagree: {one} is {told}. The earliest is believed, so that more is read"
+            f"the clocks disagree: {one} is {apart}. The earliest is believed, so that more is read"
             " again and nothing is left out. See that time synchronization (NTP) runs, and that the"
             " time zone is right"
         )

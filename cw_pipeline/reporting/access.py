@@ -276,8 +276,8 @@ def _publish(connection: Connection[Any], place: ClientSchema, edition: str | No
     wanted = client_scripts(place)
     standing = relations(connection, place)
     digest = sha256("\n".join(script.query for script in wanted).encode()).hexdigest()[:16]
-    told = f"What clients may see, by {place.access}. Edition {digest}"
-    due = [script for script in wanted if edition != told or script.name not in standing]
+    comment = f"What clients may see, by {place.access}. Edition {digest}"
+    due = [script for script in wanted if edition != comment or script.name not in standing]
     if due:
         refuse_foreign([standing[s.name] for s in due if s.name in standing], place)
         found = changes(connection, place, due, standing)
@@ -286,13 +286,13 @@ def _publish(connection: Connection[Any], place: ClientSchema, edition: str | No
         gone = {view.oid for view in views}
         for script in due:
             _make(connection, place, script, found.get(script.name), gone)
-        ours = {own.was.oid for own in found.values()}
+        ours = {change.was.oid for change in found.values()}
         put_back(connection, [view for view in saved if view.oid not in ours])
         at_once(
             connection,
             [
                 sql.SQL("comment on schema {} is {}").format(
-                    sql.Identifier(place.schema), sql.Literal(told)
+                    sql.Identifier(place.schema), sql.Literal(comment)
                 )
             ],
         )
@@ -308,26 +308,26 @@ def _make(
     gone: Collection[int],
 ) -> None:
     """Creates or replaces one view, with the privileges that it has."""
-    own = sql.Identifier(place.schema, script.name)
+    view = sql.Identifier(place.schema, script.name)
     rights = None
     query = script.query
     if change is not None and (change.was.oid in gone or change.goes):
         rights = privileges(connection, change.was.oid) if change.was.oid not in gone else None
-        connection.execute(sql.SQL("drop view if exists {}").format(own))
+        connection.execute(sql.SQL("drop view if exists {}").format(view))
     elif change is not None:
         query = change.query(query, connection)
-    head = sql.SQL("create or replace view {} with (security_barrier) as\n").format(own)
+    head = sql.SQL("create or replace view {} with (security_barrier) as\n").format(view)
     connection.execute((head.as_string(connection) + query).encode())
     if rights is not None:
-        restore_privileges(connection, own.as_string(connection), rights)
-    told = [sql.SQL("comment on view {} is {}").format(own, sql.Literal(script.comment))]
-    told += [
+        restore_privileges(connection, view.as_string(connection), rights)
+    comments = [sql.SQL("comment on view {} is {}").format(view, sql.Literal(script.comment))]
+    comments += [
         sql.SQL("comment on column {}.{} is {}").format(
-            own, sql.Identifier(column), sql.Literal(text)
+            view, sql.Identifier(column), sql.Literal(text)
         )
         for column, text in script.columns.items()
     ]
-    at_once(connection, told)
+    at_once(connection, comments)
 
 
 def _let_read(connection: Connection[Any], place: ClientSchema, new: Iterable[str]) -> None:
@@ -343,8 +343,8 @@ def _let_read(connection: Connection[Any], place: ClientSchema, new: Iterable[st
         if not knows_schema:
             connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, role))
         for view in new if knows_schema else [*relations(connection, place)]:
-            own = sql.Identifier(place.schema, view)
-            connection.execute(sql.SQL("grant select on {} to {}").format(own, role))
+            relation = sql.Identifier(place.schema, view)
+            connection.execute(sql.SQL("grant select on {} to {}").format(relation, role))
 
 
 def client_scripts(place: ClientSchema) -> list[ViewScript]:
@@ -435,13 +435,13 @@ def _make_role(connection: Connection[Any], role: str) -> None:
     found = connection.execute("select from pg_roles where rolname = %s", [role]).fetchone()
     if found is not None:
         return
-    own = sql.Identifier(role)
+    name = sql.Identifier(role)
     try:
-        connection.execute(sql.SQL("create role {} nologin").format(own))
+        connection.execute(sql.SQL("create role {} nologin").format(name))
     except errors.InsufficientPrivilege as error:
         raise WarehouseError(
             f"this user may not create roles: let an administrator run `create role"
-            f" {own.as_string(connection)} nologin`, then run this command again"
+            f" {name.as_string(connection)} nologin`, then run this command again"
         ) from error
 
 

@@ -93,9 +93,9 @@ class _Column:
 
     @property
     def _type(self) -> pa.DataType:
-        own = self._decimal if self._is_numeric else _TYPES.get(self.kind.removesuffix("[]"))
-        own = own or pa.string()
-        return pa.list_(own) if self.kind.endswith("[]") else own
+        kind = self._decimal if self._is_numeric else _TYPES.get(self.kind.removesuffix("[]"))
+        kind = kind or pa.string()
+        return pa.list_(kind) if self.kind.endswith("[]") else kind
 
     @property
     def _decimal(self) -> pa.DataType:

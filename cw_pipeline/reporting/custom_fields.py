@@ -164,7 +164,9 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
     def refresh(attempt: Attempt) -> list[str]:
         with connect() as connection, attempt.brief(connection, _LOCK):
             due = _due(connection, tenant)
-            return [name for own, since in due for name in _refresh_views(connection, own, since)]
+            return [
+                name for table, since in due for name in _refresh_views(connection, table, since)
+            ]
 
     return patiently(refresh, connect, "bringing the views of custom fields up to date", patience)
 
@@ -211,58 +213,58 @@ def _due(
         _statement(
             _DUE,
             at=sql.Literal(at),
-            entity=sql.Literal(own.entity),
-            rows=own.identifier(own.rows),
-            view=sql.Literal(own.identifier(own.typed_view).as_string(connection)),
-            definitions=own.identifier(_DEFINITIONS),
+            entity=sql.Literal(place.entity),
+            rows=place.identifier(place.rows),
+            view=sql.Literal(place.identifier(place.typed_view).as_string(connection)),
+            definitions=place.identifier(_DEFINITIONS),
         )
-        for at, own in enumerate(places)
+        for at, place in enumerate(places)
     ]
     found = connection.execute(sql.SQL(" union all ").join(asked), {"tenant": tenant})
     return [(places[at], since) for at, since in sorted(found)]
 
 
 def _refresh_views(
-    connection: Connection[Any], own: _CustomFieldTable, since: datetime | None
+    connection: Connection[Any], table: _CustomFieldTable, since: datetime | None
 ) -> list[str]:
     connection.execute(
         "insert into cw_sync.custom_field_scan values (%s, %s, now())"
         " on conflict (tenant, entity) do update set scanned_at = excluded.scanned_at",
-        [own.tenant, own.entity],
+        [table.tenant, table.entity],
     )
-    before = _stored_fields(connection, own)
-    after = _fields(connection, own, before, since)
-    _register(connection, own, before, after)
-    return _create(connection, own, after) if after != before or since is None else []
+    before = _stored_fields(connection, table)
+    after = _fields(connection, table, before, since)
+    _register(connection, table, before, after)
+    return _create(connection, table, after) if after != before or since is None else []
 
 
-def _stored_fields(connection: Connection[Any], own: _CustomFieldTable) -> list[_Field]:
+def _stored_fields(connection: Connection[Any], table: _CustomFieldTable) -> list[_Field]:
     rows = connection.execute(
         "select field_id, kind, caption, type, column_name from cw_sync.custom_field_column"
         " where tenant = %s and entity = %s order by position",
-        [own.tenant, own.entity],
+        [table.tenant, table.entity],
     )
-    return [_Field(field, Kind(kind), *told) for field, kind, *told in rows]
+    return [_Field(field, Kind(kind), *rest) for field, kind, *rest in rows]
 
 
 def _fields(
     connection: Connection[Any],
-    own: _CustomFieldTable,
+    table: _CustomFieldTable,
     before: list[_Field],
     since: datetime | None,
 ) -> list[_Field]:
     """Every field there is, each at the place where its column is; new ones at the end."""
-    names = {"rows": own.identifier(own.rows), "table": own.identifier(own.table)}
+    names = {"rows": table.identifier(table.rows), "table": table.identifier(table.table)}
     seen = connection.execute(
-        _statement(_SEEN, key=sql.Identifier(own.key), **names), {"since": since}
+        _statement(_SEEN, key=sql.Identifier(table.key), **names), {"since": since}
     ).fetchall()
     ids = [*(row[0] for row in seen), *(field.id for field in before)]
     defined = connection.execute(
-        _statement(_DEFINED, definitions=own.identifier(_DEFINITIONS)), {"ids": ids}
+        _statement(_DEFINED, definitions=table.identifier(_DEFINITIONS)), {"ids": ids}
     )
-    told = {row[0]: row for row in (*seen, *defined) if row[0] is not None}
+    rows = {row[0]: row for row in (*seen, *defined) if row[0] is not None}
     fields = {(field.id, field.kind): field for field in before}
-    for field_id, caption, type_ in sorted(told.values()):
+    for field_id, caption, type_ in sorted(rows.values()):
         kind = _KINDS.get((type_ or "").lower(), Kind.TEXT)
         field = _Field(field_id, kind, caption or "", type_ or "")
         old = fields.get((field_id, kind))
@@ -289,7 +291,7 @@ def _name(field: _Field, others: Sequence[_Field]) -> str:
 
 
 def _register(
-    connection: Connection[Any], own: _CustomFieldTable, before: list[_Field], after: list[_Field]
+    connection: Connection[Any], table: _CustomFieldTable, before: list[_Field], after: list[_Field]
 ) -> None:
     changed = [(at, field) for at, field in enumerate(after) if field not in before]
     with connection.cursor() as cursor:
@@ -298,20 +300,22 @@ def _register(
             " (tenant, entity, field_id, kind, position, column_name, caption, type)"
             " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (tenant, entity, field_id, kind)"
             " do update set caption = excluded.caption, type = excluded.type",
-            [(own.tenant, own.entity, f.id, f.kind, at, f.column, f.caption, f.type)
+            [(table.tenant, table.entity, f.id, f.kind, at, f.column, f.caption, f.type)
              for at, f in changed],
         )  # fmt: skip
 
 
-def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_Field]) -> list[str]:
-    rows, typed = own.identifier(own.rows), own.identifier(own.typed_view)
+def _create(
+    connection: Connection[Any], table: _CustomFieldTable, fields: list[_Field]
+) -> list[str]:
+    rows, typed = table.identifier(table.rows), table.identifier(table.typed_view)
     connection.execute(
         _statement(_TYPED, view=typed, options=options(connection, typed), rows=rows)
     )
-    _comment(connection, "view", typed, f"Custom fields of {own.entity}, a row each, typed")
+    _comment(connection, "view", typed, f"Custom fields of {table.entity}, a row each, typed")
     if not fields:
-        return [own.typed_view]
-    wide = own.identifier(own.wide)
+        return [table.typed_view]
+    wide = table.identifier(table.wide)
     whole = {field.id for field in fields if field.kind is Kind.TEXT}
     connection.execute(
         _statement(
@@ -319,7 +323,7 @@ def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_F
             view=wide,
             options=options(connection, wide),
             rows=rows,
-            records=own.records,
+            records=table.records,
             shown=sql.SQL(", ").join(
                 sql.SQL("c.{}").format(sql.Identifier(name))
                 for name in ("unfit_values", *(field.column for field in fields))
@@ -333,13 +337,13 @@ def _create(connection: Connection[Any], own: _CustomFieldTable, fields: list[_F
         connection,
         "view",
         wide,
-        f"Custom fields of {own.entity}: one row for each record that has any (id), one column for"
-        " each field. unfit_values: what is not of its column's type, by column, as it came",
+        f"Custom fields of {table.entity}: one row for each record that has any (id), one column"
+        " for each field. unfit_values: what is not of its column's type, by column, as it came",
     )
     for field in fields:
-        at = sql.Identifier(own.tenant, own.wide, field.column)
+        at = sql.Identifier(table.tenant, table.wide, field.column)
         _comment(connection, "column", at, f"{field.caption} ({field.type})")
-    return [own.typed_view, own.wide]
+    return [table.typed_view, table.wide]
 
 
 def _column(field: _Field) -> sql.Composed:
@@ -350,7 +354,9 @@ def _column(field: _Field) -> sql.Composed:
 
 def _cases(pairs: Iterable[tuple[int, sql.Composable]]) -> sql.Composed:
     """`when 12 then …`, once for each field: of several columns the latest says."""
-    cases = {own: sql.SQL("when {} then {}").format(sql.Literal(own), then) for own, then in pairs}
+    cases = {
+        value: sql.SQL("when {} then {}").format(sql.Literal(value), then) for value, then in pairs
+    }
     return sql.SQL(" ").join(cases.values() or [sql.SQL("when null then true")])
 
 
@@ -412,20 +418,23 @@ def show_custom_fields(
 ) -> None:
     """Makes the views, or gives them the columns that they lack."""
     for view in views:
-        own, wide = sql.Identifier(place.schema, view.name), sql.Identifier(place.tenant, view.wide)
+        name, wide = (
+            sql.Identifier(place.schema, view.name),
+            sql.Identifier(place.tenant, view.wide),
+        )
         connection.execute(
             sql.SQL("create or replace view {}{} as select * from {}").format(
-                own, options(connection, own), wide
+                name, options(connection, name), wide
             )
         )
-        told = [
-            sql.SQL("comment on view {} is {}").format(own, sql.Literal(view.comment or view.wide))
+        comments = [
+            sql.SQL("comment on view {} is {}").format(name, sql.Literal(view.comment or view.wide))
         ]
         described = connection.execute(_COMMENTS, [wide.as_string(connection)]).fetchall()
-        told += [
+        comments += [
             sql.SQL("comment on column {}.{} is {}").format(
-                own, sql.Identifier(column), sql.Literal(text)
+                name, sql.Identifier(column), sql.Literal(text)
             )
             for column, text in described
         ]
-        at_once(connection, told)
+        at_once(connection, comments)

@@ -28,11 +28,11 @@ def all_keys(fact: str) -> dict[str, str]:
     """The dimension of each key of a fact, those too that may be empty."""
     by_name = {script.name: script for script in scripts()}
     described = {
-        name: own
-        for name, own in by_name.items()
-        if name.startswith("dim_") and not name.endswith(_RAW) and own.columns
+        name: table
+        for name, table in by_name.items()
+        if name.startswith("dim_") and not name.endswith(_RAW) and table.columns
     }
-    dims = {next(iter(own.columns)): name for name, own in described.items()}
+    dims = {next(iter(table.columns)): name for name, table in described.items()}
     dims |= _ALSO
     found = {}
     for column in by_name[fact].columns:
@@ -57,14 +57,14 @@ def missing_dimension_rows(dsn: str, tenant: str, fact: str) -> dict[str, int]:
 
 def _count(connection: Connection[Any], tenant: str, fact: str, column: str) -> int:
     dim = keys(fact)[column]
-    own = "date_id" if dim == "dim_date" else _own_key(dim)
+    key = "date_id" if dim == "dim_date" else _own_key(dim)
     schema = reporting_schema(tenant)
     query = sql.SQL(
         "select count(*) from {} f where not exists (select from {} d where d.{} = f.{})"
     ).format(
         sql.Identifier(schema, fact),
         sql.Identifier(schema, dim),
-        sql.Identifier(own),
+        sql.Identifier(key),
         sql.Identifier(column),
     )
     row = connection.execute(query).fetchone()

@@ -198,8 +198,8 @@ class _Asker:
     def parts(self, chart: Chart) -> list[_Part]:
         rows = chart.by_currency(self.rows(chart.query))
         return [
-            _Part(chart, currency, chart.with_named_months(own, self.today))
-            for currency, own in rows
+            _Part(chart, currency, chart.with_named_months(amounts, self.today))
+            for currency, amounts in rows
         ]
 
 
@@ -238,8 +238,8 @@ def _as_of(complete: datetime | None, zone: str) -> str:
     local = ZoneInfo(zone)
     made = f"{datetime.now(local):%Y-%m-%d %H:%M}"
     until = f"{complete.astimezone(local):%Y-%m-%d %H:%M}" if complete else ""
-    told = f"Every change is in up to {until}." if until else "Nothing was synced yet."
-    return f"Made {made}. {told} Days and times are those of {escape(zone)} (CW_TIME_ZONE)."
+    until_when = f"Every change is in up to {until}." if until else "Nothing was synced yet."
+    return f"Made {made}. {until_when} Days and times are those of {escape(zone)} (CW_TIME_ZONE)."
 
 
 def _section(part: _Part, number: int) -> str:
@@ -294,8 +294,8 @@ def _drawing(parts: Iterable[_Part]) -> str:
         if part.rows
     }
     # A name that holds `</script>` would end the script.
-    told = json.dumps(figures).replace("<", "\\u003c")
-    return f"<script type=module>{_DRAW.format(told, _library())}</script>"
+    data = json.dumps(figures).replace("<", "\\u003c")
+    return f"<script type=module>{_DRAW.format(data, _library())}</script>"
 
 
 def _library() -> str:

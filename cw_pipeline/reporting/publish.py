@@ -110,12 +110,12 @@ def publish(
 
 def _widen(dsn: str, place: ReportingSchema, change: RelationChange, attempt: Attempt) -> None:
     """Gives a table the columns that it lacks, empty as yet."""
-    own = sql.Identifier(place.schema, change.script.name)
+    relation = sql.Identifier(place.schema, change.script.name)
     with transaction(dsn) as connection, attempt.brief(connection, _LOCK):
         for column, kind in change.new_columns.items():
             connection.execute(
                 sql.SQL("alter table {} add column if not exists {} {}").format(
-                    own, sql.Identifier(column), type_sql(kind)
+                    relation, sql.Identifier(column), type_sql(kind)
                 )
             )
 
@@ -148,7 +148,11 @@ class _Publication:
     def lacking(self) -> list[RelationChange]:
         """The tables that lack columns of this version."""
         found = self._changes.values()
-        return [own for own in found if own.is_table and not own.other_kind and own.new_columns]
+        return [
+            change
+            for change in found
+            if change.is_table and not change.other_kind and change.new_columns
+        ]
 
     def has_changes(self) -> bool:
         """Whether `replace` has anything to do."""
@@ -229,8 +233,10 @@ class _Publication:
         """Puts what was prepared in the place of what stands, in a savepoint."""
         with self._connection.transaction(), attempt.brief(self._connection):
             gone = {view.oid for view in self._views}
-            again = [own for own in self._changes.values() if own.was.oid in gone or own.goes]
-            rights = {own.script.name: privileges(self._connection, own.was.oid) for own in again}
+            again = [each for each in self._changes.values() if each.was.oid in gone or each.goes]
+            rights = {
+                each.script.name: privileges(self._connection, each.was.oid) for each in again
+            }
             kept = {
                 name: options(self._connection, self._identifier(name)) for name in self._changes
             }
@@ -240,48 +246,48 @@ class _Publication:
                     with name_failing_file(script.name):
                         self._replace(script, kept.get(script.name), gone)
                 if script.name in rights:
-                    own = self._identifier(script.name).as_string(self._connection)
-                    restore_privileges(self._connection, own, rights[script.name])
+                    each = self._identifier(script.name).as_string(self._connection)
+                    restore_privileges(self._connection, each, rights[script.name])
                 self._describe(script)
             self._drop_columns()
-            ours = {own.was.oid for own in self._changes.values()}
+            ours = {each.was.oid for each in self._changes.values()}
             put_back(self._connection, [view for view in saved if view.oid not in ours])
             show_custom_fields(self._connection, self._place, self._custom)
             self._leave_out()
 
     def _replace(self, script: ViewScript, option: sql.Composable | None, gone: set[int]) -> None:
         """Makes one view, or the table that cannot be filled where it is."""
-        own, change = self._identifier(script.name), self._changes.get(script.name)
+        name, change = self._identifier(script.name), self._changes.get(script.name)
         if change is not None and change.goes and change.was.oid not in gone:
-            drop = sql.SQL("drop {} {}").format(sql.SQL(change.was.word), own)
+            drop = sql.SQL("drop {} {}").format(sql.SQL(change.was.word), name)
             self._connection.execute(drop)
         if script.changed is None:
             query = script.query_for(self._place)
             if change is not None and not change.other_kind:
                 query = change.query(query, self._connection)
-            head = sql.SQL("create or replace view {}{} as\n").format(own, option or sql.SQL(""))
+            head = sql.SQL("create or replace view {}{} as\n").format(name, option or sql.SQL(""))
             self._connection.execute((head.as_string(self._connection) + query).encode())
             return
         aside = sql.Identifier("pg_temp", script.name)
         if change is None or change.other_kind:
-            self._connection.execute(sql.SQL("create table {} as table {}").format(own, aside))
+            self._connection.execute(sql.SQL("create table {} as table {}").format(name, aside))
             self._index(script)
         else:
-            self._retype(change, own, aside)
+            self._retype(change, name, aside)
         analyze_new_tables(self._connection, self._place, script)
 
-    def _retype(self, change: RelationChange, own: sql.Identifier, aside: sql.Identifier) -> None:
+    def _retype(self, change: RelationChange, each: sql.Identifier, aside: sql.Identifier) -> None:
         """Gives a table's columns other types. Its rows are computed already."""
-        self._connection.execute(sql.SQL("delete from {}").format(own))
+        self._connection.execute(sql.SQL("delete from {}").format(each))
         for column, kind in change.retyped_columns.items():
             self._connection.execute(
                 sql.SQL("alter table {0} alter {1} type {2} using null::{2}").format(
-                    own, sql.Identifier(column), type_sql(kind)
+                    each, sql.Identifier(column), type_sql(kind)
                 )
             )
         columns = sql.SQL(", ").join(map(sql.Identifier, change.after))
         self._connection.execute(
-            sql.SQL("insert into {0} ({1}) select {1} from {2}").format(own, columns, aside)
+            sql.SQL("insert into {0} ({1}) select {1} from {2}").format(each, columns, aside)
         )
 
     def _drop_columns(self) -> None:
@@ -317,9 +323,11 @@ class _Publication:
         self._dropped = [due[oid] for oid in going]
         above = [view.oid for view in dependents(self._connection, going) if view.oid in going]
         for oid in [*reversed(above), *(oid for oid in going if oid not in above)]:
-            own = standing[due[oid]]
+            relation = standing[due[oid]]
             self._connection.execute(
-                sql.SQL("drop {} {}").format(sql.SQL(own.word), self._identifier(own.name))
+                sql.SQL("drop {} {}").format(
+                    sql.SQL(relation.word), self._identifier(relation.name)
+                )
             )
         self._connection.execute(
             "delete from cw_sync.publication where tenant = %s and name = any(%s)",
@@ -331,9 +339,9 @@ class _Publication:
 
     def _create(self, script: ViewScript, query: str) -> None:
         """Makes what is not there yet."""
-        own, is_table = self._identifier(script.name), script.changed is not None
+        relation, is_table = self._identifier(script.name), script.changed is not None
         kind = sql.SQL("table" if is_table else "view")
-        head = sql.SQL("create {} {} as\n").format(kind, own).as_string(self._connection)
+        head = sql.SQL("create {} {} as\n").format(kind, relation).as_string(self._connection)
         ending = "\nwith no data" if is_table else ""
         self._connection.execute((head + query + ending).encode())
         self._describe(script)
@@ -363,12 +371,14 @@ class _Publication:
 
         Only what is missing: to ask for an index that is there would stop those who write.
         """
-        own = self._identifier(script.name)
-        there = self._connection.execute(_INDEXED, [own.as_string(self._connection)]).fetchall()
+        relation = self._identifier(script.name)
+        there = self._connection.execute(
+            _INDEXED, [relation.as_string(self._connection)]
+        ).fetchall()
         wanted = [columns.split(", ") for columns in script.indexes]
         made = [
             sql.SQL("create index on {} ({})").format(
-                own, sql.SQL(", ").join(map(sql.Identifier, columns))
+                relation, sql.SQL(", ").join(map(sql.Identifier, columns))
             )
             for columns in wanted
             if (columns,) not in there
@@ -390,19 +400,21 @@ class _Publication:
             at_once(self._connection, made)
 
     def _describe(self, script: ViewScript) -> None:
-        own = self._identifier(script.name)
+        relation = self._identifier(script.name)
         kind = sql.SQL("view" if script.changed is None else "table")
-        told = [sql.SQL("comment on {} {} is {}").format(kind, own, sql.Literal(script.comment))]
+        comments = [
+            sql.SQL("comment on {} {} is {}").format(kind, relation, sql.Literal(script.comment))
+        ]
         texts = dict(script.columns)
         change = self._changes.get(script.name)
         texts |= dict.fromkeys(change.keep if change else (), _EMPTY)
-        told += [
+        comments += [
             sql.SQL("comment on column {}.{} is {}").format(
-                own, sql.Identifier(column), sql.Literal(text)
+                relation, sql.Identifier(column), sql.Literal(text)
             )
             for column, text in texts.items()
         ]
-        at_once(self._connection, told)
+        at_once(self._connection, comments)
 
 
 def _stale(
@@ -484,11 +496,11 @@ def _grant_all(connection: Connection[Any], tenant: str, role: sql.Identifier) -
     for relation, owner, may_grant, is_granted in found:
         if is_granted:
             continue
-        own = sql.Identifier(name, relation)
+        qualified = sql.Identifier(name, relation)
         if may_grant:
-            connection.execute(sql.SQL("grant select on {} to {}").format(own, role))
+            connection.execute(sql.SQL("grant select on {} to {}").format(qualified, role))
         else:
             log.warning(
                 "%s.%s belongs to %s, who has to let %s read it: grant select on %s to %s",
-                name, relation, owner, READER, own.as_string(connection), READER,
+                name, relation, owner, READER, qualified.as_string(connection), READER,
             )  # fmt: skip

@@ -230,10 +230,10 @@ def scripts() -> tuple[ViewScript, ...]:
             )
             continue
         changed = path.with_name(path.stem + _CHANGED)
-        told = None
+        since_query = None
         if changed.exists():
-            told = _WORK_CHANGED.sub(_WORK, changed.read_text("utf-8"))
-        made[path.stem] = ViewScript(path.stem, path.read_text("utf-8"), told)
+            since_query = _WORK_CHANGED.sub(_WORK, changed.read_text("utf-8"))
+        made[path.stem] = ViewScript(path.stem, path.read_text("utf-8"), since_query)
     try:
         ordered = in_order(made.values())
     except CycleError as error:
@@ -265,7 +265,7 @@ def in_order(made: Iterable[ViewScript]) -> tuple[ViewScript, ...]:
     """The scripts, each after those it reads."""
     named = {script.name: script for script in made}
     order = TopologicalSorter(
-        {name: sorted(own.needs & named.keys()) for name, own in named.items()}
+        {name: sorted(each.needs & named.keys()) for name, each in named.items()}
     )
     return tuple(named[name] for name in order.static_order())
 
@@ -273,7 +273,7 @@ def in_order(made: Iterable[ViewScript]) -> tuple[ViewScript, ...]:
 def lineage() -> dict[str, list[str]]:
     """What each view reads: names of views, and names of entities, which have a slash."""
     return {
-        script.name: sorted({*_known_needs(script), *(own.name for own in _entities(script))})
+        script.name: sorted({*_known_needs(script), *(entity.name for entity in _entities(script))})
         for script in scripts()
     }
 
@@ -313,7 +313,7 @@ def column_lineage() -> dict[str, dict[str, list[str]]]:
 
 def entities() -> list[Entity]:
     """The entities whose tables the views read, which must be there whether synced or not."""
-    found = {entity.name: entity for own in scripts() for entity in _entities(own)}
+    found = {entity.name: entity for script in scripts() for entity in _entities(script)}
     return [found[name] for name in sorted(found)]
 
 
@@ -330,10 +330,10 @@ def tables_reading(names: Iterable[str]) -> set[str]:
 def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """What a view's age follows from: entities that it reads through views alone, and tables."""
     by_name = {script.name: script for script in scripts()}
-    own = by_name[name]
-    found = {entity.name for entity in _entities(own)}
+    view = by_name[name]
+    found = {entity.name for entity in _entities(view)}
     kept: set[str] = set()
-    for need in _known_needs(own):
+    for need in _known_needs(view):
         if by_name[need].changed is not None:
             kept.add(need)
         else:
@@ -344,7 +344,7 @@ def roots(name: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _known_needs(script: ViewScript) -> frozenset[str]:
-    return script.needs & {own.name for own in scripts()}
+    return script.needs & {each.name for each in scripts()}
 
 
 def _entities(script: ViewScript) -> list[Entity]:

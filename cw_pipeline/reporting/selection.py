@@ -63,7 +63,7 @@ class Selection:
                 raise WarehouseError(f"{self.name!r} has no column {column!r}: {hint}")
 
     def _schema_and_name(self, connection: Connection[Any]) -> tuple[str, str]:
-        schema, _, own = self.name.rpartition(".")
+        schema, _, view = self.name.rpartition(".")
         places = [schema] if schema else [reporting_schema(self.tenant), self.tenant]
         rows = connection.execute(
             "select relname, nspname from pg_class join pg_namespace n on n.oid = relnamespace"
@@ -72,10 +72,10 @@ class Selection:
             [places, places],
         ).fetchall()
         by_name = dict(rows)  # the first schema comes last, and counts
-        if own in by_name:
-            return by_name[own], own
+        if view in by_name:
+            return by_name[view], view
         prefix = f"{schema}." if schema else ""
-        near = [f"{prefix}{each}" for each in closest(own, by_name, limit=3)]
+        near = [f"{prefix}{each}" for each in closest(view, by_name, limit=3)]
         made = did_you_mean(near) or "`migrate` makes the reporting schema, `sync` the tables"
         raise WarehouseError(
             f"there is no table or view {self.name!r} in {', '.join(places)}: {made}"

@@ -135,9 +135,11 @@ def relations(connection: Connection[Any], place: ReportingSchema) -> dict[str, 
 
 def refuse_foreign(found: Iterable[Relation], place: ReportingSchema) -> None:
     """Raises WarehouseError if one of what has to change belongs to a role that we are not."""
-    foreign = [own for own in found if not own.is_ours]
+    foreign = [relation for relation in found if not relation.is_ours]
     if foreign:
-        named = ", ".join(f"{place.schema}.{own.name} ({own.owner})" for own in foreign)
+        named = ", ".join(
+            f"{place.schema}.{relation.name} ({relation.owner})" for relation in foreign
+        )
         first = foreign[0]
         raise WarehouseError(
             f"views of this version belong to others: {named}. Nothing was changed. Run as an"

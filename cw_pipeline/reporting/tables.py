@@ -374,11 +374,11 @@ def fill_aside(
 ) -> None:
     """The rows of a table in `pg_temp`, under its name, until the transaction ends."""
     marks = _progress_marks(connection, place, script)
-    own = sql.Identifier("pg_temp", script.name)
+    fresh = sql.Identifier("pg_temp", script.name)
     made = sql.SQL("create temp table {} on commit drop as\n").format(sql.Identifier(script.name))
     query = made.as_string(connection) + script.query_for(place, instead=instead)
     connection.execute(query.encode())
-    connection.execute(sql.SQL("analyze {}").format(own))
+    connection.execute(sql.SQL("analyze {}").format(fresh))
     _remember(connection, place, script, marks)
 
 

@@ -40,9 +40,9 @@ def report_columns(body: bytes, report: str) -> list[ReportColumn]:
     taken: set[str] = set()
     columns = []
     for position, (name, definition) in enumerate(_definitions(_decode_list(body)), 1):
-        own = _untaken(name, taken)
-        taken.add(own)
-        columns.append(_column(report, own, definition, position))
+        column = _untaken(name, taken)
+        taken.add(column)
+        columns.append(_column(report, column, definition, position))
     return columns
 
 
@@ -157,8 +157,8 @@ def kind_of(type_: str) -> Kind:
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:
-    count, own = 1, fit_name(name)
-    while own in (*taken, *_SYSTEM):
+    count, column = 1, fit_name(name)
+    while column in (*taken, *_SYSTEM):
         count += 1
-        own = fit_name(f"{name}_{count}")
-    return own
+        column = fit_name(f"{name}_{count}")
+    return column

@@ -213,7 +213,7 @@ def _columns(
     def read(name: str) -> None:
         path = f"{_LIST}/{quote(name, safe='')}/columns"
         try:
-            own = engine.source.get(path, lambda body: report_columns(body, name), found.tally)
+            shown = engine.source.get(path, lambda body: report_columns(body, name), found.tally)
         except ENDS_THE_RUN:
             raise
         except SourceError as error:
@@ -222,7 +222,7 @@ def _columns(
                 found.unreadable[name] = str(error)
             return
         with lock:
-            columns[name] = own
+            columns[name] = shown
 
     parallel_tasks(read, names, engine.limits.concurrency)
     if errors and not columns:

@@ -169,7 +169,7 @@ class _ReportSync:
         if key is None:
             raise _NoKeyOrder
         names = _declared_names(entity)
-        at, own = list(names).index(key), names[key]
+        at, column = list(names).index(key), names[key]
         asked, floor = query, Decimal("-Infinity")
         while page := self._rows(entity, asked):
             ids = [row[at] for row in page]
@@ -179,7 +179,7 @@ class _ReportSync:
             if single and len(ids) > 1:
                 raise _NoKeyOrder  # there may be more of this id than a page holds
             yield [row for row in page if single or row[at] != floor]
-            condition = f"{own} {'>' if single else '>='} {floor}"
+            condition = f"{column} {'>' if single else '>='} {floor}"
             asked = replace(query, conditions=(*query.conditions, condition))
 
     def _pages_by_offset(self, entity: Entity, query: Query) -> Iterator[list[list[Any]]]:
@@ -249,9 +249,9 @@ def _declared_names(entity: Entity) -> dict[str, str]:
 
 def _rising(ids: Sequence[Any], floor: Any) -> bool:
     """Whether the ids are numbers in order, from `floor` on."""
-    if not all(isinstance(own, int | float | Decimal) for own in ids):
+    if not all(isinstance(each, int | float | Decimal) for each in ids):
         return False
-    return all(before <= own for before, own in pairwise([floor, *ids]))
+    return all(before <= each for before, each in pairwise([floor, *ids]))
 
 
 def _older(stamp: datetime | None, than: datetime) -> bool:

@@ -189,11 +189,13 @@ class ReportTable:
         Not `whole`: only rows with the staged keys are replaced.
         """
         concerned: sql.Composable = sql.SQL("true")
-        own: sql.Composable = sql.SQL("null::numeric")
+        key_value: sql.Composable = sql.SQL("null::numeric")
         if key is not None:
-            own = sql.Identifier(key)
+            key_value = sql.Identifier(key)
         if not whole:
-            concerned = sql.SQL("{} in (select {} from {})").format(own, own, self._staged)
+            concerned = sql.SQL("{} in (select {} from {})").format(
+                key_value, key_value, self._staged
+            )
         with self._database.transaction(self._run_id) as connection:
             row = connection.execute(
                 _query(
@@ -202,7 +204,7 @@ class ReportTable:
                     columns=_names(entity),
                     staged=self._staged,
                     concerned=concerned,
-                    key=own,
+                    key=key_value,
                 )
             ).fetchone()
             if whole:

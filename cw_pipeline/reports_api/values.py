@@ -30,7 +30,7 @@ def coerce_rows(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> lis
     whole = frame.astype(object).where(frame.notna(), None)
     shown = {column.name: _CONVERT[column.kind](whole[column.name]) for column in columns}
     misfits = [_misfits(column.name, whole[column.name], shown[column.name]) for column in columns]
-    extra = [_extra(told) for told in zip(*misfits, strict=True)]
+    extra = [_extra(fields) for fields in zip(*misfits, strict=True)]
     return list(zip(*shown.values(), extra, strict=True))
 
 
@@ -42,8 +42,8 @@ def _misfits(name: str, before: pd.Series[Any], after: list[Any]) -> list[tuple[
     return [(name, was) if gone else None for was, gone in zip(before, lost, strict=True)]
 
 
-def _extra(told: tuple[tuple[str, Any] | None, ...]) -> bytes | None:
-    kept = dict(each for each in told if each is not None)
+def _extra(fields: tuple[tuple[str, Any] | None, ...]) -> bytes | None:
+    kept = dict(each for each in fields if each is not None)
     return JSON.encode(storable(kept)) if kept else None
 
 

@@ -107,8 +107,8 @@ class App:
     def _free(self, request: ReceivedRequest) -> Answer | None:
         """What is answered without keys and costs no budget."""
         sim = self._sim
-        if own := sim.own_routes.get((request.method, request.path)):
-            return own()
+        if route := sim.own_routes.get((request.method, request.path)):
+            return route()
         if request.path.lower().startswith("/login/companyinfo/"):
             asked_for = unquote(request.path.rsplit("/", 1)[1])
             return system.company_info(sim.keys.company, asked_for, sim.codebase, sim.url)

@@ -77,8 +77,8 @@ class Callbacks:
 
     def key_url(self, registration: int) -> str:
         """Where the key of a registration is: each has an address of its own."""
-        own = uuid5(NAMESPACE_URL, f"{self._url}/{registration}")
-        return f"{self._url}{_KEY_PATH}?companyName={self._company}&id={own}"
+        key_id = uuid5(NAMESPACE_URL, f"{self._url}/{registration}")
+        return f"{self._url}{_KEY_PATH}?companyName={self._company}&id={key_id}"
 
     def _secret_of(self, company: str) -> str:
         return self._secret if company == self._company.lower() else f"{self._secret}-{company}"

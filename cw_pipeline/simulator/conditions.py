@@ -111,8 +111,8 @@ def _test(op: str, value: Any) -> Callable[[Any], Verdict]:  # noqa: ANN401
     wanted = value.casefold() if isinstance(value, str) else _plain(value)
 
     def test(held: Any) -> Verdict:  # noqa: ANN401
-        own = _as_kind_of(value, held)
-        return None if own is None else order(own, wanted)
+        converted = _as_kind_of(value, held)
+        return None if converted is None else order(converted, wanted)
 
     return test
 

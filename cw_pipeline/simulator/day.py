@@ -106,9 +106,9 @@ class _Day:
         """One record in a hundred of a list, at least one, gets another text."""
         lists = [each for each in self._tenant.children(path) if len(each)]
         for _ in range(max(1, sum(map(len, lists)) // 100) if lists else 0):
-            own = self._dice.choice(lists).path
-            if (found := self._some(own)) is not None:
-                self._edit(own, found, **{name: f"Seen {iso(self._tenant.now())}"})
+            picked = self._dice.choice(lists).path
+            if (found := self._some(picked)) is not None:
+                self._edit(picked, found, **{name: f"Seen {iso(self._tenant.now())}"})
 
     def tidy_up(self, moving: int) -> None:
         """Wrong time entries go, and now and then a ticket."""
@@ -150,9 +150,9 @@ class _Day:
     def _closes(self, ticket: dict[str, Any]) -> int:
         """Today's first, as long as there are any."""
         if self._to_close:
-            own = self._to_close.pop(self._dice.randrange(len(self._to_close)))
-            if own in self._tenant.collection(TICKETS):
-                ticket = self._tenant.get(TICKETS, own)
+            ticket_id = self._to_close.pop(self._dice.randrange(len(self._to_close)))
+            if ticket_id in self._tenant.collection(TICKETS):
+                ticket = self._tenant.get(TICKETS, ticket_id)
         if ticket.get("closedFlag"):
             return self._corrects(ticket)
         return self._status(ticket, ">Closed", closed=True)

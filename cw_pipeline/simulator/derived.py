@@ -96,9 +96,9 @@ def _content() -> dict[str, str]:
 
 def _original_of(place: str) -> str:
     place = place.replace("/info", "", 1)
-    for own, elsewhere in _ELSEWHERE.items():
-        if place.startswith(own):
-            return place.replace(own, elsewhere, 1)
+    for prefix, elsewhere in _ELSEWHERE.items():
+        if place.startswith(prefix):
+            return place.replace(prefix, elsewhere, 1)
     return place
 
 
@@ -114,7 +114,7 @@ def default(tenant: Tenant, path: str) -> Target | None:
     records = tenant.records(list_of)
     if not records:
         raise Refusal(refusal(404, "NotFound", "There is no default."))
-    marked = (own for own, record in records.items() if record.get("defaultFlag"))
+    marked = (defaults for defaults, record in records.items() if record.get("defaultFlag"))
     return Target("record", list_of, next(marked, next(iter(records))))
 
 

@@ -178,13 +178,13 @@ def main(folder: str, tickets: str, seed: str) -> int:
 def _status(home: Home, tenant: Tenant) -> dict[str, Any]:
     origin = home.origin
     with tenant.lock:
-        told = {
+        status = {
             "pid": os.getpid(),
             "records": sum(len(tenant.collection(path)) for path in tenant.paths()),
             "service_tickets": len(tenant.collection(TICKETS)),
             "time_entries": len(tenant.collection(TIME)),
         }
-    return told | (asdict(origin) if origin else {})
+    return status | (asdict(origin) if origin else {})
 
 
 def _stop() -> Answer:

@@ -147,12 +147,12 @@ def covers(registration: dict[str, Any], path: str, record: dict[str, Any], tena
     field = TYPES[name].levels[str(level)]
     if field == _TAGGED:
         return bool(record.get(_TAGGED))
-    own = dict(record)
+    shown = dict(record)
     if name == "Site":  # which is what its list tells, where the record itself does not
-        own.setdefault("company", {"id": int(path.split("/")[3])})
-    named = [each for each in own if each.lower() == str(level).lower()]
+        shown.setdefault("company", {"id": int(path.split("/")[3])})
+    named = [each for each in shown if each.lower() == str(level).lower()]
     # Records that were put by hand, or come from older versions, may have it by the level's name.
-    found = {record_id for each in (field, *named) for record_id in _ids(own, each, tenant)}
+    found = {record_id for each in (field, *named) for record_id in _ids(shown, each, tenant)}
     return registration.get("objectId") in found
 
 

@@ -34,12 +34,12 @@ class SimulatedColumn:
 
     def definition(self) -> dict[str, Any]:
         """The definition as the API gives it: one object with one key."""
-        told = {
+        definition = {
             "type": self.type,
             "isNullable": self.nullable,
             "identityColumn": self.identity,
         }
-        return {self.name: told}
+        return {self.name: definition}
 
     def value(self, record: dict[str, Any]) -> Any:  # noqa: ANN401
         """This column's value of one record, in the column's type."""

@@ -111,7 +111,10 @@ def _rows(tenant: Tenant, path: str, record_id: int, kind: str) -> list[dict[str
     if record_id not in tenant.collection(path):
         return []
     stamps = tenant.get(path, record_id).get("_info", {})
-    told = (("dateEntered", "enteredBy", "Created"), ("lastUpdated", "updatedBy", "Updated"))
+    stamp_fields = (
+        ("dateEntered", "enteredBy", "Created"),
+        ("lastUpdated", "updatedBy", "Updated"),
+    )
     return [
         {
             "text": f"{kind} #{record_id} has been {action.lower()}.",
@@ -121,6 +124,6 @@ def _rows(tenant: Tenant, path: str, record_id: int, kind: str) -> list[dict[str
             "auditSubType": action,
             "auditSource": "API",
         }
-        for when, who, action in told
+        for when, who, action in stamp_fields
         if when in stamps
     ]

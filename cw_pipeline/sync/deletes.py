@@ -67,8 +67,8 @@ def is_listed(run: Run, entity: Entity, path: tuple[int, ...]) -> bool:
 
     Raises what `which_are_listed` does.
     """
-    *above, own = path
-    return bool(which_are_listed(run, entity, [own], tuple(above)))
+    *above, record_id = path
+    return bool(which_are_listed(run, entity, [record_id], tuple(above)))
 
 
 def which_are_listed(

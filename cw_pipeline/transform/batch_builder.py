@@ -65,17 +65,17 @@ class BatchBuilder:
         """
         keys = self.keys
         row = shape.row(struct, keys, spill)
-        own = row[shape.id_at] if self._has_id else keys[-1]
-        if own is None:
+        record_id = row[shape.id_at] if self._has_id else keys[-1]
+        if record_id is None:
             return False
-        arrays = shape.array_rows(own, struct)
+        arrays = shape.array_rows(record_id, struct)
         try:
             self._pack(shape.packers, row, arrays, source)
         except BaseException:
             for buffer, ends in zip(self.buffers, self._ends, strict=True):
                 del buffer[ends[-1] if ends else 0 :]
             raise
-        self._ids.append(own)
+        self._ids.append(record_id)
         self._records.append(record)
         self._stamps.append(None if shape.stamp_at is None else row[shape.stamp_at])
         return True
@@ -120,13 +120,13 @@ class BatchBuilder:
         source: int | None,
     ) -> None:
         """Appends the record's rows. Its own ends with its hash, which is of all of them."""
-        own, *others = self.buffers
+        rows_buffer, *others = self.buffers
         pack, *array_packs = packers
-        begin = len(own)
-        pack(row, own)
-        del own[-_HASHES:]
+        begin = len(rows_buffer)
+        pack(row, rows_buffer)
+        del rows_buffer[-_HASHES:]
         # Without its keys from outside: a record is the same wherever in its list it stands.
-        hashed = own[begin + self._keys :]
+        hashed = rows_buffer[begin + self._keys :]
         for rows, buffer, pack_array in zip(arrays, others, array_packs, strict=True):
             hashed += _NEXT
             for element in rows:
@@ -135,7 +135,9 @@ class BatchBuilder:
                 hashed += buffer[at + _PARENT :]
         row_hash = hash_bytes(hashed)
         # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
-        own += copy_format.pack_hashes(None if source is None else source ^ row_hash, row_hash)
+        rows_buffer += copy_format.pack_hashes(
+            None if source is None else source ^ row_hash, row_hash
+        )
         self._hashes.append(row_hash)
         for buffer, ends in zip(self.buffers, self._ends, strict=True):
             ends.append(len(buffer))

@@ -221,8 +221,8 @@ class CompiledReader:
             if outcome == ReadStatus.BROKEN:
                 return None
             facts, *rows = (
-                _view(own.data or 0, own.size, _READABLE) if own.size else memoryview(b"")
-                for own in made
+                _view(column.data or 0, column.size, _READABLE) if column.size else memoryview(b"")
+                for column in made
             )
             for table, some in zip(tables, rows, strict=True):
                 table.extend(some)

@@ -122,8 +122,8 @@ def _places() -> list[tuple[Path, int]]:
     """Where compiled code may lie, with its mode: beside ours, or with the user's own."""
     home = os.environ.get("HOME")
     cached = os.environ.get("XDG_CACHE_HOME") or (home and f"{home}/.cache")
-    own = [(Path(cached) / "cw_pipeline", _FOR_ITS_OWNER)] if cached else []
-    return [(BUILT, _FOR_ALL), *own]
+    caches = [(Path(cached) / "cw_pipeline", _FOR_ITS_OWNER)] if cached else []
+    return [(BUILT, _FOR_ALL), *caches]
 
 
 def _load(file: Path, answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:

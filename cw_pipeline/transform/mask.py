@@ -91,8 +91,8 @@ class MaskingRules:
 
     def about(self, entity: Entity) -> Iterator[MaskPattern]:
         """The patterns that may mean something in the entity's tables."""
-        own = (entity.table, entity.name, *(array.table for array in entity.arrays))
-        return (pattern for pattern in self.patterns if pattern.covers(own))
+        names = (entity.table, entity.name, *(array.table for array in entity.arrays))
+        return (pattern for pattern in self.patterns if pattern.covers(names))
 
     def how(self, tables: tuple[str, ...], path: Path, column: Column | None) -> How | None:
         """How to hide the field at `path`, which `column` holds; None: it may be read."""

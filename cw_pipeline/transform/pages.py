@@ -298,9 +298,9 @@ def decode_ids(body: bytes) -> list[int]:
 
 
 def _id_of(record: bytes) -> int:
-    if (own := record_id(record)) is None:
+    if (found := record_id(record)) is None:
         raise SourceBroken("expected ids: a record shows none", 200, _head(record))
-    return own
+    return found
 
 
 def _head(body: bytes) -> str:
@@ -318,8 +318,10 @@ def _reject(record: bytes, reason: str, detail: str) -> Reject:
 def refused_record(batch: Batch, at: int, detail: str) -> Reject:
     """The reject of a batch's record number `at`, whose rows the warehouse refused."""
     record = bytes(batch.records[at])
-    own = record_id(record)
-    return Reject(own, storable_text(record), "refused by the warehouse", detail, batch.request)
+    refused_id = record_id(record)
+    return Reject(
+        refused_id, storable_text(record), "refused by the warehouse", detail, batch.request
+    )
 
 
 _WORTH = 100  # records: fewer are decoded in less time than asking what is stored takes

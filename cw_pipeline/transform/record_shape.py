@@ -105,9 +105,9 @@ class ShapeNode:
 
     def unknown(self, above: Path = ()) -> list[Path]:
         """Every learned field that is data, as a path."""
-        own = [(key,) for key in sorted(self.learned) if not is_link((*above, key))]
+        fields = [(key,) for key in sorted(self.learned) if not is_link((*above, key))]
         below = self.nodes.items()
-        return own + [(k, *path) for k, node in below for path in node.unknown((*above, k))]
+        return fields + [(k, *path) for k, node in below for path in node.unknown((*above, k))]
 
     def at(self, path: Path) -> ShapeNode:
         """The object that holds the field at `path`."""
@@ -199,8 +199,8 @@ def _outers(place: str) -> Iterable[str]:
 
 
 def _within(place: str, held: Mapping[str, str]) -> str:
-    outer, _, own = place.rpartition(".")
-    return f"{held[outer] if outer else 'record'}.{own}"
+    outer, _, name = place.rpartition(".")
+    return f"{held[outer] if outer else 'record'}.{name}"
 
 
 def getter(node: ShapeNode, paths: Iterable[Path]) -> Callable[[Any], tuple[Any, ...]]:

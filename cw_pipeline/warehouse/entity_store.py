@@ -496,5 +496,5 @@ class EntityStore:
             other=sql.Identifier(other.table if other else ""),
             outer_id=sql.SQL("p.parent_id" if getattr(other, "parent", None) else "null::bigint"),
         )
-        own = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
-        return connection.execute(query, own | values)
+        of_run = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
+        return connection.execute(query, of_run | values)

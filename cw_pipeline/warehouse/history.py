@@ -229,8 +229,8 @@ def delete_keeping_versions(
 # Composing dozens of identifiers anew costs the client more than the insert costs the server.
 @lru_cache(maxsize=1024)
 def _closing_delete(tenant: str, entity: Entity, *, of_parent: bool) -> bytes:
-    own = sql.Identifier(entity.key[-1])
-    where = sql.SQL("{} = any(%(ids)s::bigint[])").format(own)
+    key = sql.Identifier(entity.key[-1])
+    where = sql.SQL("{} = any(%(ids)s::bigint[])").format(key)
     if of_parent:
         where += sql.SQL(" and parent_id = %(parent)s")
     delete = sql.SQL("delete from {} where {}").format(sql.Identifier(tenant, entity.table), where)
@@ -260,7 +260,7 @@ def _closing_delete(tenant: str, entity: Entity, *, of_parent: bool) -> bytes:
         columns=sql.SQL(", ").join(columns),
         stamps=sql.SQL(", ").join(map(sql.Identifier, _STAMPS)),
         values=sql.SQL(", ").join(sql.SQL("gone.{}").format(name) for name in columns),
-        own=own,
+        own=key,
         updated=updated,
         same=same,
     )

@@ -215,7 +215,9 @@ def _stored_rows(
         stamp=sql.Identifier(stamp) if stamp else sql.SQL("null"),
         table=sql.Identifier(tenant, entity.table),
     )
-    with_rows = (own for own, has in zip(batch.ids, batch.hashes, strict=True) if has is not None)
+    with_rows = (
+        stored_id for stored_id, has in zip(batch.ids, batch.hashes, strict=True) if has is not None
+    )
     asked: list[Any] = [id_array(with_rows)]
     if parent_id is not None:
         query += sql.SQL(" and parent_id = %s")
@@ -259,8 +261,8 @@ def id_array(ids: Iterable[int]) -> str:
 def _insert(
     connection: Connection[Any], tenant: str, entity: Entity, batch: Batch, chosen: Sequence[int]
 ) -> None:
-    own, *arrays = batch.tables
-    copy_packed(connection, tenant, entity.table, entity.row_columns, [own.rows_of(chosen)])
+    main_rows, *arrays = batch.tables
+    copy_packed(connection, tenant, entity.table, entity.row_columns, [main_rows.rows_of(chosen)])
     for array, packed in zip(entity.arrays, arrays, strict=True):
         if rows := packed.rows_of(chosen):
             copy_packed(connection, tenant, array.table, array.row_columns, [rows])

@@ -131,7 +131,7 @@ class StoredRowMasker:
             "select id, payload::text from cw_sync.dead_letter where tenant = %s and entity = %s",
             [self._tenant, entity],
         ).fetchall()
-        hidden = [(text and hide(text), own) for own, text in rows]
+        hidden = [(text and hide(text), row_id) for row_id, text in rows]
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 "update cw_sync.dead_letter set payload = %s::jsonb, detail = '' where id = %s",
@@ -139,7 +139,7 @@ class StoredRowMasker:
             )
             cursor.executemany(
                 "update cw_sync.dead_letter_event set detail = '' where letter_id = %s",
-                [(own,) for _, own in hidden],
+                [(row_id,) for _, row_id in hidden],
             )
         self._connection.execute(
             "update cw_sync.column_drift set sample = '' where tenant = %s and entity = %s",

@@ -81,7 +81,8 @@ def entities_with_promotions(
         else:
             promoted.setdefault(entity, []).append((name, path, kind))
     return [
-        as_stored(own, promoted.get(own.name, ()), versioned.get(own.name, ())) for own in entities
+        as_stored(each, promoted.get(each.name, ()), versioned.get(each.name, ()))
+        for each in entities
     ]
 
 
@@ -149,8 +150,8 @@ class StoredFields:
     @property
     def entity(self) -> Entity:
         """The entity with the columns that were promoted until now."""
-        (own,) = entities_with_promotions(self._connection, self.tenant, [self._catalogued])
-        return own
+        (promoted,) = entities_with_promotions(self._connection, self.tenant, [self._catalogued])
+        return promoted
 
     @contextmanager
     def brief(self, attempt: Attempt) -> Iterator[None]:
@@ -161,7 +162,7 @@ class StoredFields:
     def is_promoted(self, path: Path) -> bool:
         """Whether the field at `path` became a column here, rather than in the catalog."""
         known = promotions(self._connection, self.tenant)
-        return any(own.path == path for own in known.get(self._catalogued.name, []))
+        return any(column.path == path for column in known.get(self._catalogued.name, []))
 
     def has_table(self, table: str) -> bool:
         """Whether the table is there."""

@@ -144,7 +144,7 @@ class StoredSchema:
         Raises ConfigError as it does.
         """
         wanted = parse_history_columns(history_columns)
-        wanted_columns = {(name, column) for name, own in wanted.items() for column in own}
+        wanted_columns = {(name, column) for name, columns in wanted.items() for column in columns}
         return (
             self.version == known_versions()[-1]
             and self.may_create
@@ -182,7 +182,7 @@ def read_schema(
     None where the state schema is missing or of an older version, or may not be read: `migrate`
     mends that, or says what is wrong. Not for use in a transaction, which would be aborted then.
     """
-    tables = {table for own in entities for table in (own.table, *(a.table for a in own.arrays))}
+    tables = {table for each in entities for table in (each.table, *(a.table for a in each.arrays))}
     asked = {
         "tenant": tenant,
         "schema": f'"{tenant}"',

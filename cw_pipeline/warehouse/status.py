@@ -277,8 +277,8 @@ def _exists(connection: Connection[Any], table: str) -> bool:
 
 
 def _status(*row: Any) -> EntityStatus:  # noqa: ANN401 - a row of the query above
-    own, run = row[:-10], row[-10:]
-    return EntityStatus(*[*own, None if run[0] is None else LastRun(*run)])
+    columns, run = row[:-10], row[-10:]
+    return EntityStatus(*[*columns, None if run[0] is None else LastRun(*run)])
 
 
 _WRITTEN = """

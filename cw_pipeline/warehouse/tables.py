@@ -266,9 +266,9 @@ def _widen(
             )
             yield column.name
         else:
-            own = (str(table.schema), table.name)
-            widen_column(driver(connection), own, column.name, _kind(column))
-            widen_history(driver(connection), own, column.name, _kind(column))
+            table_name = (str(table.schema), table.name)
+            widen_column(driver(connection), table_name, column.name, _kind(column))
+            widen_history(driver(connection), table_name, column.name, _kind(column))
 
 
 def _kind(column: sa.Column[Any]) -> Kind:

@@ -324,7 +324,7 @@ MUTANTS = (
         (
             (
                 "warehouse/entity_store.py",
-                "rest = due or [ids for ids, changed, _ in parents if not changed][:1]",
+                "rest = due or [ids for ids, changed, _ in known if not changed][:1]",
                 "rest = due[:0]",
             ),
         ),

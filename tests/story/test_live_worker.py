@@ -305,7 +305,7 @@ class TestCallbacksAreChecked:
             finally:
                 run.close()
 
-        assert "no receiver listens" in result().told
+        assert "no receiver listens" in result().description
         with psycopg.connect(synced.dsn) as connection:
             note_receiver(connection, ["connectwise"])
             count_callbacks(
@@ -313,8 +313,8 @@ class TestCallbacksAreChecked:
             )
         told = result()
         assert told.passed
-        assert told.told.startswith("last one 2")
-        assert told.told.endswith("refused: signature 3")
+        assert told.description.startswith("last one 2")
+        assert told.description.endswith("refused: signature 3")
 
     def test_dagster_shows_what_live_read(
         self, synced: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

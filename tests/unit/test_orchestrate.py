@@ -196,8 +196,8 @@ class TestPromises:
         kept = self.standing(age=timedelta(), audited=timedelta(hours=1), kept=3)
         found = evaluate("proven", CATALOG["service/tickets"], kept, Settings())
         assert not found.passed
-        assert "3 rows" in found.told
-        assert "reconcile --list-deletes" in found.told
+        assert "3 rows" in found.description
+        assert "reconcile --list-deletes" in found.description
 
 
 class TestDefinitions:

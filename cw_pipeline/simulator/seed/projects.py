@@ -210,7 +210,7 @@ def _ticket(
     }
     world.put(TICKETS, record, entered, last)
     ref = reference(TICKETS, "ticket", record_id, summary, summary=summary)
-    told = Ticket(record_id, ref, company, board.ref.name, status, entered, last, project, phase)
-    world.tickets.append(told)
+    ticket = Ticket(record_id, ref, company, board.ref.name, status, entered, last, project, phase)
+    world.tickets.append(ticket)
     if world.chance(0.3):
         notes(world, TICKETS, record_id, entered, last + HOUR)

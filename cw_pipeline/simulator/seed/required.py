@@ -64,6 +64,6 @@ def complete(world: World) -> None:
         lacking |= _VALUES.get(path, {})
         held = world.tenant.stored_collection(path)
         for at, (record_id, stamp) in enumerate(held.index_of(held.ids)):
-            own = {k: v[at % len(v)] if isinstance(v, tuple) else v for k, v in lacking.items()}
-            whole = {**own, **held.get(record_id)}
+            values = {k: v[at % len(v)] if isinstance(v, tuple) else v for k, v in lacking.items()}
+            whole = {**values, **held.get(record_id)}
             held.put_raw(record_id, stamp, msgspec.json.encode(whole))

@@ -162,17 +162,19 @@ def _wait(world: World) -> int:
     return 0
 
 
-def fields(own: Course, now: int, who: str, reading: Reading, *, resolved: bool) -> dict[str, Any]:
+def fields(
+    course: Course, now: int, who: str, reading: Reading, *, resolved: bool
+) -> dict[str, Any]:
     """What the ticket's record says of its stages now.
 
     Minutes are those of the clock. A stage that is skipped has no date; its minutes are known once
     a later one is reached, and belong to that one, too.
     """
     made: dict[str, Any] = {
-        "respondByGoalUTC": iso(own.respond.goal_at),
-        "resplanGoalUTC": iso(own.plan.goal_at),
-        "resolutionGoalUTC": iso(own.resolve.goal_at),
-        "escalationStartDateUTC": iso(own.entered),
+        "respondByGoalUTC": iso(course.respond.goal_at),
+        "resplanGoalUTC": iso(course.plan.goal_at),
+        "resolutionGoalUTC": iso(course.resolve.goal_at),
+        "escalationStartDateUTC": iso(course.entered),
         "escalationLevel": 0,
         "minutesBeforeWaiting": 0,
         "minutesWaiting": 0,
@@ -184,10 +186,10 @@ def fields(own: Course, now: int, who: str, reading: Reading, *, resolved: bool)
         ("dateResplan", "resPlanMinutes", "resplanHours", "resplanBy"),
         ("dateResolved", "resolveMinutes", "resolutionHours", "resolvedBy"),
     )
-    until = own.resolve.at if resolved and own.resolve.at is not None else now
+    until = course.resolve.at if resolved and course.resolve.at is not None else now
     total = 0
-    for stage, (date, minutes, hours, by) in zip(own.stages, names, strict=True):
-        if stage.at is None or stage.at > until or (stage is own.resolve and not resolved):
+    for stage, (date, minutes, hours, by) in zip(course.stages, names, strict=True):
+        if stage.at is None or stage.at > until or (stage is course.resolve and not resolved):
             made[minutes] = 0
             continue
         total += stage.minutes
@@ -196,32 +198,34 @@ def fields(own: Course, now: int, who: str, reading: Reading, *, resolved: bool)
         made[hours] = round(total / 60, 2)
         made[by] = who
     if reading == "per stage":
-        _skip(made, own, until, resolved=resolved)
-    if own.waits and own.waits[0] <= until:
-        stood = own.clock.seconds_at(min(until, own.waits[1])) - own.clock.seconds_at(own.waits[0])
+        _skip(made, course, until, resolved=resolved)
+    if course.waits and course.waits[0] <= until:
+        stood = course.clock.seconds_at(min(until, course.waits[1])) - course.clock.seconds_at(
+            course.waits[0]
+        )
         made["minutesWaiting"] = stood // 60
-    made["isInSla"] = _verdict(own, until, resolved=resolved)
+    made["isInSla"] = _verdict(course, until, resolved=resolved)
     return made
 
 
-def _verdict(own: Course, until: int, *, resolved: bool) -> bool:
+def _verdict(course: Course, until: int, *, resolved: bool) -> bool:
     """ConnectWise's own, by minutes: what was skipped counts as reached when it was passed over.
 
     Its rule is not public. An open ticket that nobody has touched is said to be out of SLA.
     """
     if resolved:
-        return all(stage.total_minutes * 60 <= stage.promised for stage in own.stages)
-    if own.status(until) == "New":
+        return all(stage.total_minutes * 60 <= stage.promised for stage in course.stages)
+    if course.status(until) == "New":
         return False
     return all(
         stage.goal_at >= (stage.at if stage.at is not None and stage.at <= until else until)
-        for stage in own.stages
+        for stage in course.stages
     )
 
 
-def _skip(made: dict[str, Any], own: Course, until: int, *, resolved: bool) -> None:
-    planned = own.plan.at is not None and own.plan.at <= until
-    if own.respond.at is None and (planned or resolved):
-        made["respondedSkippedMinutes"] = own.respond.skipped_minutes
-    if own.plan.at is None and resolved:
-        made["resplanSkippedMinutes"] = own.plan.skipped_minutes
+def _skip(made: dict[str, Any], course: Course, until: int, *, resolved: bool) -> None:
+    planned = course.plan.at is not None and course.plan.at <= until
+    if course.respond.at is None and (planned or resolved):
+        made["respondedSkippedMinutes"] = course.respond.skipped_minutes
+    if course.plan.at is None and resolved:
+        made["resplanSkippedMinutes"] = course.plan.skipped_minutes

@@ -81,20 +81,20 @@ def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promis
     priority = dice.choices(range(4), (4, 16, 50, 30))[0]
     premium = company.ref.id % _PREMIUM == 0
     clock = promises.premium if premium else promises.standard
-    own = course(world, clock, entered, HOURS[priority], faster=1 + premium)
+    times = course(world, clock, entered, HOURS[priority], faster=1 + premium)
     recent = world.tickets_wanted * _FORGOTTEN_DAYS / (YEARS * 365)
     lingers = entered > world.now - _FORGOTTEN_DAYS * DAY and world.chance(
         min(0.1, _FORGOTTEN / recent)
     )
     resolves = (
-        own.resolve.at if own.resolve.at is not None and own.resolve.at <= world.now else None
+        times.resolve.at if times.resolve.at is not None and times.resolve.at <= world.now else None
     )
     reopened = resolves is not None and (
         at == int(_REOPENED * world.tickets_wanted)
         or (resolves > world.now - 20 * DAY and world.chance(0.03))
     )
     done = None if lingers or reopened else resolves
-    status = _status(world, own, done, lingers=lingers, reopened=reopened)
+    status = _status(world, times, done, lingers=lingers, reopened=reopened)
     # What lingers is looked at now and then.
     last = done or world.when(max(entered, world.now - 12 * DAY), world.now)
     if done and world.chance(0.3):
@@ -110,9 +110,9 @@ def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promis
         "sla": world.refs["/service/SLAs"][premium].raw,
         **_flags(world, company),
         **_work(world, entered, who),
-        **fields(own, world.now, who, promises.reading, resolved=bool(done) or reopened),
+        **fields(times, world.now, who, promises.reading, resolved=bool(done) or reopened),
         "closedFlag": done is not None,
-        "slaStatus": "Resolved" if done else f"Resolve by {iso(own.resolve.goal_at)}",
+        "slaStatus": "Resolved" if done else f"Resolve by {iso(times.resolve.goal_at)}",
         **_kin(world, at),
         "customFields": dice.choice(world.custom["ticket"]),
         "_info": _links(record_id),
@@ -131,7 +131,7 @@ def _ticket(world: World, board: Board, at: int, entered: int, promises: _Promis
         notes(world, TICKETS, record_id, entered, last)
 
 
-def _status(world: World, own: Course, done: int | None, *, lingers: bool, reopened: bool) -> str:
+def _status(world: World, times: Course, done: int | None, *, lingers: bool, reopened: bool) -> str:
     """The ticket's status. What lingers waits for the client, mostly."""
     if done:
         return world.dice.choice(("Completed", ">Closed"))
@@ -139,12 +139,12 @@ def _status(world: World, own: Course, done: int | None, *, lingers: bool, reope
         return "Re-opened"
     if lingers and world.chance(0.6):
         return "Waiting Customer"
-    return own.status(world.now)
+    return times.status(world.now)
 
 
 def _links(record_id: int) -> dict[str, str]:
-    own = f"{BASE}{TICKETS}/{record_id}/"
-    return {f"{each}_href": own + each for each in _LINKS}
+    path = f"{BASE}{TICKETS}/{record_id}/"
+    return {f"{each}_href": path + each for each in _LINKS}
 
 
 def _place(world: World, board: Board, company: Company, status: str) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _kin(world: World, at: int) -> dict[str, Any]:
 
 def notes(world: World, path: str, ticket_id: int, entered: int, last: int) -> None:
     """One to three notes of a ticket, on whichever list it is."""
-    own = f"{path}/{ticket_id}/notes"
+    path_of_notes = f"{path}/{ticket_id}/notes"
     for _ in range(world.dice.randint(1, 3)):
         made = world.when(entered, last)
         kind = world.dice.choice(("detail", "internal", "resolution"))
@@ -251,4 +251,4 @@ def notes(world: World, path: str, ticket_id: int, entered: int, last: int) -> N
         }
         if path == TICKETS:
             record |= {"dateCreated": iso(made), "createdBy": world.by[-1]}
-        world.put(own, record, made)
+        world.put(path_of_notes, record, made)

@@ -92,19 +92,19 @@ def patiently(
     """
     limits = patience or Patience()
     began = named = time.monotonic()
-    own = Attempt(None)
+    one_try = Attempt(None)
     for pause in chain(_PAUSES, repeat(5.0)):
         try:
-            return attempt(own)
+            return attempt(one_try)
         except _Locked as error:
             waited = time.monotonic() - began
             if waited + pause > limits.give_up_after:
-                raise WarehouseLocked(_given_up(what, waited, own.blockers)) from error
+                raise WarehouseLocked(_given_up(what, waited, one_try.blockers)) from error
         if time.monotonic() - named >= limits.name_after:
             named = time.monotonic()
-            log.warning("%s", _waiting(what, waited, own.blockers))
+            log.warning("%s", _waiting(what, waited, one_try.blockers))
         time.sleep(pause)
-        own = Attempt(connect)
+        one_try = Attempt(connect)
     raise AssertionError  # there is always another pause
 
 
