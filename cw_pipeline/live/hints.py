@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 
 # A hint without a stamp may come of another record, a site of the company: "deleted" stays.
 # In the order of keys, or two receivers that store the same records would wait for each other.
+# Not waiting for the disk: a server that crashes within the next half second loses hints, which a
+# pass makes good, and no transaction after them outlives them.
 _PUT = """
+with commit as materialized (select set_config('synchronous_commit', 'off', true))
 insert into cw_sync.hint as h (tenant, type, record_id, action, stamp, times)
-select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::int[])
+select t.* from commit, unnest(
+    %s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::int[]
+) as t
 order by 1, 2, 3
 on conflict (tenant, type, record_id) do update set
     action = case

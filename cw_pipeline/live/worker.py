@@ -7,7 +7,7 @@
         publish    has reports follow what was read
         others     the account of what hints cost, reports behind the calendar, registrations
 
-One loop looks four times a second which duties are due, and a few threads do them: a duty of a
+One loop looks ten times a second which duties are due, and a few threads do them: a duty of a
 tenant never runs twice at once. What fails is said and tried again: what was missed is read by the
 next pass. Tenants share connections, threads and nothing else.
 """
@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 CONNECTIONS = 20
 """To the warehouse, for all tenants of a process."""
 
-_GLANCE = 0.25  # seconds between looks for hints, and for what else is due
+_GLANCE = 0.1  # seconds between looks for hints, and for what else is due
 _SECOND = 1.0
 _CHILDREN = 10.0  # seconds between passes over what hangs on records that hints named
 _QUESTIONS = 25.0  # seconds for asking lists what is new
