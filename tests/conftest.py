@@ -61,6 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--simulations", type=int, default=5, help="simulated histories")
     parser.addoption("--soak-days", type=int, default=2, help="days of a tenant, simulated")
     parser.addoption("--image", action="store_true", help="run the Dockerfile's lines, as root")
+    parser.addoption("--bench-live", action="store_true", help="the benchmark's case `live`, short")
     parser.addoption("--mutants", action="store_true", help="break the code: is each break seen?")
 
 

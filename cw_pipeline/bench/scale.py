@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Scale:
     """How much is measured: records of the first load, turns, and sizes to see how cost grows.
 
-    `live_seconds`: how long people edit, and nobody does, in the case `live`.
+    `live_seconds`: how long people edit, and nobody does, in the case `live`, and `live_lists`
+    what is synced there: None is what is synced by default.
     """
 
     records: int = 200_000
@@ -21,6 +22,7 @@ class Scale:
     small_lists: int = 247
     tenant: int = 500
     distinct: int = 20_000
+    live_lists: str | None = None
     live_tickets: int = 5_000
     live_tenants: int = 50
     live_seconds: float = 60

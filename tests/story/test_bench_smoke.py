@@ -34,10 +34,14 @@ TINY = replace(
     idle_lists=3,
     small_lists=4,
     tenant=5,
+    live_lists="service/tickets,service/boards",
+    live_tickets=60,
+    live_tenants=0,
+    live_seconds=1,
 )
 
 
-SHORT = [case for case in CASES if case != "live"]  # that one takes minutes: run by hand
+SHORT = [case for case in CASES if case != "live"]  # it starts seven processes: `--bench-live`
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,19 @@ def test_every_case_runs_and_its_figures_add_up(measured: Measured, case: str) -
         if "requests" in costs:
             told = ("rows_inserted", "rows_updated", "rows_unchanged", "dead_letters")
             assert costs["rows_read"] == sum(costs[name] for name in told)
+
+
+@pytest.mark.timeout(600)
+def test_edits_arrive_in_the_case_live(measured: Measured, pytestconfig: pytest.Config) -> None:
+    if not pytestconfig.getoption("--bench-live"):
+        pytest.skip("14 s of CPU: `pytest tests/story/test_bench_smoke.py --bench-live`")
+    found = measured("live")
+
+    for rate in (1, 10):
+        (run,) = found.runs[f"{rate} edits/s"]
+        assert len(run.costs["stored"]) == len(run.costs["shown"]) == rate
+    assert len(found.runs["receiver"][0].costs["answers"]) == 200
+    assert len(found.lines) == 5
 
 
 def test_a_first_load_costs_what_the_tables_say(measured: Measured) -> None:
