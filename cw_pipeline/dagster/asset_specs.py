@@ -11,6 +11,7 @@ import dagster as dg
 
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.catalog.naming import snake
 from cw_pipeline.connectwise import Site
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import Column, Kind, SyncMode
@@ -38,7 +39,13 @@ _HOW = {
         " months brings it up to date; it has no months of its own."
     ),
 }
-_SYSTEM = {
+_MEANINGS = {
+    "id": "ConnectWise's id of the record.",
+    "parent_id": "The id of the record that this one is below.",
+    "last_updated": "When ConnectWise last changed the record; passes and backfills ask by it.",
+    "updated_by": "Who or what changed it then.",
+    "date_entered": "When the record was entered in ConnectWise.",
+    "entered_by": "Who or what entered it.",
     "_synced_at": "When the row was last written.",
     "_deleted_at": "When the record was found to be gone; null while it lives.",
     "_row_hash": "Tells whether the record changed.",
@@ -93,13 +100,27 @@ def column_schema(entity: Entity, privacy: MaskingRules | None = None) -> dg.Tab
             dg.TableColumn(
                 column.name,
                 column.kind.value,
-                description=_SYSTEM.get(column.name) or "/".join(column.path) or None,
+                description=_meaning(column),
                 constraints=dg.TableColumnConstraints(nullable=column.name not in entity.key),
                 tags=tags.get(column.name),
             )
             for column in (*entity.row_columns, *stamps)
         ]
     )
+
+
+def _meaning(column: Column) -> str | None:
+    """What a column is, where more is known of it than its name says.
+
+    The vendor's document describes next to no field. A field whose key in the JSON cannot be told
+    from the column's name has that key.
+    """
+    if known := _MEANINGS.get(column.name):
+        return known
+    path = "/".join(column.path)
+    if snake(path.replace("/", "_")) != column.name:
+        return f"`{path}` in ConnectWise's JSON." if path else None
+    return "A day, without a time." if column.kind is Kind.DATE else None
 
 
 def _metadata(tenant: TenantSetup, entity: Entity) -> dict[str, Any]:
