@@ -465,8 +465,8 @@ class Pipeline:
             self._follow_custom_fields()
             self.follow_sync(names)
 
-    def follow_sync(self, names: Sequence[str]) -> None:
-        """Brings the reporting tables that read these entities up to date.
+    def follow_sync(self, names: Sequence[str]) -> list[Refreshed]:
+        """Brings the reporting tables that read these entities up to date: what that did.
 
         Nothing where nothing was published. Also notes which entities the settings keep up to date.
         """
@@ -475,7 +475,7 @@ class Pipeline:
         with self._warehouse() as store:
             with store.connection() as connection:
                 status.remember_wanted(connection, store.tenant, configured)
-            reporting.refresh_published(store.transaction, store.tenant, tables)
+            return reporting.refresh_published(store.transaction, store.tenant, tables) or []
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""

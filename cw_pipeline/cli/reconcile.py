@@ -107,12 +107,9 @@ def _candidate(row: DeleteCandidate) -> tuple[str, ...]:
 def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int:
     """The next night of the rotation."""
     from cw_pipeline.dev import services  # noqa: PLC0415
-    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
-    from cw_pipeline.process import tune_process  # noqa: PLC0415
 
-    tune_process()
-    with services.dev_services(settings) as filled, Pipeline(filled) as pipeline:
-        audits = list(pipeline.reread(*[entity.name for entity in chosen]))
+    with services.dev_services(settings) as filled:
+        audits = read_again(filled, chosen)
     if json_:
         output.print_json({"audits": audits})
     else:
@@ -121,6 +118,17 @@ def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int
             drift = f"{audit.drift:,} had changed although lastUpdated had not moved"
             click.echo(f"{audit.entity}: {audit.detail or text}, {drift}")
     return 1 if any(audit.failure for audit in audits) else 0
+
+
+def read_again(settings: Settings, chosen: Sequence[Entity]) -> list[Audit]:
+    """Reads the next slice of each list again: what was found. The run shows in Dagster's UI."""
+    from cw_pipeline.dagster.in_process import run_recorded_reread  # noqa: PLC0415
+    from cw_pipeline.process import tune_process  # noqa: PLC0415
+
+    tune_process()
+    audits: list[Audit] = []
+    run_recorded_reread(settings, chosen, audits.append)
+    return audits
 
 
 def run(

@@ -35,7 +35,10 @@ def report(output: Path) -> None:
         pipeline.migrate()
         pipeline.publish()
         dsn, tenant = composition.dsn(settings), settings.schema_
-        refresh(dsn, tenant)
+        if tables := [table for table in refresh(dsn, tenant) if table.rows or table.whole]:
+            from cw_pipeline.dagster.in_process import record_reports  # noqa: PLC0415 - seconds
+
+            record_reports(settings, tables, [])
         text = render_kpi_page(dsn, tenant)
     try:
         output.write_text(text, "utf-8")

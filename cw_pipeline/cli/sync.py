@@ -18,7 +18,6 @@ from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Window, utc_datetime
-from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.plural import count
 from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress
 
@@ -287,6 +286,7 @@ def run(
 ) -> int:
     """Syncs and shows what came of it. Returns the exit code."""
     from cw_pipeline import composition  # noqa: PLC0415 - see cli/__init__.py
+    from cw_pipeline.dagster.in_process import follow_recorded_sync  # noqa: PLC0415
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
     from cw_pipeline.sync.entity_sync import SyncRequest  # noqa: PLC0415
 
@@ -303,7 +303,7 @@ def run(
         began = time.monotonic()
         results = sync_and_show(settings, entities, plan, tables=tables, silent=json_)
         # The daemon does so after each refresh; here there may be none.
-        Pipeline(settings).follow_sync([each.entity for each in results])
+        follow_recorded_sync(settings, results)
     return print_results(results, time.monotonic() - began, json_=json_)
 
 

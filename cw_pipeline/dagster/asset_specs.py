@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 
 SYNC_OK = "sync_ok"
 COUNT = "count"
+FULL_SYNC = "full_sync"
+AUDIT, REREAD = "audit", "reread"
 
 _HOW = {
-    SyncMode.INCREMENTAL: "Each pass asks for what changed since the watermark.",
+    SyncMode.INCREMENTAL: (
+        "Each pass asks for what changed since the watermark; that needs nobody. **Materialize**"
+        " asks for months, and reads again what last changed in them: *Latest* is the current one,"
+        " *All* goes back as far as months are shown. To read lists whole, materialize `full_sync`."
+    ),
     SyncMode.FULL: "The list shows no changes, so each pass reads it whole.",
     SyncMode.PER_PARENT: (
         "Read parent by parent: parents that changed, and the rest in rotation. A backfill of"
@@ -57,6 +63,37 @@ _MEANINGS = {
 def report_keys(tenant: TenantSetup) -> list[dg.AssetKey]:
     """The assets of the reporting schema's tables."""
     return [tenant.reporting_key(script.name) for script in scripts() if script.changed is not None]
+
+
+def audit_key(tenant: TenantSetup) -> dg.AssetKey:
+    """The asset of what reconcile found."""
+    return tenant.key(AUDIT)
+
+
+def reread_key(tenant: TenantSetup) -> dg.AssetKey:
+    """The asset of what the re-read found."""
+    return tenant.key(REREAD)
+
+
+def full_sync_key(tenant: TenantSetup) -> dg.AssetKey:
+    """The asset that stands for every list being read whole."""
+    return tenant.key(FULL_SYNC)
+
+
+def full_sync_spec(tenant: TenantSetup) -> dg.AssetSpec:
+    """That asset: to materialize it is to ask for it, without options."""
+    return tenant.spec(
+        tenant.schema,
+        FULL_SYNC,
+        group="proof",
+        description=(
+            "Every list read whole, whatever its watermark: what `sync --full` does."
+            " **Materialize** asks for it, with nothing to fill in; the lists show what was read."
+            " Where a table is in doubt, `audit` mends what differs, and reads far less."
+        ),
+        skippable=True,
+        metadata={"dagster/table_name": "cw_sync.run"},
+    )
 
 
 def asset_spec(

@@ -4,7 +4,7 @@ They look at the warehouse alone, so they also tell when nothing ran at all.
 Without postponed annotations: Dagster reads a step's as objects.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import dagster as dg
 
 from cw_pipeline import composition
-from cw_pipeline.dagster.asset_specs import COUNT
+from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, audit_key, reread_key
 from cw_pipeline.dagster.internals import CheckRecord, report_check_result
-from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.resource import PipelineRun, run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import Entity, SyncMode
@@ -93,8 +92,10 @@ def report_check_results(
 ) -> int:
     """Evaluates the checks of entities, and reports what is not shown already: how many results.
 
-    A check that has not changed its mind costs no event.
+    A check that has not changed its mind costs no event. Of `sync_ok`, which only a run evaluates,
+    the latest result is reported once more where a materialization of another run hides it.
     """
+    entities = list(entities)
     results = {
         dg.AssetCheckKey(tenant.key(entity.table), name): evaluate(
             name, entity, standings.get(entity.name), tenant.settings
@@ -102,7 +103,34 @@ def report_check_results(
         for entity in entities
         for name in _checks_of(entity)
     }
-    return _report(instance, results)
+    hidden = [dg.AssetCheckKey(tenant.key(entity.table), SYNC_OK) for entity in entities]
+    return _report(instance, results) + report_again(instance, hidden)
+
+
+def report_again(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> int:
+    """Reports latest results once more that a later materialization hides: how many.
+
+    For checks that cost too much to be evaluated each time. The figures of those that passed are
+    left out: the UI would plot them twice.
+    """
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    records = _last_materializations(instance, checks)
+    reported = 0
+    for check, result in latest.items():
+        about, done = records.get(check.asset_key), result.evaluation
+        if about is None or done is None or _is_of(result, about):
+            continue
+        reported += 1
+        again = dg.AssetCheckEvaluation(
+            asset_key=check.asset_key,
+            check_name=check.name,
+            passed=done.passed,
+            severity=done.severity,
+            description=done.description,
+            metadata={} if done.passed else done.metadata,
+        )
+        report_check_result(instance, again, about)
+    return reported
 
 
 def report_tenant_checks(
@@ -115,10 +143,7 @@ def report_tenant_checks(
 
 def _report(instance: dg.DagsterInstance, results: Mapping[dg.AssetCheckKey, CheckResult]) -> int:
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(results))
-    records = {
-        record.asset_entry.asset_key: record.asset_entry.last_materialization_record
-        for record in instance.get_asset_records(list({key.asset_key for key in results}))
-    }
+    records = _last_materializations(instance, results)
     reported = 0
     for check, result in results.items():
         about = records.get(check.asset_key)
@@ -144,9 +169,23 @@ def _is_shown(
         return False
     if not result.passed and name != FRESH and done.description != result.description:
         return False  # of `fresh` the text tells the time, and changes always
-    if about is None:
+    return about is None or _is_of(latest, about)
+
+
+def _last_materializations(
+    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+) -> dict[dg.AssetKey, dg.EventLogRecord | None]:
+    return {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization_record
+        for record in instance.get_asset_records(list({check.asset_key for check in checks}))
+    }
+
+
+def _is_of(latest: CheckRecord, about: dg.EventLogRecord) -> bool:
+    """Whether the UI shows a result with this materialization: of its run, or of a later time."""
+    if about.run_id and latest.run_id == about.run_id:
         return True
-    target = done.target_materialization_data
+    target = latest.evaluation.target_materialization_data
     if target is None:
         return bool(latest.create_timestamp > about.timestamp)
     return bool(target.storage_id >= about.storage_id)
@@ -338,27 +377,30 @@ def key_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
     def judge_keys(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         settings = run_of(tenant, context).settings()
         Pipeline(settings).publish()
-        dsn = composition.dsn(settings)
         for check in sorted(context.selected_asset_check_keys):
-            lost = missing_dimension_rows(dsn, settings.schema_, by_key[check.asset_key])
-            description = ", ".join(
-                f"{count(rows, 'row')} by {column}" for column, rows in lost.items()
-            )
-            yield dg.AssetCheckResult(
-                asset_key=check.asset_key,
-                check_name=KEYS,
-                passed=not lost,
-                description=f"an inner join with its dimension loses {description}"
-                if lost
-                else None,
-                metadata=dict(lost),
-            )
+            result = _evaluate_keys(settings, by_key[check.asset_key])
+            yield dg.AssetCheckResult(**_fields(check, result))
 
     return judge_keys
 
 
-def key_selection(tenant: TenantSetup) -> dg.AssetSelection:
+def _evaluate_keys(settings: Settings, fact: str) -> CheckResult:
+    lost = missing_dimension_rows(composition.dsn(settings), settings.schema_, fact)
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"  # refreshes show this result until the next
+    if not lost:
+        return CheckResult(passed=True, description=f"every key had its row at {when}")
+    rows = ", ".join(f"{count(number, 'row')} by {column}" for column, number in lost.items())
+    description = f"an inner join with its dimension lost {rows} at {when}"
+    return CheckResult(passed=False, description=description, figures=dict(lost))
+
+
+def key_check_keys(tenant: TenantSetup) -> list[dg.AssetCheckKey]:
     """The checks of all facts."""
-    return dg.AssetSelection.checks(
-        *(dg.AssetCheckKey(tenant.reporting_key(fact), KEYS) for fact in facts())
-    )
+    return [dg.AssetCheckKey(tenant.reporting_key(fact), KEYS) for fact in facts()]
+
+
+def report_key_checks(instance: dg.DagsterInstance, tenant: TenantSetup) -> int:
+    """Evaluates these checks without a run, and reports what is not shown already: how many."""
+    names = dict(zip(key_check_keys(tenant), facts(), strict=True))
+    results = {check: _evaluate_keys(tenant.settings, fact) for check, fact in names.items()}
+    return _report(instance, results)

@@ -23,7 +23,8 @@ class SyncConfig(dg.Config):
         description=(
             "auto: the months that were selected are read again; without any, what changed since"
             " the watermark. incremental: what changed since the watermark. window: the months, or"
-            " `since` and `until`. full: everything, once more."
+            " `since` and `until`. full: everything, once more, of the lists that are selected; of"
+            " all lists: materialize `full_sync`."
         ),
     )
     since: str | None = Field(

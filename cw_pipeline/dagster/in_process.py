@@ -14,9 +14,13 @@ from uuid import uuid4
 import dagster as dg
 
 from cw_pipeline import composition
+from cw_pipeline.dagster.asset_specs import audit_key, reread_key
 from cw_pipeline.dagster.checks import (
     evaluate_tenant,
+    key_check_keys,
+    report_again,
     report_check_results,
+    report_key_checks,
     report_tenant_checks,
 )
 from cw_pipeline.dagster.config import config_from_request
@@ -30,21 +34,32 @@ from cw_pipeline.dagster.jobs import (
     RECONCILE,
     REFRESH,
     REPORT_TABLES,
+    REPORTS,
+    REREAD,
     reconcile_job,
     refresh_job,
+    report_columns_job,
     report_tables_job,
+    reread_job,
 )
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
 from cw_pipeline.dagster.partitions import month_of, months_from
-from cw_pipeline.dagster.reconcile_assets import audit_key, audit_op, proof_assets
+from cw_pipeline.dagster.reconcile_assets import audit_op, proof_assets
 from cw_pipeline.dagster.reporting_assets import table_event, view_events
-from cw_pipeline.dagster.reports_api_assets import OP, report_table_assets, report_table_keys
+from cw_pipeline.dagster.reports_api_assets import (
+    OP,
+    report_asset,
+    report_key,
+    report_table_assets,
+    report_table_keys,
+)
 from cw_pipeline.dagster.resource import CommandRun, PipelineRun, tenant_run
 from cw_pipeline.dagster.sync_assets import OP as SYNC
 from cw_pipeline.dagster.sync_assets import sync_assets
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
 from cw_pipeline.model import SyncMode
+from cw_pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,15 +156,75 @@ def run_recorded_reconcile(
     _run_and_record(settings, run, caller, lambda instance: _judge(instance, tenant))
 
 
-def record_reports(settings: Settings, tables: Sequence[Refreshed]) -> None:
-    """Shows in Dagster's UI these tables and all views as refreshed, and what all checks say."""
+def run_recorded_reread(
+    settings: Settings, entities: Sequence[Entity], on_audit: Callable[[Audit], None]
+) -> None:
+    """Reads the next slice of these entities again, and shows in Dagster's UI what drifted.
+
+    `on_audit` gets each result as it comes. Raises as `run_recorded_reconcile` does.
+    """
+    caller = CommandRun(lambda _: None, entities, on_audit)
+    tenant = TenantSetup(settings, entities, lambda: settings)
+    made = dg.Definitions(
+        assets=proof_assets(tenant),
+        jobs=[reread_job(tenant, judging=False)],
+        resources={tenant.resource: tenant_run(tenant, caller)},
+        executor=dg.in_process_executor,
+    )
+    run = _Run(made.resolve_job_def(REREAD), _QUIET, {}, {reread_key(tenant)})
+    _run_and_record(settings, run, caller, lambda instance: _judge(instance, tenant))
+
+
+def run_recorded_report_columns(settings: Settings) -> None:
+    """Snapshots which columns the tenant's reports have, as a run in Dagster's UI.
+
+    Raises the PipelineError that kept it from being done.
+    """
+    caller = CommandRun(lambda _: None)
+    tenant = TenantSetup(settings, (), lambda: settings)
+    made = dg.Definitions(
+        assets=[report_asset(tenant)],
+        jobs=[report_columns_job(tenant)],
+        resources={tenant.resource: tenant_run(tenant, caller)},
+        executor=dg.in_process_executor,
+    )
+    run = _Run(made.resolve_job_def(REPORTS), _QUIET, {}, {report_key(tenant)})
+    _run_and_record(settings, run, caller)
+
+
+def follow_recorded_sync(settings: Settings, results: Sequence[SyncResult]) -> None:
+    """Brings the reporting tables up to date that show what was read, as Dagster's UI then shows.
+
+    The daemon does so in each refresh; where commands sync there may be none.
+    """
+    tables = Pipeline(settings).follow_sync([each.entity for each in results])
+    changed = [
+        each.entity
+        for each in results
+        if each.rows_inserted or each.rows_updated or each.rows_deleted
+    ]
+    if tables and changed:
+        record_reports(settings, tables, changed)
+
+
+def record_reports(
+    settings: Settings, tables: Sequence[Refreshed], lists: Sequence[str], *, judge: bool = False
+) -> None:
+    """Shows in Dagster's UI what a refresh of tables changed, and the views that read these lists.
+
+    `judge`: with what all checks say now, those of the facts too.
+    """
     tenant = TenantSetup(settings, composition.entities(settings), lambda: settings)
-    events = [table_event(tenant, table) for table in tables]
-    events += view_events(tenant, [entity.name for entity in tenant.entities])
+    events = [table_event(tenant, table) for table in tables if table.rows or table.whole or judge]
+    events += view_events(tenant, lists)
     with _instance(settings) as instance:
         for event in events:
             instance.report_runless_asset_event(event)
-        _judge(instance, tenant)
+        if judge:
+            report_key_checks(instance, tenant)
+            _judge(instance, tenant)
+        else:
+            report_again(instance, key_check_keys(tenant))
 
 
 def _judge(instance: dg.DagsterInstance, tenant: TenantSetup) -> None:

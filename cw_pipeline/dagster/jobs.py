@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, report_keys
+from cw_pipeline.dagster.asset_specs import COUNT, SYNC_OK, audit_key, report_keys, reread_key
 from cw_pipeline.dagster.checks import (
     DEAD_LETTERS,
     DRIFT,
     FRESH,
     PROVEN,
     entity_check_selection,
-    key_selection,
+    key_check_keys,
     tenant_check_keys,
 )
-from cw_pipeline.dagster.reconcile_assets import audit_key, reread_key
 from cw_pipeline.dagster.reports_api_assets import UNCHANGED, report_key, report_table_keys
 from cw_pipeline.dagster.resource import YIELDING_TAG
 
@@ -38,32 +37,19 @@ _BEHIND = {YIELDING_TAG: "true"}
 
 def jobs(tenant: TenantSetup) -> dict[str, AssetJob]:
     """The jobs by their plain names. Those that read at leisure let the live refresh go first."""
-    drift = entity_check_selection(tenant, DRIFT)
     watched = entity_check_selection(tenant, FRESH, DEAD_LETTERS, PROVEN, COUNT)
     watched |= dg.AssetSelection.checks(*tenant_check_keys(tenant))
     made = (
         refresh_job(tenant),
         _job(tenant, PROMISES, "Looks in the warehouse whether what is promised holds.", watched),
         reconcile_job(tenant),
-        _job(
-            tenant,
-            REREAD,
-            "Reads the next part of every list again, whatever its stamps say.",
-            with_checks([reread_key(tenant)]) | drift,
-            _RETRIES | _BEHIND,
-        ),
-        _job(
-            tenant,
-            REPORTS,
-            "Snapshots the columns of the tenant's reports and tells what changed.",
-            with_checks([report_key(tenant)], SYNC_OK, UNCHANGED),
-            _RETRIES | _BEHIND,
-        ),
+        reread_job(tenant),
+        report_columns_job(tenant),
         _job(
             tenant,
             REPORTING_KEYS,
             "Looks in the reporting schema whether every key has its row.",
-            key_selection(tenant),
+            dg.AssetSelection.checks(*key_check_keys(tenant)),
         ),
         _job(
             tenant,
@@ -101,6 +87,29 @@ def reconcile_job(tenant: TenantSetup, *, judging: bool = True) -> AssetJob:
         RECONCILE,
         "Compares every list with its table, mends the difference, and says what is proven.",
         audit | entity_check_selection(tenant, PROVEN) if judging else audit,
+        _RETRIES | _BEHIND,
+    )
+
+
+def reread_job(tenant: TenantSetup, *, judging: bool = True) -> AssetJob:
+    """The job of the rotating re-read; with `judging` the check `drift` of each entity follows."""
+    read = with_checks([reread_key(tenant)])
+    return _job(
+        tenant,
+        REREAD,
+        "Reads the next part of every list again, whatever its stamps say.",
+        read | entity_check_selection(tenant, DRIFT) if judging else read,
+        _RETRIES | _BEHIND,
+    )
+
+
+def report_columns_job(tenant: TenantSetup) -> AssetJob:
+    """The job that snapshots which columns reports have."""
+    return _job(
+        tenant,
+        REPORTS,
+        "Snapshots the columns of the tenant's reports and tells what changed.",
+        with_checks([report_key(tenant)], SYNC_OK, UNCHANGED),
         _RETRIES | _BEHIND,
     )
 

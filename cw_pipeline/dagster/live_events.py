@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from cw_pipeline.dagster.checks import report_check_results
+from cw_pipeline.dagster.checks import key_check_keys, report_again, report_check_results
 from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.reporting_assets import view_events
 from cw_pipeline.dagster.resource import PipelineRun
@@ -77,6 +77,7 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
                 lists = [entities[name] for name in sorted(changed.keys() & entities.keys())]
                 _report(context.instance, _materializations(tenant, lists, refreshed))
                 _report(context.instance, _of_views(tenant, changed, reports))
+                report_again(context.instance, key_check_keys(tenant))
                 if lists:
                     report_check_results(context.instance, tenant, lists, run.standings())
                 for name in _refreshed_since(behind, reports):

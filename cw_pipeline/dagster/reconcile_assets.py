@@ -4,19 +4,22 @@ Without postponed annotations: Dagster reads a step's as objects.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import dagster as dg
 from pydantic import Field
 
+from cw_pipeline.dagster.asset_specs import AUDIT, REREAD
+from cw_pipeline.dagster.checks import report_check_results
+from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun, run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
-from cw_pipeline.model import Audit
+from cw_pipeline.model import Audit, SyncMode
 from cw_pipeline.plural import count
 
 GROUP = "proof"
-_AUDIT, _REREAD = "audit", "reread"
 _COUNTS = ("missing", "stale", "extra", "healed", "deleted", "drift")
 Audits: TypeAlias = Iterable[Audit]
 
@@ -36,34 +39,24 @@ class RereadConfig(dg.Config):
     nights: int | None = Field(
         default=None,
         ge=1,
-        description="The whole list is read again in so many nights; CW_REREAD_NIGHTS if not set.",
+        description="The whole list is read again in so many nights; CWREREAD_NIGHTS if not set.",
     )
-
-
-def audit_key(tenant: TenantSetup) -> dg.AssetKey:
-    """The asset of what reconcile found."""
-    return tenant.key(_AUDIT)
-
-
-def reread_key(tenant: TenantSetup) -> dg.AssetKey:
-    """The asset of what the re-read found."""
-    return tenant.key(_REREAD)
 
 
 def audit_op(tenant: TenantSetup) -> str:
     """The name of the op that reconciles."""
-    return str(_op(tenant, _AUDIT)["name"])
+    return str(_op(tenant, AUDIT)["name"])
 
 
 def proof_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
     """The two assets over the tenant's entities."""
 
     @dg.multi_asset(
-        **_op(tenant, _AUDIT),
+        **_op(tenant, AUDIT),
         specs=[
             _spec(
                 tenant,
-                _AUDIT,
+                AUDIT,
                 "Compares every entity's list with its table, id by id, and mends the difference:"
                 " table cw_sync.audit. What it found of an entity is plotted with the entity.",
             )
@@ -82,11 +75,11 @@ def proof_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition]:
         return _report_audits(context, run, tenant, ask)
 
     @dg.multi_asset(
-        **_op(tenant, _REREAD),
+        **_op(tenant, REREAD),
         specs=[
             _spec(
                 tenant,
-                _REREAD,
+                REREAD,
                 "Reads a part of every list again, each night the next, to find what changed"
                 " although lastUpdated did not: `drift`.",
             )
@@ -141,12 +134,45 @@ def _report_audits(
         raise run.failure(context, {"all entities": error}, "of 1", checked=False) from error
     failed = {a.entity: a.failure for a in audits if a.failure is not None}
     failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
+    _report_row_counts(context, run, tenant, audits)
     if failed:
         of = f"of {count(len(tables), 'entity', 'entities')}"
         raise run.failure(context, failed, of, checked=False)
     sums = {name: sum(getattr(audit, name) for audit in audits) for name in _COUNTS}
     proven = sum(audit.proven for audit in audits)
     return dg.MaterializeResult(metadata={**sums, "proven": proven, "entities": len(audits)})
+
+
+def _report_row_counts(
+    context: dg.AssetExecutionContext,
+    run: PipelineRun,
+    tenant: TenantSetup,
+    audits: Iterable[Audit],
+) -> None:
+    """Shows how many rows the tables have now in which it mended something.
+
+    Without a run's event: those are stored when the step ends, after the results of the checks.
+    """
+    mended = {audit.entity: audit for audit in audits if audit.healed or audit.deleted}
+    if not mended:
+        return
+    standings = run.standings()
+    entities = [entity for entity in tenant.entities if entity.name in mended]
+    for entity in entities:
+        audit = mended[entity.name]
+        event = dg.AssetMaterialization(
+            tenant.key(entity.table),
+            description=f"mended by {audit.kind}",
+            partition=month_of(datetime.now(UTC)) if entity.mode is SyncMode.INCREMENTAL else None,
+            metadata={
+                "dagster/row_count": standings[entity.name].rows or 0,
+                "rows_healed": audit.healed,
+                "rows_deleted": audit.deleted,
+                "loaded_by": dg.MetadataValue.dagster_run(context.run.run_id),
+            },
+        )
+        context.instance.report_runless_asset_event(event)
+    report_check_results(context.instance, tenant, entities, standings)
 
 
 def _audit_metadata(audit: Audit) -> dict[str, int | bool | str]:

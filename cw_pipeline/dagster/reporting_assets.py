@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import report_keys
+from cw_pipeline.dagster.checks import key_check_keys, report_again
 from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
@@ -40,6 +41,7 @@ def reporting_assets(tenant: TenantSetup) -> list[dg.AssetsDefinition | dg.Asset
                 if table.name in wanted:  # else it is one that they stand on
                     event = table_event(tenant, table)
                     yield dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
+            report_again(context.instance, key_check_keys(tenant))
         except PipelineError as error:
             raise run.failed_alone(context, error) from error
 
@@ -55,10 +57,13 @@ def table_event(tenant: TenantSetup, table: Refreshed) -> dg.AssetMaterializatio
 
 
 def view_events(tenant: TenantSetup, lists: Collection[str]) -> Iterator[dg.AssetMaterialization]:
-    """That views show something new, so that what stands on them can follow."""
+    """That views show something new, so that what stands on them can follow.
+
+    A view that reads no list tells of all of them: `freshness`.
+    """
     reading = tables_reading(lists)
     for script in scripts():
-        if script.changed is None and script.name in reading:
+        if script.changed is None and (script.name in reading or not lineage()[script.name]):
             yield dg.AssetMaterialization(
                 tenant.reporting_key(script.name), description="a list that it shows has changed"
             )

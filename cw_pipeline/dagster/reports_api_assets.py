@@ -68,6 +68,7 @@ def report_asset(tenant: TenantSetup) -> dg.AssetsDefinition:
             yield dg.AssetCheckResult(
                 asset_key=key, check_name=SYNC_OK, passed=False, description=str(error)
             )
+            run.give_up(error)
             raise run.failed_alone(context, error) from error
         yield dg.MaterializeResult(
             asset_key=key,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
+from cw_pipeline import composition
 from cw_pipeline.dagster import asset_specs
-from cw_pipeline.dagster.checks import report_check_results
+from cw_pipeline.dagster.checks import key_check_keys, report_again, report_check_results
 from cw_pipeline.dagster.config import request_from_config
 from cw_pipeline.dagster.failing import sync_ok_result
 from cw_pipeline.dagster.names import BACKFILL, TRIGGER
@@ -19,15 +20,15 @@ from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
 from cw_pipeline.plural import count
 from cw_pipeline.reporting import tables_reading
+from cw_pipeline.sync.entity_sync import SyncRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from cw_pipeline.dagster.config import SyncConfig
     from cw_pipeline.dagster.resource import PipelineRun
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
-    from cw_pipeline.sync.entity_sync import SyncRequest
 
 Result: TypeAlias = dg.AssetCheckResult
 
@@ -45,6 +46,8 @@ class SyncStep:
     every_month: list[str] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
     loaded: list[dg.AssetKey] = field(default_factory=list)
+    whole: list[SyncResult] = field(default_factory=list)
+    refreshed: bool = False
 
     def results(self, config: SyncConfig) -> Iterator[Result]:
         """The outcome of each selected entity as it finishes. Raises dg.Failure if some failed.
@@ -56,6 +59,7 @@ class SyncStep:
             if held is not None:
                 yield held
             held = result
+        self._log_full_sync()
         if self.run.caller is None:  # a command brings the tables up to date itself
             self._refresh_tables()
         if held is not None:
@@ -67,6 +71,8 @@ class SyncStep:
             report_check_results(
                 self.context.instance, self.run.tenant, entities, self.run.standings()
             )
+        if self.refreshed:
+            report_again(self.context.instance, key_check_keys(self.run.tenant))
         if self.failures:
             of = f"of {count(len(self._selected_entities()), 'entity', 'entities')}"
             raise self.run.failure(self.context, self.failures, of)
@@ -81,6 +87,22 @@ class SyncStep:
             for key, entity in self._selected_entities().items():
                 if entity.name not in self.reported:
                     yield from self._results_of_failure(key, error)
+
+    def _log_full_sync(self) -> None:
+        """Shows that every list there is was read whole, as in a first load, if it was."""
+        tenant = self.run.tenant
+        read = {report.entity for report in self.whole}
+        wanted = {entity.name for entity in composition.entities(tenant.settings)}
+        if not read or not read.issuperset(wanted):
+            return
+        sums = {
+            name: sum(getattr(report, name) for report in self.whole)
+            for name in ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "requests")
+        }
+        event = dg.AssetMaterialization(
+            asset_specs.full_sync_key(tenant), metadata={"lists": len(read), **sums}
+        )
+        self.context.log_event(event)
 
     def _refresh_tables(self) -> None:
         """Brings the tables up to date that show what was read, although lists failed."""
@@ -98,6 +120,7 @@ class SyncStep:
             if table.rows or table.whole:
                 context.log_event(table_event(tenant, table))
         if tables:
+            self.refreshed = True
             for event in view_events(tenant, self.changed):
                 context.log_event(event)
 
@@ -120,11 +143,15 @@ class SyncStep:
             since = before.get(entity.name)
             self._stamp(key, entity, _covered_window(plan, since))
             whole = plan.full or (plan.window is None and since is None)
+            if whole:
+                self.whole.append(report)
             # A command's materializations of what did not change wait for the schedule `promises`.
             self.loaded += [key] if self.run.caller is None or has_changed else []
             yield from self._results_of_success(key, report, engine, whole=whole)
 
     def _plan(self, config: SyncConfig) -> SyncRequest:
+        if self._is_full_sync():
+            return SyncRequest(full=True)
         months = self._months()
         plan = request_from_config(
             config, window_of_months(months[0], months[-1]) if months else None, datetime.now(UTC)
@@ -132,7 +159,7 @@ class SyncStep:
         if plan.window is None and BACKFILL in self.context.run.tags and months:
             raise dg.Failure(
                 f"mode {config.mode} does not read the months that were selected. Leave it at auto"
-                " in a backfill; to read everything, launch the job `refresh` once with mode full",
+                f" in a backfill; to read lists whole, materialize `{asset_specs.FULL_SYNC}`",
                 allow_retries=False,
             )
         return plan
@@ -150,8 +177,17 @@ class SyncStep:
     def _selected_entities(self) -> dict[dg.AssetKey, Entity]:
         """What is to be synced. A check that is run alone means its asset's sync, too."""
         checked = {check.asset_key for check in self.context.selected_asset_check_keys}
-        wanted = self.context.selected_asset_keys | checked
+        wanted = {*self._materialized_keys(), *checked}
         return {key: entity for key, entity in self.entities.items() if key in wanted}
+
+    def _materialized_keys(self) -> Collection[dg.AssetKey]:
+        """The lists whose materializations are logged: all of them in a full sync."""
+        if self._is_full_sync():
+            return self.entities.keys()
+        return set(self.context.selected_asset_keys)
+
+    def _is_full_sync(self) -> bool:
+        return asset_specs.full_sync_key(self.run.tenant) in self.context.selected_asset_keys
 
     def _results_of_success(
         self, key: dg.AssetKey, report: SyncResult, engine: SyncContext, *, whole: bool
@@ -162,7 +198,7 @@ class SyncStep:
         """
         for warning in report.warnings:
             self.context.log.warning("%s: %s", report.entity, warning)
-        if key in self.context.selected_asset_keys:
+        if key in self._materialized_keys():
             metadata = asset_specs.sync_metadata(report, self.entities[key], engine, whole=whole)
             dated = self.entities[key].mode is SyncMode.INCREMENTAL
             months: list[str | None] = [*self._months()] if dated else []
@@ -193,7 +229,7 @@ class SyncStep:
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""
-        if entity.mode is not SyncMode.INCREMENTAL or key not in self.context.selected_asset_keys:
+        if entity.mode is not SyncMode.INCREMENTAL or key not in self._materialized_keys():
             return
         now = datetime.now(UTC)
         if not self.every_month:  # costs as much as a request, so once for all entities

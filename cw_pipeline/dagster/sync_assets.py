@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_spec
+from cw_pipeline.dagster.asset_specs import SYNC_OK, asset_spec, full_sync_spec
 from cw_pipeline.dagster.config import SyncConfig
 from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.step import Result, SyncStep
@@ -40,7 +40,11 @@ def sync_assets(
             " schema that show them."
         ),
         specs=[
-            asset_spec(tenant, entity, months, described=described) for entity in tenant.entities
+            *(
+                asset_spec(tenant, entity, months, described=described)
+                for entity in tenant.entities
+            ),
+            full_sync_spec(tenant),
         ],
         check_specs=[
             dg.AssetCheckSpec(SYNC_OK, asset=key, description="The last run could read and load it")

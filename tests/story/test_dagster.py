@@ -320,7 +320,6 @@ class TestPromises:
         stage.story.tenant.edit("/service/tickets", 2, touch=False, summary="unseen")
         stage.story.tenant.delete("/service/tickets", 5)
         stage.story.rows("delete from connectwise.service_tickets where id = 1 returning id")
-        stage.story.options["max_delete_fraction"] = 0.5
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CW_MAX_DELETE_FRACTION", "0.5")
             result = stage.run("reconcile")
@@ -330,6 +329,10 @@ class TestPromises:
         assert seen.asset_observation is not None
         told = {name: each.value for name, each in seen.asset_observation.metadata.items()}
         assert (told["missing"], told["healed"], told["deleted"]) == (1, 1, 1)
+        latest = stage.instance.fetch_materializations(key(TICKETS), limit=1).records[0]
+        shown = latest.asset_materialization
+        assert shown is not None
+        assert shown.metadata["dagster/row_count"].value == 4
 
     def test_the_re_read_finds_what_changed_without_a_stamp(self, stage: Stage) -> None:
         stage.run(mode="incremental")
@@ -367,7 +370,7 @@ class TestTheJudgement:
         assert _shown(kept, TICKETS)["fresh"] is False
         kept.instance.report_runless_asset_event(dg.AssetMaterialization(key(COMPANIES)))
         assert _shown(kept, COMPANIES) == {}
-        assert _judge(kept).startswith("5 results")
+        assert _judge(kept).startswith("6 results")  # sync_ok's is told again
         assert len(_shown(kept, COMPANIES)) == 5
 
 

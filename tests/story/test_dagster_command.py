@@ -86,9 +86,9 @@ class TestACommand:
     def test_shows_reports_as_refreshed(self, stage: Stage) -> None:
         day = Refreshed("dim_date", rows=3, whole=True, seconds=0.1, complete_through=None)
         with stage.story.engine():
-            record_reports(stage.story.settings(), [day])
+            record_reports(stage.story.settings(), [day], [TICKETS])
         with dg.DagsterInstance.get() as instance:
-            for report in ("dim_date", "kpi_open_ticket"):
+            for report in ("dim_date", "kpi_open_ticket", "freshness"):
                 shown = dg.AssetKey(["reporting", report])
                 assert instance.get_latest_materialization_event(shown) is not None
 
