@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import count
@@ -31,7 +31,6 @@ from cw_pipeline.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from http.client import HTTPResponse
     from pathlib import Path
 
     from cw_pipeline.bench.lab import Lab
@@ -137,7 +136,7 @@ class _Watched:
     def callbacks(self, port: int, rate: int, seconds: float) -> list[float]:
         """Seconds that the receiver takes for each of so many callbacks a second."""
         url = "/v2025_1//system/callbackkey/index.rails?companyName=demo&id=bench"
-        key = json.loads(_request(self.site, "GET", url).read())["signing_key"]
+        key = json.loads(_request(self.site, "GET", url)[1])["signing_key"]
         (entry,) = json.loads(
             _answer(self.site, "GET", "/system/callbacks?pageSize=1&conditions=type='Ticket'")
         )
@@ -156,10 +155,9 @@ class _Watched:
             start = time.monotonic()
             headers = {"x-content-signature": mac}
             to = f"http://127.0.0.1:{port}"
-            answer = _request(to, "POST", f"{path}?recordId={ticket}", body, headers)
-            answer.read()
-            if answer.status != 204:  # noqa: PLR2004 - taken
-                raise BenchFailed(f"the receiver answered {answer.status}")
+            status, _ = _request(to, "POST", f"{path}?recordId={ticket}", body, headers)
+            if status != 204:  # noqa: PLR2004 - taken
+                raise BenchFailed(f"the receiver answered {status}")
             return time.monotonic() - start
 
         send(0)  # the receiver asks for the key of a registration once a day
@@ -354,10 +352,9 @@ def _answer(site: str, method: str, path: str, body: Any = None) -> bytes:  # no
         "Content-Type": "application/json",
     }
     sent = None if body is None else json.dumps(body).encode()
-    answer = _request(site, method, f"/v4_6_release/apis/3.0{path}", sent, headers)
-    text = answer.read()
-    if answer.status >= 300:  # noqa: PLR2004 - redirects are refusals, too
-        raise BenchFailed(f"{method} {path}: {answer.status} {text[:200]!r}")
+    status, text = _request(site, method, f"/v4_6_release/apis/3.0{path}", sent, headers)
+    if status >= 300:  # noqa: PLR2004 - redirects are refusals, too
+        raise BenchFailed(f"{method} {path}: {status} {text[:200]!r}")
     return text
 
 
@@ -367,10 +364,13 @@ def _request(
     path: str,
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
-) -> HTTPResponse:
-    connection = HTTPConnection(urlsplit(site).netloc, timeout=30)
-    connection.request(method, path.replace(" ", "%20").replace("'", "%27"), body, headers or {})
-    return connection.getresponse()
+) -> tuple[int, bytes]:
+    """The status and the body that a host answers with."""
+    with closing(HTTPConnection(urlsplit(site).netloc, timeout=30)) as connection:
+        target = path.replace(" ", "%20").replace("'", "%27")
+        connection.request(method, target, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def _free_port() -> int:

@@ -1,6 +1,7 @@
 """Callbacks: a POST to whoever registered at `/system/callbacks`, when a record changes.
 
-Deliveries come from a thread of their own, one after the other, started by the first of them.
+Deliveries come from a few threads, started by the first of them: those of a record one after the
+other, as it changed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _ACCEPTED = range(200, 300)
 _RETRIED = frozenset({404, 409, 419, 429})
 _TIMEOUT = 5.0
+_SENDERS = 4
 _FAILING_DAYS = 3
 _KEY_PATH = "/v2025_1//system/callbackkey/index.rails"
 """Of a `key_url`, as real messages have it: beside the API, and with two slashes."""
@@ -51,8 +54,8 @@ class Callbacks:
     ) -> None:
         self._tenant, self._url, self._company, self._waits = tenant, url, company, waits
         self._secret = uuid4().hex
-        self._queue: queue.Queue[_Delivery | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
+        self._queues: list[queue.Queue[_Delivery | None]] = [queue.Queue() for _ in range(_SENDERS)]
+        self._is_sending = False
         self._failed_days: dict[int, set[date]] = {}
 
     def listen(self) -> None:
@@ -63,7 +66,8 @@ class Callbacks:
         """No more deliveries; what is queued is dropped."""
         if self._queue_deliveries in self._tenant.watchers:
             self._tenant.watchers.remove(self._queue_deliveries)
-        self._queue.put(None)
+        for each in self._queues:
+            each.put(None)
 
     def key(self, path: str, query: Mapping[str, str]) -> Answer | None:
         """The answer at `key_url`, the key that signs; None for any other path.
@@ -105,10 +109,13 @@ class Callbacks:
         record_id = change.record["id"]
         body = msgspec.json.encode(self._message(registration, change))
         url = _with_id(registration["url"], record_id, change.action)
-        self._queue.put(_Delivery(registration["id"], url, body))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="callbacks", daemon=True)
-            self._thread.start()
+        waiting = self._queues[record_id % _SENDERS]
+        waiting.put(_Delivery(registration["id"], url, body))
+        if not self._is_sending:
+            self._is_sending = True
+            for each in self._queues:
+                run = partial(self._send, each)
+                threading.Thread(target=run, name="callbacks", daemon=True).start()
 
     def _message(self, registration: dict[str, Any], change: Change) -> dict[str, Any]:
         entity = None
@@ -129,8 +136,8 @@ class Callbacks:
             "Type": str(registration["type"]).lower(),
         }
 
-    def _run(self) -> None:
-        while (each := self._queue.get()) is not None:
+    def _send(self, waiting: queue.Queue[_Delivery | None]) -> None:
+        while (each := waiting.get()) is not None:
             headers = {
                 "Content-Type": "application/json",
                 "x-content-signature": self.signature(each.body),
@@ -142,11 +149,11 @@ class Callbacks:
 
     def _count_failure(self, registration: int) -> None:
         """The third failing day in a row switches the callback off."""
-        days = self._failed_days.setdefault(registration, set())
-        days.add(self._tenant.now().date())
-        if len(days) >= _FAILING_DAYS:
-            del self._failed_days[registration]  # who switches it on again has three days again
-            with self._tenant.lock:
+        with self._tenant.lock:
+            days = self._failed_days.setdefault(registration, set())
+            days.add(self._tenant.now().date())
+            if len(days) >= _FAILING_DAYS:
+                del self._failed_days[registration]  # who switches it on again has three days again
                 if registration in self._tenant.collection(REGISTRATIONS):
                     self._tenant.edit(REGISTRATIONS, registration, inactiveFlag=True)
 
