@@ -151,16 +151,32 @@ def test_a_client_sees_its_own_rows_in_every_view(clients: Clients) -> None:
     assert clients_seen(clients.urls["bolt"]) == in_each(BOLT)
 
 
-def test_a_client_counts_as_many_rows_as_we_count_for_it(clients: Clients) -> None:
-    def counted(schema: str) -> str:
-        return " union all ".join(
-            f"select '{name}', count(*) from {schema}.{name} where company_id = {ACME}"
-            for name in FACTS
-        )
+def test_a_client_has_the_rows_that_we_count_for_it_in_three_tools_ways(
+    clients: Clients, server: Server
+) -> None:
+    """A login (Power BI, Excel), set role (Metabase), cw.company (Superset); -s shows counts."""
+    bolt, pool = clients.roles["bolt"], clients.roles["pool"]
+    server.execute("grant {} to {}", bolt, pool)
 
-    ours = dict(ask(clients.dsn, counted("reporting")))
-    assert dict(ask(clients.urls["acme"], counted("client_reporting"))) == ours
+    def counted(url: str, schema: str, where: str = "", *before: str) -> dict[str, int]:
+        each = (f"select '{name}', count(*) from {schema}.{name} {where}" for name in FACTS)
+        return dict(ask(url, *before, " union all ".join(each)))
+
+    listed = "where company_id <> -1"  # of dimensions without the unknown member
+    everybody = counted(clients.dsn, "reporting", listed)
+    ours = counted(clients.dsn, "reporting", f"where company_id = {BOLT}")
+    given = {"bolt": "select", "pool": f"set role {bolt}", "server": f"set cw.company = '{BOLT}'"}
+    ways = {
+        name: counted(clients.urls[name], "client_reporting", listed, before)
+        for name, before in given.items()
+    }
+    print(f"\n{'view':<24}{'all':>6}{'client':>8}", *(f"{way:>12}" for way in ways))  # noqa: T201
+    for name in FACTS:
+        shown = (f"{way[name]:>12}" for way in ways.values())
+        print(f"{name:<24}{everybody[name]:>6}{ours[name]:>8}", *shown)  # noqa: T201
+    assert all(way == ours for way in ways.values())
     assert min(ours.values()) > 0
+    assert all(everybody[name] > ours[name] for name in FACTS)
 
 
 def test_names_that_all_clients_share_are_there_and_an_inner_join_loses_nothing(
@@ -329,15 +345,11 @@ def test_no_function_of_ours_is_there_for_a_client_to_call(clients: Clients) -> 
     assert ask(clients.urls["acme"], callable_functions) == []
 
 
-def test_a_pool_that_takes_a_clients_role_sees_that_client_and_itself_nothing(
+def test_a_pool_without_a_clients_role_sees_nothing_itself(
     clients: Clients, server: Server
 ) -> None:
-    acme, bolt, pool = (clients.roles[name] for name in ("acme", "bolt", "pool"))
-    for role in (acme, bolt):
-        server.execute("grant {} to {}", role, pool)
-    url = clients.urls["pool"]
-    assert ask(url, f"set role {bolt}", f"select company_id from {TICKETS}") == [(BOLT,)]
-    assert ask(url, f"select company_id from {TICKETS}") == []
+    server.execute("grant {} to {}", clients.roles["acme"], clients.roles["pool"])
+    assert ask(clients.urls["pool"], f"select company_id from {TICKETS}") == []
 
 
 def test_whoever_was_given_nothing_may_not_even_look(clients: Clients) -> None:
