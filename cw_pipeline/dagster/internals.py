@@ -125,6 +125,17 @@ def report_check_result(
     instance.report_runless_asset_event(result)
 
 
+def evaluation_of(
+    context: dg.AssetExecutionContext, result: dg.AssetCheckResult
+) -> dg.AssetCheckEvaluation:
+    """A result as the event alone, for a step to yield.
+
+    Of the result itself Dagster would make an output, too, which says "Yielded output ... of type
+    Any" in the run's log, and warn of each check that was not selected.
+    """
+    return result.to_asset_check_evaluation(context.get_step_execution_context())
+
+
 def last_evaluation(
     instance: dg.DagsterInstance, check: dg.AssetCheckKey
 ) -> dg.AssetCheckEvaluation | None:

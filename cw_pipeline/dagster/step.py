@@ -13,6 +13,7 @@ from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.checks import key_check_keys, report_again, report_check_results
 from cw_pipeline.dagster.config import request_from_config
 from cw_pipeline.dagster.failing import sync_ok_result
+from cw_pipeline.dagster.internals import evaluation_of
 from cw_pipeline.dagster.names import BACKFILL, TRIGGER
 from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
 from cw_pipeline.dagster.reporting_assets import table_event, view_events
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.sync.context import SyncContext
 
-Result: TypeAlias = dg.AssetCheckResult
+Result: TypeAlias = dg.AssetCheckEvaluation
 
 
 @dataclass(slots=True)
@@ -217,7 +218,7 @@ class SyncStep:
             self.failures[entity.name] = error
         yield self._check(key, report or error)
 
-    def _check(self, key: dg.AssetKey, outcome: SyncResult | Exception) -> dg.AssetCheckResult:
+    def _check(self, key: dg.AssetKey, outcome: SyncResult | Exception) -> Result:
         """The check `sync_ok` of an entity.
 
         Also where it was not selected: an execution of what failed leaves out the checks that were
@@ -225,7 +226,8 @@ class SyncStep:
         """
         name = self.entities[key].name
         through = self.run.known_watermark(name)
-        return sync_ok_result(self.context.instance, key, name, outcome, through)
+        result = sync_ok_result(self.context.instance, key, name, outcome, through)
+        return evaluation_of(self.context, result)
 
     def _stamp(self, key: dg.AssetKey, entity: Entity, covered: Window) -> None:
         """Shows the months that this pass covered, beside those it was launched for, as loaded."""
