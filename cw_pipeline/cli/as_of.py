@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from cw_pipeline.cli.configuration import read_settings
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 

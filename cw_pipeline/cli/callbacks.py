@@ -9,7 +9,7 @@ import click
 
 from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cw_pipeline.cli import output
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

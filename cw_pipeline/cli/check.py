@@ -21,7 +21,7 @@ from cw_pipeline.errors import (
     WarehouseError,
 )
 from cw_pipeline.model import ApiVersions
-from cw_pipeline.plural import count
+from cw_pipeline.wording import age, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -364,7 +364,7 @@ def _first_load(steps: Steps, requests: Mapping[str, int], per_minute: int) -> N
         return
     total = sum(requests.values())
     most = sorted(requests, key=lambda name: -requests[name])[:_NAMED]
-    duration = output.age(timedelta(minutes=total / per_minute))
+    duration = age(timedelta(minutes=total / per_minute))
     text = (
         f"{count(total, 'request')} for lists that are read parent by parent"
         f" ({', '.join(f'{name} {requests[name]:,}' for name in most)}"

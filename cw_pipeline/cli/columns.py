@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli import output, store
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from cw_pipeline.warehouse.promotions import SchemaDriftEntry
@@ -79,7 +79,7 @@ def _row(entry: SchemaDriftEntry) -> tuple[str, ...]:
         entry.entity,
         entry.field,
         entry.change,
-        output.moment(entry.first_seen),
-        output.moment(entry.last_seen),
+        moment(entry.first_seen),
+        moment(entry.last_seen),
         entry.sample,
     )

@@ -9,7 +9,7 @@ import click
 
 from cw_pipeline.cli import output, store
 from cw_pipeline.cli.configuration import read_settings
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from cw_pipeline.warehouse.dead_letters import DeadLetter, DeadLetterEvent
@@ -119,15 +119,15 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
         record if letter.parent_id is None else f"{letter.parent_id}/{record}",
         letter.reason,
         str(letter.attempts),
-        output.moment(letter.first_seen),
-        output.moment(letter.retry_at),
+        moment(letter.first_seen),
+        moment(letter.retry_at),
     )
 
 
 def _print(letter: DeadLetter, history: list[DeadLetterEvent]) -> None:
     record = "without an id" if letter.record_id is None else str(letter.record_id)
     below = "" if letter.parent_id is None else f" below {letter.parent_id}"
-    closed = output.moment(letter.resolved_at)
+    closed = moment(letter.resolved_at)
     state = f"closed {closed}: {letter.resolution}" if closed else "open"
     click.echo(f"{letter.entity} {record}{below}, {state}")
     click.echo(f"{letter.reason}: {letter.detail}")
@@ -135,6 +135,6 @@ def _print(letter: DeadLetter, history: list[DeadLetterEvent]) -> None:
         click.echo(letter.request)
     click.echo()
     for event in history:
-        click.echo(f"{output.moment(event.at)}  {event.what}  {event.detail}")
+        click.echo(f"{moment(event.at)}  {event.what}  {event.detail}")
     if letter.payload:
         click.echo(f"\n{json.dumps(json.loads(letter.payload), indent=2, ensure_ascii=False)}")

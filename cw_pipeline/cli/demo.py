@@ -11,7 +11,7 @@ import click
 from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import demo_settings
 from cw_pipeline.paths import cli_command
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +143,7 @@ class _Tour:
 
         entities = self._status()
         largest = sorted(entities, key=lambda entity: -(entity.rows or 0))[:6]
-        rows = [(e.entity, f"{e.rows or 0:,}", output.moment(e.complete_through)) for e in largest]
+        rows = [(e.entity, f"{e.rows or 0:,}", moment(e.complete_through)) for e in largest]
         click.echo()
         output.table(("largest tables ", "rows", "complete through "), rows)
         click.echo(f"\n{totals(entities)}")

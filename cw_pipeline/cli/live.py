@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -91,22 +91,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def print_json(value: object) -> None:
     """Prints a value as JSON: dataclasses as objects, times as ISO text, spans in seconds."""
     click.echo(json.dumps(value, default=_plain, indent=2))
-
-
-def age(span: timedelta | None) -> str:
-    """`40 s`, `12 min`, `5 h`, `3 d`: the largest unit that gives a number worth reading."""
-    if span is None:
-        return ""
-    seconds = max(0, int(span.total_seconds()))
-    for size, unit in ((172_800, "d"), (7200, "h"), (120, "min")):
-        if seconds >= size:
-            return f"{seconds // {'d': 86_400, 'h': 3600, 'min': 60}[unit]} {unit}"
-    return f"{seconds} s"
-
-
-def moment(at: datetime | None) -> str:
-    """`2026-11-24 03:51 UTC`."""
-    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _console(*, stderr: bool) -> Console:

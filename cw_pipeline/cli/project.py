@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cw_pipeline.cli.configuration import read_settings
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from cw_pipeline.reporting import Sight

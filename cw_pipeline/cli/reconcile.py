@@ -9,7 +9,7 @@ import click
 from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.sync import choose
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def _read_candidates(settings: Settings, names: list[str] | None) -> list[Delete
 
 def _candidate(row: DeleteCandidate) -> tuple[str, ...]:
     parent = "" if row.parent_id is None else str(row.parent_id)
-    return row.entity, parent, str(row.record_id), output.moment(row.seen_at), row.reason
+    return row.entity, parent, str(row.record_id), moment(row.seen_at), row.reason
 
 
 def _reread(settings: Settings, chosen: Sequence[Entity], *, json_: bool) -> int:

@@ -14,7 +14,7 @@ import click
 
 from cw_pipeline.cli import end_soon
 from cw_pipeline.cli.configuration import demo_settings, read_settings
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import click
 
 from cw_pipeline.cli import output
 from cw_pipeline.cli.configuration import read_settings, sources
-from cw_pipeline.plural import count
+from cw_pipeline.wording import age, count, moment
 
 _SHOWN = 5  # names in a line
 
@@ -47,7 +47,7 @@ def status(*, json_: bool) -> None:
     if statuses:
         _print(entities, configured, others)
         if disorder is not None:
-            click.echo(f"! {output.moment(disorder.seen_at)}: {disorder.detail}")
+            click.echo(f"! {moment(disorder.seen_at)}: {disorder.detail}")
     else:
         click.echo("Nothing has been synced yet: `sync` does, `demo` shows it on made-up data.")
     click.echo(f"Settings: {sources().settings}. State: {sources().state}.")
@@ -95,8 +95,8 @@ def _print(
 def _row(entity: EntityStatus) -> tuple[str, ...]:
     return (
         entity.entity,
-        output.moment(entity.complete_through) or "never",
-        output.age(entity.age),
+        moment(entity.complete_through) or "never",
+        age(entity.age),
         "" if entity.rows is None else f"{entity.rows:,}",
         _last_run_text(entity),
         f"{entity.dead_letters:,}" if entity.dead_letters else "",
@@ -119,7 +119,7 @@ def _last_run_text(entity: EntityStatus) -> str:
 def totals(entities: Sequence[EntityStatus]) -> str:
     """All entities in a line."""
     through = [entity.complete_through for entity in entities if entity.complete_through]
-    oldest = f", complete through {output.moment(min(through))}" if through else ""
+    oldest = f", complete through {moment(min(through))}" if through else ""
     unfinished = len(entities) - len(through)
     oldest += f" but for {unfinished:,} that never came to an end" if unfinished and through else ""
     rows = sum(entity.rows or 0 for entity in entities)
@@ -162,10 +162,10 @@ def _last_run_notes(entity: EntityStatus) -> list[str]:
     if run is None or run.status == "done":
         return []
     if run.status == "started":
-        return [f"… {entity.entity}: {run.kind} since {output.moment(run.started_at)}"]
+        return [f"… {entity.entity}: {run.kind} since {moment(run.started_at)}"]
     if run.status == "interrupted":
-        since = f"that began {output.moment(run.started_at)} was killed or lost its machine"
-        how = f"interrupted {output.moment(run.finished_at)}" if run.finished_at else since
+        since = f"that began {moment(run.started_at)} was killed or lost its machine"
+        how = f"interrupted {moment(run.finished_at)}" if run.finished_at else since
         advice = "What was read is kept; the next sync goes on from there"
         return [f"! {entity.entity}: {run.kind} {how}. {advice}"]
     return [f"✗ {entity.entity}: {run.error}"]

@@ -18,8 +18,8 @@ from cw_pipeline.cli.configuration import read_settings, warehouse_place
 from cw_pipeline.cli.status import check_warehouse
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Window, utc_datetime
-from cw_pipeline.plural import count
 from cw_pipeline.warehouse.status import Progress, Reading, last_run, progress
+from cw_pipeline.wording import age, count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -158,7 +158,7 @@ class Watch:
         done, of, what = reading.share
         self._paces.setdefault(entity, Pace(done, time.monotonic()))
         left = self._paces[entity].left(done, of, time.monotonic())
-        about = "" if left is None else f", about {output.age(left)} left"
+        about = "" if left is None else f", about {age(left)} left"
         return f"{done:,} of {count(of, what)}{about}"
 
 
@@ -168,7 +168,7 @@ def waiting_reason(now: Progress) -> str:
     Few, because a terminal has 80 columns and a bar before them.
     """
     if now.pause >= 1:
-        return f"paused by ConnectWise, {output.age(timedelta(seconds=now.pause))}"
+        return f"paused by ConnectWise, {age(timedelta(seconds=now.pause))}"
     return "at CW_REQUESTS_PER_MINUTE" if now.budget_is_spent else ""
 
 

@@ -12,7 +12,7 @@ from stamina import instrumentation
 
 from cw_pipeline.errors import Interrupted, SourceBroken, SourceDown, SourceUnreachable
 from cw_pipeline.machine import THIS, Machine
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

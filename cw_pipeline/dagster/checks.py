@@ -19,7 +19,6 @@ from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import Entity, SyncMode
 from cw_pipeline.paths import cli_command
 from cw_pipeline.pipeline import Pipeline
-from cw_pipeline.plural import count
 from cw_pipeline.reporting import facts, missing_dimension_rows
 from cw_pipeline.settings import Settings
 from cw_pipeline.warehouse.status import (
@@ -28,6 +27,7 @@ from cw_pipeline.warehouse.status import (
     explain_count_difference,
     explain_silent_changes,
 )
+from cw_pipeline.wording import count, moment
 
 PROVEN_WITHIN = timedelta(hours=36)  # a nightly reconcile may fail once
 FRESH, DEAD_LETTERS, PROVEN = "fresh", "dead_letters", "proven"
@@ -227,9 +227,7 @@ def _fresh(entity: Entity, standing: EntityStatus, settings: Settings) -> CheckR
     if entity.mode is SyncMode.PER_PARENT:
         # The rotation reads each parent's children once in this time; its oldest is its watermark.
         promised += timedelta(hours=settings.children_max_age_hours)
-    description = (
-        f"complete through {standing.complete_through:%Y-%m-%d %H:%M:%S} UTC, {_long(late)} ago"
-    )
+    description = f"complete through {moment(standing.complete_through)}, {_long(late)} ago"
     return CheckResult(
         late <= promised,
         f"{description}; promised: {_long(promised)}",
@@ -251,7 +249,7 @@ def _proven(standing: EntityStatus) -> CheckResult:
         return CheckResult(
             passed=False, description="never reconciled", severity=dg.AssetCheckSeverity.WARN
         )
-    when = f"{standing.audited_at:%Y-%m-%d %H:%M:%S} UTC"
+    when = moment(standing.audited_at)
     if not standing.proven:
         rows = count(standing.quarantined, "row")
         why = cli_command("reconcile", "--list-deletes")
@@ -357,7 +355,7 @@ def evaluate_tenant(tenant: TenantSetup, run: PipelineRun) -> dict[str, CheckRes
 
 
 def _disorder(disorder: ClockDisorder) -> str:
-    return f"last seen {disorder.seen_at:%Y-%m-%d %H:%M:%S} UTC: {disorder.detail}"
+    return f"last seen {moment(disorder.seen_at)}: {disorder.detail}"
 
 
 KEYS = "keys"

@@ -15,8 +15,8 @@ import dagster as dg
 from cw_pipeline.dagster.asset_specs import SYNC_OK, sync_figures
 from cw_pipeline.dagster.internals import last_evaluation
 from cw_pipeline.errors import EntityBusy
-from cw_pipeline.plural import count
 from cw_pipeline.results import explain_failure
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from cw_pipeline.model import SyncResult
@@ -85,7 +85,7 @@ def _tell(
     now = Streak(before.since, before.runs + 1) if before else Streak(datetime.now(UTC), 1)
     parts = [why, _how_often(now, report)]
     if complete_through is not None:
-        parts.append(f"its data is complete through {_moment(complete_through)}")
+        parts.append(f"its data is complete through {moment(complete_through)}")
     if to_do:
         parts.append(to_do)
         more[TO_DO] = to_do
@@ -99,7 +99,7 @@ def _how_often(streak: Streak, report: SyncResult | None) -> str:
     if report is not None and report.requests:
         tries = f", {count(report.requests, 'request')} in this one"
     runs = "in this run" if streak.runs == 1 else f"in {streak.runs:,} runs on end"
-    return f"failing since {_moment(streak.since)}, {runs}{tries}"
+    return f"failing since {moment(streak.since)}, {runs}{tries}"
 
 
 def _streak(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Streak | None:
@@ -111,7 +111,3 @@ def _streak(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Streak | N
     if isinstance(runs, dg.IntMetadataValue) and isinstance(since, dg.TimestampMetadataValue):
         return Streak(datetime.fromtimestamp(since.value, UTC), runs.value or 0)
     return None
-
-
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -24,10 +24,10 @@ from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity, SyncMode
-from cw_pipeline.plural import count
 from cw_pipeline.reporting import refresh_times, tables_reading
 from cw_pipeline.reporting.script import kept_tables
 from cw_pipeline.warehouse.rounds import ChangeOutside, changes_outside_dagster
+from cw_pipeline.wording import count
 
 SENSOR = "live_events"
 _EVERY = 60  # seconds

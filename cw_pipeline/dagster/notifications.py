@@ -20,8 +20,8 @@ from cw_pipeline.dagster.incidents import Incident, IncidentsByKey, find_inciden
 from cw_pipeline.dagster.post import send_notification
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import PipelineError
-from cw_pipeline.plural import count
 from cw_pipeline.settings import Settings
+from cw_pipeline.wording import count, moment
 
 SENSOR = "alerts"
 _EVERY = 30  # seconds
@@ -58,17 +58,19 @@ def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> d
         reported: ReportedSince = json.loads(context.cursor or "{}")
         found = find_incidents(context.instance, tenant, checks)
         new = {name: it for name, it in found.items() if it is not None and name not in reported}
-        well = {
+        resolved = {
             name: since for name, since in reported.items() if name in found and not found[name]
         }
-        if new or well:
-            text = without_secrets("\n\n".join(_words(new, well, settings)), _with_secrets(tenant))
-            title = _title(new, well, settings.schema_)
+        if new or resolved:
+            text = without_secrets(
+                "\n\n".join(_words(new, resolved, settings)), _with_secrets(tenant)
+            )
+            title = _title(new, resolved, settings.schema_)
             for place in send_notification(urls, title, text, bad=bool(new)):
                 context.log.warning("CW_ALERT_URLS: address %s did not take the alert", place)
         return dg.SensorResult(
             cursor=json.dumps(incidents_to_keep(reported, found)),
-            skip_reason=_summary(new, well, len(reported) - len(well)),
+            skip_reason=_summary(new, resolved, len(reported) - len(resolved)),
         )
 
     return alerts
@@ -106,40 +108,36 @@ def _secrets(settings: Settings) -> Iterator[str]:
                 yield urlsplit(value.get_secret_value()).password or ""
 
 
-def _title(new: Mapping[str, Incident], well: Mapping[str, float], tenant: str) -> str:
-    return f"cw_pipeline {tenant}: {_summary(new, well)}"
+def _title(new: Mapping[str, Incident], resolved: Mapping[str, float], tenant: str) -> str:
+    return f"cw_pipeline {tenant}: {_summary(new, resolved)}"
 
 
-def _summary(new: Mapping[str, Incident], well: Mapping[str, float], known: int = 0) -> str:
+def _summary(new: Mapping[str, Incident], resolved: Mapping[str, float], known: int = 0) -> str:
     parts = [count(len(new), "new incident")] if new else []
-    parts += [f"{len(well)} resolved"] if well else []
+    parts += [f"{len(resolved)} resolved"] if resolved else []
     parts += [f"{known} still open"] if known else []
     return ", ".join(parts) or "nothing new"
 
 
 def _words(
-    new: Mapping[str, Incident], well: Mapping[str, float], settings: Settings
+    new: Mapping[str, Incident], resolved: Mapping[str, float], settings: Settings
 ) -> Iterator[str]:
-    """A paragraph for each trouble. Those with the same reason share one."""
+    """A paragraph for each incident. Those with the same reason share one."""
     alike: dict[tuple[str, str], list[str]] = {}
     for name, it in new.items():
         alike.setdefault((it.why, it.remedy), []).append(name)
     for (why, remedy), names in alike.items():
         first = min((new[name] for name in names), key=lambda it: it.since)
-        lines = [f"WRONG: {_list(names)}, since {_moment(first.since)}", why[:_SHOWN]]
+        lines = [f"WRONG: {_list(names)}, since {moment(first.since)}", why[:_SHOWN]]
         lines += [f"To do: {remedy}"] if remedy else []
         if settings.dagster_url and first.run_id:
             lines.append(f"{settings.dagster_url.rstrip('/')}/runs/{first.run_id}")
         yield "\n".join(lines)
-    if well:
-        since = _moment(datetime.fromtimestamp(min(well.values()), UTC))
-        yield f"WELL AGAIN: {_list(list(well))}, wrong since {since}"
+    if resolved:
+        since = moment(datetime.fromtimestamp(min(resolved.values()), UTC))
+        yield f"RESOLVED: {_list(list(resolved))}, was wrong since {since}"
 
 
 def _list(names: Sequence[str]) -> str:
     rest = len(names) - _NAMED
     return "; ".join(names[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -30,8 +30,8 @@ def addresses(urls: SecretStr) -> list[NotifyBase]:
 
     logging.getLogger("apprise").disabled = True  # it would log the whole address
     found = []
-    addresses = urls.get_secret_value()
-    for number, url in enumerate(parse.parse_urls(addresses), 1):  # type: ignore[no-untyped-call]
+    text = urls.get_secret_value()
+    for number, url in enumerate(parse.parse_urls(text), 1):  # type: ignore[no-untyped-call]
         made = Apprise.instantiate(url)
         if not made:
             raise ConfigError(_UNKNOWN.format(number))

@@ -17,7 +17,7 @@ from cw_pipeline.dagster.resource import PipelineRun, run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import Audit, SyncMode
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 GROUP = "proof"
 _COUNTS = ("missing", "stale", "extra", "healed", "deleted", "drift")

@@ -18,9 +18,9 @@ from cw_pipeline.dagster.resource import run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import ReportDrift, SyncResult
-from cw_pipeline.plural import count
 from cw_pipeline.reports_api.api import report_entity
 from cw_pipeline.reports_api.columns import TABLE, ReportSnapshot
+from cw_pipeline.wording import count
 
 GROUP = "reports"
 UNCHANGED = "unchanged"

@@ -34,7 +34,7 @@ from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.model import Entity, SyncMode
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count
 
 Job: TypeAlias = dg.JobDefinition | AssetJob
 

@@ -19,9 +19,9 @@ from cw_pipeline.dagster.partitions import report_covered_months, window_of_mont
 from cw_pipeline.dagster.reporting_assets import table_event, view_events
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import SyncMode, Window
-from cw_pipeline.plural import count
 from cw_pipeline.reporting import tables_reading
 from cw_pipeline.sync.entity_sync import SyncRequest
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

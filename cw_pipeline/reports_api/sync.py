@@ -17,12 +17,12 @@ from urllib.parse import quote
 from cw_pipeline.connectwise import Paging, Query, format_timestamp
 from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceRefused
 from cw_pipeline.model import Checkpoint, Kind
-from cw_pipeline.plural import count
 from cw_pipeline.reports_api.api import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
 from cw_pipeline.sync.run import run_entity
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,7 +14,6 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Policy
 from cw_pipeline.errors import ENDS_THE_RUN, Interrupted, PipelineError, SourceBusy
 from cw_pipeline.model import SyncMode
-from cw_pipeline.plural import count
 from cw_pipeline.sync.list_reader import ListReader
 from cw_pipeline.sync.paces import kept_by_live, leader
 from cw_pipeline.transform import decode_ids
@@ -23,6 +22,7 @@ from cw_pipeline.warehouse.lease import live_is_alive
 from cw_pipeline.warehouse.merge import stored_hashes
 from cw_pipeline.warehouse.promotions import entities_with_promotions
 from cw_pipeline.warehouse.rounds import advance_watermarks, list_states, refused_lists
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceMissing
-from cw_pipeline.plural import count
 from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import ENDS_THE_RUN, SourceError, SourceForbidden, SourceMissing
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.paths import cli_command
-from cw_pipeline.plural import count
 from cw_pipeline.sync.context import parallel_tasks
 from cw_pipeline.sync.deletes import (
     DeleteGuard,
@@ -19,6 +18,7 @@ from cw_pipeline.sync.deletes import (
     which_are_listed,
 )
 from cw_pipeline.sync.list_reader import PagingNotHonored
+from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -16,7 +16,6 @@ from cw_pipeline.errors import (
     SourceRefused,
 )
 from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
-from cw_pipeline.plural import count
 from cw_pipeline.sync.context import in_parent_order
 from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, first_ids, not_listed_twice
 from cw_pipeline.sync.full import full_sync
@@ -26,6 +25,7 @@ from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.warehouse import ListSnapshot
 from cw_pipeline.warehouse.status import was_readable
 from cw_pipeline.warehouse.tables import mark_unwatched_rows
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,7 +101,7 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
             " not read"
         )
     if not whole:
-        detail.append(f"the oldest parent's children were last read at {oldest:%Y-%m-%d %H:%M} UTC")
+        detail.append(f"the oldest parent's children were last read at {moment(oldest)}")
     source_rows = result.rows_read if whole else None
     return _audit_of_pass(run, source_rows, run.store.count_rows(), detail)
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import CALLBACK_TYPES
 from cw_pipeline.paths import cli_command
-from cw_pipeline.plural import count
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ class CallbackStanding:
         """What keeps callbacks from bringing edits, each with what to do."""
         found = []
         if not self.listens:
-            since = f" since {_moment(self.receiver_at)}" if self.receiver_at else ""
+            since = f" since {moment(self.receiver_at)}" if self.receiver_at else ""
             found.append(f"no receiver listens{since}: start `{cli_command('live')}`")
         if self.to_do:
             found.append(f"not registered as needed ({self.to_do}): {_apply()}")
@@ -86,7 +86,7 @@ class CallbackStanding:
     @override
     def __str__(self) -> str:
         edits = self.by_hint + self.by_pass
-        parts = [f"last one {_moment(self.last_taken_at)}" if self.last_taken_at else "none yet"]
+        parts = [f"last one {moment(self.last_taken_at)}" if self.last_taken_at else "none yet"]
         if edits:
             parts.append(f"{self.by_hint} of {count(edits, 'edit')} in a day came by callbacks")
         if self.refused:
@@ -123,7 +123,3 @@ def note_registrations(connection: Connection[Any], tenant: str, to_do: str) -> 
 
 def _apply() -> str:
     return f"`{cli_command('callbacks', 'apply')}` does that"
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"

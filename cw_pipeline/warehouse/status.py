@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.plural import count
 from cw_pipeline.warehouse.lease import dead_runs
+from cw_pipeline.wording import count, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -391,7 +391,7 @@ def explain_count_difference(standing: EntityStatus) -> str:
     rows, letters = standing.counted_rows or 0, standing.dead_letters
     beside = f" and {count(letters, 'dead letter')}" if letters else ""
     counts = (
-        f"/count said {standing.source_rows or 0:,} at {standing.counted_at:%Y-%m-%d %H:%M} UTC,"
+        f"/count said {standing.source_rows or 0:,} at {moment(standing.counted_at)},"
         f" when the table had {count(rows, 'row')}{beside}"
     )
     finds = f". `reconcile {standing.entity}` finds which"

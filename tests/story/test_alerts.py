@@ -110,7 +110,7 @@ def test_an_entity_that_fails_is_told_once_and_when_it_is_well_again(watch: Watc
     stage.run(mode="incremental")
     (text,) = watch.tick()
     assert "1 resolved" in text
-    assert "check sync_ok of connectwise.service_tickets, wrong since" in text
+    assert "check sync_ok of connectwise.service_tickets, was wrong since" in text
     assert watch.tick() == []
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_died_is_told_and_so_is_the_next_that_succeeds(watch: Watch) 
     assert "its process is gone" in text
     watch.stage.run("promises", tags={"cw/trigger": "promises"})
     (text,) = watch.tick()
-    assert "WELL AGAIN: promises as a whole" in text
+    assert "RESOLVED: promises as a whole" in text
 
 
 def test_a_run_that_dagster_tries_again_is_not_told_yet(watch: Watch) -> None:

@@ -13,6 +13,7 @@ from cw_pipeline.cli.app import COMMANDS
 from cw_pipeline.cli.sync import failure_advice, line, summary
 from cw_pipeline.errors import SourceForbidden
 from cw_pipeline.model import SyncResult
+from cw_pipeline.wording import age
 
 CONTRACT = {
     *("demo", "sync", "reconcile", "status", "check", "dead-letters", "backfill", "migrate"),
@@ -140,7 +141,7 @@ def test_the_summary_counts_what_failed() -> None:
     [(-3, "0 s"), (40, "40 s"), (119, "119 s"), (720, "12 min"), (8000, "2 h"), (259_200, "3 d")],
 )
 def test_ages_are_short(seconds: int, shown: str) -> None:
-    assert output.age(timedelta(seconds=seconds)) == shown
+    assert age(timedelta(seconds=seconds)) == shown
 
 
 def test_json_holds_times_as_iso_text_and_spans_as_seconds(
