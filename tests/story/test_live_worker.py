@@ -227,6 +227,20 @@ def test_a_second_worker_waits_and_takes_over(synced: Story) -> None:
             wait_until(lambda: "live: 1 lists" in said)
 
 
+def test_a_worker_that_stood_still_leaves_the_tenant_to_the_one_that_took_over(
+    synced: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cw_pipeline.warehouse.lease._RENEWALS", 90)  # each half second
+    said: list[str] = []
+    with living(synced.settings(entities=TICKETS), say=said.append):
+        wait_until(lambda: "live: 1 lists" in said)
+        synced.rows("delete from cw_sync.lease where purpose = 'live' returning 1")
+        with being_live(synced):
+            wait_until(lambda: any(each.startswith("stood still") for each in said))
+            wait_until(lambda: any(each.startswith("another live") for each in said))
+        wait_until(lambda: said.count("live: 1 lists") == 2)
+
+
 def test_first_loads_are_left_to_dagster_where_it_shows_them(
     story: Story,
     few_records: None,  # noqa: ARG001 - it fills the tenant
