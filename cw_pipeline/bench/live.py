@@ -61,7 +61,7 @@ def live(lab: Lab, scale: Scale) -> CaseResult:
         settings["CW_CALLBACK_URL"] = f"http://127.0.0.1:{port}"
         with _living(lab.folder, settings, port, asked) as staying:
             watched = _Watched(site, dsn, staying.pid)
-            _say_idle(found, watched.idle(scale.live_seconds), len(entities))
+            _say_idle(found, watched.idle(min(60, scale.live_seconds)), len(entities))
             _run(lab, settings, "callbacks", "apply")
             _say_wal(found, watched.burst(), watched.burst())
             for rate in (1, 10):

@@ -23,7 +23,7 @@ class Scale:
     tenant: int = 500
     distinct: int = 20_000
     live_lists: str | None = None
-    live_tickets: int = 5_000
+    live_tickets: int = 6_500  # more than are edited in ten minutes
     live_tenants: int = 50
     live_seconds: float = 60
 
