@@ -285,8 +285,12 @@ def column_types() -> dict[str, dict[str, str]]:
     As `python -m tests.bi_tools --types` wrote them down; of a view of yours nothing is known.
     """
     published: dict[str, dict[str, str]] = json.loads(_TYPES.read_text("utf-8"))
-    names = [script.name for script in scripts()]  # what a view shows of `<name>_all` is the same
-    return {name: published.get(name.removesuffix("_all"), {}) for name in names}
+    # What a view shows of `<name>_all` is the same.
+    return {
+        script.name: published.get(script.name.removesuffix("_all"), {})
+        | published.get(script.name, {})
+        for script in scripts()
+    }
 
 
 @cache

@@ -135,16 +135,22 @@ def _has(table: str, column: str) -> bool:
 
 
 def published_types(connection: Connection) -> dict[str, dict[str, str]]:
-    """The types of all columns of the schema `reporting`, ours alone."""
+    """The types of all columns of the schema `reporting`, ours alone.
+
+    Of a table that a view stands on, those that the view does not show.
+    """
     rows = connection.execute(
         "select c.relname, a.attname, format_type(a.atttypid, a.atttypmod) from pg_class c"
         " join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
         " where c.relnamespace = 'reporting'::regnamespace and c.relname = any(%s)"
         " order by c.relname, a.attnum",
-        [[script.name for script in scripts() if not script.name.endswith("_all")]],
+        [[script.name for script in scripts()]],
     ).fetchall()
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in rows:
+        shown = found.get(table.removesuffix("_all"), {})  # it sorts before
+        if table.endswith("_all") and shown.get(column) == kind:
+            continue
         found.setdefault(table, {})[column] = kind
     return found
 

@@ -7,7 +7,13 @@ import re
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.reporting import column_lineage, entities, lineage, reporting_schema
+from cw_pipeline.reporting import (
+    column_lineage,
+    column_types,
+    entities,
+    lineage,
+    reporting_schema,
+)
 from cw_pipeline.reporting.script import ReportingSchema, ViewScript, in_order, roots, scripts
 from tests.lineage import traced
 
@@ -138,6 +144,12 @@ def test_comments_behind_the_columns_describe_them() -> None:
         "name": "what it is called",
         "number": "which one",
     }
+
+
+def test_every_column_has_the_type_that_postgresql_says_of_it() -> None:
+    types = column_types()
+    unknown = [(own.name, c) for own in scripts() for c in own.columns if c not in types[own.name]]
+    assert unknown == []  # python -m tests.bi_tools --types
 
 
 def test_views_that_read_each_other_are_refused() -> None:
