@@ -358,6 +358,28 @@ MUTANTS = (
         (PROOF,),
     ),
     Mutant(
+        "children outlive a parent that was never more than a dead letter",
+        (
+            (
+                "sync/per_parent.py",
+                "            gone += [parent_id for parent_id in ids if parent_id not in there]\n",
+                "",
+            ),
+        ),
+        (PROOF,),
+    ),
+    Mutant(
+        "the letter of a child without an id outlives its parent",
+        (
+            (
+                "sync/replay.py",
+                "if nameless and parents and _is_gone(",
+                "if parents and not _is_gone(",
+            ),
+        ),
+        ("tests/story/test_dead_letters.py",),
+    ),
+    Mutant(
         "what was changed by hand is proven",
         (("warehouse/sweep.py", "or t._row_hash = 0", "or false"),),
         (PROOF,),
@@ -365,6 +387,11 @@ MUTANTS = (
     Mutant(
         "a list that is not there is asked for every parent at every sync",
         (("sync/per_parent.py", "if refused == _FEW or", "if refused > len(due) or"),),
+        ("tests/story/test_sync_children.py",),
+    ),
+    Mutant(
+        "a list that was not there once is never asked again",
+        (("warehouse/entity_store.sql", "interval '7 days'", "interval '7000 days'"),),
         ("tests/story/test_sync_children.py",),
     ),
     Mutant(
@@ -462,6 +489,17 @@ MUTANTS = (
         "every list is asked in one version",
         (("model/api_versions.py", "return next(fitting, self.usual)", "return self.usual"),),
         ("tests/story/test_run.py",),
+    ),
+    Mutant(
+        "a wait that a 429 names only in its body is not taken",
+        (
+            (
+                "connectwise/response.py",
+                "_wait_in(_head(body)) if wait is None else wait)",
+                "wait)",
+            ),
+        ),
+        ("tests/unit/test_response.py",),
     ),
     Mutant(
         "a breaker that has rested lets everybody through",
