@@ -46,10 +46,15 @@ class Query:
     search: bool = False
 
     def next_page(self, cursor: int | None) -> Query:
-        """The question for the page behind `cursor`."""
+        """The question for the page behind `cursor`.
+
+        Where that has not moved, because no record on the page has an id, the page after it.
+        """
         if self.paging is Paging.OFFSET:
             return replace(self, page=self.page + 1)
-        return replace(self, cursor=self.cursor if cursor is None else cursor)
+        if cursor is None or cursor == self.cursor:
+            return replace(self, paging=Paging.KEYSET, page=self.page + 1)
+        return replace(self, cursor=cursor, page=1)
 
     def changed_in(self, window: Window, *, closed: bool = False) -> Query:
         """This question about a window only.
@@ -96,7 +101,7 @@ class Query:
             params["pageId"] = str(self.cursor)
         elif self.paging is Paging.KEYSET:
             params["orderBy"] = "id asc"
-        else:
+        if self.paging is Paging.OFFSET or self.page > 1:
             params["page"] = str(self.page)
         if self.order:
             params["orderBy"] = self.order

@@ -221,7 +221,7 @@ class IncrementalSync:
             batch = run.reader.page_or_bisect(arriving, query, None, 0)
             if batch.cursor is None:
                 return []  # an empty page: the list ends here
-            tail = checkpoint.tail.advanced_to(batch.cursor)
+            tail = _behind(checkpoint.tail, batch)
             assert checkpoint.window is not None
             self._load(batch, tail, checkpoint.window, alone=True)
         del arriving  # it holds the body
@@ -257,8 +257,7 @@ class IncrementalSync:
                 if batch is None:
                     break
                 _check(batch, ids, window)
-                assert batch.cursor is not None
-                reached = ids.advanced_to(batch.cursor)
+                reached = _behind(ids, batch)
                 reached = reached if among is None else among.share(reached)
                 more = reached.cursor != reached.upto  # else there is no id that could follow
                 if more:
@@ -279,6 +278,13 @@ class IncrementalSync:
         # Read after the pass began, so newer than what was stored before: also where the source's
         # clock was set back meanwhile, and stamps it with an earlier time.
         self.run.load(batch, reached, alone=alone, read_after=window.opened_at)
+
+
+def _behind(ids: IdRange, batch: Batch) -> IdRange:
+    """The range with its cursor behind a page; where it was if no record on the page has an id."""
+    if batch.cursor is None or batch.cursor == ids.cursor:
+        return ids
+    return ids.advanced_to(batch.cursor)
 
 
 def _explain_pull_back(before: datetime | None, after: datetime | None) -> str:

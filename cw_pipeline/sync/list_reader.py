@@ -73,6 +73,8 @@ class ListReader:
         try:
             self.context.wait_for(pending)
             batch = self._read_batch(pending.result(), query, parent_id, start)
+            if batch.read and batch.cursor is None and query.paging is not Paging.OFFSET:
+                return replace(batch, cursor=query.cursor)  # no id: `next_page` asks by its number
             self._good += 1
             most = self.context.limits.page_size
             if query.page_size < most and self._good >= _GROWS_AFTER and not self.timed_out:
@@ -82,7 +84,7 @@ class ListReader:
             self._good = 0
             self.stuck_since = self.context.machine.monotonic()
             self.timed_out = self.timed_out or is_timeout(error)
-            if query.paging is Paging.OFFSET:
+            if query.paging is Paging.OFFSET or query.page > 1:
                 raise  # without ids there is no telling what is poisoned
             batch = bisect_page(self, query, error, parent_id=parent_id, start=start)
             if batch.cursor is not None:
@@ -264,7 +266,7 @@ class PageWalk:
             self._before = list(batch.hashes)
         self._start += batch.read
         self._query = query.next_page(batch.cursor)
-        if query.paging is not Paging.OFFSET:  # another size would shift the offsets
+        if self._query.page == 1:  # another size would shift the offsets
             self._query = replace(self._query, page_size=self._reader.page_size)
         return batch
 
@@ -286,7 +288,7 @@ def _sound(body: bytes) -> bytes:
 def _check_order(query: Query, batch: Batch) -> None:
     if batch.cursor is None:
         raise SourceBroken(
-            f"{query.path}: no record on a page has an id, so the next page is unknown"
+            f"{query.path}: no record of a broken page has an id, so what follows it is unknown"
         )
     listed = batch.listed or batch.ids
     rising = all(before <= record_id for before, record_id in pairwise([query.cursor + 1, *listed]))

@@ -135,8 +135,8 @@ def reread(run: Run, nights: int) -> Audit:
         audit.drift += outcome.silent_changes
         audit.healed += outcome.inserted + outcome.updated
         cursor = batch.cursor or 0
-        if run.result.rows_read >= wanted:
-            break
+        if run.result.rows_read >= wanted and cursor != run.store.reread_cursor:
+            break  # but not behind a page without ids: the next slice would begin with it again
     else:
         cursor = 0  # all of it
     run.store.reread_cursor = cursor

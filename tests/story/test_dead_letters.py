@@ -142,6 +142,32 @@ def test_a_record_without_an_id_is_kept_by_what_it_says(story: Story, tenant: Te
     assert only(story)["attempts"] == 2
 
 
+def test_a_page_of_records_without_ids_stops_neither_its_list_nor_the_children_of_others(
+    story: Story, tenant: Tenant
+) -> None:
+    for own in range(1, 6):
+        tenant.put(PATH, {"id": own, "summary": f"ticket {own}"})
+        tenant.put(f"{PATH}/{own}/notes", {"id": 10 * own})
+    nameless = [
+        Fault("wrong_type", PATH, ids={1, 3, 4}, field="id", value=[]),
+        Fault("wrong_type", f"{PATH}/2/notes", ids={20}, field="id", value=[]),
+    ]
+    story.simulator.faults.add(*nameless)
+    report = story.one(TICKETS, page_size=1)
+    assert set(story.table(TICKETS)) == {2, 5}
+    assert (len(letters(story)), report.watermark) == (3, report.watermark)
+    tenant.advance(3600)
+    tenant.edit(PATH, 3, summary="all that is new")
+    story.one(TICKETS)
+    assert len(letters(story)) == 4
+    story.one(NOTES)
+    assert set(story.table(NOTES)) == {50}, "those of parents that are stored"
+    with story.engine(page_size=1) as engine:
+        (audit,) = reconcile_all([CATALOG[TICKETS]], engine)
+    assert (audit.failure, audit.proven) == (None, False)
+    assert "without an id" in audit.detail
+
+
 def test_a_dead_letter_is_tried_again_with_growing_spacing_and_not_before(
     story: Story, tenant: Tenant
 ) -> None:
