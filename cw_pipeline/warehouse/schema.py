@@ -249,15 +249,11 @@ _FOLDER = SQL / "migrations" / "versions"
 
 def known_versions() -> list[str]:
     """The versions that this cw_pipeline knows, oldest first: `0001` of `0001_state.sql`."""
-    return [_version(file) for file in _migration_files()]
+    return [*_migrations()]
 
 
-def _migration_files() -> list[Path]:
-    return sorted(_FOLDER.glob("[0-9]*.sql"))
-
-
-def _version(file: Path) -> str:
-    return file.name.partition("_")[0]
+def _migrations() -> dict[str, Path]:
+    return {file.name.partition("_")[0]: file for file in sorted(_FOLDER.glob("[0-9]*.sql"))}
 
 
 def stored_version(connection: Connection[Any]) -> str | None:
@@ -288,11 +284,12 @@ def upgrade_state(connection: sa.Connection, here: str | None) -> None:
     from alembic.script.revision import RevisionMap  # noqa: PLC0415
 
     scripts, before = [], None
-    for file in _migration_files():
+    for version, file in _migrations().items():
         module: Any = ModuleType(file.stem)
         module.down_revision = before
         module.upgrade = partial(connection.exec_driver_sql, file.read_text("utf-8"))
-        scripts.append(Script(module, before := _version(file), str(file)))
+        scripts.append(Script(module, version, str(file)))
+        before = version
     revisions: Any = RevisionMap(lambda: scripts)
     newer = [*revisions.iterate_revisions("head", here or "base")]  # newest first
     steps = [RevisionStep(revisions, each, is_upgrade=True) for each in reversed(newer)]

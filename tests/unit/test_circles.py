@@ -1,8 +1,9 @@
-"""No two files need each other, not for types either: each can be read after those it imports."""
+"""The code can be read in one order, and a name in it means one thing."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 
 from cw_pipeline.paths import PACKAGE
@@ -27,3 +28,11 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         TopologicalSorter(imports).prepare()
     except CycleError as circle:
         raise AssertionError(" is imported by ".join(circle.args[1])) from None
+
+
+def test_a_name_is_given_to_one_class() -> None:
+    """A reader who searches for a name finds what is meant, and not its namesakes."""
+    trees = (ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py"))
+    classes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    names = Counter(each.name for each in classes)
+    assert {name: count for name, count in names.items() if count > 1} == {}
