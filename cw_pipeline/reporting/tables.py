@@ -321,8 +321,11 @@ def _with_prerequisites(names: Iterable[str]) -> set[str]:
 def _refresh_table(connect: Connect, place: ReportingSchema, script: ViewScript) -> Refreshed:
     started = time.monotonic()
     with connect() as connection:
+        # Its commit waits for no disk: rows and marks that a crash of the server loses are computed
+        # again, as if the refresh had not been.
         connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 2))",
+            "select pg_advisory_xact_lock(hashtextextended(%s, 2)),"
+            " set_config('synchronous_commit', 'off', true)",
             [f"{place.tenant}/{script.name}"],
         )
         row = connection.execute(
