@@ -42,7 +42,7 @@ MONTH, WHOLE, REFRESH = 0.3, 1.0, 5.0
 """CPU seconds: a view for a month, a view as a whole, a refresh after a thousand changes."""
 _DAYS = (
     *("date", "month", "week", "goal_date", "work_date", "entered_date", "answered_date"),
-    *("changed_date", "began_at", "starts_at", "invoice_date", "closed_date"),
+    *("changed_date", "began_at", "starts_at", "invoice_date", "closed_date", "valid_to"),
 )
 """By what a dashboard filters a month: the first of these columns that a view has."""
 _KEYS = "board_id", "company_id", "member_id", "agreement_id"
