@@ -77,7 +77,7 @@ def _fault(text: str) -> str | None:
     scheme = _SCHEME.match(text)
     if scheme is None:
         if _OTHER_SCHEME.match(text):
-            return "it is none of PostgreSQL's: it does not begin with postgresql://"
+            return "it is not an address of PostgreSQL: that begins with postgresql://"
         return None if "=" in text else "it is neither a URL nor made of name=value"
     return _url_fault(text[scheme.end() :])
 

@@ -127,7 +127,9 @@ def _attached_names(
         if not word.strip():
             continue
         if word.strip().lower() not in spellings:
-            raise ConfigError(f"{setting}: {word.strip()!r} is none of {', '.join(kinds)}")
+            raise ConfigError(
+                f"{setting}: {word.strip()!r} is not known; write some of {', '.join(kinds)}"
+            )
         yield declared(spellings[word.strip().lower()]).name
 
 

@@ -56,7 +56,7 @@ def init(*, from_env: bool, overwrite: bool) -> int:
         except (click.Abort, EOFError):
             if not sys.stdin.isatty():
                 raise click.UsageError(
-                    "nobody is here to answer: --from-env takes the settings from the environment"
+                    "there is no terminal to ask on: --from-env reads settings from the environment"
                 ) from None
             click.echo("\nNothing was written.", err=True)
             return INTERRUPTED

@@ -138,7 +138,9 @@ def test(arguments: tuple[str, ...]) -> int:
     from cw_pipeline.paths import IS_CHECKOUT, ROOT  # noqa: PLC0415
 
     if not IS_CHECKOUT:
-        raise click.UsageError("the tests are in the project's checkout, and this is none")
+        raise click.UsageError(
+            "the tests are only in a checkout of the project, and this is an installed package"
+        )
     quiet = "-v" if os.environ.get("CI") else "-q"
     command = [sys.executable, "-m", "pytest", quiet, *(arguments or _ON_ALL_CORES)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode

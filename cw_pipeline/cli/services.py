@@ -122,7 +122,9 @@ def _is_confirmed(paths: list[str]) -> bool:
         return True
     click.echo("This deletes, for good:\n  " + "\n  ".join(paths))
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody is here to say yes: --delete --yes deletes without asking")
+        raise click.UsageError(
+            "there is no terminal to ask on: use --delete --yes, which deletes without asking"
+        )
     return click.confirm("Go on?")
 
 

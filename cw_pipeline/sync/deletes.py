@@ -90,7 +90,7 @@ def which_are_listed(
 
 
 def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:
-    """Soft-deletes rows last written before that; or quarantines them, and says `why` not."""
+    """Soft-deletes rows last written `before`; if there is a `why`, lists them as candidates."""
     if why:
         run.store.set_delete_candidates([(0, row_id) for row_id in gone], why)
         return explain_kept_rows(gone, why)

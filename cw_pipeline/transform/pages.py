@@ -299,7 +299,7 @@ def decode_ids(body: bytes) -> list[int]:
 
 def _id_of(record: bytes) -> int:
     if (found := record_id(record)) is None:
-        raise SourceBroken("expected ids: a record shows none", 200, _head(record))
+        raise SourceBroken("expected ids: a record has none", 200, _head(record))
     return found
 
 

@@ -93,5 +93,5 @@ def test_nothing_but_their_names_chooses_them() -> None:
 
 
 def test_an_unknown_kind_of_record_is_refused_with_those_there_are(story: Story) -> None:
-    with pytest.raises(ConfigError, match=r"CW_AUDIT_TRAIL: 'Tickets' is none of .*Ticket"):
+    with pytest.raises(ConfigError, match=r"CW_AUDIT_TRAIL: 'Tickets' is not known; .*Ticket"):
         composition.entities(story.settings(audit_trail="Tickets"))
