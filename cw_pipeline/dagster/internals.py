@@ -96,8 +96,12 @@ def runless_materializations(
             connection.execute(storage.prepare_insert_event(event)).inserted_primary_key[0]
             for event in events
         ]
-        storage._store_asset_event_tags(connection, events, ids)  # noqa: SLF001 - as Postgres does
-        storage._store_asset_event(connection, events[-1], ids[-1])  # noqa: SLF001
+        if is_whole := hasattr(storage, "_store_asset_event_tags"):
+            storage._store_asset_event_tags(connection, events, ids)  # noqa: SLF001 - as Postgres does
+            storage._store_asset_event(connection, events[-1], ids[-1])  # noqa: SLF001
+    if not is_whole:  # Dagster before 1.13, which has a transaction of its own for each
+        storage.store_asset_event_tags(events, ids)
+        storage.store_asset_event(events[-1], ids[-1])
 
 
 def report_check_result(

@@ -15,5 +15,7 @@ def tickets_by_day() -> None:
 refresh = dg.define_asset_job("refresh", selection=[tickets_by_day])
 named = {name: dg.EnvVar(f"HOST_{name.upper()}") for name in SECRETS}
 tenant = ConnectWiseTenant(company="demo", schema_name="acme", entities="service/tickets", **named)
-ours = dg.Definitions([tickets_by_day], jobs=[refresh], executor=dg.multiprocess_executor)
-defs = dg.Definitions.merge(ours, build_connectwise_definitions(tenant))
+defs = dg.Definitions.merge(
+    dg.Definitions([tickets_by_day], jobs=[refresh], executor=dg.multiprocess_executor),
+    build_connectwise_definitions(tenant),
+)

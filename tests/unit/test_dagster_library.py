@@ -46,6 +46,10 @@ def keys(defs: dg.Definitions) -> set[str]:
 class TestInAHostProject:
     def test_the_hosts_own_executor_and_job_stay_and_its_assets_follow_ours(self) -> None:
         dg.Definitions.validate_loadable(host.defs)
+        # Dagster refuses a module that holds two.
+        assert [each for each in vars(host).values() if isinstance(each, dg.Definitions)] == [
+            host.defs
+        ]
         repository = host.defs.get_repository_def()
         jobs = {job.name: job for job in repository.get_all_jobs()}
         assert {"refresh", "acme_refresh", "acme_reconcile", "acme_maintenance"} <= jobs.keys()
