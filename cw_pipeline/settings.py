@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     executor: Literal["in_process", "celery", "k8s"] = "in_process"
     keep_runs_days: int = Field(30, ge=1)
     alert_urls: Secret = None
-    refresh_cron: str = "*/15 * * * *"
+    refresh_cron: str = "H/15 * * * *"
     backfill_start: date = date(2015, 1, 1)
     fresh_minutes: int = Field(120, ge=1)
     max_open_dead_letters: int = Field(100, ge=0)

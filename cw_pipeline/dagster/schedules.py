@@ -5,9 +5,13 @@ should see it work. None of them can do harm: they read within the tenant's requ
 repeats itself freely, and deletes stand under a guard. A run that is still going makes the next one
 skip; what was skipped is read by the one after, which goes on from the watermark.
 
+Each tenant has a minute of its own, from its schema's name, so that fifty do not start at once.
+
 Without postponed annotations: Dagster reads a schedule's as objects.
 """
 
+import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
@@ -54,25 +58,46 @@ def schedules(
     jobs: Mapping[str, Job],
 ) -> list[dg.ScheduleDefinition]:
     """The schedules over the tenant's entities. `jobs` by their plain names."""
-    settings, entities = tenant.settings, tenant.entities
+    entities = tenant.entities
+    often = own_minute(tenant.settings.refresh_cron, tenant.schema)
     whole = [entity for entity in entities if entity.mode is SyncMode.FULL]
     changing = [entity for entity in entities if entity.mode is not SyncMode.FULL]
     made = [
         _promises(tenant, jobs[PROMISES]),
-        _plain(tenant, "reconcile", "17 2 * * *", jobs[RECONCILE]),
-        _plain(tenant, "reread", "17 3 * * *", jobs[REREAD]),
-        _plain(tenant, "report_columns", "47 4 * * *", jobs[REPORTS]),
-        _plain(tenant, REPORTING_KEYS, "57 5 * * *", jobs[REPORTING_KEYS]),
-        _plain(tenant, MAINTENANCE, "37 6 * * *", jobs[MAINTENANCE]),
+        _plain(tenant, "reconcile", _nightly(tenant, 2, 17), jobs[RECONCILE]),
+        _plain(tenant, "reread", _nightly(tenant, 3, 17), jobs[REREAD]),
+        _plain(tenant, "report_columns", _nightly(tenant, 4, 47), jobs[REPORTS]),
+        _plain(tenant, REPORTING_KEYS, _nightly(tenant, 5, 57), jobs[REPORTING_KEYS]),
+        _plain(tenant, MAINTENANCE, _nightly(tenant, 6, 37), jobs[MAINTENANCE]),
     ]
     if REPORT_TABLES in jobs:
-        made.append(_plain(tenant, REPORT_TABLES, settings.refresh_cron, jobs[REPORT_TABLES]))
+        made.append(_plain(tenant, REPORT_TABLES, often, jobs[REPORT_TABLES]))
     refresh = jobs[REFRESH]
     if changing:
-        made.append(_refresh("refresh", settings.refresh_cron, refresh, tenant, changing))
+        made.append(_refresh("refresh", often, refresh, tenant, changing))
     if whole:  # lists that show no changes; many, if all of them are chosen
-        made.append(_whole(REFERENCE, "27 5 * * *", refresh, tenant, whole))
+        made.append(_whole(REFERENCE, _nightly(tenant, 5, 27), refresh, tenant, whole))
     return made
+
+
+def own_minute(cron: str, name: str) -> str:
+    """A cron line in which the minute `H` or `H/15` is the name's own, as Jenkins has it.
+
+    `H/15` begins within the first quarter of the hour. The same name always has the same minute.
+    """
+
+    def minutes(found: re.Match[str]) -> str:
+        step = int(found[1] or 60)
+        first = zlib.crc32(name.encode()) % min(step, 60)
+        return str(first) if found[1] is None else f"{first}-59/{step}"
+
+    return re.sub(r"^\s*H(?:/([1-9]\d?))?(?=\s)", minutes, cron)
+
+
+def _nightly(tenant: TenantSetup, hour: int, minute: int) -> str:
+    """Once a night, at this time or within the hour after it, by the tenant's minute."""
+    late = 60 * hour + minute + int(own_minute("H *", tenant.schema).split()[0])
+    return f"{late % 60} {late // 60} * * *"
 
 
 def _promises(tenant: TenantSetup, job: Job) -> dg.ScheduleDefinition:
@@ -81,7 +106,7 @@ def _promises(tenant: TenantSetup, job: Job) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=tenant.name(PROMISES),
         job=job,
-        cron_schedule="8 * * * *",
+        cron_schedule=own_minute("H * * * *", tenant.schema),
         description=(
             "Looks in the warehouse whether what is promised holds, and reports the results that"
             " changed, and those of what was materialized since."

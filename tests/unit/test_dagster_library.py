@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from cw_pipeline.dagster import (
     ConnectWiseTranslator,
     build_connectwise_definitions,
 )
+from cw_pipeline.dagster.schedules import own_minute
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.settings import Settings
 from tests.host import definitions as host
@@ -84,6 +86,25 @@ class TestInAHostProject:
             f"{name}_api" for name in names
         }
 
+    def test_fifty_tenants_start_at_minutes_of_their_own_and_one_always_at_the_same(self) -> None:
+        names = [f"tenant_{number}" for number in range(50)]
+        often = [own_minute("H/15 * * * *", name) for name in names]
+        assert often == [own_minute("H/15 * * * *", name) for name in names]
+        assert set(often) <= {f"{minute}-59/15 * * * *" for minute in range(15)}
+        assert max(Counter(often).values()) <= 10  # of 50; evenly it were 4
+        assert len({own_minute("H 2 * * *", name) for name in names}) > 25
+        assert own_minute("*/5 8-18 * * MON-FRI", "acme") == "*/5 8-18 * * MON-FRI"
+        schedules = {
+            each.name: str(each.cron_schedule)
+            for name in ("acme", "globex")
+            for each in build_connectwise_definitions(tenant(name))
+            .get_repository_def()
+            .schedule_defs
+        }
+        plain = {name.partition("_")[2] for name in schedules}
+        assert len(plain) >= 7
+        assert not [n for n in plain if schedules[f"acme_{n}"] == schedules[f"globex_{n}"]]
+
     def test_names_may_begin_otherwise_and_schedules_may_be_off(self) -> None:
         defs = build_connectwise_definitions(tenant("acme"), prefix="psa", running=False)
         schedules = defs.get_repository_def().schedule_defs
@@ -134,7 +155,7 @@ class TestSettingsInCode:
             monkeypatch.setenv(f"OURS_{name.upper()}", "postgresql://nobody@nowhere/none")
         found = tenant("acme", options={"keep_runs_days": 7}).settings()
         assert (found.schema_, found.refresh_cron, found.keep_runs_days) == (
-            "acme", "*/15 * * * *", 7
+            "acme", "H/15 * * * *", 7
         )  # fmt: skip
         assert found.auth == "keys"
         assert isinstance(found, Settings)

@@ -184,9 +184,15 @@ def test_the_schedules_are_those_that_dagster_has() -> None:
     )
     found = {one.name: str(one.cron_schedule) for one in loaded.get_repository_def().schedule_defs}
     assert set(told) == set(found)
+    own = re.search(r"`connectwise`: (\d+)\)", texts(RUNNING))
+    assert own
     for name, when in told.items():
         if clock := re.fullmatch(r"(\d\d):(\d\d)", when):
-            assert found[name] == f"{int(clock[2])} {int(clock[1])} * * *", name
+            minute, hour = found[name].split()[:2]
+            late = 60 * int(hour) + int(minute) - 60 * int(clock[1]) - int(clock[2])
+            assert late == int(own[1]), name
+    assert found["promises"] == f"{own[1]} * * * *"
+    assert found["refresh"] == f"{int(own[1]) % 15}-59/15 * * * *"
 
 
 def invocations() -> dict[str, list[str]]:
