@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dbt", metavar="FOLDER", help="a virtual environment with dbt in it")
     parser.addoption("--power-bi", metavar="FOLDER", help="one with parsers of Power BI projects")
     parser.addoption("--metabase", metavar="FOLDER", help="one with the validator of its files")
+    parser.addoption("--chart", metavar="FOLDER", help="Dagster's Helm chart")
     parser.addoption("--edit-histories", type=int, default=1, help="random days of edits")
     parser.addoption(
         "--server-faults", type=int, default=1, help="histories of faults of PostgreSQL"

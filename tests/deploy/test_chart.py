@@ -1,16 +1,14 @@
 """Dagster's Helm chart, rendered with our values: Kubernetes and Dagster accept what comes of it.
 
-Opt-in: CW_CHART names the folder of the chart, of whatever version, and the packages
+Opt-in: `--chart` names the folder of the chart, of whatever version, and the packages
 `helm-python-sdk` and `kubernetes-validate` are installed. No cluster is needed, and none is asked.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -19,16 +17,20 @@ from dagster._core.workspace.config_schema import ensure_workspace_config
 
 from cw_pipeline.paths import DAGSTER_YAML, ROOT
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 VALUES = ROOT / "dagster_home" / "deploy" / "kubernetes" / "values.yaml"
-CHART = os.environ.get("CW_CHART")
-pytestmark = pytest.mark.skipif(CHART is None, reason="CW_CHART names no chart")
 
 
 @pytest.fixture
-def rendered(tmp_path: Path) -> list[dict[str, Any]]:
+def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> list[dict[str, Any]]:
     """The resources that the chart makes of our values, which its own schema accepts."""
+    given = request.config.getoption("--chart")
+    if given is None:
+        pytest.skip("--chart names no chart")
     helm = pytest.importorskip("helm_python", reason="helm-python-sdk is not installed")
-    shutil.copytree(str(CHART), tmp_path / "dagster")
+    shutil.copytree(given, tmp_path / "dagster")
     for schema in (tmp_path / "dagster").rglob("values.schema.json"):
         schema.write_text(json.dumps(_without_network(json.loads(schema.read_text("utf-8")))))
     chart = helm.Chart.load(tmp_path / "dagster")
