@@ -17,7 +17,7 @@ from cw_pipeline.cli.configuration import demo_settings, read_settings
 from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @click.command()
@@ -61,7 +61,7 @@ def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
         if is_live:
             stack.enter_context(_live_beside())
         click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
-        return _run(command)
+        return run_child(command)
 
 
 def _addresses(port: int, user: str, password: str) -> str:
@@ -156,13 +156,22 @@ def simulate(*, tickets: int, seed: int, port: int, on_premise: bool) -> None:
         raise click.UsageError(f"port {port}: {error.strerror}. --port takes another") from error
 
 
-def _run(command: list[str]) -> int:
-    """Runs a program to its end and hands it the signals we get. Returns its exit code."""
-    child = subprocess.Popen(
-        command,
+def run_child(command: list[str]) -> int:
+    """Runs a program to its end and hands it the signals we get. Returns its exit code.
+
+    On Linux it also ends when we are killed, which nobody can hand on.
+    """
+    ends_with_us = _ends_with_parent()
+
+    def prepare() -> None:
         # Started in the background, we inherit an ignored SIGINT, and Dagster would then ignore
         # every way of stopping it but the hard one, which leaves its own children behind.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ends_with_us(signal.SIGINT)
+
+    child = subprocess.Popen(
+        command,
+        preexec_fn=prepare,  # noqa: PLW1509
         start_new_session=True,  # or Ctrl-C would reach it twice
         env={"PYTHONWARNINGS": "ignore", **os.environ},  # they speak to developers
     )
@@ -171,13 +180,23 @@ def _run(command: list[str]) -> int:
     return 0 if code in (0, -signal.SIGINT, 130) else 1
 
 
+def _ends_with_parent() -> Callable[[int], object]:
+    """What a process calls to get a signal when its parent ends; nothing but on Linux."""
+    if sys.platform != "linux":
+        return lambda _: None
+    import ctypes  # noqa: PLC0415 - after the fork it could wait for a lock that nobody frees
+
+    prctl, on_death_of_parent = ctypes.CDLL(None).prctl, 1
+    return lambda number: prctl(on_death_of_parent, number)
+
+
 @contextmanager
 def _live_beside() -> Iterator[None]:
     """Inside the block `live` runs beside us. First loads are Dagster's, which shows them."""
     child = subprocess.Popen(
         [sys.executable, "-m", "cw_pipeline", "live", "--leave-first-load", "--with-parent"],
         stdin=subprocess.PIPE,  # which ends with us, also when we are killed
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - see _run
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - see run_child
         start_new_session=True,
     )
     ending = Event()

@@ -19,7 +19,7 @@ import yaml
 from cw_pipeline.paths import ROOT
 from cw_pipeline.simulator import CLIENT_ID, Simulator, Tenant
 from tests import processes
-from tests.story.test_dagster_ui import LOADED, Dagster, dagster
+from tests.story.test_dagster_ui import LOADED, Dagster, configure, dagster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,8 +75,8 @@ def test_workers_of_celery_do_the_work(
             for name, value in {**told, **celery}.items():
                 patch.setenv(name, value)
             launcher = yaml.safe_load((DEPLOY / "celery" / "run_launcher.yaml").read_text())
-            config = launcher if what == "runs" else {}
-            ui = stack.enter_context(dagster(tmp_path, config=config, **settings))
+            configure(tmp_path, launcher if what == "runs" else {}, empty_dsn)
+            ui = stack.enter_context(dagster(tmp_path, **settings))
             stack.enter_context(_worker("acme", tmp_path))
             _refresh(ui)
             run = ui.eventually(lambda: ui.finished("cw/trigger", "test"), 300)

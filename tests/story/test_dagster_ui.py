@@ -126,9 +126,9 @@ def dagster(
         yield Dagster(f"http://127.0.0.1:{port}", log)
 
 
-def configure(home: Path, config: dict[str, Any] | None = None) -> None:
-    """Writes the dagster.yaml of a user who wants runs to start soon."""
-    prepare_dagster_yaml(home, None)
+def configure(home: Path, config: dict[str, Any] | None = None, runs: str | None = None) -> None:
+    """Writes the dagster.yaml of a user who wants runs to start soon; `runs` are kept there."""
+    prepare_dagster_yaml(home, runs)
     made = {**yaml.safe_load((home / "dagster.yaml").read_text("utf-8")), **(config or {})}
     made["run_coordinator"]["config"] = {"dequeue_interval_seconds": 1}
     (home / "dagster.yaml").write_text(yaml.safe_dump(made), "utf-8")

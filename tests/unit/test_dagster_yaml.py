@@ -14,7 +14,7 @@ import yaml
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
-from cw_pipeline.dev import dagster_yaml
+from cw_pipeline.dev import dagster_yaml, services
 from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.paths import DAGSTER_YAML, PROJECT
@@ -46,6 +46,20 @@ def test_a_database_for_dagsters_runs_is_named_and_its_password_is_not(tmp_path:
     assert "ss" not in url.replace("passfile", "").replace("pgpass", "")
     assert file.read_text() == "*:*:*:*:p@ss\\:word\n"
     assert file.stat().st_mode & 0o77 == 0  # else libpq does not read it
+
+
+def test_the_address_of_that_database_may_be_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "address").write_text(f"{ADDRESS}\n")
+    monkeypatch.setenv("CW_DAGSTER_PG_URL_FILE", str(tmp_path / "address"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with services.environment_kept():
+        home = services.prepared_home()
+    (url,) = storage(home)["postgres"].values()
+    _, connected = dialect().create_connect_args(make_url(url))
+    assert (connected["host"], connected["dbname"]) == ("db.example.com", "runs")
+    assert (home / "dagster.pgpass").read_text() == "*:*:*:*:p@ss\\:word\n"
 
 
 def test_the_embedded_server_is_named_by_its_folder_and_no_password_is(tmp_path: Path) -> None:
