@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cw_pipeline.bench import truth
+from cw_pipeline.bench.dagster_cost import dagster
 from cw_pipeline.bench.finding import CaseResult, cpu
 from cw_pipeline.bench.lab import Lab, first_line, process
 from cw_pipeline.bench.live import live
@@ -237,7 +238,7 @@ def odd(lab: Lab, scale: Scale) -> CaseResult:
 
 
 CASES: Mapping[str, Callable[[Lab, Scale], CaseResult]] = {
-    each.__name__: each for each in (load, quota, idle, growth, small, odd, proof, live)
+    each.__name__: each for each in (load, quota, idle, growth, small, odd, proof, live, dagster)
 }
 """Every case by name, in the order of the table."""
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -288,6 +289,22 @@ def process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             # Not terminate(): where our parent ignores SIGTERM so does the child, and is waited for
             # for ever. There is nothing that it would have to save.
             running.kill()
+
+
+def command(folder: Path, settings: dict[str, str], *arguments: str) -> None:
+    """Runs a command of ours to its end. Raises BenchFailed with what it said."""
+    line = [sys.executable, "-m", "cw_pipeline", *arguments]
+    log = folder / "command.log"
+    with log.open("wb") as file:
+        code = subprocess.call(line, env=settings, cwd=ROOT, stdout=file, stderr=file)
+    if code:
+        raise BenchFailed(log.read_text("utf-8")[-500:])
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        return int(made.getsockname()[1])
 
 
 def first_line(running: subprocess.Popen[str]) -> str:

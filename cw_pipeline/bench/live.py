@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ import psycopg
 from psycopg import sql
 
 from cw_pipeline.bench.finding import CaseResult
-from cw_pipeline.bench.lab import BenchFailed, Measurement, first_line, process
+from cw_pipeline.bench.lab import BenchFailed, Measurement, command, first_line, free_port, process
 from cw_pipeline.bench.meter import cpu_seconds, resident_memory, wal_position
 from cw_pipeline.catalog import select
 from cw_pipeline.model import SyncMode
@@ -56,13 +55,13 @@ def live(lab: Lab, scale: Scale) -> CaseResult:
         site = first_line(tenant)
         settings = lab.settings(dsn, "demo", names, site=site)
         found.add("first load", lab.sync(dsn, "demo", names, site=site))
-        _run(lab, settings, "migrate")
-        port = _free_port()
+        command(lab.folder, settings, "migrate")
+        port = free_port()
         settings["CW_CALLBACK_URL"] = f"http://127.0.0.1:{port}"
         with _living(lab.folder, settings, port, asked) as staying:
             watched = _Watched(site, dsn, staying.pid)
             _say_idle(found, watched.idle(min(60, scale.live_seconds)), len(entities))
-            _run(lab, settings, "callbacks", "apply")
+            command(lab.folder, settings, "callbacks", "apply")
             _say_wal(found, watched.burst(), watched.burst())
             for rate in (1, 10):
                 run = watched.edits(rate, scale.live_seconds)
@@ -198,10 +197,10 @@ def _living(
     folder: Path, settings: dict[str, str], port: int, lists: int, files: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`live` inside the block, once it has asked so many lists."""
-    command = [sys.executable, "-m", "cw_pipeline", "live", "--listen", f"127.0.0.1:{port}", *files]
+    line = [sys.executable, "-m", "cw_pipeline", "live", "--listen", f"127.0.0.1:{port}", *files]
     with ExitStack() as stack:
         log = stack.enter_context((folder / "live.log").open("wb"))
-        child = subprocess.Popen(command, env=settings, cwd=ROOT, stdout=log, stderr=log)
+        child = subprocess.Popen(line, env=settings, cwd=ROOT, stdout=log, stderr=log)
         stack.callback(child.wait)
         stack.callback(child.terminate)
         end, dsn = time.monotonic() + _PATIENCE, settings["CW_WAREHOUSE_DSN"]
@@ -235,7 +234,7 @@ def _many(lab: Lab, scale: Scale, found: CaseResult) -> Measurement:
                 file.write(f"CW_SCHEMA={name}\n")
             files.append(str(path))
         environment = {k: v for k, v in usual.items() if k[:3] != "CW_" or k == "CW_WAREHOUSE_DSN"}
-        with _living(lab.folder, environment, _free_port(), lists * len(names), files) as staying:
+        with _living(lab.folder, environment, free_port(), lists * len(names), files) as staying:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 time.sleep(5)
                 spent, began = cpu_seconds(staying.pid), time.monotonic()
@@ -334,15 +333,6 @@ def _part(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _run(lab: Lab, settings: dict[str, str], *arguments: str) -> None:
-    command = [sys.executable, "-m", "cw_pipeline", *arguments]
-    log = lab.folder / "command.log"
-    with log.open("wb") as file:
-        code = subprocess.call(command, env=settings, cwd=ROOT, stdout=file, stderr=file)
-    if code:
-        raise BenchFailed(log.read_text("utf-8")[-500:])
-
-
 def _answer(site: str, method: str, path: str, body: Any = None) -> bytes:  # noqa: ANN401 - JSON
     """What the tenant's API answers. Raises BenchFailed."""
     login = base64.b64encode(b"demo+public:private").decode()
@@ -371,8 +361,3 @@ def _request(
         connection.request(method, target, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        return int(made.getsockname()[1])

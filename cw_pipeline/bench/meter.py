@@ -44,6 +44,13 @@ class Meter:
         self._postmaster = _postmaster(connection)
         self._start = self._read()
 
+    def memory(self) -> int:
+        """Bytes that PostgreSQL's processes hold now, what they share counted once."""
+        server = self._postmaster
+        if server is None:
+            return 0
+        return shared_memory(server) + sum(shared_memory(pid) for pid, _ in descendants(server))
+
     def restart(self) -> None:
         """Counts from now on."""
         self._start = self._read()
@@ -86,6 +93,33 @@ def resident_memory(pid: int) -> int:
     """Bytes that a process holds in memory now."""
     pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
     return pages * resource.getpagesize()
+
+
+def cpu_of_family(pid: int) -> float:
+    """CPU time of a process and all below it, with those that have ended and were waited for."""
+    total = 0.0
+    for each in [pid, *(below for below, _ in descendants(pid))]:
+        with suppress(OSError):
+            total += _seconds(each, _WITH_GONE)
+    return total
+
+
+def descendants(pid: int) -> list[tuple[int, str]]:
+    """The processes below one, each with its command line."""
+    found = []
+    for child in _children(pid):
+        with suppress(OSError):
+            line = (_PROC / str(child) / "cmdline").read_bytes().replace(b"\0", b" ")
+            found += [(child, line.decode(errors="replace")), *descendants(child)]
+    return found
+
+
+def shared_memory(pid: int) -> int:
+    """Bytes that a process holds, of what it shares with others its part; 0 if it is gone."""
+    with suppress(OSError):
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    return 0
 
 
 def wal_position(connection: Connection[Any]) -> int:

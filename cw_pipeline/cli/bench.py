@@ -14,7 +14,7 @@ from cw_pipeline.cli import output
 if TYPE_CHECKING:
     from cw_pipeline.bench.report import BenchResults
 
-CASES = ("load", "quota", "idle", "growth", "small", "odd", "proof", "live", "peers")
+CASES = ("load", "quota", "idle", "growth", "small", "odd", "proof", "live", "dagster", "peers")
 QUICK = 20_000
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -24,7 +24,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--peers/--no-peers", default=False, help="Other tools too, in venvs of their own.")
 @click.option("--quick", is_flag=True, help="A tenth of the records, and one turn.")
 @click.option(
-    "--minutes", type=float, default=1.0, show_default=True, help="Of edits, in the case `live`."
+    "--minutes",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Of edits in the case `live`, of rest in `dagster`.",
 )
 @click.option("--records", type=click.IntRange(min=1000), help="Of a first load. [200000]")
 @click.option("--json", "to", type=FILE, help="Where the figures go. [dagster_home/bench.json]")

@@ -103,8 +103,11 @@ def _names(tenant: TenantSetup) -> list[str]:
 
 
 def _op(tenant: TenantSetup, table: str) -> dict[str, Any]:
-    """The arguments of an op, whose name has the schema in it anyhow."""
-    return {**tenant.op(table, asks=True), "name": f"{tenant.schema}__{table}"}
+    """The arguments of an op, whose name has the schema in it anyhow, and a prefix of its own."""
+    name = f"{tenant.schema}__{table}"
+    if tenant.prefix not in ("", tenant.schema):
+        name = tenant.name(name)
+    return {**tenant.op(table, asks=True), "name": name}
 
 
 def _spec(tenant: TenantSetup, table: str, description: str) -> dg.AssetSpec:

@@ -41,7 +41,7 @@ TINY = replace(
 )
 
 
-SHORT = [case for case in CASES if case != "live"]  # it starts seven processes: `--bench-live`
+SHORT = [case for case in CASES if case not in ("live", "dagster")]  # `--bench-live`; minutes
 
 
 @pytest.fixture(scope="module")

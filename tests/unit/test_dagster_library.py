@@ -107,8 +107,11 @@ class TestInAHostProject:
 
     def test_names_may_begin_otherwise_and_schedules_may_be_off(self) -> None:
         defs = build_connectwise_definitions(tenant("acme"), prefix="psa", running=False)
-        schedules = defs.get_repository_def().schedule_defs
+        repository = defs.get_repository_def()
+        schedules = repository.schedule_defs
         assert {each.name.startswith("psa_") for each in schedules} == {True}
+        steps = {op.name for job in repository.get_all_jobs() for op in job.nodes}
+        assert {name for name in steps if not name.startswith("psa_")} == set()
         assert {each.default_status.value for each in schedules} == {"STOPPED"}
 
 
