@@ -7,7 +7,10 @@ from cw_pipeline.dagster import ConnectWiseTenant, build_connectwise_definitions
 SECRETS = ("site", "public_key", "private_key", "client_id", "warehouse_dsn")
 
 
-@dg.asset(deps=[["acme", "service_tickets"], ["acme_reporting", "fct_ticket"]])
+@dg.asset(
+    deps=[["acme", "service_tickets"], ["acme_reporting", "fct_ticket"]],
+    automation_condition=dg.AutomationCondition.any_deps_updated(),
+)
 def tickets_by_day() -> None:
     """What dbt or a notebook would make of it."""
 
