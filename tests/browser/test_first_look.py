@@ -35,7 +35,7 @@ def test_the_first_look_after_the_demo_is_green_and_complete(home: Path) -> None
     up = [*command, "up", "--demo", "--no-live", "--port", str(port)]
     with processes.running(up, home / "up.log", **here):
         ui = Dagster(f"http://127.0.0.1:{port}", home / "up.log")
-        ui.eventually(lambda: ui.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED", 300)
+        ui.eventually(lambda: ui.ask(LOADED)["locationEntries"][0]["loadStatus"] == "LOADED", 600)
         nodes: list[dict[str, Any]] = ui.ask(LOOK)
     assert len(nodes) > 190
     missing = ["/".join(n["assetKey"]["path"]) for n in nodes if not n["assetMaterializations"]]
