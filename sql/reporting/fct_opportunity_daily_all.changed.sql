@@ -4,7 +4,8 @@ select id as opportunity_id from {{source}}.sales_opportunities where _synced_at
 union
 select parent_id from {{source}}.sales_opportunities_forecast where _synced_at >= {{since}}
 union
-select opportunity_id from {{reporting}}.fct_opportunity_daily_all
+-- also those that were closed by it on all days
+select id from {{source}}.sales_opportunities
 where exists (select from {{source}}.sales_opportunities_statuses where _synced_at >= {{since}})
 union
 -- a day has passed for those that were open at its end

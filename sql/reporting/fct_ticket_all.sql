@@ -10,7 +10,7 @@ with tickets as (
         resolve_minutes, minutes_waiting, respond_by_goal_utc, resplan_goal_utc, resolution_goal_utc,
         is_in_sla, budget_hours, actual_hours, last_updated, _deleted_at, _synced_at,
         responded_skipped_minutes, resplan_skipped_minutes, team_id, service_location_id, severity, impact,
-        customer_updated_flag, resources, required_date
+        customer_updated_flag, resources, required_date, false as is_of_projects
     from {{source}}.service_tickets
     where {{only: id}}
     union all
@@ -23,7 +23,7 @@ with tickets as (
         null, null, null, null, null,
         null, budget_hours, actual_hours, last_updated, _deleted_at, _synced_at,
         null, null, null, service_location_id, null, null,
-        customer_updated_flag, resources, required_date
+        customer_updated_flag, resources, required_date, true
     from {{source}}.project_tickets
     where {{only: id}}
 ),
@@ -35,7 +35,7 @@ single as (
         coalesce(closed_date, case when closed_flag then last_updated end) as closed_at,
         case when closed_flag then coalesce(closed_date, last_updated) end as ended_at
     from tickets
-    order by id, (_deleted_at is null) desc, project_id nulls last
+    order by id, (_deleted_at is null) desc, project_id nulls last, is_of_projects desc
 ),
 worked as (
     select
