@@ -85,7 +85,7 @@ class TestAtATerminal:
             terminal.expect("percent-encode")
             terminal.answer("Warehouse:", dsn)
             terminal.expect("✓ warehouse: PostgreSQL")
-            terminal.answer("Time zone of the reports", "America/Chicago")
+            terminal.answer("Time zone of the reports [America/New_York]", "America/Chicago")
             terminal.expect("is written, for its owner alone")
             terminal.expect("cw-pipeline check")
             assert terminal.wait() == 0
