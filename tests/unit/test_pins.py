@@ -225,6 +225,7 @@ def test_dagster_finds_the_assets_it_knows(loaded: dg.Definitions) -> None:
         "connectwise/service_boards_types": "service",
         "connectwise/audit": "proof",
         "connectwise/reread": "proof",
+        "connectwise/full_sync": "proof",
         "connectwise/report_columns": "reports",
         "connectwise/report_service": "reports",
     }
