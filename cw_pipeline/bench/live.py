@@ -243,7 +243,7 @@ def _many(lab: Lab, scale: Scale, found: CaseResult) -> Measurement:
                 spent = cpu_seconds(staying.pid) - spent
                 open_ = connection.execute(
                     "select count(*) from pg_stat_activity where datname = current_database()"
-                    " and pid <> pg_backend_pid()"
+                    " and pid <> pg_backend_pid() and backend_type = 'client backend'"
                 ).fetchone()
             memory = resident_memory(staying.pid)
     lags.sort()
