@@ -147,12 +147,8 @@ class _Publication:
 
     def lacking(self) -> list[RelationChange]:
         """The tables that lack columns of this version."""
-        found = self._changes.values()
-        return [
-            change
-            for change in found
-            if change.is_table and not change.other_kind and change.new_columns
-        ]
+        tables = [each for each in self._changes.values() if each.is_table]
+        return [table for table in tables if table.new_columns and not table.other_kind]
 
     def has_changes(self) -> bool:
         """Whether `replace` has anything to do."""
@@ -371,14 +367,12 @@ class _Publication:
 
         Only what is missing: to ask for an index that is there would stop those who write.
         """
-        relation = self._identifier(script.name)
-        there = self._connection.execute(
-            _INDEXED, [relation.as_string(self._connection)]
-        ).fetchall()
+        table = self._identifier(script.name)
+        there = self._connection.execute(_INDEXED, [table.as_string(self._connection)]).fetchall()
         wanted = [columns.split(", ") for columns in script.indexes]
         made = [
             sql.SQL("create index on {} ({})").format(
-                relation, sql.SQL(", ").join(map(sql.Identifier, columns))
+                table, sql.SQL(", ").join(map(sql.Identifier, columns))
             )
             for columns in wanted
             if (columns,) not in there

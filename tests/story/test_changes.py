@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from threading import Timer
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -183,10 +184,15 @@ class TestARound:
         slow = Fault("slow", path="/service/tickets", seconds=3, times=1)
         synced.story.simulator.faults.add(slow)
         with synced.story.engine(entities=TICKETS) as engine:
-            soon = Timer(0.3, engine.stopping.set)
-            soon.start()
-            found = find_changes(engine, [CATALOG[TICKETS]], 20)
-            soon.join()
+
+            def interrupt_the_question() -> None:
+                while not slow.fired:
+                    sleep(0.05)
+                engine.stopping.set()
+
+            with ThreadPoolExecutor() as beside:
+                beside.submit(interrupt_the_question)
+                found = find_changes(engine, [CATALOG[TICKETS]], 20)
             assert found.unasked == 1
             assert engine.stopping.is_set()
 

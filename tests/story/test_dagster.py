@@ -329,10 +329,8 @@ class TestPromises:
         assert seen.asset_observation is not None
         told = {name: each.value for name, each in seen.asset_observation.metadata.items()}
         assert (told["missing"], told["healed"], told["deleted"]) == (1, 1, 1)
-        latest = stage.instance.fetch_materializations(key(TICKETS), limit=1).records[0]
-        shown = latest.asset_materialization
-        assert shown is not None
-        assert shown.metadata["dagster/row_count"].value == 4
+        (last,) = stage.instance.fetch_materializations(key(TICKETS), limit=1).records
+        assert "'dagster/row_count': IntMetadataValue(value=4)" in str(last.asset_materialization)
 
     def test_the_re_read_finds_what_changed_without_a_stamp(self, stage: Stage) -> None:
         stage.run(mode="incremental")

@@ -58,6 +58,8 @@ class TestAtATerminal:
     def test_what_is_refused_is_asked_again_and_what_is_accepted_is_kept(
         self, file: Path, simulator: Simulator, dsn: str
     ) -> None:
+        eastern = {"id": 1, "name": "US Eastern", "offset": -5, "defaultFlag": True}
+        simulator.tenant.put("/system/timeZoneSetups", eastern)
         file.write_text("# mine\nOTHER=1\nCW_PAGE_SIZE=500\nCW_SITE=\n")
         file.chmod(0o644)
         command = [sys.executable, "-m", "cw_pipeline", "init"]
