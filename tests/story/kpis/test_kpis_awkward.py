@@ -372,6 +372,21 @@ def test_an_allotment_starts_anew_when_its_agreement_says(desk: Desk) -> None:
     ]
 
 
+def test_unbilled_work_is_in_the_currency_of_its_agreement(desk: Desk) -> None:
+    under = {"company_id": 2, "agreement_id": 80, "billable_option": "Billable"}
+    desk.insert("finance_agreements", {"id": 80, "company_id": 2, "currency_id": EUR})
+    desk.insert(
+        "time_entries", {"id": 81, "time_start": NOW, "extended_invoice_amount": 11, **under}
+    )
+    desk.insert("procurement_products", {"id": 82, "ext_price": 13, **under})
+    refresh(desk.dsn, "connectwise")
+    unbilled = desk.ask(
+        "select kind, revenue from reporting.kpi_unbilled"  # noqa: S608 - our own number
+        f" where company_id = 2 and currency_id = {EUR}"
+    )
+    assert {row["kind"]: row["revenue"] for row in unbilled} == {"time": 11, "product": 13}
+
+
 def test_another_time_zone_moves_every_day_that_depends_on_it(desk: Desk) -> None:
     """Comes last: the others count days in UTC."""
     late = datetime.combine(TODAY - timedelta(days=30), datetime.min.time(), UTC)
