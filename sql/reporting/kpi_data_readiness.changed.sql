@@ -11,6 +11,7 @@ select where
     or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_invoices where _synced_at >= {{since}})
     or exists (select from {{source}}.sales_quotas where _synced_at >= {{since}})
+    or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
     or exists (select from {{source}}.sales_opportunities where _synced_at >= {{since}})
     or exists (select from {{source}}.sales_opportunities_forecast where _synced_at >= {{since}})
     or exists (select from {{source}}.sales_opportunities_statuses where _synced_at >= {{since}})

@@ -174,9 +174,10 @@ select 'open invoices without due date', 'finance/invoices', count(*) filter (wh
     'their age counts from the day of the invoice', 'set the billing terms'
 from {{reporting}}.fct_ar
 union all
-select 'sales quotas without a currency', 'sales/quotas', count(*) filter (where q.currency_id is null and several.currencies > 1), count(*),
-    'what was won is not compared with them, because there are several currencies', 'set the currency of the quota'
+select 'sales quotas without a currency', 'sales/quotas', count(*) filter (where listed.id is null and several.currencies > 1), count(*),
+    'what was won is not compared with them, because there are several currencies', 'set the currency of the quota, and let the API member see it'
 from {{source}}.sales_quotas q
+left join {{source}}.finance_currencies listed on listed.id = q.currency_id
 cross join (
     select count(distinct currency_id) as currencies
     from (

@@ -307,6 +307,12 @@ def test_a_quota_without_a_currency_is_in_the_one_that_there_is(desk: Desk) -> N
     assert january() == [(1, -1, 400, None, None), (2, USD, 50, 0, 0)], "which of the two it is in?"
     desk.run("select 1")
     assert desk.readiness("sales quotas without a currency") == (1, 2)
+    unlisted = {"member_id": 1, "forecast_year": year, "january_revenue": 5, "currency_id": 9}
+    desk.insert("sales_quotas", {"id": 3, **unlisted})
+    assert january()[0] == (1, -1, 405, None, None), "one row, whichever way it is not known"
+    assert len(january()) == 2
+    desk.run("select 1")
+    assert desk.readiness("sales quotas without a currency") == (2, 3)
 
 
 def test_an_allotment_starts_anew_when_its_agreement_says(desk: Desk) -> None:
