@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Entity
 
 _STAMPS = "_valid_from", "_valid_to", "_next_from", "_recorded_to", "_known_to"
+_CHANGES = "fct_change_all"  # others read columns that are always kept
 _COMMENT = (
     "Versions of {table} that are over; the present one is there. Valid from _valid_from (null:"
     " since the record was entered) until _valid_to, by ConnectWise's clock; the next version is"
@@ -100,7 +101,8 @@ def set_history_columns(
 ) -> None:
     """Says which columns are kept from now on, `and_before`: beside those kept before.
 
-    What history holds stays.
+    What history holds stays. The next refresh fills the table of changes anew where a column is
+    kept no longer: what is empty there was a change only while it was kept.
     """
     wanted = [(name, column) for name, kept in columns.items() for column in kept]
     asked = {
@@ -118,13 +120,27 @@ def set_history_columns(
     )
     if and_before:
         return
-    connection.execute(
+    dropped = connection.execute(
         sa.text(
             "delete from cw_sync.history_column where tenant = :tenant and (entity, column_name)"
             " not in (select * from unnest(cast(:entities as text[]), cast(:columns as text[])))"
         ),
         asked,
     )
+    if dropped.rowcount:
+        changes = {"tenant": tenant, "name": _CHANGES}
+        # A refresh that is running still sees what was kept, and would set its mark after ours.
+        connection.execute(
+            sa.text("select pg_advisory_xact_lock(hashtextextended(:tenant || '/' || :name, 2))"),
+            changes,
+        )
+        connection.execute(
+            sa.text(
+                "update cw_sync.publication set changed_through = null"
+                " where tenant = :tenant and name = :name"
+            ),
+            changes,
+        )
 
 
 def as_stored(

@@ -64,6 +64,11 @@ WORDS = {
 DAYS = (-450, -401, -400, -62, -31, -9, -2, -1, 0, 5, 40)
 NAMES = ["finance_billing_statuses", "finance_currencies", "system_departments", "system_locations"]
 """Lists whose new records were missed once."""
+CHANGES = (
+    *("service/tickets", "project/tickets", "time/entries", "finance/agreements"),
+    *("finance/agreements/additions", "finance/invoices", "sales/opportunities"),
+)
+"""Lists whose changes `fct_change_all` has, one by one."""
 BUSY = (
     *("service_tickets", "project_tickets", "time_entries", "finance_agreements"),
     *("schedule_entries", "schedule_types", "service_surveys_results", "time_charge_codes"),
@@ -401,4 +406,52 @@ def test_a_month_that_an_agreement_alone_gave_a_client_goes_with_its_work(edited
         edited.refresh()
         found += edited.connection.execute(months.encode()).fetchall()
     assert found == [(1,), (0,)]
+    assert edited.differences() == {}
+
+
+def test_a_record_that_is_back_after_its_row_was_deleted_by_hand_has_its_changes(
+    edited: Edited,
+) -> None:
+    """A reconcile puts it back, and there is no new version of it."""
+    edited.reset()
+    for name in CHANGES:
+        for seed in (2, 4):
+            edited.edit(CATALOG[name], 1, seed, deleted=False)
+    edited.refresh()
+    for name in CHANGES:
+        deleted = f"delete from connectwise.{CATALOG[name].table} where id = 1"  # noqa: S608
+        edited.connection.execute(deleted.encode())
+    edited.pass_days(1)
+    edited.refresh()
+    for name in CHANGES:
+        edited.edit(CATALOG[name], 1, 6, deleted=False)
+    edited.refresh()
+    assert edited.differences() == {}
+
+
+def test_a_column_that_is_kept_no_longer_had_no_changes_to_nothing(edited: Edited) -> None:
+    edited.reset()
+    migrate(edited.dsn, "connectwise", [], "service/tickets.estimated_start_date")
+    for statement in (
+        (
+            "update cw_sync.history_column set since = '-infinity'"
+            " where column_name = 'estimated_start_date'"
+        ),
+        (
+            "insert into connectwise.service_tickets (id, estimated_start_date, _row_hash)"
+            " values (1, now(), 0)"
+        ),
+        (
+            "insert into connectwise.service_tickets__versions"
+            " (id, _valid_to, _next_from, _recorded_to) values (1, now(), now(), now())"
+        ),
+    ):
+        edited.connection.execute(statement.encode())
+    asked = "select from reporting.fct_change_all where attribute = 'estimated_start_date'"
+    found = []
+    for kept in (None, ""):
+        migrate(edited.dsn, "connectwise", [], kept)
+        edited.refresh()
+        found.append(len(edited.connection.execute(asked.encode()).fetchall()))
+    assert found == [1, 0]
     assert edited.differences() == {}
