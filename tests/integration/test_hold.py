@@ -43,7 +43,8 @@ def test_a_runner_whose_connections_are_cut_still_holds_the_entity(
     with open_store(warehouse, TICKETS, "refresh") as hold:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
+            " where datname = current_database() and usename = session_user"
+            " and pid <> pg_backend_pid()"
         )
         other = Database(dsn, "connectwise")
         with other, pytest.raises(EntityBusy), open_store(other, TICKETS, "refresh"):

@@ -190,6 +190,7 @@ def test_a_warehouse_that_drops_the_connection_fails_the_entity_and_loses_nothin
                 connection.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where pid <> pg_backend_pid() and datname = current_database()"
+                    " and usename = session_user"
                 )
 
     story.simulator.before_page(cut)
