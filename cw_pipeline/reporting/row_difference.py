@@ -38,11 +38,13 @@ CHANGED_AT = "changed_at"
 """The column that says when any other one of its row last changed."""
 
 
-def columns_of(connection: Connection[Any], table: str) -> list[str]:
-    """The names of a table's columns, in their order."""
-    # Not prepared: after some tables it would be, and each table's columns are others.
-    asked = connection.execute(f"table {table} limit 0".encode(), prepare=False)
-    return [column.name for column in asked.description or ()]
+def columns_of(connection: Connection[Any], query: str) -> list[str]:
+    """The names of the columns that a query gives, in their order."""
+    # `false`, not `limit 0`: then Postgres does not even plan the query.
+    asked = sql.SQL("select * from (\n{}\n) q where false").format(sql.SQL(query))
+    # Not prepared: after some queries it would be, and each one's columns are others.
+    described = connection.execute(asked, prepare=False).description
+    return [column.name for column in described or ()]
 
 
 def write_difference(
@@ -51,9 +53,10 @@ def write_difference(
     """Makes the rows of the changed keys (none: all rows) those that a query computes: how many.
 
     `table`: its schema and name. The keys are columns of `pg_temp.changed`. A column `changed_at`
-    tells no rows apart: a row that is otherwise as it was keeps its own.
+    tells no rows apart: a row that is otherwise as it was keeps its own. Columns that only the
+    table has stay empty.
     """
-    columns = columns_of(connection, sql.Identifier(*table).as_string(connection))
+    columns = columns_of(connection, fresh)
     names = [sql.Identifier(name) for name in columns if name != CHANGED_AT]
     stamp = sql.SQL("") if CHANGED_AT not in columns else sql.SQL(", {}")
     same = [sql.SQL("own.{0} = changed.{0}").format(sql.Identifier(name)) for name in keys]

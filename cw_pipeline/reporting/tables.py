@@ -399,7 +399,7 @@ def _replace(
     rows = 0
     if found.rowcount:
         connection.execute("analyze pg_temp.changed")
-        keys = columns_of(connection, _CHANGED)
+        keys = columns_of(connection, f"table {_CHANGED}")
         query = script.query_for(place, _CHANGED if keys else None)
         if found.rowcount > _MANY:
             # Of rows made by generate_series Postgres expects so few that it would go through all
@@ -424,11 +424,9 @@ def _insert(
 ) -> int:
     query = script.query_for(place, only, instead)
     # By name: a column that the table has gained since it was made is its last one.
-    asked = sql.SQL("select * from (\n{}\n) q limit 0").format(sql.SQL(query))
-    described = connection.execute(asked).description
     into = sql.SQL("insert into {} ({})\n").format(
         sql.Identifier(place.schema, script.name),
-        sql.SQL(", ").join(sql.Identifier(column.name) for column in described or ()),
+        sql.SQL(", ").join(map(sql.Identifier, columns_of(connection, query))),
     )
     return connection.execute((into.as_string(connection) + query).encode()).rowcount
 

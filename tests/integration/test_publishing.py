@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from cw_pipeline.errors import WarehouseError, WarehouseLocked
-from cw_pipeline.reporting import READER, grant_reader, publish
+from cw_pipeline.reporting import READER, grant_reader, publish, refresh
 from cw_pipeline.warehouse.ddl import Patience
 from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
@@ -193,6 +193,14 @@ def test_a_column_that_goes_stays_empty_while_others_views_read_it(
     for view in (DSO, SURVEYS):
         assert f"{view}: this version has no column lucky any more" in said
     assert f'bi.theirs (of "{people[3]}")' in said
+    for answers in (1, 2):
+        run(
+            dsn,
+            "insert into connectwise.service_surveys_results (id, parent_id, total_points,"
+            f" date_entered, _row_hash) values ({answers}, 1, 4, '2026-11-02', 0)",
+        )
+        refresh(dsn, "connectwise", ["kpi_csat_month"])
+        assert run(dsn, f"select answers, lucky from {SURVEYS}") == [(answers, None)]
     as_admin(server, dsn, "drop materialized view bi.stored", "drop view bi.theirs")
     run(dsn, outdated(DSO), outdated(SURVEYS))
     publish(dsn, "connectwise", ZONE)
