@@ -198,7 +198,10 @@ class LiveTenant:
         changed = [*changes.changed]
         # What a worker that died left due below parents shows in no list.
         below = [e for e in self._entities if e.mode is SyncMode.PER_PARENT and e.name in quiet]
-        due_below = {e.name for e in below if e.parent in found or not self._caught_up}
+        due_below = set[str]()
+        for each in below:  # parents before children
+            if each.parent in found or each.parent in due_below or not self._caught_up:
+                due_below.add(each.name)
         changed += sorted(due_below.difference(changed))
         if changed:
             self._read(changed)

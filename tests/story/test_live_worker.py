@@ -293,6 +293,21 @@ def test_lists_that_are_asked_hourly_are_neither_asked_each_minute_nor_forgotten
             assert (story.simulator.count_by_path()[f"/{BOARDS}"] > 0) == asked
 
 
+def test_all_that_is_below_a_busy_list_is_read_with_it(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, statuses, rules = 1000.0, f"{BOARDS}/statuses", f"{BOARDS}/statuses/notifications"
+    monkeypatch.setattr("cw_pipeline.live.worker.Paces", partial(Paces, clock=lambda: now))
+    with Pipeline(story.settings(entities=f"{BOARDS},{statuses},{rules}")) as pipeline:
+        (tenant := LiveTenant(pipeline, print)).connect()
+        for at in (1, 2, 3):
+            for path in ("", f"/{at}/statuses", f"/{at}/statuses/{at}/notifications"):
+                story.tenant.put(f"/service/boards{path}", {"id": at})
+            tenant.read_due_lists()
+            now += 61
+    assert [*story.table(rules)] == [1, 2, 3]
+
+
 class TestCallbacksAreChecked:
     def test_check_says_what_is_not_registered_and_whether_anybody_listens(
         self, shell: Shell
