@@ -73,7 +73,8 @@ class Paces:
 
     def note_requests(self, times: int) -> None:
         """So many requests were made to ask and read lists, without those below a parent."""
-        self._saved -= times
+        # No less than an hour's: what reading a big change takes is not to slow days to come.
+        self._saved = max(self._saved - times, -self._an_hour)
 
     def note_hints(self, names: Iterable[str]) -> None:
         """Records of these lists were read because hints named them."""

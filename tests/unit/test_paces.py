@@ -118,6 +118,17 @@ def test_a_list_whose_edits_no_hint_names_is_asked_oftener_than_those_with_hints
     assert asked[ENTRIES] == 60
 
 
+def test_what_a_big_change_takes_does_not_slow_the_next_days() -> None:
+    now = 0.0
+    paces = Paces([CATALOG[TICKETS], CATALOG[ENTRIES]], lambda: now)
+    paces.note_requests(100_000)
+    now += 2 * HOUR
+    paces.due()
+    paces.note_changes([TICKETS])
+    now += MINUTE
+    assert paces.due() == [TICKETS]
+
+
 def test_children_are_due_with_the_list_above_them() -> None:
     now = 0.0
     paces = Paces(ENTITIES, lambda: now)
