@@ -130,7 +130,10 @@ class HintWriter:
             await self._account()
 
     async def _account(self) -> None:
-        """Writes what was counted, and that it listens, now and then: nobody waits for that."""
+        """Writes what was counted, and that it listens, now and then.
+
+        No caller waits for it, but hints that come meanwhile do.
+        """
         now = time.monotonic()
         is_to_be_heard = now - self._heard_at >= _HEARD
         if now - self._counted_at < _COUNTED or not (self.counts or is_to_be_heard):
@@ -141,7 +144,7 @@ class HintWriter:
         except PipelineError as error:
             log.warning("the warehouse takes no counts now: %s", error)
             self.counts.update(counts)
-            self._counted_at = now + _AFTER_FAILURE
+            self._counted_at = now + _AFTER_FAILURE - _COUNTED
         else:
             self._counted_at = now
             self._heard_at = now if is_to_be_heard else self._heard_at
@@ -329,16 +332,26 @@ def _connection(**given: Any) -> Any:  # noqa: ANN401 - uvicorn's
     return made
 
 
-def _let_go_if_silent(served: weakref.ref[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Closes a connection on which there is no request, every so often."""
+def _let_go_if_silent(
+    served: weakref.ref[Any],
+    loop: asyncio.AbstractEventLoop,
+    seen: weakref.ref[Any] | None = None,
+) -> None:
+    """Closes a connection on which there was no request since the last look, every so often.
+
+    `seen`: the request that was the latest one then. A proxy keeps connections for many.
+    """
     made = served()
     if made is None or (made.transport is not None and made.transport.is_closing()):
         return
-    is_silent = made.cycle is None or made.cycle.response_complete
+    latest = made.cycle
+    is_answered = latest is not None and latest.response_complete
+    is_silent = latest is None or (is_answered and seen is not None and seen() is latest)
     if made.transport is not None and is_silent:
         made.transport.close()
     else:
-        loop.call_later(_SLOWEST_HEAD, _let_go_if_silent, served, loop)
+        seen = weakref.ref(latest) if is_answered else None
+        loop.call_later(_SLOWEST_HEAD, _let_go_if_silent, served, loop, seen)
 
 
 def _raise_file_limit() -> None:
