@@ -111,7 +111,7 @@ def report_again(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey
     """Reports latest results once more that a later materialization hides: how many.
 
     For checks that cost too much to be evaluated each time. The figures of those that passed are
-    left out: the UI would plot them twice.
+    left out: the UI would plot them twice. That a sync failed is not: the list was read since.
     """
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
     records = _last_materializations(instance, checks)
@@ -120,6 +120,8 @@ def report_again(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey
         about, done = records.get(check.asset_key), result.evaluation
         if about is None or done is None or _is_of(result, about):
             continue
+        if check.name == SYNC_OK and not done.passed:
+            continue  # what was read since may have cured it
         reported += 1
         again = dg.AssetCheckEvaluation(
             asset_key=check.asset_key,
@@ -167,8 +169,13 @@ def _is_shown(
         return False
     if not result.passed and done.severity != result.severity:
         return False
-    if not result.passed and name != FRESH and done.description != result.description:
-        return False  # of `fresh` the text tells the time, and changes always
+    # The texts of `fresh` and `keys` tell the time, and change always.
+    if not result.passed and name == KEYS:
+        shown = {figure: value.value for figure, value in done.metadata.items()}
+        if shown != dict(result.figures):
+            return False
+    elif not result.passed and name != FRESH and done.description != result.description:
+        return False
     return about is None or _is_of(latest, about)
 
 
@@ -384,7 +391,7 @@ def key_checks(tenant: TenantSetup) -> dg.AssetChecksDefinition:
 
 def _evaluate_keys(settings: Settings, fact: str) -> CheckResult:
     lost = missing_dimension_rows(composition.dsn(settings), settings.schema_, fact)
-    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"  # refreshes show this result until the next
+    when = moment(datetime.now(UTC))  # refreshes show this result until the next
     if not lost:
         return CheckResult(passed=True, description=f"every key had its row at {when}")
     rows = ", ".join(f"{count(number, 'row')} by {column}" for column, number in lost.items())

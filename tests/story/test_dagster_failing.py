@@ -9,6 +9,7 @@ import dagster as dg
 
 from cw_pipeline.dagster import ConnectWiseTenant, build_connectwise_definitions
 from cw_pipeline.dagster.asset_specs import SYNC_OK
+from cw_pipeline.dagster.checks import report_again
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.simulator import CLIENT_ID, Fault
 from tests.story.test_alerts import receiving
@@ -69,6 +70,13 @@ def test_a_list_that_fails_says_what_since_when_how_often_and_what_to_do(stage: 
     assert told(stage.run(mode="incremental"))[0] == ""
     stage.story.simulator.faults.add(Fault("503", TICKETS))
     assert "in this run" in told(stage.run(mode="incremental"))[0]  # it counts anew
+
+    # Lists that others read since: only what was well is said once more.
+    for name in (TICKETS, BOARDS):
+        stage.instance.report_runless_asset_event(dg.AssetMaterialization(key(name)))
+    results = [dg.AssetCheckKey(key(name), SYNC_OK) for name in (TICKETS, BOARDS)]
+    assert report_again(stage.instance, results) == 1
+    assert report_again(stage.instance, results) == 0
 
 
 def test_a_list_that_the_role_may_not_read_names_the_right(stage: Stage) -> None:
