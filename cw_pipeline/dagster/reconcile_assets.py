@@ -39,7 +39,7 @@ class RereadConfig(dg.Config):
     nights: int | None = Field(
         default=None,
         ge=1,
-        description="The whole list is read again in so many nights; CWREREAD_NIGHTS if not set.",
+        description="The whole list is read again in so many nights; CW_REREAD_NIGHTS if not set.",
     )
 
 
@@ -124,6 +124,7 @@ def _report_audits(
     """Tells each audit as it comes, as an observation of its entity's asset; then the sum."""
     tables = {entity.name: entity.table for entity in tenant.entities}
     audits: list[Audit] = []
+    failed: dict[str, Exception] = {}
     try:
         for audit in ask():
             audits.append(audit)
@@ -132,12 +133,13 @@ def _report_audits(
             if audit.failure is None:
                 key = tenant.key(tables[audit.entity])
                 context.log_event(dg.AssetObservation(key, metadata=_audit_metadata(audit)))
+            elif not isinstance(audit.failure, EntityBusy):
+                failed[audit.entity] = audit.failure
+        _report_row_counts(context, run, tenant, audits)
     except PipelineError as error:
         run.give_up(error)
-        raise run.failure(context, {"all entities": error}, "of 1", checked=False) from error
-    failed = {a.entity: a.failure for a in audits if a.failure is not None}
-    failed = {name: error for name, error in failed.items() if not isinstance(error, EntityBusy)}
-    _report_row_counts(context, run, tenant, audits)
+        failed["all entities"] = error
+        raise run.failure(context, failed, f"of {len(failed)}", checked=False) from error
     if failed:
         of = f"of {count(len(tables), 'entity', 'entities')}"
         raise run.failure(context, failed, of, checked=False)
