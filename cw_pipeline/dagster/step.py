@@ -94,6 +94,12 @@ class SyncStep:
         tenant = self.run.tenant
         read = {report.entity for report in self.whole}
         wanted = {entity.name for entity in composition.entities(tenant.settings)}
+        if self._is_full_sync() and (left := wanted - read - self.failures.keys()):
+            self.context.log.warning(
+                "no full sync: others were reading %s; materialize `%s` once more",
+                ", ".join(sorted(left)),
+                asset_specs.FULL_SYNC,
+            )
         if not read or not read.issuperset(wanted):
             return
         sums = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cw_pipeline.dagster.code_location import definitions
+from cw_pipeline.pipeline import Pipeline
 from tests.story import test_dagster
 from tests.story.test_dagster import JUNE, TICKETS, Stage, checks, key, materialized
 
@@ -39,6 +40,16 @@ def test_one_tick_reads_every_list_whole_and_shows_it_on_each(
     assert JUNE in stage.loaded(TICKETS)
     said = [event.event_type_value for event in read.all_events]
     assert "STEP_OUTPUT" not in said  # "Yielded output ... of type Any" is nothing to read
+
+    # A list that another runner holds is named: it was not read whole by this run.
+    with Pipeline(stage.story.settings()) as other:
+        leases = other.connect([]).database.leases
+        with leases.hold(TICKETS, "pass", "refresh"):
+            busy = job.execute_in_process(instance=stage.instance, **ticked)
+    assert busy.success
+    assert "full_sync" not in materialized(busy)
+    logged = [entry.user_message for entry in stage.instance.all_logs(busy.run_id)]
+    assert any("no full sync: others were reading service/tickets;" in each for each in logged)
 
     # Where a list fails, the others show what was read; the full sync is not done.
     simulator.role.forbid("/company/companies")
