@@ -35,13 +35,14 @@ def report(output: Path) -> None:
         pipeline.migrate()
         pipeline.publish()
         dsn, tenant = composition.dsn(settings), settings.schema_
-        if tables := [table for table in refresh(dsn, tenant) if table.rows or table.whole]:
+        tables = [table for table in refresh(dsn, tenant) if table.rows or table.whole]
+        text = render_kpi_page(dsn, tenant)
+        try:
+            output.write_text(text, "utf-8")
+        except OSError as error:
+            raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
+        click.echo(f"Wrote {output} ({len(text) / 1e6:.1f} MB): open it in a browser.")
+        if tables:
             from cw_pipeline.dagster.in_process import record_reports  # noqa: PLC0415 - seconds
 
             record_reports(settings, tables, [])
-        text = render_kpi_page(dsn, tenant)
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"Wrote {output} ({len(text) / 1e6:.1f} MB): open it in a browser.")
