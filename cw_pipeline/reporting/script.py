@@ -270,6 +270,7 @@ def in_order(made: Iterable[ViewScript]) -> tuple[ViewScript, ...]:
     return tuple(named[name] for name in order.static_order())
 
 
+@cache
 def lineage() -> dict[str, list[str]]:
     """What each view reads: names of views, and names of entities, which have a slash."""
     return {
