@@ -346,8 +346,8 @@ class _Up:
             connection.close()
         if "errors" in answer:
             raise BenchFailed(str(answer["errors"])[:500])
-        (told,) = answer["data"].values()
-        return told
+        (answered,) = answer["data"].values()
+        return answered
 
 
 @contextmanager

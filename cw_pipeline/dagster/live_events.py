@@ -87,7 +87,7 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
             return dg.SensorResult(cursor=context.cursor, skip_reason=str(error))
         finally:
             run.close()
-        lists_told = count(len(changes), "list")
+        lists_changed = count(len(changes), "list")
         return dg.SensorResult(
             cursor=json.dumps(
                 {
@@ -97,7 +97,9 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
                     "behind": behind,
                 }
             ),
-            skip_reason=f"{lists_told} changed by live" if changes else "nothing changed by live",
+            skip_reason=f"{lists_changed} changed by live"
+            if changes
+            else "nothing changed by live",
         )
 
     return live_events

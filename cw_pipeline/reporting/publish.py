@@ -242,8 +242,8 @@ class _Publication:
                     with name_failing_file(script.name):
                         self._replace(script, kept.get(script.name), gone)
                 if script.name in rights:
-                    each = self._identifier(script.name).as_string(self._connection)
-                    restore_privileges(self._connection, each, rights[script.name])
+                    relation = self._identifier(script.name).as_string(self._connection)
+                    restore_privileges(self._connection, relation, rights[script.name])
                 self._describe(script)
             self._drop_columns()
             ours = {each.was.oid for each in self._changes.values()}
@@ -272,18 +272,18 @@ class _Publication:
             self._retype(change, name, aside)
         analyze_new_tables(self._connection, self._place, script)
 
-    def _retype(self, change: RelationChange, each: sql.Identifier, aside: sql.Identifier) -> None:
+    def _retype(self, change: RelationChange, name: sql.Identifier, aside: sql.Identifier) -> None:
         """Gives a table's columns other types. Its rows are computed already."""
-        self._connection.execute(sql.SQL("delete from {}").format(each))
+        self._connection.execute(sql.SQL("delete from {}").format(name))
         for column, kind in change.retyped_columns.items():
             self._connection.execute(
                 sql.SQL("alter table {0} alter {1} type {2} using null::{2}").format(
-                    each, sql.Identifier(column), type_sql(kind)
+                    name, sql.Identifier(column), type_sql(kind)
                 )
             )
         columns = sql.SQL(", ").join(map(sql.Identifier, change.after))
         self._connection.execute(
-            sql.SQL("insert into {0} ({1}) select {1} from {2}").format(each, columns, aside)
+            sql.SQL("insert into {0} ({1}) select {1} from {2}").format(name, columns, aside)
         )
 
     def _drop_columns(self) -> None:

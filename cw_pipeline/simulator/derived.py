@@ -114,7 +114,7 @@ def default(tenant: Tenant, path: str) -> Target | None:
     records = tenant.records(list_of)
     if not records:
         raise Refusal(refusal(404, "NotFound", "There is no default."))
-    marked = (defaults for defaults, record in records.items() if record.get("defaultFlag"))
+    marked = (record_id for record_id, record in records.items() if record.get("defaultFlag"))
     return Target("record", list_of, next(marked, next(iter(records))))
 
 
