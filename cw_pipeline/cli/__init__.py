@@ -72,7 +72,7 @@ def _show_warnings() -> None:
     # Errors are told by the commands; without this, Python's last resort says them again.
     for name in ("cw_pipeline", "psycopg.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    about_locks = ("warehouse.ddl", "warehouse.lock_waits", "warehouse.stored_masks")
+    about_locks = ("warehouse.ddl", "warehouse.lock_waits", "warehouse.private_columns")
     for name in (*about_locks, "connectwise.retry", "connectwise.clock", "reporting", "pipeline"):
         logging.getLogger(f"cw_pipeline.{name}").addHandler(_STDERR)
 

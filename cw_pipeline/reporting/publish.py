@@ -192,13 +192,13 @@ class _Publication:
         """Makes what is new, the next views in `pg_temp`, and the rows of the tables."""
         if any(not change.in_place for change in self._changes.values()):
             self._views = to_take_down(self._connection, self._changes.values())
-        # A refresh that is running would put rows beside ours.
-        for script in self._made:
-            if script.changed is not None:
-                self._connection.execute(
-                    "select pg_advisory_xact_lock(hashtextextended(%s, 2))",
-                    [f"{self._place.tenant}/{script.name}"],
-                )
+        # A refresh that is running would put rows beside ours. In the order in which rows are made
+        # private (`warehouse.private_columns`), or each of the two may wait for the other.
+        for name in sorted(script.name for script in self._made if script.changed is not None):
+            self._connection.execute(
+                "select pg_advisory_xact_lock(hashtextextended(%s, 2))",
+                [f"{self._place.tenant}/{name}"],
+            )
         if self._made:
             glance_at_sources(self._connection, self._place, self._made)
         for script in self._made:

@@ -30,6 +30,17 @@ _TOLD = {
     "dropped": "Never stored: CW_DROP_COLUMNS",
 }
 _HASH = "^[0-9a-f]{64}$"  # hidden already
+# The tables and views that read an entity, or others that do. Their locks are those of
+# `reporting.tables`, in the order in which `publish` takes them, or each may wait for the other.
+_REPORTS_OF = sql.SQL("""
+with recursive due as (
+    select name, is_table from cw_sync.publication
+    where tenant = %(tenant)s and %(entity)s = any(entities)
+    union
+    select p.name, p.is_table from cw_sync.publication p join due on due.name = any(p.tables)
+    where p.tenant = %(tenant)s
+)
+""")
 
 
 def private_columns(connection: Connection[Any], tenant: str) -> dict[ColumnRef, str]:
@@ -74,7 +85,7 @@ class StoredRowMasker:
                 self._table(place[0]), column, column
             )
         )
-        self._forget(place, entity)
+        forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
 
     def hash(self, place: ColumnRef, entity: str, hide: Hide) -> None:
         """Replaces a column's values by what `hide` makes of them."""
@@ -97,15 +108,35 @@ class StoredRowMasker:
             )
         )
         self._connection.execute("drop table clear")
-        self._forget(place, entity)
-
-    def _forget(self, place: ColumnRef, entity: str) -> None:
-        """Empties what was kept of a column's past, and has report tables be filled anew."""
         forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
+
+    def lock_reports(self, entity: str) -> None:
+        """Keeps refreshes out until the transaction ends, of tables that show an entity.
+
+        One that runs has read clear rows, and is waited for. Call it first: `publish`, which holds
+        the same locks, waits for those of rows.
+        """
         self._connection.execute(
-            "update cw_sync.publication set changed_through = null"
-            " where tenant = %s and is_table and %s = any(entities)",
-            [self._tenant, entity],
+            _REPORTS_OF
+            + sql.SQL(
+                "select pg_advisory_xact_lock(hashtextextended(%(tenant)s || '/' || name, 2))"
+                ' from (select name from due where is_table order by name collate "C") as ordered'
+            ),
+            {"tenant": self._tenant, "entity": entity},
+        )
+
+    def empty_report_marks(self, entity: str) -> None:
+        """Has them be filled anew, also those that were published meanwhile.
+
+        Call it last: `publish` updates the marks' rows, and holds locks of the entity's tables.
+        """
+        self._connection.execute(
+            _REPORTS_OF
+            + sql.SQL(
+                "update cw_sync.publication set changed_through = null"
+                " where tenant = %(tenant)s and is_table and name in (select name from due)"
+            ),
+            {"tenant": self._tenant, "entity": entity},
         )
 
     def rewrite_extra(self, table: str, hide: Hide) -> None:
@@ -222,9 +253,11 @@ def _hide(
     columns = privacy.columns(entity) if privacy else {}
     with database.transaction() as connection:
         hiding = StoredRowMasker(connection, database.tenant)
-        hiding.record(wanted, before)
         if mask is None or not wanted.items() - before.items():
+            hiding.record(wanted, before)
             return
+        hiding.lock_reports(entity.name)
+        hiding.record(wanted, before)
         for place, how in columns.items() - before.items():
             if how == "dropped":
                 hiding.drop(place, entity.name)
@@ -233,3 +266,4 @@ def _hide(
         for table in (entity.table, *(array.table for array in entity.arrays)):
             hiding.rewrite_extra(table, partial(mask.part, table))
         hiding.rewrite_letters(entity.name, partial(mask.part, entity.table))
+        hiding.empty_report_marks(entity.name)

@@ -11,8 +11,11 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.reporting import entities, publish, refresh
 from cw_pipeline.reporting.custom_fields import refresh_custom_views
+from cw_pipeline.reporting.script import kept_tables, tables_reading
 from cw_pipeline.transform import PageReader
+from cw_pipeline.transform.mask import MaskingRules
 from cw_pipeline.warehouse import Database, migrate, open_store
+from cw_pipeline.warehouse.private_columns import mask_stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,3 +91,21 @@ def test_views_are_made_under_the_same_locks(connection: Connection[Any], dsn: s
     table = "hashtextextended('connectwise/fct_ticket_all', 2)"
     waits_for(connection, table, lambda: refresh(dsn, "connectwise", ["fct_ticket_all"]))
     assert publish(dsn, "connectwise") == []
+
+
+def test_what_becomes_private_is_waited_for_by_all_tables_that_show_it(
+    connection: Connection[Any], warehouse: Database, dsn: str
+) -> None:
+    """Also those that read another table: what a refresh had read before would stay for good."""
+    migrate(dsn, "connectwise", entities())
+    publish(dsn, "connectwise")
+    rules = MaskingRules.of(None, "system_members.hourly_cost", None)
+    table = "hashtextextended('connectwise/kpi_client_month', 2)"
+    members = [CATALOG["system/members"]]
+    waits_for(connection, table, lambda: mask_stored_rows(warehouse, members, rules))
+    filled_anew = connection.execute(
+        "select name from cw_sync.publication where is_table and changed_through is null"
+    ).fetchall()
+    shown = tables_reading(["system/members"]) & kept_tables()
+    assert {name for (name,) in filled_anew} == shown
+    assert {"fct_time_entry_all", "kpi_client_month"} <= shown
