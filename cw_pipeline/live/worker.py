@@ -191,6 +191,7 @@ class LiveTenant:
             changes = self.pipeline.find_changes(*quiet, seconds=_QUESTIONS)
         except BaseException:
             self._paces.again(asked)  # else those that are asked hourly would miss a turn
+            self._caught_up = False  # what busy lists brought may have left something due below
             raise
         self._paces.note_requests(changes.requests)
         if changes.unasked:
