@@ -79,7 +79,8 @@ def page(view: View, asked: ListRequest) -> Slice:
     """One page of the answer. Raises BadQuery."""
     found = matching(view, asked)
     size = asked.page_size
-    start = bisect_right(found, asked.page_id) if asked.forward_only else (asked.page - 1) * size
+    number = 1 if view.quirk.ignores_page else asked.page
+    start = bisect_right(found, asked.page_id) if asked.forward_only else (number - 1) * size
     ids = found[start : start + size + view.quirk.more_rows]
     last = -(-len(found) // size)
     return Slice(ids, more=start + len(ids) < len(found), last=last)

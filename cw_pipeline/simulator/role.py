@@ -24,6 +24,7 @@ class Quirk:
     no_forward_only: bool = False  # the header and pageId mean nothing
     no_count: bool = False  # no `/count` twin
     no_info: bool = False  # records come without `_info`
+    ignores_page: bool = False  # every page that is asked for by its number is the first
     more_rows: int = 0  # so many records beyond pageSize
 
 

@@ -222,6 +222,8 @@ class IncrementalSync:
             if batch.cursor is None:
                 return []  # an empty page: the list ends here
             tail = _behind(checkpoint.tail, batch)
+            if tail == checkpoint.tail:  # no record on it has an id: a walk goes on by page number
+                return [tail]  # and begins with this page, so nothing of it is loaded twice
             assert checkpoint.window is not None
             self._load(batch, tail, checkpoint.window, alone=True)
         del arriving  # it holds the body

@@ -74,6 +74,7 @@ class ListReader:
             self.context.wait_for(pending)
             batch = self._read_batch(pending.result(), query, parent_id, start)
             if batch.read and batch.cursor is None and query.paging is not Paging.OFFSET:
+                self.pages += 1
                 return replace(batch, cursor=query.cursor)  # no id: `next_page` asks by its number
             self._good += 1
             most = self.context.limits.page_size
@@ -208,6 +209,14 @@ class ListReader:
         """The body with what is private in it hidden."""
         return body if self._mask is None else self._mask.mask_page(body)
 
+    def what_is_shown(self, batch: Batch) -> list[int | str | None]:
+        """What another page cannot show too: its ids, or hashes, and what was rejected.
+
+        Records that are stored as they are have no hash, but those have ids.
+        """
+        own = batch.ids if self._entity.has_id else batch.hashes
+        return [*own, *(reject.record for reject in batch.rejects)]
+
     def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         body = self.mask(body)
         batch = self.page_reader.batch(body, parent_id, start)
@@ -230,7 +239,7 @@ class PageWalk:
         self._parent_id = parent_id
         self._start = 0
         self._suspects = reader.suspects.get(query.cursor, 0)
-        self._before: list[int | None] | None = None
+        self._before: list[int | str | None] | None = None
         self._pending = reader.fetch(query, suspect=self._suspects > 0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -260,10 +269,13 @@ class PageWalk:
         if batch.cursor is not None:
             left = self._suspects - batch.read
             self._suspects = max(left, self._reader.suspects.get(batch.cursor, 0))
-        if query.paging is Paging.OFFSET:
-            if batch.hashes and batch.hashes == self._before:
+        by_number = query.paging is Paging.OFFSET or batch.cursor == query.cursor
+        shown = self._reader.what_is_shown(batch) if by_number else None
+        if shown is not None and shown == self._before:
+            if query.paging is Paging.OFFSET:
                 return None  # it does not page at all: this is the first page once more
-            self._before = list(batch.hashes)
+            raise PagingNotHonored(f"{query.path}: asked for page {query.page}, got the one before")
+        self._before = shown
         self._start += batch.read
         self._query = query.next_page(batch.cursor)
         if self._query.page == 1:  # another size would shift the offsets

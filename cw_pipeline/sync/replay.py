@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceMissing, SourceRefused
 from cw_pipeline.sync.deletes import is_listed
+from cw_pipeline.sync.list_reader import PagingNotHonored
 from cw_pipeline.sync.run import Run, run_entity
 from cw_pipeline.warehouse.dead_letters import open_dead_letters
 
@@ -26,7 +27,7 @@ def retry_due_dead_letters(run: Run) -> None:
     due = run.store.due_dead_letters(_DUE_AT_ONCE)
     try:
         retry_dead_letters(run, due)
-    except (SourceBroken, SourceMissing, SourceRefused) as error:
+    except (PagingNotHonored, SourceBroken, SourceMissing, SourceRefused) as error:
         # Old letters must not keep the pass from reading what is new.
         run.result.warnings.append(f"dead letters could not be tried again: {error}")
         run.store.postpone_dead_letters([letter.id for letter in due])
@@ -82,7 +83,7 @@ def _is_gone(run: Run, parents: tuple[int, ...]) -> bool:
     assert run.entity.parent is not None
     try:
         return not is_listed(run, CATALOG[run.entity.parent], parents)
-    except (SourceForbidden, SourceMissing):
+    except (PagingNotHonored, SourceForbidden, SourceMissing, SourceRefused):
         return False
 
 

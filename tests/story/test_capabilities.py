@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.simulator import Quirk
+from cw_pipeline.simulator import Fault, Quirk
 from cw_pipeline.sync.capabilities import probe_all
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.sync.reconcile import reconcile_all
@@ -88,6 +88,13 @@ def test_children_of_a_list_without_any_paging_by_id_are_kept(story: Story, tena
     assert reports[STATUSES].failure is None
     assert reports[STATUSES].rows_inserted == 24
     assert capability(story, STATUSES)["forward_only"] is False
+
+
+def test_a_list_that_shows_no_id_and_its_first_page_only_comes_to_an_end(story: Story) -> None:
+    story.simulator.quirks[PATH] = Quirk(no_forward_only=True, ignores_page=True)
+    story.simulator.faults.add(Fault("wrong_type", PATH, ids=range(1, 46), field="id", value=[]))
+    assert story.one(TICKETS).rows_inserted == 0
+    assert len(story.rows("select from cw_sync.dead_letter")) == 10
 
 
 def probed(story: Story) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import stamina
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import TooManyRejects
-from cw_pipeline.simulator import Fault
+from cw_pipeline.simulator import Fault, Quirk
 from cw_pipeline.simulator.answers import Refusal, broken, no_endpoint
 from cw_pipeline.sync.reconcile import reconcile_all
 from cw_pipeline.sync.replay import replay
@@ -155,7 +155,8 @@ def test_a_page_of_records_without_ids_stops_neither_its_list_nor_the_children_o
     story.simulator.faults.add(*nameless)
     report = story.one(TICKETS, page_size=1)
     assert set(story.table(TICKETS)) == {2, 5}
-    assert (len(letters(story)), report.watermark) == (3, report.watermark)
+    assert (report.rows_read, report.dead_letters, len(letters(story))) == (5, 3, 3)
+    assert report.pages == 6, "those without an id too; that at the beginning is asked for again"
     tenant.advance(3600)
     tenant.edit(PATH, 3, summary="all that is new")
     story.one(TICKETS)
@@ -166,6 +167,14 @@ def test_a_page_of_records_without_ids_stops_neither_its_list_nor_the_children_o
         (audit,) = reconcile_all([CATALOG[TICKETS]], engine)
     assert (audit.failure, audit.proven) == (None, False)
     assert "without an id" in audit.detail
+    for no_forward_only in (False, True):  # refused behind an id; the same page again
+        story.simulator.quirks[PATH] = Quirk(
+            refuses_conditions=True, no_forward_only=no_forward_only
+        )
+        with story.engine(page_size=1) as engine:
+            outcomes = {outcome for _, outcome in replay(engine, None)}
+        assert outcomes == {"rejected again"}, "whether the parent is there cannot be found out"
+        story.simulator.faults.clear()
 
 
 def test_a_dead_letter_is_tried_again_with_growing_spacing_and_not_before(

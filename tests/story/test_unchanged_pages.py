@@ -111,3 +111,7 @@ def test_a_list_that_turns_out_to_be_in_no_order_is_still_noticed(
     assert story.one(TICKETS, plan=FULL, page_size=120).rows_updated == 1
     (seen,) = story.rows("select forward_only from cw_sync.capability")
     assert seen["forward_only"] is False
+    story.simulator.quirks[PATH] = Quirk(no_forward_only=True, refuses_conditions=True)
+    tenant.put(PATH, {"id": COUNT + 1, "summary": "behind two pages that are as they were"})
+    report = story.one(TICKETS, plan=FULL, page_size=120)
+    assert (report.rows_read, report.rows_inserted) == (COUNT + 1, 1), "paged by number"
