@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.errors import SourceMissing
-from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.connectwise import Paging
+from cw_pipeline.errors import SourceMissing, SourceRefused
+from cw_pipeline.model import LAST_UPDATED
+from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
 from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
@@ -87,6 +89,43 @@ def which_are_listed(
         if entity.parent is None or is_listed(run, CATALOG[entity.parent], above):
             raise
         return set()
+
+
+def find_paths(
+    run: Run, entity: Entity, ids: Sequence[int], above: tuple[int, ...] | None
+) -> set[tuple[int, ...]]:
+    """The paths of those of these records that the source lists, below `above`.
+
+    None: what they are below is not known, so it is asked below each record that the list above
+    shows. Raises what `which_are_listed` does.
+    """
+    if above is not None:
+        return {(*above, found) for found in which_are_listed(run, entity, ids, above)}
+    assert entity.parent is not None, "what is below nothing has a known path"
+    tops = listed_ids(run, CATALOG[entity.parent])
+    if tops is None:
+        raise PagingNotHonored(f"{entity.parent} does not say which records it has")
+    return {path for top in sorted(tops) for path in find_paths(run, entity, ids, (top,))}
+
+
+def listed_ids(run: Run, entity: Entity, path: tuple[int, ...] = ()) -> set[int] | None:
+    """The ids of the records that a list shows now; None if it cannot be read by ids."""
+    slim = ListReader(run.context, id_only_entity(entity))
+    slim.tally = run.reader.tally
+    for slim.paging in (Paging.FORWARD, Paging.KEYSET):
+        try:
+            query = replace(slim.query(path), fields="id")
+            walk = slim.walk(query, path[-1] if path else None)
+            return {record_id for batch in walk for record_id in batch.listed_ids}
+        except (PagingNotHonored, SourceRefused):
+            continue
+    return None
+
+
+def id_only_entity(entity: Entity) -> Entity:
+    """The entity with nothing but id and stamp."""
+    columns_kept = tuple(c for c in entity.columns if c.path in (("id",), LAST_UPDATED))
+    return replace(entity, columns=columns_kept, arrays=())
 
 
 def delete_or_list(run: Run, gone: Sequence[int], why: str, before: datetime) -> str:

@@ -13,9 +13,9 @@ from cw_pipeline.sync.context import parallel_tasks
 from cw_pipeline.sync.deletes import (
     DeleteGuard,
     explain_kept_rows,
+    find_paths,
     first_ids,
     is_listed,
-    which_are_listed,
 )
 from cw_pipeline.sync.list_reader import PagingNotHonored
 from cw_pipeline.wording import count
@@ -110,24 +110,27 @@ class PerParentSync:
         """Which of the parents that are neither row nor dead letter are there, and which are gone.
 
         Their children were read while there was a dead letter, which was closed or discarded since.
-        `listed`: all that the source lists, if that is known; else it is asked. Those of which
-        nothing can be found out are in neither.
+        `listed`: all that the source was just seen to list, if that is known; a parent that is not
+        among them is asked for by id, too. Those of which nothing can be found out are in neither.
         """
         run, shown = self.run, {path[-1] for path in listed or ()}
         found: list[tuple[int, ...]] = []
         gone: list[int] = []
-        below: dict[tuple[int, ...], list[int]] = {}
+        below: dict[tuple[int, ...] | None, list[int]] = {}
         for parent_id in unknown:
             if parent_id in shown:
                 continue  # it is due anyway
             path = run.store.parent_path(parent_id, self.parent)
-            if path is not None:
-                below.setdefault(path[:-1], []).append(parent_id)
-            elif listed is not None:
-                gone.append(parent_id)
+            below.setdefault(path and path[:-1], []).append(parent_id)
+        if listed is None and (lost := below.pop(None, [])):
+            run.result.warnings.append(
+                f"what {self.parent.name} {first_ids(lost)} belong to is not known, so their"
+                " children are left as they are:"
+                f" `{cli_command('reconcile', run.entity.name)}` looks for it"
+            )
         for above, ids in below.items():
             try:
-                there = which_are_listed(run, self.parent, ids, above)
+                there = find_paths(run, self.parent, ids, above)
             except ENDS_THE_RUN:
                 raise
             except (SourceError, PagingNotHonored) as error:
@@ -136,8 +139,8 @@ class PerParentSync:
                     f" their children are left as they are: {error}"
                 )
                 continue
-            found += [(*above, parent_id) for parent_id in ids if parent_id in there]
-            gone += [parent_id for parent_id in ids if parent_id not in there]
+            found += sorted(there)
+            gone += sorted({*ids} - {path[-1] for path in there})
         return found, gone
 
     def _delete_below(self, gone: Sequence[int]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import (
     ENDS_THE_RUN,
     SourceError,
@@ -15,11 +14,18 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
-from cw_pipeline.model import LAST_UPDATED, Array, Audit, Entity, SyncMode
+from cw_pipeline.model import Audit, Entity, SyncMode
 from cw_pipeline.sync.context import in_parent_order
-from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, first_ids, not_listed_twice
+from cw_pipeline.sync.deletes import (
+    DeleteGuard,
+    delete_or_list,
+    first_ids,
+    id_only_entity,
+    listed_ids,
+    not_listed_twice,
+)
 from cw_pipeline.sync.full import full_sync
-from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
+from cw_pipeline.sync.list_reader import ListReader
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.warehouse import ListSnapshot
@@ -158,7 +164,7 @@ def _fill(run: Run, sweep: ListSnapshot) -> int:
 
     How many records have no id that can be kept: they are in no sweep.
     """
-    slim = ListReader(run.context, _id_only_entity(run.entity))
+    slim = ListReader(run.context, id_only_entity(run.entity))
     slim.tally = run.reader.tally
     ways = ["id,_info/lastUpdated", "id"]
 
@@ -189,13 +195,13 @@ def _listed_parents(run: Run, parent: Entity) -> set[tuple[int, ...]] | None:
     Also those of parents that are below a parent themselves: one question for each of those above.
     """
     if parent.parent is None:
-        top = _listed_ids(run, parent)
+        top = listed_ids(run, parent)
         return None if top is None else {(record_id,) for record_id in top}
     above = _listed_parents(run, CATALOG[parent.parent])
     parents: set[tuple[int, ...]] = set()
     for path in sorted(above or ()):
         try:
-            ids = _listed_ids(run, parent, path)
+            ids = listed_ids(run, parent, path)
         except SourceMissing:  # it went meanwhile, or has no such list
             continue
         except SourceForbidden:
@@ -204,27 +210,6 @@ def _listed_parents(run: Run, parent: Entity) -> set[tuple[int, ...]] | None:
             return None
         parents |= {(*path, record_id) for record_id in ids}
     return None if above is None else parents
-
-
-def _listed_ids(run: Run, parent: Entity, path: tuple[int, ...] = ()) -> set[int] | None:
-    """The ids of the records that a list shows now; None if it cannot be read by ids."""
-    slim = ListReader(run.context, _id_only_entity(parent))
-    slim.tally = run.reader.tally
-    for slim.paging in (Paging.FORWARD, Paging.KEYSET):
-        try:
-            query = replace(slim.query(path), fields="id")
-            walk = slim.walk(query, path[-1] if path else None)
-            return {record_id for batch in walk for record_id in batch.listed_ids}
-        except (PagingNotHonored, SourceRefused):
-            continue
-    return None
-
-
-def _id_only_entity(entity: Entity) -> Entity:
-    """The entity with nothing but id and stamp."""
-    arrays: tuple[Array, ...] = ()
-    columns_kept = tuple(c for c in entity.columns if c.path in (("id",), LAST_UPDATED))
-    return replace(entity, columns=columns_kept, arrays=arrays)
 
 
 def _repair(run: Run, audit: Audit, difference: ListDifference) -> Iterator[str]:

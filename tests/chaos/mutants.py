@@ -362,7 +362,7 @@ MUTANTS = (
         (
             (
                 "sync/per_parent.py",
-                "            gone += [parent_id for parent_id in ids if parent_id not in there]\n",
+                "            gone += sorted({*ids} - {path[-1] for path in there})\n",
                 "",
             ),
         ),

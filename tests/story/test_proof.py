@@ -11,12 +11,14 @@ import psycopg
 import pytest
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.simulator.answers import Refusal, no_endpoint
 from cw_pipeline.sync.reconcile import reconcile_all
 from tests.integration.others import as_admin
 
 if TYPE_CHECKING:
     from cw_pipeline.model import Audit
     from cw_pipeline.simulator import Tenant
+    from cw_pipeline.simulator.query import ListRequest
     from tests.conftest import Server
     from tests.story.conftest import Story
 
@@ -167,6 +169,19 @@ def test_children_two_levels_down_are_compared_with_the_parents_that_the_source_
     assert set(story.table(breaks)) == {51}
     assert (audits[breaks].missing, audits[breaks].proven) == (1, True)
     tenant.delete(f"/{schedules}/1/details", 5)  # of which nothing here says what it is below
+    hidden = {f"/{schedules}/1/details"}
+
+    def hide(path: str, _: ListRequest) -> None:
+        if path in hidden:
+            raise Refusal(no_endpoint())
+
+    story.simulator.before_page(hide)
+    report = story.one(breaks, children_max_age_hours=1e-6)
+    assert "details 5 belong to is not known" in str(report.warnings)
+    audits = reconciled(story, breaks)
+    assert "still has 5 cannot be found out" in audits[breaks].detail, "a 404 alone says nothing"
+    assert set(story.table(breaks)) == {51}
+    hidden.clear()
     audits = reconciled(story, breaks)
     assert set(story.table(breaks)) == set()
     assert audits[breaks].proven, audits[breaks].detail
