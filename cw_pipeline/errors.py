@@ -129,7 +129,10 @@ class TooManyRejects(PipelineError):
 
 
 class UnexpectedError(PipelineError):
-    """A fault of this program in the run of one entity. `__cause__` is what was raised."""
+    """A fault of this program, in the run of one entity or beside them.
+
+    `__cause__` is what was raised, unless Dagster has kept it.
+    """
 
 
 class Interrupted(PipelineError):

@@ -58,6 +58,7 @@ from cw_pipeline.dagster.sync_assets import OP as SYNC
 from cw_pipeline.dagster.sync_assets import sync_assets
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
+from cw_pipeline.errors import UnexpectedError
 from cw_pipeline.model import SyncMode
 from cw_pipeline.pipeline import Pipeline
 
@@ -248,7 +249,10 @@ def _run_and_record(
     caller: CommandRun,
     judge: Callable[[dg.DagsterInstance], None] = lambda _: None,
 ) -> list[SyncResult]:
-    """Executes a run here: the results of its entities. Raises what ended it before them."""
+    """Executes a run here: the results of its entities. Raises what ended it before them.
+
+    That is an UnexpectedError for what no result tells.
+    """
     job, here = asked.job, f"{socket.gethostname()}:{os.getpid()}"
     origin = job_origin(
         "cw_pipeline.dagster.definitions", str(Path.cwd()), settings.code_location, job.name
@@ -269,10 +273,15 @@ def _run_and_record(
         # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
         if any(_is_interruption(event) for event in events):
             raise KeyboardInterrupt
-        if caller.fatal is None:
-            judge(instance)
-    if caller.fatal is not None:
-        raise caller.fatal
+        if caller.fatal is not None:
+            raise caller.fatal
+        # It also takes each error for itself. What is foreseen is in the results, all else is not.
+        if error := next(filter(None, map(_unforeseen_error, events)), ""):
+            raise UnexpectedError(
+                f"{job.name}: unexpected {error}. Dagster keeps the traceback, in the log of run"
+                f" {run.run_id}: if the message does not say what to do, please report it with that"
+            )
+        judge(instance)
     return caller.results
 
 
@@ -296,6 +305,25 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
         return event.event_type is dg.DagsterEventType.RUN_CANCELED
     reason = event.job_failure_data.failure_reason
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
+
+
+def _unforeseen_error(event: dg.DagsterEvent) -> str:
+    """The error of a step or a run that ended by none of our own failures; empty if it did not."""
+    if event.is_step_failure:
+        error = event.step_failure_data.error
+    elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
+        error = event.job_failure_data.error  # there is none where a step failed
+    else:
+        return ""
+    if (
+        error is not None
+        and error.cause is not None
+        and (error.cls_name or "").startswith("Dagster")
+    ):
+        error = error.cause  # Dagster's own error tells only which step it was
+    if error is None or error.cls_name == dg.Failure.__name__:
+        return ""
+    return error.message.strip()
 
 
 def _fail_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:

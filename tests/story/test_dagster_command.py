@@ -14,7 +14,7 @@ from cw_pipeline.dagster.in_process import (
     run_recorded_reconcile,
     run_recorded_sync,
 )
-from cw_pipeline.errors import ConfigError, SourceDenied
+from cw_pipeline.errors import ConfigError, SourceDenied, UnexpectedError
 from cw_pipeline.model import Window
 from cw_pipeline.reporting import Refreshed
 from cw_pipeline.simulator import Fault
@@ -77,6 +77,11 @@ class TestACommand:
         assert {results[check].status.value for check in wanted} == {"SUCCEEDED"}
 
     def test_that_cannot_reconcile_says_why(self, stage: Stage) -> None:
+        def fail(_: Audit) -> None:
+            raise KeyError("not foreseen")
+
+        with pytest.raises(UnexpectedError, match="reconcile: unexpected KeyError: 'not foreseen'"):
+            run_recorded_reconcile(stage.story.settings(), stage.entities, fail)
         stage.story.simulator.keys = stage.story.simulator.keys.__class__(
             "demo", "public", "other", "x"
         )
