@@ -99,13 +99,13 @@ def test_what_becomes_private_is_waited_for_by_all_tables_that_show_it(
     """Also those that read another table: what a refresh had read before would stay for good."""
     migrate(dsn, "connectwise", entities())
     publish(dsn, "connectwise")
-    rules = MaskingRules.of(None, "system_members.hourly_cost", None)
+    rules = MaskingRules.of(None, "time_entries.hourly_rate", None)
     table = "hashtextextended('connectwise/kpi_client_month', 2)"
-    members = [CATALOG["system/members"]]
-    waits_for(connection, table, lambda: mask_stored_rows(warehouse, members, rules))
+    hours = [CATALOG["time/entries"]]
+    waits_for(connection, table, lambda: mask_stored_rows(warehouse, hours, rules))
     filled_anew = connection.execute(
         "select name from cw_sync.publication where is_table and changed_through is null"
     ).fetchall()
-    shown = tables_reading(["system/members"]) & kept_tables()
+    shown = tables_reading(["time/entries"]) & kept_tables()
     assert {name for (name,) in filled_anew} == shown
     assert {"fct_time_entry_all", "kpi_client_month"} <= shown
