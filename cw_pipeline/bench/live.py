@@ -66,7 +66,13 @@ def live(lab: Lab, scale: Scale) -> CaseResult:
             for rate in (1, 10):
                 run = watched.edits(rate, scale.live_seconds)
                 _say_edits(found, found.add(f"{rate} edits/s", run), rate, scale.live_seconds)
-            _say_receiver(found, watched.callbacks(port, 200, min(10, scale.live_seconds)))
+            seconds = min(10, scale.live_seconds)
+            _say_receiver(found, "passes", watched.callbacks(port, 200, seconds), 0.05)
+            with lab.database(names) as other, ThreadPoolExecutor(1) as beside:
+                loading = beside.submit(lab.sync, other, "demo", names, site=site)
+                taken = watched.callbacks(port, 200, seconds)
+                loading.result()
+            _say_receiver(found, "a first load", taken, 0.3)
     if scale.live_tenants:
         found.add("tenants", _many(lab, scale, found))
     return found
@@ -316,15 +322,16 @@ def _say_edits(found: CaseResult, run: Measurement, rate: int, seconds: float) -
     )
 
 
-def _say_receiver(found: CaseResult, taken: list[float]) -> None:
+def _say_receiver(found: CaseResult, beside: str, taken: list[float], most: float) -> None:
     found.add(
-        "receiver", Measurement({"wall": sum(taken), "rows_read": len(taken), "answers": taken})
+        f"receiver beside {beside}",
+        Measurement({"wall": sum(taken), "rows_read": len(taken), "answers": taken}),
     )
     found.say(
-        f"the receiver at 200 callbacks a second, {len(taken):,} of them",
+        f"the receiver beside {beside}, at 200 callbacks a second, {len(taken):,} of them",
         f"p50 {1000 * _part(taken, 0.5):.0f}, p99 {1000 * _part(taken, 0.99):.0f} ms",
-        "p99 ≤ 50 ms",
-        kept=_part(taken, 0.99) <= 0.05,  # noqa: PLR2004 - the promise
+        f"p99 ≤ {1000 * most:.0f} ms",
+        kept=_part(taken, 0.99) <= most,
     )
 
 

@@ -82,8 +82,8 @@ def test_edits_arrive_in_the_case_live(measured: Measured, pytestconfig: pytest.
     for rate in (1, 10):
         (run,) = found.runs[f"{rate} edits/s"]
         assert len(run.costs["stored"]) == len(run.costs["shown"]) == rate
-    assert len(found.runs["receiver"][0].costs["answers"]) == 200
-    assert len(found.lines) == 5
+    assert len(found.runs["receiver beside a first load"][0].costs["answers"]) == 200
+    assert len(found.lines) == 6
 
 
 def test_a_first_load_costs_what_the_tables_say(measured: Measured) -> None:
