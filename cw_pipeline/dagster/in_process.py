@@ -65,6 +65,7 @@ from cw_pipeline.pipeline import Pipeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from cw_pipeline.dagster.internals import AssetJob
     from cw_pipeline.model import Audit, Entity, SyncResult
     from cw_pipeline.reporting import Refreshed
     from cw_pipeline.settings import Settings
@@ -144,17 +145,10 @@ def run_recorded_reconcile(
     The run is in Dagster's UI. `on_audit` gets each audit as it comes. Raises the PipelineError
     that kept all entities from being compared, and KeyboardInterrupt after Ctrl-C.
     """
-    caller = CommandRun(lambda _: None, entities, on_audit)
     tenant = TenantSetup(settings, entities, lambda: settings)
-    made = dg.Definitions(
-        assets=proof_assets(tenant),
-        jobs=[reconcile_job(tenant, judging=False)],
-        resources={tenant.resource: tenant_run(tenant, caller)},
-        executor=dg.in_process_executor,
-    )
     config = {"ops": {audit_op(tenant): {"config": {"apply_deletes": apply_deletes}}}, **_QUIET}
-    run = _Run(made.resolve_job_def(RECONCILE), config, {}, {audit_key(tenant)})
-    _run_and_record(settings, run, caller, lambda instance: _judge(instance, tenant))
+    job = reconcile_job(tenant, judging=False)
+    _record_proof(tenant, RECONCILE, job, config, audit_key(tenant), on_audit)
 
 
 def run_recorded_reread(
@@ -164,16 +158,29 @@ def run_recorded_reread(
 
     `on_audit` gets each result as it comes. Raises as `run_recorded_reconcile` does.
     """
-    caller = CommandRun(lambda _: None, entities, on_audit)
     tenant = TenantSetup(settings, entities, lambda: settings)
+    job = reread_job(tenant, judging=False)
+    _record_proof(tenant, REREAD, job, _QUIET, reread_key(tenant), on_audit)
+
+
+def _record_proof(
+    tenant: TenantSetup,
+    name: str,
+    job: AssetJob,
+    config: Mapping[str, Any],
+    asset: dg.AssetKey,
+    on_audit: Callable[[Audit], None],
+) -> None:
+    """Runs a job that compares or reads again, and reports what it proves of the entities."""
+    caller = CommandRun(lambda _: None, tenant.entities, on_audit)
     made = dg.Definitions(
         assets=proof_assets(tenant),
-        jobs=[reread_job(tenant, judging=False)],
+        jobs=[job],
         resources={tenant.resource: tenant_run(tenant, caller)},
         executor=dg.in_process_executor,
     )
-    run = _Run(made.resolve_job_def(REREAD), _QUIET, {}, {reread_key(tenant)})
-    _run_and_record(settings, run, caller, lambda instance: _judge(instance, tenant))
+    run = _Run(made.resolve_job_def(name), config, {}, {asset})
+    _run_and_record(tenant.settings, run, caller, lambda instance: _judge(instance, tenant))
 
 
 def run_recorded_report_columns(settings: Settings) -> None:
