@@ -100,12 +100,12 @@ def _watch_ticks(found: CaseResult, running: _Up, tenant: Simulator, turns: int)
     running.settle()
     for _ in range(turns):
         found.add("resting", running.minute())
-    before = after = running.stored()
+    before = after = running.storage_size()
     for _ in range(2):  # what the first proofs find out is new, and is shown anew
         before = after
         for job in _NIGHTLY:
             running.launch(job)
-        after = running.stored()
+        after = running.storage_size()
     found.add("night", Measurement({"wall": 1, "rows_read": 0, **after.since(before)}))
     running.switch(_ON)
     running.minute()  # may find what was still open
@@ -202,14 +202,14 @@ class _Edits:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StorageSize:
     """What Dagster's storage holds: rows of events, their bytes, and bytes on disk per byte."""
 
     events: int
     bytes: int
     spread: float
 
-    def since(self, before: _Stored) -> dict[str, float]:
+    def since(self, before: _StorageSize) -> dict[str, float]:
         """What came, with the indexes that it takes."""
         held = (self.bytes - before.bytes) * self.spread
         return {"events": self.events - before.events, "stored": held}
@@ -268,7 +268,8 @@ class _Up:
         With `edit` it goes on until the reports show what was edited, and the run has ended.
         """
         time.sleep((_AT - time.time()) % 60)
-        before, spent, began, last = self.stored(), self._spent(), time.monotonic(), self._last()
+        before, spent, last = self.storage_size(), self._spent(), self._last()
+        began = time.monotonic()
         costs: dict[str, Any] = {}
         if edit is not None:
             costs["shown"] = self._await_report(edit())
@@ -280,7 +281,7 @@ class _Up:
         with psycopg.connect(self._runs, autocommit=True) as storage:
             ticks = storage.execute(_TICKS, [last]).fetchall()
         costs["ticks"] = [float(took) for (took,) in ticks]
-        return Measurement(costs | self.stored().since(before))
+        return Measurement(costs | self.storage_size().since(before))
 
     def idle(self, seconds: float) -> Measurement:
         """What all processes take while nothing happens: CPU, memory."""
@@ -298,7 +299,7 @@ class _Up:
             | {"postgres_memory": postgres}
         )
 
-    def stored(self) -> _Stored:
+    def storage_size(self) -> _StorageSize:
         """What Dagster's storage holds now."""
         rows = 0
         with psycopg.connect(self._runs, autocommit=True) as storage:
@@ -309,7 +310,7 @@ class _Up:
             query = "select (select count(*) from event_logs)"
             query += " + (select count(*) from asset_check_executions)"
             (events,) = storage.execute(query.encode()).fetchone() or (0,)
-        return _Stored(int(events), rows, sum(sizes.values()) / max(1, rows))
+        return _StorageSize(int(events), rows, sum(sizes.values()) / max(1, rows))
 
     def _await_report(self, summary: str) -> float:
         """Seconds from the next tick, on the minute, until the reports show a ticket so."""

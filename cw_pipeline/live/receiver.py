@@ -150,18 +150,18 @@ class HintWriter:
             self._heard_at = now if is_to_be_heard else self._heard_at
 
     def _put(self, hints: list[Hint]) -> None:
-        with self._connected() as session:
+        with self._open_session() as session:
             put_hints(session, hints)  # one statement, and so one round trip to its commit
 
     def _note(self, counts: Counter[tuple[str, str]], is_to_be_heard: bool) -> None:  # noqa: FBT001
-        with self._connected() as session, session.transaction():
+        with self._open_session() as session, session.transaction():
             session.pin()
             count_callbacks(session, counts)
             if is_to_be_heard:
                 note_receiver(session, self._tenants)
 
     @contextmanager
-    def _connected(self) -> Iterator[Session]:
+    def _open_session(self) -> Iterator[Session]:
         """The connection that is kept, or a new one after a failure. Raises WarehouseError."""
         try:
             with named_failures(self._hidden):

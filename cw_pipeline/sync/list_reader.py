@@ -214,8 +214,8 @@ class ListReader:
 
         Records that are stored as they are have no hash, but those have ids.
         """
-        own = batch.ids if self._entity.has_id else batch.hashes
-        return [*own, *(reject.record for reject in batch.rejects)]
+        loaded = batch.ids if self._entity.has_id else batch.hashes
+        return [*loaded, *(reject.record for reject in batch.rejects)]
 
     def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
         body = self.mask(body)
