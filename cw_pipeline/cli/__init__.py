@@ -73,7 +73,13 @@ def _show_warnings() -> None:
     for name in ("cw_pipeline", "psycopg.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     about_locks = ("warehouse.ddl", "warehouse.lock_waits", "warehouse.private_columns")
-    for name in (*about_locks, "connectwise.retry", "connectwise.clock", "reporting", "pipeline"):
+    for name in (
+        *about_locks,
+        "connectwise.retry",
+        "connectwise.response",
+        "reporting",
+        "pipeline",
+    ):
         logging.getLogger(f"cw_pipeline.{name}").addHandler(_STDERR)
 
 

@@ -322,7 +322,7 @@ class TenantCheck:
 
     def _refused_version(self, refusal: SourceError) -> str:
         """What the tenant says to the version, and which one to ask for."""
-        release, requested = self._release, self._source.version_of("system/info")
+        release, requested = self._release, self._source.versions.version_of("system/info")
         fix = "set CW_API_VERSION to an older one"
         if release and release != _release(requested):
             fix = f"the tenant has release {release}: set CW_API_VERSION={release} or an older one"

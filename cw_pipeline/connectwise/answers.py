@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
@@ -68,36 +68,29 @@ def bound_answers(
     """
     large = _LargeBodies(max(_MB, _USUAL // concurrency))
     seconds = client.timeout.read or _LONG
-
-    def with_limits(transport: httpx.BaseTransport) -> httpx.BaseTransport:
-        return _BoundedTransport(transport, limits, seconds, large, on_headers)
-
     # Private, because httpx takes the proxies of the environment into no transport of ours.
-    client._transport = with_limits(client._transport)  # noqa: SLF001
-    client._mounts = {  # noqa: SLF001
-        pattern: None if transport is None else with_limits(transport)
-        for pattern, transport in client._mounts.items()  # noqa: SLF001
-    }
-    client.event_hooks = {"response": [_let_go]}
-
-
-def _let_go(answer: httpx.Response) -> None:
-    """Takes an answer, which is read, out of the cycle that httpx makes of it and its stream.
-
-    In it, the body would stay until garbage is collected.
-    """
-    answer.stream = httpx.ByteStream(b"")
+    client._transport = _BoundedTransport(client._transport, limits, seconds, large, on_headers)  # noqa: SLF001
+    for pattern, transport in client._mounts.items():  # noqa: SLF001
+        if transport is not None:
+            bounded = _BoundedTransport(transport, limits, seconds, large, on_headers)
+            client._mounts[pattern] = bounded  # noqa: SLF001
 
 
 class _Exchange:
-    """One request and its answer: how long it may take, and what has come so far."""
+    """One request and its answer: how long it may take, and what has come so far.
 
-    def __init__(self, limits: AnswerLimits, seconds: float) -> None:
+    `received`: bytes of it. `has_headers`: whether all of them have come. `has_turn`: whether it is
+    the one large answer that is read now.
+    """
+
+    def __init__(self, limits: AnswerLimits, seconds: float, large: _LargeBodies) -> None:
         self._limits = limits
         self._seconds = seconds
+        self._large = large
         self._until = time.monotonic() + seconds
-        self._received = 0
-        self._has_headers = False
+        self.received = 0
+        self.has_headers = False
+        self.has_turn = False
 
     def time_left(self, timeout: float | None) -> float:
         """Seconds that the next read or write may take. Raises AnswerRefused if there are none."""
@@ -106,33 +99,24 @@ class _Exchange:
             raise self.too_slow()
         return left if timeout is None else min(left, timeout)
 
-    def add_time(self, seconds: float) -> None:
-        """Gives the answer more time: it had to wait for others, not for the server."""
-        self._until += seconds
+    def claim_for(self, size: int) -> None:
+        """Returns when an answer may be so large. Raises AnswerRefused if that takes too long.
 
-    def note(self, data: bytes) -> bytes:
-        """The same data, counted. Raises AnswerRefused for headers without an end."""
-        self._received += len(data)
-        if not self._has_headers and self._received > self._limits.header_bytes + _READ:
-            raise self.headers_too_large()
-        return data
-
-    def note_headers(self, headers: httpx.Headers) -> None:
-        """Notes that they have come. Raises AnswerRefused if they are too large."""
-        self._has_headers = True
-        if sum(len(name) + len(value) for name, value in headers.raw) > self._limits.header_bytes:
-            raise self.headers_too_large()
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a byte of the answer has come."""
-        return self._received > 0
+        Sizes are those of a body as sent and inflated together, because both are held.
+        """
+        if size <= self._large.share or self.has_turn:
+            return
+        began = time.monotonic()
+        if not self._large.begin(self.time_left(None)):
+            raise self.too_slow()
+        self.has_turn = True
+        self._until += time.monotonic() - began  # it had to wait for others, not for the server
 
     def too_slow(self) -> AnswerRefused:
         """The error of an answer that has begun and does not end."""
         return AnswerRefused(
             f"the answer was not complete after {self._seconds:g} s (CW_TIMEOUT_SECONDS);"
-            f" {self._received:,} bytes had come"
+            f" {self.received:,} bytes had come"
         )
 
     def headers_too_large(self) -> AnswerRefused:
@@ -166,90 +150,81 @@ class _BoundedTransport(httpx.BaseTransport):
         if isinstance(inner, httpx.HTTPTransport):  # others have no network
             # Private, because a transport of httpx takes no other network backend.
             pool: Any = inner._pool  # noqa: SLF001
-            pool._network_backend = _BoundedBackend(pool._network_backend, self._current)  # noqa: SLF001
+            network = _BoundedBackend(pool._network_backend, self._current, self._limits)  # noqa: SLF001
+            pool._network_backend = network  # noqa: SLF001
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer with its body."""
         # The question for a member's keys comes from httpx itself, without one.
         seconds = request.extensions.get("timeout", {}).get("read") or self._seconds
-        exchange = _Exchange(self._limits, seconds)
+        exchange = _Exchange(self._limits, seconds, self._large)
         self._current.exchange = exchange
         try:
             response = self._inner.handle_request(request)
             try:
                 return self._read(response, exchange)
+            except AnswerRefused as error:
+                refusal = AnswerRefused(str(error), is_too_large=error.is_too_large)
             finally:
                 response.close()
+                if exchange.has_turn:
+                    self._large.end()
         except httpx.RemoteProtocolError as error:
             if "too long" in str(error):  # h11 takes no more than 100 KB of headers
                 raise exchange.headers_too_large() from error
             raise
         finally:
             self._current.exchange = None
+        # A new one, and raised where nothing of the body is in reach: errors are kept for a while,
+        # and the frames of their tracebacks hold all that was read until then.
+        raise refusal
 
     @override
     def close(self) -> None:
         self._inner.close()
 
     def _read(self, response: httpx.Response, exchange: _Exchange) -> httpx.Response:
-        exchange.note_headers(response.headers)
+        """The answer that it is the beginning of, whole."""
+        exchange.has_headers = True
+        raw = response.headers.raw
+        if sum(len(name) + len(value) for name, value in raw) > self._limits.header_bytes:
+            raise exchange.headers_too_large()
         self._on_headers(response.headers)
-        sent, body = self._body(response, exchange)
-        headers = [
-            (name, value)
-            for name, value in response.headers.raw
-            if name.lower() not in {b"content-encoding", b"content-length", b"transfer-encoding"}
-        ]
-        extensions = {**response.extensions, SENT: sent}
-        answer = httpx.Response(response.status_code, headers=headers, extensions=extensions)
-        answer._content = body  # noqa: SLF001 - httpx would copy it, and it would not be counted
-        return answer
 
-    def _body(self, response: httpx.Response, exchange: _Exchange) -> tuple[int, bytes]:
-        """How large the body was as sent, and the body."""
-        try:
-            with _LargeTurn(self._large, exchange) as turn:
-                return self._read_body(response, exchange, turn)
-        except AnswerRefused as error:
-            refusal = AnswerRefused(str(error), is_too_large=error.is_too_large)
-        # A new one, and raised where nothing of the body is in reach: errors are kept for a while,
-        # and the frames of their tracebacks hold all that was read until then.
-        raise refusal
-
-    def _read_body(
-        self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn
-    ) -> tuple[int, bytes]:
-        sent = self._read_sent(response, exchange, turn)
-        body = self._inflate(sent, response.headers, exchange, turn)
-        return len(sent), self._large.keep(body)
-
-    def _read_sent(self, response: httpx.Response, exchange: _Exchange, turn: _LargeTurn) -> bytes:
         most = self._limits.body_bytes
         if int(response.headers.get("content-length", "0")) > most:
             raise exchange.body_too_large("is announced as larger than")
-        body = BytesIO()  # a list of parts would have 60 bytes for each chunk of one
+        parts = BytesIO()  # a list would have 60 bytes for each chunk of one
         size = 0
         assert isinstance(response.stream, httpx.SyncByteStream)
         for part in response.stream:
             size += len(part)
             if size > most:
                 raise exchange.body_too_large("is larger than")
-            turn.claim_for(size)
-            body.write(part)
-        return body.getvalue()
+            exchange.claim_for(size)
+            parts.write(part)
 
-    def _inflate(
-        self, sent: bytes, headers: httpx.Headers, exchange: _Exchange, turn: _LargeTurn
-    ) -> bytes:
-        encoding = headers.get("content-encoding", "").strip().lower()
-        if not sent or encoding in {"", "identity"}:
-            return sent
+        body = parts.getvalue()
+        del parts  # else it would be held as sent while it is inflated, and afterwards
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if body and encoding not in {"", "identity"}:
+            body = self._inflate(body, encoding, exchange)
+        if len(body) > self._large.share:
+            body = self._large.keep(body)
+        left_out = {b"content-encoding", b"content-length", b"transfer-encoding"}
+        headers = [(name, value) for name, value in raw if name.lower() not in left_out]
+        extensions = {**response.extensions, SENT: size}
+        answer = httpx.Response(response.status_code, headers=headers, extensions=extensions)
+        answer._content = body  # noqa: SLF001 - httpx would copy it, and it would not be counted
+        return answer
+
+    def _inflate(self, sent: bytes, encoding: str, exchange: _Exchange) -> bytes:
         if encoding not in {"gzip", "x-gzip", "deflate"}:
             raise AnswerRefused(f"the body is encoded as {encoding!r}, which was not asked for")
         try:
             return inflate_body(
-                sent, self._limits.body_bytes, lambda size: turn.claim_for(len(sent) + size)
+                sent, self._limits.body_bytes, lambda size: exchange.claim_for(len(sent) + size)
             )
         except BodyTooLarge:
             how = f"of {len(sent) / _MB:.1f} MB inflates to more than"
@@ -273,9 +248,7 @@ class _LargeBodies:
         self._changed = threading.Condition(threading.RLock())
 
     def keep(self, body: bytes) -> bytes:
-        """The body, which counts as kept from now on, as long as anybody has it or a view of it."""
-        if len(body) <= self.share:
-            return body
+        """A large body, which counts as kept from now on: as long as it or a view of it lives."""
         kept = _LargeBody(body)
         kept.owner = self
         self.add(len(kept))
@@ -287,16 +260,15 @@ class _LargeBodies:
             self._kept += size
             self._changed.notify_all()
 
-    def begin(self, exchange: _Exchange) -> None:
-        """Returns when it is the turn of a large body. Raises AnswerRefused if that takes long."""
-        began, left = time.monotonic(), exchange.time_left(None)
+    def begin(self, patience: float) -> bool:
+        """Returns when it is the turn of a large body, or after so many seconds: whether it is."""
         with self._changed:
             while not self._has_room() and self._changed.wait(_PATIENCE):
                 pass
-            if not self._changed.wait_for(lambda: not self._is_reading, left):
-                raise exchange.too_slow()
+            if not self._changed.wait_for(lambda: not self._is_reading, patience):
+                return False
             self._is_reading = True
-        exchange.add_time(time.monotonic() - began)
+            return True
 
     def end(self) -> None:
         """Gives the turn to the next one."""
@@ -317,76 +289,56 @@ class _LargeBody(bytes):
         self.owner.add(-len(self))
 
 
-class _LargeTurn:
-    """The turn of an answer that may turn out to be large. A context manager.
-
-    Sizes are those of a body as sent and inflated together, because both are held.
-    """
-
-    def __init__(self, large: _LargeBodies, exchange: _Exchange) -> None:
-        self._large = large
-        self._exchange = exchange
-        self._is_ours = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_ours:
-            self._large.end()
-
-    def claim_for(self, size: int) -> None:
-        """Returns when an answer may be so large. Raises AnswerRefused if that takes too long."""
-        if size > self._large.share and not self._is_ours:
-            self._large.begin(self._exchange)
-            self._is_ours = True
-
-
+@dataclass(slots=True)
 class _BoundedBackend(httpcore.NetworkBackend):
     """Opens connections whose reads and writes end with the exchange that they are for."""
 
-    def __init__(self, inner: httpcore.NetworkBackend, current: threading.local) -> None:
-        self._inner = inner
-        self._current = current
+    inner: httpcore.NetworkBackend
+    current: threading.local
+    limits: AnswerLimits
 
     @override
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
     ) -> httpcore.NetworkStream:
-        left = self._current.exchange.time_left(timeout)
-        stream = self._inner.connect_tcp(host, port, left, *args, **options)
-        return _BoundedStream(stream, self._current)
+        left = self.current.exchange.time_left(timeout)
+        stream = self.inner.connect_tcp(host, port, left, *args, **options)
+        return _BoundedStream(stream, self.current, self.limits.header_bytes + _READ)
 
     @override
     def sleep(self, seconds: float) -> None:
-        self._inner.sleep(seconds)
+        self.inner.sleep(seconds)
 
 
+@dataclass(slots=True)
 class _BoundedStream(httpcore.NetworkStream):
     """A connection: what is read and written on it counts for the exchange of this thread."""
 
-    def __init__(self, inner: httpcore.NetworkStream, current: threading.local) -> None:
-        self._inner = inner
-        self._current = current
+    inner: httpcore.NetworkStream
+    current: threading.local
+    most_before_body: int
 
     @override
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        exchange: _Exchange = self._current.exchange
+        exchange: _Exchange = self.current.exchange
         try:
-            return exchange.note(self._inner.read(max_bytes, exchange.time_left(timeout)))
+            data = self.inner.read(max_bytes, exchange.time_left(timeout))
         except httpcore.ReadTimeout:
-            if exchange.has_begun:
+            if exchange.received:
                 raise exchange.too_slow() from None
             raise
+        exchange.received += len(data)
+        if not exchange.has_headers and exchange.received > self.most_before_body:
+            raise exchange.headers_too_large()
+        return data
 
     @override
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        exchange: _Exchange = self._current.exchange
-        self._inner.write(buffer, exchange.time_left(timeout))
+        self.inner.write(buffer, self.current.exchange.time_left(timeout))
 
     @override
     def close(self) -> None:
-        self._inner.close()
+        self.inner.close()
 
     @override
     def start_tls(
@@ -395,9 +347,9 @@ class _BoundedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        secured = self._inner.start_tls(ssl_context, server_hostname, timeout)
-        return _BoundedStream(secured, self._current)
+        secured = self.inner.start_tls(ssl_context, server_hostname, timeout)
+        return _BoundedStream(secured, self.current, self.most_before_body)
 
     @override
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return self.inner.get_extra_info(info)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 import msgspec
-from typing_extensions import override
 
 from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, bound_answers
 from cw_pipeline.connectwise.auth import Impersonation
-from cw_pipeline.connectwise.clock import SourceClock
-from cw_pipeline.connectwise.query import readable_request
+from cw_pipeline.connectwise.query import API, Request
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
-from cw_pipeline.connectwise.response import decode_small, raise_for_status
+from cw_pipeline.connectwise.response import SourceClock, decode_small, raise_for_status
 from cw_pipeline.connectwise.retry import (
     BACKGROUND,
     INTERACTIVE,
@@ -27,10 +26,10 @@ from cw_pipeline.connectwise.retry import (
     Policy,
     RetryBudget,
     call_with_retries,
-    wait_interruptibly,
 )
-from cw_pipeline.connectwise.tls import certificate_fault, handshake_fault, trust
+from cw_pipeline.connectwise.site import certificate_fault, handshake_fault, trust
 from cw_pipeline.errors import (
+    Interrupted,
     SourceBroken,
     SourceBusy,
     SourceDenied,
@@ -38,51 +37,18 @@ from cw_pipeline.errors import (
     SourceError,
     SourceMissing,
     SourceRefused,
+    SourceUnreachable,
 )
 from cw_pipeline.machine import THIS, Machine
 from cw_pipeline.model import ApiVersions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
     from cw_pipeline.connectwise.query import Query
     from cw_pipeline.connectwise.site import Credentials, Site
     from cw_pipeline.model import ClockReading
-
-_API = "/apis/3.0"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, as it will be sent.
-
-    As text it is what people read: without host and codebase, see `readable_request`.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    anonymous: bool = False
-    verb: str = ""
-
-    @property
-    def list(self) -> str:
-        """What is asked, whichever part of it and below whichever parent."""
-        return re.sub(r"\d+", "", self.url.partition("?")[0])
-
-    @property
-    def method(self) -> str:
-        """The verb; without one, GET, or POST when there is a body."""
-        return self.verb or ("GET" if self.body is None else "POST")
-
-    def at(self, base: str) -> Request:
-        """This request below a base URL."""
-        return replace(self, url=f"{base}{self.url}")
-
-    @override
-    def __str__(self) -> str:
-        return readable_request(self.method, self.url.split(_API, 1)[-1])
 
 
 def explain_transport_error(error: httpx.TransportError) -> str:
@@ -130,7 +96,8 @@ _COMPANY_INFO_TIMEOUT = 10.0  # seconds, when it is asked whether anything answe
 class ConnectWise:
     """A ConnectWise tenant, as its API member may see it. A context manager.
 
-    Once `stopping` is set, everything that waits raises Interrupted.
+    Once `stopping` is set, everything that waits raises Interrupted. `versions`: which version of
+    the API its paths are asked in. `clock`: what time it is there. `tally`: all that was asked.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -152,9 +119,11 @@ class ConnectWise:
         self._stopping = stopping or Event()
         self._machine = machine
         self._outage, self._breaker = Outage(machine), CircuitBreaker(machine)
-        self._versions = ApiVersions.of(api_version)
+        self.versions = ApiVersions.of(api_version)
         self._site = site
         self._company = credentials.company
+        info = f"{site.info}/login/companyinfo/{credentials.company}"
+        self._company_request = Request(info, anonymous=True)
         self._gate = gate or RateLimiter(stopping=self._stopping, machine=machine)
         self._policy = policy
         self._pace = ConcurrencyLimit(max_concurrency, machine)
@@ -187,7 +156,14 @@ class ConnectWise:
             # A proxy that is set for the Internet cannot reach this machine's own address.
             trust_env=not site.is_loopback,
         )
-        bound_answers(self._http, answer_limits, max_concurrency, self._note_headers)
+        bound_answers(
+            self._http,
+            answer_limits,
+            max_concurrency,
+            on_headers=lambda headers: self.clock.note_answer(
+                headers.get("date", ""), self._gate.warehouse_ahead
+            ),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -204,10 +180,6 @@ class ConnectWise:
     def base(self) -> str:
         """Where the API is, as company info said last; empty before it was asked."""
         return self._base
-
-    def version_of(self, path: str) -> str:
-        """The version of the API that a path below the base, or an entity, is asked in."""
-        return self._versions.version_of(path)
 
     def now(self) -> ClockReading:
         """The clocks at the latest answer. Asks, if there was none."""
@@ -229,9 +201,7 @@ class ConnectWise:
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self._anywhere(
-            Request(query.url(), query.headers(), query.body()), read, tallies, policy
-        )
+        return self._anywhere(query.request(), read, tallies, policy)
 
     def get(
         self,
@@ -252,12 +222,12 @@ class ConnectWise:
             if not self._base:
                 self.find_codebase()
         content = None if body is None else msgspec.json.encode(body)
-        question = Request(path, body=content, verb=method).at(self._base)
+        question = Request(f"{self._base}{path}", body=content, method=method)
         with self._pace.slot(self._stopping):
             self._gate.wait_for_turn()
             answer = self._exchange(question)
         if answer.status_code not in _WRITTEN:
-            raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
+            raise_for_status(answer.status_code, answer.headers, answer.content, question)
 
     def is_reachable(self, *tallies: RequestCounts) -> bool:
         """Whether the API answers at all: a refusal is an answer, a server error is none."""
@@ -308,10 +278,6 @@ class ConnectWise:
         self._outage, self._breaker = Outage(self._machine), CircuitBreaker(self._machine)
         self._retry_budget = RetryBudget()
 
-    @property
-    def _company_request(self) -> Request:
-        return Request(f"{self._site.info}/login/companyinfo/{self._company}", anonymous=True)
-
     def _judge_outage(self, policy: Policy, started: float) -> None:
         """After a question that failed for good. Raises SourceUnreachable if nothing answers.
 
@@ -323,11 +289,12 @@ class ConnectWise:
     def _confirm_outage(self) -> None:
         """Raises SourceUnreachable if company info does not answer either."""
         with self._judging:
-            self._outage.check()
+            if self._outage.verdict:
+                raise SourceUnreachable(self._outage.verdict)
+            question = self._company_request
             try:
-                question = self._company_request
                 answer = self._exchange(question, _COMPANY_INFO_TIMEOUT)
-                raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
+                raise_for_status(answer.status_code, answer.headers, answer.content, question)
             except (SourceBroken, SourceDown):
                 self._outage.establish()
             except SourceError:
@@ -345,8 +312,9 @@ class ConnectWise:
             if not self._base:
                 self.find_codebase()
             base = self._base
+        path, policy = question.url, policy or self._policy
         try:
-            return self._ask_while_up(question.at(base), read, tallies, policy or self._policy)
+            return self._ask_while_up(replace(question, url=f"{base}{path}"), read, tallies, policy)
         except SourceMissing:
             # The night of an upgrade moves the codebase: a 404 never means "empty".
             with self._lock:
@@ -355,7 +323,9 @@ class ConnectWise:
                 moved = self._base
             if moved == base:
                 raise
-            return self._ask_while_up(question.at(moved), read, tallies, policy or self._policy)
+            return self._ask_while_up(
+                replace(question, url=f"{moved}{path}"), read, tallies, policy
+            )
 
     def _ask_while_up(
         self,
@@ -366,16 +336,7 @@ class ConnectWise:
     ) -> T:
         """What `read` makes of the answer."""
         counted = (self.tally, *tallies)
-
-        def once() -> T:
-            body, took = self._patiently(question, counted, policy.patience)
-            try:
-                return read(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
-                broken = SourceBroken(f"{question}: {error}", 200, text(body))
-            broken.seconds = took
-            del body  # errors are kept for a while, with the frames that they were raised in
-            raise broken
+        once = partial(self._patiently, question, read, counted, policy.patience)
 
         def wait_to_retry(attempt: int, seconds: float, error: Exception) -> None:
             # Guide: log what is retried. A warning, because Dagster shows these in a run's log.
@@ -405,8 +366,10 @@ class ConnectWise:
 
     def _check(self) -> None:
         """Raises SourceUnreachable or Interrupted when nothing more is to be asked."""
-        self._outage.check()  # first: it is why the run is stopping
-        wait_interruptibly(self._stopping, 0)
+        if self._outage.verdict:  # first: it is why the run is stopping
+            raise SourceUnreachable(self._outage.verdict)
+        if self._stopping.is_set():
+            raise Interrupted("interrupted")
 
     def _wait(self, seconds: float) -> None:
         """Returns when the next try is due, or raises as `_check` does."""
@@ -419,12 +382,16 @@ class ConnectWise:
             self._outage.say_if_due()
 
     def _patiently(
-        self, question: Request, tallies: tuple[RequestCounts, ...], patience: float
-    ) -> tuple[bytes, float]:
-        """As `_send`, after however many pauses ConnectWise asks for."""
+        self,
+        question: Request,
+        read: Callable[[bytes], T],
+        tallies: tuple[RequestCounts, ...],
+        patience: float,
+    ) -> T:
+        """What `read` makes of the answer, after however many pauses ConnectWise asks for."""
         while True:
             try:
-                return self._send(question, tallies)
+                body, took = self._send(question, tallies)
             except SourceBusy as error:
                 self._pace.note_refusal()
                 pause = _UNKNOWN_PAUSE if error.retry_after is None else error.retry_after
@@ -435,6 +402,14 @@ class ConnectWise:
                 self._gate.pause(pause)
                 for tally in tallies:
                     tally.add(retries=1)
+                continue
+            try:
+                return read(body)
+            except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
+                broken = SourceBroken(f"{question}: {error}", 200, text(body))
+            broken.seconds = took
+            del body  # errors are kept for a while, with the frames that they were raised in
+            raise broken
 
     def _send(self, question: Request, tallies: tuple[RequestCounts, ...]) -> tuple[bytes, float]:
         """The body, when its turn has come, and in how many seconds. Notes whether any came."""
@@ -447,7 +422,7 @@ class ConnectWise:
                 started = self._machine.monotonic()
                 answer = self._exchange(question)
                 took = self._machine.monotonic() - started
-            raise_for_status(answer.status_code, answer.headers, answer.content, str(question))
+            raise_for_status(answer.status_code, answer.headers, answer.content, question)
         except (SourceBroken, SourceDown) as error:
             error.seconds = self._machine.monotonic() - started
             self._outage.note_failure(error)
@@ -456,15 +431,14 @@ class ConnectWise:
             self._outage.note_answer()
             raise
         self._outage.note_answer()
-        self._pace.note_answer(took, (question.list, answer.extensions[SENT].bit_length()))
+        # Whichever part of the list it was, and below whichever parent.
+        asked_list = re.sub(r"\d+", "", question.url.partition("?")[0])
+        self._pace.note_answer(took, (asked_list, answer.extensions[SENT].bit_length()))
         return answer.content, took
-
-    def _note_headers(self, headers: httpx.Headers) -> None:
-        self.clock.note_answer(headers.get("date", ""), self._gate.warehouse_ahead)
 
     def _exchange(self, question: Request, timeout: float | None = None) -> httpx.Response:
         """The answer, whole and inflated. Raises SourceBroken where it goes beyond a limit."""
-        version = self.version_of(question.url.split(_API, 1)[-1])
+        version = self.versions.version_of(question.url.split(API, 1)[-1])
         headers = {
             **question.headers,
             "Accept": f"application/vnd.connectwise.com+json; version={version}",
@@ -472,7 +446,7 @@ class ConnectWise:
         if question.body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            return self._http.request(
+            answer = self._http.request(
                 question.method,
                 question.url,
                 headers=headers,
@@ -490,6 +464,10 @@ class ConnectWise:
             if fault := certificate_fault(error):
                 raise SourceDenied(f"{question}: {fault}") from error
             raise SourceDown(f"{question}: {explain_transport_error(error)}") from error
+        # httpx makes a cycle of an answer and its stream: in it, the body, which is read, would
+        # stay until garbage is collected.
+        answer.stream = httpx.ByteStream(b"")
+        return answer
 
 
 def _count(body: bytes) -> int:

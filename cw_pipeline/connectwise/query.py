@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,13 +13,35 @@ import msgspec
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cw_pipeline.model import IdRange, Window
 
 _URL = 1745  # characters; the guide's safe length, 2,000 less the longest host name
 _SHOWN = 120  # characters of a parameter, in texts for people
 _REST = 400  # what a question holds beside its ids: codebase, path, paging, fields
+
+
+API = "/apis/3.0"
+"""What the URL of every question to the API has between host and codebase, and its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as it will be sent.
+
+    As text it is what people read: without host and codebase, see `readable_request`.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    method: str = "GET"
+    anonymous: bool = False
+
+    @override
+    def __str__(self) -> str:
+        return readable_request(self.method, self.url.split(API, 1)[-1])
 
 
 class Paging(StrEnum):
@@ -90,9 +112,13 @@ class Query:
             yield asked
             left = left[len(some) :]
 
-    def body(self) -> bytes | None:
-        """What a search sends in its body; None for a plain question."""
-        return msgspec.json.encode({"conditions": self._conditions()}) if self.search else None
+    def request(self) -> Request:
+        """The request that asks it: a POST with the conditions in its body where it is a search."""
+        headers = {"pagination-type": "forward-only"} if self.paging is Paging.FORWARD else {}
+        if not self.search:
+            return Request(self.url(), headers)
+        body = msgspec.json.encode({"conditions": self._conditions()})
+        return Request(self.url(), headers, body, "POST")
 
     def url(self) -> str:
         """Path and query string. Spaces as %20: a plus sign may be read as one."""
@@ -120,10 +146,6 @@ class Query:
         upto = () if self.upto is None else (f"id <= {self.upto}",)
         keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
         return " and ".join((*self.conditions, *upto, *keyset))
-
-    def headers(self) -> dict[str, str]:
-        """The headers this kind of paging takes."""
-        return {"pagination-type": "forward-only"} if self.paging is Paging.FORWARD else {}
 
 
 def _fitting(ids: Sequence[int]) -> Sequence[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import RequestGrant
 
 
+@dataclass(slots=True)
 class RateLimiter:
     """Lets requests through one by one, no faster than the tenant's budget allows.
 
@@ -26,46 +28,39 @@ class RateLimiter:
     it, the warehouse, is ahead of this machine's; None before it has said.
     """
 
-    def __init__(
-        self,
-        grant: Callable[[], RequestGrant] | None = None,
-        announce: Callable[[float], None] | None = None,
-        stopping: Event | None = None,
-        machine: Machine = THIS,
-    ) -> None:
-        self._stopping = stopping or Event()
-        self._machine = machine
-        self._grant = grant
-        self._announce = announce
-        self._lock = Lock()
-        self._left = 0
-        self._open_at = 0.0
-        self.warehouse_ahead: timedelta | None = None
+    grant: Callable[[], RequestGrant] | None = None
+    announce: Callable[[float], None] | None = None
+    stopping: Event = field(default_factory=Event)
+    machine: Machine = THIS
+    warehouse_ahead: timedelta | None = None
+    _lock: Lock = field(default_factory=Lock)
+    _left: int = 0
+    _open_at: float = 0.0
 
     def wait_for_turn(self) -> float:
         """Returns when a request may be sent: the seconds it had to wait."""
-        started = self._machine.monotonic()
+        started = self.machine.monotonic()
         with self._lock:
-            if self._grant is not None and self._left == 0:
-                granted = self._grant()
+            if self.grant is not None and self._left == 0:
+                granted = self.grant()
                 if granted.at is not None:
-                    self.warehouse_ahead = granted.at - self._machine.now()
+                    self.warehouse_ahead = granted.at - self.machine.now()
                 self._left = granted.requests
-                self._open_at = max(self._open_at, self._machine.monotonic() + granted.wait)
+                self._open_at = max(self._open_at, self.machine.monotonic() + granted.wait)
             self._left -= 1
-        while (closed := self._open_at - self._machine.monotonic()) > 0:
+        while (closed := self._open_at - self.machine.monotonic()) > 0:
             wait_interruptibly(
-                self._stopping, closed, self._machine
+                self.stopping, closed, self.machine
             )  # a pause may be lengthened while we wait
-        return self._machine.monotonic() - started
+        return self.machine.monotonic() - started
 
     def pause(self, seconds: float) -> None:
         """Keeps every request of the tenant back for so long."""
         with self._lock:
-            self._open_at = max(self._open_at, self._machine.monotonic() + seconds)
+            self._open_at = max(self._open_at, self.machine.monotonic() + seconds)
             self._left = 0  # leave that was granted before is used up, or others would be outrun
-        if self._announce is not None:
-            self._announce(seconds)
+        if self.announce is not None:
+            self.announce(seconds)
 
 
 _SLOW = 3.0  # times the best time of its like: more in flight only queue up behind each other

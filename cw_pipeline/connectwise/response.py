@@ -1,4 +1,4 @@
-"""What ConnectWise's answer means: the only place where a status becomes an error. Pure.
+"""What ConnectWise's answer means: which error a status is, and what time it is at the source.
 
 | answer                                  | error           | asked again                        |
 | --------------------------------------- | --------------- | ---------------------------------- |
@@ -13,11 +13,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from io import BytesIO
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,10 +35,14 @@ from cw_pipeline.errors import (
     SourceMissing,
     SourceRefused,
 )
+from cw_pipeline.machine import THIS, Machine
+from cw_pipeline.model import ClockReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+
+log = logging.getLogger(__name__)
 
 _GZIP_OR_ZLIB = 47
 _GZIP = b"\x1f\x8b"
@@ -55,7 +62,11 @@ def inflate_body(sent: bytes, most: int, claim: Callable[[int], None]) -> bytes:
     """
     inflater = isal_zlib.decompressobj(_GZIP_OR_ZLIB)
     whole, inflated = memoryview(sent), BytesIO()
-    at, size, step, piece = 0, 0, _size(sent), whole
+    at, size, piece = 0, 0, whole
+    # How large a body says it is, in a gzip's last four bytes (RFC 1952), and at least some: its
+    # buffer is made for that at once. Believed up to a point, because it is the server's word.
+    said = int.from_bytes(sent[-4:], "little") if sent.startswith(_GZIP) else 0
+    step = min(max(said + 1, _STEP), _MOST)
     try:
         while True:
             claim(min(size + step, most))
@@ -76,15 +87,6 @@ def inflate_body(sent: bytes, most: int, claim: Callable[[int], None]) -> bytes:
         raise ValueError(f"a body that does not inflate ({error})") from error
 
 
-def _size(sent: bytes) -> int:
-    """How large a body says it is, and at least some: its buffer is made for that at once.
-
-    In a gzip's last four bytes (RFC 1952). Believed up to a point: it is the server's word.
-    """
-    said = int.from_bytes(sent[-4:], "little") if sent.startswith(_GZIP) else 0
-    return min(max(said + 1, _STEP), _MOST)
-
-
 _SHOWN = 400
 _KEPT = 2000
 _SMALL = 1 << 20  # bytes
@@ -92,8 +94,11 @@ VERSION_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_ACCEPTABLE, 415)
 """How a server may answer a version in the Accept header that it does not have."""
 
 
-def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> None:
-    """Returns if the answer is a good one. Raises the error that says what to do next."""
+def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked: object) -> None:
+    """Returns if the answer is a good one. Raises the error that says what to do next.
+
+    `asked`: the question, whose text the error shows.
+    """
     if status == HTTPStatus.OK:
         if "json" not in headers.get("content-type", "json").lower():
             raise SourceBroken(f"{asked}: an answer that is not JSON", status, _head(body))
@@ -101,7 +106,7 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked
     raise _error(status, headers, body, asked)
 
 
-def _error(status: int, headers: Mapping[str, str], body: bytes, asked: str) -> SourceError:
+def _error(status: int, headers: Mapping[str, str], body: bytes, asked: object) -> SourceError:
     said = f"{asked}: {status} {_error_text(body)}".rstrip()
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = retry_after(headers)
@@ -185,3 +190,42 @@ def _list(value: object) -> list[object]:
 
 def _head(body: bytes) -> str:
     return body[:_KEPT].decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class SourceClock:
+    """The source's clock beside this machine's and the warehouse's. Safe to share between threads.
+
+    A `Date` is believed if it is no more than `tolerance` from both. `reading` are the clocks at
+    the latest answer; None before the first.
+    """
+
+    tolerance: timedelta = timedelta(seconds=60)
+    machine: Machine = THIS
+    reading: ClockReading | None = None
+    _disorder: str = ""
+    _is_logged: bool = False
+    _lock: Lock = field(default_factory=Lock)
+
+    def note_answer(self, date: str, warehouse_ahead: timedelta | None) -> None:
+        """Notes the `Date` header of an answer that has just come, empty if it has none.
+
+        `warehouse_ahead`: by how much the warehouse's clock is ahead of this machine's; None where
+        that is not known.
+        """
+        machine = self.machine.now()
+        warehouse = None if warehouse_ahead is None else machine + warehouse_ahead
+        reading = ClockReading(http_date(date), machine, warehouse, self.tolerance)
+        with self._lock:
+            self.reading = reading
+            if disorder := reading.disorder:
+                self._disorder = disorder
+                if not self._is_logged:
+                    self._is_logged = True
+                    log.warning("%s", disorder)
+
+    def take_disorder(self) -> str:
+        """The latest disagreement of the clocks that was not taken yet; empty if there is none."""
+        with self._lock:
+            disorder, self._disorder = self._disorder, ""
+            return disorder

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import stamina
 from stamina import instrumentation
@@ -55,28 +55,28 @@ INTERACTIVE = Policy(attempts=3, wait_initial=0.1, wait_max=5, patience=30)
 PROBING = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900, whole=60)
 
 
+@dataclass(slots=True)
 class RetryBudget:
     """How many retries a run may spend: a part of what it asks, so that a bad day ends.
 
     The guide: "Consider retry budgets to limit the overall retry rate across your system".
     """
 
-    def __init__(self, base: int = 200, share: float = 0.5) -> None:
-        self._left = float(base)
-        self._share = share
-        self._lock = Lock()
+    left: float = 200.0
+    share: float = 0.5  # of a retry, that a question adds
+    _lock: Lock = field(default_factory=Lock)
 
     def earn(self) -> None:
         """A question was asked."""
         with self._lock:
-            self._left += self._share
+            self.left += self.share
 
     def spend(self) -> bool:
         """Takes one retry from the budget: whether there was one."""
         with self._lock:
-            if self._left < 1:
+            if self.left < 1:
                 return False
-            self._left -= 1
+            self.left -= 1
             return True
 
 
@@ -141,32 +141,28 @@ _SAID_EVERY = 15.0  # seconds
 _TOO_LONG = 150.0  # seconds: more than a passing outage, and less than eight tries that time out
 
 
+@dataclass(slots=True)
 class Outage:
     """Since when no request of a client was answered, and what was tried. Shared by its threads.
 
-    A refusal is an answer; a server error or a broken connection is none.
+    A refusal is an answer; a server error or a broken connection is none. `verdict`: why nothing
+    more is asked, once that was established.
     """
 
-    def __init__(self, machine: Machine = THIS) -> None:
-        self._machine = machine
-        self._lock = Lock()
-        self._since: float | None = None
-        self._began = ""
-        self._said = 0.0
-        self._tries = 0
-        self._last = ""
-        self._answered = self._machine.monotonic()
-        self._verdict = ""
-
-    def check(self) -> None:
-        """Raises SourceUnreachable once that was established."""
-        if self._verdict:
-            raise SourceUnreachable(self._verdict)
+    machine: Machine = THIS
+    verdict: str = ""
+    _lock: Lock = field(default_factory=Lock)
+    _since: float | None = None
+    _began: str = ""
+    _said: float = 0.0
+    _tries: int = 0
+    _last: str = ""
+    _answered: float = float("-inf")
 
     def note_answer(self) -> None:
         """Notes an answer of any kind."""
         with self._lock:
-            self._answered = self._machine.monotonic()
+            self._answered = self.machine.monotonic()
             if self._since is not None and self._said:
                 log.warning("ConnectWise answers again")
             self._since, self._tries, self._said = None, 0, 0.0
@@ -174,16 +170,16 @@ class Outage:
     def note_failure(self, error: Exception) -> None:
         """Notes a request that got no good answer, and says so in the log every 15 seconds."""
         with self._lock:
-            now = self._machine.monotonic()
+            now = self.machine.monotonic()
             if self._since is None:
-                self._since, self._began = now, f"{self._machine.now():%H:%M:%S} UTC"
+                self._since, self._began = now, f"{self.machine.now():%H:%M:%S} UTC"
             self._tries, self._last = self._tries + 1, str(error)
             self._say(now)
 
     def say_if_due(self) -> None:
         """Says how things stand while a retry is waited for, if it is time to."""
         with self._lock:
-            self._say(self._machine.monotonic())
+            self._say(self.machine.monotonic())
 
     def is_possible(self, since: float) -> bool:
         """Whether nothing has answered since then (`Machine.monotonic`)."""
@@ -193,17 +189,17 @@ class Outage:
     def is_long(self) -> bool:
         """Whether it has lasted longer than a passing outage does."""
         since = self._since
-        return since is not None and self._machine.monotonic() - since > _TOO_LONG
+        return since is not None and self.machine.monotonic() - since > _TOO_LONG
 
-    def establish(self) -> None:
+    def establish(self) -> NoReturn:
         """Ends every question that is asked from now on. Raises SourceUnreachable."""
         with self._lock:
-            if not self._verdict:
-                self._verdict = (
+            if not self.verdict:
+                self.verdict = (
                     f"{self._standing()}. Company info does not answer either, so nothing more is"
                     " asked. What was read before is kept: the same command goes on from there"
                 )
-        self.check()
+        raise SourceUnreachable(self.verdict)
 
     def _say(self, now: float) -> None:
         if self._since is None or now - self._since < _SAID_AFTER:
@@ -221,22 +217,22 @@ _TRIPS_AFTER = 5  # questions in a row that failed with all their retries
 _RESTS = 60.0  # seconds
 
 
+@dataclass(slots=True)
 class CircuitBreaker:
     """Counts failures in a row; after too many, everything fails at once until it has rested."""
 
-    def __init__(self, machine: Machine = THIS) -> None:
-        self._machine = machine
-        self._failures = 0
-        self._open_until = 0.0
-        self._lock = Lock()
+    machine: Machine = THIS
+    _failures: int = 0
+    _open_until: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
 
     def check(self) -> None:
         """Returns if a question may be asked. Raises SourceDown while the breaker is open."""
         with self._lock:
-            left = self._open_until - self._machine.monotonic()
+            left = self._open_until - self.machine.monotonic()
             if self._open_until and left <= 0:
                 # Half open: this question goes through, others only once it was answered.
-                self._open_until = self._machine.monotonic() + _RESTS
+                self._open_until = self.machine.monotonic() + _RESTS
         if left > 0 and self._open_until:
             raise SourceDown(
                 f"ConnectWise failed {_TRIPS_AFTER} questions in a row; it is left alone for"
@@ -248,7 +244,7 @@ class CircuitBreaker:
         with self._lock:
             self._failures += 1
             if self._failures >= _TRIPS_AFTER:
-                self._open_until = self._machine.monotonic() + _RESTS
+                self._open_until = self.machine.monotonic() + _RESTS
                 self._failures = _TRIPS_AFTER - 1
 
     def note_answer(self) -> None:

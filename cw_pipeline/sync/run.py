@@ -80,7 +80,7 @@ def _account_for(
 ) -> R:
     """Does the work, and writes the run's row whatever comes of it, Ctrl-C included."""
     entity, reader = store.entity, ListReader(context, store.entity, store.stored_hashes)
-    result.api_version = context.source.version_of(entity.name)
+    result.api_version = context.source.versions.version_of(entity.name)
     reader.page_size = min(reader.page_size, store.page_size or reader.page_size)
     if store.capability["forward_only"] is False and entity.has_id:  # as it was seen to allow
         reader.paging = Paging.KEYSET

@@ -507,7 +507,7 @@ MUTANTS = (
             (
                 "connectwise/retry.py",
                 (
-                    "                self._open_until = self._machine.monotonic() + _RESTS\n"
+                    "                self._open_until = self.machine.monotonic() + _RESTS\n"
                     "        if left"
                 ),
                 "                self._open_until = 0.0\n        if left",

@@ -242,7 +242,7 @@ def test_429s_do_not_use_up_the_tries_for_other_errors(
 def test_a_run_has_a_budget_of_retries_so_that_a_bad_day_ends(
     simulator: Simulator, source: ConnectWise
 ) -> None:
-    source._retry_budget = RetryBudget(base=2, share=0)
+    source._retry_budget = RetryBudget(left=2, share=0)
     asked = answering(simulator, Answer(500))
     for _ in range(3):
         with pytest.raises(SourceBroken):

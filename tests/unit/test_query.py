@@ -35,14 +35,14 @@ def test_a_first_load_has_no_condition() -> None:
 
 def test_forward_only_never_sends_a_page_number_or_an_order() -> None:
     query = Query("/x", cursor=5)
-    assert query.headers() == {"pagination-type": "forward-only"}
+    assert query.request().headers == {"pagination-type": "forward-only"}
     assert asked(query) == {"pageSize": "1000", "pageId": "5"}
     assert asked(query.next_page(9))["pageId"] == "9"
 
 
 def test_keyset_asks_behind_the_cursor_in_id_order() -> None:
     query = Query("/x", paging=Paging.KEYSET).in_range(IdRange(0, 90, 20))
-    assert query.headers() == {}
+    assert query.request().headers == {}
     assert asked(query)["orderBy"] == "id asc"
     assert sorted(asked(query)["conditions"].split(" and ")) == ["id <= 90", "id > 20"]
 
@@ -68,7 +68,7 @@ def test_questions_about_ids_name_each_once_and_fit_into_a_url(ids: set[int], se
     named: list[int] = []
     for query in Query("/service/tickets", fields="id").for_ids(list(ids), search=search):
         assert len(query.url()) < 1900
-        text = (query.body() or b"").decode() or asked(query)["conditions"]
+        text = (query.request().body or b"").decode() or asked(query)["conditions"]
         named += map(int, text.split("(")[1].split(")")[0].split(","))
     assert named == sorted(ids)
 
