@@ -227,9 +227,9 @@ def sync_metadata(
 ) -> dict[str, Any]:
     """The metadata of a materialization. `whole`: the pass read everything.
 
-    The columns go along only with a whole pass: they are in the asset's definition anyhow, and
-    would make up most of what a refresh every quarter of an hour leaves in Dagster's storage. So do
-    the rows that changed last only where some have changed.
+    The rows that changed last go along only where some have changed, and the columns only where
+    such a pass read everything: they are in the asset's definition anyhow, and would make up most
+    of what a refresh every quarter of an hour leaves in Dagster's storage.
     """
     metadata: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
     metadata["dagster/table_name"] = f"{engine.database.tenant}.{entity.table}"
@@ -241,10 +241,10 @@ def sync_metadata(
         metadata["warnings"] = dg.MetadataValue.md(
             "\n".join(f"- {each}" for each in report.warnings)
         )
-    if whole:
-        metadata["dagster/column_schema"] = column_schema(entity, engine.privacy)
-    if whole or report.rows_inserted + report.rows_updated + report.rows_deleted:
+    if report.rows_inserted or report.rows_updated or report.rows_deleted:
         metadata["preview"] = dg.MetadataValue.md(_preview(engine.database, entity))
+        if whole:
+            metadata["dagster/column_schema"] = column_schema(entity, engine.privacy)
     return metadata
 
 

@@ -23,7 +23,6 @@ from cw_pipeline.dagster.checks import (
     report_key_checks,
     report_tenant_checks,
 )
-from cw_pipeline.dagster.config import config_from_request
 from cw_pipeline.dagster.internals import (
     execute_here,
     job_origin,
@@ -55,7 +54,7 @@ from cw_pipeline.dagster.reports_api_assets import (
 )
 from cw_pipeline.dagster.resource import CommandRun, PipelineRun, tenant_run
 from cw_pipeline.dagster.sync_assets import OP as SYNC
-from cw_pipeline.dagster.sync_assets import sync_assets
+from cw_pipeline.dagster.sync_assets import config_from_request, sync_assets
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
 from cw_pipeline.errors import UnexpectedError
@@ -277,16 +276,15 @@ def _run_and_record(
             remote_job_origin=origin,
         )
         events = list(execute_here(job, run, instance))
-        # Dagster takes Ctrl-C for itself and ends the run in good order, without a word to us.
-        if any(_is_interruption(event) for event in events):
-            raise KeyboardInterrupt
+        # Dagster takes each error for itself. What is foreseen is in the results, all else is not.
+        errors = [error for event in events if (error := _unforeseen_error(event))]
         if caller.fatal is not None:
             raise caller.fatal
-        # It also takes each error for itself. What is foreseen is in the results, all else is not.
-        if error := next(filter(None, map(_unforeseen_error, events)), ""):
+        if errors:
             raise UnexpectedError(
-                f"{job.name}: unexpected {error}. Dagster keeps the traceback, in the log of run"
-                f" {run.run_id}: if the message does not say what to do, please report it with that"
+                f"{job.name}: unexpected {errors[0]}. Dagster keeps the traceback, in the log of"
+                f" run {run.run_id}: if the message does not say what to do, please report it with"
+                " that"
             )
         judge(instance)
     return caller.results
@@ -307,21 +305,22 @@ def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             yield instance
 
 
-def _is_interruption(event: dg.DagsterEvent) -> bool:
-    if event.event_type is not dg.DagsterEventType.RUN_FAILURE:
-        return event.event_type is dg.DagsterEventType.RUN_CANCELED
-    reason = event.job_failure_data.failure_reason
-    return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
-
-
 def _unforeseen_error(event: dg.DagsterEvent) -> str:
-    """The error of a step or a run that ended by none of our own failures; empty if it did not."""
+    """The error of a step or a run that ended by none of our own failures; empty if it did not.
+
+    Raises KeyboardInterrupt if it was interrupted: Dagster takes Ctrl-C for itself and ends the run
+    in good order, without a word to us.
+    """
+    error, reason = None, None
     if event.is_step_failure:
         error = event.step_failure_data.error
     elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
         error = event.job_failure_data.error  # there is none where a step failed
-    else:
-        return ""
+        reason = event.job_failure_data.failure_reason
+    if event.event_type is dg.DagsterEventType.RUN_CANCELED or (
+        reason is not None and reason.value == "UNEXPECTED_TERMINATION"
+    ):
+        raise KeyboardInterrupt
     if (
         error is not None
         and error.cause is not None

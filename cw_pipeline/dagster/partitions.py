@@ -30,27 +30,22 @@ def month_of(moment: datetime) -> str:
 
 def window_of_months(first: str, last: str) -> Window:
     """The window from the start of a month to the end of another."""
-    return Window(_start(first), _next(_start(last)))
+    since, end = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (first, last))
+    return Window(since, (end + timedelta(days=32)).replace(day=1))
 
 
 def within(months: Iterable[str], window: Window, now: datetime) -> list[str]:
     """Those months that lie whole in a window; the current one if the window goes up to `now`."""
     held = []
     for month in months:
-        start = _start(month)
-        end = _next(start)
-        current = start <= now < end and now <= window.until
-        if (window.since is None or start >= window.since) and (end <= window.until or current):
+        span = window_of_months(month, month)
+        assert span.since is not None
+        current = span.since <= now < span.until and now <= window.until
+        if (window.since is None or span.since >= window.since) and (
+            span.until <= window.until or current
+        ):
             held.append(month)
     return held
-
-
-def _start(month: str) -> datetime:
-    return datetime.fromisoformat(month).replace(tzinfo=UTC)
-
-
-def _next(start: datetime) -> datetime:
-    return (start + timedelta(days=32)).replace(day=1)
 
 
 def report_covered_months(
@@ -60,16 +55,15 @@ def report_covered_months(
     if not months:
         return
     loaded = instance.get_materialized_partitions(key)
-    missing = [month for month in months if month not in loaded]
-    runless_materializations(
-        instance,
-        [
-            dg.AssetMaterialization(
-                key,
-                partition=month,
-                description="read as part of all that changed",
-                metadata={"loaded_by": dg.MetadataValue.dagster_run(run_id)},
-            )
-            for month in missing
-        ],
-    )
+    missing = [
+        dg.AssetMaterialization(
+            key,
+            partition=month,
+            description="read as part of all that changed",
+            metadata={"loaded_by": dg.MetadataValue.dagster_run(run_id)},
+        )
+        for month in months
+        if month not in loaded
+    ]
+    if missing:
+        runless_materializations(instance, missing)

@@ -20,11 +20,9 @@ from cw_pipeline.errors import (
 from cw_pipeline.pipeline import Pipeline
 from cw_pipeline.results import explain_failure
 from cw_pipeline.warehouse.callbacks import callback_standing
-from cw_pipeline.warehouse.status import watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from cw_pipeline.dagster.tenant import TenantSetup
     from cw_pipeline.model import Audit, Entity, SyncResult
@@ -70,7 +68,6 @@ class PipelineRun:
     failures: list[Exception] = field(default_factory=list)
     _pipeline: Pipeline | None = None
     _noted_wanted: bool = False
-    _before: dict[str, datetime | None] | None = None
     _fatal: Exception | None = None
 
     def pipeline(self) -> Pipeline:
@@ -106,18 +103,6 @@ class PipelineRun:
         if self.known_settings is None:
             self.known_settings = self.tenant.connect()
         return self.known_settings
-
-    def before(self) -> dict[str, datetime | None]:
-        """The watermark of every entity before the first step of this run in this process."""
-        if self._before is None:
-            warehouse = self.engine().database
-            with warehouse.connection() as connection:
-                self._before = watermarks(connection, warehouse.tenant)
-        return self._before
-
-    def known_watermark(self, entity: str) -> datetime | None:
-        """That of one entity; None if there is none, or the run ended before it was looked up."""
-        return (self._before or {}).get(entity)
 
     def standings(self) -> dict[str, EntityStatus]:
         """How every entity stands in the warehouse now; needs no tenant."""

@@ -89,11 +89,6 @@ class TenantSetup:
         return {TENANT: self.schema}
 
     @property
-    def pool(self) -> str:
-        """The pool of what asks the tenant: its own, as is its request budget."""
-        return f"{self.schema}_api"
-
-    @property
     def resource(self) -> str:
         """The key of the resource that the tenant's ops share."""
         return self.name("tenant_run")
@@ -102,13 +97,16 @@ class TenantSetup:
         """The name of a job, an op, a schedule, a sensor or a group."""
         return f"{self.prefix}_{plain}" if self.prefix else plain
 
-    def key(self, table: str) -> dg.AssetKey:
-        """The asset of a table of the tenant's own schema."""
-        return self._key(self.schema, table)
+    def key(self, table: str, schema: str | None = None) -> dg.AssetKey:
+        """The asset of a table of the tenant's own schema, or of another one that it has."""
+        place = schema or self.schema, table
+        if place not in self._keys:
+            self._keys[place] = self._translated(*place, dg.AssetSpec(dg.AssetKey(place))).key
+        return self._keys[place]
 
     def reporting_key(self, table: str) -> dg.AssetKey:
         """The asset of a table or view of the reporting schema."""
-        return self._key(self.reporting_schema, table)
+        return self.key(table, self.reporting_schema)
 
     def spec(
         self,
@@ -133,14 +131,15 @@ class TenantSetup:
             },
             **more,
         )
-        return self.translator.get_asset_spec(self._props(schema, table, plain))
+        return self._translated(schema, table, plain)
 
     def op(self, plain: str, *, asks: bool = False) -> dict[str, Any]:
         """The arguments of every op: its name, whose resource it needs, where it runs.
 
-        `asks`: it asks the tenant, so it takes its turn in the tenant's pool.
+        `asks`: it asks the tenant, so it takes its turn in a pool that is the tenant's own, as is
+        its request budget.
         """
-        pool = {"pool": self.pool} if asks else {}
+        pool = {"pool": f"{self.schema}_api"} if asks else {}
         return {
             "name": self.name(plain),
             "required_resource_keys": {self.resource},
@@ -149,13 +148,7 @@ class TenantSetup:
             **pool,
         }
 
-    def _key(self, schema: str, table: str) -> dg.AssetKey:
-        if (schema, table) not in self._keys:
-            plain = dg.AssetSpec(dg.AssetKey([schema, table]))
-            props = self._props(schema, table, plain)
-            self._keys[schema, table] = self.translator.get_asset_spec(props).key
-        return self._keys[schema, table]
-
-    def _props(self, schema: str, table: str, plain: dg.AssetSpec) -> ConnectWiseTableProps:
+    def _translated(self, schema: str, table: str, plain: dg.AssetSpec) -> dg.AssetSpec:
         of_table = (each for each in self.entities if each.table == table and schema == self.schema)
-        return ConnectWiseTableProps(schema, table, next(of_table, None), plain)
+        props = ConnectWiseTableProps(schema, table, next(of_table, None), plain)
+        return self.translator.get_asset_spec(props)

@@ -14,9 +14,9 @@ import pytest
 from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.dagster.checks import evaluate
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.dagster.config import SyncConfig, config_from_request, request_from_config
 from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.partitions import months_from, window_of_months, within
+from cw_pipeline.dagster.sync_assets import SyncConfig, config_from_request, request_from_config
 from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.model import SyncMode, Window
