@@ -19,11 +19,12 @@ from ctypes import (
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from cw_pipeline.model import LAST_UPDATED, Kind
 from cw_pipeline.transform.compiled_build import load_library
-from cw_pipeline.transform.record_shape import Path, ShapeNode, is_link
+from cw_pipeline.transform.record_shape import Path, ShapeNode, is_link, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -255,7 +256,13 @@ def compiled_reader(
     code = load_library(_answers)
     if code is None:
         return None
-    return CompiledReader(code, layout_of(entity, root, is_closed=is_closed))
+    return CompiledReader(code, _layout(entity, root.learned_fields(), is_closed=is_closed))
+
+
+@lru_cache(maxsize=512)  # about 20 kB each; a tenant has 240 lists at most
+def _layout(entity: Entity, learned: tuple[Path, ...], *, is_closed: bool) -> ReaderLayout:
+    """The plan, kept for later runs: a run of a list that changed little is as short as this."""
+    return layout_of(entity, shape_of(entity, learned), is_closed=is_closed)
 
 
 def reader_library() -> ctypes.CDLL | None:

@@ -29,7 +29,7 @@ from cw_pipeline.transform.raw_json import (
     records_of,
     storable_text,
 )
-from cw_pipeline.transform.record_shape import RecordDecoder, is_plain, shape_of
+from cw_pipeline.transform.record_shape import decoder_of, is_plain, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from cw_pipeline.model import Column
     from cw_pipeline.transform.compiled import CompiledReader
+    from cw_pipeline.transform.record_shape import RecordDecoder
 
 
 log = logging.getLogger(__name__)
@@ -166,10 +167,11 @@ class PageReader:
 
     @property
     def _decoder(self) -> RecordDecoder:
-        """What Python decodes with. Made late: it takes a millisecond, and few lists need it."""
+        """What Python decodes with. Looked for late: few lists need it."""
         with self._lock:
             if self._made_decoder is None:
-                self._made_decoder = RecordDecoder(self._entity, self._record_shape)
+                learned = self._record_shape.learned_fields()
+                self._made_decoder = decoder_of(self._entity, learned)
             return self._made_decoder
 
     def read_page(

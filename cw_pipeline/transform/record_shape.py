@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, date, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -109,6 +110,19 @@ class ShapeNode:
         below = self.nodes.items()
         return fields + [(k, *path) for k, node in below for path in node.unknown((*above, k))]
 
+    def learned_fields(self, above: Path = ()) -> tuple[Path, ...]:
+        """Every learned field as a path, those of array elements and links too, in one order."""
+        own = tuple((*above, key) for key in sorted(self.learned))
+        below = (*self.nodes.items(), *self.arrays.items())
+        return sum((node.learned_fields((*above, key)) for key, node in below), own)
+
+    def learn(self, path: Path) -> None:
+        """Makes a place for a field of this object, or of one in it or in an array of it."""
+        node = self
+        for key in path[:-1]:
+            node = node.nodes.get(key) or node.arrays[key]
+        node.learned.add(path[-1])
+
     def at(self, path: Path) -> ShapeNode:
         """The object that holds the field at `path`."""
         return self if len(path) == 1 else self.nodes[path[0]].at(path[1:])
@@ -129,8 +143,11 @@ def is_learnable(key: str) -> bool:
     return key.isprintable() and not {'"', "\\"} & {*key}
 
 
-def shape_of(entity: Entity) -> ShapeNode:
-    """The record's tree, arrays included, with every place where a column's value may be."""
+def shape_of(entity: Entity, learned: Iterable[Path] = ()) -> ShapeNode:
+    """The record's tree, arrays included, with every place where a column's value may be.
+
+    Fields that are `learned` have a place, too.
+    """
     arrays = {a.field: ShapeNode.of(a.columns, {}, info=False) for a in entity.arrays}
     root = ShapeNode.of(entity.columns, arrays, info=True)
     columns = {column.path: column for column in entity.columns}
@@ -140,6 +157,8 @@ def shape_of(entity: Entity) -> ShapeNode:
             root.other_places[other] = path
             node.declared[other[-1]] = None
             node.leaves[other[-1]] = columns[path].kind
+    for path in learned:
+        root.learn(path)
     return root
 
 
@@ -267,6 +286,16 @@ class RecordDecoder:
             made.rows(parent_id, elements)
             for made, elements in zip(self._made, self._arrays(struct), strict=True)
         ]
+
+
+@lru_cache(maxsize=32)  # a wide one has 200 kB
+def decoder_of(entity: Entity, learned: tuple[Path, ...]) -> RecordDecoder:
+    """What decodes the entity's records with places for these learned fields.
+
+    Kept for later runs: to write and compile one takes milliseconds, as long as to decode hundreds
+    of records, and most lists of a tenant have learned the same fields in each run.
+    """
+    return RecordDecoder(entity, shape_of(entity, learned))
 
 
 def is_plain(text: bytes) -> bool:

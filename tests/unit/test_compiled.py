@@ -248,6 +248,26 @@ def test_python_is_needed_for_neither_nulls_nor_a_field_that_was_learned() -> No
         assert (len(run.ids), run.refused) == (20, None)
 
 
+@pytest.mark.parametrize("way", ["compiled", "Python"])
+def test_a_run_is_told_of_each_new_field_whatever_another_run_has_learned(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CW_COMPILED", "on" if way == "compiled" else "off")
+    body = b'[{"id": 1, "colour": "red", "customFields": [{"id": 2, "shade": 3}]}, {"id": 4}]'
+    runs = [PageReader(TICKETS).read_page(body) for _ in range(2)]
+    assert [each.column for each in runs[0].drift] == ["colour", "customFields.shade"]
+    assert runs[0] == runs[1]
+
+
+def test_two_runs_of_a_list_share_what_takes_long_to_make() -> None:
+    first, second = PageReader(TICKETS), PageReader(TICKETS)
+    for reader in (first, second):
+        reader.read_page(b'[{"id": 1, "colour": "red", "summary": "a\\u0000b"}]')
+    assert first._decoder is second._decoder
+    third = PageReader(TICKETS)
+    assert third._decoder is not first._decoder, "it has learned nothing"
+
+
 def test_a_field_is_not_looked_for_among_those_of_another_object() -> None:
     code = compiled_reader(TICKETS, shape_of(TICKETS))
     assert code is not None
