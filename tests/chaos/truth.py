@@ -39,20 +39,18 @@ def expected_arrays(entity: Entity, record: Mapping[str, Any]) -> dict[str, list
 
 
 def _values(columns: Iterable[Column], record: Mapping[str, Any]) -> dict[str, Any]:
-    return {column.name: _typed(column.kind, _at(record, column.path)) for column in columns}
+    return {column.name: _value(column, record) for column in columns}
 
 
-def _at(record: Any, path: Iterable[str]) -> Any:
-    for key in path:
-        if not isinstance(record, dict):
+def _value(column: Column, record: Any) -> Any:
+    for key in column.path:
+        record = record.get(key) if isinstance(record, dict) else None
+        if record is None:
             return None
-        record = record.get(key)
-    return record
+    return _typed(column.kind, record)
 
 
 def _typed(kind: Kind, value: Any) -> Any:
-    if value is None:
-        return None
     match kind:
         case Kind.NUMERIC:
             return Decimal(str(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ LIVED = "lived through"
 def simulation() -> Iterator[Simulation]:
     """What histories are lived in, one after the other."""
     silence_stamina()
+    gc.freeze()  # what was imported outlives all histories: not to be looked through in each
     with (
         simulated_warehouse(entities(EVERYTHING)) as warehouse,
         Simulation.of(warehouse) as simulation,

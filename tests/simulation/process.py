@@ -6,18 +6,23 @@ A strike is due at so many requests, or so many round trips to the server, after
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg import pq
+from psycopg import generators, pq
+from psycopg.errors import error_from_result
 
 from tests.simulation.trace import statement_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
+
+    from psycopg.abc import PQGen
 
     from tests.simulation.clock import Clock
     from tests.simulation.machine import SimulatedMachine
@@ -42,6 +47,12 @@ has done what it was sent; the sessions of all end."""
 _STATEMENTS = ("_execute_gen", "_start_copy_gen")
 """Steps of the driver that the server may refuse."""
 
+
+_FORGET = (
+    b"close all; set session authorization default; reset all; unlisten *;"
+    b" select pg_advisory_unlock_all(); discard sequences; discard temp"
+)
+"""What `discard all` does, but for prepared statements and their plans."""
 
 _OTHERS = """
 select pid from pg_stat_activity where datname = current_database()
@@ -94,7 +105,7 @@ class Driver:
         self._wait: Any = psycopg.Connection.wait
         self._connect: Any = vars(psycopg.Connection)["connect"].__func__
         self._close: Any = psycopg.Connection.close
-        self._warm: list[Any] = []
+        self._warm: list[tuple[Any, Any]] = []
         self.acting: Process | None = None
         self.clock: Clock
         self.trace: Trace
@@ -144,10 +155,11 @@ class Driver:
         """Ends these processes of the server: returns when they are gone."""
         if backends:
             with self.rests():
-                self._ops.execute(
-                    "select pg_terminate_backend(pid, 20000) from unnest(%s::int[]) p (pid)",
-                    [backends],
-                )
+                query = "select pg_terminate_backend(pid) from unnest(%s::int[]) p (pid)"
+                self._ops.execute(query, [backends])
+            # The server itself would look ten times a second.
+            while any(map(_is_running, backends)):
+                time.sleep(0.0005)
 
     def crash(self) -> None:
         """Ends every session of the database but the tests' own, as a crash of the server does."""
@@ -185,11 +197,14 @@ class Driver:
     def _connection(self, cls: Any, conninfo: str, options: dict[str, Any]) -> Any:
         """A new connection: to a process of the server that served another one, if there is one.
 
-        Who begins with empty caches spends most of a statement on filling them.
+        Who begins with empty caches spends most of a statement on filling them. What was prepared
+        stays, too: statements are planned once, and not by each process anew.
         """
         if self.acting is None or not self._warm:
             return self._connect(cls, conninfo, **options)
-        connection = cls(self._warm.pop())
+        own, prepared = self._warm.pop()
+        connection = cls(own)
+        connection._prepared = prepared
         connection._autocommit = options["autocommit"]
         connection.prepare_threshold = options["prepare_threshold"]
         return connection
@@ -201,8 +216,8 @@ class Driver:
         own = connection.pgconn
         if own.transaction_status == pq.TransactionStatus.IDLE:
             with suppress(psycopg.Error):
-                self._wait(connection, connection._exec_command(b"discard all"))
-                self._warm.append(own)
+                self._wait(connection, _forget(connection.pgconn))
+                self._warm.append((own, connection._prepared))
                 connection.pgconn = _FINISHED
                 return None
         # What it holds is given back before anything else happens.
@@ -231,6 +246,22 @@ class Driver:
             step.close()
             raise Killed
         return strike
+
+
+def _forget(own: pq.abc.PGconn) -> PQGen[None]:
+    """Brings a session back to where it began, all but its plans. Raises psycopg.Error."""
+    own.send_query(_FORGET)
+    for result in (yield from generators.execute(own)):
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            raise error_from_result(result)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process of this machine is, and has not ended but for its parent's notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _is_local(connection: Any, step: Any) -> bool:
