@@ -102,18 +102,19 @@ class Session(psycopg.Connection[Any]):
     unusual = False
     """Whether role or database set otherwise what changes results, or forbids to write."""
 
+    application = ""
+    """The name that the server knows this process by."""
+
+    pinned: Mapping[str, str] = {}
+    """What every transaction must have set."""
+
     def pin(self) -> None:
         """Pins this transaction's settings, where the session could not be pinned as a whole."""
         if self.pooled:
-            pinned = _settings_to_pin(self.patience).items()
+            pinned = self.pinned.items()
             calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in pinned)
             row = self.execute(f"select pg_backend_pid(), {calls}").fetchone()
             self.backend = row and row[0]
-
-    @property
-    def application(self) -> str:
-        """The name that the server knows this process by."""
-        return _application()
 
     @override
     def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
@@ -126,11 +127,6 @@ class Session(psycopg.Connection[Any]):
             self.backend = None
             return cursor
         return super().execute(*args, **kwargs)
-
-
-def _settings_to_pin(patience: Patience) -> dict[str, str]:
-    """What every transaction must have. A wait for a lock ends in the server."""
-    return _PINNED | {"lock_timeout": f"{patience.give_up_after * 1000:.0f}ms"}
 
 
 def connect(
@@ -150,14 +146,18 @@ def connect(
     parameters = parse_address(address)
     hidden = passwords(parameters)
     asked = {"connect_timeout": "10", **_KEEPALIVES, **parameters}
-    asked |= {"application_name": _application(), "client_encoding": "UTF8"}
+    application = f"cw_pipeline {socket.gethostname()}:{os.getpid()}"[:63]
+    asked |= {"application_name": application, "client_encoding": "UTF8"}
     try:
         session = Session.connect(
             make_conninfo("", **asked), autocommit=True, prepare_threshold=None
         )
     except psycopg.Error as error:
         raise _unreachable(error, parameters, hidden) from None
-    session.patience = patience or session.patience
+    session.application, session.patience = application, patience or session.patience
+    # A wait for a lock ends in the server.
+    lock_timeout = f"{session.patience.give_up_after * 1000:.0f}ms"
+    session.pinned = _PINNED | {"lock_timeout": lock_timeout}
     try:
         _refuse_unfit(session)
         with named_failures(hidden):
@@ -170,10 +170,6 @@ def connect(
         session.close()
         raise
     return session
-
-
-def _application() -> str:
-    return f"cw_pipeline {socket.gethostname()}:{os.getpid()}"[:63]
 
 
 def _refuse_unfit(session: Session) -> None:
@@ -206,7 +202,7 @@ def _pin(session: Session) -> None:
     the server's process to himself, so that nobody else meets what is set there.
     """
     alone = f"pg_backend_pid() = {session.info.backend_pid}"
-    pinned = _settings_to_pin(session.patience) | _SESSION_ONLY
+    pinned = {**session.pinned, **_SESSION_ONLY}
     if session.info.server_version >= _TRANSACTION_TIMEOUT:
         pinned["transaction_timeout"] = "0"
     reported = (f"set_config('{name}', '{value}', false)" for name, value in _REPORTED.items())

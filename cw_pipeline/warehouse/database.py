@@ -6,6 +6,7 @@ with Database(dsn, schema) as database, database.transaction() as connection: ..
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from psycopg import errors
@@ -21,7 +22,6 @@ from cw_pipeline.warehouse.lock_waits import Patience, name_lock_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
     from datetime import timedelta
     from types import TracebackType
 
@@ -52,29 +52,30 @@ class Connections:
         machine: Machine = THIS,
     ) -> None:
         self._machine = machine
-        self._address = address
-        self._patience = patience or Patience()
+        self.address = address
+        self.patience = patience or Patience()
         self._max = max_connections
-        self._first: Session | None = None
-        self._failure: WarehouseError | None = None
+        self.unused: Session | None = None  # the first one, until the pool takes it
+        self.failure: WarehouseError | None = None  # of the latest try to open one
         self._hidden: frozenset[str] = frozenset()
         self._pool: ConnectionPool[Session] | None = None
+        self.aside = partial(self.connection, aside=True)  # one object, by which waits are grouped
 
     def __enter__(self) -> Self:
-        self._hidden = passwords(parse_address(self._address))
-        self._first = connect(self._address, autocommit=True, patience=self._patience)
+        self._hidden = passwords(parse_address(self.address))
+        first = self.unused = connect(self.address, autocommit=True, patience=self.patience)
         try:
             with named_failures(self._hidden):  # a server may go away between two statements
-                size = self._size(self._first)
+                size = self._size(first)
         except BaseException:
-            self._first.close()
+            first.close()
             raise
         self._pool = ConnectionPool(
             min_size=0,
             max_size=size,
             timeout=PATIENCE,
             connection_class=_PooledSession,
-            kwargs={"open_session": self._open},
+            kwargs={"connections": self},
             check=self._check,
             open=True,
         )
@@ -88,61 +89,34 @@ class Connections:
     ) -> None:
         if self._pool is not None:
             self._pool.close()
-        if self._first is not None:
-            self._first.close()
+        if self.unused is not None:
+            self.unused.close()
 
     @contextmanager
-    def connection(self) -> Iterator[Session]:
+    def connection(self, *, aside: bool = False) -> Iterator[Session]:
         """An autocommit connection. Database errors come out as WarehouseError.
 
         Through a pooler its statements run with what the role sets by default, so what writes, or
-        reads more than keys and figures, takes a transaction.
-        """
-        assert self._pool is not None, "used outside of its block"
-        with named_failures(self._hidden):
-            try:
-                with self._pool.connection() as session, self._in_use(session):
-                    yield session
-            except PoolTimeout:
-                raise self._timed_out() from None
-
-    @contextmanager
-    def aside(self) -> Iterator[Session]:
-        """The same for a short look or a note that must not wait until others end their work.
-
-        Where all connections are in use, it is one more, if the server gives it.
+        reads more than keys and figures, takes a transaction. `aside`: for a short look or a note
+        that must not wait until others end their work; where all connections are in use, it is one
+        more, if the server gives it.
         """
         assert self._pool is not None, "used outside of its block"
         with named_failures(self._hidden), ExitStack() as stack:
             try:
-                session = stack.enter_context(self._pool.connection(_ASIDE))
+                pooled = self._pool.connection(_ASIDE if aside else None)
+                session = stack.enter_context(pooled)
             except PoolTimeout:
-                session = stack.enter_context(connect(self._address, autocommit=True))
-            with self._in_use(session):
-                yield session
-
-    @contextmanager
-    def _in_use(self, session: Session) -> Iterator[None]:
-        session.taken_at = self._machine.monotonic()
-        try:
-            with name_lock_waits(session, self.aside, self._patience):
-                yield
-        finally:
-            if session.pooled:  # whoever takes it next may have another process of the server
-                session.backend = None
-
-    def _open(self) -> Session:
-        """Called by the pool, in a thread of its own."""
-        session, self._first = self._first, None
-        if session is not None:
-            return session
-        try:
-            session = connect(self._address, autocommit=True, patience=self._patience)
-        except WarehouseError as error:
-            self._failure = error
-            raise
-        self._failure = None
-        return session
+                if not aside:
+                    raise self._timed_out() from None
+                session = stack.enter_context(connect(self.address, autocommit=True))
+            session.taken_at = self._machine.monotonic()
+            try:
+                with name_lock_waits(session, self.aside, self.patience):
+                    yield session
+            finally:
+                if session.pooled:  # whoever takes it next may have another process of the server
+                    session.backend = None
 
     def _check(self, session: Session) -> None:
         """Checks a connection that was idle for 10 seconds: each check costs a statement."""
@@ -172,8 +146,8 @@ class Connections:
         return min([self._max, *limits])
 
     def _timed_out(self) -> WarehouseError:
-        if self._failure is not None:
-            return self._failure
+        if self.failure is not None:
+            return self.failure
         return WarehouseError(
             f"all connections to the warehouse were in use for {PATIENCE:.0f} s: raise"
             " CW_MAX_CONNECTIONS, or lower CW_MAX_CONCURRENCY"
@@ -183,11 +157,11 @@ class Connections:
 class Database:
     """One tenant's part of a Postgres database, which threads share. A context manager.
 
-    `tenant` is the schema of its tables. It has connections of its own, as `Connections` has them,
-    unless in place of an address it is given those that several tenants share: they are left open.
-    Entities in `locked` could not be prepared because somebody has locked their tables, so they are
-    not to be written to: no run of them begins. `leases` are the rights to run an entity that this
-    process has.
+    `tenant` is the schema of its tables. `connection` and `aside` open connections of its own, as
+    `Connections` has them, unless in place of an address it is given those that several tenants
+    share: they are left open. Entities in `locked` could not be prepared because somebody has
+    locked their tables, so they are not to be written to: no run of them begins. `leases` are the
+    rights to run an entity that this process has.
     """
 
     def __init__(
@@ -211,6 +185,7 @@ class Database:
                 address, max_connections=max_connections, patience=patience, machine=machine
             )
         )
+        self.connection, self.aside = self._connections.connection, self._connections.aside
         # Not behind transactions that wait for somebody, or a lease would end meanwhile.
         self.leases = Leases(self.aside, tenant, lease_span, machine)
 
@@ -228,14 +203,6 @@ class Database:
     ) -> None:
         self._own.close()
 
-    def connection(self) -> AbstractContextManager[Session]:
-        """As `Connections.connection`."""
-        return self._connections.connection()
-
-    def aside(self) -> AbstractContextManager[Session]:
-        """As `Connections.aside`."""
-        return self._connections.aside()
-
     @contextmanager
     def transaction(self, run_id: int | None = None) -> Iterator[Session]:
         """A connection inside a transaction: all of the block, or nothing of it.
@@ -251,9 +218,19 @@ class Database:
 
 
 class _PooledSession(Session):
-    """What the pool believes to open."""
+    """What the pool believes to open. It does so in a thread of its own."""
 
     @classmethod
     @override
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
-        return kwargs["open_session"]()
+        shared: Connections = kwargs["connections"]
+        session, shared.unused = shared.unused, None
+        if session is not None:
+            return session
+        try:
+            session = connect(shared.address, autocommit=True, patience=shared.patience)
+        except WarehouseError as error:
+            shared.failure = error
+            raise
+        shared.failure = None
+        return session

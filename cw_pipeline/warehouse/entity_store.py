@@ -24,7 +24,7 @@ from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.warehouse import dead_letters
 from cw_pipeline.warehouse.history import as_stored
 from cw_pipeline.warehouse.lease import PURPOSES
-from cw_pipeline.warehouse.merge import MergeResult, id_array, lock_for_merge, merge, stored_hashes
+from cw_pipeline.warehouse.merge import MergeResult, id_array, merge, stored_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,13 +71,11 @@ def open_store(
         raise locked
     purpose = kind if kind in PURPOSES else "pass"
     with database.leases.hold(entity.name, purpose, kind, dagster_run_id) as run_id:
-        store = EntityStore(database, entity, run_id)
-        store.read()
-        yield store
+        yield EntityStore(database, entity, run_id)
 
 
 class EntityStore:
-    """What a run may do with its entity. Made by `open_store`.
+    """What a run may do with its entity. Made by `open_store`; reads what it has to know at first.
 
     As of when it was opened: `opened_at` on the warehouse's clock; the `checkpoint`; the
     `capability`, what the list was seen to do (None: not seen yet); `absence`, the answers that
@@ -110,9 +108,6 @@ class EntityStore:
         self._learned: dict[str, bool | str] = {}
         self._opens_pass = False
         self._completes_pass = False
-
-    def read(self) -> None:
-        """Reads everything that a run has to know when it begins."""
         (row,) = self._ask("open")
         self.opened_at, watermark, watermark_at, *rest = row
         since, until, pass_at, cursor, ranges, *rest = rest
@@ -217,11 +212,6 @@ class EntityStore:
         }
         self._run(connection, "save_checkpoint", **values)
 
-    def _move(self, connection: Connection[Any], reached: IdRange) -> None:
-        name = "move_tail" if reached.upto is None else "move_range"
-        moved = self._run(connection, name, cursor=reached.cursor, after=reached.after)
-        self._refuse_if_taken_over(moved.rowcount)
-
     def _refuse_if_taken_over(self, rows: int) -> None:
         if not rows:
             raise EntityBusy(f"{self.entity.name}: another run has taken this pass over")
@@ -240,7 +230,8 @@ class EntityStore:
         `alone=False` lets several ranges of one pass load side by side; their ids never meet.
         Raises EntityBusy, too, if a run of another purpose has moved the pass meanwhile.
         """
-        if reached is None and not self._has_news(batch):
+        has_news = batch.rejects or batch.drift or self.open_letters  # which it may close
+        if reached is None and not has_news and not any(h is not None for h in batch.hashes):
             return MergeResult(0, 0, len(batch.ids))
         with self._database.transaction() as connection:
             self._lock_merges(connection, parent_id, shared=not alone)
@@ -252,7 +243,8 @@ class EntityStore:
                 parent_id=parent_id,
                 read_after=read_after,
             )
-            self._note_rows(connection, merged.row_change)
+            if change := merged.inserted + merged.undeleted:
+                self._run(connection, "note_rows", change=change)
             # What of the batch is no row, and dead letters of what is one now.
             about = (self._tenant, self.entity.name, parent_id)
             if self.open_letters:
@@ -265,14 +257,11 @@ class EntityStore:
             if reached is not None and self._opens_pass:
                 self._save_checkpoint(connection, replace(self.checkpoint, tail=reached))
             elif reached is not None:
-                self._move(connection, reached)
+                name = "move_tail" if reached.upto is None else "move_range"
+                moved = self._run(connection, name, cursor=reached.cursor, after=reached.after)
+                self._refuse_if_taken_over(moved.rowcount)
         self._opens_pass = self._opens_pass and reached is None
         return merged
-
-    def _has_news(self, batch: Batch) -> bool:
-        """Whether a batch has anything that is not stored, or may close a dead letter."""
-        changed = any(row_hash is not None for row_hash in batch.hashes)
-        return bool(changed or batch.rejects or batch.drift or self.open_letters)
 
     def stored_hashes(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
         """Hash as read and stamp of the live rows among these ids."""
@@ -298,7 +287,8 @@ class EntityStore:
             self._lock_merges(connection, shared=False)
             deleted = self._run(connection, name, **values).rowcount
             self._delete_arrays(connection, ids)
-            self._note_rows(connection, -deleted)
+            if deleted:
+                self._run(connection, "note_rows", change=-deleted)
         return deleted
 
     def _delete_arrays(self, connection: Connection[Any], ids: Sequence[int]) -> None:
@@ -308,14 +298,24 @@ class EntityStore:
     def _lock_merges(
         self, connection: Connection[Any], parent_id: int | None = None, *, shared: bool
     ) -> None:
-        """Two runs must not look a row up and then both insert it.
+        """Makes the transaction one of the run, as `lease.fence` does, with the locks of a merge.
 
-        Nor a parent's children, though those of several are merged side by side.
+        Two runs must not look a row up and then both insert it, nor a parent's children, though
+        those of several are merged side by side. From then on everything is looked up by key: of a
+        table without statistics, such as one that is being loaded, Postgres would else read all
+        rows to find the elements of a thousand records.
         """
         keys = {f"{self._tenant}/{self.entity.name}": shared}
         if parent_id is not None:
             keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
-        lock_for_merge(connection, self.run_id, keys)
+        calls = ", ".join(
+            f"pg_advisory_xact_lock{'_shared' * is_shared}(hashtextextended(%s, 1))"
+            for is_shared in keys.values()
+        )
+        connection.execute(
+            f"select cw_sync.fence(%s), set_config('enable_seqscan', 'off', true), {calls}",
+            [self.run_id, *keys],
+        )
 
     def rows_when_opened(self) -> int:
         """Live rows when the run began; if they were never counted, they are now."""
@@ -340,10 +340,6 @@ class EntityStore:
     def save_source_count(self, source_rows: int, warehouse_rows: int) -> None:
         """Stores what the list's count said beside the table's, before the run ends."""
         self._write("save_source_count", source_rows=source_rows, warehouse_rows=warehouse_rows)
-
-    def _note_rows(self, connection: Connection[Any], change: int) -> None:
-        if change:
-            self._run(connection, "note_rows", change=change)
 
     def learn(self, **seen: bool) -> None:
         """Has `close` store what the list was seen to do."""
@@ -467,7 +463,8 @@ class EntityStore:
             rows = self._run(connection, "delete_orphans", parent, parent=parent.name)
             ids = [row_id for (row_id,) in rows]
             self._delete_arrays(connection, ids)
-            self._note_rows(connection, -len(ids))
+            if ids:
+                self._run(connection, "note_rows", change=-len(ids))
             return len(ids)
 
     def watermark_of(self, other: Entity) -> datetime | None:

@@ -302,29 +302,28 @@ class Leases:
         asked |= {"tenant": self._tenant, "key": key, "span": self._span, "holder": here.name}
         asked |= {"machine": here.machine, "process": here.process_id, "started": here.started}
         asked["dead"] = [*self._released]
-        for _ in range(_TRIES):
-            if (run_id := self._try(asked)) is not None:
-                return run_id
+        tries = 0
+        while tries < _TRIES:
+            try:
+                row = self._ask(_TAKE, asked)
+            except WarehouseError as error:
+                if not isinstance(error.__cause__, errors.LockNotAvailable):
+                    raise
+                if self._ask(_END_STALLED, asked):
+                    continue
+                row = None
+            if row is not None:
+                run_id, taken_at = row
+                with self._lock:
+                    self._taken_at[run_id] = taken_at
+                return int(run_id)
             asked["dead"] += self._dead_holder(asked)
+            tries += 1
         older = self._ask(_OLDER_HOLDER, asked)
         who = f"{older[0]} (older version, since {older[1]} UTC)" if older else "another runner"
         raise EntityBusy(
             f"{asked['entity']}: {who} has it. Wait until that run ends, then try again"
         )
-
-    def _try(self, asked: dict[str, Any]) -> int | None:
-        try:
-            row = self._ask(_TAKE, asked)
-        except WarehouseError as error:
-            if not isinstance(error.__cause__, errors.LockNotAvailable):
-                raise
-            return self._try(asked) if self._ask(_END_STALLED, asked) else None
-        if row is None:
-            return None
-        run_id, taken_at = row
-        with self._lock:
-            self._taken_at[run_id] = taken_at
-        return int(run_id)
 
     def _dead_holder(self, asked: dict[str, Any]) -> list[int]:
         """The run that has the lease, if its process is surely gone; none, if nobody has it.

@@ -1,6 +1,6 @@
 """Waits for what other sessions have locked: named after half a minute, and ended by a bound.
 
-    with watched(session, look, patience): ...     # one use of a connection
+    with name_lock_waits(session, look, patience): ...     # one use of a connection
 
 A wait holds up nobody but us: what writes rows takes no lock that readers queue behind. So it goes
 on where it stands, and the server ends it by `lock_timeout`. One thread of the process looks, over
@@ -158,48 +158,41 @@ class _Use:
         )
 
 
-@contextmanager
-def name_lock_waits(session: Watchable, look: Look, patience: Patience) -> Iterator[None]:
-    """Inside the block, a wait of the session for a lock is named in a warning, and ends.
-
-    `look` opens another connection to the same database. Raises WarehouseLocked, which says who was
-    in the way, when the server ended a wait by `lock_timeout`.
-    """
-    use = _Use(session, look, patience)
-    _WATCH.add(use)
-    try:
-        yield
-    except Exception as error:
-        if (locked := use.given_up(error)) is not None:
-            raise locked from getattr(error, "orig", error)
-        raise
-    finally:
-        _WATCH.remove(use)
-
-
+@dataclass(slots=True, eq=False)
 class _WaitWatch:
     """The thread that looks at the long ones among the uses of this process."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._uses: set[_Use] = set()
-        self._some = Event()
-        self._thread: Thread | None = None
-        self._said: dict[str, float] = {}
+    _uses: set[_Use] = field(default_factory=set)
+    _lock: Lock = field(default_factory=Lock)
+    _some: Event = field(default_factory=Event)
+    _thread: Thread | None = None
+    _said: dict[str, float] = field(default_factory=dict)
 
-    def add(self, use: _Use) -> None:
+    @contextmanager
+    def name_lock_waits(self, session: Watchable, look: Look, patience: Patience) -> Iterator[None]:
+        """Inside the block, a wait of the session for a lock is named in a warning, and ends.
+
+        `look` opens another connection to the same database. Raises WarehouseLocked, which says who
+        was in the way, when the server ended a wait by `lock_timeout`.
+        """
+        use = _Use(session, look, patience)
         with self._lock:
             self._uses.add(use)
             self._some.set()
             if self._thread is None or not self._thread.is_alive():  # a fork has no threads
                 self._thread = Thread(target=self._run, name="lock waits", daemon=True)
                 self._thread.start()
-
-    def remove(self, use: _Use) -> None:
-        with self._lock:
-            self._uses.discard(use)
-            if not self._uses:
-                self._some.clear()
+        try:
+            yield
+        except Exception as error:
+            if (locked := use.given_up(error)) is not None:
+                raise locked from getattr(error, "orig", error)
+            raise
+        finally:
+            with self._lock:
+                self._uses.discard(use)
+                if not self._uses:
+                    self._some.clear()
 
     def _run(self) -> None:
         while self._some.wait():
@@ -265,4 +258,4 @@ class _WaitWatch:
         )
 
 
-_WATCH = _WaitWatch()
+name_lock_waits = _WaitWatch().name_lock_waits

@@ -14,7 +14,7 @@ from cw_pipeline.transform import copy_format
 from cw_pipeline.warehouse.history import delete_keeping_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -97,11 +97,6 @@ class MergeResult:
             self.refused + other.refused,
         )
 
-    @property
-    def row_change(self) -> int:
-        """How many more live rows there are now."""
-        return self.inserted + self.undeleted
-
 
 @dataclass(frozen=True, slots=True)
 class _StoredRow:
@@ -109,23 +104,6 @@ class _StoredRow:
     stamp: datetime | None
     deleted: bool
     synced_at: datetime
-
-
-def lock_for_merge(connection: Connection[Any], run_id: int, keys: Mapping[str, bool]) -> None:
-    """Waits for locks on what the keys name, shared or not, held until the transaction ends.
-
-    The transaction is the run's from then on, as by `lease.fence`, in the same statement.
-    Until then everything is looked up by key: of a table without statistics, such as one that is
-    being loaded, Postgres would else read all rows to find the elements of a thousand records.
-    """
-    calls = ", ".join(
-        f"pg_advisory_xact_lock{'_shared' * shared}(hashtextextended(%s, 1))"
-        for shared in keys.values()
-    )
-    connection.execute(
-        f"select cw_sync.fence(%s), set_config('enable_seqscan', 'off', true), {calls}",
-        [run_id, *keys],
-    )
 
 
 def merge(

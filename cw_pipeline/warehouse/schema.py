@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,7 @@ class StoredSchema:
         wanted = parse_history_columns(history_columns)
         wanted_columns = {(name, column) for name, columns in wanted.items() for column in columns}
         return (
-            self.version == known_versions()[-1]
+            self.version == [*known_versions()][-1]
             and self.may_create
             and (
                 wanted_columns <= self.history
@@ -167,13 +167,6 @@ class StoredSchema:
         )
 
 
-@cache
-def _long_versions_tables() -> list[str]:
-    """Names of tables of versions that had to be cut."""
-    names = [versions_table(declared.table) for declared in CATALOG.declared.values()]
-    return [name for name in names if not name.endswith("__versions")]
-
-
 def read_schema(
     connection: Connection[Any], tenant: str, entities: Iterable[Entity]
 ) -> StoredSchema | None:
@@ -183,11 +176,12 @@ def read_schema(
     mends that, or says what is wrong. Not for use in a transaction, which would be aborted then.
     """
     tables = {table for each in entities for table in (each.table, *(a.table for a in each.arrays))}
+    versions = [versions_table(declared.table) for declared in CATALOG.declared.values()]
     asked = {
         "tenant": tenant,
         "schema": f'"{tenant}"',
         "tables": sorted(tables),
-        "versions": _long_versions_tables(),
+        "versions": [name for name in versions if not name.endswith("__versions")],  # cut names
     }
     try:
         row = connection.execute(_STORED, asked).fetchone()
@@ -247,12 +241,8 @@ def version_fault(dsn: str) -> str | None:
 _FOLDER = SQL / "migrations" / "versions"
 
 
-def known_versions() -> list[str]:
-    """The versions that this cw_pipeline knows, oldest first: `0001` of `0001_state.sql`."""
-    return [*_migrations()]
-
-
-def _migrations() -> dict[str, Path]:
+def known_versions() -> dict[str, Path]:
+    """The versions that this cw_pipeline knows, oldest first: `0001`, of the file of each."""
     return {file.name.partition("_")[0]: file for file in sorted(_FOLDER.glob("[0-9]*.sql"))}
 
 
@@ -276,7 +266,8 @@ def explain_unknown_version(here: str | None) -> str | None:
 
 def upgrade_state(connection: sa.Connection, here: str | None) -> None:
     """Brings the state schema from this version to the newest, in the caller's transaction."""
-    if here == known_versions()[-1]:
+    known = known_versions()
+    if here == [*known][-1]:
         return
     # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
     from alembic.runtime.migration import MigrationContext, RevisionStep  # noqa: PLC0415
@@ -284,7 +275,7 @@ def upgrade_state(connection: sa.Connection, here: str | None) -> None:
     from alembic.script.revision import RevisionMap  # noqa: PLC0415
 
     scripts, before = [], None
-    for version, file in _migrations().items():
+    for version, file in known.items():
         module: Any = ModuleType(file.stem)
         module.down_revision = before
         module.upgrade = partial(connection.exec_driver_sql, file.read_text("utf-8"))

@@ -160,7 +160,10 @@ MUTANTS = (
                 (
                     "        if reached is not None and not self._opens_pass:\n"
                     "            with self._database.transaction() as connection:\n"
-                    "                self._move(connection, reached)\n"
+                    '                name = "move_tail" if reached.upto is None else "move_range"\n'
+                    "                at = {'cursor': reached.cursor, 'after': reached.after}\n"
+                    "                moved = self._run(connection, name, **at)\n"
+                    "                self._refuse_if_taken_over(moved.rowcount)\n"
                     "        with self._database.transaction() as connection:\n"
                     "            self._lock_merges(connection, parent_id, shared=not alone)\n"
                 ),
@@ -168,8 +171,9 @@ MUTANTS = (
             (
                 "warehouse/entity_store.py",
                 (
-                    "            elif reached is not None:\n"
-                    "                self._move(connection, reached)\n"
+                    "                moved = self._run(connection, name, cursor=reached.cursor,"
+                    " after=reached.after)\n"
+                    "                self._refuse_if_taken_over(moved.rowcount)\n"
                 ),
                 "",
             ),
@@ -418,7 +422,7 @@ MUTANTS = (
     ),
     Mutant(
         "a batch is loaded without a lease",
-        (("warehouse/merge.py", "select cw_sync.fence(%s), ", "select %s::bigint, "),),
+        (("warehouse/entity_store.py", "select cw_sync.fence(%s), ", "select %s::bigint, "),),
         (LEASE,),
     ),
     Mutant(
@@ -452,8 +456,8 @@ MUTANTS = (
         (
             (
                 "warehouse/lease.py",
-                "self._try(asked) if self._ask(_END_STALLED, asked) else None",
-                "None",
+                "if self._ask(_END_STALLED, asked):",
+                "if asked is None:",
             ),
         ),
         (LEASE,),
@@ -565,7 +569,11 @@ MUTANTS = (
     Mutant(
         "a changed hash does not make a row be read again",
         (
-            ("warehouse/merge.py", "_source_hash # _row_hash, {stamp}", "_source_hash, {stamp}"),
+            (
+                "warehouse/merge.py",
+                "_source_hash # _row_hash, {stamp}",
+                "_source_hash, {stamp}",
+            ),
             ("transform/batch_builder.py", "source ^ row_hash", "source"),
             ("transform/c/records.c", "facts->source ^ facts->hash", "facts->source"),
         ),

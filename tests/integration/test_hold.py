@@ -50,7 +50,7 @@ def test_a_runner_whose_connections_are_cut_still_holds_the_entity(
         with other, pytest.raises(EntityBusy), open_store(other, TICKETS, "refresh"):
             pass
         with suppress(WarehouseError):
-            hold.read()  # finds out that its connection was cut
+            hold.row_count()  # finds out that its connection was cut
         hold.save_checkpoint(Checkpoint())
 
 

@@ -136,7 +136,7 @@ def test_a_record_that_reappears_is_live_again_with_its_arrays(
     assert rows(connection)[1]["_deleted_at"] is not None
     assert set(arrays(connection)) == {2}
     outcome = load(warehouse, record(1, 3))
-    assert (outcome.updated, outcome.row_change) == (1, 1)
+    assert (outcome.updated, outcome.undeleted) == (1, 1)
     assert rows(connection)[1]["_deleted_at"] is None
     assert arrays(connection)[1] == ["3", "3", "3"]
 
