@@ -392,6 +392,7 @@ class Pipeline:
                     mark_tenant(connection, context.database.tenant, owner)
             if stored.private or context.privacy:
                 mask_stored_rows(context.database, family, context.privacy, stored.private)
+                reporting.hide_in_as_of(context.database.transaction, context.database.tenant)
             self._prepared = names | (self._prepared or set())
         self._views_behind = True
         return context

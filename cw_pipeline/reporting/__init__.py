@@ -8,6 +8,7 @@ from cw_pipeline.reporting.access import Sight as Sight
 from cw_pipeline.reporting.access import grant_client as grant_client
 from cw_pipeline.reporting.as_of import as_of_schema as as_of_schema
 from cw_pipeline.reporting.as_of import fill_as_of as fill_as_of
+from cw_pipeline.reporting.as_of import hide_in_as_of as hide_in_as_of
 from cw_pipeline.reporting.foreign_keys import facts as facts
 from cw_pipeline.reporting.foreign_keys import missing_dimension_rows as missing_dimension_rows
 from cw_pipeline.reporting.publish import READER as READER

@@ -7,6 +7,7 @@ any tool reads as fast as today's, and without a setting in its session.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,16 @@ from cw_pipeline.warehouse.connections import create_schemas
 from cw_pipeline.warehouse.history import rows_as_of, versions_query, versions_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
     from cw_pipeline.reporting.script import ViewScript
+
+log = logging.getLogger(__name__)
 
 _MOMENT = "@moment@"
 """Stands for the moment in a statement of the function, until it runs."""
@@ -38,6 +42,12 @@ _COMMENT = (
     " are no views of custom fields among them; lists without versions are as they are now. Needs"
     " the rights of a refresh"
 )
+
+
+_NOT_HIDDEN = """
+select a.as_of from {} a where exists
+    (select from cw_sync.private_column p where p.tenant = %s and p.since > a.made_at)
+"""
 
 
 def as_of_schema(tenant: str) -> str:
@@ -62,6 +72,37 @@ def fill_as_of(dsn: str, tenant: str, moment: datetime) -> int:
         row = connection.execute(sql.SQL("select {}(%s)").format(name), [moment]).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def hide_in_as_of(
+    connect: Callable[[], AbstractContextManager[Connection[Any]]], tenant: str
+) -> bool:
+    """Fills the schema of `as_of_schema` anew, as of its moment, if columns became private since.
+
+    Whether it did. `connect` opens a transaction. What keeps it from that is said in the log.
+    """
+    table, function = (as_of_schema(tenant), "as_of"), (reporting_schema(tenant), "as_of")
+    try:
+        with connect() as connection:
+            place = sql.Identifier(*table).as_string(connection)
+            if connection.execute("select to_regclass(%s)", [place]).fetchone() == (None,):
+                return False
+            row = connection.execute(
+                sql.SQL(_NOT_HIDDEN).format(sql.Identifier(*table)), [tenant]
+            ).fetchone()
+            if row is None:
+                return False
+            log.info("%s is filled anew: columns are private that it shows", table[0])
+            connection.execute(sql.SQL("select {}(%s)").format(sql.Identifier(*function)), row)
+            return True
+    except WarehouseError as error:
+        log.warning(
+            "%s may show values that are private since it was filled: drop it, or let its owner"
+            " run `as-of` again (%s)",
+            table[0],
+            error,
+        )
+        return False
 
 
 def publish_as_of(connection: Connection[Any], place: ReportingSchema) -> None:
@@ -94,6 +135,7 @@ def _body(place: ReportingSchema) -> str:
     statements = [*_sources(place), *_tables(place), *_swap(place), *_forget()]
     lines = ",\n".join(sql.Literal(one).as_string() for one in statements)
     target = sql.Literal(as_of_schema(place.tenant)).as_string()
+    tenant = sql.Literal(f"{place.tenant}/as of").as_string()  # see `StoredRowMasker.lock_reports`
     return f"""
 declare
     statement text;
@@ -102,6 +144,7 @@ begin
         raise exception 'as_of: % lies ahead', moment using errcode = '22023';
     end if;
     perform pg_advisory_xact_lock(hashtextextended({target}, 2));
+    perform pg_advisory_xact_lock_shared(hashtextextended({tenant}, 2));
     if to_regnamespace({target}) is null then
         execute format('create schema %I', {target});
     end if;

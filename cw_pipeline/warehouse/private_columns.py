@@ -70,9 +70,11 @@ class StoredRowMasker:
             self._comment(table, column, None)
         for (table, column), how in wanted.items() - before.items():
             self._connection.execute(
-                "insert into cw_sync.private_column (tenant, table_name, column_name, how)"
-                " values (%s, %s, %s, %s) on conflict (tenant, table_name, column_name)"
-                " do update set how = excluded.how, since = now()",
+                # Not now(): the transaction may have waited for an `as_of`, which was before it.
+                "insert into cw_sync.private_column (tenant, table_name, column_name, how, since)"
+                " values (%s, %s, %s, %s, clock_timestamp())"
+                " on conflict (tenant, table_name, column_name)"
+                " do update set how = excluded.how, since = excluded.since",
                 [self._tenant, table, column, how],
             )
             self._comment(table, column, _TOLD[how])
@@ -111,7 +113,7 @@ class StoredRowMasker:
         forget_column(self._connection, (self._tenant, place[0]), entity, place[1])
 
     def lock_reports(self, entity: str) -> None:
-        """Keeps refreshes out until the transaction ends, of tables that show an entity.
+        """Keeps refreshes and `as_of` out until the transaction ends, of what shows an entity.
 
         One that runs has read clear rows, and is waited for. Call it first: `publish`, which holds
         the same locks, waits for those of rows.
@@ -123,6 +125,10 @@ class StoredRowMasker:
                 ' from (select name from due where is_table order by name collate "C") as ordered'
             ),
             {"tenant": self._tenant, "entity": entity},
+        )
+        # So is a call of `as_of`, and one that comes later waits.
+        self._connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s || '/as of', 2))", [self._tenant]
         )
 
     def empty_report_marks(self, entity: str) -> None:

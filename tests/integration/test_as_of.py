@@ -9,9 +9,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import WarehouseError
-from cw_pipeline.reporting import fill_as_of, refresh
+from cw_pipeline.reporting import fill_as_of, hide_in_as_of, refresh
 from cw_pipeline.reporting.script import scripts
+from cw_pipeline.transform.mask import MaskingRules
+from cw_pipeline.warehouse import Database
+from cw_pipeline.warehouse.private_columns import mask_stored_rows
 from tests.conftest import _database as database
 from tests.integration.ledger import Ledger
 
@@ -209,3 +213,22 @@ def test_a_moment_that_lies_ahead_is_refused(
 ) -> None:
     with pytest.raises(WarehouseError, match="lies ahead"):
         fill_as_of(edited[0], "connectwise", datetime.now(UTC) + timedelta(days=1))
+
+
+def test_what_becomes_private_is_hidden_there_too(
+    server: Server, owner: Owner, publication: str
+) -> None:
+    with database(server, owner, publication) as dsn, Database(dsn, "connectwise") as warehouse:
+        books = Ledger(dsn)
+        books.merge("company/companies", {"id": 1, "name": "Acme"})
+        moment = datetime.now(UTC)
+        books.merge("company/companies", {"id": 1, "name": "Acme Ltd"})
+        fill_as_of(dsn, "connectwise", moment)
+        shown = "select company_name, as_of from reporting_asof.dim_company, reporting_asof.as_of"
+        named = f"{shown} where company_id = 1"
+        assert books.ask(named) == [{"company_name": "Acme", "as_of": moment}]
+        rules = MaskingRules.of(None, "company/companies.name", None)
+        mask_stored_rows(warehouse, [CATALOG["company/companies"]], rules)
+        assert hide_in_as_of(warehouse.transaction, "connectwise")
+        assert books.ask(named) == [{"company_name": None, "as_of": moment}]
+        assert not hide_in_as_of(warehouse.transaction, "connectwise"), "it is hidden"

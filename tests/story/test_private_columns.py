@@ -111,6 +111,21 @@ def test_what_was_stored_before_it_was_private_is_hidden_at_the_next_start(
     assert story.table(CONTACTS)[1]["nick_name"] == HASHED
 
 
+def test_reports_of_a_past_moment_that_cannot_be_made_anew_are_named(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    story.one(CONTACTS)
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute("create schema reporting_asof")
+        connection.execute(
+            "create table reporting_asof.as_of as select now() as as_of, now() as made_at"
+        )
+    story.one(CONTACTS)
+    assert "reporting_asof" not in caplog.text
+    story.one(CONTACTS, **PRIVATE)
+    assert "reporting_asof may show values that are private since it was filled" in caplog.text
+
+
 def test_columns_say_that_they_are_private_as_long_as_they_are(story: Story) -> None:
     comments = (
         "select attname, col_description(attrelid, attnum) as said from pg_attribute"
