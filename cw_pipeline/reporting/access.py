@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LIST = SQL / "client_reporting.toml"
-_LOCK = 7_239_003  # any number that nothing else uses: of two that start at once one creates
+_LOCK = 7_239_004  # any number that nothing else uses: of two that start at once one creates
 _WHAT = "publishing the clients' schema"
 
 _ACCESS = """

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.columns import fit_name
 from cw_pipeline.errors import WarehouseError, WarehouseLocked
 from cw_pipeline.model import Kind
 from cw_pipeline.reporting.database import at_once, options, transaction
+from cw_pipeline.reporting.script import ReportingSchema
 from cw_pipeline.warehouse.ddl import Patience, patiently
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from cw_pipeline.reporting.script import ReportingSchema
     from cw_pipeline.warehouse.ddl import Attempt
 
 log = logging.getLogger(__name__)
 
 _DEFINITIONS = CATALOG.declared["system/userDefinedFields"].table
 _LOCK = 7_239_003  # any number that nothing else here uses
+PUBLISH_LOCK = 7_239_002
+"""The advisory lock under which the reporting schema's views are made."""
+
 _AFTER_A_SYNC = 30.0  # seconds that a sync waits for those who read the views
 _MOST_COLUMNS = 1_500  # of a wide view; Postgres takes 1,600. Fields beyond stay in the typed one
 _KINDS = {
@@ -155,20 +158,43 @@ class _CustomFieldTable:
 def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None) -> list[str]:
     """Brings the views of custom fields up to date with definitions and data: names of those made.
 
-    Looks only at entities of which a run has written something since the last time. Columns are
-    added and never taken away. Raises WarehouseError; WarehouseLocked if somebody reads for minutes
-    what has to change: nothing is lost by it, the next call makes up for it.
+    Those of the reporting schema follow, where it was published. Looks only at entities of which a
+    run has written something since the last time. Columns are added and never taken away. Raises
+    WarehouseError; WarehouseLocked if somebody reads for minutes what has to change: nothing is
+    lost by it, the next call makes up for it.
     """
     connect = partial(transaction, dsn)
 
     def refresh(attempt: Attempt) -> list[str]:
         with connect() as connection, attempt.brief(connection, _LOCK):
             due = _due(connection, tenant)
-            return [
+            made = [
                 name for table, since in due for name in _refresh_views(connection, table, since)
             ]
+            if made and _is_published(connection, tenant):
+                with attempt.brief(connection, PUBLISH_LOCK):
+                    _show(connection, ReportingSchema(tenant))
+            return made
 
     return patiently(refresh, connect, "bringing the views of custom fields up to date", patience)
+
+
+def _is_published(connection: Connection[Any], tenant: str) -> bool:
+    query = "select from cw_sync.publication where tenant = %s limit 1"
+    return connection.execute(query, [tenant]).fetchone() is not None
+
+
+def _show(connection: Connection[Any], place: ReportingSchema) -> None:
+    """Has the reporting schema show what was made. If it may not, `publish` says why."""
+    try:
+        with connection.transaction():
+            show_custom_fields(connection, place, outdated_custom_views(connection, place))
+    except (errors.InsufficientPrivilege, errors.ProgrammingError) as error:
+        log.warning(
+            "%s does not show custom fields that are new: run `migrate` as its owner (%s)",
+            place.schema,
+            error.diag.message_primary,
+        )
 
 
 def follow_custom_fields(

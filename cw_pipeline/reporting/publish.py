@@ -17,7 +17,11 @@ from psycopg import errors, sql
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.reporting.access import publish_clients
 from cw_pipeline.reporting.as_of import publish_as_of
-from cw_pipeline.reporting.custom_fields import outdated_custom_views, show_custom_fields
+from cw_pipeline.reporting.custom_fields import (
+    PUBLISH_LOCK,
+    outdated_custom_views,
+    show_custom_fields,
+)
 from cw_pipeline.reporting.database import at_once, name_failing_file, options, transaction
 from cw_pipeline.reporting.script import ReportingSchema, reporting_schema, roots, scripts
 from cw_pipeline.reporting.standing import (
@@ -50,11 +54,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-_LOCK = 7_239_002  # any number that nothing else uses: of two that start at once one creates
 _WHAT = "publishing the reporting schema"
-_EMPTY = (
-    "No longer part of this version and empty; it stays because a view that others made reads it"
-)
+_EMPTY = "No longer part of this version and empty; it stays because a view of others reads it"
 _INDEXED = """
 select array_agg(a.attname::text order by k.at)
 from pg_index i
@@ -76,13 +77,12 @@ def publish(
     """Brings the tenant's reporting schema up to this version: the views made anew.
 
     What is as it should be is left alone. New tables are filled at once; custom fields are shown;
-    the clients' schema follows, if there is one.
-    `time_zone` is an IANA name; local days follow it. A month is closed at the end of day
-    `month_closes_on` of the next one; a fiscal year begins with month `fiscal_year_start`.
-    Privileges that others granted, and views that they built, stay. Raises WarehouseError if an
-    entity's table is missing (`migrate` makes
-    those of `entities()`), or, before anything changed, if somebody else's view would have to be
-    made again and may not be; WarehouseLocked if somebody reads for minutes what has to change.
+    the clients' schema follows, if there is one. `time_zone` is an IANA name; local days follow it.
+    A month is closed at the end of day `month_closes_on` of the next one; a fiscal year begins with
+    month `fiscal_year_start`. Privileges that others granted, and views that they built, stay.
+    Raises WarehouseError if an entity's table is missing (`migrate` makes those of `entities()`),
+    or, before anything changed, if somebody else's view would have to be made again and may not be;
+    WarehouseLocked if somebody reads for minutes what has to change.
     """
     place = ReportingSchema(tenant, time_zone, month_closes_on, fiscal_year_start)
     connect = partial(transaction, dsn)
@@ -90,7 +90,7 @@ def publish(
 
     def prepare(attempt: Attempt) -> list[RelationChange]:
         """Does it all, or nothing if tables lack columns: these tables."""
-        with connect() as connection, attempt.brief(connection, _LOCK, readers=False):
+        with connect() as connection, attempt.brief(connection, PUBLISH_LOCK, readers=False):
             work = _Publication(connection, place)
             if lacking := work.lacking():
                 return lacking
@@ -111,7 +111,7 @@ def publish(
 def _widen(dsn: str, place: ReportingSchema, change: RelationChange, attempt: Attempt) -> None:
     """Gives a table the columns that it lacks, empty as yet."""
     relation = sql.Identifier(place.schema, change.script.name)
-    with transaction(dsn) as connection, attempt.brief(connection, _LOCK):
+    with transaction(dsn) as connection, attempt.brief(connection, PUBLISH_LOCK):
         for column, kind in change.new_columns.items():
             connection.execute(
                 sql.SQL("alter table {} add column if not exists {} {}").format(
