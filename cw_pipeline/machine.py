@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any
@@ -25,25 +25,21 @@ class Machine:
         """What time its clock shows, UTC. It may be set, forward or back."""
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        """Seconds since some moment; nobody sets them."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Seconds since some moment; nobody sets them."""
 
-    def wait(self, event: Event, seconds: float) -> bool:
-        """Returns after so many seconds, or as soon as the event is set: whether it is."""
-        return event.wait(seconds)
+    wait = staticmethod(Event.wait)
+    """Given an event and seconds: returns after those, or as soon as it is set: whether it is."""
 
-    def share(self, low: float, high: float) -> float:
-        """A number between these, by chance."""
-        return random.uniform(low, high)  # noqa: S311 - no secret
+    share = staticmethod(random.uniform)
+    """A number between two others, by chance."""
+
+    executor = staticmethod(ThreadPoolExecutor)
+    """Threads that do what is submitted: given how many at a time, and a name."""
 
     def transport(self) -> Any:  # noqa: ANN401 - only `connectwise` knows httpx
         """What goes to a tenant goes through this transport of httpx; None: over the network."""
         return None
-
-    def executor(self, workers: int, name: str) -> Executor:
-        """Threads that do what is submitted, so many at a time."""
-        return ThreadPoolExecutor(workers, name)
 
     def after(self, seconds: float, work: Callable[[], None]) -> Callable[[], None]:
         """Does the work once, after so many seconds, beside everything else.

@@ -7,9 +7,7 @@ import socket
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import dagster as dg
 
@@ -25,7 +23,6 @@ from cw_pipeline.dagster.checks import (
 )
 from cw_pipeline.dagster.internals import (
     execute_here,
-    job_origin,
     keep_connections,
     without_step_output,
 )
@@ -260,22 +257,18 @@ def _run_and_record(
     That is an UnexpectedError for what no result tells.
     """
     job, here = asked.job, f"{socket.gethostname()}:{os.getpid()}"
-    origin = job_origin(
-        "cw_pipeline.dagster.definitions", str(Path.cwd()), settings.code_location, job.name
-    )
     # Who runs it and where. Nobody retries it behind the caller's back.
     tags = {TRIGGER: COMMAND, _PROCESS: here, "dagster/max_retries": "0"}
     with _instance(settings) as instance:
         _fail_runs_of_dead_commands(instance)
-        run = instance.create_run_for_job(
+        run, events = execute_here(
+            instance,
             job,
-            run_id=str(uuid4()),
-            run_config=asked.config,
-            tags={**job.run_tags, **tags, **asked.tags},
-            asset_selection=asked.keys,
-            remote_job_origin=origin,
+            location=settings.code_location,
+            config=asked.config,
+            tags={**tags, **asked.tags},
+            assets=asked.keys,
         )
-        events = list(execute_here(job, run, instance))
         # Dagster takes each error for itself. What is foreseen is in the results, all else is not.
         errors = [error for event in events if (error := _unforeseen_error(event))]
         if caller.fatal is not None:

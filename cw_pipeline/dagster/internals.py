@@ -6,16 +6,15 @@ nothing outside this file has to change.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.api import execute_run_iterator
@@ -29,7 +28,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import TextClause, bindparam, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
 AssetJob: TypeAlias = Any
@@ -41,6 +40,7 @@ CheckRecord: TypeAlias = Any
 StockSqliteStorage = DagsterSqliteStorage
 """Dagster's storage in SQLite files."""
 
+_DEFINITIONS = "cw_pipeline.dagster.definitions"
 _REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
 _POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}  # ms, s, more
 _PLANNED = 20  # results looked through for one that has come
@@ -48,17 +48,30 @@ _NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogMan
 
 
 def execute_here(
-    job: dg.JobDefinition, run: dg.DagsterRun, instance: dg.DagsterInstance
-) -> Iterator[dg.DagsterEvent]:
-    """Executes a run that was recorded in an instance, in this process: its events as they come."""
-    return execute_run_iterator(InMemoryJob(job), run, instance)
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    *,
+    location: str,
+    config: Mapping[str, Any],
+    tags: Mapping[str, str],
+    assets: set[dg.AssetKey],
+) -> tuple[dg.DagsterRun, list[dg.DagsterEvent]]:
+    """Records a run of a job in an instance, and executes it in this process: it, and its events.
 
-
-def job_origin(module: str, folder: str, location: str, job: str) -> RemoteJobOrigin:
-    """Where the UI finds a job of a code location, so that it can execute what failed again."""
-    target = LoadableTargetOrigin(module_name=module, working_directory=folder)
+    The UI finds the job in the code location of this name, so that it can execute again what
+    failed.
+    """
+    target = LoadableTargetOrigin(module_name=_DEFINITIONS, working_directory=str(Path.cwd()))
     origin = ManagedGrpcPythonEnvCodeLocationOrigin(target, location)
-    return RemoteJobOrigin(RemoteRepositoryOrigin(origin, _REPOSITORY), job)
+    run = instance.create_run_for_job(
+        job,
+        run_id=str(uuid4()),
+        run_config=config,
+        tags={**job.run_tags, **tags},
+        asset_selection=assets,
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(origin, _REPOSITORY), job.name),
+    )
+    return run, list(execute_run_iterator(InMemoryJob(job), run, instance))
 
 
 def runless_materializations(
@@ -114,9 +127,15 @@ def report_check_result(
     Without the record Dagster goes by times, and those of SQLite are whole seconds.
     """
     if about is not None:
-        target = AssetCheckEvaluationTargetMaterializationData(
-            storage_id=about.storage_id, run_id=about.run_id, timestamp=about.timestamp
-        )
+        # As Dagster's storages have it, which each of its versions reads: the class has no public
+        # name.
+        stored = {
+            "__class__": "AssetCheckEvaluationTargetMaterializationData",
+            "storage_id": about.storage_id,
+            "run_id": about.run_id,
+            "timestamp": about.timestamp,
+        }
+        target: Any = dg.deserialize_value(json.dumps(stored))
         result = dg.AssetCheckEvaluation(
             asset_key=result.asset_key,
             check_name=result.check_name,

@@ -179,7 +179,7 @@ def tenant_run(tenant: TenantSetup, caller: CommandRun | None = None) -> dg.Reso
     def make(context: dg.InitResourceContext) -> Iterator[PipelineRun]:
         run = context.run
         assert run is not None
-        if context.instance is not None:
+        if context.instance is not None and caller is None:  # a command keeps them already
             keep_connections(context.instance)
         yielding = not {BACKFILL, YIELDING_TAG}.isdisjoint(run.tags)
         made = PipelineRun(tenant, run.run_id, yielding, caller)

@@ -56,13 +56,17 @@ class ConnectWiseTranslator:
         return props.spec
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TenantSetup:
     """One tenant, as its definitions are made of it.
 
     `settings` are those of the time when Dagster loads the code; secrets may be missing from them.
     `connect` gives those that a run goes by. `prefix` begins the names of jobs, ops, schedules,
     sensors and resources; without one they are as short as can be.
+
+    `schema` is that of the tenant's tables, which names the tenant in `tags`, those that every run
+    of the tenant has; `reporting_schema` that of the star schema over these tables. `resource` is
+    the key of the resource that the tenant's ops share.
     """
 
     settings: Settings
@@ -71,27 +75,17 @@ class TenantSetup:
     prefix: str = ""
     translator: ConnectWiseTranslator = field(default_factory=ConnectWiseTranslator)
     running: bool = True
+    schema: str = field(init=False)
+    reporting_schema: str = field(init=False)
+    tags: dict[str, str] = field(init=False)
+    resource: str = field(init=False)
     _keys: dict[tuple[str, str], dg.AssetKey] = field(default_factory=dict, repr=False)
 
-    @property
-    def schema(self) -> str:
-        """The schema of the tenant's tables, which names the tenant in tags."""
-        return self.settings.schema_
-
-    @property
-    def reporting_schema(self) -> str:
-        """The schema of the star schema over these tables."""
-        return reporting_schema(self.schema)
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The tags that every run of the tenant has."""
-        return {TENANT: self.schema}
-
-    @property
-    def resource(self) -> str:
-        """The key of the resource that the tenant's ops share."""
-        return self.name("tenant_run")
+    def __post_init__(self) -> None:
+        self.schema = self.settings.schema_
+        self.reporting_schema = reporting_schema(self.schema)
+        self.tags = {TENANT: self.schema}
+        self.resource = self.name("tenant_run")
 
     def name(self, plain: str) -> str:
         """The name of a job, an op, a schedule, a sensor or a group."""

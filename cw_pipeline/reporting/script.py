@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
@@ -71,11 +71,37 @@ _ONLY_FROM = re.compile(r"\{\{only from: ([^},]+), (\w+)\}\}")
 
 @dataclass(frozen=True, slots=True)
 class ViewScript:
-    """A view, or a table if `changed` tells what to compute anew."""
+    """A view, or a table if `changed` tells what to compute anew.
+
+    `sources` are the tables of entities that it reads itself, `histories` those of which it reads
+    the versions that are over. `needs` are the views that it reads, `all_needs` those and what it
+    asks what has to be computed anew. `watched_tables` are tables of entities that a table asks
+    what was synced to them lately.
+    """
 
     name: str
     query: str
     changed: str | None = None
+    sources: frozenset[str] = field(init=False, repr=False, compare=False)
+    histories: frozenset[str] = field(init=False, repr=False, compare=False)
+    needs: frozenset[str] = field(init=False, repr=False, compare=False)
+    all_needs: frozenset[str] = field(init=False, repr=False, compare=False)
+    watched_tables: list[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        reads, asks = (_READS.findall(text or "") for text in (self.query, self.changed))
+        needs = {name for schema, name in reads if schema == "reporting"} - {self.name}
+        asked = {name for schema, name in asks if schema == "reporting"} - {self.name}
+        past = {"history", "versions"}
+        found = {
+            "sources": frozenset(name for schema, name in reads if schema != "reporting"),
+            "histories": frozenset(name for schema, name in reads if schema in past),
+            "needs": frozenset(needs),
+            "all_needs": frozenset(needs | asked),
+            "watched_tables": sorted({name for schema, name in asks if schema == "source"}),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
     @property
     def comment(self) -> str:
@@ -91,38 +117,6 @@ class ViewScript:
         for name, text in _COLUMN.findall(self.query):
             described.setdefault(name, text)
         return described
-
-    @property
-    def sources(self) -> frozenset[str]:
-        """Tables of entities that it reads itself."""
-        read = _READS.findall(self.query)
-        return frozenset(name for schema, name in read if schema != "reporting")
-
-    @property
-    def histories(self) -> frozenset[str]:
-        """Tables of entities of which it reads the versions that are over."""
-        read = _READS.findall(self.query)
-        return frozenset(name for schema, name in read if schema in {"history", "versions"})
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Views that it reads."""
-        read = {name for schema, name in _READS.findall(self.query) if schema == "reporting"}
-        return frozenset(read - {self.name})
-
-    @property
-    def all_needs(self) -> frozenset[str]:
-        """Views that it reads, or asks what has to be computed anew."""
-        read = {
-            name for schema, name in _READS.findall(self.changed or "") if schema == "reporting"
-        }
-        return self.needs | (read - {self.name})
-
-    @property
-    def watched_tables(self) -> list[str]:
-        """Tables of entities that a table asks what was synced to them lately."""
-        read = _READS.findall(self.changed or "")
-        return sorted({name for schema, name in read if schema == "source"})
 
     @property
     def indexes(self) -> list[str]:
@@ -182,7 +176,7 @@ class ReportingSchema:
     def fill(self, text: str, **more: str) -> str:
         """The text with names and literals where it has placeholders."""
         text = _VERSIONS.sub(lambda found: self._versions(found[1]), text)
-        text = _HISTORY.sub(lambda found: self._history(found[1]), text)
+        text = _HISTORY.sub(lambda found: f'"{self.tenant}"."{versions_table(found[1])}"', text)
         values = {
             "source": f'"{self.tenant}"',
             "reporting": f'"{self.schema}"',
@@ -200,10 +194,8 @@ class ReportingSchema:
         entity = _entity(table)
         if entity is None or entity.table != table:
             raise ConfigError(f"sql/reporting: {{{{versions}}}}.{table} is no table of an entity")
-        return versions_query(entity, f'"{self.tenant}"."{table}"', self._history(table))
-
-    def _history(self, table: str) -> str:
-        return f'"{self.tenant}"."{versions_table(table)}"'
+        history = f'"{self.tenant}"."{versions_table(table)}"'
+        return versions_query(entity, f'"{self.tenant}"."{table}"', history)
 
 
 def reporting_schema(tenant: str) -> str:

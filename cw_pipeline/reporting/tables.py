@@ -243,7 +243,21 @@ def _move_on_unchanged(
     tables = standing.tables
     known = [script for script in due if tables[script.name].changed_through is not None]
     behind = {script.name for script in due} - {script.name for script in known}
-    behind |= _find_changed(connection, standing, known)
+    asked = []  # whether at least one row has to be computed anew
+    for script in known:
+        since = tables[script.name].changed_through
+        assert since is not None
+        assert script.changed is not None
+        query = standing.place.fill(script.changed, since=since.isoformat())
+        # Materialized: planned as if all of its rows were wanted. For a first row alone, Postgres
+        # may choose to read a whole table in which there is none.
+        asked.append(
+            f"select '{script.name}' where exists ("  # noqa: S608 - a file's name and query
+            f"with changed as materialized (\n{query}\n) select from changed)"
+        )
+    if asked:
+        rows = connection.execute("\nunion all\n".join(asked).encode())
+        behind |= {name for (name,) in rows}
     marks = _marks_of_unchanged(standing, known, behind)
     if not marks:
         return {}
@@ -260,28 +274,6 @@ def _move_on_unchanged(
         name: Refreshed(name, 0, whole=False, seconds=seconds, complete_through=marks[name][1])
         for name in moved
     }
-
-
-def _find_changed(
-    connection: Connection[Any], standing: _Standing, known: Iterable[ViewScript]
-) -> set[str]:
-    """The tables of which at least one row has to be computed anew."""
-    asked = []
-    for script in known:
-        since = standing.tables[script.name].changed_through
-        assert since is not None
-        assert script.changed is not None
-        query = standing.place.fill(script.changed, since=since.isoformat())
-        # Materialized: planned as if all of its rows were wanted. For a first row alone, Postgres
-        # may choose to read a whole table in which there is none.
-        asked.append(
-            f"select '{script.name}' where exists ("  # noqa: S608 - a file's name and query
-            f"with changed as materialized (\n{query}\n) select from changed)"
-        )
-    if not asked:
-        return set()
-    rows = connection.execute("\nunion all\n".join(asked).encode()).fetchall()
-    return {name for (name,) in rows}
 
 
 def _marks_of_unchanged(

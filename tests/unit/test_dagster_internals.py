@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = dg.AssetKey(["acme", "tickets"])
-MOST = 6
+MOST = 5
 
 
 def private_imports(file: Path) -> list[str]:
@@ -59,13 +59,16 @@ def test_a_recorded_run_is_executed_in_this_process_and_nothing_printed_is_kept(
 ) -> None:
     with internals.without_step_output(instance) as quiet:
         internals.keep_connections(quiet)
-        origin = internals.job_origin("some.module", "/", "a location", printing.name)
-        run = quiet.create_run_for_job(printing, remote_job_origin=origin)
-        events = list(internals.execute_here(printing, run, quiet))
+        run, events = internals.execute_here(
+            quiet, printing, location="a location", config={}, tags={"a": "b"}, assets=set()
+        )
     kept = instance.get_run_by_id(run.run_id)
     assert kept is not None
     assert kept.is_success
-    assert kept.remote_job_origin == origin
+    assert kept.tags["a"] == "b"
+    origin = kept.remote_job_origin
+    assert origin is not None
+    assert (origin.job_name, origin.location_name) == (printing.name, "a location")
     assert events[-1].event_type is dg.DagsterEventType.RUN_SUCCESS
     assert not list(tmp_path.rglob("*.out"))
 
