@@ -18,7 +18,14 @@ import psycopg
 
 from cw_pipeline.bench.finding import CaseResult
 from cw_pipeline.bench.lab import BenchFailed, Measurement, command, free_port
-from cw_pipeline.bench.meter import Meter, cpu_of_family, descendants, shared_memory
+from cw_pipeline.bench.meter import (
+    Meter,
+    cpu_of_family,
+    cpu_seconds,
+    descendants,
+    parent,
+    shared_memory,
+)
 from cw_pipeline.catalog import select
 from cw_pipeline.dev import EmbeddedPostgres
 from cw_pipeline.dev.postgres import RUNS
@@ -235,8 +242,10 @@ class _Up:
             if not is_alive() or time.monotonic() > began + _PATIENCE:
                 raise BenchFailed("`up` did not load the code location")
             time.sleep(0.1)
-        servers = [pid for pid, line in descendants(self._pid) if " api grpc " in line]
-        spent = sum(map(cpu_of_family, servers))
+        # The code server, and before it what imports Dagster for all three.
+        family = {pid: _name(pid) for pid, _ in descendants(self._pid)}
+        (server,) = (pid for pid, name in family.items() if name == "dagster")
+        spent = cpu_of_family(server) + cpu_seconds(parent(server))
         self.load = Measurement({"wall": time.monotonic() - began, "rows_read": 0, "client": spent})
 
     def switch(self, how: str) -> None:
@@ -291,7 +300,7 @@ class _Up:
         time.sleep(seconds)
         spent, wall = self._spent() - before, time.monotonic() - began
         family = [(self._pid, "up"), *descendants(self._pid)]
-        each = [(shared_memory(pid), line[:200]) for pid, line in family]
+        each = [(shared_memory(pid), f"{_name(pid)}: {line[:200]}") for pid, line in family]
         postgres = self._postgres.memory()
         memory = sum(size for size, _ in each) + postgres
         return Measurement(
@@ -349,6 +358,12 @@ class _Up:
             raise BenchFailed(str(answer["errors"])[:500])
         (answered,) = answer["data"].values()
         return answered
+
+
+def _name(pid: int) -> str:
+    """What a process calls itself; empty if it is gone."""
+    file = Path("/proc", str(pid), "comm")
+    return file.read_text().strip() if file.exists() else ""
 
 
 @contextmanager

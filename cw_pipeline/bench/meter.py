@@ -89,6 +89,11 @@ def cpu_seconds(pid: int) -> float:
     return _seconds(pid, _OWN)
 
 
+def parent(pid: int) -> int:
+    """The process that a process is a child of."""
+    return int(_stat(pid)[1][1])
+
+
 def resident_memory(pid: int) -> int:
     """Bytes that a process holds in memory now."""
     pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
@@ -161,11 +166,11 @@ def _of_children(parent: int) -> float:
     return total
 
 
-def _children(parent: int) -> Iterator[int]:
+def _children(of: int) -> Iterator[int]:
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
             with suppress(OSError):
-                if int(_stat(int(folder.name))[1][1]) == parent:
+                if parent(int(folder.name)) == of:
                     yield int(folder.name)
 
 

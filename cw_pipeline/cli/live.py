@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -94,8 +94,12 @@ def live(
         if len(called) < len(filled):
             names = ", ".join(each.schema_ for each in filled if each.callback_url is None)
             click.echo(f"{names}: no CW_CALLBACK_URL, so no callbacks: lists are only asked")
-        click.echo(f"{count(len(filled), 'tenant')} into {place}. Ctrl-C stops it.")
-        Worker(tenants, shared.connections).run()
+        if with_parent:
+            with suppress(KeyboardInterrupt):  # `up` says what it has started, and that it ends
+                Worker(tenants, shared.connections).run()
+        else:
+            click.echo(f"{count(len(filled), 'tenant')} into {place}. Ctrl-C stops it.")
+            Worker(tenants, shared.connections).run()
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cw_pipeline.cli import end_soon
+from cw_pipeline.cli import dagster_processes, end_soon, supervise
 from cw_pipeline.cli.configuration import demo_settings, read_settings
 from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 @click.command()
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
     """Dagster's UI and daemon: schedules, runs, backfills, and `live`.
 
-    What `dagster dev` does, with the project's own PostgreSQL where CW_WAREHOUSE_DSN is not set.
+    What `dagster dev` does, in less memory, with the project's own PostgreSQL where
+    CW_WAREHOUSE_DSN is not set.
     With --demo it goes on where `demo` left off. Runs until Ctrl-C.
 
     Lists that Dagster has loaded are then kept up to date by `live`, within minutes, or, with
@@ -40,13 +40,10 @@ def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
     The password is a new one each time, and shown once; sql/bi/README.md has a page for each tool.
     """
     from cw_pipeline.dev import services  # noqa: PLC0415 - see cli/__init__.py
-    from cw_pipeline.paths import PROJECT  # noqa: PLC0415
-    from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
     from cw_pipeline.settings import Settings  # noqa: PLC0415
 
-    workspace = PROJECT / "workspace.yaml"
-    where = ["-w", str(workspace)] if workspace.exists() else ["-m", _MODULE]
-    command = [sys.executable, "-m", "dagster", "dev", *where, "--port", str(port)]
+    if supervise.listens(port):
+        raise click.UsageError(f"port {port} of 127.0.0.1 is taken. --port takes another")
     with ExitStack() as stack:
         if demo:
             stack.enter_context(demo_settings())
@@ -55,13 +52,16 @@ def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
         filled = stack.enter_context(services.dev_services(settings))
         stack.enter_context(services.export_services(settings, filled))
         if bi is not None:
+            from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
+
             Pipeline(filled).publish()  # there may be no reporting schema yet
             password = stack.enter_context(services.bi_port(settings, filled.schema_, bi))
             click.echo(_addresses(bi, services.BI_ROLE, password))
         if is_live:
             stack.enter_context(_live_beside())
-        click.echo(f"Dagster's UI: http://127.0.0.1:{port} in about 20 seconds. Ctrl-C stops it.")
-        return run_child(command)
+        click.echo("Dagster starts: its UI comes in about 20 seconds.")
+        command = dagster_processes.command(port, filled.code_location)
+        return run_child(command, dagster_processes.environment())
 
 
 def _addresses(port: int, user: str, password: str) -> str:
@@ -78,9 +78,6 @@ def _addresses(port: int, user: str, password: str) -> str:
         f"  Excel, ODBC           Driver={{PostgreSQL Unicode}};Server=127.0.0.1;Port={port};"
         f"Database=cw_warehouse;Uid={user};Pwd={password}"
     )
-
-
-_MODULE = "cw_pipeline.dagster.definitions"
 
 
 @click.command()
@@ -156,12 +153,12 @@ def simulate(*, tickets: int, seed: int, port: int, on_premise: bool) -> None:
         raise click.UsageError(f"port {port}: {error.strerror}. --port takes another") from error
 
 
-def run_child(command: list[str]) -> int:
+def run_child(command: list[str], environment: dict[str, str] | None = None) -> int:
     """Runs a program to its end and hands it the signals we get. Returns its exit code.
 
     On Linux it also ends when we are killed, which nobody can hand on.
     """
-    ends_with_us = _ends_with_parent()
+    ends_with_us = dagster_processes.ends_with_parent()
 
     def prepare() -> None:
         # Started in the background, we inherit an ignored SIGINT, and Dagster would then ignore
@@ -173,21 +170,11 @@ def run_child(command: list[str]) -> int:
         command,
         preexec_fn=prepare,  # noqa: PLW1509
         start_new_session=True,  # or Ctrl-C would reach it twice
-        env={"PYTHONWARNINGS": "ignore", **os.environ},  # they speak to developers
+        env=environment,
     )
     with end_soon.left_to_child(), _pass_signals_on(child):
         code = child.wait()
     return 0 if code in (0, -signal.SIGINT, 130) else 1
-
-
-def _ends_with_parent() -> Callable[[int], object]:
-    """What a process calls to get a signal when its parent ends; nothing but on Linux."""
-    if sys.platform != "linux":
-        return lambda _: None
-    import ctypes  # noqa: PLC0415 - after the fork it could wait for a lock that nobody frees
-
-    prctl, on_death_of_parent = ctypes.CDLL(None).prctl, 1
-    return lambda number: prctl(on_death_of_parent, number)
 
 
 @contextmanager

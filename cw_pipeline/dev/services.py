@@ -34,7 +34,6 @@ from cw_pipeline.dev.simulator import (
 from cw_pipeline.environment import NAMED_FILE, settings_file
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.paths import cli_command
-from cw_pipeline.reporting import grant_reader
 from cw_pipeline.settings import Settings, dagster_home
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ def bi_port(settings: Settings, tenant: str, port: int) -> Iterator[str]:
             "--bi opens a port to the embedded warehouse, and CW_WAREHOUSE_DSN names another: point"
             " the tool at that server, as sql/bi/README.md says"
         )
+    from cw_pipeline.reporting import grant_reader  # noqa: PLC0415 - half of what `up` would hold
+
     server = postgres(settings)
     password = server.new_password(BI_ROLE, grant_reader(server.dsn(), tenant))
     with ExitStack() as stack:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import psycopg
 import pytest
 
 from cw_pipeline.dagster.storages import EmbeddedPostgresStorage
 from cw_pipeline.dev import EmbeddedPostgres
-from cw_pipeline.dev.postgres import use_until_exit
+from cw_pipeline.dev.postgres import RUNS, use_until_exit
 from cw_pipeline.dev.services import delete_local_data, prepared_home
 from cw_pipeline.errors import WarehouseError
 from cw_pipeline.paths import ROOT
@@ -64,8 +65,19 @@ def test_definitions_validate_and_the_daemon_start_the_server_and_the_last_one_s
         assert server(home).is_up()
         with server(home), dg.DagsterInstance.get() as instance:
             assert instance.get_runs() == []
+            # It asks every few seconds, and keeps the connections that it asks by.
+            eventually(lambda: len(_kept(server(home))) == 3)
     eventually(lambda: not server(home).is_up())
     assert "Error" not in (home / "daemon.log").read_text()
+
+
+def _kept(postgres: EmbeddedPostgres) -> list[Any]:
+    """The connections to Dagster's storage that have had nothing to do for a second."""
+    idle = (
+        "select from pg_stat_activity where datname = %s and state_change < now() - interval '1s'"
+    )
+    with psycopg.connect(postgres.admin_dsn()) as connection:
+        return connection.execute(idle, [RUNS]).fetchall()
 
 
 def eventually(holds: Callable[[], bool]) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from cw_pipeline.cli import supervise
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _CHILD = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 _UP = "import sys; from cw_pipeline.cli.services import run_child; run_child(sys.argv[1:])"
@@ -22,3 +29,44 @@ def test_dagster_ends_with_the_command_that_started_it(how: signal.Signals) -> N
         up.send_signal(how)
         said, _ = up.communicate(timeout=60)  # the pipe closes once the child has ended, too
     assert said == b""
+
+
+_FORKING = """
+import os, sys
+supervise, port, folder, last = sys.argv[1:]
+def start(code):
+    if pid := os.fork():
+        return pid
+    os.setpgrp()
+    os.execv(sys.executable, [sys.executable, "-c", code])
+run = "import subprocess; subprocess.run(['sleep', '600'])"
+running = [f"code server={start(run)}", f"daemon={start(last)}"]
+os.execv(sys.executable, [sys.executable, "-I", supervise, port, folder, *running])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no signals")
+@pytest.mark.parametrize("ends_by", ["itself", "a signal"])
+def test_all_of_dagster_ends_with_one_of_its_programs_or_by_a_signal_and_runs_too(
+    ends_by: str, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "made").mkdir()
+    last = "import sys; sys.stdin.readline()" if ends_by == "itself" else _CHILD
+    with socket.create_server(("127.0.0.1", 0)) as ui:
+        port = ui.getsockname()[1]
+        words = [supervise.__file__, str(port), str(folder), last]
+        with subprocess.Popen(
+            [sys.executable, "-c", _FORKING, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as up:
+            assert up.stdout is not None
+            while not up.stdout.readline().startswith(f"Dagster's UI: http://127.0.0.1:{port}"):
+                pass
+            if ends_by == "a signal":
+                up.send_signal(signal.SIGTERM)
+            said, _ = up.communicate("\n", timeout=60)  # once runs do not hold the pipe either
+    assert ("daemon has ended, so the others are stopped" in said) == (ends_by == "itself")
+    assert up.returncode == (1 if ends_by == "itself" else 0)
+    assert not folder.exists()
