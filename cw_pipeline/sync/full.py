@@ -23,7 +23,7 @@ def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> int:
     until = run.context.source.now().at.replace(microsecond=0)
     seen = run.read_with_any_paging(lambda: _read(run))
     _delete_absent(run, guard, seen)
-    run.store.complete_pass(Checkpoint(watermark=until))
+    run.store.complete_pass(Checkpoint(watermark=until), read_all=True)
     run.result.watermark = until
     return len({*seen})
 

@@ -166,7 +166,7 @@ class IncrementalSync:
             store.save_checkpoint(checkpoint.abandon_pass())
             raise
         done = checkpoint.close_pass()
-        store.complete_pass(done)
+        store.complete_pass(done, read_all=window.since is None and not resumes)
         self.run.result.watermark = done.watermark
 
     def _shows_no_stamps(self, *, resumes: bool) -> bool:

@@ -212,7 +212,7 @@ class PerParentSync:
                 self.forbidden += 1
             return
         self._delete_unlisted(parents, [row_id for row_id in before if row_id not in seen], started)
-        self.run.store.mark_parent_read(parents[-1], started)
+        self.run.store.mark_parent_read(parents[-1], started, read_all=True)
 
     def _read_one(self, parents: tuple[int, ...], started: datetime) -> set[int]:
         seen: set[int] = set()

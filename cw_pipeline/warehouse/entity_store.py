@@ -106,8 +106,7 @@ class EntityStore:
         self.entity = entity
         self.run_id = run_id
         self._learned: dict[str, bool | str] = {}
-        self._opens_pass = False
-        self._completes_pass = False
+        self._opens_pass = self._completes_pass = self._read_all = False
         (row,) = self._ask("open")
         self.opened_at, watermark, watermark_at, *rest = row
         since, until, pass_at, cursor, ranges, *rest = rest
@@ -152,6 +151,7 @@ class EntityStore:
             "status": "done" if error is None else "failed",
             "error": error,
             "completes": self._completes_pass,
+            "read_all": self._read_all and self._completes_pass,
             "watermark": self.checkpoint.watermark,
             "watermark_at": self.checkpoint.watermark_at,
             "page_size": self.page_size,
@@ -178,13 +178,14 @@ class EntityStore:
         self.checkpoint = checkpoint
         self._opens_pass, self._completes_pass = True, False
 
-    def complete_pass(self, checkpoint: Checkpoint) -> None:
+    def complete_pass(self, checkpoint: Checkpoint, *, read_all: bool = False) -> None:
         """Has `close` store that the list was read up to the checkpoint's watermark.
 
-        A run that is killed before has read its last window for nothing.
+        `read_all`: by this run, and from its beginning, so dead letters that it did not bring again
+        are closed. A run that is killed before has read its last window for nothing.
         """
         self.checkpoint = checkpoint
-        self._opens_pass, self._completes_pass = False, True
+        self._opens_pass, self._completes_pass, self._read_all = False, True, read_all
 
     def split_range(self, halves: tuple[IdRange, IdRange]) -> None:
         """Makes two ranges of one: both, or neither. Raises EntityBusy as `load` does."""
@@ -437,9 +438,9 @@ class EntityStore:
         ((at, ids),) = self._ask("children_of", parent_id=parent_id)
         return at, ids
 
-    def mark_parent_read(self, parent_id: int, at: datetime) -> None:
-        """Notes that a parent's children, as they were `at` on the warehouse's clock, are in."""
-        self._write("mark_parent_read", parent_id=parent_id, at=at)
+    def mark_parent_read(self, parent_id: int, at: datetime, *, read_all: bool = False) -> None:
+        """Notes when a parent's children were read, on the warehouse's clock; `read_all`: too."""
+        self._write("mark_parent_read", parent_id=parent_id, at=at, read_all=read_all)
 
     def forget_parent(self, parent_id: int, *, before: datetime) -> None:
         """Forgets when a parent's children were read, unless that was since `before`."""

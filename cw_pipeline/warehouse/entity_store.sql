@@ -40,6 +40,12 @@ from (select %(tenant)s::text as tenant, %(entity)s::text as entity) own
 left join cw_sync.checkpoint c using (tenant, entity)
 left join cw_sync.capability a using (tenant, entity)
 
+-- name: is_gone
+-- Of dead letters l: that of a record without an id which this run, that has read all, did not bring
+-- again. Not one that a run has stored which began later, or goes on beside this one.
+l.resolved_at is null and l.record_id is null and l.run_id < %(run_id)s
+    and not exists (select from cw_sync.run r where r.run_id = l.run_id and r.finished_at is null)
+
 -- name: close
 -- Everything that a run leaves behind when it ends, and its lease. Without the lease only the run's
 -- own account is written, which nobody else goes by.
@@ -91,6 +97,12 @@ with own as (
         by_id = coalesce(excluded.by_id, a.by_id),
         detail = case when excluded.readable is null then a.detail else excluded.detail end,
         checked_at = now()
+), letters as (
+    update cw_sync.dead_letter l set resolved_at = now(),
+        resolution = 'the source no longer has the record'
+    from own
+    where %(read_all)s and l.tenant = own.tenant and l.entity = own.entity and l.parent_id is null
+        and {is_gone}
 ), source_count as (
     insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)
     select own.tenant, own.entity, %(source_rows)s, coalesce(c.row_count, 0)
@@ -332,6 +344,14 @@ select clock_timestamp(), array(
 )
 
 -- name: mark_parent_read
+-- Dead letters of children without an id are closed, if the parent's list was read without them.
+with letters as (
+    update cw_sync.dead_letter l set resolved_at = now(),
+        resolution = 'the source no longer has the record'
+    from cw_sync.fence(%(run_id)s)
+    where %(read_all)s and l.tenant = %(tenant)s and l.entity = %(entity)s
+        and l.parent_id = %(parent_id)s and {is_gone}
+)
 insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)
 select %(tenant)s, %(entity)s, %(parent_id)s, %(at)s from cw_sync.fence(%(run_id)s)
 on conflict (tenant, entity, parent_id) do update set read_at = excluded.read_at

@@ -13,8 +13,9 @@ import stamina
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import TooManyRejects
-from cw_pipeline.simulator import Fault, Quirk
+from cw_pipeline.simulator import UNSTAMPED, Fault, Quirk
 from cw_pipeline.simulator.answers import Refusal, broken, no_endpoint
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.sync.reconcile import reconcile_all
 from cw_pipeline.sync.replay import replay
 from cw_pipeline.warehouse.dead_letters import discard, events
@@ -325,6 +326,31 @@ def test_a_letter_whose_parent_is_gone_is_closed_and_keeps_no_other_from_its_tur
         3: "a good copy was loaded",
         4: "its parent is gone at the source",
     }
+
+
+def test_a_letter_without_an_id_is_closed_once_its_list_was_read_whole_without_it(
+    story: Story, tenant: Tenant
+) -> None:
+    codes, notes = "/service/codes", f"{PATH}/2/notes"
+    for path in (PATH, codes, notes):
+        for own in (1, 2):
+            tenant.put(path, {"id": own}, stamp=UNSTAMPED if path == codes else None)
+        fault = Fault("wrong_type", path, ids={1}, field="id", value=[])
+        story.simulator.faults.add(fault)
+
+    def still_open(*names: str, full: bool = False) -> set[str]:
+        story.sync(*names, plan=SyncRequest(full=full), children_max_age_hours=1e-6)
+        return {each["entity"] for each in letters(story) if each["resolution"] is None}
+
+    everything = (TICKETS, "service/codes", NOTES)
+    assert still_open(*everything) == {*everything}
+    assert still_open(*everything) == {*everything}, "it is there"
+    story.simulator.faults.clear()
+    tenant.advance(7200)
+    assert still_open(*everything) == {TICKETS}, "a window says nothing of what lies before it"
+    assert still_open(TICKETS, full=True) == set()
+    closed = {each["resolution"] for each in letters(story)}
+    assert closed == {"the source no longer has the record"}
 
 
 def test_a_letter_two_levels_down_whose_parent_is_not_stored_waits(
