@@ -1,9 +1,14 @@
-"""What the UI says of an entity before anything ran: its key, what it is, where it is declared."""
+"""What the UI says of an entity: its key, what it is, where it is declared; its months; its syncs.
+
+The months are those in which records last changed: windows that the UI shows and backfills. Not
+days, because Dagster writes an event for each window of each entity: ten years of days would take
+hours to report. What is finer than a month is asked for by `since` and `until`.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +18,16 @@ from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.naming import snake
 from cw_pipeline.connectwise import Site
+from cw_pipeline.dagster.internals import runless_materializations
 from cw_pipeline.errors import ConfigError
-from cw_pipeline.model import Column, Kind, SyncMode
+from cw_pipeline.model import Column, Kind, SyncMode, Window
 from cw_pipeline.paths import PACKAGE
 from cw_pipeline.reporting.script import scripts
 from cw_pipeline.warehouse.status import latest_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from cw_pipeline.dagster.tenant import TenantSetup
     from cw_pipeline.model import Entity, SyncResult
     from cw_pipeline.settings import Settings
@@ -271,3 +279,54 @@ def _preview(warehouse: Database, entity: Entity) -> str:
         moments = [f"{v:%Y-%m-%d %H:%M:%S}" if isinstance(v, datetime) else v for v in row]
         lines.append(["" if value is None else str(value) for value in moments])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def months_from(start: date) -> dg.MonthlyPartitionsDefinition:
+    """The months from `start`'s on, the current one included."""
+    return dg.MonthlyPartitionsDefinition(start_date=start.replace(day=1).isoformat(), end_offset=1)
+
+
+def month_of(moment: datetime) -> str:
+    """The month that a moment lies in, as the UI names it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-01")
+
+
+def window_of_months(first: str, last: str) -> Window:
+    """The window from the start of a month to the end of another."""
+    since, end = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (first, last))
+    return Window(since, (end + timedelta(days=32)).replace(day=1))
+
+
+def within(months: Iterable[str], window: Window, now: datetime) -> list[str]:
+    """Those months that lie whole in a window; the current one if the window goes up to `now`."""
+    held = []
+    for month in months:
+        span = window_of_months(month, month)
+        assert span.since is not None
+        current = span.since <= now < span.until and now <= window.until
+        if (window.since is None or span.since >= window.since) and (
+            span.until <= window.until or current
+        ):
+            held.append(month)
+    return held
+
+
+def report_covered_months(
+    instance: dg.DagsterInstance, key: dg.AssetKey, months: Sequence[str], run_id: str
+) -> None:
+    """Reports that the months were loaded by a run. Months that show as loaded are left alone."""
+    if not months:
+        return
+    loaded = instance.get_materialized_partitions(key)
+    missing = [
+        dg.AssetMaterialization(
+            key,
+            partition=month,
+            description="read as part of all that changed",
+            metadata={"loaded_by": dg.MetadataValue.dagster_run(run_id)},
+        )
+        for month in months
+        if month not in loaded
+    ]
+    if missing:
+        runless_materializations(instance, missing)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cw_pipeline.dagster.asset_specs import months_from
 from cw_pipeline.dagster.checks import entity_checks, key_checks, tenant_checks
 from cw_pipeline.dagster.executors import executor
 from cw_pipeline.dagster.jobs import MAINTENANCE, jobs
 from cw_pipeline.dagster.live_events import live_event_sensor
 from cw_pipeline.dagster.maintenance import maintenance_job
 from cw_pipeline.dagster.notifications import alert_sensor
-from cw_pipeline.dagster.partitions import months_from
 from cw_pipeline.dagster.reconcile_assets import proof_assets
 from cw_pipeline.dagster.reporting_assets import reporting_assets
 from cw_pipeline.dagster.reports_api_assets import report_asset, report_table_assets

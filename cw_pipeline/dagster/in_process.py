@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from cw_pipeline import composition
-from cw_pipeline.dagster.asset_specs import audit_key, reread_key
+from cw_pipeline.dagster.asset_specs import audit_key, month_of, months_from, reread_key
 from cw_pipeline.dagster.checks import (
     evaluate_tenant,
     key_check_keys,
@@ -39,7 +39,6 @@ from cw_pipeline.dagster.jobs import (
     reread_job,
 )
 from cw_pipeline.dagster.names import COMMAND, TRIGGER
-from cw_pipeline.dagster.partitions import month_of, months_from
 from cw_pipeline.dagster.reconcile_assets import audit_op, proof_assets
 from cw_pipeline.dagster.reporting_assets import table_event, view_events
 from cw_pipeline.dagster.reports_api_assets import (
@@ -260,7 +259,12 @@ def _run_and_record(
     # Who runs it and where. Nobody retries it behind the caller's back.
     tags = {TRIGGER: COMMAND, _PROCESS: here, "dagster/max_retries": "0"}
     with _instance(settings) as instance:
-        _fail_runs_of_dead_commands(instance)
+        # Runs of commands that were killed: nobody else would ever end them.
+        ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=_UNFINISHED)
+        for other in instance.get_runs(ours):
+            host, _, pid = other.tags.get(_PROCESS, "").rpartition(":")
+            if host == socket.gethostname() and not _lives(int(pid)):
+                instance.report_run_failed(other, f"its process {pid} is gone")
         run, events = execute_here(
             instance,
             job,
@@ -323,15 +327,6 @@ def _unforeseen_error(event: dg.DagsterEvent) -> str:
     if error is None or error.cls_name == dg.Failure.__name__:
         return ""
     return error.message.strip()
-
-
-def _fail_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:
-    """Ends the runs of commands that were killed: nobody else would ever."""
-    ours = dg.RunsFilter(tags={TRIGGER: COMMAND}, statuses=_UNFINISHED)
-    for run in instance.get_runs(ours):
-        host, _, pid = run.tags.get(_PROCESS, "").rpartition(":")
-        if host == socket.gethostname() and not _lives(int(pid)):
-            instance.report_run_failed(run, f"its process {pid} is gone")
 
 
 def _lives(pid: int) -> bool:

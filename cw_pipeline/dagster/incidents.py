@@ -15,9 +15,9 @@ import dagster as dg
 
 from cw_pipeline import composition
 from cw_pipeline.dagster.checks import FRESH, evaluate
-from cw_pipeline.dagster.failing import REASON, SINCE, TO_DO
 from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY, tenant_of
 from cw_pipeline.dagster.resource import PipelineRun
+from cw_pipeline.dagster.sync_assets import REASON, SINCE, TO_DO
 from cw_pipeline.errors import PipelineError
 from cw_pipeline.paths import cli_command
 from cw_pipeline.warehouse import version_fault

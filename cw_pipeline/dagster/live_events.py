@@ -17,8 +17,8 @@ from typing import Any
 
 import dagster as dg
 
+from cw_pipeline.dagster.asset_specs import month_of
 from cw_pipeline.dagster.checks import key_check_keys, report_again, report_check_results
-from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.reporting_assets import view_events
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from cw_pipeline.dagster.asset_specs import report_covered_months
 from cw_pipeline.dagster.internals import delete_old_events, delete_run
 from cw_pipeline.dagster.jobs import MAINTENANCE
 from cw_pipeline.dagster.names import tenant_of
-from cw_pipeline.dagster.partitions import report_covered_months
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import SyncMode
 

@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 import dagster as dg
 from pydantic import Field
 
-from cw_pipeline.dagster.asset_specs import AUDIT, REREAD
+from cw_pipeline.dagster.asset_specs import AUDIT, REREAD, month_of
 from cw_pipeline.dagster.checks import report_check_results
-from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun, run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError

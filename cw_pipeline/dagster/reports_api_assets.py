@@ -13,8 +13,8 @@ from pydantic import Field
 from cw_pipeline import composition
 from cw_pipeline.dagster import asset_specs
 from cw_pipeline.dagster.asset_specs import SYNC_OK
-from cw_pipeline.dagster.failing import sync_ok_result
 from cw_pipeline.dagster.resource import run_of
+from cw_pipeline.dagster.sync_assets import sync_ok_result
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import EntityBusy, PipelineError
 from cw_pipeline.model import ReportDrift, SyncResult

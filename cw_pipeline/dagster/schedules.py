@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import dagster as dg
 
-from cw_pipeline.dagster.asset_specs import SYNC_OK
+from cw_pipeline.dagster.asset_specs import SYNC_OK, month_of
 from cw_pipeline.dagster.checks import evaluate_tenant, report_check_results, report_tenant_checks
 from cw_pipeline.dagster.internals import AssetJob, last_evaluation
 from cw_pipeline.dagster.jobs import (
@@ -31,7 +31,6 @@ from cw_pipeline.dagster.jobs import (
     REREAD,
 )
 from cw_pipeline.dagster.names import REFRESHES, TRIGGER
-from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.sync_assets import OP
 from cw_pipeline.dagster.tenant import TenantSetup

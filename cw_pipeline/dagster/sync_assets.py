@@ -1,8 +1,11 @@
-"""An asset for each entity, and the step that syncs those of a run and tells each one's outcome.
+"""An asset for each entity, and the step that syncs those of a run and says what came of each.
 
 One step for all: the tables of the reporting schema follow what was read in the same process,
 although a list failed, and a run has one set of options. They are another step's assets, because
 inputs with months would have to be told of in runs that have none.
+
+Each result of the check `sync_ok` carries since when the list fails and in how many runs, so the
+next one counts on: no look at the results before, and none that `maintenance` may have deleted.
 
 Without postponed annotations: Dagster reads a step's as objects.
 """
@@ -10,29 +13,31 @@ Without postponed annotations: Dagster reads a step's as objects.
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 from pydantic import Field
 
 from cw_pipeline import composition
 from cw_pipeline.dagster import asset_specs
+from cw_pipeline.dagster.asset_specs import report_covered_months, window_of_months, within
 from cw_pipeline.dagster.checks import key_check_keys, report_again, report_check_results
-from cw_pipeline.dagster.failing import sync_ok_result
-from cw_pipeline.dagster.internals import evaluation_of
+from cw_pipeline.dagster.internals import evaluation_of, last_evaluation
 from cw_pipeline.dagster.names import BACKFILL, TRIGGER
-from cw_pipeline.dagster.partitions import report_covered_months, window_of_months, within
 from cw_pipeline.dagster.reporting_assets import table_event, view_events
 from cw_pipeline.dagster.resource import PipelineRun, run_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import ConfigError, EntityBusy, PipelineError
 from cw_pipeline.model import Entity, SyncMode, SyncResult, Window
 from cw_pipeline.reporting import tables_reading
+from cw_pipeline.results import explain_failure
 from cw_pipeline.sync.context import SyncContext
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.warehouse.status import watermarks
-from cw_pipeline.wording import count
+from cw_pipeline.wording import count, moment
 
+RUNS, SINCE = "failed_runs", "failing_since"
+REASON, TO_DO = "reason", "to_do"
 Mode = Literal["auto", "incremental", "window", "full"]
 Result: TypeAlias = dg.AssetCheckEvaluation
 
@@ -196,7 +201,9 @@ class SyncStep:
             return SyncRequest(full=True)
         months = self.asked_months
         plan = request_from_config(
-            config, window_of_months(months[0], months[-1]) if months else None, datetime.now(UTC)
+            config,
+            window_of_months(months[0], months[-1]) if months else None,
+            datetime.now(UTC),
         )
         if plan.window is None and BACKFILL in self.context.run.tags and months:
             raise dg.Failure(
@@ -362,3 +369,91 @@ def config_from_request(plan: SyncRequest) -> dict[str, str]:
     if plan.closed:
         config["until"] = window.until.isoformat()
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Since when a list fails, and in how many runs on end."""
+
+    since: datetime
+    runs: int
+
+    def metadata(self) -> dict[str, Any]:
+        """What the next result counts on from; the UI plots the runs."""
+        return {RUNS: self.runs, SINCE: dg.MetadataValue.timestamp(self.since)}
+
+
+def sync_ok_result(
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    entity: str,
+    outcome: SyncResult | Exception,
+    complete_through: datetime | None = None,
+) -> dg.AssetCheckResult:
+    """The check `sync_ok` of an entity that was read, or of one that could not be tried at all.
+
+    The description is the sentence; the request and the error's own words are in the metadata.
+    """
+    report = None if isinstance(outcome, Exception) else outcome
+    error = outcome if isinstance(outcome, Exception) else outcome.failure
+    figures: dict[str, Any] = asset_specs.sync_figures(report) if report else {}
+    busy = isinstance(error, EntityBusy)
+    description: str | None = None
+    metadata: dict[str, Any] = {}
+    if error is not None:
+        description, metadata = _tell(instance, key, entity, error, report, complete_through)
+    elif report is not None and report.warnings:
+        description = "; ".join(report.warnings)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=asset_specs.SYNC_OK,
+        passed=error is None,
+        severity=dg.AssetCheckSeverity.WARN if busy else dg.AssetCheckSeverity.ERROR,
+        description=description,
+        metadata=figures | metadata,
+    )
+
+
+def _tell(
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    entity: str,
+    error: Exception,
+    report: SyncResult | None,
+    complete_through: datetime | None,
+) -> tuple[str, dict[str, Any]]:
+    """The sentence of a failure, and what is one click away."""
+    before = _streak(instance, dg.AssetCheckKey(key, asset_specs.SYNC_OK))
+    why, to_do = explain_failure(entity, error)
+    more: dict[str, Any] = {"error": type(error).__name__, REASON: why}
+    if isinstance(error, EntityBusy):  # it was not tried: what failed before still does
+        return why, more | (before.metadata() if before else {})
+    now = Streak(before.since, before.runs + 1) if before else Streak(datetime.now(UTC), 1)
+    parts = [why, _how_often(now, report)]
+    if complete_through is not None:
+        parts.append(f"its data is complete through {moment(complete_through)}")
+    if to_do:
+        parts.append(to_do)
+        more[TO_DO] = to_do
+    if request := getattr(error, "request", ""):
+        more |= {"request": request, "message": str(error)}
+    return "; ".join(parts), more | now.metadata()
+
+
+def _how_often(streak: Streak, report: SyncResult | None) -> str:
+    tries = ""
+    if report is not None and report.requests:
+        tries = f", {count(report.requests, 'request')} in this one"
+    runs = "in this run" if streak.runs == 1 else f"in {streak.runs:,} runs on end"
+    return f"failing since {moment(streak.since)}, {runs}{tries}"
+
+
+def _streak(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Streak | None:
+    """How long the list had failed before this run; None if it had not."""
+    found = last_evaluation(instance, check)
+    if found is None or found.passed:
+        return None
+    runs, since = found.metadata.get(RUNS), found.metadata.get(SINCE)
+    if isinstance(runs, dg.IntMetadataValue) and isinstance(since, dg.TimestampMetadataValue):
+        return Streak(datetime.fromtimestamp(since.value, UTC), runs.value or 0)
+    return None

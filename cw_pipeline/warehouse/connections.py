@@ -232,14 +232,6 @@ def transaction(address: str, *, read_only: bool = False) -> Iterator[Connection
 
 
 @contextmanager
-def lone_connection(address: str) -> Iterator[Connection[Any]]:
-    """An autocommit connection of its own, for a look. Database errors are WarehouseError."""
-    hidden = passwords(parse_address(address))
-    with named_failures(hidden), connect(address, autocommit=True) as session:
-        yield session
-
-
-@contextmanager
 def sqlalchemy_transaction(address: str) -> Iterator[sa.Connection]:
     """The same for SQLAlchemy. No URL is made: its own parser reads fewer addresses."""
     # Here, because whoever only reads frames and reports needs none of it: 0.2 s.

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
 
+from cw_pipeline.address import parse_address, passwords
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.promotion import with_promoted_columns
 from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.model import Column, Kind
 from cw_pipeline.paths import SQL
 from cw_pipeline.warehouse.connections import (
+    connect,
     create_schemas,
-    lone_connection,
+    named_failures,
     sqlalchemy_transaction,
     transaction,
 )
@@ -230,7 +232,8 @@ def up_to_date_schema(
 
 def version_fault(dsn: str) -> str | None:
     """What is wrong with the warehouse's version, or None. Changes nothing."""
-    with lone_connection(dsn) as connection:
+    hidden = passwords(parse_address(dsn))
+    with named_failures(hidden), connect(dsn, autocommit=True) as connection:
         try:
             row = connection.execute("select version_num from cw_sync.migration").fetchone()
         except errors.UndefinedTable:  # before the first migration

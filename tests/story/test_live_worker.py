@@ -20,9 +20,9 @@ import pytest
 from cw_pipeline import composition
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.cli import INTERRUPTED
+from cw_pipeline.dagster.asset_specs import month_of
 from cw_pipeline.dagster.checks import CALLBACKS, CheckResult, evaluate_tenant
 from cw_pipeline.dagster.live_events import live_event_sensor
-from cw_pipeline.dagster.partitions import month_of
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dagster.watch import ChangeWatch

@@ -12,10 +12,10 @@ import dagster as dg
 import pytest
 
 from cw_pipeline.catalog import CATALOG, select
+from cw_pipeline.dagster.asset_specs import months_from, window_of_months, within
 from cw_pipeline.dagster.checks import evaluate
 from cw_pipeline.dagster.code_location import definitions
 from cw_pipeline.dagster.names import tenant_of
-from cw_pipeline.dagster.partitions import months_from, window_of_months, within
 from cw_pipeline.dagster.sync_assets import SyncConfig, config_from_request, request_from_config
 from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
 from cw_pipeline.errors import ConfigError
@@ -387,7 +387,7 @@ class TestStorage:
     def test_sqlite_keeps_a_batch_of_months_and_finds_them_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cw_pipeline.dagster.partitions import report_covered_months  # noqa: PLC0415
+        from cw_pipeline.dagster.asset_specs import report_covered_months  # noqa: PLC0415
 
         with _instance(tmp_path, monkeypatch) as instance:
             instance.report_runless_asset_event(
