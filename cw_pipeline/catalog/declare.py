@@ -34,7 +34,7 @@ class Declared:
     path: str
     about: str
     core: bool
-    keeping: SyncMode | None
+    mode: SyncMode | None
     parent: str | None
     columns: tuple[Column, ...] | None
     step: str = ""
@@ -60,7 +60,7 @@ def entity(  # noqa: PLR0913 - what a line may say
     about: str = "",
     *,
     core: bool = False,
-    keeping: SyncMode | None = None,
+    mode: SyncMode | None = None,
     parent: str | None = None,
     columns: tuple[Column, ...] | None = None,
     history: bool = False,
@@ -68,13 +68,13 @@ def entity(  # noqa: PLR0913 - what a line may say
 ) -> Declared:
     """Declares the list at `path`; the rest follows from the vendor's facts.
 
-    `core`: synced unless CW_ENTITIES says otherwise. `keeping`, `parent` (a path) and `columns`
+    `core`: synced unless CW_ENTITIES says otherwise. `mode`, `parent` (a path) and `columns`
     speak where the facts are wrong or silent: a list the facts do not know has its `id`, and
     everything else in `_extra`. `history`: every version of its records is kept. `right`: where a
     security role keeps the right to inquire the list and those below it, if not where its module's
     are.
     """
-    return Declared(path, about, core, keeping, parent, columns, history=history, right=right)
+    return Declared(path, about, core, mode, parent, columns, history=history, right=right)
 
 
 def build_entity(declared: Declared, right: str = "") -> Entity:
@@ -90,7 +90,7 @@ def build_entity(declared: Declared, right: str = "") -> Entity:
         path=declared.path,
         table=declared.table,
         module=declared.name.split("/")[0],
-        mode=declared.keeping or _keeping(model, columns, parent),
+        mode=declared.mode or _documented_mode(model, columns, parent),
         columns=columns,
         arrays=arrays_of(model, declared.table) if declared.columns is None else (),
         parent=parent,
@@ -113,7 +113,7 @@ def _parent(declared: Declared, fact: dict[str, str]) -> str | None:
     return entity_name(declared.parent or fact.get("parent", before))
 
 
-def _keeping(model: str, columns: tuple[Column, ...], parent: str | None) -> SyncMode:
+def _documented_mode(model: str, columns: tuple[Column, ...], parent: str | None) -> SyncMode:
     """As documented. A list of which no `_info` is may turn out to have stamps all the same."""
     if parent:
         return SyncMode.PER_PARENT

@@ -53,7 +53,7 @@ ENTITIES = (
         history=True,
     ),
     entity("/service/tickets/authstatus"),
-    entity("/service/tickets/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it
+    entity("/service/tickets/changelogs", mode=SyncMode.FULL),  # a queue: rows leave it
     # One request per ticket, so not core.
     entity("/service/tickets/{parentId}/allNotes", "Notes and notes of time entries together"),
     entity("/service/tickets/{parentId}/configurations"),

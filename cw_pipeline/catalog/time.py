@@ -12,7 +12,7 @@ ENTITIES = (
     entity("/time/accruals", "Accrual policies: vacation, sick leave", core=True),
     entity("/time/accruals/{parentId}/details"),
     entity("/time/activitystopwatches"),
-    entity("/time/changelogs", keeping=SyncMode.FULL),  # a queue: rows leave it
+    entity("/time/changelogs", mode=SyncMode.FULL),  # a queue: rows leave it
     entity("/time/chargeCodes", "Charge codes: time that is no ticket's", core=True),
     entity("/time/chargeCodes/{parentId}/expenseTypes"),
     # History not for people: reports that sum time up must know where an entry was before.

@@ -29,8 +29,8 @@ def catalog() -> None:
 def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bool) -> None:
     """Every list the catalog knows, or those that names and globs choose.
 
-    How each is read: `window` asks for what changed, `snapshot` reads the list whole and compares,
-    `children` reads it parent by parent.
+    How each is kept up to date: `incremental` asks for what changed, `full` reads the list whole
+    and compares, `per parent` reads it parent by parent.
     """
     if left_out:
         _left_out(json_=json_)
@@ -44,7 +44,7 @@ def list_(entities: tuple[str, ...], *, columns: bool, left_out: bool, json_: bo
             [row for entity in chosen for row in _columns(entity)],
         )
     else:
-        heads = ("entity ", "table ", "key ", "read by ", "core ", "what it is ")
+        heads = ("entity ", "table ", "key ", "mode ", "core ", "what it is ")
         output.table(heads, map(_row, chosen))
 
 
@@ -65,7 +65,7 @@ def _row(entity: Entity) -> tuple[str, ...]:
         entity.name,
         entity.table,
         ", ".join(entity.key),
-        entity.mode,
+        entity.mode.name.lower().replace("_", " "),
         core,
         entity.description,
     )

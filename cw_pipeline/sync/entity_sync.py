@@ -97,7 +97,7 @@ def _is_stamped(run: Run, plan: SyncRequest) -> bool:
     wants read whole: its records leave it, and no window shows that.
     """
     declared = CATALOG.declared.get(run.entity.name)
-    may_be = not plan.full and declared is not None and declared.keeping is None
+    may_be = not plan.full and declared is not None and declared.mode is None
     if not (may_be and run.entity.has_last_updated):
         return False
     live, stamped = run.store.count_stamps()
