@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.warehouse import Database
     from cw_pipeline.warehouse.ddl import Patience
-    from cw_pipeline.warehouse.schema import StoredSchema
     from cw_pipeline.warehouse.status import ClockDisorder, EntityStatus
 
 T = TypeVar("T")
@@ -127,9 +126,8 @@ class Pipeline:
 
         The views of custom fields follow what was read, unless an error `failed` it.
         """
-        self.stop()
         for each in list(self._results):
-            each.close()
+            each.close()  # which stops the others, too
         try:
             if self._views_behind and not failed:
                 self._follow_custom_fields()
@@ -171,7 +169,8 @@ class Pipeline:
 
         def begin(context: SyncContext) -> Iterator[SyncResult]:
             yield from sync_entities(entities, context, request)
-            self._finish_sync(names)
+            if self._dagster_run_id is None:  # else Dagster does it
+                self._finish_sync(names)
 
         return self._call("backfill" if request.window else "sync", entities, begin)
 
@@ -187,7 +186,8 @@ class Pipeline:
             for name in chosen:
                 context.check()
                 yield sync_report(context, name, full=full)
-            self._finish_sync([f"{REPORT}{name}" for name in chosen])
+            if self._dagster_run_id is None:  # else Dagster does it
+                self._finish_sync([f"{REPORT}{name}" for name in chosen])
 
         return self._call("sync_reports", [], begin, ", ".join(chosen))
 
@@ -196,9 +196,7 @@ class Pipeline:
 
         Its `drift` is what changed since the snapshot before; `cw_sync.report_drift` keeps it.
         """
-        context = self.connect([])
-        self._forget_earlier_calls(context)
-        return snapshot_reports(context)
+        return snapshot_reports(self._fit_for_another_call(self.connect([])))
 
     def reconcile(self, *entities: str, apply_deletes: bool = False) -> Results[Audit]:
         """Compares every id of a list with its table, and repairs what differs.
@@ -231,12 +229,14 @@ class Pipeline:
         single records. Later syncs go by it. Records are neither stored nor masked.
         """
         chosen = self.select(*entities)
-        self._tables_of(composition.with_parents(chosen))
+        context, settings = self._open_context(), self.settings
+        family, history = composition.with_parents(chosen), settings.history_columns or ""
+        up_to_date_schema(context.database, composition.dsn(settings), family, history)
         return self._call(
             "probe",
             chosen,
             lambda context: probe_all(chosen, context.source, context.database, deep=deep),
-            context=self._open_context(),
+            context=context,
         )
 
     def replay(self, *dead_letter_ids: int) -> Results[ReplayResult]:
@@ -256,8 +256,7 @@ class Pipeline:
         Watermarks of the others move on. `beside_live`: what `live` has just asked is left to it.
         Raises SourceDenied, SourceUnreachable, WarehouseError.
         """
-        context = self.connect(chosen := self.select(*entities))
-        self._forget_earlier_calls(context)
+        context = self._fit_for_another_call(self.connect(chosen := self.select(*entities)))
         return find_changes(context, chosen, seconds, beside_live=beside_live)
 
     def tables_behind(self, *, beside_live: bool = False) -> set[str]:
@@ -386,7 +385,9 @@ class Pipeline:
         context = self._open_context()
         names = {entity.name for entity in family}
         if self._prepared is None or not names <= self._prepared:  # also once for no entity
-            stored, owner = self._tables_of(family), composition.tenant(self.settings)
+            address, history = composition.dsn(self.settings), self.settings.history_columns or ""
+            stored = up_to_date_schema(context.database, address, family, history)
+            owner = composition.tenant(self.settings)
             if stored.owner != owner:
                 with context.database.transaction() as connection:
                     mark_tenant(connection, context.database.tenant, owner)
@@ -396,11 +397,6 @@ class Pipeline:
             self._prepared = names | (self._prepared or set())
         self._views_behind = True
         return context
-
-    def _tables_of(self, family: Sequence[Entity]) -> StoredSchema:
-        """Has the warehouse be of this version, with tables for these: what it has of them."""
-        address, history = composition.dsn(self.settings), self.settings.history_columns or ""
-        return up_to_date_schema(self._open_context().database, address, family, history)
 
     def warehouse_dsn(self) -> str:
         """The warehouse's address. Where none is set, the embedded server is started first."""
@@ -416,7 +412,9 @@ class Pipeline:
     def _open_context(self) -> SyncContext:
         """The warehouse and the API, open until `close`; where none are set, what stands in."""
         if self._context is None:
-            trust(self.settings.ca_file)  # raises for a bad CW_CA_FILE, before anything is opened
+            # These raise for what is set wrong, before anything is opened.
+            if self.settings.ca_file is not None:
+                trust(self.settings.ca_file)
             composition.masking_rules(self.settings)
             self._given.refuse_half_a_tenant()  # made-up data must not get into a real warehouse
             self.warehouse_dsn()
@@ -438,17 +436,16 @@ class Pipeline:
     ) -> Results[T]:
         """The results of work on these entities, prepared for unless a context is given."""
         sync_context = context or self.connect(chosen)
-
-        def begin() -> Iterator[T]:
-            self._forget_earlier_calls(sync_context)
-            return work(sync_context)
-
-        results = Results(f"{what} of {of or first_names(chosen)}", begin, sync_context.stopping)
+        results = Results(
+            f"{what} of {of or first_names(chosen)}",
+            lambda: work(self._fit_for_another_call(sync_context)),
+            sync_context.stopping,
+        )
         self._results.add(results)
         return results
 
-    def _forget_earlier_calls(self, context: SyncContext) -> None:
-        """Makes the context fit for another call, after one that was stopped or an outage.
+    def _fit_for_another_call(self, context: SyncContext) -> SyncContext:
+        """The context, with what is left of calls that were stopped, or met an outage, forgotten.
 
         A call that was stopped and has not ended yet is waited for: all calls share one `stopping`.
         """
@@ -459,12 +456,12 @@ class Pipeline:
             context.stopping.clear()
         if not any(each.is_under_way for each in list(self._results)):
             context.source.forget_failures()
+        return context
 
     def _finish_sync(self, names: Sequence[str]) -> None:
-        """Has what stands on tables follow them, but for what Dagster does itself."""
-        if self._dagster_run_id is None:
-            self._follow_custom_fields()
-            self.follow_sync(names)
+        """Has what stands on tables follow them."""
+        self._follow_custom_fields()
+        self.follow_sync(names)
 
     def follow_sync(self, names: Sequence[str]) -> list[Refreshed]:
         """Brings the reporting tables that read these entities up to date: what that did.

@@ -3,13 +3,13 @@
 Nothing here does I/O; every other module speaks in these types.
 """
 
-from cw_pipeline.model.api_versions import ApiVersions as ApiVersions
 from cw_pipeline.model.batch import Batch as Batch
 from cw_pipeline.model.batch import Data as Data
 from cw_pipeline.model.batch import PackedRows as PackedRows
 from cw_pipeline.model.batch import Reject as Reject
 from cw_pipeline.model.batch import SchemaDrift as SchemaDrift
 from cw_pipeline.model.entity import LAST_UPDATED as LAST_UPDATED
+from cw_pipeline.model.entity import ApiVersions as ApiVersions
 from cw_pipeline.model.entity import Array as Array
 from cw_pipeline.model.entity import Column as Column
 from cw_pipeline.model.entity import Entity as Entity

@@ -54,9 +54,9 @@ class ClockReading:
             "the clock of ConnectWise (`Date` of its answers)": self.source,
         }
         known = {name: at for name, at in clocks.items() if at is not None}
-        odd = [name for name, at in known.items() if self._is_far(at, *known.values())]
-        if not odd:
+        if max(known.values()) - min(known.values()) <= self.tolerance:
             return ""
+        odd = [name for name, at in known.items() if self._is_far(at, *known.values())]
         # With three, the one that is far from both others is wrong; else nobody knows which.
         alone = [
             name

@@ -212,7 +212,9 @@ class _Round:
         opened = state.checkpoint.open_pass(self._clock, context.limits.overlap)
         assert opened.window is not None
         query = reader.query().changed_in(opened.window)
-        body = reader.mask(self._answer(reader, query))
+        body = self._answer(reader, query)
+        if reader.mask is not None:
+            body = reader.mask.mask_page(body)
         if body.strip() == b"[]":
             return False
         page = RecordFingerprints(entity).fingerprint_page(body)

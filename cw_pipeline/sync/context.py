@@ -55,6 +55,7 @@ class Limits:
         return max(1, int(self.requests_per_minute * 5 * self.children_share / 2))
 
 
+@dataclass(slots=True)
 class LoadSlots:
     """Limits how many pages are decoded and loaded at a time. A context manager for one page.
 
@@ -63,12 +64,11 @@ class LoadSlots:
     table: its place goes to the next, so that other entities go on.
     """
 
-    def __init__(self, places: int, most: float = _LOADED) -> None:
-        self._places = places
-        self._most = most
-        self._began: dict[int, float] = {}  # by thread
-        self._waiting = 0
-        self._changed = Condition()
+    places: int
+    most: float = _LOADED
+    _began: dict[int, float] = field(default_factory=dict)  # by thread
+    _waiting: int = 0
+    _changed: Condition = field(default_factory=Condition)
 
     @property
     def has_waiting(self) -> bool:
@@ -78,10 +78,10 @@ class LoadSlots:
     def __enter__(self) -> None:
         with self._changed:
             self._waiting += 1
-            while len(self._began) >= self._places:
+            while len(self._began) >= self.places:
                 # Until a place is given back, or the one that is due to count as given back.
-                last = sorted(self._began.values(), reverse=True)[self._places - 1]
-                if (seconds := last + self._most - time.monotonic()) <= 0:
+                last = sorted(self._began.values(), reverse=True)[self.places - 1]
+                if (seconds := last + self.most - time.monotonic()) <= 0:
                     break
                 self._changed.wait(seconds)
             self._waiting -= 1
@@ -182,11 +182,39 @@ def in_parent_order(
     begin, the one that stands first does. The first error is raised; then, and when nobody wants
     more, `stopping` is set and what runs is waited for.
     """
-    family = _ParentFirstScheduler(entities, work, machine.executor(workers, "entities"))
+    place = {entity.name: at for at, entity in enumerate(entities)}
+    children: dict[str | None, list[Entity]] = {}
+    for entity in entities:
+        above = entity.parent  # or the nearest of its ancestors that is to be worked on, too
+        while above is not None and above not in place:
+            above = CATALOG[above].parent
+        children.setdefault(above, []).append(entity)
+    ready: list[tuple[bool, int]] = []
+    lock = Lock()
+    pool = machine.executor(workers, "entities")
+    results: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+
+    def begin_below(parent: str | None) -> None:
+        for entity in children.get(parent, ()):
+            with lock:
+                heappush(ready, (entity.parent is not None, place[entity.name]))
+            pool.submit(work_on_next)
+
+    def work_on_next() -> None:
+        with lock:
+            entity = entities[heappop(ready)[1]]
+        try:
+            result = work(entity)
+        except BaseException as error:  # noqa: BLE001 - raised where the results are asked for
+            results.put((None, error))
+            return
+        results.put((result, None))
+        begin_below(entity.name)
+
     try:
-        family.begin_below(None)
+        begin_below(None)
         for _ in entities:
-            result, error = family.results.get()
+            result, error = results.get()
             if error is not None:
                 raise error  # noqa: TRY301 - what the work raised
             yield result  # type: ignore[misc] # one of the two is None
@@ -194,46 +222,4 @@ def in_parent_order(
         stopping.set()  # or we would wait for hours of reading
         raise
     finally:
-        family.pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _ParentFirstScheduler(Generic[T]):
-    def __init__(
-        self, entities: Sequence[Entity], work: Callable[[Entity], T], pool: Executor
-    ) -> None:
-        self._entities = entities
-        self._work = work
-        self.pool = pool
-        self._lock = Lock()
-        self._place = {entity.name: at for at, entity in enumerate(entities)}
-        self._turn = {e.name: (e.parent is not None, at) for at, e in enumerate(entities)}
-        self._children: dict[str | None, list[Entity]] = {}
-        for entity in entities:
-            self._children.setdefault(self._above(entity), []).append(entity)
-        self._ready: list[tuple[bool, int]] = []
-        self.results: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
-
-    def _above(self, entity: Entity) -> str | None:
-        """The nearest of its ancestors that is to be worked on, too."""
-        while entity.parent is not None:
-            if entity.parent in self._place:
-                return entity.parent
-            entity = CATALOG[entity.parent]
-        return None
-
-    def begin_below(self, parent: str | None) -> None:
-        for entity in self._children.get(parent, ()):
-            with self._lock:
-                heappush(self._ready, self._turn[entity.name])
-            self.pool.submit(self._next)
-
-    def _next(self) -> None:
-        with self._lock:
-            entity = self._entities[heappop(self._ready)[1]]
-        try:
-            result = self._work(entity)
-        except BaseException as error:  # noqa: BLE001 - raised where the results are asked for
-            self.results.put((None, error))
-            return
-        self.results.put((result, None))
-        self.begin_below(entity.name)
+        pool.shutdown(wait=True, cancel_futures=True)

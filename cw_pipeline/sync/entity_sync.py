@@ -36,13 +36,6 @@ class SyncRequest:
     window: Window | None = None
     closed: bool = False
 
-    @property
-    def kind(self) -> str:
-        """The kind of the runs it makes."""
-        if self.window is not None:
-            return "backfill"
-        return "full" if self.full else "refresh"
-
 
 def sync_entity(entity: Entity, context: SyncContext, plan: SyncRequest) -> SyncResult:
     """Brings one entity's table in step with its list, and accounts for it in the run table.
@@ -51,7 +44,8 @@ def sync_entity(entity: Entity, context: SyncContext, plan: SyncRequest) -> Sync
     next page. A failure is in the result's `failure`; what was read until then is kept. Raises
     SourceDenied when the keys are refused: no other entity would fare better.
     """
-    return run_entity(context, entity, plan.kind, lambda run: _sync(run, plan), _with_failure)
+    kind = "backfill" if plan.window is not None else "full" if plan.full else "refresh"
+    return run_entity(context, entity, kind, lambda run: _sync(run, plan), _with_failure)
 
 
 def _with_failure(result: SyncResult, failure: PipelineError) -> SyncResult:
@@ -84,9 +78,17 @@ def _read(run: Run, plan: SyncRequest) -> None:
     elif plan.window is not None:
         IncrementalSync(run).backfill(plan.window, closed=plan.closed)
     else:
-        # A list without records is asked for all, which costs the same: only so is it seen that its
-        # first ones carry no stamp, whatever is documented. No window would ever have them.
-        _refresh(run, full=plan.full or run.store.shows_nothing)
+        watermark = run.store.checkpoint.watermark
+        try:
+            # A list without records is asked for all, which costs the same: only so is it seen that
+            # its first ones carry no stamp, whatever is documented. No window would ever have them.
+            IncrementalSync(run).refresh(whole=plan.full or run.store.shows_nothing)
+        except FilterNotHonored as finding:
+            log.warning("%s is read whole from now on: %s", entity.name, finding)
+            run.result.warnings.append(f"read whole from now on: {finding}")
+            run.store.save_checkpoint(Checkpoint(watermark))
+            full_sync(run)
+            run.learn(filterable=False)  # now that reading it whole is known to work
 
 
 def _is_stamped(run: Run, plan: SyncRequest) -> bool:
@@ -102,18 +104,6 @@ def _is_stamped(run: Run, plan: SyncRequest) -> bool:
         return False
     live, stamped = run.store.count_stamps()
     return 0 < live == stamped
-
-
-def _refresh(run: Run, *, full: bool) -> None:
-    watermark = run.store.checkpoint.watermark
-    try:
-        IncrementalSync(run).refresh(whole=full)
-    except FilterNotHonored as finding:
-        log.warning("%s is read whole from now on: %s", run.entity.name, finding)
-        run.result.warnings.append(f"read whole from now on: {finding}")
-        run.store.save_checkpoint(Checkpoint(watermark))
-        full_sync(run)
-        run.learn(filterable=False)  # now that reading it whole is known to work
 
 
 def sync_entities(

@@ -159,8 +159,11 @@ class IncrementalSync:
             store.row_count()  # now, while there is next to nothing to count
         try:
             self._read_either_way(checkpoint, window)
-            if window.since is None and self._shows_no_stamps(resumes=resumes):
-                raise FilterNotHonored("no record carries lastUpdated")
+            if window.since is None and not self.stamped:
+                # What a pass loaded before it was interrupted is only in the table.
+                live, stamped = store.count_stamps() if resumes else (int(self.loaded), 0)
+                if live and not stamped:
+                    raise FilterNotHonored("no record carries lastUpdated")
         except TooManyRejects:
             # Left open, the pass would go on behind the rejects next time, and count as done.
             store.save_checkpoint(checkpoint.abandon_pass())
@@ -169,26 +172,25 @@ class IncrementalSync:
         store.complete_pass(done, read_all=window.since is None and not resumes)
         self.run.result.watermark = done.watermark
 
-    def _shows_no_stamps(self, *, resumes: bool) -> bool:
-        """Whether there are records, and none of them carries `lastUpdated`.
-
-        What a pass loaded before it was interrupted is only in the table.
-        """
-        if self.stamped or not resumes:
-            return self.loaded and not self.stamped
-        live, stamped = self.run.store.count_stamps()
-        return live > 0 and not stamped
-
     def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
         run, paging = self.run, self.run.reader.paging
 
         def read() -> None:
-            if run.reader.paging is paging:
-                return self._read(checkpoint, window)
-            # From the start: pages that were in another order than by id left ids out on the way.
-            anew = replace(checkpoint.abandon_pass(), window=window)
-            run.store.save_checkpoint(anew)
-            return self._read(anew, window)
+            begun = checkpoint
+            if run.reader.paging is not paging:
+                # From the start: pages in another order than by id left ids out on the way.
+                begun = replace(checkpoint.abandon_pass(), window=window)
+                run.store.save_checkpoint(begun)
+            ranges = [begun.tail, *begun.ranges]
+            if window.since is None and not begun.ranges:
+                ranges = self._split(begun)
+            alone = len(ranges) == 1
+            if alone and ranges[0].upto is None:  # no part of it could be given to another lane
+                self._read_range(ranges[0], window, None, alone=True)
+                return
+            ParallelRanges(
+                run, lambda ids, among: self._read_range(ids, window, among, alone=alone)
+            ).read(ranges)
 
         try:
             run.read_with_any_paging(read, offsets=False)
@@ -198,18 +200,6 @@ class IncrementalSync:
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise  # only a 400 is about the conditions, or the order
             raise FilterNotHonored(str(error)) from error
-
-    def _read(self, checkpoint: Checkpoint, window: Window) -> None:
-        ranges = [checkpoint.tail, *checkpoint.ranges]
-        if window.since is None and not checkpoint.ranges:
-            ranges = self._split(checkpoint)
-        alone = len(ranges) == 1
-        if alone and ranges[0].upto is None:  # no part of it could be given to another lane
-            self._read_range(ranges[0], window, None, alone=True)
-            return
-        ParallelRanges(
-            self.run, lambda ids, among: self._read_range(ids, window, among, alone=alone)
-        ).read(ranges)
 
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""

@@ -34,7 +34,8 @@ class PagingNotHonored(PipelineError):
 class ListReader:
     """Reads one entity's list for one run, and counts what that costs.
 
-    `known` tells what is stored; without it every record is decoded.
+    `known` tells what is stored; without it every record is decoded. `mask`: what hides what is
+    private in a page; None if nothing is.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ListReader:
     ) -> None:
         self.context = context
         self._entity = entity
-        self._mask = context.privacy.mask_of(entity) if context.privacy else None
+        self.mask = context.privacy.mask_of(entity) if context.privacy else None
         self.page_reader = SkippingPageReader(entity, known)
         self._good = 0
         # How many records behind an id were on a page that broke, and not yet read.
@@ -191,7 +192,7 @@ class ListReader:
 
     def shareable_answer(self, error: SourceError) -> str:
         """What of a broken answer may be kept: nothing, if it may say what is private."""
-        return "" if self._mask else str(getattr(error, "answer", ""))
+        return "" if self.mask else str(getattr(error, "answer", ""))
 
     def fetch(
         self, query: Query, *, suspect: bool = False, policy: Policy | None = None
@@ -205,10 +206,6 @@ class ListReader:
         ask = self.context.source.ask
         return self.context.fetchers.submit(lambda: ask(query, _sound, self.tally, policy=policy))
 
-    def mask(self, body: bytes) -> bytes:
-        """The body with what is private in it hidden."""
-        return body if self._mask is None else self._mask.mask_page(body)
-
     def what_is_shown(self, batch: Batch) -> list[int | str | None]:
         """What another page cannot show too: its ids, or hashes, and what was rejected.
 
@@ -218,7 +215,8 @@ class ListReader:
         return [*loaded, *(reject.record for reject in batch.rejects)]
 
     def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
-        body = self.mask(body)
+        if self.mask is not None:
+            body = self.mask.mask_page(body)
         batch = self.page_reader.batch(body, parent_id, start)
         asked = str(query)
         rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)

@@ -84,7 +84,7 @@ def _account_for(
     reader.page_size = min(reader.page_size, store.page_size or reader.page_size)
     if store.capability["forward_only"] is False and entity.has_id:  # as it was seen to allow
         reader.paging = Paging.KEYSET
-    run = Run(context, entity, reader, store, result, store.capability)
+    run = Run(context, entity, reader, store, result, store.capability, context.limits)
     try:
         outcome = work(run)
     except BaseException as error:
@@ -136,13 +136,9 @@ class Run:
     store: EntityStore
     result: SyncResult
     capability: dict[str, bool | None]
+    limits: Limits
     judged_rejects: int = 0
     _lock: Lock = field(default_factory=Lock)
-
-    @property
-    def limits(self) -> Limits:
-        """The tenant's limits."""
-        return self.context.limits
 
     def learn(self, **seen: bool) -> None:
         """Remembers what the list was seen to do, for this run and the next ones."""

@@ -16,7 +16,7 @@ from ctypes import (
     c_void_p,
     sizeof,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
@@ -90,16 +90,16 @@ def _pack_layout(
     return result
 
 
+@dataclass(slots=True)
 class _LayoutBuilder:
     """Nested objects, one after the other."""
 
-    def __init__(self, *, is_closed: bool) -> None:
-        self._is_closed = is_closed
-        self.names = bytearray()
-        self.fields: list[tuple[int, ...]] = []
-        self.objects: list[tuple[int, ...]] = []
-        self.extras: list[tuple[int, ...]] = []
-        self.slots = 0
+    is_closed: bool
+    names: bytearray = field(default_factory=bytearray)
+    fields: list[tuple[int, ...]] = field(default_factory=list)
+    objects: list[tuple[int, ...]] = field(default_factory=list)
+    extras: list[tuple[int, ...]] = field(default_factory=list)
+    slots: int = 0
 
     def object(self, node: ShapeNode, path: Path, columns: Mapping[Path, int]) -> int:
         """The number of the object that this node, at `path`, and all below it become."""
@@ -124,18 +124,16 @@ class _LayoutBuilder:
         if node.skips_info and "_info" not in node.nodes:
             fields.append(("_info", "link", _NONE))
         of_fields, of_extras = len(self.fields), len(self.extras)
-        for key, kind, target in fields:
-            self.fields.append((*self._name(key), _KINDS.index(kind), target))
-        for key, inner, slot in sorted(extras):  # as `_extra` has its keys
-            self.extras.append((*self._name(key), inner, slot))
-        ends = (of_fields, len(fields), int(self._is_closed), of_extras, len(extras))
+        numbered = [(key, _KINDS.index(kind), target) for key, kind, target in fields]
+        # The extras as `_extra` has its keys.
+        for rows, members in ((self.fields, numbered), (self.extras, sorted(extras))):
+            for key, *numbers in members:
+                name = key.encode()
+                rows.append((len(self.names), len(name), *numbers))
+                self.names += name
+        ends = (of_fields, len(fields), int(self.is_closed), of_extras, len(extras))
         self.objects.append(ends)
         return len(self.objects) - 1
-
-    def _name(self, key: str) -> tuple[int, int]:
-        name = key.encode()
-        self.names += name
-        return len(self.names) - len(name), len(name)
 
 
 _NULL_STAMP = -(2**63)

@@ -65,8 +65,15 @@ def load_library(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL | None:
         return None
     refused: list[str] = []
     with _loading:
+        name = f"records-{_edition()}-*.so"
+        for file in (file for folder, _ in _places() for file in sorted(folder.glob(name))):
+            try:
+                return _load(file, answers)
+            except (OSError, _UnusableError) as error:
+                refused.append(f"{file} is not used: {error}")
+                log.info("%s", refused[-1])
         try:
-            return _find(answers, refused) or _build_and_load(answers)
+            return _build_and_load(answers)
         except (BuildFailedError, _UnusableError) as error:
             reasons = "; ".join([*refused, str(error)])
             log.warning("Python decodes every record, at a third of the rate: %s", reasons)
@@ -90,18 +97,6 @@ def build_library(folder: Path = BUILT, mode: int = _FOR_ALL) -> Path:
         if other != library:  # was damaged, or did not answer
             other.unlink(missing_ok=True)
     return library
-
-
-def _find(answers: Callable[[ctypes.CDLL], bool], refused: list[str]) -> ctypes.CDLL | None:
-    """The first library that was built and can be used. Why others cannot goes to `refused`."""
-    for folder, _ in _places():
-        for file in sorted(folder.glob(f"records-{_edition()}-*.so")):
-            try:
-                return _load(file, answers)
-            except (OSError, _UnusableError) as error:
-                refused.append(f"{file} is not used: {error}")
-                log.info("%s", refused[-1])
-    return None
 
 
 def _build_and_load(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:

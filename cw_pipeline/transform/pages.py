@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from cw_pipeline.model import Column
     from cw_pipeline.transform.compiled import CompiledReader
     from cw_pipeline.transform.record_shape import RecordDecoder
 
@@ -74,10 +73,6 @@ class PageFingerprints:
     last_updated: Sequence[datetime | None]
     sources: Sequence[int]
     records: Sequence[Buffer]
-
-    def body(self, some: Sequence[int]) -> bytes:
-        """A page of just these records."""
-        return b"[" + b",".join(self.records[at] for at in some) + b"]"
 
 
 class RecordFingerprints:
@@ -125,19 +120,19 @@ def text_of_seed(entity: Entity) -> str:
     Every stored `_source_hash` depends on each letter of it: a change here makes every record of
     every tenant be decoded again, once. So it is not left to `repr`, which follows renamed classes.
     """
+    own, *inner = (
+        _tuple(
+            f"Column(name={column.name!r}, path={column.path!r},"
+            f" kind=<Kind.{column.kind.value.upper()}: {column.kind.value!r}>)"
+            for column in columns
+        )
+        for columns in (entity.columns, *(array.columns for array in entity.arrays))
+    )
     arrays = (
-        f"Array(table={array.table!r}, field={array.field!r}, columns={_columns(array.columns)})"
-        for array in entity.arrays
+        f"Array(table={array.table!r}, field={array.field!r}, columns={its_columns})"
+        for array, its_columns in zip(entity.arrays, inner, strict=True)
     )
-    return f"({EDITION}, {_columns(entity.columns)}, {_tuple(arrays)})"
-
-
-def _columns(columns: Iterable[Column]) -> str:
-    return _tuple(
-        f"Column(name={column.name!r}, path={column.path!r},"
-        f" kind=<Kind.{column.kind.value.upper()}: {column.kind.value!r}>)"
-        for column in columns
-    )
+    return f"({EDITION}, {own}, {_tuple(arrays)})"
 
 
 def _tuple(items: Iterable[str]) -> str:
@@ -339,14 +334,23 @@ class SkippingPageReader:
     """
 
     def __init__(self, entity: Entity, stored: StoredHashes | None) -> None:
-        self._reader = PageReader(entity)
+        self._entity = entity
         self._fingerprints = (
             RecordFingerprints(entity) if entity.has_id and entity.parent is None else None
         )
+        no_rows = [PackedRows(b"", ())] * (1 + len(entity.arrays))
+        self._nothing = Batch(0, None, (), (), (), no_rows)
         self.stored_hashes = stored
+
+    @cached_property
+    def _reader(self) -> PageReader:
+        """Made late, because a list in which nothing changed shows no record that is decoded."""
+        return PageReader(self._entity)
 
     def batch(self, body: bytes, parent_id: int | None, start: int) -> Batch:
         """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
+        if len(body) < _WORTH and body.strip() == b"[]":  # how every list ends
+            return self._nothing
         if self._fingerprints is None:
             return self._reader.read_page(body, parent_id=parent_id, start=start)
         shown = None
@@ -368,28 +372,28 @@ class SkippingPageReader:
         stored: Mapping[int, tuple[int, datetime | None]],
         seed: int,
     ) -> Batch:
+        """The batch, in which records that are stored as they came stand behind, without rows."""
         seen = zip(shown.ids, shown.sources, shown.last_updated, strict=True)
         is_same = [stored.get(row_id) == (source, stamp) for row_id, source, stamp in seen]
         others = [at for at, same in enumerate(is_same) if not same]
         if len(others) == len(is_same):
             return self._reader.read_page(body, seed=seed)
-        decoded = self._reader.read_page(shown.body(others), seed=seed)
         same = [at for at, is_known in enumerate(is_same) if is_known]
-        return _with_known(decoded, shown, same)
-
-
-def _with_known(decoded: Batch, shown: PageFingerprints, same: Sequence[int]) -> Batch:
-    """The batch with the records that were not decoded behind those that were."""
-    return replace(
-        decoded,
-        read=len(shown.ids),
-        cursor=max(shown.ids),
-        ids=[*decoded.ids, *(shown.ids[at] for at in same)],
-        last_updated=[*decoded.last_updated, *(shown.last_updated[at] for at in same)],
-        hashes=[*decoded.hashes, *[None] * len(same)],
-        tables=[
-            PackedRows(table.data, [*table.ends, *[len(table.data)] * len(same)])
-            for table in decoded.tables
-        ],
-        listed=shown.ids,
-    )
+        if others:
+            page = b"[" + b",".join(shown.records[at] for at in others) + b"]"
+            decoded = self._reader.read_page(page, seed=seed)
+        else:  # most pages of a list that is read whole again: there is nothing to decode
+            decoded = self._nothing
+        return replace(
+            decoded,
+            read=len(shown.ids),
+            cursor=max(shown.ids),
+            ids=[*decoded.ids, *(shown.ids[at] for at in same)],
+            last_updated=[*decoded.last_updated, *(shown.last_updated[at] for at in same)],
+            hashes=[*decoded.hashes, *[None] * len(same)],
+            tables=[
+                PackedRows(table.data, [*table.ends, *[len(table.data)] * len(same)])
+                for table in decoded.tables
+            ],
+            listed=shown.ids,
+        )

@@ -123,10 +123,6 @@ class ShapeNode:
             node = node.nodes.get(key) or node.arrays[key]
         node.learned.add(path[-1])
 
-    def at(self, path: Path) -> ShapeNode:
-        """The object that holds the field at `path`."""
-        return self if len(path) == 1 else self.nodes[path[0]].at(path[1:])
-
 
 def slot(position: int) -> str:
     """The name of a struct's field: vendors' keys are no identifiers."""
@@ -152,7 +148,9 @@ def shape_of(entity: Entity, learned: Iterable[Path] = ()) -> ShapeNode:
     root = ShapeNode.of(entity.columns, arrays, info=True)
     columns = {column.path: column for column in entity.columns}
     for other, path in other_places(columns).items():
-        node = root.at(other)
+        node = root
+        for key in other[:-1]:
+            node = node.nodes[key]
         if columns[path].kind in _MOVABLE and other[-1] not in node.declared:
             root.other_places[other] = path
             node.declared[other[-1]] = None

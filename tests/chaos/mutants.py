@@ -486,12 +486,18 @@ MUTANTS = (
     ),
     Mutant(
         "an empty list is asked by a window",
-        (("sync/entity_sync.py", "full=plan.full or run.store.shows_nothing)", "full=plan.full)"),),
+        (
+            (
+                "sync/entity_sync.py",
+                "whole=plan.full or run.store.shows_nothing)",
+                "whole=plan.full)",
+            ),
+        ),
         (WINDOW,),
     ),
     Mutant(
         "every list is asked in one version",
-        (("model/api_versions.py", "return next(fitting, self.usual)", "return self.usual"),),
+        (("model/entity.py", "return next(fitting, self.usual)", "return self.usual"),),
         ("tests/story/test_run.py",),
     ),
     Mutant(
