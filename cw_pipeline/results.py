@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,26 +67,23 @@ _TO_DO = {
 }
 
 
+@dataclass(eq=False)
 class Results(Iterator[T]):
     """The results of a call, each as soon as there is one. The work begins with the first `next`.
 
     Whoever stops early (`break`, an error, `close()`) stops the work: its threads end after the
     pages that they are at, and what was read until then is kept. Calls of one pipeline that are
-    read at the same time are stopped together.
+    read at the same time are stopped together. `is_under_way`: the work has begun and not ended.
     """
 
-    def __init__(self, what: str, begin: Callable[[], Iterator[T]], stopping: Event) -> None:
-        self._what = what
-        self._begin = begin
-        self._stopping = stopping
-        self._turn = RLock()  # a generator that is running cannot be closed by another thread
-        self._results: Iterator[T] | None = None
-        self._stopped = self._ended = False
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether the work has begun and not ended."""
-        return self._results is not None and not self._ended
+    what: str
+    begin: Callable[[], Iterator[T]]
+    stopping: Event
+    is_under_way: bool = False
+    _turn: RLock = field(default_factory=RLock)  # nobody can close a generator that is running
+    _results: Iterator[T] | None = None
+    _stopped: bool = False
+    _ended: bool = False
 
     @override
     def __next__(self) -> T:
@@ -93,20 +91,20 @@ class Results(Iterator[T]):
             if self._ended:
                 raise StopIteration
             if self._stopped and self._results is None:
-                raise Interrupted(f"{self._what} was stopped before it began")
+                raise Interrupted(f"{self.what} was stopped before it began")
             try:
                 if self._results is None:
-                    self._results = self._begin()
+                    self._results, self.is_under_way = self.begin(), True
                 return next(self._results)
             except BaseException:
-                self._ended = True
+                self._ended, self.is_under_way = True, False
                 raise
 
     def stop(self) -> None:
         """Has the work end after its present pages. May be called from another thread."""
         self._stopped = True
         if not self._ended:
-            self._stopping.set()
+            self.stopping.set()
 
     def close(self) -> None:
         """Returns when the work has ended. Further results are not given."""
@@ -115,23 +113,23 @@ class Results(Iterator[T]):
         with self._turn:
             if self.is_under_way and isinstance(self._results, Generator):
                 self._results.close()
-            self._stopped = self._ended = True
+            self._stopped, self._ended, self.is_under_way = True, True, False
 
     @override
     def __repr__(self) -> str:
         if self._ended:
-            return f"<{self._what}, ended>"
+            return f"<{self.what}, ended>"
         if self.is_under_way:
-            return f"<{self._what}, under way>"
-        return f"<{self._what}, not begun: list(...) or a for loop begins it>"
+            return f"<{self.what}, under way>"
+        return f"<{self.what}, not begun: list(...) or a for loop begins it>"
 
     def __del__(self) -> None:
         if self.is_under_way:
             self.close()
         elif not self._stopped and not self._ended:
             warnings.warn(
-                f"{self._what} was asked for and never begun: write `for result in"
-                f" pipeline.{self._what.split()[0]}(...)`",
+                f"{self.what} was asked for and never begun: write `for result in"
+                f" pipeline.{self.what.split()[0]}(...)`",
                 RuntimeWarning,
                 stacklevel=2,
             )

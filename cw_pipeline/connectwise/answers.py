@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -76,25 +76,25 @@ def bound_answers(
             client._mounts[pattern] = bounded  # noqa: SLF001
 
 
+@dataclass(slots=True)
 class _Exchange:
     """One request and its answer: how long it may take, and what has come so far.
 
-    `received`: bytes of it. `has_headers`: whether all of them have come. `has_turn`: whether it is
-    the one large answer that is read now.
+    `until`: when its `seconds` are over (`time.monotonic`). `received`: bytes of it. `has_headers`:
+    whether all of them have come. `has_turn`: whether it is the one large answer that is read now.
     """
 
-    def __init__(self, limits: AnswerLimits, seconds: float, large: _LargeBodies) -> None:
-        self._limits = limits
-        self._seconds = seconds
-        self._large = large
-        self._until = time.monotonic() + seconds
-        self.received = 0
-        self.has_headers = False
-        self.has_turn = False
+    limits: AnswerLimits
+    large: _LargeBodies
+    seconds: float
+    until: float
+    received: int = 0
+    has_headers: bool = False
+    has_turn: bool = False
 
     def time_left(self, timeout: float | None) -> float:
         """Seconds that the next read or write may take. Raises AnswerRefused if there are none."""
-        left = self._until - time.monotonic()
+        left = self.until - time.monotonic()
         if left <= 0:
             raise self.too_slow()
         return left if timeout is None else min(left, timeout)
@@ -104,29 +104,29 @@ class _Exchange:
 
         Sizes are those of a body as sent and inflated together, because both are held.
         """
-        if size <= self._large.share or self.has_turn:
+        if size <= self.large.share or self.has_turn:
             return
         began = time.monotonic()
-        if not self._large.begin(self.time_left(None)):
+        if not self.large.begin(self.time_left(None)):
             raise self.too_slow()
         self.has_turn = True
-        self._until += time.monotonic() - began  # it had to wait for others, not for the server
+        self.until += time.monotonic() - began  # it had to wait for others, not for the server
 
     def too_slow(self) -> AnswerRefused:
         """The error of an answer that has begun and does not end."""
         return AnswerRefused(
-            f"the answer was not complete after {self._seconds:g} s (CW_TIMEOUT_SECONDS);"
+            f"the answer was not complete after {self.seconds:g} s (CW_TIMEOUT_SECONDS);"
             f" {self.received:,} bytes had come"
         )
 
     def headers_too_large(self) -> AnswerRefused:
         """The error of headers beyond the limit."""
-        most = self._limits.header_bytes // _KB
+        most = self.limits.header_bytes // _KB
         return AnswerRefused(f"the headers are larger than {most} KB (CW_MAX_HEADER_KB)")
 
     def body_too_large(self, how: str) -> AnswerRefused:
         """The error of a body beyond the limit; `how` it is."""
-        most = self._limits.body_bytes / _MB
+        most = self.limits.body_bytes / _MB
         return AnswerRefused(f"the body {how} {most:g} MB (CW_MAX_ANSWER_MB)", is_too_large=True)
 
 
@@ -158,7 +158,7 @@ class _BoundedTransport(httpx.BaseTransport):
         """The answer with its body."""
         # The question for a member's keys comes from httpx itself, without one.
         seconds = request.extensions.get("timeout", {}).get("read") or self._seconds
-        exchange = _Exchange(self._limits, seconds, self._large)
+        exchange = _Exchange(self._limits, self._large, seconds, time.monotonic() + seconds)
         self._current.exchange = exchange
         try:
             response = self._inner.handle_request(request)
@@ -233,6 +233,7 @@ class _BoundedTransport(httpx.BaseTransport):
             raise AnswerRefused(str(error)) from error
 
 
+@dataclass(slots=True)
 class _LargeBodies:
     """Keeps large bodies, those of more than `share` bytes, from filling the memory together.
 
@@ -240,12 +241,13 @@ class _LargeBodies:
     their ends. Not for ever: who works on one may have to ask for another first.
     """
 
-    def __init__(self, share: int) -> None:
-        self.share = share
-        self._kept = 0
-        self._is_reading = False
-        # Reentrant, because a body may be given back by garbage collection, anywhere.
-        self._changed = threading.Condition(threading.RLock())
+    share: int
+    _kept: int = 0
+    _is_reading: bool = False
+    # Reentrant, because a body may be given back by garbage collection, anywhere.
+    _changed: threading.Condition = field(
+        default_factory=lambda: threading.Condition(threading.RLock())
+    )
 
     def keep(self, body: bytes) -> bytes:
         """A large body, which counts as kept from now on: as long as it or a view of it lives."""

@@ -15,7 +15,7 @@ import msgspec
 
 from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, bound_answers
 from cw_pipeline.connectwise.auth import Impersonation
-from cw_pipeline.connectwise.query import API, Request
+from cw_pipeline.connectwise.query import API, Query, Request
 from cw_pipeline.connectwise.rate_limit import ConcurrencyLimit, RateLimiter
 from cw_pipeline.connectwise.response import SourceClock, decode_small, raise_for_status
 from cw_pipeline.connectwise.retry import (
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from cw_pipeline.connectwise.query import Query
     from cw_pipeline.connectwise.site import Credentials, Site
     from cw_pipeline.model import ClockReading
 
@@ -192,7 +191,7 @@ class ConnectWise:
 
     def ask(
         self,
-        query: Query,
+        question: Query | Request,
         read: Callable[[bytes], T],
         *tallies: RequestCounts,
         policy: Policy | None = None,
@@ -201,7 +200,26 @@ class ConnectWise:
 
         Raises a SourceError when asking again did not help, or cannot.
         """
-        return self._anywhere(query.request(), read, tallies, policy)
+        if isinstance(question, Query):
+            question = question.request()
+        with self._lock:
+            if not self._base:
+                self.find_codebase()
+            base = self._base
+        path, policy = question.url, policy or self._policy
+        try:
+            return self._ask_while_up(replace(question, url=f"{base}{path}"), read, tallies, policy)
+        except SourceMissing:
+            # The night of an upgrade moves the codebase: a 404 never means "empty". So it is asked
+            # once more, where company info now says that the API is.
+            with self._lock:
+                if self._base == base and self._machine.monotonic() - self._base_at > _REDISCOVER:
+                    self.find_codebase()
+                moved = self._base
+            if moved == base:
+                raise
+            question = replace(question, url=f"{moved}{path}")
+            return self._ask_while_up(question, read, tallies, policy)
 
     def get(
         self,
@@ -210,8 +228,8 @@ class ConnectWise:
         *tallies: RequestCounts,
         policy: Policy | None = None,
     ) -> T:
-        """What `read` makes of the answer to a GET below the API's base."""
-        return self._anywhere(Request(path), read, tallies, policy)
+        """What `read` makes of the answer to a GET below the API's base. Raises as `ask` does."""
+        return self.ask(Request(path), read, *tallies, policy=policy)
 
     def write(self, method: str, path: str, body: object = None) -> None:
         """Changes something at the source: a POST, PATCH or DELETE below the API's base.
@@ -299,33 +317,6 @@ class ConnectWise:
                 self._outage.establish()
             except SourceError:
                 return
-
-    def _anywhere(
-        self,
-        question: Request,
-        read: Callable[[bytes], T],
-        tallies: tuple[RequestCounts, ...],
-        policy: Policy | None,
-    ) -> T:
-        """Asks at the known base; on a 404 once more where company info now says it is."""
-        with self._lock:
-            if not self._base:
-                self.find_codebase()
-            base = self._base
-        path, policy = question.url, policy or self._policy
-        try:
-            return self._ask_while_up(replace(question, url=f"{base}{path}"), read, tallies, policy)
-        except SourceMissing:
-            # The night of an upgrade moves the codebase: a 404 never means "empty".
-            with self._lock:
-                if self._base == base and self._machine.monotonic() - self._base_at > _REDISCOVER:
-                    self.find_codebase()
-                moved = self._base
-            if moved == base:
-                raise
-            return self._ask_while_up(
-                replace(question, url=f"{moved}{path}"), read, tallies, policy
-            )
 
     def _ask_while_up(
         self,

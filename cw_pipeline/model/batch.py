@@ -70,7 +70,8 @@ class Batch:
     `ids`, `stamps` and `hashes` run in step with the records in `tables`: the entity's own table,
     and one for each of its arrays. A record without a hash is known to be stored as it is, and has
     no rows, and stands behind all that have some. `listed` are the ids in the page's order, where
-    that is another; `records` the texts of those with rows; `request` is what the page answered.
+    that is another; `records` the texts of those with rows; `request`, as text, is what the page
+    answered.
     """
 
     read: int
@@ -83,7 +84,7 @@ class Batch:
     drift: tuple[SchemaDrift, ...] = ()
     listed: Sequence[int] = ()
     records: Sequence[Buffer] = ()
-    request: str = ""
+    request: object = ""
 
     @property
     def with_rows(self) -> list[int]:

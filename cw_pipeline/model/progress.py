@@ -41,11 +41,6 @@ class ClockReading:
         return self.warehouse or self.machine
 
     @property
-    def latest_possible(self) -> datetime:
-        """What is later than this lies in the future, whichever of the clocks is right."""
-        return max(self.machine, self.reference) + self.tolerance
-
-    @property
     def disorder(self) -> str:
         """Which clocks disagree, by how much, and what to do; empty if they agree."""
         clocks = {
@@ -161,8 +156,10 @@ class Checkpoint:
         if self.watermark is None:
             return None
         began = self.watermark_at
-        if began is None or began > clock.latest_possible:
-            if self.watermark > clock.latest_possible:
+        # What is later lies in the future, whichever of the clocks is right.
+        latest_possible = max(clock.machine, clock.reference) + clock.tolerance
+        if began is None or began > latest_possible:
+            if self.watermark > latest_possible:
                 return None
             earliest = min(self.watermark, clock.at)
         else:

@@ -9,7 +9,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import Paging
 from cw_pipeline.errors import SourceMissing, SourceRefused
 from cw_pipeline.model import LAST_UPDATED
-from cw_pipeline.sync.list_reader import ListReader, PagingNotHonored
+from cw_pipeline.sync.list_reader import ListReader, PageWalk, PagingNotHonored
 from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def listed_ids(run: Run, entity: Entity, path: tuple[int, ...] = ()) -> set[int]
     for slim.paging in (Paging.FORWARD, Paging.KEYSET):
         try:
             query = replace(slim.query(path), fields="id")
-            walk = slim.walk(query, path[-1] if path else None)
+            walk = PageWalk(slim, query, path[-1] if path else None)
             return {record_id for batch in walk for record_id in batch.listed_ids}
         except (PagingNotHonored, SourceRefused):
             continue

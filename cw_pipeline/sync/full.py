@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.sync.deletes import DeleteGuard, delete_or_list, not_listed_twice
+from cw_pipeline.sync.list_reader import PageWalk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> int:
 def _read(run: Run) -> list[int]:
     """Every id or position the list showed, rejects included: they are there, if not in form."""
     seen: list[int] = []
-    for batch in run.reader.walk(run.reader.query()):
+    for batch in PageWalk(run.reader, run.reader.query()):
         seen += batch.listed_ids
         run.load(batch, read_after=run.store.opened_at)
     return seen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cw_pipeline.errors import SourceRefused, TooManyRejects
 from cw_pipeline.model import Checkpoint, IdRange, Window
 from cw_pipeline.sync.context import ParallelTasks
-from cw_pipeline.sync.list_reader import PagingNotHonored
+from cw_pipeline.sync.list_reader import PageWalk, PagingNotHonored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -142,9 +142,8 @@ class IncrementalSync:
 
     def backfill(self, window: Window, *, closed: bool) -> None:
         """Reads a window again. Never touches the watermark; the merge makes it harmless."""
-        for batch in self.run.reader.walk(
-            self.run.reader.query().changed_in(window, closed=closed)
-        ):
+        reader = self.run.reader
+        for batch in PageWalk(reader, reader.query().changed_in(window, closed=closed)):
             self.run.load(batch)
 
     def _run(self, checkpoint: Checkpoint, *, resumes: bool = False) -> None:
@@ -240,11 +239,11 @@ class IncrementalSync:
     def _read_range(
         self, ids: IdRange, window: Window, among: ParallelRanges | None, *, alone: bool
     ) -> None:
-        reader = self.run.reader
-        walk = reader.walk(reader.query().changed_in(window).in_range(ids))
+        run, reader = self.run, self.run.reader
+        walk = PageWalk(reader, reader.query().changed_in(window).in_range(ids))
         while True:
-            walk.wait()
-            with self.run.context.load_slots:
+            run.context.wait_for(walk.pending)  # outside of the slot, which is for its work
+            with run.context.load_slots:
                 batch = walk.read()
                 if batch is None:
                     break
@@ -262,7 +261,7 @@ class IncrementalSync:
         if among is not None:
             among.end(ids)
         if ids.upto is not None:
-            self.run.store.finish_range(ids)
+            run.store.finish_range(ids)
 
     def _load(self, batch: Batch, reached: IdRange, window: Window, *, alone: bool) -> None:
         self.loaded = self.loaded or bool(batch.ids)

@@ -63,10 +63,6 @@ class ListReader:
         path = path_for(self._entity.path, parents)
         return Query(path, page_size=self.page_size, paging=self.paging)
 
-    def walk(self, query: Query, parent_id: int | None = None) -> PageWalk:
-        """Every batch of the list from the query's cursor on."""
-        return PageWalk(self, query, parent_id)
-
     def page_or_bisect(
         self, pending: Future[bytes], query: Query, parent_id: int | None, start: int
     ) -> Batch:
@@ -145,7 +141,9 @@ class ListReader:
         except SourceRefused:  # it takes no conditions: all of it is the answer
             query, parent_id = self.query(parents), parents[-1] if parents else None
             return {
-                record_id for batch in self.walk(query, parent_id) for record_id in batch.listed_ids
+                record_id
+                for batch in PageWalk(self, query, parent_id)
+                for record_id in batch.listed_ids
             }
 
     def _find_listed(self, ids: Sequence[int], parents: tuple[int, ...]) -> set[int]:
@@ -175,7 +173,7 @@ class ListReader:
         parent_id = parents[-1] if parents else None
         left = set(ids)
         for query in self._about(ids, parents):
-            walk = self.walk(query, parent_id)
+            walk = PageWalk(self, query, parent_id)
             while (batch := walk.read()) is not None:
                 yield batch
                 left.difference_update(batch.listed_ids)
@@ -218,9 +216,8 @@ class ListReader:
         if self.mask is not None:
             body = self.mask.mask_page(body)
         batch = self.page_reader.batch(body, parent_id, start)
-        asked = str(query)
-        rejects = tuple(replace(reject, request=asked) for reject in batch.rejects)
-        return replace(batch, rejects=rejects, request=asked)
+        rejects = tuple(replace(reject, request=str(query)) for reject in batch.rejects)
+        return replace(batch, rejects=rejects, request=query)
 
 
 class PageWalk:
@@ -228,28 +225,25 @@ class PageWalk:
 
     Ends at an empty page and at nothing else: a short page may be a server's own limit, and the
     link to a next page is always there (guide, "Forward-Only"). A record that cannot be read
-    comes as a reject. Raises PagingNotHonored, and SourceError when the API is out.
+    comes as a reject. Raises PagingNotHonored, and SourceError when the API is out. `pending`: the
+    next page's body, on its way.
     """
 
-    def __init__(self, reader: ListReader, query: Query, parent_id: int | None) -> None:
+    def __init__(self, reader: ListReader, query: Query, parent_id: int | None = None) -> None:
         self._reader = reader
         self._query = query
         self._parent_id = parent_id
         self._start = 0
         self._suspects = reader.suspects.get(query.cursor, 0)
         self._before: list[int | str | None] | None = None
-        self._pending = reader.fetch(query, suspect=self._suspects > 0)
+        self.pending = reader.fetch(query, suspect=self._suspects > 0)
 
     def __iter__(self) -> Iterator[Batch]:
         try:
             while (batch := self.next()) is not None:
                 yield batch
         finally:
-            self._pending.cancel()
-
-    def wait(self) -> None:
-        """Returns when the next page has arrived, so that `next` will not have to wait."""
-        self._reader.context.wait_for(self._pending)
+            self.pending.cancel()
 
     def next(self) -> Batch | None:
         """The next batch, or None at the end; the one behind it is sent for."""
@@ -261,7 +255,7 @@ class PageWalk:
     def read(self) -> Batch | None:
         """The page that is on its way, or None at the end. `ask` for the one behind it."""
         query = self._query
-        batch = self._reader.page_or_bisect(self._pending, query, self._parent_id, self._start)
+        batch = self._reader.page_or_bisect(self.pending, query, self._parent_id, self._start)
         if not batch.read:
             return None
         if batch.cursor is not None:
@@ -283,7 +277,7 @@ class PageWalk:
     def ask(self, upto: int | None) -> None:
         """Sends for the next page, with ids up to and including `upto`."""
         self._query = replace(self._query, upto=upto)
-        self._pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
+        self.pending = self._reader.fetch(self._query, suspect=self._suspects > 0)
 
 
 def _sound(body: bytes) -> bytes:

@@ -17,7 +17,7 @@ from cw_pipeline.sync.deletes import (
     first_ids,
     is_listed,
 )
-from cw_pipeline.sync.list_reader import PagingNotHonored
+from cw_pipeline.sync.list_reader import PageWalk, PagingNotHonored
 from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class PerParentSync:
     def _read_one(self, parents: tuple[int, ...], started: datetime) -> set[int]:
         seen: set[int] = set()
         reader, parent_id = self.run.reader, parents[-1]
-        for batch in reader.walk(reader.query(parents), parent_id):
+        for batch in PageWalk(reader, reader.query(parents), parent_id):
             seen.update(batch.listed_ids)
             self.run.load(batch, parent_id=parent_id, alone=False, read_after=started)
         return seen

@@ -25,7 +25,7 @@ from cw_pipeline.sync.deletes import (
     not_listed_twice,
 )
 from cw_pipeline.sync.full import full_sync
-from cw_pipeline.sync.list_reader import ListReader
+from cw_pipeline.sync.list_reader import ListReader, PageWalk
 from cw_pipeline.sync.per_parent import PerParentSync
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.warehouse import ListSnapshot
@@ -153,10 +153,10 @@ def reread(run: Run, nights: int) -> Audit:
 def _round(run: Run, cursor: int) -> Iterator[Batch]:
     """The list once round: from behind `cursor` to its end, and from its beginning to there."""
     query = run.reader.query()
-    yield from run.reader.walk(replace(query, cursor=cursor))
+    yield from PageWalk(run.reader, replace(query, cursor=cursor))
     if cursor:
         bounded = run.capability["filterable"] is not False
-        yield from run.reader.walk(replace(query, upto=cursor if bounded else None))
+        yield from PageWalk(run.reader, replace(query, upto=cursor if bounded else None))
 
 
 def _fill(run: Run, sweep: ListSnapshot) -> int:
@@ -171,7 +171,7 @@ def _fill(run: Run, sweep: ListSnapshot) -> int:
     def read() -> int:
         nameless = 0
         slim.paging = run.reader.paging
-        for batch in slim.walk(replace(slim.query(), fields=ways[0])):
+        for batch in PageWalk(slim, replace(slim.query(), fields=ways[0])):
             run.reader.pages += 1
             sweep.add(batch.ids, batch.last_updated)
             lost = [r.record_id for r in batch.rejects if r.record_id is not None]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xxhash import xxh64_intdigest
-
 from cw_pipeline.model import Batch, Entity, PackedRows, Reject, SchemaDrift
 from cw_pipeline.transform import copy_format
 
@@ -13,22 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from msgspec import Raw
     from typing_extensions import Buffer
 
     from cw_pipeline.model import Row
     from cw_pipeline.transform.compiled import DecodedSpan
     from cw_pipeline.transform.record_shape import RecordDecoder
 
-_HALF = 2**63  # bigint is signed
 _HASHES = 2 * len(copy_format.NULL)  # the end of a row that is not hashed yet
 _PARENT = copy_format.row_prefix_size(1)  # what an array's row begins with
 _NEXT = b"|"  # between the tables of a record
-
-
-def hash_bytes(data: bytes | bytearray | Raw, seed: int = 0) -> int:
-    """A hash that fits a bigint."""
-    return xxh64_intdigest(data, seed) - _HALF
 
 
 class BatchBuilder:
@@ -133,7 +124,7 @@ class BatchBuilder:
                 at = len(buffer)
                 pack_array(element, buffer)
                 hashed += buffer[at + _PARENT :]
-        row_hash = hash_bytes(hashed)
+        row_hash = copy_format.hash_bytes(hashed)
         # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
         rows_buffer += copy_format.pack_hashes(
             None if source is None else source ^ row_hash, row_hash

@@ -123,14 +123,6 @@ def _places() -> list[tuple[Path, int]]:
 
 def _load(file: Path, answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
     """Raises OSError, and _UnusableError if it is damaged or not to be trusted."""
-    code = ctypes.CDLL(str(_loadable(file)))
-    if not answers(code):
-        raise _UnusableError("it does not answer as it should")
-    return code
-
-
-def _loadable(file: Path) -> Path:
-    """Where the file is, if it may be loaded. Raises as `_load` does."""
     file = file.resolve()
     for path in (file, file.parent):
         if why := _distrust(path):
@@ -138,7 +130,10 @@ def _loadable(file: Path) -> Path:
     # A file that was cut off would end the process where it is loaded.
     if _digest(file.read_bytes()) != file.stem.rpartition("-")[2]:
         raise _UnusableError("it is damaged")
-    return file
+    code = ctypes.CDLL(str(file))
+    if not answers(code):
+        raise _UnusableError("it does not answer as it should")
+    return code
 
 
 def _distrust(path: Path) -> str | None:
@@ -244,8 +239,8 @@ def main() -> int:
     """
     try:
         for file in BUILT.glob(f"records-{_edition()}-*.so"):
-            with suppress(_UnusableError):
-                _loadable(file)
+            with suppress(OSError, _UnusableError):
+                _load(file, lambda _: True)  # who uses it asks it whether it answers
                 return 0
         build_library()
     except (BuildFailedError, OSError) as error:

@@ -19,6 +19,7 @@ from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.pq import Format
 from psycopg.types.numeric import NumericBinaryDumper
 from psycopg.types.string import BytesBinaryDumper
+from xxhash import xxh64_intdigest
 
 from cw_pipeline.model import Column, Kind, Row
 
@@ -115,6 +116,11 @@ def jsonb(text: bytes) -> bytes:
 def row_prefix_size(bigints: int) -> int:
     """How many bytes a row has before what follows so many bigints, none of them null."""
     return _COUNT + bigints * _BIGINT.size
+
+
+def hash_bytes(data: bytes | bytearray | msgspec.Raw, seed: int = 0) -> int:
+    """A hash that fits a bigint, which is signed."""
+    return xxh64_intdigest(data, seed) - 2**63
 
 
 def pack_hashes(source: int | None, row: int) -> bytes:

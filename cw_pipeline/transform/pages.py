@@ -17,9 +17,10 @@ import msgspec
 
 from cw_pipeline.errors import PipelineError, SourceBroken
 from cw_pipeline.model import LAST_UPDATED, Batch, Entity, PackedRows, Reject
-from cw_pipeline.transform.batch_builder import BatchBuilder, hash_bytes
+from cw_pipeline.transform.batch_builder import BatchBuilder
 from cw_pipeline.transform.coerce import CoercedRecord, coerce_record
 from cw_pipeline.transform.compiled import compiled_reader
+from cw_pipeline.transform.copy_format import hash_bytes
 from cw_pipeline.transform.raw_json import (
     DEEPEST,
     decode,
@@ -317,7 +318,7 @@ def refused_record(batch: Batch, at: int, detail: str) -> Reject:
     record = bytes(batch.records[at])
     refused_id = record_id(record)
     return Reject(
-        refused_id, storable_text(record), "refused by the warehouse", detail, batch.request
+        refused_id, storable_text(record), "refused by the warehouse", detail, str(batch.request)
     )
 
 

@@ -202,11 +202,11 @@ MUTANTS = (
         (
             (
                 "sync/list_reader.py",
-                "        batch = self._reader.page_or_bisect(self._pending, query, self._parent_id,",  # noqa: E501 - as it stands in the code
+                "        batch = self._reader.page_or_bisect(self.pending, query, self._parent_id,",
                 (
                     "        if self._start % query.page_size:\n"
                     "            return None\n"
-                    "        batch = self._reader.page_or_bisect(self._pending, query, self._parent_id,"  # noqa: E501 - as it stands in the code
+                    "        batch = self._reader.page_or_bisect(self.pending, query, self._parent_id,"  # noqa: E501 - as it stands in the code
                 ),
             ),
         ),
