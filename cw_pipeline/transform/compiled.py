@@ -51,11 +51,16 @@ class ReaderLayout(Structure):
     ]
 
 
-def layout_of(entity: Entity, root: ShapeNode, *, is_closed: bool = True) -> ReaderLayout:
-    """The plan of the records that `root` is the tree of.
+@lru_cache(maxsize=512)  # about 20 kB each; a tenant has 240 lists at most
+def layout_of(
+    entity: Entity, learned: tuple[Path, ...] = (), *, is_closed: bool = True
+) -> ReaderLayout:
+    """The plan of an entity's records, with places for these learned fields.
 
-    `is_closed`: a record with a field that is not in the tree is refused.
+    `is_closed`: a record with a field that has no place is refused. Kept for later runs: a run of a
+    list that changed little is as short as this.
     """
+    root = shape_of(entity, learned)
     flat = _LayoutBuilder(is_closed=is_closed)
     nodes = [
         (root, entity.columns),
@@ -245,22 +250,13 @@ class CompiledReader:
 
 
 def compiled_reader(
-    entity: Entity, root: ShapeNode, *, is_closed: bool = True
+    entity: Entity, learned: tuple[Path, ...] = (), *, is_closed: bool = True
 ) -> CompiledReader | None:
-    """What reads the records that `root` is the tree of; None where nothing can be compiled.
-
-    `is_closed`: a record with a field that is not in the tree is refused.
-    """
+    """What reads records as `layout_of` has them; None where nothing can be compiled."""
     code = load_library(_answers)
     if code is None:
         return None
-    return CompiledReader(code, _layout(entity, root.learned_fields(), is_closed=is_closed))
-
-
-@lru_cache(maxsize=512)  # about 20 kB each; a tenant has 240 lists at most
-def _layout(entity: Entity, learned: tuple[Path, ...], *, is_closed: bool) -> ReaderLayout:
-    """The plan, kept for later runs: a run of a list that changed little is as short as this."""
-    return layout_of(entity, shape_of(entity, learned), is_closed=is_closed)
+    return CompiledReader(code, layout_of(entity, learned, is_closed=is_closed))
 
 
 def reader_library() -> ctypes.CDLL | None:

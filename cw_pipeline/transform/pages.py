@@ -93,7 +93,7 @@ class RecordFingerprints:
         paths = ("id",), LAST_UPDATED
         shown = tuple(column for column in self._entity.columns if column.path in paths)
         shows = replace(self._entity, columns=shown, arrays=())
-        return compiled_reader(shows, shape_of(shows), is_closed=False)
+        return compiled_reader(shows, is_closed=False)
 
     def fingerprint_page(self, body: bytes) -> PageFingerprints | None:
         """What can be seen of a page; None if its records do not show their ids and stamps."""
@@ -158,7 +158,7 @@ class PageReader:
         self._entity = entity
         self._record_shape = shape_of(entity)
         self._lock = RLock()
-        self._compiled = compiled_reader(entity, self._record_shape)
+        self._compiled = compiled_reader(entity)
         self._made_decoder: RecordDecoder | None = None
 
     @property
@@ -257,7 +257,7 @@ class PageReader:
         page.drift += mended.drift
         if mended.fields_learned:
             self._made_decoder = None
-            self._compiled = compiled_reader(self._entity, self._record_shape)
+            self._compiled = compiled_reader(self._entity, self._record_shape.learned_fields())
         if mended.misfits:
             page.rejects.append(_reject(record, "does not convert", _misfits(mended)))
         else:

@@ -51,7 +51,7 @@ def test_whenever_memory_runs_out_it_is_said(tmp_path: Path) -> None:
     library = ctypes.CDLL(str(made))
     shape = shape_of(TICKETS)
     coerce_record({"future": 1}, shape)
-    code = CompiledReader(library, layout_of(TICKETS, shape))
+    code = CompiledReader(library, layout_of(TICKETS, shape.learned_fields()))
     left = ctypes.c_long.in_dll(library, "left")
     # Rows longer than the body: nulls take four bytes, which are not in the body at all.
     wide = {"b": 1, "a": {"d": 5000 * "x", "c": 2}}

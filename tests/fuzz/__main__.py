@@ -22,7 +22,6 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.transform import PageReader
 from cw_pipeline.transform.compiled import ReaderLayout, layout_of
 from cw_pipeline.transform.compiled_build import SOURCES
-from cw_pipeline.transform.record_shape import shape_of
 from tests.fuzz.bodies import ENTITIES, corpus, dictionary, differences, keep, seeds
 from tests.unit.sent import outside
 
@@ -50,8 +49,8 @@ def _layouts(name: str) -> Iterable[ReaderLayout]:
     entity = CATALOG[name]
     reader = PageReader(entity)
     reader.read_page(b'[{"id": 1, "future": [1], "_info": {"x": 1, "x_href": 2}}]', **outside(name))
-    yield layout_of(entity, reader._record_shape)
-    yield layout_of(entity, shape_of(entity), is_closed=False)
+    yield layout_of(entity, reader._record_shape.learned_fields())
+    yield layout_of(entity, is_closed=False)
 
 
 def _declared(name: str, layout: ReaderLayout) -> str:
