@@ -86,12 +86,16 @@ def _account_for(
         reader.paging = Paging.KEYSET
     run = Run(context, entity, reader, store, result, store.capability, context.limits)
     try:
-        outcome = work(run)
+        try:
+            outcome = work(run)
+        finally:
+            tally = reader.tally
+            result.requests, result.retries = tally.requests, tally.retries
+            result.throttled_seconds, result.pages = tally.throttled_seconds, reader.pages
     except BaseException as error:
         why = str(as_pipeline_error(error)) if isinstance(error, Exception) else "interrupted"
         if _is_refused(error, run) and not store.absence:
             run.learn(readable=False)
-        run.add_up()
         # What ended the run says more than that the rest cannot be written either.
         with suppress(WarehouseError, EntityBusy):
             store.close(result, why)
@@ -102,7 +106,6 @@ def _account_for(
     if run.capability["readable"] is not True and reader.tally.requests:
         run.learn(readable=True)
     store.page_size = reader.page_size if reader.page_size < run.limits.page_size else None
-    run.add_up()
     store.close(result)
     return outcome
 
@@ -143,12 +146,6 @@ class Run:
     def learn(self, **seen: bool) -> None:
         """Remembers what the list was seen to do, for this run and the next ones."""
         self.store.learn(**seen)
-
-    def add_up(self) -> None:
-        """Puts into the result what reading has cost."""
-        result, tally = self.result, self.reader.tally
-        result.requests, result.retries = tally.requests, tally.retries
-        result.throttled_seconds, result.pages = tally.throttled_seconds, self.reader.pages
 
     def load(
         self,
