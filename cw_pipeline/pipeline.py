@@ -265,7 +265,7 @@ class Pipeline:
         The `complete_through` of the others moves on to that of what they read.
         """
         with self._warehouse() as store:
-            return reporting.tables_behind(store.transaction, store.tenant, beside_live=beside_live)
+            return reporting.tables_behind(store.transaction, store.schema, beside_live=beside_live)
 
     def refresh_tables(self, names: Iterable[str], *, publish: bool = False) -> list[Refreshed]:
         """Refreshes tables of the reporting schema, and those they stand on.
@@ -275,7 +275,7 @@ class Pipeline:
         """
         made = set(self.publish()) if publish else set()
         with self._warehouse() as store:
-            tables = reporting.refresh_published(store.transaction, store.tenant, names) or []
+            tables = reporting.refresh_published(store.transaction, store.schema, names) or []
         return [replace(each, whole=True) if each.name in made else each for each in tables]
 
     def migrate(self, *entities: str) -> None:
@@ -390,10 +390,10 @@ class Pipeline:
             owner = composition.tenant(self.settings)
             if stored.owner != owner:
                 with context.database.transaction() as connection:
-                    mark_tenant(connection, context.database.tenant, owner)
+                    mark_tenant(connection, context.database.schema, owner)
             if stored.private or context.privacy:
                 mask_stored_rows(context.database, family, context.privacy, stored.private)
-                reporting.hide_in_as_of(context.database.transaction, context.database.tenant)
+                reporting.hide_in_as_of(context.database.transaction, context.database.schema)
             self._prepared = names | (self._prepared or set())
         self._views_behind = True
         return context
@@ -472,14 +472,14 @@ class Pipeline:
         tables = reporting.tables_reading(names)
         with self._warehouse() as store:
             with store.connection() as connection:
-                status.remember_wanted(connection, store.tenant, configured)
-            return reporting.refresh_published(store.transaction, store.tenant, tables) or []
+                status.remember_wanted(connection, store.schema, configured)
+            return reporting.refresh_published(store.transaction, store.schema, tables) or []
 
     def remember_wanted(self) -> None:
         """Notes which entities the settings keep up to date: no other makes its table look old."""
         names = composition.configured_names(self.settings)
         with self._warehouse() as store, store.connection() as connection:
-            status.remember_wanted(connection, store.tenant, names)
+            status.remember_wanted(connection, store.schema, names)
 
     @contextmanager
     def _warehouse(self) -> Iterator[Database]:
@@ -494,4 +494,4 @@ class Pipeline:
     def _follow_custom_fields(self) -> None:
         self._views_behind = False
         with self._warehouse() as store:
-            follow_custom_fields(store.connection, composition.dsn(self.settings), store.tenant)
+            follow_custom_fields(store.connection, composition.dsn(self.settings), store.schema)

@@ -218,8 +218,8 @@ def check_callbacks(steps: Steps, source: ConnectWise, pipeline: Pipeline) -> No
         to_do = ", ".join(map(str, steps_to_do(source, pipeline.settings, pipeline.select())))
         database = pipeline.connect([]).database
         with database.transaction() as connection:
-            note_registrations(connection, database.tenant, to_do)
-            standing = callback_standing(connection, database.tenant)
+            note_registrations(connection, database.schema, to_do)
+            standing = callback_standing(connection, database.schema)
     except PipelineError as error:
         steps.fail("callbacks", str(error))
         return

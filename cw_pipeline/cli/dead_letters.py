@@ -35,7 +35,7 @@ def list_(entity: str | None, *, json_: bool) -> None:
 
     entity_name = store.entity_name(entity)
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        letters = open_dead_letters(connection, warehouse.tenant, entity_name)
+        letters = open_dead_letters(connection, warehouse.schema, entity_name)
     if json_:
         output.print_json(letters)
     elif not letters:
@@ -54,7 +54,7 @@ def show_(letter_id: int, *, json_: bool) -> int:
     from cw_pipeline.warehouse.dead_letters import events, letter  # noqa: PLC0415
 
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        dead_letter = letter(connection, warehouse.tenant, letter_id)
+        dead_letter = letter(connection, warehouse.schema, letter_id)
         history = events(connection, letter_id) if dead_letter else []
     if dead_letter is None:
         click.echo(f"There is no dead letter {letter_id}.", err=True)
@@ -102,7 +102,7 @@ def discard(letter_id: int, *, why: str, json_: bool) -> int:
     from cw_pipeline.warehouse.dead_letters import discard as close  # noqa: PLC0415
 
     with store.warehouse() as warehouse, warehouse.connection() as connection:
-        closed = close(connection, warehouse.tenant, letter_id, why)
+        closed = close(connection, warehouse.schema, letter_id, why)
     if json_:
         output.print_json({"id": letter_id, "discarded": closed})
     else:

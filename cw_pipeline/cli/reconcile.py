@@ -96,7 +96,7 @@ def _read_candidates(settings: Settings, names: list[str] | None) -> list[Delete
 
     check_warehouse(settings)
     with composition.warehouse(settings) as warehouse, warehouse.connection() as connection:
-        return delete_candidates(connection, warehouse.tenant, names)
+        return delete_candidates(connection, warehouse.schema, names)
 
 
 def _candidate(row: DeleteCandidate) -> tuple[str, ...]:

@@ -110,10 +110,10 @@ class Watch:
             with composition.warehouse(self._settings) as warehouse:
                 with warehouse.connection() as connection:
                     after = last_run(connection, time.monotonic() - begun)
-                    self._before = progress(connection, warehouse.tenant, after).written
+                    self._before = progress(connection, warehouse.schema, after).written
                 while not self._done.is_set():
                     with warehouse.connection() as connection:
-                        self._show(progress(connection, warehouse.tenant, after))
+                        self._show(progress(connection, warehouse.schema, after))
                     self._done.wait(spacing)
         except PipelineError:
             return

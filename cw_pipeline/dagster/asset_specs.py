@@ -240,7 +240,7 @@ def sync_metadata(
     of what a refresh every quarter of an hour leaves in Dagster's storage.
     """
     metadata: dict[str, Any] = {**sync_figures(report), "kind": report.kind}
-    metadata["dagster/table_name"] = f"{engine.database.tenant}.{entity.table}"
+    metadata["dagster/table_name"] = f"{engine.database.schema}.{entity.table}"
     if report.row_count is not None:
         metadata["dagster/row_count"] = report.row_count
     if report.watermark is not None:
@@ -273,7 +273,7 @@ def sync_figures(report: SyncResult) -> dict[str, int | float]:
 def _preview(warehouse: Database, entity: Entity) -> str:
     """The rows that changed last as a table: keys and stamps alone, nothing personal."""
     with warehouse.connection() as connection:
-        names, rows = latest_rows(connection, warehouse.tenant, entity)
+        names, rows = latest_rows(connection, warehouse.schema, entity)
     lines = [names, ["---"] * len(names)]
     for row in rows:
         moments = [f"{v:%Y-%m-%d %H:%M:%S}" if isinstance(v, datetime) else v for v in row]

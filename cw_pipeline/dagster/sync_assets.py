@@ -180,7 +180,7 @@ class SyncStep:
             plan = self._plan(config)
             engine = self.run.engine()
             with engine.database.connection() as connection:
-                self.watermarks = watermarks(connection, engine.database.tenant)
+                self.watermarks = watermarks(connection, engine.database.schema)
             for report in self.run.pipeline().run([*self.selected.values()], plan):
                 self.run.report_result(report)
                 key = keys[report.entity]

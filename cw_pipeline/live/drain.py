@@ -74,7 +74,7 @@ class Drain:
         drained = Drained() if drained is None else drained
         database = self.context.database
         with database.connection() as connection:
-            due = due_hints(connection, database.tenant, _AT_ONCE)
+            due = due_hints(connection, database.schema, _AT_ONCE)
         by_type: dict[str, list[DueHint]] = {}
         for hint in due:
             by_type.setdefault(hint.type, []).append(hint)
@@ -112,9 +112,9 @@ class Drain:
         database, above = self.context.database, CATALOG[entity.parent]
         with database.transaction() as connection:
             ids = parents_of(
-                connection, database.tenant, entity.table, [hint.record_id for hint in hints]
+                connection, database.schema, entity.table, [hint.record_id for hint in hints]
             )
-            make_parents_due(connection, database.tenant, above.table, [entity.name], ids)
+            make_parents_due(connection, database.schema, above.table, [entity.name], ids)
         if ids:
             drained.named.add(above.name)
         self._settle(hints)
@@ -142,11 +142,11 @@ class Drain:
             children = [each.name for each in CATALOG.values() if each.parent == entity.name]
             database = self.context.database
             with database.transaction() as connection:
-                make_parents_due(connection, database.tenant, entity.table, children, [*done])
+                make_parents_due(connection, database.schema, entity.table, children, [*done])
             with (
                 database.transaction() as connection
             ):  # alone: passes lock both the other way round
-                note_read(connection, database.tenant, entity.name)
+                note_read(connection, database.schema, entity.name)
         return done
 
     def _read(self, run: Run, hints: list[DueHint]) -> set[int]:
@@ -218,8 +218,8 @@ class Drain:
         if not done and not later:
             return
         with database.transaction() as connection:
-            remove_hints(connection, database.tenant, done)
-            postpone_hints(connection, database.tenant, later, wait)
+            remove_hints(connection, database.schema, done)
+            postpone_hints(connection, database.schema, later, wait)
 
 
 def _is_older(hint: DueHint, stored: datetime | None) -> bool:

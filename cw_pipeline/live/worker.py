@@ -216,7 +216,7 @@ class LiveTenant:
         """
         database = self._context.database
         with database.connection() as connection:
-            found = watermarks(connection, database.tenant)
+            found = watermarks(connection, database.schema)
         read = {name for name in due if found.get(name) is not None}
         left = [name for name in due if name not in read]
         self._paces.again(name for name in left if found.get(leader(CATALOG[name])) is None)
@@ -293,7 +293,7 @@ class LiveTenant:
     def _add_up_runs(self) -> None:
         database = self._context.database
         with database.transaction() as connection:
-            add_up_runs(connection, database.tenant)
+            add_up_runs(connection, database.schema)
 
     def _refresh_behind(self) -> None:
         """Has reports follow the calendar, and what others read: the schedule leaves that to us."""
@@ -307,7 +307,7 @@ class LiveTenant:
         if to_do:
             self.say(f"callbacks: `{cli_command('callbacks', 'apply')}` has to {to_do}")
         with database.transaction() as connection:
-            note_registrations(connection, database.tenant, to_do)
+            note_registrations(connection, database.schema, to_do)
 
 
 class Worker:

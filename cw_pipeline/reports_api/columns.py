@@ -111,7 +111,7 @@ class ReportColumnStore:
 def report_store(database: Database) -> Iterator[ReportColumnStore]:
     """The store, in a transaction that a failure of the block undoes."""
     with database.transaction() as connection:
-        store = ReportColumnStore(connection, database.tenant)
+        store = ReportColumnStore(connection, database.schema)
         store.create()
         yield store
 

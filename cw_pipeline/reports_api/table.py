@@ -87,7 +87,7 @@ class ReportTable:
 
     def __init__(self, database: Database, report: str, run_id: int) -> None:
         self._database = database
-        self._tenant = database.tenant
+        self._tenant = database.schema
         self._report = report
         self._run_id = run_id
         self._place = ("cw_sync", f"staged_{run_id}")

@@ -80,7 +80,7 @@ def probe_all(
                 finding = finished.result()
                 with database.connection() as connection:
                     store_capability(
-                        connection, database.tenant, finding.entity, **finding.found_out
+                        connection, database.schema, finding.entity, **finding.found_out
                     )
                 yield finding
         except BaseException:

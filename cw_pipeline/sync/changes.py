@@ -91,7 +91,7 @@ def find_changes(
 
     Raises what ends a run: SourceDenied, SourceUnreachable.
     """
-    tenant = context.database.tenant
+    tenant = context.database.schema
     names = {entity.name for entity in entities} | {leader(entity) for entity in entities}
     with context.database.connection() as connection:
         states = list_states(connection, tenant, [*names])
@@ -221,7 +221,7 @@ class _Round:
         if page is None or len(page.ids) >= query.page_size:
             return True
         with context.database.connection() as connection:
-            stored = stored_hashes(connection, context.database.tenant, entity, page.ids)
+            stored = stored_hashes(connection, context.database.schema, entity, page.ids)
         seen = zip(page.ids, page.sources, page.last_updated, strict=True)
         if any(stored.get(record_id) != (source, stamp) for record_id, source, stamp in seen):
             return True

@@ -284,7 +284,7 @@ def reread_all(
 
 def _reconcile(run: Run, guard: DeleteGuard) -> Audit:
     context = run.context
-    if mark_unwatched_rows(context.database.transaction, context.database.tenant, run.entity):
+    if mark_unwatched_rows(context.database.transaction, context.database.schema, run.entity):
         # No warning of the run's: it would say that the proof failed, and it is to follow.
         log.warning(
             "%s: triggers were switched off, so rows may have been changed unseen. All of them are"
@@ -377,7 +377,7 @@ def _is_lost(entity: Entity, context: SyncContext) -> bool:
         reader.ask(replace(reader.query(), page_size=1))
     except SourceForbidden:
         with context.database.connection() as connection:
-            return was_readable(connection, context.database.tenant, entity.name)
+            return was_readable(connection, context.database.schema, entity.name)
     except ENDS_THE_RUN:
         raise
     except SourceError:

@@ -141,7 +141,7 @@ def replay(context: SyncContext, ids: Sequence[int] | None) -> Iterator[tuple[in
     Raises SourceDenied when the keys are refused. Another failure is told as the outcome.
     """
     with context.database.connection() as connection:
-        letters = open_dead_letters(connection, context.database.tenant)
+        letters = open_dead_letters(connection, context.database.schema)
     chosen = [letter for letter in letters if ids is None or letter.id in ids]
     known = {letter.id for letter in chosen}
     yield from ((letter_id, "not open") for letter_id in ids or () if letter_id not in known)

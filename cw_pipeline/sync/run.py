@@ -102,7 +102,7 @@ def _account_for(
         raise
     if disorder := context.source.clock.take_disorder():
         with context.database.connection() as connection:
-            note_clock_disorder(connection, context.database.tenant, disorder)
+            note_clock_disorder(connection, context.database.schema, disorder)
     if run.capability["readable"] is not True and reader.tally.requests:
         run.learn(readable=True)
     store.page_size = reader.page_size if reader.page_size < run.limits.page_size else None

@@ -157,7 +157,7 @@ class Connections:
 class Database:
     """One tenant's part of a Postgres database, which threads share. A context manager.
 
-    `tenant` is the schema of its tables. `connection` and `aside` open connections of its own, as
+    `schema` is that of its tables. `connection` and `aside` open connections of its own, as
     `Connections` has them, unless in place of an address it is given those that several tenants
     share: they are left open. Entities in `locked` could not be prepared because somebody has
     locked their tables, so they are not to be written to: no run of them begins. `leases` are the
@@ -167,14 +167,14 @@ class Database:
     def __init__(
         self,
         address: str | Connections,
-        tenant: str,
+        schema: str,
         *,
         max_connections: int = 16,
         lease_span: timedelta = SPAN,
         patience: Patience | None = None,
         machine: Machine = THIS,
     ) -> None:
-        self.tenant = tenant
+        self.schema = schema
         self.locked: dict[str, WarehouseLocked] = {}
         self._own = ExitStack()
         self._is_sharing = isinstance(address, Connections)
@@ -187,7 +187,7 @@ class Database:
         )
         self.connection, self.aside = self._connections.connection, self._connections.aside
         # Not behind transactions that wait for somebody, or a lease would end meanwhile.
-        self.leases = Leases(self.aside, tenant, lease_span, machine)
+        self.leases = Leases(self.aside, schema, lease_span, machine)
 
     def __enter__(self) -> Self:
         if not self._is_sharing:

@@ -102,7 +102,7 @@ class EntityStore:
 
     def __init__(self, database: Database, entity: Entity, run_id: int) -> None:
         self._database = database
-        self._tenant = database.tenant
+        self._schema = database.schema
         self.entity = entity
         self.run_id = run_id
         self._learned: dict[str, bool | str] = {}
@@ -238,7 +238,7 @@ class EntityStore:
             self._lock_merges(connection, parent_id, shared=not alone)
             merged = merge(
                 connection,
-                self._tenant,
+                self._schema,
                 self.entity,
                 batch,
                 parent_id=parent_id,
@@ -247,7 +247,7 @@ class EntityStore:
             if change := merged.inserted + merged.undeleted:
                 self._run(connection, "note_rows", change=change)
             # What of the batch is no row, and dead letters of what is one now.
-            about = (self._tenant, self.entity.name, parent_id)
+            about = (self._schema, self.entity.name, parent_id)
             if self.open_letters:
                 dead_letters.close_resolved(connection, *about, batch.ids)
             if batch.rejects:
@@ -267,7 +267,7 @@ class EntityStore:
     def stored_hashes(self, ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
         """Hash as read and stamp of the live rows among these ids."""
         with self._database.connection() as connection:
-            return stored_hashes(connection, self._tenant, self.entity, ids)
+            return stored_hashes(connection, self._schema, self.entity, ids)
 
     def absent_ids(self, seen: Iterable[int]) -> list[int]:
         """Ids of live rows that are not among `seen`."""
@@ -306,9 +306,9 @@ class EntityStore:
         table without statistics, such as one that is being loaded, Postgres would else read all
         rows to find the elements of a thousand records.
         """
-        keys = {f"{self._tenant}/{self.entity.name}": shared}
+        keys = {f"{self._schema}/{self.entity.name}": shared}
         if parent_id is not None:
-            keys[f"{self._tenant}/{self.entity.name}/{parent_id}"] = False
+            keys[f"{self._schema}/{self.entity.name}/{parent_id}"] = False
         calls = ", ".join(
             f"pg_advisory_xact_lock{'_shared' * is_shared}(hashtextextended(%s, 1))"
             for is_shared in keys.values()
@@ -378,17 +378,17 @@ class EntityStore:
     def due_dead_letters(self, limit: int) -> list[dead_letters.DeadLetter]:
         """Dead letters whose time to be tried again has come."""
         with self._database.connection() as connection:
-            return dead_letters.due_dead_letters(connection, self._tenant, self.entity.name, limit)
+            return dead_letters.due_dead_letters(connection, self._schema, self.entity.name, limit)
 
     def close_dead_letters(self, letter_ids: Sequence[int], resolution: str) -> None:
         """Closes dead letters, with what became of the record."""
         with self._database.transaction(self.run_id) as connection:
-            dead_letters.close(connection, self._tenant, letter_ids, resolution)
+            dead_letters.close(connection, self._schema, letter_ids, resolution)
 
     def postpone_dead_letters(self, letter_ids: Sequence[int]) -> None:
         """Counts a try that brought nothing new."""
         with self._database.transaction(self.run_id) as connection:
-            dead_letters.postpone(connection, self._tenant, letter_ids)
+            dead_letters.postpone(connection, self._schema, letter_ids)
 
     def _note_drift(self, connection: Connection[Any], drift: Iterable[SchemaDrift]) -> None:
         seen = {(each.column, each.change): each.sample for each in drift}
@@ -488,11 +488,11 @@ class EntityStore:
     ) -> Cursor[Any]:
         """Runs a statement of the file. `other`: what has the other table that it is about."""
         query = sql.SQL(_SQL[statement]).format(
-            schema=sql.Identifier(self._tenant),
+            schema=sql.Identifier(self._schema),
             table=sql.Identifier(self.entity.table),
             key=sql.Identifier(self.entity.key[-1]),
             other=sql.Identifier(other.table if other else ""),
             outer_id=sql.SQL("p.parent_id" if getattr(other, "parent", None) else "null::bigint"),
         )
-        of_run = {"tenant": self._tenant, "entity": self.entity.name, "run_id": self.run_id}
+        of_run = {"tenant": self._schema, "entity": self.entity.name, "run_id": self.run_id}
         return connection.execute(query, of_run | values)

@@ -224,7 +224,7 @@ def mask_stored_rows(
     """
     if known is None:
         with database.connection() as connection:
-            known = private_columns(connection, database.tenant)
+            known = private_columns(connection, database.schema)
     if privacy is None and not known:
         return
     for entity in entities:
@@ -258,7 +258,7 @@ def _hide(
     mask = privacy.mask_of(entity) if privacy else None
     columns = privacy.columns(entity) if privacy else {}
     with database.transaction() as connection:
-        hiding = StoredRowMasker(connection, database.tenant)
+        hiding = StoredRowMasker(connection, database.schema)
         if mask is None or not wanted.items() - before.items():
             hiding.record(wanted, before)
             return

@@ -252,13 +252,13 @@ def exclusive_fields(database: Database, entity: Entity) -> Iterator[StoredField
         with database.transaction() as connection:
             for run_id in run_ids:
                 fence(connection, run_id)
-            yield StoredFields(connection, database.tenant, entity)
+            yield StoredFields(connection, database.schema, entity)
 
 
 def unknown_fields(database: Database) -> list[SchemaDriftEntry]:
     """Every field that came back and that no column holds, with the entity it came with."""
     with database.connection() as connection:
-        return schema_drift(connection, database.tenant)
+        return schema_drift(connection, database.schema)
 
 
 def promote(

@@ -50,7 +50,7 @@ class RequestBudget:
         self._stopping = stopping or Event()
         self._requests = max(1, int(per_minute * _GRANTED / 60))
         self._asked = {
-            "tenant": database.tenant,
+            "tenant": database.schema,
             "span": f"{self._requests * 60 / per_minute} seconds",
             "burst": f"{_BURST} seconds",
             "yielding": yielding,

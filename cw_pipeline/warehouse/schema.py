@@ -214,7 +214,7 @@ def up_to_date_schema(
     Nearly always nothing is: one statement sees that, and neither locks nor writes. `dsn` is where
     a migration connects. Raises what `migrate` raises.
     """
-    tenant = database.tenant
+    tenant = database.schema
     with database.connection() as connection:
         stored = read_schema(connection, tenant, entities)
     if stored is not None and stored.fits(entities, history_columns):

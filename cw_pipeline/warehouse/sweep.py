@@ -69,7 +69,7 @@ class ListSnapshot:
 
     def __init__(self, database: Database, entity: Entity, began: datetime) -> None:
         self._database = database
-        self._table = sql.Identifier(database.tenant, entity.table)
+        self._table = sql.Identifier(database.schema, entity.table)
         self._stamp = sql.SQL("last_updated" if entity.has_last_updated else "null::timestamptz")
         self._pages: list[bytes] = []
         self._began = began
