@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _DEFINITIONS = "cw_pipeline.dagster.definitions"
 _CODE_SERVER, _WEBSERVER, _DAEMON = "dagster", "dagster-webserver", "dagster-daemon"
-_SHARED = ("dagster_postgres", "dagster._grpc.server", "cw_pipeline.dagster.storages")
+_SHARED = ("dagster_postgres", "cw_pipeline.dagster.storages")
 _FORKS = sys.platform == "linux"  # on macOS a fork that goes on may crash in the system's libraries
 _QUIET = {
     "GRPC_VERBOSITY": "ERROR",  # else it says at each fork which of its hooks are left out

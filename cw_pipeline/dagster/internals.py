@@ -197,6 +197,28 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
             Path(storage.path_for_shard(run_id) + ending).unlink(missing_ok=True)
 
 
+def delete_unused_snapshots(instance: dg.DagsterInstance) -> None:
+    """Deletes the snapshots of plans, and of selections of a job, that no run refers to any more.
+
+    Dagster keeps one of each for ever: 25 kB for every set of lists that a refresh found changed.
+    Those of whole jobs stay, because snapshots of selections refer to them.
+    """
+    storage: Any = instance.run_storage
+    with storage.connect() as connection:
+        unused = connection.execute(text(_UNUSED_SNAPSHOTS)).fetchall()
+    names = []
+    for name, kind in unused:
+        job = None if kind == "EXECUTION_PLAN" else storage.get_job_snapshot(name)
+        if job is None or job.lineage_snapshot is not None:
+            names.append(name)
+    if names:
+        delete = "delete from snapshots where snapshot_id in :names"
+        with storage.connect() as connection:
+            connection.execute(
+                text(delete).bindparams(bindparam("names", expanding=True)), {"names": names}
+            )
+
+
 def delete_old_events(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey], before: datetime
 ) -> None:
@@ -248,4 +270,14 @@ delete from asset_event_tags where event_id in (select id from event_logs where 
 _COPIES_OF_EVENTS = """
 delete from event_logs where timestamp < :before and (
   asset_key in :keys or asset_key is null and dagster_event_type = 'ASSET_CHECK_EVALUATION')
+"""
+
+# One that is newer than all that runs have may be of a run that is just being made.
+_UNUSED_SNAPSHOTS = """
+select snapshot_id, snapshot_type from snapshots
+where id < (select max(made.id) from snapshots made join runs using (snapshot_id))
+  and not exists (
+    select from_run.id from runs from_run where from_run.snapshot_id = snapshots.snapshot_id
+    or from_run.run_body like '%' || snapshots.snapshot_id || '%')
+limit 1000
 """

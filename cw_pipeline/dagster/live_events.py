@@ -1,9 +1,9 @@
 """What `live` reads, as events: Dagster sees no run of it.
 
-Each minute an observation of each list in which rows changed. As often as a schedule would, the
-materializations that a run would have logged, of lists and of the reports that show it by now, so
-that what stands on them follows. Not each minute: they hide the results of checks, and are sixty
-for a ticket.
+Every two minutes an observation of each list in which rows changed. As often as a schedule would,
+the materializations that a run would have logged, of lists and of the reports that show it by now,
+so that what stands on them follows. Not so soon: they hide the results of checks, and are sixty for
+a ticket.
 
 Told by a sensor, because Dagster's imports would double `live`'s memory.
 Without postponed annotations: Dagster reads a sensor's as objects.
@@ -30,7 +30,7 @@ from cw_pipeline.warehouse.rounds import ChangeOutside, changes_outside_dagster
 from cw_pipeline.wording import count
 
 SENSOR = "live_events"
-_EVERY = 60  # seconds
+_EVERY = 120  # seconds; each look is a row in Dagster's storage, of 1.6 kB with its indexes
 _AS_A_RUN = timedelta(minutes=15)  # between materializations
 _BACK = timedelta(hours=1)  # how far a sensor that is new looks back
 
@@ -43,7 +43,7 @@ def live_event_sensor(tenant: TenantSetup) -> dg.SensorDefinition:
     @dg.sensor(
         name=tenant.name(SENSOR),
         description=(
-            "Observations of the lists in which `live` changed rows, at most one a minute, and"
+            "Observations of the lists in which `live` changed rows, every two minutes, and"
             " every 15 minutes materializations of them and of what shows them."
         ),
         minimum_interval_seconds=_EVERY,

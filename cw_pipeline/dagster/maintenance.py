@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from cw_pipeline.dagster.asset_specs import report_covered_months
-from cw_pipeline.dagster.internals import delete_old_events, delete_run
+from cw_pipeline.dagster.internals import delete_old_events, delete_run, delete_unused_snapshots
 from cw_pipeline.dagster.jobs import MAINTENANCE
 from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.tenant import TenantSetup
@@ -55,6 +55,7 @@ def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.Jo
             for key, months in before.items():
                 report_covered_months(instance, key, sorted(months), context.run_id)
         delete_old_events(instance, keys, oldest)
+        delete_unused_snapshots(instance)
         context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
 
     @dg.job(

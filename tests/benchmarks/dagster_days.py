@@ -114,14 +114,16 @@ class Days:
         (request,) = self._tick(instance, "refresh").run_requests or (None,)
         if request is None:
             return
-        job = self._made.resolve_job_def("refresh")
+        job = self._made.resolve_job_def("refresh").get_subset(
+            asset_selection={*request.asset_selection},
+            asset_check_selection={*request.asset_check_keys},
+        )
         done = job.execute_in_process(
             instance=instance,
             run_config={
                 **request.run_config,
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
-            asset_selection=[*request.asset_selection],
             partition_key=request.partition_key,
             tags=dict(request.tags),
             raise_on_error=False,

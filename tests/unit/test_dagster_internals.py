@@ -155,6 +155,54 @@ def _stored(instance: dg.DagsterInstance) -> dict[dg.AssetKey, tuple[int, int]]:
     }
 
 
+@dg.asset
+def tickets() -> None:
+    """One that a run selects."""
+
+
+@dg.asset
+def companies() -> None:
+    """Another."""
+
+
+def test_what_is_kept_of_a_selection_goes_with_the_last_run_that_selected_so(
+    instance: dg.DagsterInstance,
+) -> None:
+    made = dg.Definitions(
+        [tickets, companies],
+        jobs=[dg.define_asset_job("refresh")],
+        executor=dg.in_process_executor,
+    )
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+    def run(*keys: str) -> dg.DagsterRun:
+        job = made.resolve_job_def("refresh")
+        selected = [dg.AssetKey(key) for key in keys] or None
+        done = job.execute_in_process(instance=instance, run_config=quiet, asset_selection=selected)
+        return done.dagster_run
+
+    def snapshots(run: dg.DagsterRun) -> tuple[bool, bool]:
+        assert run.job_snapshot_id is not None
+        assert run.execution_plan_snapshot_id is not None
+        storage = instance.run_storage
+        return (
+            storage.has_job_snapshot(run.job_snapshot_id),
+            storage.has_snapshot(run.execution_plan_snapshot_id),
+        )
+
+    one, again, other, whole = run("tickets"), run("tickets"), run("companies"), run()
+    internals.delete_run(instance, one.run_id)
+    internals.delete_unused_snapshots(instance)
+    assert snapshots(again) == (True, True)
+    internals.delete_run(instance, again.run_id)
+    internals.delete_run(instance, whole.run_id)  # but a part of that job refers to it
+    internals.delete_unused_snapshots(instance)
+    assert snapshots(again) == (False, False)
+    assert snapshots(other) == (True, True)
+    assert snapshots(whole)[0]
+    assert snapshots(run("tickets")) == (True, True)
+
+
 def test_programs_that_start_at_once_make_one_storage_that_all_can_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
