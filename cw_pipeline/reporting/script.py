@@ -8,9 +8,10 @@ has the versions that are over, and `{{versions}}.table` all of them, see `versi
 A view with a `<name>.changed.sql` beside it is kept as a table. That query gives the keys of the
 rows to be computed anew after a change `{{since}}` a moment; `{{only: column}}` in the view's own
 file is where it is narrowed to them, `{{only by index: column}}` where that is a column of a big
-table, or of its versions, that has an index. `{{only from: day, month}}` leaves out days before the
-first of the keys `month`, which an index on the days finds. A query of rows without columns
-(`select from …`) says only whether anything changed: then the whole table is computed anew.
+table, or of its versions, that has an index; `{{only by index: column, key}}` where it is one of
+several columns of the keys. `{{only from: day, month}}` leaves out days before the first of the
+keys `month`, which an index on the days finds. A query of rows without columns (`select from …`)
+says only whether anything changed: then the whole table is computed anew.
 `{{work changed: column}}` is a query of that column in the time entries, expenses and products that
 changed, also as they were.
 """
@@ -65,7 +66,7 @@ _WORK = r"""select \1 from {{reporting}}.fct_time_entry_all where changed_at > {
     select \1 from {{history}}.procurement_products where _recorded_to >= {{since}}"""
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 # As an array, which Postgres takes down into a union; a table of keys is joined with all of it.
-_ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^}]+)\}\}")
+_ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^},]+)(?:, (\w+))?\}\}")
 _ONLY_FROM = re.compile(r"\{\{only from: ([^},]+), (\w+)\}\}")
 
 
@@ -141,7 +142,10 @@ class ViewScript:
         query = self.whole
         if only is not None:
             query = _ONLY.sub(rf"(\1) in (table {only})", self.query)
-            query = _ONLY_BY_INDEX.sub(rf"\1 = any(array(table {only}))", query)
+            query = _ONLY_BY_INDEX.sub(
+                lambda at: f"{at[1]} = any(array(select distinct {at[2] or '*'} from {only}))",  # noqa: S608
+                query,
+            )
             query = _ONLY_FROM.sub(rf"\1 >= (select min(\2) from {only})", query)  # noqa: S608
         for name, other in (instead or {}).items():
             whole = re.compile(rf"\{{\{{reporting\}}\}}\.{name}\b")

@@ -10,7 +10,7 @@ versions as (
         coalesce(s.closed_flag, s.won_flag or s.lost_flag, v.closed_date is not null) as is_closed
     from {{versions}}.sales_opportunities v
     left join {{source}}.sales_opportunities_statuses s on s.id = v.status_id
-    where {{only by index: v.id}}
+    where {{only by index: v.id, opportunity_id}}
 ),
 days as (
     select v.*, d.date, (d.date + 1)::timestamp at time zone {{time_zone}} as ends_at
@@ -25,6 +25,7 @@ days as (
         )::date as date
     ) d
     where v.opened_at > '-infinity' and (not v.is_closed or (v._is_first and v.closed_date is not null))
+      and {{only: v.id, d.date}}
 )
 select
     d.date as date, -- local day
@@ -39,4 +40,5 @@ select
 from days d
 left join {{versions}}.sales_opportunities_forecast f
     on f.parent_id = d.id and (f._is_first or f._valid_from < d.ends_at) and f._valid_to >= d.ends_at
+    and {{only by index: f.parent_id, opportunity_id}}
 group by 1, 2, 3, 4, 5, 6, 7

@@ -1,5 +1,6 @@
 -- index: time_entry_id
 -- index: member_id, work_date
+-- index: company_id, work_month
 -- index: work_date_id
 -- index: ticket_id
 -- index: agreement_id

@@ -45,6 +45,7 @@ select
     e.status as status, -- Open, ApprovedByTierTwo, Billed, …
     e._deleted_at is not null as is_deleted, -- no longer in ConnectWise
     e._synced_at as synced_at, -- when this version came into the warehouse
+    date_trunc('month', e.time_start at time zone {{time_zone}})::date as work_month, -- first day of the month of work_date
     now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{source}}.time_entries e
 left join {{source}}.system_members m on m.id = e.member_id

@@ -2,37 +2,45 @@
 -- hours by local day of work; expenses by date; products by invoice date, else by day bought; additions
 -- by day. Cost counts in the client's own currency. Sources: fct_invoice, fct_time_entry_all,
 -- fct_expense, fct_product, fct_agreement_month, company/companies.
-with parts as (
-    select company_id, currency_id, date_trunc('month', date)::date as month, sum(subtotal) as revenue,
+with worked as (
+    -- work of clients that are listed, and all other work
+    select c.id as company_id, c.currency_id, e.work_month as month, e.labour_cost, e.hours_actual
+    from {{reporting}}.fct_time_entry_all e
+    join {{source}}.company_companies c on c.id = e.company_id
+    where not e.is_deleted and e.charge_code_id is null and {{only: e.company_id, e.work_month}}
+    union all
+    select -1, null, e.work_month, e.labour_cost, e.hours_actual
+    from {{reporting}}.fct_time_entry_all e
+    where not e.is_deleted and e.charge_code_id is null and {{only: -1, e.work_month}}
+      and not exists (select from {{source}}.company_companies c where c.id = e.company_id)
+),
+parts as (
+    select company_id, currency_id, date_trunc('month', date::timestamp)::date as month, sum(subtotal) as revenue,
         0::numeric as labour, 0::numeric as expenses, 0::numeric as products, 0::numeric as additions, 0::numeric as hours
-    from {{reporting}}.fct_invoice where date is not null and {{only: company_id}}
+    from {{reporting}}.fct_invoice where date is not null and {{only: company_id, date_trunc('month', date::timestamp)::date}}
     group by 1, 2, 3
     union all
-    select coalesce(c.id, -1), coalesce(c.currency_id, -1), e.month, 0, e.cost, 0, 0, 0, e.hours
-    from (
-        select company_id, date_trunc('month', work_date::timestamp)::date as month, sum(labour_cost) as cost, sum(hours_actual) as hours
-        from {{reporting}}.fct_time_entry_all where not is_deleted and charge_code_id is null and ({{only: company_id}} or not exists (select from {{source}}.company_companies k where k.id = company_id))
-        group by 1, 2
-    ) e
-    left join {{source}}.company_companies c on c.id = e.company_id
-    where e.month is not null and {{only: coalesce(c.id, -1)}}
+    select company_id, coalesce(currency_id, -1), month, 0, sum(labour_cost), 0, 0, 0, sum(hours_actual)
+    from worked where month is not null
+    group by 1, 2, 3
     union all
-    select e.company_id, coalesce(c.currency_id, -1), date_trunc('month', e.date)::date, 0, 0, sum(e.cost), 0, 0, 0
+    select e.company_id, coalesce(c.currency_id, -1), date_trunc('month', e.date::timestamp)::date, 0, 0, sum(e.cost), 0, 0, 0
     from {{reporting}}.fct_expense e
     left join {{source}}.company_companies c on c.id = e.company_id
-    where e.date is not null and {{only: e.company_id}}
+    where e.date is not null and {{only: e.company_id, date_trunc('month', e.date::timestamp)::date}}
     group by 1, 2, 3
     union all
-    select p.company_id, coalesce(c.currency_id, -1), date_trunc('month', coalesce(p.invoice_date, p.purchase_date))::date, 0, 0, 0, sum(p.cost), 0, 0
+    select p.company_id, coalesce(c.currency_id, -1), date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date, 0, 0, 0, sum(p.cost), 0, 0
     from {{reporting}}.fct_product p
     left join {{source}}.company_companies c on c.id = p.company_id
-    where coalesce(p.invoice_date, p.purchase_date) is not null and {{only: p.company_id}}
+    where coalesce(p.invoice_date, p.purchase_date) is not null
+      and {{only: p.company_id, date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date}}
     group by 1, 2, 3
     union all
     select a.company_id, coalesce(c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
     from {{reporting}}.fct_agreement_month a
     left join {{source}}.company_companies c on c.id = a.company_id
-    where {{only: a.company_id}}
+    where {{only: a.company_id, a.month}}
     group by 1, 2, 3
 )
 select
