@@ -182,9 +182,14 @@ class Edited:
             columns = ", ".join(f'"{name}"' for name in script.columns if name != CHANGED_AT)
             kept = f"select {columns} from reporting.{script.name}"  # noqa: S608
             true = f"select {columns} from ({script.query_for(self.place)}) q"  # noqa: S608
-            with self.connection.transaction():
-                wrong = self.connection.execute(f"{kept} except all {true}".encode()).fetchall()
-                lacking = self.connection.execute(f"{true} except all {kept}".encode()).fetchall()
+            query = (
+                f"with kept as materialized ({kept}), fresh as materialized ({true})"  # noqa: S608
+                " (select 'wrong', * from (table kept except all table fresh) q)"
+                " union all (select 'lacking', * from (table fresh except all table kept) q)"
+            )
+            rows = self.connection.execute(query.encode()).fetchall()
+            wrong = [row[1:] for row in rows if row[0] == "wrong"]
+            lacking = [row[1:] for row in rows if row[0] == "lacking"]
             if wrong or lacking:
                 found[script.name] = {
                     "rows": (len(wrong), len(lacking)),
@@ -297,8 +302,8 @@ def test_incremental_equals_rebuilt(edited: Edited, pytestconfig: pytest.Config)
         for at, entity in enumerate(READ):
             for own in (1, 2, 3):
                 edited.edit(entity, own, filled + 10 * at + own, deleted=False)
+        edited.refresh()
         for days, name, changes in history:
-            edited.refresh()
             edited.pass_days(days)
             for own, seed, deleted in changes:
                 edited.edit(CATALOG[name], own, seed, deleted=deleted)
