@@ -171,6 +171,7 @@ def books(server: Server, owner: Owner, template: str) -> Iterator[Books]:
     _spread_over_units(tenant)
     _round_hours_up(tenant)
     _cover_work_by_agreements(tenant)
+    _carry_over_what_is_unused(tenant)
     _cancel_a_line(tenant)
     _forget_a_call(tenant)
     _run_a_silent_desk(tenant)
@@ -283,6 +284,18 @@ def _cover_work_by_agreements(tenant: Tenant) -> None:
             )
         else:
             tenant.edit(TIME, one["id"], status="WrittenOff")
+
+
+def _carry_over_what_is_unused(tenant: Tenant) -> None:
+    """Agreements that cover little a month; what is left of it lasts for ever, or 45 days."""
+    running = [one for one in tenant.records(AGREEMENTS).values() if not one["cancelledFlag"]]
+    for at, one in enumerate(running):
+        lasts = {"carryOverUnused": at > 0, "expiredDays": 45 if at % 2 else None}
+        limited = {"applicationUnlimitedFlag": False, "applicationLimit": 1.5 + at}
+        tenant.edit(AGREEMENTS, one["id"], **lasts, **limited)
+    for one in list(tenant.records(TIME).values()):
+        if one["billableOption"] == "DoNotBill" and "agreement" in one:
+            tenant.edit(TIME, one["id"], agreementHours=one["actualHours"])
 
 
 def _cancel_a_line(tenant: Tenant) -> None:

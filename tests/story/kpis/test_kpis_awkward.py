@@ -366,7 +366,10 @@ def test_an_allotment_starts_anew_when_its_agreement_says(desk: Desk) -> None:
         {"id": 2, "date": fortnight - timedelta(days=1), **covered},
     )
     refresh(desk.dsn, "connectwise")
-    rows = desk.ask("select * from reporting.kpi_agreement_allotment order by agreement_id")
+    rows = desk.ask(
+        "select * from reporting.kpi_agreement_allotment"
+        " where agreement_id between 71 and 74 order by agreement_id"
+    )
     assert [
         (row["agreement_id"], row["period_start"], row["used"], row["remaining"], row["is_overrun"])
         for row in rows
@@ -375,6 +378,74 @@ def test_an_allotment_starts_anew_when_its_agreement_says(desk: Desk) -> None:
         (72, fortnight, 655, -645, True),
         (73, year, 1, 9, False),
         (74, start, 6, 4, False),
+    ]
+
+
+def test_what_a_period_leaves_is_carried_over_until_it_is_lost(desk: Desk) -> None:
+    """Counted by hand: three fortnights of 10 each, the present one in its fourth day."""
+    first = TODAY - timedelta(days=31)
+    made = iter(range(8100, 8200))
+
+    def agreement(
+        own: int, *, lost: int | None = None, units: str = "Hours", limit: int = 10
+    ) -> None:
+        desk.insert(
+            "finance_agreements",
+            {
+                "id": own, "company_id": 1, "application_limit": limit, "application_units": units,
+                "application_cycle": "Contract2Weeks", "start_date": first,
+                "no_ending_date_flag": True, "carry_over_unused": True, "expired_days": lost,
+            },
+        )  # fmt: skip
+
+    def work(own: int, *spent: tuple[int, int], ticket: int = 1) -> None:
+        for after, hours in spent:
+            on = first + timedelta(days=after)
+            desk.insert(
+                "time_entries",
+                {
+                    "id": next(made), "agreement_id": own, "ticket_id": ticket, "company_id": 1,
+                    "agreement_hours": hours, "actual_hours": hours,
+                    "time_start": datetime(on.year, on.month, on.day, 12, tzinfo=UTC),
+                },
+            )  # fmt: skip
+
+    def adjust(own: int, after: int, amount: int) -> None:
+        on = first + timedelta(days=after)
+        values = {"id": next(made), "parent_id": own, "amount": amount, "effective_date": on}
+        desk.insert("finance_agreements_adjustments", values)
+
+    agreement(81)  # leaves 6, then 3 of 16
+    work(81, (0, 4), (14, 13), (28, 1))
+    agreement(82, lost=7)  # of 6 it uses 2 and loses 4; of the next 10 it uses 3, and 1 now
+    work(82, (0, 4), (15, 2), (22, 3), (29, 1))
+    agreement(83, lost=2)  # of 10 it used 3 in time
+    work(83, (0, 4), (15, 4), (28, 3))
+    agreement(84)  # 5 too many, which are billed; leaves 8; then 2 too many
+    work(84, (0, 15), (14, 2), (28, 20))
+    agreement(85)  # 15, of which 5 are used; then 12 are taken away
+    work(85, (0, 10), (14, 5), (28, 3))
+    adjust(85, 20, 5)
+    adjust(85, 30, -12)
+    agreement(86, units="Incidents", limit=3)  # two tickets, then one of them again
+    work(86, (0, 1), (1, 1), (14, 1))
+    work(86, (2, 1), ticket=2)
+    agreement(87, lost=0)  # no days: never
+    work(87, (14, 1))
+    refresh(desk.dsn, "connectwise")
+    rows = desk.ask(
+        "select * from reporting.kpi_agreement_allotment"
+        " where agreement_id > 80 order by agreement_id"
+    )
+    names = ("agreement_id", "adjusted", "carried_over", "used", "remaining", "is_overrun")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        (81, 0, 3, 1, 12, False),
+        (82, 0, 7, 1, 16, False),
+        (83, 0, 3, 3, 10, False),
+        (84, 0, 8, 20, -2, True),
+        (85, -12, 10, 3, 5, False),
+        (86, 0, 3, 0, 6, False),
+        (87, 0, 19, 0, 29, False),
     ]
 
 

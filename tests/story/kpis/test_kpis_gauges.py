@@ -185,23 +185,43 @@ def test_where_the_hours_of_a_month_went(books: Books) -> None:
     assert {each[2] for each in hours} >= {"client, billed", "internal", "time off"}
 
 
+def what_is_left(
+    one: dict[str, Any], granted: dict[date, Decimal], used: dict[date, Decimal], today: date
+) -> Decimal:
+    """Day by day, as one would with a jar for each month: what is left in all."""
+    jars: list[tuple[Decimal, date]] = []  # what is in it, and when that is poured away
+    overrun = Decimal()
+    at = month(day(one["startDate"]) or today)
+    while at <= today:
+        jars = [jar for jar in jars if at < jar[1]]
+        if at == month(at):
+            following = month(at + timedelta(days=31))
+            lasts = one.get("expiredDays") or 10**5
+            if not one["carryOverUnused"]:
+                jars = []
+            jars.append((max(granted[at], Decimal()), following + timedelta(days=lasts)))
+            overrun = Decimal()
+        wanted = used[at] + (max(-granted[at], Decimal()) if at == month(at) else 0)
+        for number, (left, until) in enumerate(jars):
+            taken = min(wanted, left)
+            wanted -= taken
+            jars[number] = (left - taken, until)
+        overrun += wanted
+        at += timedelta(days=1)
+    return sum((left for left, _ in jars), Decimal()) - overrun
+
+
 def test_what_is_left_of_an_agreements_hours(books: Books) -> None:
-    """Every agreement of this tenant starts anew with the month."""
+    """Every agreement of this tenant starts anew with the month, and some carry over."""
     today = books.today()
-    used = summed(
-        (one for one in books.records(TIME) if month(local(one["timeStart"])) == month(today)),
-        lambda one: ref(one, "agreement"),
-        lambda one: money(one["agreementHours"]),
-    )
-    adjusted = summed(
-        (
-            one
-            for one in books.records(f"{AGREEMENTS}/{{id}}/adjustments")
-            if month(today) <= (day(one["effectiveDate"]) or date.min) <= today
-        ),
-        lambda one: ref(one, "agreement") if "agreement" in one else one["agreementId"],
-        lambda one: money(one["amount"]),
-    )
+    used: dict[int, dict[date, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for one in books.records(TIME):
+        if (own := ref(one, "agreement")) > 0:
+            used[own][local(one["timeStart"])] += money(one["agreementHours"])
+    adjusted: dict[int, dict[date, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for one in books.records(f"{AGREEMENTS}/{{id}}/adjustments"):
+        if (on := day(one["effectiveDate"]) or date.min) <= today:
+            adjusted[one["agreementId"]][month(on)] += money(one["amount"])
     running = {
         one["id"]: one
         for one in books.records(AGREEMENTS)
@@ -214,11 +234,20 @@ def test_what_is_left_of_an_agreements_hours(books: Books) -> None:
     assert set(rows) == set(running)
     for own, one in running.items():
         row = rows[own]
-        granted = money(one["applicationLimit"])
-        assert (row["period_start"], row["allotment"]) == (month(today), granted)
-        assert row["used"] == used[own]
-        assert row["remaining"] == granted + row["adjusted"] - used[own]
-        assert not adjusted or row["adjusted"] == adjusted[own]
+        limit = money(one["applicationLimit"])
+        granted = defaultdict(
+            lambda limit=limit: limit, {of: limit + more for of, more in adjusted[own].items()}
+        )
+        spent = sum(
+            (hours for on, hours in used[own].items() if month(on) == month(today)), Decimal()
+        )
+        assert (row["period_start"], row["allotment"]) == (month(today), limit)
+        assert (row["used"], row["adjusted"]) == (spent, adjusted[own][month(today)])
+        assert row["remaining"] == what_is_left(one, granted, used[own], today)
+        assert row["remaining"] == limit + row["adjusted"] + row["carried_over"] - spent
+        assert row["carried_over"] == 0 or one["carryOverUnused"]
+    assert any(row["carried_over"] > 0 for row in rows.values())
+    assert any(row["is_overrun"] for row in rows.values())
 
 
 def test_how_much_depends_on_whom(books: Books) -> None:
