@@ -83,13 +83,11 @@ def reread_key(tenant: TenantSetup) -> dg.AssetKey:
     return tenant.key(REREAD)
 
 
-def full_sync_key(tenant: TenantSetup) -> dg.AssetKey:
-    """The asset that stands for every list being read whole."""
-    return tenant.key(FULL_SYNC)
-
-
 def full_sync_spec(tenant: TenantSetup) -> dg.AssetSpec:
-    """That asset: to materialize it is to ask for it, without options."""
+    """The asset that stands for every list being read whole.
+
+    To materialize it is to ask for it, without options.
+    """
     return tenant.spec(
         tenant.schema,
         FULL_SYNC,
@@ -105,21 +103,13 @@ def full_sync_spec(tenant: TenantSetup) -> dg.AssetSpec:
 
 
 def asset_spec(
-    tenant: TenantSetup,
-    entity: Entity,
-    months: dg.PartitionsDefinition[str],
-    *,
-    described: bool = True,
+    tenant: TenantSetup, entity: Entity, months: dg.PartitionsDefinition[str]
 ) -> dg.AssetSpec:
-    """The asset of an entity; unless it is `described`, with nothing but what a run goes by.
+    """The asset of an entity.
 
     A child links to its parent, but does not depend on it: Dagster would then look up the parent's
     months for a run that has none, and fail.
     """
-    partitions = months if entity.mode is SyncMode.INCREMENTAL else None
-    if not described:
-        key = tenant.key(entity.table)
-        return dg.AssetSpec(key, skippable=True, partitions_def=partitions)
     return tenant.spec(
         tenant.schema,
         entity.table,
@@ -127,7 +117,7 @@ def asset_spec(
         skippable=True,
         group=entity.module,
         tags={"cw/keeping": entity.mode.value, "cw/core": str(entity.core).lower()},
-        partitions_def=partitions,
+        partitions_def=months if entity.mode is SyncMode.INCREMENTAL else None,
         metadata=_metadata(tenant, entity),
     )
 

@@ -74,6 +74,15 @@ def sync_assets(
     by_key = {tenant.key(entity.table): entity for entity in tenant.entities}
     if not by_key:
         return []
+    if described:
+        specs = [asset_specs.asset_spec(tenant, entity, months) for entity in tenant.entities]
+        specs.append(asset_specs.full_sync_spec(tenant))
+    else:
+        of_months = {key for key, each in by_key.items() if each.mode is SyncMode.INCREMENTAL}
+        specs = [
+            dg.AssetSpec(key, skippable=True, partitions_def=months if key in of_months else None)
+            for key in (*by_key, tenant.key(asset_specs.FULL_SYNC))
+        ]
 
     @dg.multi_asset(
         **tenant.op(OP, asks=True),
@@ -81,15 +90,7 @@ def sync_assets(
             "Brings lists up to date, several at a time, and then the tables of the reporting"
             " schema that show them."
         ),
-        specs=[
-            *(
-                asset_specs.asset_spec(tenant, entity, months, described=described)
-                for entity in tenant.entities
-            ),
-            asset_specs.full_sync_spec(tenant)
-            if described
-            else dg.AssetSpec(asset_specs.full_sync_key(tenant), skippable=True),
-        ],
+        specs=specs,
         check_specs=[
             dg.AssetCheckSpec(
                 asset_specs.SYNC_OK, asset=key, description="The last run could read and load it"
@@ -133,7 +134,7 @@ class SyncStep:
 
     def __post_init__(self) -> None:
         context, picked = self.context, set(self.context.selected_asset_keys)
-        self.is_full_sync = asset_specs.full_sync_key(self.run.tenant) in picked
+        self.is_full_sync = self.run.tenant.key(asset_specs.FULL_SYNC) in picked
         self.materialized = self.entities.keys() if self.is_full_sync else picked
         checked = {check.asset_key for check in context.selected_asset_check_keys}
         wanted = {*self.materialized, *checked}
@@ -299,7 +300,7 @@ class SyncStep:
             for name in ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "requests")
         }
         event = dg.AssetMaterialization(
-            asset_specs.full_sync_key(tenant), metadata={"lists": len(read), **sums}
+            tenant.key(asset_specs.FULL_SYNC), metadata={"lists": len(read), **sums}
         )
         self.context.log_event(event)
 

@@ -161,7 +161,26 @@ def connect(
     try:
         _refuse_unfit(session)
         with named_failures(hidden):
-            _pin(session)
+            # All in one statement, which finds out too whether the session is ours alone. Poolers
+            # tell each client a process number of their own. Who was told the server's number has
+            # the server's process to himself, so that nobody else meets what is set there.
+            alone = f"pg_backend_pid() = {session.info.backend_pid}"
+            pinned = {**session.pinned, **_SESSION_ONLY}
+            if session.info.server_version >= _TRANSACTION_TIMEOUT:
+                pinned["transaction_timeout"] = "0"
+            reported = (f"set_config('{n}', '{value}', false)" for n, value in _REPORTED.items())
+            if_alone = (
+                f"case when {alone} then set_config('{name}', '{value}', false) end"
+                for name, value in pinned.items()
+            )
+            usual = " and ".join(f"current_setting('{n}') = '{pinned[n]}'" for n in _DECISIVE)
+            row = session.execute(
+                f"select {', '.join((alone, usual, *reported, *if_alone))}"
+            ).fetchone()
+            session.pooled, session.unusual = row is None or not row[0], row is None or not row[1]
+            if not session.pooled:
+                session.backend = session.info.backend_pid
+                session.prepare_threshold = 5  # psycopg's own: what is asked often is planned once
             session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             session.read_only = read_only
             session.autocommit = autocommit
@@ -193,29 +212,6 @@ def _refuse_unfit(session: Session) -> None:
             " be stored. Make one for the warehouse, for example: create database warehouse"
             " encoding 'UTF8' template template0; and name it in CW_WAREHOUSE_DSN"
         )
-
-
-def _pin(session: Session) -> None:
-    """Pins the session in one statement, and finds out whether it is ours alone.
-
-    Poolers tell each client a process number of their own. Who was told the server's number has
-    the server's process to himself, so that nobody else meets what is set there.
-    """
-    alone = f"pg_backend_pid() = {session.info.backend_pid}"
-    pinned = {**session.pinned, **_SESSION_ONLY}
-    if session.info.server_version >= _TRANSACTION_TIMEOUT:
-        pinned["transaction_timeout"] = "0"
-    reported = (f"set_config('{name}', '{value}', false)" for name, value in _REPORTED.items())
-    if_alone = (
-        f"case when {alone} then set_config('{name}', '{value}', false) end"
-        for name, value in pinned.items()
-    )
-    usual = " and ".join(f"current_setting('{n}') = '{pinned[n]}'" for n in _DECISIVE)
-    row = session.execute(f"select {', '.join((alone, usual, *reported, *if_alone))}").fetchone()
-    session.pooled, session.unusual = row is None or not row[0], row is None or not row[1]
-    if not session.pooled:
-        session.backend = session.info.backend_pid
-        session.prepare_threshold = 5  # psycopg's own: what is asked often is planned once
 
 
 @contextmanager

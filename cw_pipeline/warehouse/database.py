@@ -5,7 +5,7 @@ with Database(dsn, schema) as database, database.transaction() as connection: ..
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -64,15 +64,29 @@ class Connections:
     def __enter__(self) -> Self:
         self._hidden = passwords(parse_address(self.address))
         first = self.unused = connect(self.address, autocommit=True, patience=self.patience)
-        try:
-            with named_failures(self._hidden):  # a server may go away between two statements
-                size = self._size(first)
-        except BaseException:
-            first.close()
-            raise
+        limits: list[int] = []
+        with ExitStack() as stack:
+            stack.callback(first.close)
+            if self._max > 1:  # else it is open already, so there is nothing to ask
+                # Hardened servers hide these; and a server may go away between two statements.
+                with named_failures(self._hidden), suppress(errors.InsufficientPrivilege):
+                    row = first.execute(
+                        "select nullif(rolconnlimit, -1), nullif(datconnlimit, -1)"
+                        " from pg_roles, pg_database"
+                        " where rolname = session_user and datname = current_database()"
+                    ).fetchone()
+                    limits += [limit for limit in row or () if limit is not None]
+            if not first.pooled and limits and min(limits) < CONNECTIONS_NEEDED:
+                user, database = first.info.user, first.info.dbname
+                raise WarehouseError(
+                    f"role {user} may open {min(limits)} connection to the database {database}, and"
+                    f" a process needs {CONNECTIONS_NEEDED}: alter role {user} connection limit -1,"
+                    f" or alter database {database} connection limit -1"
+                )
+            stack.pop_all()
         self._pool = ConnectionPool(
             min_size=0,
-            max_size=size,
+            max_size=min([self._max, *limits]),
             timeout=PATIENCE,
             connection_class=_PooledSession,
             kwargs={"connections": self},
@@ -122,28 +136,6 @@ class Connections:
         """Checks a connection that was idle for 10 seconds: each check costs a statement."""
         if self._machine.monotonic() - session.taken_at > _TRUSTED:
             ConnectionPool.check_connection(session)
-
-    def _size(self, session: Session) -> int:
-        """How many connections there may be. Raises WarehouseError if those are too few."""
-        if self._max == 1:
-            return 1  # it is open already, so there is nothing to ask
-        try:
-            row = session.execute(
-                "select nullif(rolconnlimit, -1), nullif(datconnlimit, -1)"
-                " from pg_roles, pg_database"
-                " where rolname = session_user and datname = current_database()"
-            ).fetchone()
-        except errors.InsufficientPrivilege:  # hardened servers hide these
-            row = None
-        limits: list[int] = [limit for limit in row or () if limit is not None]
-        if not session.pooled and limits and min(limits) < CONNECTIONS_NEEDED:
-            user, database = session.info.user, session.info.dbname
-            raise WarehouseError(
-                f"role {user} may open {min(limits)} connection to the database {database}, and a"
-                f" process needs {CONNECTIONS_NEEDED}: alter role {user} connection limit -1, or"
-                f" alter database {database} connection limit -1"
-            )
-        return min([self._max, *limits])
 
     def _timed_out(self) -> WarehouseError:
         if self.failure is not None:

@@ -121,10 +121,15 @@ def merge(
     after this moment of the warehouse's clock, so it replaces what was stored before then even if
     that has a newer stamp: a record restored or imported with an old date.
     """
+    newest: dict[int, int] = {}  # a list may return a record twice while it changes
+    for at, row_id in enumerate(batch.ids):
+        other = newest.setdefault(row_id, at)
+        if other != at and not _older(batch.last_updated[at], batch.last_updated[other]):
+            newest[row_id] = at
     stored = _stored_rows(connection, tenant, entity, batch, parent_id)
     inserted: list[int] = []
     replaced: list[int] = []
-    for at in _newest(batch):
+    for at in newest.values():
         if (row_hash := batch.hashes[at]) is None:
             continue  # stored as it is
         before = stored.get(batch.ids[at])
@@ -147,16 +152,6 @@ def merge(
     )
     undeleted = sum(stored[row_id].deleted for row_id in old)
     return MergeResult(len(inserted), len(replaced), unchanged, silent_changes, undeleted)
-
-
-def _newest(batch: Batch) -> Iterable[int]:
-    """Where each id's newest row is: a list may return a record twice while it changes."""
-    newest: dict[int, int] = {}
-    for at, row_id in enumerate(batch.ids):
-        before = newest.setdefault(row_id, at)
-        if before != at and not _older(batch.last_updated[at], batch.last_updated[before]):
-            newest[row_id] = at
-    return newest.values()
 
 
 def _replaces(
