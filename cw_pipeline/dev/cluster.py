@@ -148,6 +148,14 @@ class Cluster:
         except OSError as error:
             raise WarehouseError(f"Cannot read {self.secret}: {error.strerror}") from error
 
+    def has_process(self) -> bool:
+        """Whether there is a process that serves this folder, whether it answers or not."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return False
+        return _serves(abs(pid), self.data)
+
     def clear_stale_locks(self) -> None:
         """Makes PostgreSQL see that the server of a crash is gone.
 

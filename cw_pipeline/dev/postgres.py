@@ -30,6 +30,8 @@ SUPERUSER = "postgres"
 PATIENCE = 300
 """Seconds for a start or a stop: after a crash PostgreSQL first replays its log."""
 
+ANSWER = 3  # seconds for which an answer of the server is waited for
+
 UP, BUSY, DOWN = range(3)  # pg_isready's exit codes; BUSY is starting or stopping
 # A socket's path, 15 longer than its folder's, fits 103 bytes on macOS and 107 on Linux.
 PLAIN_FOLDER = re.compile(r"[\w./-]{1,80}", re.ASCII)
@@ -135,8 +137,10 @@ class EmbeddedPostgres:
     def _state(self) -> int:
         """What the socket answers. Never what a pid says: pids are re-used."""
         folder = str(self._cluster.sockets)
-        question = ["-q", "-t", "3", "-h", folder, "-p", str(PORT)]
+        question = ["-q", "-t", str(ANSWER), "-h", folder, "-p", str(PORT)]
         code, _ = self._cluster.attempt("pg_isready", *question)
+        if code >= DOWN and self._cluster.has_process():
+            return BUSY  # on a machine that is busy, too: to start another one would fail
         return min(code, DOWN)
 
     def _settled_status(self) -> int:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 
 from cw_pipeline.dev import EmbeddedPostgres, binaries
+from cw_pipeline.dev import postgres as embedded
 from cw_pipeline.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
@@ -197,6 +199,22 @@ def test_the_server_of_a_killed_process_is_used_and_stopped_by_the_next(
     with postgres:
         pass
     assert not postgres.is_up()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it cannot be told apart")
+def test_a_server_that_is_slow_to_answer_is_waited_for(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for one that is down, it was started once more, or left running by who stops it."""
+    monkeypatch.setattr(embedded, "ANSWER", 1)
+    postgres.ensure()
+    pid = int((postgres.home / "data" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(1.2, os.kill, (pid, signal.SIGCONT)).start()
+    postgres.ensure()
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(1.2, os.kill, (pid, signal.SIGCONT)).start()
+    assert postgres.stop()
 
 
 def test_ctrl_c_in_one_terminal_leaves_the_server_to_the_others(
