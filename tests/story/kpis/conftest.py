@@ -85,6 +85,12 @@ class Books:
         """Service tickets that count: merged ones do not."""
         return [one for one in self.records(TICKETS) if "mergedParentTicket" not in one]
 
+    def open_yesterday(self, one: dict[str, Any]) -> bool:
+        """Whether a ticket was open at the end of yesterday, unless it was reopened only today."""
+        today = self.today()
+        is_open = not one["closedFlag"] or local(one["closedDate"]) >= today
+        return is_open and one["id"] != self.reopened and local(one["_info"]["dateEntered"]) < today
+
     def entries_by_ticket(self) -> dict[int, list[dict[str, Any]]]:
         """Time entries by the ticket they are on."""
         found: dict[int, list[dict[str, Any]]] = defaultdict(list)

@@ -173,7 +173,7 @@ def test_backlog_ages_and_boards_as_of_that_day(books: Books) -> None:
             shown[row["age_bucket"]] += row["tickets_open"]
     true: Counter[str] = Counter()
     for one in books.service():
-        if not one["closedFlag"] and local(one["_info"]["dateEntered"]) <= yesterday:
+        if books.open_yesterday(one):
             age = (yesterday - local(one["_info"]["dateEntered"])).days
             true["0-1" if age < 2 else "2-7" if age < 8 else "8-30" if age < 31 else "31+"] += 1
     assert shown == true
