@@ -9,6 +9,7 @@ server's clock is simulated and goes on by days and months between them. More of
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,10 @@ from psycopg import sql
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.reported import columns_of_versions
 from cw_pipeline.model import Kind
-from cw_pipeline.reporting import entities, publish, refresh
+from cw_pipeline.reporting import entities, publish
 from cw_pipeline.reporting.row_difference import CHANGED_AT
 from cw_pipeline.reporting.script import ReportingSchema, scripts
+from cw_pipeline.reporting.tables import refresh_published
 from cw_pipeline.warehouse import connections, migrate
 from cw_pipeline.warehouse.history import delete_keeping_versions
 from tests.conftest import _database as database
@@ -116,7 +118,10 @@ class Edited:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self.connection = psycopg.connect(dsn, autocommit=True, options=f"-c search_path={PATH}")
+        options = f"-c search_path={PATH}"
+        self.connection = psycopg.connect(dsn, autocommit=True, options=options)
+        self.refresher = psycopg.connect(dsn, autocommit=True, options=options)
+        self.refresher.prepare_threshold = None  # as the pipeline's own: temporary tables change
         self.place = ReportingSchema("connectwise", ZONE)
 
     def reset(self) -> None:
@@ -132,7 +137,13 @@ class Edited:
         self.connection.execute(f"truncate {self.tables}".encode())
         self.connection.execute("update cw_sync.publication set changed_through = null")
         self.connection.execute("update clock.setting set ahead = '-700 days'")
-        refresh(self.dsn, "connectwise")
+        refresh_published(self.transaction, "connectwise", None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection]:
+        """One of a connection that stays: to make one for each table is a sixth of a history."""
+        with self.refresher.transaction():
+            yield self.refresher
 
     def pass_days(self, days: int) -> None:
         """Lets the clock go on; it never comes up to the real one."""
@@ -143,7 +154,7 @@ class Edited:
     def refresh(self) -> None:
         """Brings the tables up to date; Postgres knows what is in those that they read."""
         self.connection.execute(f"analyze {self.tables}".encode())
-        refresh(self.dsn, "connectwise")
+        refresh_published(self.transaction, "connectwise", None)
 
     def edit(self, entity: Entity, own: int, seed: int, *, deleted: bool) -> None:
         """Stores a record with random values as a merge does, or soft-deletes it."""
@@ -282,6 +293,7 @@ def edited(server: Server, owner: Owner, template: str) -> Iterator[Edited]:
         made.connection.execute("update cw_sync.history_column set since = now() + '30 days'")
         yield made
         made.connection.close()
+        made.refresher.close()
 
 
 @pytest.mark.timeout(0)
