@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+from psycopg.sql import Composable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +44,19 @@ class Trace:
 
 def statement_of(step: Any) -> str:
     """What a step of the driver, which has not begun, is about to send."""
-    known = inspect.getgeneratorlocals(step)
+    known = step.gi_frame.f_locals
     text = known.get("query") or known.get("command") or known.get("statement") or ""
-    text = " ".join((text.decode() if isinstance(text, bytes) else str(text)).split())
+    text = text.as_string() if isinstance(text, Composable) else text
     params, data = known.get("params"), known.get("buffer", known.get("data"))
     if isinstance(params, dict):
         params = {name: value for name, value in params.items() if name not in _OF_THIS_RUN}
-    parts = [step.__name__, text, "" if params is None else repr(params)]
+    parts = [step.__name__, _one_line(text), "" if params is None else repr(params)]
     if data is not None:
         parts.append(f"{len(data)} bytes {blake2b(bytes(data), digest_size=8).hexdigest()}")
-    return _PROCESS_OF_THE_SERVER.sub(r"\1", " ".join(filter(None, parts)))
+    return " ".join(filter(None, parts))
+
+
+@lru_cache(maxsize=1000)  # most statements come again and again
+def _one_line(text: str | bytes) -> str:
+    line = " ".join((text.decode() if isinstance(text, bytes) else text).split())
+    return _PROCESS_OF_THE_SERVER.sub(r"\1", line)

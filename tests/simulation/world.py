@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
@@ -166,7 +167,7 @@ class SimulatedWorld(World):
     @contextmanager
     def worker(self, **options: Any) -> Iterator[tuple[Process, SyncContext]]:
         """A new process and its engine, until the block ends."""
-        settings = Settings(**{**self.options(), **options})
+        settings = self._settings(**options)
         with (
             self._new_process() as process,
             composition.sync_context(settings, machine=process.machine) as context,
@@ -176,6 +177,10 @@ class SimulatedWorld(World):
                 yield process, context
             finally:
                 self._contexts.pop()
+
+    @lru_cache(maxsize=8)  # noqa: B019 - as long as the world, and it takes a millisecond to make
+    def _settings(self, **options: Any) -> Settings:
+        return Settings(**{**self.options(), **options})
 
     @contextmanager
     def _new_process(self) -> Iterator[Process]:
