@@ -66,7 +66,7 @@ def wide(story: Story) -> dict[int, dict[str, Any]]:
 
 
 def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
-    story: Story, tenant: Tenant
+    story: Story, tenant: Tenant, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket(tenant, 1, {SEATS: 2.5})
     refreshed(story)
@@ -81,6 +81,15 @@ def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
         {"id": 2, "cf_13_seats": Decimal(3), "cf_16_risk": "low"},
     ]
     assert publish(story.dsn, "connectwise") == []
+    view = "reporting.cf_service_tickets"
+    with psycopg.connect(story.dsn) as connection:
+        connection.execute(
+            f"drop view {view}; create materialized view {view} as select 1".encode()
+        )
+    ticket(tenant, 3, {17: "yes"}, _17=("Signed", "Text"))
+    refreshed(story)
+    assert wide(story)[3]["cf_17_signed"] == "yes", "what is somebody else's keeps nothing back"
+    assert "reporting does not show custom fields that are new: run `migrate`" in caplog.text
 
 
 def test_a_new_field_takes_no_privilege_away_and_waits_for_no_reader_for_long(
