@@ -79,20 +79,16 @@ def _fault(text: str) -> str | None:
         if _OTHER_SCHEME.match(text):
             return "it is not an address of PostgreSQL: that begins with postgresql://"
         return None if "=" in text else "it is neither a URL nor made of name=value"
-    return _url_fault(text[scheme.end() :])
-
-
-def _url_fault(rest: str) -> str | None:
-    if re.search(r"\s", rest):
-        return f"there is a blank in it; {_ENCODE}"
-    if _BAD_ESCAPE.search(rest):
-        return f"there is a % that encodes nothing; {_ENCODE}"
+    rest = text[scheme.end() :]
     # As libpq does: user and password end at the first @, unless a / comes before it.
     credentials = re.match(r"[^@/]*@", rest)
     place, _, _ = rest[credentials.end() if credentials else 0 :].partition("?")
-    if "@" in place or place.count("/") > 1:
-        return f"there is an @ or a / too many; {_ENCODE}"
-    return None
+    faults = {
+        "there is a blank in it": re.search(r"\s", rest),
+        "there is a % that encodes nothing": _BAD_ESCAPE.search(rest),
+        "there is an @ or a / too many": "@" in place or place.count("/") > 1,
+    }
+    return next((f"{fault}; {_ENCODE}" for fault, is_there in faults.items() if is_there), None)
 
 
 def _unread(said: str, *, url: bool) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import msgspec
+from typing_extensions import override
 
 from cw_pipeline.connectwise.answers import SENT, AnswerLimits, AnswerRefused, bound_answers
 from cw_pipeline.connectwise.auth import Impersonation
@@ -92,7 +94,7 @@ _WRITTEN = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT)
 _COMPANY_INFO_TIMEOUT = 10.0  # seconds, when it is asked whether anything answers
 
 
-class ConnectWise:
+class ConnectWise(AbstractContextManager["ConnectWise"]):
     """A ConnectWise tenant, as its API member may see it. A context manager.
 
     Once `stopping` is set, everything that waits raises Interrupted. `versions`: which version of
@@ -164,9 +166,7 @@ class ConnectWise:
             ),
         )
 
-    def __enter__(self) -> Self:
-        return self
-
+    @override
     def __exit__(
         self,
         kind: type[BaseException] | None,

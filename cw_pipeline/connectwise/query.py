@@ -15,7 +15,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cw_pipeline.model import IdRange, Window
+    from cw_pipeline.model import Window
 
 _URL = 1745  # characters; the guide's safe length, 2,000 less the longest host name
 _SHOWN = 120  # characters of a parameter, in texts for people
@@ -90,10 +90,6 @@ class Query:
         if closed:
             conditions.append(f"lastUpdated < {format_timestamp(window.until)}")
         return replace(self, conditions=tuple(conditions))
-
-    def in_range(self, ids: IdRange) -> Query:
-        """This question about a range of ids only, from its cursor on."""
-        return replace(self, cursor=ids.cursor, upto=ids.upto)
 
     def for_ids(self, ids: Sequence[int], *, search: bool = False) -> Iterator[Query]:
         """Questions about just these ids, ascending, each short enough for a URL.

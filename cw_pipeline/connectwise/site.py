@@ -57,7 +57,10 @@ class Site:
                 f"CW_SITE={_without_secret(text)!r} is no site. Give a host such as"
                 " na.myconnectwise.net, or a URL such as https://psa.example.com"
             )
-        is_loopback = _is_loopback(host)
+        try:
+            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:  # a name
+            is_loopback = False
         if parts.scheme == "http" and not is_loopback:
             raise ConfigError(
                 f"CW_SITE asks for plain http to {host}: the API keys would cross the network in"
@@ -82,15 +85,6 @@ class Site:
             # The guide: any codebase but v4_6_release/ must be asked with the prefix.
             api = api.replace("://", "://api-", 1)
         return f"{api}/{codebase.strip('/')}/apis/3.0"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _without_secret(text: str) -> str:

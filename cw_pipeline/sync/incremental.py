@@ -203,7 +203,7 @@ class IncrementalSync:
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
         run, size = self.run, self.run.limits.page_size
-        query = run.reader.query().in_range(checkpoint.tail)
+        query = run.reader.query(ids=checkpoint.tail)
         arriving = run.reader.fetch(query)
         run.context.wait_for(arriving)
         with run.context.load_slots:
@@ -240,7 +240,7 @@ class IncrementalSync:
         self, ids: IdRange, window: Window, among: ParallelRanges | None, *, alone: bool
     ) -> None:
         run, reader = self.run, self.run.reader
-        walk = PageWalk(reader, reader.query().changed_in(window).in_range(ids))
+        walk = PageWalk(reader, reader.query(ids=ids).changed_in(window))
         while True:
             run.context.wait_for(walk.pending)  # outside of the slot, which is for its work
             with run.context.load_slots:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_for
 from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceError, SourceRefused
-from cw_pipeline.model import Batch, Reject
+from cw_pipeline.model import TAIL, Batch, Reject
 from cw_pipeline.transform import decode_ids
 from cw_pipeline.transform.pages import SkippingPageReader
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from cw_pipeline.connectwise import Policy
-    from cw_pipeline.model import Entity
+    from cw_pipeline.model import Entity, IdRange
     from cw_pipeline.sync.context import SyncContext
     from cw_pipeline.transform.pages import StoredHashes
 
@@ -55,13 +55,16 @@ class ListReader:
         self.stuck_since: float | None = None
         self.paging = Paging.FORWARD if entity.has_id else Paging.OFFSET
 
-    def query(self, parents: tuple[int, ...] = ()) -> Query:
-        """A question for the whole list, or for one parent's part of it.
+    def query(self, parents: tuple[int, ...] = (), ids: IdRange = TAIL) -> Query:
+        """A question for the whole list, for one parent's part of it, or for a range of its ids.
 
-        `parents` are the ids that the path names, outermost first.
+        `parents` are the ids that the path names, outermost first. A range is asked for from its
+        cursor on.
         """
         path = path_for(self._entity.path, parents)
-        return Query(path, page_size=self.page_size, paging=self.paging)
+        return Query(
+            path, page_size=self.page_size, paging=self.paging, cursor=ids.cursor, upto=ids.upto
+        )
 
     def page_or_bisect(
         self, pending: Future[bytes], query: Query, parent_id: int | None, start: int

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cw_pipeline.transform.record_shape import RecordDecoder
 
 _HASHES = 2 * len(copy_format.NULL)  # the end of a row that is not hashed yet
-_PARENT = copy_format.row_prefix_size(1)  # what an array's row begins with
 _NEXT = b"|"  # between the tables of a record
 
 
@@ -33,6 +32,7 @@ class BatchBuilder:
         self._outside = outside
         self._start = start
         self._keys = copy_format.row_prefix_size(len(entity.key_from_context))
+        self._parent = copy_format.row_prefix_size(1)  # what an array's row begins with
         self._ids: list[int] = []
         self._stamps: list[datetime | None] = []
         self._hashes: list[int] = []
@@ -123,7 +123,7 @@ class BatchBuilder:
             for element in rows:
                 at = len(buffer)
                 pack_array(element, buffer)
-                hashed += buffer[at + _PARENT :]
+                hashed += buffer[at + self._parent :]
         row_hash = copy_format.hash_bytes(hashed)
         # Bound to the row's hash: who changes that by hand, to have it read again, is obeyed.
         rows_buffer += copy_format.pack_hashes(

@@ -42,7 +42,6 @@ full join (
 """The shorter side is hashed and the table read once: a scan of wide rows is what takes long."""
 
 _COLUMNS = (Column("id", (), Kind.BIGINT), Column("stamp", (), Kind.TIMESTAMPTZ))
-_PACK = copy_format.row_packer(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +72,13 @@ class ListSnapshot:
         self._stamp = sql.SQL("last_updated" if entity.has_last_updated else "null::timestamptz")
         self._pages: list[bytes] = []
         self._began = began
+        self._pack = copy_format.row_packer(_COLUMNS)
 
     def add(self, ids: Sequence[int], stamps: Sequence[datetime | None]) -> None:
         """Notes what a page showed."""
         rows = bytearray()
         for row in zip(ids, stamps, strict=True):
-            _PACK(row, rows)
+            self._pack(row, rows)
         self._pages.append(zlib.compress(rows, zlib.Z_BEST_SPEED))
 
     def difference(self) -> ListDifference:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cw_pipeline.connectwise import Paging, Query, format_timestamp
-from cw_pipeline.model import IdRange, Window
+from cw_pipeline.model import Window
 
 SINCE = datetime(2025, 3, 1, 12, 30, 15, 999999, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=1)
@@ -41,7 +41,7 @@ def test_forward_only_never_sends_a_page_number_or_an_order() -> None:
 
 
 def test_keyset_asks_behind_the_cursor_in_id_order() -> None:
-    query = Query("/x", paging=Paging.KEYSET).in_range(IdRange(0, 90, 20))
+    query = Query("/x", paging=Paging.KEYSET, cursor=20, upto=90)
     assert query.request().headers == {}
     assert asked(query)["orderBy"] == "id asc"
     assert sorted(asked(query)["conditions"].split(" and ")) == ["id <= 90", "id > 20"]
