@@ -54,20 +54,11 @@ def _with_failure(result: SyncResult, failure: PipelineError) -> SyncResult:
 
 
 def _sync(run: Run, plan: SyncRequest) -> SyncResult:
+    """What a sync of an entity does, in its order."""
+    result, entity = run.result, run.entity
     if plan.window is None and run.store.dead_letters_are_due:
         retry_due_dead_letters(run)
-    _read(run, plan)
-    result, entity = run.result, run.entity
-    has_count = entity.count and entity.mode is not SyncMode.PER_PARENT
-    # A pass with nothing to do must not cost a second request but once an hour.
-    is_due = result.rows_inserted or result.rows_deleted or run.store.count_is_due
-    if plan.window is None and has_count and is_due:
-        result.source_rows = run.count_source()
-    return result
 
-
-def _read(run: Run, plan: SyncRequest) -> None:
-    entity = run.entity
     if entity.mode is SyncMode.PER_PARENT:
         assert entity.parent is not None
         PerParentSync(run, CATALOG[entity.parent]).sync(whole=plan.full)
@@ -85,10 +76,17 @@ def _read(run: Run, plan: SyncRequest) -> None:
             IncrementalSync(run).refresh(whole=plan.full or run.store.shows_nothing)
         except FilterNotHonored as finding:
             log.warning("%s is read whole from now on: %s", entity.name, finding)
-            run.result.warnings.append(f"read whole from now on: {finding}")
+            result.warnings.append(f"read whole from now on: {finding}")
             run.store.save_checkpoint(Checkpoint(watermark))
             full_sync(run)
             run.learn(filterable=False)  # now that reading it whole is known to work
+
+    has_count = entity.count and entity.mode is not SyncMode.PER_PARENT
+    # A pass with nothing to do must not cost a second request but once an hour.
+    is_due = result.rows_inserted or result.rows_deleted or run.store.count_is_due
+    if plan.window is None and has_count and is_due:
+        result.source_rows = run.count_source()
+    return result
 
 
 def _is_stamped(run: Run, plan: SyncRequest) -> bool:

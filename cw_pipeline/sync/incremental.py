@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
+    from cw_pipeline.connectwise import Paging
     from cw_pipeline.model import Batch
     from cw_pipeline.sync.run import Run
 
@@ -147,17 +148,18 @@ class IncrementalSync:
             self.run.load(batch)
 
     def _run(self, checkpoint: Checkpoint, *, resumes: bool = False) -> None:
-        window, store = checkpoint.window, self.run.store
+        run, store, window = self.run, self.run.store, checkpoint.window
         assert window is not None
         if resumes or checkpoint.watermark is None:
             store.save_checkpoint(checkpoint)  # it is this run's, and nobody else goes on with it
         else:
             store.open_pass(checkpoint)
         if checkpoint.watermark is None:
-            self.run.reader.page_reader.stored_hashes = None
+            run.reader.page_reader.stored_hashes = None
             store.row_count()  # now, while there is next to nothing to count
+        paging = run.reader.paging
         try:
-            self._read_either_way(checkpoint, window)
+            run.read_with_any_paging(lambda: self._read(checkpoint, window, paging), offsets=False)
             if window.since is None and not self.stamped:
                 # What a pass loaded before it was interrupted is only in the table.
                 live, stamped = store.count_stamps() if resumes else (int(self.loaded), 0)
@@ -167,38 +169,32 @@ class IncrementalSync:
             # Left open, the pass would go on behind the rejects next time, and count as done.
             store.save_checkpoint(checkpoint.abandon_pass())
             raise
-        done = checkpoint.close_pass()
-        store.complete_pass(done, read_all=window.since is None and not resumes)
-        self.run.result.watermark = done.watermark
-
-    def _read_either_way(self, checkpoint: Checkpoint, window: Window) -> None:
-        run, paging = self.run, self.run.reader.paging
-
-        def read() -> None:
-            begun = checkpoint
-            if run.reader.paging is not paging:
-                # From the start: pages in another order than by id left ids out on the way.
-                begun = replace(checkpoint.abandon_pass(), window=window)
-                run.store.save_checkpoint(begun)
-            ranges = [begun.tail, *begun.ranges]
-            if window.since is None and not begun.ranges:
-                ranges = self._split(begun)
-            alone = len(ranges) == 1
-            if alone and ranges[0].upto is None:  # no part of it could be given to another lane
-                self._read_range(ranges[0], window, None, alone=True)
-                return
-            ParallelRanges(
-                run, lambda ids, among: self._read_range(ids, window, among, alone=alone)
-            ).read(ranges)
-
-        try:
-            run.read_with_any_paging(read, offsets=False)
         except PagingNotHonored as finding:
             raise FilterNotHonored(str(finding)) from finding
         except SourceRefused as error:
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise  # only a 400 is about the conditions, or the order
             raise FilterNotHonored(str(error)) from error
+        done = checkpoint.close_pass()
+        store.complete_pass(done, read_all=window.since is None and not resumes)
+        run.result.watermark = done.watermark
+
+    def _read(self, checkpoint: Checkpoint, window: Window, paging: Paging) -> None:
+        """Reads a pass; from its start, once the list is asked otherwise than with this paging."""
+        if self.run.reader.paging is not paging:
+            # Pages that were in another order than by id left ids out on the way.
+            checkpoint = replace(checkpoint.abandon_pass(), window=window)
+            self.run.store.save_checkpoint(checkpoint)
+        ranges = [checkpoint.tail, *checkpoint.ranges]
+        if window.since is None and not checkpoint.ranges:
+            ranges = self._split(checkpoint)
+        alone = len(ranges) == 1
+        if alone and ranges[0].upto is None:  # no part of it could be given to another lane
+            self._read_range(ranges[0], window, None, alone=True)
+            return
+        ParallelRanges(
+            self.run, lambda ids, among: self._read_range(ids, window, among, alone=alone)
+        ).read(ranges)
 
     def _split(self, checkpoint: Checkpoint) -> list[IdRange]:
         """Reads the next page; if there is much more, splits the rest into ranges of ids."""
