@@ -109,15 +109,13 @@ class Query:
             left = left[len(some) :]
 
     def request(self) -> Request:
-        """The request that asks it: a POST with the conditions in its body where it is a search."""
-        headers = {"pagination-type": "forward-only"} if self.paging is Paging.FORWARD else {}
-        if not self.search:
-            return Request(self.url(), headers)
-        body = msgspec.json.encode({"conditions": self._conditions()})
-        return Request(self.url(), headers, body, "POST")
+        """The request that asks it: a POST with the conditions in its body where it is a search.
 
-    def url(self) -> str:
-        """Path and query string. Spaces as %20: a plus sign may be read as one."""
+        Spaces in its URL are %20: a plus sign may be read as one.
+        """
+        upto = () if self.upto is None else (f"id <= {self.upto}",)
+        keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
+        conditions = " and ".join((*self.conditions, *upto, *keyset))
         params = {"pageSize": str(self.page_size)}
         if self.paging is Paging.FORWARD:
             params["pageId"] = str(self.cursor)
@@ -127,21 +125,24 @@ class Query:
             params["page"] = str(self.page)
         if self.order:
             params["orderBy"] = self.order
-        if not self.search and (conditions := self._conditions()):
+        if conditions and not self.search:
             params["conditions"] = conditions
         if self.fields:
             params["fields"] = self.fields
         path = f"{self.path.rstrip('/')}/search" if self.search else self.path
-        return f"{path}{'&' if '?' in path else '?'}{urlencode(params, quote_via=quote)}"
+        url = f"{path}{'&' if '?' in path else '?'}{urlencode(params, quote_via=quote)}"
+        headers = {"pagination-type": "forward-only"} if self.paging is Paging.FORWARD else {}
+        if self.search:
+            return Request(url, headers, msgspec.json.encode({"conditions": conditions}), "POST")
+        return Request(url, headers)
+
+    def url(self) -> str:
+        """Path and query string."""
+        return self.request().url
 
     @override
     def __str__(self) -> str:
-        return readable_request("POST" if self.search else "GET", self.url())
-
-    def _conditions(self) -> str:
-        upto = () if self.upto is None else (f"id <= {self.upto}",)
-        keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
-        return " and ".join((*self.conditions, *upto, *keyset))
+        return str(self.request())
 
 
 def _fitting(ids: Sequence[int]) -> Sequence[int]:
