@@ -22,9 +22,9 @@ class Chart:
 
     `kind`: lines, bars, stacked bars, or rows: bars that lie, for names. `is_money`: the query's
     first column is the currency, and each currency gets a chart of its own. `period`: x is the
-    first day of one, and the one that is not over is marked. `empty`: why there may be nothing.
-    In the query, `{schema}` is the
-    reporting schema and `{today}` the tenant's local day.
+    first day of one, and the one that is not over is marked. `empty`: why there may be nothing;
+    without, the chart is left out then. In the query, `{schema}` is the reporting schema and
+    `{today}` the tenant's local day.
     """
 
     title: str
@@ -233,6 +233,22 @@ CHARTS = (
     ),
     Chart(
         "How long tickets wait",
+        "Days since service tickets that are open now were last changed or worked on, by status"
+        " and board: half of them wait less; the ten longest",
+        """
+        select s.status_name || ' (' || b.board_name || ')' as status,
+            percentile_cont(0.5) within group (order by k.days_untouched)::numeric as median_days
+        from {schema}.kpi_open_ticket k
+        join {schema}.dim_ticket_status s using (status_id)
+        join {schema}.dim_board b on b.board_id = k.board_id
+        where k.record_type = 'ServiceTicket' and k.days_untouched is not null
+        group by 1 order by 2 desc, 1 limit 10
+        """,
+        "rows",
+        unit="d",
+    ),
+    Chart(
+        "How long tickets stay in a status",
         "Hours that half of the stays in a status were shorter than, around the clock; the ten"
         " longest",
         """
@@ -246,8 +262,7 @@ CHARTS = (
         """,
         "rows",
         unit="h",
-        empty="ConnectWise does not say when a status began: there are figures once tickets have"
-        " changed their status twice since the first load",
+        empty="",  # ConnectWise tells of no status before: two changes after the first load
     ),
     Chart(
         "Utilization",

@@ -214,7 +214,7 @@ def render_kpi_page(dsn: str, tenant: str) -> str:
         assert standing is not None
         ask = _Asker(cursor, schema, standing["zone"] or "UTC", standing["today"])
         tiles = [each.html(ask.rows(each.query)) for each in TILES]
-        parts = [part for each in CHARTS for part in ask.parts(each)]
+        parts = [part for each in CHARTS for part in ask.parts(each) if part.rows or each.empty]
         first = [_table_section(title, ask.rows(query)) for title, query in _FIRST]
         last = [_table_section(title, ask.rows(query)) for title, query in _LAST]
     company = (standing["company"] or tenant).partition("@")[0]

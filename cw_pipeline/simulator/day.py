@@ -29,6 +29,7 @@ _TOUCHED = {
 }
 """The text that somebody changes in one record of a hundred."""
 _STEPS = 20
+_RECENT = 1000  # tickets among which the open ones are, but for a few
 _SEVERITIES = ("Low", "Medium", "High")
 _GOALS = ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
 _MINUTES = (
@@ -68,8 +69,9 @@ class DayReport:
 def working_day(tenant: Tenant, seed: int = 1, hours: float = 0, share: float = 0.02) -> DayReport:
     """Lives a day: that share of the tickets moves, and what hangs on it.
 
-    Tickets come in, change status, close and reopen, get notes and time; clients and deals are
-    edited; a little is deleted. The clock moves on by `hours` in all, evenly.
+    Tickets come in, change status, close and reopen, get notes and time; as many close as come
+    in, so the backlog keeps its level. Clients and deals are edited; a little is deleted. The
+    clock moves on by `hours` in all, evenly.
     """
     day = _Day(tenant, random.Random(seed))  # noqa: S311
     moving = max(1, int(len(tenant.collection(TICKETS)) * share))
@@ -86,7 +88,9 @@ def working_day(tenant: Tenant, seed: int = 1, hours: float = 0, share: float = 
 class _Day:
     def __init__(self, tenant: Tenant, dice: random.Random) -> None:
         self._tenant, self._dice = tenant, dice
-        self._to_close: list[int] = []
+        recent = tenant.collection(TICKETS).ids[-_RECENT:]
+        self._open = [each for each in recent if not tenant.get(TICKETS, each).get("closedFlag")]
+        self._recent, self._level = recent, len(self._open)
         self.report = DayReport()
 
     def ticket(self) -> None:
@@ -94,8 +98,9 @@ class _Day:
         found = self._some(TICKETS)
         if found is None:
             return
+        come, close = (24, 38) if len(self._open) > self._level else (36, 26)
         what = self._dice.choices(
-            (self._arrives, self._moves, self._closes, self._reopens), (3, 4, 3, 1)
+            (self._arrives, self._moves, self._closes, self._reopens), (come, 36, close, 2)
         )[0]
         ticket_id = what(found)
         self._time(ticket_id)
@@ -133,7 +138,7 @@ class _Day:
         known = self._statuses(like.get("board", {}).get("id"))
         new["status"] = {**like.get("status", {}), "name": "New", "id": known.get("New", 1)}
         made = self._create(TICKETS, new)
-        self._to_close.append(made)
+        self._open.append(made)
         return made
 
     def _goals(self, like: dict[str, Any]) -> dict[str, str]:
@@ -142,24 +147,30 @@ class _Day:
         return {name: iso(_moment(like[name]) + moved) for name in _GOALS if name in like}
 
     def _moves(self, ticket: dict[str, Any]) -> int:
+        """An open ticket goes on, as often as something is put right in another one."""
         status = self._dice.choice(("Assigned", "In Progress", "Waiting Customer"))
+        if self._dice.random() < 1 / 2:
+            ticket = self._open_one(ticket)
         if ticket.get("closedFlag"):
             return self._corrects(ticket)
         return self._status(ticket, status, closed=False)
 
     def _closes(self, ticket: dict[str, Any]) -> int:
-        """Today's first, as long as there are any."""
-        if self._to_close:
-            ticket_id = self._to_close.pop(self._dice.randrange(len(self._to_close)))
-            if ticket_id in self._tenant.collection(TICKETS):
-                ticket = self._tenant.get(TICKETS, ticket_id)
+        """One that is open, be it of today or from before."""
+        ticket = self._open_one(ticket)
         if ticket.get("closedFlag"):
             return self._corrects(ticket)
         return self._status(ticket, ">Closed", closed=True)
 
     def _reopens(self, ticket: dict[str, Any]) -> int:
-        self._to_close.append(int(ticket["id"]))
+        """One of the last ones, for whoever comes back does so soon."""
+        own = self._dice.choice(self._recent)
+        if own in self._tenant.collection(TICKETS):
+            ticket = self._tenant.get(TICKETS, own)
         return self._status(ticket, "Re-opened", closed=False)
+
+    def _open_one(self, otherwise: dict[str, Any]) -> dict[str, Any]:
+        return self._tenant.get(TICKETS, self._dice.choice(self._open)) if self._open else otherwise
 
     def _corrects(self, ticket: dict[str, Any]) -> int:
         """What is closed stays closed; somebody puts something right."""
@@ -168,6 +179,10 @@ class _Day:
         return int(ticket["id"])
 
     def _status(self, ticket: dict[str, Any], name: str, *, closed: bool) -> int:
+        if closed and ticket["id"] in self._open:
+            self._open.remove(ticket["id"])
+        elif not closed and ticket["id"] not in self._open:
+            self._open.append(ticket["id"])
         known = self._statuses(ticket.get("board", {}).get("id"))
         status = {**ticket.get("status", {}), "id": known.get(name, 1), "name": name}
         when = iso(self._tenant.now()) if closed else None

@@ -247,3 +247,13 @@ def test_what_a_day_changes_is_stamped_after_it_began() -> None:
     ]
     assert min(stamps) >= "2026-03-01T09:30:00Z"
     assert max(stamps) > "2026-03-01T15:00:00Z"
+
+
+def test_as_many_tickets_close_in_a_day_as_come_in() -> None:
+    tenant = seed_tenant(tickets=800, seed=7, now=NOW)
+    levels = []
+    for day in range(3):
+        working_day(tenant, seed=day, share=0.2)
+        levels.append(sum(not each["closedFlag"] for each in tenant.records(TICKETS).values()))
+    assert levels[0] > 8
+    assert max(levels) < 1.3 * min(levels)
