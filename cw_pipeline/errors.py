@@ -36,7 +36,7 @@ class WarehouseError(PipelineError):
 
 
 class DataRefused(WarehouseError):
-    """Postgres refused a value or a row, not the work. `column` is where, if it told."""
+    """Postgres refused a value or a row, not the work. `column` is where, if it says."""
 
     def __init__(self, message: str, column: str = "") -> None:
         super().__init__(message)

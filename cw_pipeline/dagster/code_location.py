@@ -1,4 +1,4 @@
-"""Everything Dagster is told of a tenant, put together."""
+"""All definitions of a tenant, put together."""
 
 from __future__ import annotations
 

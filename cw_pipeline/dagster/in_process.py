@@ -81,7 +81,7 @@ def run_recorded_sync(
     plan: SyncRequest,
     on_report: Callable[[SyncResult], None],
 ) -> list[SyncResult]:
-    """The report of each entity, told to `on_report` as it finishes, in the order they finish.
+    """The report of each entity, given to `on_report` as it finishes, in the order they finish.
 
     The run, its materializations and its checks are in Dagster's UI like those of the schedule;
     it runs here, without a daemon. Raises the PipelineError that kept all entities from being read

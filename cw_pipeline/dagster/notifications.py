@@ -31,7 +31,7 @@ _SHOWN = 2000  # characters of a reason
 _SHORTEST_SECRET = 6  # shorter ones are words of the text
 
 ReportedSince = dict[str, float]
-"""What was told to be wrong, and since when it is."""
+"""What a notification said is wrong, and since when it is."""
 
 
 def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> dg.SensorDefinition:

@@ -138,7 +138,7 @@ def _from_payload(run: Run, letter: DeadLetter) -> tuple[int, str]:
 def replay(context: SyncContext, ids: Sequence[int] | None) -> Iterator[tuple[int, str]]:
     """Tries open dead letters again, all of them without `ids`: each id with what came of it.
 
-    Raises SourceDenied when the keys are refused. Another failure is told as the outcome.
+    Raises SourceDenied when the keys are refused. Another failure is the outcome.
     """
     with context.database.connection() as connection:
         letters = open_dead_letters(connection, context.database.schema)

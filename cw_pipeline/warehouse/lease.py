@@ -359,8 +359,8 @@ class Leases:
     def _renew(self) -> None:
         """Renews what is held, and releases what could not be released before.
 
-        A failure is told and made good by the next renewal. A lease that is no longer there is
-        told too; the run's next `fence` ends it.
+        A failure is logged, and made good by the next renewal. So is a lease that is no longer
+        there; the run's next `fence` ends it.
         """
         with self._lock:
             held, released = [*self._held], [*self._released]

@@ -299,7 +299,7 @@ def _promote(fields: StoredFields, path: Path, kind: Kind | None) -> list[Promot
         return [made for key in keys for made in _promote(fields, (*path, key), None)]
     if kind is None and not samples.values:
         raise ConfigError(
-            f"{'.'.join(path)}: no stored record has a value for it, so its type cannot be told:"
+            f"{'.'.join(path)}: no stored record has a value for it, so its type is not known:"
             " say which (`--type text`)"
         )
     column = Column(where.column_name(), where.path, kind or samples.kind())
