@@ -45,7 +45,7 @@ def left(world: World) -> dict[tuple[str, int], str]:
         return differences(world, connection, CATALOG[TICKETS])
 
 
-@pytest.mark.timeout(300)  # a worker and a sync for each of its statements
+@pytest.mark.timeout(300, func_only=True)  # a worker and a sync for each of its statements
 def test_a_refresh_killed_before_any_of_its_statements_is_made_good_by_the_next(
     world: World,
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_refresh_killed_before_any_of_its_statements_is_made_good_by_the_next(
     assert statement > 20
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300, func_only=True)
 def test_reading_hints_killed_before_any_statement_leaves_every_hint_to_the_next(
     world: World,
 ) -> None:

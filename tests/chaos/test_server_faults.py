@@ -27,7 +27,7 @@ def disk(ground: EmbeddedPostgres) -> Iterator[Path | None]:
         yield disk
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300, func_only=True)  # or a slow start fails all tests that share the server
 def test_after_any_fault_of_the_server_one_quiet_sync_leaves_equality_and_nothing_else(
     ground: EmbeddedPostgres,
     disk: Path | None,
