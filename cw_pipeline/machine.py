@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any
@@ -65,11 +66,10 @@ class Machine:
         thread = Thread(target=repeat, name=name, daemon=True)
         thread.start()
 
-        def end() -> None:
-            ended.set()
-            thread.join()
-
-        return end
+        ending = ExitStack()
+        ending.callback(thread.join)
+        ending.callback(ended.set)  # is called first
+        return ending.close
 
 
 THIS = Machine()

@@ -181,14 +181,13 @@ class ReportingSchema:
         """The text with names and literals where it has placeholders."""
         text = _VERSIONS.sub(lambda found: self._versions(found[1]), text)
         text = _HISTORY.sub(lambda found: f'"{self.tenant}"."{versions_table(found[1])}"', text)
+        texts = {"tenant": self.tenant, "time_zone": self.time_zone, **more}
         values = {
             "source": f'"{self.tenant}"',
             "reporting": f'"{self.schema}"',
-            "tenant": _literal(self.tenant),
-            "time_zone": _literal(self.time_zone),
             "month_closes_on": str(self.month_closes_on),
             "fiscal_year_start": str(self.fiscal_year_start),
-            **{name: _literal(value) for name, value in more.items()},
+            **{name: "'" + value.replace("'", "''") + "'" for name, value in texts.items()},
         }
         for name, value in values.items():
             text = text.replace(f"{{{{{name}}}}}", value)
@@ -351,10 +350,6 @@ def _known_needs(script: ViewScript) -> frozenset[str]:
 def _entities(script: ViewScript) -> list[Entity]:
     """The entities whose tables a view reads itself."""
     return [entity for table in script.sources if (entity := _entity(table)) is not None]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _entity(table: str) -> Entity | None:

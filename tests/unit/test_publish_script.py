@@ -125,7 +125,7 @@ def test_no_placeholder_is_left_when_a_script_is_filled() -> None:
 
 def test_a_table_can_be_narrowed_to_the_rows_that_changed_if_it_tells_them() -> None:
     for script in scripts():
-        narrowed = "(table pg_temp.changed)" in script.query_for(HERE, "pg_temp.changed")
+        narrowed = "pg_temp.changed" in script.query_for(HERE, "pg_temp.changed")
         told = re.search(r"^select (?!where$)[\w']", script.changed or "", re.MULTILINE)
         assert narrowed == bool(told), script.name
 
