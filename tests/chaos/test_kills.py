@@ -73,9 +73,10 @@ def test_reading_hints_killed_before_any_statement_leaves_every_hint_to_the_next
     synced(world)
     for statement in itertools.count(1):
         world.wait(3600)
-        tenant.edit(PATH, 1, summary=f"round {statement}")
+        hint = Hint("connectwise", "ticket", 1, "updated", tenant.now())
+        tenant.edit(PATH, 1, summary=f"round {statement}")  # after it: stamps are whole seconds
         with psycopg.connect(world.dsn) as connection:
-            put_hints(connection, [Hint("connectwise", "ticket", 1, "updated", tenant.now())])
+            put_hints(connection, [hint])
         code = drain_and_die(world.options(), [TICKETS], statement, world.passed)
         if code != 0:
             assert drain_and_die(world.options(), [TICKETS], NEVER, world.passed) == 0
