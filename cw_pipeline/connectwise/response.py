@@ -115,10 +115,12 @@ def _error(status: int, headers: Mapping[str, str], body: bytes, asked: object) 
         return SourceBroken(said, status, _head(body))
     if status == HTTPStatus.UNAUTHORIZED:
         return SourceDenied(
-            f"{said}. Check CW_COMPANY, CW_PUBLIC_KEY, CW_PRIVATE_KEY and CW_CLIENT_ID", status
+            f"{said.rstrip('.')}. Check CW_COMPANY, CW_PUBLIC_KEY, CW_PRIVATE_KEY and CW_CLIENT_ID",
+            status,
         )
     if status == HTTPStatus.FORBIDDEN:
-        return SourceForbidden(f"{said}. The API member's security role may not inquire it", status)
+        role = "The API member's security role may not inquire it"
+        return SourceForbidden(f"{said.rstrip('.')}. {role}", status)
     if status == HTTPStatus.NOT_FOUND:
         return SourceMissing(said, status)
     if status in VERSION_REFUSED and "version" in said.lower():

@@ -34,7 +34,8 @@ JSON = {"content-type": "application/json"}
 )  # fmt: skip
 def test_each_status_has_one_meaning(status: int, meaning: type[SourceError]) -> None:
     with pytest.raises(SourceError) as caught:
-        raise_for_status(status, JSON, b'{"code": "X", "message": "said so"}', "GET /x")
+        raise_for_status(status, JSON, b'{"code": "X", "message": "said so."}', "GET /x")
+    assert ".." not in str(caught.value)
     assert type(caught.value) is meaning
     assert caught.value.status == status
     assert "GET /x" in str(caught.value)
