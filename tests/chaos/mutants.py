@@ -684,4 +684,47 @@ MUTANTS = (
         ),
         (ODD,),
     ),
+    Mutant(
+        "a window closes letters of records without an id",
+        (
+            (
+                "sync/incremental.py",
+                "read_all=window.since is None and not resumes",
+                "read_all=not resumes",
+            ),
+        ),
+        ("tests/story/test_dead_letters.py",),
+    ),
+    Mutant(
+        "reports of a past moment keep what became private",
+        (("pipeline.py", "reporting.hide_in_as_of(context.database.transaction, ", "repr("),),
+        ("tests/story/test_private_columns.py",),
+    ),
+    Mutant(
+        "a decoder that is kept has no place for what was learned",
+        (
+            (
+                "transform/pages.py",
+                "learned = self._record_shape.learned_fields()",
+                "learned = ()",
+            ),
+        ),
+        ("tests/unit/test_compiled.py",),
+    ),
+    Mutant(
+        "a field that is new is not shown before the next publish",
+        (
+            (
+                "reporting/custom_fields.py",
+                "if made and _is_published",
+                "if not made and _is_published",
+            ),
+        ),
+        ("tests/story/test_custom_fields.py",),
+    ),
+    Mutant(
+        "a server that is slow is taken for one that is down",
+        (("dev/postgres.py", "if code >= DOWN and", "if code > DOWN and"),),
+        ("tests/integration/test_embedded.py",),
+    ),
 )
