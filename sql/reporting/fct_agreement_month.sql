@@ -91,7 +91,7 @@ worked as (
         sum(hours_agreement) as agreement,
         sum(labour_cost) as cost
     from {{reporting}}.fct_time_entry_all
-    where not is_deleted and agreement_id is not null and work_date is not null and {{only: agreement_id}}
+    where not is_deleted and agreement_id is not null and work_date is not null and {{only by index: agreement_id}}
     group by 1, 2
 ),
 spent as (
