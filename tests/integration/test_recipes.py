@@ -35,7 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 def statements(first: str, role: str, database: str) -> list[str]:
     """The statements of the block in sql/README.md that begins so, for this role and database."""
     text = (ROOT / "sql" / "README.md").read_text("utf-8")
-    (block,) = (b for b in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) if b.startswith(first))
+    blocks = map(textwrap.dedent, re.findall(r" *```sql\n(.*?)```", text, re.DOTALL))
+    (block,) = (block for block in blocks if block.startswith(first))
     block = re.sub(r" +--.*", "", block).replace("'...'", "'recipe'")
     block = block.replace("cw_pipeline", role).replace("database warehouse", f"database {database}")
     return [statement.strip() for statement in block.split(";") if statement.strip()]
@@ -67,6 +68,14 @@ def test_the_role_and_the_database_of_the_documents_can_be_synced_into_and_publi
             "board_id",
             "tickets",
         ]
+        # It fills the tables a second time, and one of them is large enough.
+        table = "reporting.fct_ticket_daily_all"
+        row = "current_date, n, n, 'ServiceTicket', 1, 1, 1, 1, 1, n, now()"
+        fill = f"insert into {table} select {row} from generate_series(1, 150000) n"  # noqa: S608
+        for statement in (fill, f"delete from {table}", fill, f"analyze {table}"):  # noqa: S608
+            connection.execute(statement.encode())
+        (asked,) = statements("select format", "", "")
+        assert connection.execute(asked.encode()).fetchall() == [(f"vacuum full {table}",)]
 
 
 def example() -> str:
