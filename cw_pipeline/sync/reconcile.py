@@ -27,6 +27,7 @@ from cw_pipeline.sync.deletes import (
 from cw_pipeline.sync.full import full_sync
 from cw_pipeline.sync.list_reader import ListReader, PageWalk
 from cw_pipeline.sync.per_parent import PerParentSync
+from cw_pipeline.sync.replay import retry_due_dead_letters
 from cw_pipeline.sync.run import Run, as_pipeline_error, run_entity
 from cw_pipeline.warehouse import ListSnapshot
 from cw_pipeline.warehouse.status import was_readable
@@ -292,10 +293,15 @@ def _reconcile(run: Run, guard: DeleteGuard) -> Audit:
             run.entity.name,
         )
     if run.entity.parent is not None:
-        return reconcile_per_parent(run, CATALOG[run.entity.parent], guard)
-    if not keeps_window(run):
-        return reconcile_by_full_read(run, guard)
-    return reconcile_by_sweep(run, guard)
+        audit = reconcile_per_parent(run, CATALOG[run.entity.parent], guard)
+    elif not keeps_window(run):
+        audit = reconcile_by_full_read(run, guard)
+    else:
+        audit = reconcile_by_sweep(run, guard)
+    if run.store.open_letters:
+        # While the letter of a record that is gone is open, what was read below it stays.
+        retry_due_dead_letters(run, unseen=True)
+    return audit
 
 
 def _each(

@@ -22,9 +22,12 @@ _DUE_AT_ONCE = 100
 _PARENT_GONE = "its parent is gone at the source"
 
 
-def retry_due_dead_letters(run: Run) -> None:
-    """Tries the dead letters whose time has come: a hundred at most, in few requests."""
-    due = run.store.due_dead_letters(_DUE_AT_ONCE)
+def retry_due_dead_letters(run: Run, *, unseen: bool = False) -> None:
+    """Tries the dead letters whose time has come: a hundred at most, in few requests.
+
+    `unseen`: instead those of records that this run, which has read the list, did not bring.
+    """
+    due = run.store.due_dead_letters(_DUE_AT_ONCE, unseen=unseen)
     try:
         retry_dead_letters(run, due)
     except (PagingNotHonored, SourceBroken, SourceMissing, SourceRefused) as error:

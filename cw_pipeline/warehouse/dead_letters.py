@@ -65,14 +65,19 @@ def open_dead_letters(
 
 
 def due_dead_letters(
-    connection: Connection[Any], tenant: str, entity: str, limit: int
+    connection: Connection[Any], tenant: str, entity: str, limit: int, unseen_by: int | None = None
 ) -> list[DeadLetter]:
-    """Open dead letters of an entity whose time to be tried again has come."""
+    """Open dead letters of an entity whose time to be tried again has come.
+
+    `unseen_by` a run: instead those with an id that it has not stored again, nor one after it.
+    """
     rows = connection.execute(
         f"select {_COLUMNS} from cw_sync.dead_letter"  # noqa: S608 - a constant
-        " where tenant = %s and entity = %s and resolved_at is null and retry_at <= now()"
-        " order by retry_at limit %s",
-        [tenant, entity, limit],
+        " where tenant = %(tenant)s and entity = %(entity)s and resolved_at is null"
+        " and case when %(run)s::bigint is null then retry_at <= now()"
+        " else run_id < %(run)s and record_id is not null end"
+        " order by retry_at limit %(limit)s",
+        {"tenant": tenant, "entity": entity, "limit": limit, "run": unseen_by},
     )
     return [DeadLetter(*row) for row in rows]
 

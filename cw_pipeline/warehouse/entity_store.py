@@ -375,10 +375,12 @@ class EntityStore:
         )
         self._has_candidates = True  # of other parents, perhaps
 
-    def due_dead_letters(self, limit: int) -> list[dead_letters.DeadLetter]:
-        """Dead letters whose time to be tried again has come."""
+    def due_dead_letters(self, limit: int, *, unseen: bool) -> list[dead_letters.DeadLetter]:
+        """Dead letters whose time has come; `unseen`: those that this run has not stored again."""
+        run = self.run_id if unseen else None
         with self._database.connection() as connection:
-            return dead_letters.due_dead_letters(connection, self._schema, self.entity.name, limit)
+            about = connection, self._schema, self.entity.name
+            return dead_letters.due_dead_letters(*about, limit, run)
 
     def close_dead_letters(self, letter_ids: Sequence[int], resolution: str) -> None:
         """Closes dead letters, with what became of the record."""

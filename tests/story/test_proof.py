@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -64,8 +64,8 @@ UNSEEN = (
 """What leaves ids, stamps and hashes as they were."""
 
 
-def reconciled(story: Story, *names: str) -> dict[str, Audit]:
-    with story.engine() as engine:
+def reconciled(story: Story, *names: str, **options: Any) -> dict[str, Audit]:
+    with story.engine(**options) as engine:
         return {a.entity: a for a in reconcile_all([CATALOG[name] for name in names], engine)}
 
 
@@ -120,6 +120,18 @@ def test_children_go_with_a_parent_that_was_never_more_than_a_dead_letter(
     assert set(agreements.table(ADDITIONS)) == {11, 12}
     audits = reconciled(agreements, AGREEMENTS, ADDITIONS)
     assert audits[ADDITIONS].proven, audits[ADDITIONS].detail
+
+
+def test_a_reconcile_does_not_wait_for_such_a_letter_to_be_due(
+    agreements: Story, tenant: Tenant
+) -> None:
+    agreements.sync(AGREEMENTS, ADDITIONS)
+    tenant.delete("/finance/agreements", 2)
+    audits = reconciled(agreements, AGREEMENTS, ADDITIONS, max_delete_fraction=0.5)
+    assert set(agreements.table(ADDITIONS)) == {11, 12}
+    assert audits[ADDITIONS].proven, audits[ADDITIONS].detail
+    (letter,) = agreements.rows("select resolution from cw_sync.dead_letter")
+    assert letter["resolution"] == "the source no longer has the record"
 
 
 def test_children_stay_when_the_dead_letter_of_their_parent_is_discarded(
