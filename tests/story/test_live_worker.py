@@ -304,7 +304,7 @@ def test_all_that_is_below_a_busy_list_is_read_with_it(
                 story.tenant.put(f"/service/boards{path}", {"id": at})
             tenant.read_due_lists()
             now += 61
-    assert [*story.table(rules)] == [1, 2, 3]
+    assert set(story.table(rules)) == {1, 2, 3}
 
 
 class TestCallbacksAreChecked:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.connectwise.query import Query
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities, sync_entity
 from cw_pipeline.sync.reconcile import reconcile_all, reread_all
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cw_pipeline.connectwise import ConnectWise
+    from cw_pipeline.connectwise.query import Request
     from cw_pipeline.simulator import Simulator, Tenant
     from cw_pipeline.sync.context import SyncContext
     from tests.story.conftest import Story
@@ -53,14 +55,15 @@ def fail_when_asked(
     fault: BaseException,
     after: int,
 ) -> None:
-    """Makes a client raise `fault` for each request for `path` but the first few."""
+    """Makes a client raise `fault` for each question to the list at `path` but the first few."""
     ask = source.ask
     asked = iter(range(after))
 
-    def broken(query: Any, *args: Any, **options: Any) -> Any:
-        if query.path == path and next(asked, None) is None:
+    def broken(question: Query | Request, *args: Any, **options: Any) -> Any:
+        is_it = isinstance(question, Query) and question.path == path
+        if is_it and next(asked, None) is None:
             raise fault
-        return ask(query, *args, **options)
+        return ask(question, *args, **options)
 
     monkeypatch.setattr(source, "ask", broken)
 
