@@ -88,8 +88,10 @@ def working_day(tenant: Tenant, seed: int = 1, hours: float = 0, share: float = 
 class _Day:
     def __init__(self, tenant: Tenant, dice: random.Random) -> None:
         self._tenant, self._dice = tenant, dice
-        recent = tenant.collection(TICKETS).ids[-_RECENT:]
-        self._open = [each for each in recent if not tenant.get(TICKETS, each).get("closedFlag")]
+        with tenant.lock:
+            recent = tenant.collection(TICKETS).ids[-_RECENT:]
+            known = [tenant.get(TICKETS, each) for each in recent]
+        self._open = [int(each["id"]) for each in known if not each.get("closedFlag")]
         self._recent, self._level = recent, len(self._open)
         self.report = DayReport()
 
@@ -170,7 +172,12 @@ class _Day:
         return self._status(ticket, "Re-opened", closed=False)
 
     def _open_one(self, otherwise: dict[str, Any]) -> dict[str, Any]:
-        return self._tenant.get(TICKETS, self._dice.choice(self._open)) if self._open else otherwise
+        while self._open:
+            picked = self._dice.choice(self._open)
+            if picked in self._tenant.collection(TICKETS):
+                return self._tenant.get(TICKETS, picked)
+            self._open.remove(picked)  # somebody has deleted it since
+        return otherwise
 
     def _corrects(self, ticket: dict[str, Any]) -> int:
         """What is closed stays closed; somebody puts something right."""

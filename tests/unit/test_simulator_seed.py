@@ -11,7 +11,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.facts import facts
 from cw_pipeline.model import Kind
 from cw_pipeline.simulator import Tenant, seed_tenant, working_day
-from cw_pipeline.simulator.tenant import template
+from cw_pipeline.simulator.tenant import Change, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +247,24 @@ def test_what_a_day_changes_is_stamped_after_it_began() -> None:
     ]
     assert min(stamps) >= "2026-03-01T09:30:00Z"
     assert max(stamps) > "2026-03-01T15:00:00Z"
+
+
+def test_a_day_goes_on_though_somebody_deletes_tickets_meanwhile() -> None:
+    tenant = seed_tenant(tickets=50, seed=3, now=NOW)
+
+    def delete(change: Change) -> None:
+        if change.path.endswith("/notes") and change.record["ticketId"] in tenant.records(TICKETS):
+            tenant.delete(TICKETS, change.record["ticketId"])
+
+    tenant.watchers.append(delete)
+    working_day(tenant, seed=4, share=1.0)
+    assert not any(
+        each["ticketId"] in tenant.records(TICKETS)
+        for path in tenant.paths()
+        if path.endswith("/notes") and path.startswith(TICKETS)
+        for each in tenant.records(path).values()
+        if each["text"] == "Worked on it today."
+    )
 
 
 def test_as_many_tickets_close_in_a_day_as_come_in() -> None:
