@@ -18,11 +18,13 @@ from cw_pipeline.wording import count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PORT = click.IntRange(1, 65535)
+
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
+@click.option("--port", type=_PORT, default=3000, show_default=True, help="Of Dagster's UI.")
 @click.option("--demo", is_flag=True, help="On a made-up tenant, whatever is configured.")
-@click.option("--bi", metavar="PORT", type=int, help="Let BI tools in on this port of 127.0.0.1.")
+@click.option("--bi", metavar="PORT", type=_PORT, help="Let BI tools in on this port of 127.0.0.1.")
 @click.option(
     "--live/--no-live", "is_live", default=True, help="`live` beside it, or not. [--live]"
 )
@@ -128,7 +130,7 @@ def _is_confirmed(paths: list[str]) -> bool:
 @click.command()
 @click.option("--tickets", default=20_000, show_default=True, help="How large a tenant to make.")
 @click.option("--seed", default=7, show_default=True, help="The same seed makes the same tenant.")
-@click.option("--port", default=8080, show_default=True, help="On 127.0.0.1.")
+@click.option("--port", type=_PORT, default=8080, show_default=True, help="On 127.0.0.1.")
 @click.option(
     "--on-premise", is_flag=True, help="Answer as an older server that is not the vendor's."
 )

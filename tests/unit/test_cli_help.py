@@ -99,6 +99,9 @@ def test_half_a_tenant_is_refused_before_anything_starts(
         (["sync", "--full", "--since", "2026-11-01"], "choose one"),
         (["backfill", "time/entries", "--since", "2026-11-02", "--until", "2026-11-01"], "before"),
         (["backfill", "--since", "2026-11-01", "--until", "2026-11-02"], "Missing argument"),
+        (["up", "--port", "70000"], "70000 is not in the range 1<=x<=65535"),
+        (["up", "--demo", "--bi", "0"], "0 is not in the range 1<=x<=65535"),
+        (["simulate", "--port", "0"], "0 is not in the range 1<=x<=65535"),
     ],
 )
 def test_usage_errors_say_what_to_write(
