@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from datetime import UTC
 from pathlib import Path
@@ -25,7 +26,18 @@ from dagster._core.remote_origin import (  # type: ignore[attr-defined]
     RemoteRepositoryOrigin,
 )
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import (
+    String,
+    TextClause,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    select,
+    table,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +58,12 @@ POOLED = {"statement_timeout": 300_000, "pool_recycle": 3600, "max_overflow": 8}
 _DEFINITIONS = "cw_pipeline.dagster.definitions"
 _REPOSITORY = "__repository__"  # what Dagster calls the only one of a code location
 _PLANNED = 20  # results looked through for one that has come
+_BATCH = 200  # runs' bodies read at once, and snapshots deleted
+_RUNS = table("runs", column("id"), column("snapshot_id"), column("run_body", String))
+_SNAPSHOTS = table(
+    "snapshots", column("id"), column("snapshot_id", String), column("snapshot_type")
+)
+_STRING_IN_JSON = re.compile(r'"([^"\\]+)"')
 _NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager")
 
 
@@ -204,19 +222,44 @@ def delete_unused_snapshots(instance: dg.DagsterInstance) -> None:
     Those of whole jobs stay, because snapshots of selections refer to them.
     """
     storage: Any = instance.run_storage
-    with storage.connect() as connection:
-        unused = connection.execute(text(_UNUSED_SNAPSHOTS)).fetchall()
+    if not hasattr(storage, "connect"):  # one that keeps its runs elsewhere
+        return
+    unused, newest_run = _unused_snapshots(storage)
     names = []
-    for name, kind in unused:
+    for name, kind in unused.items():
         job = None if kind == "EXECUTION_PLAN" else storage.get_job_snapshot(name)
         if job is None or job.lineage_snapshot is not None:
             names.append(name)
-    if names:
-        delete = "delete from snapshots where snapshot_id in :names"
+    # A run that has begun meanwhile may have taken one of them.
+    has_taken = _RUNS.c.run_body.contains(_SNAPSHOTS.c.snapshot_id)
+    taken = exists().where(_RUNS.c.id > newest_run, has_taken)
+    for start in range(0, len(names), _BATCH):
+        some = _SNAPSHOTS.c.snapshot_id.in_(names[start : start + _BATCH])
         with storage.connect() as connection:
-            connection.execute(
-                text(delete).bindparams(bindparam("names", expanding=True)), {"names": names}
-            )
+            connection.execute(delete(_SNAPSHOTS).where(some, ~taken))
+
+
+def _unused_snapshots(storage: Any) -> tuple[dict[str, str], int]:  # noqa: ANN401 - Dagster's
+    """The snapshots that no run names, with their kinds, and the id of the newest run of all.
+
+    One that is newer than all that runs have is none: it may be of a run that is just being made.
+    """
+    made = _SNAPSHOTS.join(_RUNS, _RUNS.c.snapshot_id == _SNAPSHOTS.c.snapshot_id)
+    last_made = select(func.max(_SNAPSHOTS.c.id)).select_from(made)
+    older = select(_SNAPSHOTS.c.snapshot_id, _SNAPSHOTS.c.snapshot_type).where(
+        _SNAPSHOTS.c.id < bindparam("last_made")
+    )
+    runs = select(_RUNS.c.id, _RUNS.c.snapshot_id, _RUNS.c.run_body).order_by(_RUNS.c.id)
+    newest = 0
+    with storage.connect() as connection:
+        found = connection.execute(older, {"last_made": connection.execute(last_made).scalar()})
+        unused = {row.snapshot_id: row.snapshot_type for row in found}
+        while some := connection.execute(runs.where(_RUNS.c.id > newest).limit(_BATCH)).all():
+            newest = some[-1].id
+            for _, job, body in some:
+                for named in (job, *_STRING_IN_JSON.findall(body)):
+                    unused.pop(named, None)
+    return unused, newest
 
 
 def delete_old_events(
@@ -270,14 +313,4 @@ delete from asset_event_tags where event_id in (select id from event_logs where 
 _COPIES_OF_EVENTS = """
 delete from event_logs where timestamp < :before and (
   asset_key in :keys or asset_key is null and dagster_event_type = 'ASSET_CHECK_EVALUATION')
-"""
-
-# One that is newer than all that runs have may be of a run that is just being made.
-_UNUSED_SNAPSHOTS = """
-select snapshot_id, snapshot_type from snapshots
-where id < (select max(made.id) from snapshots made join runs using (snapshot_id))
-  and not exists (
-    select from_run.id from runs from_run where from_run.snapshot_id = snapshots.snapshot_id
-    or from_run.run_body like '%' || snapshots.snapshot_id || '%')
-limit 1000
 """

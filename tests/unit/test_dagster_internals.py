@@ -200,7 +200,22 @@ def test_what_is_kept_of_a_selection_goes_with_the_last_run_that_selected_so(
     assert snapshots(again) == (False, False)
     assert snapshots(other) == (True, True)
     assert snapshots(whole)[0]
-    assert snapshots(run("tickets")) == (True, True)
+    last = run("tickets")
+    assert snapshots(last) == (True, True)
+
+    internals.delete_run(instance, last.run_id)
+    run("companies", "tickets")
+    begun: list[dg.DagsterRun] = []
+
+    def run_meanwhile(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.lower().startswith("delete from snapshots") and not begun:
+            begun.append(run("tickets"))
+
+    event.listen(Engine, "before_cursor_execute", run_meanwhile)
+    internals.delete_unused_snapshots(instance)
+    event.remove(Engine, "before_cursor_execute", run_meanwhile)
+    assert begun[0].job_snapshot_id == last.job_snapshot_id
+    assert snapshots(begun[0]) == (True, True)
 
 
 def test_programs_that_start_at_once_make_one_storage_that_all_can_read(
