@@ -154,7 +154,7 @@ class Cluster:
             pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
         except (FileNotFoundError, IndexError, ValueError):
             return False
-        return _serves(abs(pid), self.data)
+        return self._is_served_by(abs(pid))
 
     def clear_stale_locks(self) -> None:
         """Makes PostgreSQL see that the server of a crash is gone.
@@ -166,10 +166,19 @@ class Cluster:
         for lock in (self.data / "postmaster.pid", self.sockets / f".s.PGSQL.{PORT}.lock"):
             try:
                 pid, *rest = lock.read_text().splitlines()
-                if not _serves(abs(int(pid)), self.data):
+                if not self._is_served_by(abs(int(pid))):
                     lock.write_text("\n".join([str(NOBODYS_PID), *rest]) + "\n")
             except (FileNotFoundError, ValueError):
                 continue
+
+    def _is_served_by(self, pid: int) -> bool:
+        """Whether this process is the server of this folder; a zombie is not."""
+        if not Path("/proc/self/cwd").exists():  # not on Linux
+            return serves_by_command(pid, self.sockets)
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink() == self.data.resolve()
+        except OSError:
+            return False
 
     def _check_version(self, ours: int) -> None:
         made_by = int((self.data / "PG_VERSION").read_text())
@@ -198,13 +207,11 @@ def _environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
-def _serves(pid: int, data: Path) -> bool:
-    """Whether this process is the server of this data folder; a zombie is not."""
-    if Path("/proc/self/cwd").exists():  # Linux
-        try:
-            return Path(f"/proc/{pid}/cwd").readlink() == data.resolve()
-        except OSError:
-            return False
-    command = ["ps", "-o", "stat=,command=", "-p", str(pid)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return "postgres" in shown and not shown.startswith("Z")
+def serves_by_command(pid: int, sockets: Path) -> bool:
+    """Whether the command of this process is that of a server whose sockets are in this folder.
+
+    For systems that do not say in which folder a process works. A zombie has no command any more.
+    """
+    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return f"unix_socket_directories={sockets}" in shown.split()

@@ -135,7 +135,10 @@ class EmbeddedPostgres:
         return f"{driver}://{role}:{password}@/{database}?host={host}&port={PORT}"
 
     def _state(self) -> int:
-        """What the socket answers. Never what a pid says: pids are re-used."""
+        """What the socket answers; if nothing does, BUSY while a process serves the folder.
+
+        A pid alone says nothing, for pids are re-used.
+        """
         folder = str(self._cluster.sockets)
         question = ["-q", "-t", str(ANSWER), "-h", folder, "-p", str(PORT)]
         code, _ = self._cluster.attempt("pg_isready", *question)

@@ -19,6 +19,7 @@ import pytest
 
 from cw_pipeline.dev import EmbeddedPostgres, binaries
 from cw_pipeline.dev import postgres as embedded
+from cw_pipeline.dev.cluster import serves_by_command
 from cw_pipeline.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
@@ -243,6 +244,15 @@ def test_a_killed_server_comes_back_although_its_pid_is_another_programs(
             file.write_text(file.read_text().replace(str(server_pid(postgres)), str(os.getpid())))
     with postgres, psycopg.connect(postgres.dsn()) as connection:
         assert connection.execute("select answer from kept").fetchone() == (42,)
+
+
+def test_only_the_server_of_a_folder_is_taken_for_it_where_commands_are_all_there_is() -> None:
+    program = [sys.executable, "-c", "input()", "postgres", "-c", "unix_socket_directories=/ours"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as server:
+        assert serves_by_command(server.pid, Path("/ours"))
+        assert not serves_by_command(server.pid, Path("/our"))
+        server.communicate(b"\n")
+    assert not serves_by_command(server.pid, Path("/ours"))
 
 
 def test_a_first_start_cut_short_is_begun_anew(fresh: EmbeddedPostgres) -> None:
