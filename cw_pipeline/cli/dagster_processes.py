@@ -11,18 +11,21 @@ A run's process, which is started anew, imports this module too: it must cost no
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cw_pipeline.cli import supervise
 from cw_pipeline.paths import PROJECT
@@ -65,8 +68,30 @@ def ends_with_parent() -> Callable[[int], object]:
 
 def main(port: int, location: str) -> int:
     """Starts them, and becomes what waits for them; returns only where that fails."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder = Path(tempfile.mkdtemp(prefix="cw-up-"))  # for its owner alone
+    from cw_pipeline.dev.postgres import temporary_folder  # noqa: PLC0415 - it would cost a run
+
+    supervise.interrupt_once()
+    folder = Path(tempfile.mkdtemp(prefix="cw-up-", dir=temporary_folder()))  # its owner's alone
+    running: dict[int, str] = {}
+    code = 0
+    try:
+        if ended := _start_all(port, location, folder, running):
+            supervise.say(f"{running[ended]} has ended, so the others are not started")
+            code = 1
+        else:
+            named = [f"{name}={pid}" for pid, name in running.items()]
+            words = [sys.executable, "-I", supervise.__file__, str(port), str(folder), *named]
+            os.execv(words[0], words)  # noqa: S606
+    except KeyboardInterrupt:
+        pass
+    finally:  # not after execv, which has no end: that program does the same
+        supervise.stop(running)
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _start_all(port: int, location: str, folder: Path, running: dict[int, str]) -> int:
+    """Notes in `running` what it starts, by process id; the id of one that ended at once, or 0."""
     address, workspace = folder / "socket", folder / "workspace.yaml"
     workspace.write_text(
         "load_from:\n  - grpc_server:\n"
@@ -77,24 +102,17 @@ def main(port: int, location: str) -> int:
     code += ["--lazy-load-user-code", "--use-python-environment-entry-point"]
     quiet = ["--log-level", "warning"]
     here = ["--host", "127.0.0.1", "--port", str(port), "--dagster-log-level", "warning"]
-    running: dict[int, str] = {}
-    try:
-        if _FORKS:
-            _import_what_is_shared()
-        serve = ["api", "grpc", "--socket", str(address), *code, *quiet]
-        running[_start(_CODE_SERVER, *serve)] = "code server"
-        while not address.exists():  # else webserver and daemon say that they cannot reach it
-            if os.waitpid(-1, os.WNOHANG)[0]:
-                return 1
-            time.sleep(0.1)
-        running[_start(_WEBSERVER, "-w", str(workspace), *quiet, *here)] = "webserver"
-        running[_start(_DAEMON, "run", "-w", str(workspace), *quiet)] = "daemon"
-    except KeyboardInterrupt:
-        supervise.stop(running)
-        return 0
-    named = [f"{name}={pid}" for pid, name in running.items()]
-    words = [sys.executable, "-I", supervise.__file__, str(port), str(folder), *named]
-    return os.execv(words[0], words)  # noqa: S606
+    if _FORKS:
+        _import_what_is_shared()
+    serve = ["api", "grpc", "--socket", str(address), *code, *quiet]
+    running[_start(_CODE_SERVER, *serve)] = "code server"
+    while not address.exists():  # else webserver and daemon say that they cannot reach it
+        if ended := os.waitpid(-1, os.WNOHANG)[0]:
+            return ended
+        time.sleep(0.1)
+    running[_start(_WEBSERVER, "-w", str(workspace), *quiet, *here)] = "webserver"
+    running[_start(_DAEMON, "run", "-w", str(workspace), *quiet)] = "daemon"
+    return 0
 
 
 def _import_what_is_shared() -> None:
@@ -117,22 +135,39 @@ def _start(name: str, *arguments: str) -> int:
     if not _FORKS:
         beside = Path(sys.executable).with_name(name)
         return subprocess.Popen([beside, *arguments], start_new_session=True).pid
-    if pid := os.fork():
-        return pid
-    code: Any = 1
-    try:
+
+    def become() -> object:
         os.setpgrp()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ends_with_parent()(signal.SIGTERM)
-        Path("/proc/self/comm").write_text(name)  # for `top`, and for the benchmark
+        with suppress(OSError):  # for `top`, and for the benchmark; some containers forbid it
+            Path("/proc/self/comm").write_text(name)
         sys.argv = [name, *arguments]
-        code = _program(name)()
+        return _program(name)()
+
+    return os.fork() or run_to_exit(become)
+
+
+def run_to_exit(program: Callable[[], object]) -> NoReturn:
+    """Runs a program, and ends this process, a fork, as Python ends one: never above the caller.
+
+    With what is registered for its exit: the last one out stops the embedded server.
+    """
+    code: Any = 1
+    try:
+        code = program()
     except SystemExit as end:
         code = end.code
     except BaseException:  # noqa: BLE001 - nobody is above us
         traceback.print_exc()
-    finally:
+    try:
+        if isinstance(code, str):
+            sys.stderr.write(f"{code}\n")
+        atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does in its forks
         sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
         os._exit(code if isinstance(code, int) else bool(code))
 
 

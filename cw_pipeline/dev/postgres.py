@@ -35,6 +35,7 @@ ANSWER = 3  # seconds for which an answer of the server is waited for
 UP, BUSY, DOWN = range(3)  # pg_isready's exit codes; BUSY is starting or stopping
 # A socket's path, 15 longer than its folder's, fits 103 bytes on macOS and 107 on Linux.
 PLAIN_FOLDER = re.compile(r"[\w./-]{1,80}", re.ASCII)
+LONGEST_NAME = 28  # of a folder that is made for a socket in the temporary one
 BIGGEST_LOG = 10_000_000
 
 _in_use: set[EmbeddedPostgres] = set()  # by this process, and up
@@ -213,9 +214,16 @@ def _leave_at_exit(server: EmbeddedPostgres, pid: int) -> None:
 
 
 def _socket_folder(home: Path) -> Path:
-    """Inside `home`; in the temporary folder if that path is too long or needs quoting."""
+    """Inside `home`; in a temporary folder if that path is too long or needs quoting."""
     inside = home / "run"
     if PLAIN_FOLDER.fullmatch(str(inside)):
         return inside
     key = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"cwpg-{os.geteuid()}-{key}"
+    return temporary_folder() / f"cwpg-{os.geteuid()}-{key}"
+
+
+def temporary_folder() -> Path:
+    """For folders with a socket: /tmp if the path of the usual one is too long or needs quoting."""
+    usual = tempfile.gettempdir()
+    fits = PLAIN_FOLDER.fullmatch(f"{usual}/{'-' * LONGEST_NAME}")
+    return Path(usual if fits else "/tmp")  # noqa: S108 - only folders of its owner alone are made

@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cw_pipeline.cli import supervise
+from cw_pipeline.dev.postgres import temporary_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +34,12 @@ def test_dagster_ends_with_the_command_that_started_it(how: signal.Signals) -> N
     assert said == b""
 
 
+_STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("stubborn", flush=True)
+time.sleep(600)
+"""
 _FORKING = """
 import os, sys
 supervise, port, folder, last = sys.argv[1:]
@@ -45,16 +54,22 @@ os.execv(sys.executable, [sys.executable, "-I", supervise, port, folder, *runnin
 """
 
 
+_LAST = {
+    "itself": "import sys; sys.stdin.readline()",
+    "a signal": "print('ready', flush=True); import time; time.sleep(600)",
+    "two signals": _STUBBORN,
+}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no signals")
-@pytest.mark.parametrize("ends_by", ["itself", "a signal"])
+@pytest.mark.parametrize("ends_by", _LAST)
 def test_all_of_dagster_ends_with_one_of_its_programs_or_by_a_signal_and_runs_too(
     ends_by: str, tmp_path: Path
 ) -> None:
     (folder := tmp_path / "made").mkdir()
-    last = "import sys; sys.stdin.readline()" if ends_by == "itself" else _CHILD
     with socket.create_server(("127.0.0.1", 0)) as ui:
         port = ui.getsockname()[1]
-        words = [supervise.__file__, str(port), str(folder), last]
+        words = [supervise.__file__, str(port), str(folder), _LAST[ends_by]]
         with subprocess.Popen(
             [sys.executable, "-c", _FORKING, *words],
             stdin=subprocess.PIPE,
@@ -62,11 +77,40 @@ def test_all_of_dagster_ends_with_one_of_its_programs_or_by_a_signal_and_runs_to
             text=True,
         ) as up:
             assert up.stdout is not None
-            while not up.stdout.readline().startswith(f"Dagster's UI: http://127.0.0.1:{port}"):
-                pass
-            if ends_by == "a signal":
+            said = [up.stdout.readline() for _ in range(1 if ends_by == "itself" else 2)]
+            assert any(f"Dagster's UI: http://127.0.0.1:{port}" in each for each in said)
+            if ends_by != "itself":
                 up.send_signal(signal.SIGTERM)
-            said, _ = up.communicate("\n", timeout=60)  # once runs do not hold the pipe either
-    assert ("daemon has ended, so the others are stopped" in said) == (ends_by == "itself")
+            while ends_by == "two signals" and up.poll() is None:
+                time.sleep(0.2)
+                up.send_signal(signal.SIGINT)
+            end, _ = up.communicate("\n", timeout=60)  # once runs do not hold the pipe either
+    assert ("daemon has ended, so the others are stopped" in end) == (ends_by == "itself")
     assert up.returncode == (1 if ends_by == "itself" else 0)
     assert not folder.exists()
+
+
+_FORK = """
+import atexit, sys
+from cw_pipeline.cli.dagster_processes import run_to_exit
+atexit.register(print, "has left")
+run_to_exit(lambda: sys.exit("the port is taken"))
+"""
+
+
+def test_a_program_that_is_forked_ends_like_one_that_is_started() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORK], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("has left\n", "the port is taken\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("usual", "used"),
+    [("/var/tmp", "/var/tmp"), ("/with space", "/tmp"), ("/long" * 11, "/tmp")],  # noqa: S108
+)
+def test_sockets_have_a_short_and_plain_path_whatever_the_temporary_folder_is(
+    usual: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", usual)
+    assert str(temporary_folder()) == used
