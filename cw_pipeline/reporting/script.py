@@ -66,8 +66,8 @@ _WORK = r"""select \1 from {{reporting}}.fct_time_entry_all where changed_at > {
     select \1 from {{history}}.procurement_products where _recorded_to >= {{since}}"""
 _ONLY = re.compile(r"\{\{only: ([^}]+)\}\}")
 # As an array, which Postgres takes down into a union; a table of keys is joined with all of it.
-_ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^},]+)(?:, (\w+))?\}\}")
-_ONLY_FROM = re.compile(r"\{\{only from: ([^},]+), (\w+)\}\}")
+_ONLY_BY_INDEX = re.compile(r"\{\{only by index: ([^}]+?)(?:, (\w+))?\}\}")
+_ONLY_FROM = re.compile(r"\{\{only from: ([^}]+), (\w+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,19 @@ def test_a_table_can_be_narrowed_to_the_rows_that_changed_if_it_tells_them() -> 
         assert narrowed == bool(told), script.name
 
 
+def test_what_a_table_is_narrowed_by_may_be_an_expression() -> None:
+    script = ViewScript(
+        "kpi_thing",
+        "{{only by index: f(a, 0)}} {{only by index: f(a, b), c}} {{only from: f(a, 0), d}}",
+    )
+    assert script.query_for(HERE, "keys") == (
+        "f(a, 0) = any(array(select distinct * from keys))"
+        " f(a, b) = any(array(select distinct c from keys))"
+        " f(a, 0) >= (select min(d) from keys)"
+    )
+    assert script.whole == "true true true"
+
+
 def test_comments_behind_the_columns_describe_them() -> None:
     script = ViewScript(
         "fct_thing",
