@@ -198,8 +198,8 @@ def _tables(place: ReportingSchema) -> Iterator[str]:
         yield f"drop table if exists {table}"
         yield f"create table {table} as\n{_query(place, script)}"
         yield f"comment on table {table} is {sql.Literal(script.comment).as_string()}"
-        for columns in script.indexes:
-            yield f"create index on {table} ({columns})"
+        for columns, rows in script.indexes:
+            yield f"create index on {table} ({', '.join(columns)}){rows}"
         yield f"analyze {table}"
 
 

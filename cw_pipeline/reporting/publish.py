@@ -369,12 +369,11 @@ class _Publication:
         """
         table = self._identifier(script.name)
         there = self._connection.execute(_INDEXED, [table.as_string(self._connection)]).fetchall()
-        wanted = [columns.split(", ") for columns in script.indexes]
         made = [
-            sql.SQL("create index on {} ({})").format(
-                table, sql.SQL(", ").join(map(sql.Identifier, columns))
+            sql.SQL("create index on {} ({}){}").format(
+                table, sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL(rows)
             )
-            for columns in wanted
+            for columns, rows in script.indexes
             if (columns,) not in there
         ]
         names = [f"{table}__synced_at" for table in script.watched_tables]

@@ -12,6 +12,8 @@ table, or of its versions, that has an index; `{{only by index: column, key}}` w
 several columns of the keys. `{{only from: day, month}}` leaves out days before the first of the
 keys `month`, which an index on the days finds. A query of rows without columns (`select from …`)
 says only whether anything changed: then the whole table is computed anew.
+A line `-- index: columns` names an index of the table, `-- index: columns where …` one of some
+of its rows.
 `{{work changed: column}}` is a query of that column in the time entries, expenses and products that
 changed, also as they were.
 """
@@ -50,7 +52,7 @@ _COLUMN = re.compile(r"^ {4}(?:.*[ .])?(\w+),? -- (.+)$", re.MULTILINE)
 _READS = re.compile(r"\{\{(source|history|versions|reporting)\}\}\.(\w+)")
 _VERSIONS = re.compile(r"\{\{versions\}\}\.(\w+)")
 _HISTORY = re.compile(r"\{\{history\}\}\.(\w+)")
-_INDEX = re.compile(r"^-- index: (.+)$", re.MULTILINE)
+_INDEX = re.compile(r"^-- index: (.+?)( where .+)?$", re.MULTILINE)
 _WORK_CHANGED = re.compile(r"\{\{work changed: (\w+)\}\}")
 _WORK = r"""select \1 from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
     union
@@ -120,9 +122,9 @@ class ViewScript:
         return described
 
     @property
-    def indexes(self) -> list[str]:
-        """The columns of each index of a table."""
-        return _INDEX.findall(self.changed or "")
+    def indexes(self) -> list[tuple[list[str], str]]:
+        """The columns of each index of a table, and which rows are in it: ` where …`, or all."""
+        return [(names.split(", "), rows) for names, rows in _INDEX.findall(self.changed or "")]
 
     @property
     def whole(self) -> str:

@@ -6,6 +6,7 @@
 -- index: agreement_id
 -- index: invoice_id
 -- index: changed_at
+-- index: work_month where work_month is null and work_date is not null
 select e.id as time_entry_id from {{source}}.time_entries e where e._synced_at >= {{since}}
 union
 -- costs and utilization come from these
@@ -18,3 +19,6 @@ select e.id
 from {{source}}.time_entries e
 join {{source}}.time_work_types t on t.id = e.work_type_id
 where t._synced_at >= {{since}}
+union
+-- rows that a process of a version without this column has written since the upgrade
+select time_entry_id from {{reporting}}.fct_time_entry_all where work_month is null and work_date is not null
