@@ -22,7 +22,7 @@ entries as (
     select company_id, agreement_id, charge_code_id is not null as is_internal, work_date
     from {{reporting}}.fct_time_entry_all where changed_at > {{since}}
     union all
-    select company_id, agreement_id, coalesce(charge_to_type = 'ChargeCode', false), (time_start at time zone {{time_zone}})::date
+    select company_id, agreement_id, coalesce(charge_to_type = 'ChargeCode' and charge_to_id is not null, false), (time_start at time zone {{time_zone}})::date
     from {{history}}.time_entries where _recorded_to >= {{since}}
 ),
 expenses as (
@@ -47,7 +47,10 @@ agreements as (
 parties as (
     select company_id from {{versions}}.finance_agreements v where v.id = any(array(select id from agreements where id is not null))
     union
-    select -1 where exists (select from agreements where id is not null)
+    -- also where months went to a client that has come since
+    select -1
+    where exists (select from agreements where id is not null)
+       or exists (select from {{reporting}}.fct_agreement_month where changed_at > {{since}})
 ),
 concerned as (
     select company_id, date from invoices
@@ -77,8 +80,8 @@ concerned as (
     where k.company_id in (select company_id from parties)
     group by 1, 2
     having sum(k.additions_cost) is distinct from coalesce(max(a.cost), 0)
-        -- a month that showed nothing but an agreement
-        or (max(a.cost) is null and bool_and(k.revenue = 0 and k.labour_cost = 0 and k.expense_cost = 0 and k.product_cost = 0 and k.hours_actual = 0))
+        -- a month that showed nothing but an agreement, in one of its currencies
+        or (max(a.cost) is null and bool_or(k.revenue = 0 and k.labour_cost = 0 and k.expense_cost = 0 and k.product_cost = 0 and k.hours_actual = 0))
     union
     -- all months of clients that changed; where they have just come, of who is not listed, too
     select c.company_id, k.month

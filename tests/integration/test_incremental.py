@@ -26,7 +26,7 @@ from cw_pipeline.model import Kind
 from cw_pipeline.reporting import entities, publish
 from cw_pipeline.reporting.row_difference import CHANGED_AT
 from cw_pipeline.reporting.script import ReportingSchema, scripts
-from cw_pipeline.reporting.tables import refresh_published
+from cw_pipeline.reporting.tables import _refresh_table, refresh_published
 from cw_pipeline.warehouse import connections, migrate
 from cw_pipeline.warehouse.history import delete_keeping_versions
 from tests.conftest import _database as database
@@ -404,25 +404,59 @@ def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited)
 
 
 def test_a_month_that_an_agreement_alone_gave_a_client_goes_with_its_work(edited: Edited) -> None:
-    """The work is another client's: nothing of the agreement's own client has changed."""
+    """The work is another client's. That one has an invoice in another currency: a row of its own.
+
+    It names a charge code, and not which: then it is a client's.
+    """
     edited.reset()
-    for statement in (
-        "company_companies (id, _row_hash) values (1, 0), (2, 0)",
-        "finance_agreements (id, company_id, _row_hash) values (1, 2, 0)",
-        (
-            "time_entries (id, company_id, agreement_id, time_start, _row_hash)"
-            " values (1, 1, 1, now(), 0)"
-        ),
-    ):
-        edited.connection.execute(f"insert into connectwise.{statement}".encode())
-    months = "select count(*) from reporting.kpi_client_month where company_id = 2"
+    edited.connection.execute("""
+        insert into connectwise.finance_currencies (id, _row_hash) values (1, 0), (2, 0);
+        insert into connectwise.company_companies (id, currency_id, _row_hash)
+            values (1, 1, 0), (2, 1, 0);
+        insert into connectwise.finance_agreements (id, company_id, _row_hash) values (1, 2, 0);
+        insert into connectwise.finance_invoices
+            (id, company_id, currency_id, date, subtotal, _row_hash) values (1, 2, 2, now(), 5, 0);
+        insert into connectwise.time_entries
+            (id, company_id, charge_to_type, agreement_id, time_start, _row_hash)
+            values (1, 1, 'ChargeCode', 1, now(), 0)
+    """)
+    months = "select company_id from reporting.kpi_client_month order by 1"
     found = []
-    for deleted in (False, True):
-        if deleted:
-            edited.edit(CATALOG["time/entries"], 1, 0, deleted=True)
+    for change in (
+        "",
+        # a version before it: another client's, since when nobody's
+        """insert into connectwise.time_entries__versions
+            (id, company_id, charge_to_type, time_start, _valid_to, _next_from, _recorded_to)
+            select 1, 1, 'ChargeCode', time_start, now(), now(), now()
+            from connectwise.time_entries;
+        update connectwise.time_entries set company_id = null, _synced_at = now()""",
+        "update connectwise.time_entries set _deleted_at = now(), _synced_at = now()",
+    ):
+        edited.connection.execute(change.encode())
         edited.refresh()
-        found += edited.connection.execute(months.encode()).fetchall()
-    assert found == [(1,), (0,)]
+        found.append([own for (own,) in edited.connection.execute(months.encode())])
+    assert found == [[1, 2, 2], [-1, 2, 2], [2]]
+    assert edited.differences() == {}
+
+
+def test_a_client_that_comes_between_two_tables_takes_its_cost_along(edited: Edited) -> None:
+    """And so does work that a process of the version before wrote, which knows no `work_month`."""
+    edited.reset()
+    edited.connection.execute("""
+        insert into connectwise.finance_agreements (id, company_id, start_date, _row_hash)
+            values (1, 3, now() - interval '40 days', 0);
+        insert into connectwise.finance_agreements_additions (parent_id, id, ext_cost, _row_hash)
+            values (1, 1, 10, 0);
+        insert into connectwise.time_entries (id, company_id, time_start, _row_hash)
+            values (1, 3, now(), 0)
+    """)
+    edited.refresh()
+    come = "insert into connectwise.company_companies (id, _row_hash) values (3, 0)"
+    edited.connection.execute(come)
+    (kpi,) = (script for script in scripts() if script.name == "kpi_client_month")
+    _refresh_table(edited.transaction, edited.place, kpi)  # and not yet what it reads
+    edited.connection.execute("update reporting.fct_time_entry_all set work_month = null")
+    edited.refresh()
     assert edited.differences() == {}
 
 
@@ -449,26 +483,17 @@ def test_a_record_that_is_back_after_its_row_was_deleted_by_hand_has_its_changes
 def test_a_column_that_is_kept_no_longer_had_no_changes_to_nothing(edited: Edited) -> None:
     edited.reset()
     migrate(edited.dsn, "connectwise", [], "service/tickets.estimated_start_date")
-    for statement in (
-        (
-            "update cw_sync.history_column set since = '-infinity'"
-            " where column_name = 'estimated_start_date'"
-        ),
-        (
-            "insert into connectwise.service_tickets (id, estimated_start_date, _row_hash)"
-            " values (1, now(), 0)"
-        ),
-        (
-            "insert into connectwise.service_tickets__versions"
-            " (id, _valid_to, _next_from, _recorded_to) values (1, now(), now(), now())"
-        ),
-    ):
-        edited.connection.execute(statement.encode())
+    edited.connection.execute("""
+        update cw_sync.history_column set since = '-infinity'
+            where column_name = 'estimated_start_date';
+        insert into connectwise.service_tickets (id, estimated_start_date, _row_hash)
+            values (1, now(), 0);
+        insert into connectwise.service_tickets__versions
+            (id, _valid_to, _next_from, _recorded_to) values (1, now(), now(), now())
+    """)
     asked = "select from reporting.fct_change_all where attribute = 'estimated_start_date'"
-    found = []
-    for kept in (None, ""):
+    for kept, shown in ((None, 1), ("", 0)):
         migrate(edited.dsn, "connectwise", [], kept)
         edited.refresh()
-        found.append(len(edited.connection.execute(asked.encode()).fetchall()))
-    assert found == [1, 0]
+        assert len(edited.connection.execute(asked.encode()).fetchall()) == shown
     assert edited.differences() == {}
