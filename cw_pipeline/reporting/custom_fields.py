@@ -168,32 +168,52 @@ def refresh_custom_views(dsn: str, tenant: str, patience: Patience | None = None
     def refresh(attempt: Attempt) -> list[str]:
         with connect() as connection, attempt.brief(connection, _LOCK):
             due = _due(connection, tenant)
-            made = [
-                name for table, since in due for name in _refresh_views(connection, table, since)
+            changed = [
+                (table, fields)
+                for table, since in due
+                if (fields := _changed_fields(connection, table, since)) is not None
             ]
-            if made and _is_published(connection, tenant):
-                with attempt.brief(connection, PUBLISH_LOCK):
-                    _show(connection, ReportingSchema(tenant))
-            return made
+            place = ReportingSchema(tenant)
+            owner = _owner(connection, place) if due else None
+            # What could not be shown before is tried again.
+            if owner is None or not (changed or outdated_custom_views(connection, place)):
+                return _create_all(connection, changed)
+            # Before any view is replaced: its readers would wait for a publication, too.
+            with attempt.brief(connection, PUBLISH_LOCK):
+                made = _create_all(connection, changed)
+                _show(connection, place, owner)
+                return made
 
     return patiently(refresh, connect, "bringing the views of custom fields up to date", patience)
 
 
-def _is_published(connection: Connection[Any], tenant: str) -> bool:
-    query = "select from cw_sync.publication where tenant = %s limit 1"
-    return connection.execute(query, [tenant]).fetchone() is not None
+def _owner(connection: Connection[Any], place: ReportingSchema) -> tuple[str, bool] | None:
+    """Whose the reporting schema is, and whether that is us; None: nothing was published."""
+    query = (
+        "select nspowner::regrole::text, pg_has_role(nspowner, 'usage') from pg_namespace"
+        " where nspname = %s and exists (select from cw_sync.publication where tenant = %s)"
+    )
+    return connection.execute(query, [place.schema, place.tenant]).fetchone()
 
 
-def _show(connection: Connection[Any], place: ReportingSchema) -> None:
-    """Has the reporting schema show what was made. If it may not, `publish` says why."""
+def _show(connection: Connection[Any], place: ReportingSchema, owner: tuple[str, bool]) -> None:
+    """Has the reporting schema show what was made, if it is ours. Else `publish` does.
+
+    A view that another role makes there would be one that neither readers nor `publish` may use.
+    """
+    name, is_ours = owner
+    refused = None if is_ours else f"it belongs to {name}"
     try:
-        with connection.transaction():
-            show_custom_fields(connection, place, outdated_custom_views(connection, place))
-    except (errors.InsufficientPrivilege, errors.ProgrammingError) as error:
+        if is_ours:
+            with connection.transaction():
+                show_custom_fields(connection, place, outdated_custom_views(connection, place))
+    except errors.ProgrammingError as error:
+        refused = error.diag.message_primary
+    if refused:
         log.warning(
             "%s does not show custom fields that are new: run `migrate` as its owner (%s)",
             place.schema,
-            error.diag.message_primary,
+            refused,
         )
 
 
@@ -250,9 +270,13 @@ def _due(
     return [(places[at], since) for at, since in sorted(found)]
 
 
-def _refresh_views(
+def _changed_fields(
     connection: Connection[Any], table: _CustomFieldTable, since: datetime | None
-) -> list[str]:
+) -> list[_Field] | None:
+    """The fields of an entity whose views have to be made anew; None: they are as they should be.
+
+    Nobody waits for it.
+    """
     connection.execute(
         "insert into cw_sync.custom_field_scan values (%s, %s, now())"
         " on conflict (tenant, entity) do update set scanned_at = excluded.scanned_at",
@@ -261,7 +285,7 @@ def _refresh_views(
     before = _stored_fields(connection, table)
     after = _fields(connection, table, before, since)
     _register(connection, table, before, after)
-    return _create(connection, table, after) if after != before or since is None else []
+    return after if after != before or since is None else None
 
 
 def _stored_fields(connection: Connection[Any], table: _CustomFieldTable) -> list[_Field]:
@@ -329,6 +353,12 @@ def _register(
             [(table.tenant, table.entity, f.id, f.kind, at, f.column, f.caption, f.type)
              for at, f in changed],
         )  # fmt: skip
+
+
+def _create_all(
+    connection: Connection[Any], changed: Iterable[tuple[_CustomFieldTable, list[_Field]]]
+) -> list[str]:
+    return [name for table, fields in changed for name in _create(connection, table, fields)]
 
 
 def _create(

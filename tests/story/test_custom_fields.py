@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from cw_pipeline.reporting import READER, entities, grant_reader, publish
-from cw_pipeline.reporting.custom_fields import refresh_custom_views
+from cw_pipeline.reporting.custom_fields import PUBLISH_LOCK, refresh_custom_views
 from cw_pipeline.warehouse import migrate
-from tests.integration.others import end_later, new_readers, reading
+from tests.integration.others import as_admin, end_later, new_readers, reading
 
 if TYPE_CHECKING:
     from cw_pipeline.simulator import Tenant
@@ -66,7 +66,7 @@ def wide(story: Story) -> dict[int, dict[str, Any]]:
 
 
 def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
-    story: Story, tenant: Tenant, caplog: pytest.LogCaptureFixture
+    story: Story, tenant: Tenant, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket(tenant, 1, {SEATS: 2.5})
     refreshed(story)
@@ -90,6 +90,18 @@ def test_the_reporting_schema_shows_them_to_who_may_see_nothing_else(
     refreshed(story)
     assert wide(story)[3]["cf_17_signed"] == "yes", "what is somebody else's keeps nothing back"
     assert "reporting does not show custom fields that are new: run `migrate`" in caplog.text
+    (us,) = story.rows("select current_user as name")
+    theirs = "alter schema reporting owner to current_user"
+    usable = f'grant all on schema reporting to "{us["name"]}"'
+    as_admin(server, story.dsn, f"drop materialized view {view}", theirs, usable)
+    ticket(tenant, 4, {17: "no"}, _17=("Signed", "Text"))
+    refreshed(story)
+    assert "as its owner (it belongs to " in caplog.text
+    assert story.rows(f"select to_regclass('{view}') as it") == [{"it": None}]
+    as_admin(server, story.dsn, f'alter schema reporting owner to "{us["name"]}"')
+    ticket(tenant, 5, {17: "no"}, _17=("Signed", "Text"))
+    refreshed(story)
+    assert len(story.rows(f"select cf_17_signed from {view}")) == 5, "it is tried again"  # noqa: S608
 
 
 def test_a_new_field_takes_no_privilege_away_and_waits_for_no_reader_for_long(
@@ -117,6 +129,15 @@ def test_a_new_field_takes_no_privilege_away_and_waits_for_no_reader_for_long(
             refreshed(story)
         thread.join()
     assert max(took) < 1.5
+    ticket(tenant, 3, {17: "yes"}, _17=("Signed", "Text"))
+    with psycopg.connect(story.dsn) as publication:  # somebody's, that lasts
+        publication.execute("select pg_advisory_xact_lock(%s)", [PUBLISH_LOCK])
+        thread = end_later(publication, 2)
+        with new_readers(story.dsn, views[0]) as took:
+            refreshed(story)
+        thread.join()
+    assert max(took) < 1.5
+    assert "cf_17_signed" in story.rows(f"select * from {views[1]}")[0]  # noqa: S608
     publish(story.dsn, "connectwise")
     assert "cf_16_risk" in story.rows(f"select * from {views[1]}")[0]  # noqa: S608
     assert story.rows(state) == before
