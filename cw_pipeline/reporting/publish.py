@@ -233,9 +233,9 @@ class _Publication:
             rights = {
                 each.script.name: privileges(self._connection, each.was.oid) for each in again
             }
-            kept = {
-                name: options(self._connection, self._identifier(name)) for name in self._changes
-            }
+            # A view has none of the options of a table.
+            same = [name for name, change in self._changes.items() if not change.other_kind]
+            kept = {name: options(self._connection, self._identifier(name)) for name in same}
             saved = take_down(self._connection, self._views)
             for script in self._made:
                 if script.name in self._instead:

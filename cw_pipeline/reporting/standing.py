@@ -195,8 +195,13 @@ def to_take_down(connection: Connection[Any], found: Iterable[RelationChange]) -
     """What stands on relations that cannot change in place. Raises WarehouseError, see `ddl`."""
     due = [change for change in found if not change.in_place]
     views = dependents(connection, [change.was.oid for change in due])
-    names = ", ".join(change.script.name for change in due)
-    refuse_strangers(views, f"columns of {names} change their types in this version")
+    reasons = ", ".join(
+        f"{change.script.name} becomes a {'table' if change.is_table else 'view'}"
+        if change.other_kind
+        else f"columns of {change.script.name} change their types"
+        for change in due
+    )
+    refuse_strangers(views, f"{reasons} in this version")
     return views
 
 

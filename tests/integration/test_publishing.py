@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TICKETS = "reporting.fct_ticket"
 DSO = "reporting.kpi_dso"
+PIPELINE = "reporting.kpi_pipeline"
 SURVEYS = "reporting.kpi_csat_month"  # a table
 PRIVILEGES = """
 select c.relname, c.relowner::regrole::text, c.reloptions,
@@ -208,11 +209,16 @@ def test_a_column_that_goes_stays_empty_while_others_views_read_it(
 
 
 def test_a_type_that_changes_takes_views_on_it_down_and_puts_them_back(dsn: str) -> None:
+    ((pipeline,),) = run(dsn, f"select pg_get_viewdef('{PIPELINE}'::regclass)")
     older(dsn, DSO, "currency_id, balance::text as balance, invoiced_90_days, dso_days")
     run(
         dsn,
         f"alter table {SURVEYS} alter points type text",
         outdated(SURVEYS),
+        # It was a table, with options that no view has.
+        f"drop view {PIPELINE}",
+        f"create table {PIPELINE} with (fillfactor = 70) as {pipeline.rstrip(';')}",
+        outdated(PIPELINE),
         f"create view public.mine as select balance from {DSO}",
         "create materialized view public.stored as select balance from public.mine",
         "create index on public.stored (balance)",
@@ -222,19 +228,23 @@ def test_a_type_that_changes_takes_views_on_it_down_and_puts_them_back(dsn: str)
     assert columns(dsn, "public.mine") == columns(dsn, "public.stored") == {"balance": "numeric"}
     assert columns(dsn, "public.points") == {"points": columns(dsn, SURVEYS)["points"]}
     assert columns(dsn, SURVEYS)["points"] != "text"
+    assert run(dsn, f"select relkind::text from pg_class where oid = '{PIPELINE}'::regclass") == [
+        ("v",)
+    ]
 
 
 def test_a_view_of_a_stranger_that_would_have_to_go_is_named_and_nothing_is_changed(
     server: Server, dsn: str, people: tuple[str, ...]
 ) -> None:
     older(dsn, DSO, "currency_id, balance::text as balance, invoiced_90_days, dso_days")
-    run(dsn, outdated("reporting.kpi_pipeline"))
+    run(dsn, f"drop view {PIPELINE}", f"create table {PIPELINE} ()", outdated(PIPELINE))
     built(server, dsn, people, f"select * from {DSO}")
     with pytest.raises(WarehouseError) as caught:
         publish(dsn, "connectwise", ZONE)
     said = str(caught.value)
     assert f'bi.theirs (a view of "{people[3]}")' in said
-    assert "kpi_dso" in said
+    assert "columns of kpi_dso change their types" in said
+    assert "kpi_pipeline becomes a view in this version" in said
     assert f'grant "{people[3]}" to ' in said
     assert columns(dsn, DSO)["balance"] == "text"
 
