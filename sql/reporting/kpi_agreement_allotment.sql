@@ -96,15 +96,29 @@ spent as (
     left join used u on u.id = t.id and u.date >= t.day and u.date < t.next_day and u.date <= a.today
     group by 1, 2, 3, 4, 5, t.overdrawn
 ),
+-- One row per agreement: of the days themselves each step below would read all, of all agreements.
+series as (
+    select
+        id, array_agg(day order by at) as days, array_agg(granted order by at) as granted,
+        array_agg(granted_and_lost order by at) as granted_and_lost, array_agg(used order by at) as used
+    from spent
+    group by 1
+),
 -- All that was granted so far is drawn, lost, or left; the oldest is drawn first.
 balances as (
-    select s.id, s.at, s.day, s.granted, least(s.used, s.granted) as drawn, 0::numeric as lost, greatest(s.used - s.granted, 0) as overrun
-    from spent s
-    where s.at = 1
+    select
+        id, 1 as at, days[1] as day, granted[1] as granted, least(used[1], granted[1]) as drawn, 0::numeric as lost,
+        greatest(used[1] - granted[1], 0) as overrun
+    from series
     union all
-    select s.id, s.at, s.day, s.granted, b.drawn + d.drawn, d.lost, s.used - d.drawn
+    select b.id, s.at, s.day, s.granted, b.drawn + d.drawn, d.lost, s.used - d.drawn
     from balances b
-    join spent s on s.id = b.id and s.at = b.at + 1
+    join series on series.id = b.id and cardinality(series.days) > b.at
+    cross join lateral (
+        select
+            b.at + 1 as at, series.days[b.at + 1] as day, series.granted[b.at + 1] as granted,
+            series.granted_and_lost[b.at + 1] as granted_and_lost, series.used[b.at + 1] as used
+    ) s
     cross join lateral (
         select l.lost, least(s.used, s.granted - b.drawn - l.lost) as drawn
         from (select greatest(b.lost, s.granted_and_lost - b.drawn) as lost) l
