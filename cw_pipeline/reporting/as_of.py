@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import WarehouseError, WarehouseLocked
 from cw_pipeline.reporting.database import transaction
 from cw_pipeline.reporting.script import ReportingSchema, entities, reporting_schema, scripts
 from cw_pipeline.warehouse.connections import create_schemas
 from cw_pipeline.warehouse.history import rows_as_of, versions_query, versions_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -44,10 +44,16 @@ _COMMENT = (
 )
 
 
+_MAY_LOOK = """
+select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relname = 'as_of'
+"""
 _NOT_HIDDEN = """
 select a.as_of from {} a where exists
     (select from cw_sync.private_column p where p.tenant = %s and p.since > a.made_at)
 """
+_BRIEF = "500ms"  # that readers of its tables may wait behind us: see `warehouse.ddl`
 
 
 def as_of_schema(tenant: str) -> str:
@@ -79,30 +85,46 @@ def hide_in_as_of(
 ) -> bool:
     """Fills the schema of `as_of_schema` anew, as of its moment, if columns became private since.
 
-    Whether it did. `connect` opens a transaction. What keeps it from that is said in the log.
+    Whether it did. `connect` opens a transaction. What keeps it from that is said in the log, and
+    the next call tries again: who reads the tables waits for us no longer than `_BRIEF` for each.
     """
-    table, function = (as_of_schema(tenant), "as_of"), (reporting_schema(tenant), "as_of")
+    schema, function = as_of_schema(tenant), sql.Identifier(reporting_schema(tenant), "as_of")
+    asked = sql.SQL(_NOT_HIDDEN).format(sql.Identifier(schema, "as_of")), [tenant]
     try:
         with connect() as connection:
-            place = sql.Identifier(*table).as_string(connection)
-            if connection.execute("select to_regclass(%s)", [place]).fetchone() == (None,):
+            found = connection.execute(_MAY_LOOK, [schema]).fetchone()
+            if found is None:
                 return False
-            row = connection.execute(
-                sql.SQL(_NOT_HIDDEN).format(sql.Identifier(*table)), [tenant]
-            ).fetchone()
-            if row is None:
+            if found != (True,):
+                log.info("whether %s shows what is private is not known: it is not ours", schema)
                 return False
-            log.info("%s is filled anew: columns are private that it shows", table[0])
-            connection.execute(sql.SQL("select {}(%s)").format(sql.Identifier(*function)), row)
+            if connection.execute(*asked).fetchone() is None:
+                return False
+            connection.execute("select set_config('lock_timeout', %s, true)", [_BRIEF])
+            # As the function itself: of two processes that start at once one fills it.
+            lock = "select pg_advisory_xact_lock(hashtextextended(%s, 2))"
+            connection.execute(lock, [schema])
+            moment = connection.execute(*asked).fetchone()
+            if moment is None:
+                return False
+            log.info("%s is filled anew: columns are private that it shows", schema)
+            connection.execute(sql.SQL("select {}(%s)").format(function), moment)
             return True
+    except WarehouseLocked as error:
+        log.warning(
+            "%s may show values that are private since it was filled; the next sync fills it anew:"
+            " somebody read it, or filled it, just now (%s)",
+            schema,
+            error,
+        )
     except WarehouseError as error:
         log.warning(
             "%s may show values that are private since it was filled: drop it, or let its owner"
             " run `as-of` again (%s)",
-            table[0],
+            schema,
             error,
         )
-        return False
+    return False
 
 
 def publish_as_of(connection: Connection[Any], place: ReportingSchema) -> None:
@@ -131,14 +153,16 @@ def publish_as_of(connection: Connection[Any], place: ReportingSchema) -> None:
 
 
 def _body(place: ReportingSchema) -> str:
-    """The function's text: a list of statements, run one after the other."""
-    statements = [*_sources(place), *_tables(place), *_swap(place), *_forget()]
-    lines = ",\n".join(sql.Literal(one).as_string() for one in statements)
+    """The function's text: statements run one after the other, and the tables swapped at last."""
     target = sql.Literal(as_of_schema(place.tenant)).as_string()
     tenant = sql.Literal(f"{place.tenant}/as of").as_string()  # see `StoredRowMasker.lock_reports`
+    reports = ", ".join(sql.Literal(script.name).as_string() for script in scripts())
     return f"""
 declare
     statement text;
+    report text;
+    there regclass;
+    fresh regclass;
 begin
     if moment > clock_timestamp() then
         raise exception 'as_of: % lies ahead', moment using errcode = '22023';
@@ -148,14 +172,22 @@ begin
     if to_regnamespace({target}) is null then
         execute format('create schema %I', {target});
     end if;
+{_loop([*_sources(place), *_tables(place)])}
+{_SWAP.format(reports=reports, target=target)}
+{_loop([*_finish(place), *_forget()])}
+    return {len(scripts())};
+end
+"""
+
+
+def _loop(statements: Iterable[str]) -> str:
+    lines = ",\n".join(sql.Literal(one).as_string() for one in statements)
+    return f"""
     foreach statement in array array[
 {lines}
     ]::text[] loop
         execute replace(statement, '{_MOMENT}', quote_literal(moment) || '::timestamptz');
-    end loop;
-    return {len(scripts())};
-end
-"""
+    end loop;"""
 
 
 def _sources(place: ReportingSchema) -> Iterator[str]:
@@ -223,16 +255,48 @@ def _query(place: ReportingSchema, script: ViewScript) -> str:
     return _NOW.sub(_MOMENT, place.fill(text))
 
 
-def _swap(place: ReportingSchema) -> Iterator[str]:
-    """Puts the tables in the place of those of an earlier call; readers wait for this alone."""
+# A table that others have built views on, or that roles of theirs may read, stays, with other rows.
+# These are first: once one is dropped, those who read it wait for the end.
+_SWAP = """
+    foreach report in array array[{reports}]::text[] loop
+        there := to_regclass(format('%I.%I', {target}, report));
+        fresh := to_regclass(format('%I.%I', {target}, report || '__next'));
+        if (
+            exists (select from pg_depend d where d.refclassid = 'pg_class'::regclass
+                and d.refobjid = there and d.classid = 'pg_rewrite'::regclass)
+            or exists (select from pg_class c cross join aclexplode(c.relacl) g where c.oid = there
+                and g.grantee <> c.relowner
+                and g.grantee is distinct from to_regrole('reporting_reader')::oid)
+            or exists (select from pg_attribute where attrelid = there and attacl is not null)
+        ) and (
+            select array_agg((attname, atttypid, atttypmod)::text order by attnum)
+                filter (where attrelid = there)
+                = array_agg((attname, atttypid, atttypmod)::text order by attnum)
+                filter (where attrelid = fresh)
+            from pg_attribute where attrelid in (there, fresh) and attnum > 0 and not attisdropped
+        ) then
+            execute format('delete from %s', there);
+            execute format('insert into %s select * from %s', there, fresh);
+            execute format('drop table %s', fresh);
+            execute format('analyze %s', there);
+        end if;
+    end loop;
+    foreach report in array array[{reports}]::text[] loop
+        fresh := to_regclass(format('%I.%I', {target}, report || '__next'));
+        if fresh is not null then
+            execute format('drop table if exists %I.%I cascade', {target}, report);
+            execute format('alter table %s rename to %I', fresh, report);
+        end if;
+    end loop;
+"""
+
+
+def _finish(place: ReportingSchema) -> Iterator[str]:
+    """Says which moment it is, and lets the readers of the reporting schema read."""
     target = as_of_schema(place.tenant)
-    for script in scripts():
-        yield f'drop table if exists "{target}"."{script.name}" cascade'
-        yield f'alter table "{target}"."{script.name}__next" rename to "{script.name}"'
-    yield f'drop table if exists "{target}".as_of cascade'
-    yield (
-        f'create table "{target}".as_of as select {_MOMENT} as as_of, clock_timestamp() as made_at'
-    )
+    yield f'create table if not exists "{target}".as_of (as_of timestamptz, made_at timestamptz)'
+    yield f'delete from "{target}".as_of'  # noqa: S608 - our own name
+    yield f'insert into "{target}".as_of select {_MOMENT}, clock_timestamp()'
     text = "One row: the moment that the tables of this schema show, and when they were made"
     yield f"""comment on table "{target}".as_of is '{text}'"""
     readers = sql.Literal(place.schema).as_string()

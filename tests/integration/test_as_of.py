@@ -18,6 +18,7 @@ from cw_pipeline.warehouse import Database
 from cw_pipeline.warehouse.private_columns import mask_stored_rows
 from tests.conftest import _database as database
 from tests.integration.ledger import Ledger
+from tests.integration.others import as_admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,7 +217,7 @@ def test_a_moment_that_lies_ahead_is_refused(
 
 
 def test_what_becomes_private_is_hidden_there_too(
-    server: Server, owner: Owner, publication: str
+    server: Server, owner: Owner, publication: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with database(server, owner, publication) as dsn, Database(dsn, "connectwise") as warehouse:
         books = Ledger(dsn)
@@ -227,8 +228,29 @@ def test_what_becomes_private_is_hidden_there_too(
         shown = "select company_name, as_of from reporting_asof.dim_company, reporting_asof.as_of"
         named = f"{shown} where company_id = 1"
         assert books.ask(named) == [{"company_name": "Acme", "as_of": moment}]
+        with psycopg.connect(dsn) as connection:
+            connection.execute("create view public.mine as table reporting_asof.dim_company")
+            connection.execute("grant select on reporting_asof.dim_member to public")
         rules = MaskingRules.of(None, "company/companies.name", None)
         mask_stored_rows(warehouse, [CATALOG["company/companies"]], rules)
+        with psycopg.connect(dsn) as reader:
+            reader.execute("select from reporting_asof.dim_board")
+            assert not hide_in_as_of(warehouse.transaction, "connectwise")
+        assert "the next sync fills it anew" in caplog.text
         assert hide_in_as_of(warehouse.transaction, "connectwise")
         assert books.ask(named) == [{"company_name": None, "as_of": moment}]
+        assert books.ask("select company_name from public.mine where company_id = 1") == [
+            {"company_name": None}
+        ]
+        granted = "select has_table_privilege('public', %s, 'select') as it"
+        assert books.ask(granted, "reporting_asof.dim_member") == [{"it": True}]
         assert not hide_in_as_of(warehouse.transaction, "connectwise"), "it is hidden"
+        caplog.clear()
+        as_admin(
+            server,
+            dsn,
+            "update reporting_asof.as_of set made_at = '-infinity'",
+            "alter schema reporting_asof owner to current_user",
+        )
+        assert not hide_in_as_of(warehouse.transaction, "connectwise")
+        assert "may show" not in caplog.text, "what may not be read is nothing to warn of"
