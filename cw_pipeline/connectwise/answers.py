@@ -74,9 +74,18 @@ def bound_answers(
         if transport is not None:
             bounded = _BoundedTransport(transport, limits, seconds, large, on_headers)
             client._mounts[pattern] = bounded  # noqa: SLF001
+    client.event_hooks = {"response": [_let_go]}  # also for answers to a question for keys
 
 
-@dataclass(slots=True)
+def _let_go(answer: httpx.Response) -> None:
+    """Takes an answer, which is read, out of the cycle that httpx makes of it and its stream.
+
+    In it, its body, a page or a member's keys, would stay until garbage is collected.
+    """
+    answer.stream = httpx.ByteStream(b"")
+
+
+@dataclass(slots=True, eq=False)
 class _Exchange:
     """One request and its answer: how long it may take, and what has come so far.
 
@@ -167,9 +176,9 @@ class _BoundedTransport(httpx.BaseTransport):
             except AnswerRefused as error:
                 refusal = AnswerRefused(str(error), is_too_large=error.is_too_large)
             finally:
-                response.close()
-                if exchange.has_turn:
+                if exchange.has_turn:  # first: closing may fail, and the next one waits for it
                     self._large.end()
+                response.close()
         except httpx.RemoteProtocolError as error:
             if "too long" in str(error):  # h11 takes no more than 100 KB of headers
                 raise exchange.headers_too_large() from error
@@ -233,7 +242,7 @@ class _BoundedTransport(httpx.BaseTransport):
             raise AnswerRefused(str(error)) from error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _LargeBodies:
     """Keeps large bodies, those of more than `share` bytes, from filling the memory together.
 
@@ -291,7 +300,7 @@ class _LargeBody(bytes):
         self.owner.add(-len(self))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _BoundedBackend(httpcore.NetworkBackend):
     """Opens connections whose reads and writes end with the exchange that they are for."""
 
@@ -312,7 +321,7 @@ class _BoundedBackend(httpcore.NetworkBackend):
         self.inner.sleep(seconds)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _BoundedStream(httpcore.NetworkStream):
     """A connection: what is read and written on it counts for the exchange of this thread."""
 

@@ -66,7 +66,7 @@ def text(body: bytes) -> str:
     return body[:2000].decode("utf-8", "replace")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestCounts:
     """What asking has cost so far. Safe to share between threads."""
 
@@ -437,7 +437,7 @@ class ConnectWise(AbstractContextManager["ConnectWise"]):
         if question.body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            answer = self._http.request(
+            return self._http.request(
                 question.method,
                 question.url,
                 headers=headers,
@@ -455,10 +455,6 @@ class ConnectWise(AbstractContextManager["ConnectWise"]):
             if fault := certificate_fault(error):
                 raise SourceDenied(f"{question}: {fault}") from error
             raise SourceDown(f"{question}: {explain_transport_error(error)}") from error
-        # httpx makes a cycle of an answer and its stream: in it, the body, which is read, would
-        # stay until garbage is collected.
-        answer.stream = httpx.ByteStream(b"")
-        return answer
 
 
 def _count(body: bytes) -> int:

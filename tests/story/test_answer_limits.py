@@ -237,6 +237,34 @@ def test_a_large_answer_waits_for_those_that_are_worked_on_but_not_for_ever(
         assert len(ask()[0]) > 20 * MB, "all was given back"
 
 
+class _BreaksAtItsEnd(httpx.BaseTransport, httpx.SyncByteStream):
+    """Large answers, the first of which cannot be closed."""
+
+    has_broken = False
+
+    def handle_request(self, _: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield bytes(2 * MB)
+
+    def close(self) -> None:
+        if not self.has_broken:
+            self.has_broken = True
+            raise httpx.CloseError("broken")
+
+
+def test_a_large_answer_that_cannot_be_closed_lets_the_next_one_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cw_pipeline.connectwise.answers._PATIENCE", 0.1)
+    with httpx.Client(timeout=1, transport=_BreaksAtItsEnd()) as client:
+        bound_answers(client, AnswerLimits(), 64, lambda _: None)
+        with pytest.raises(httpx.CloseError):
+            client.get("http://psa.example.com")
+        assert len(client.get("http://psa.example.com").content) == 2 * MB
+
+
 def test_answers_through_a_proxy_are_bounded_too(
     attacker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgspec
 import pytest
 import stamina
@@ -107,6 +109,19 @@ def test_keys_that_are_refused_name_the_settings(simulator: Simulator, tenant: T
     tenant.put("/system/members", {"id": 1, "identifier": "somebody"})
     with impersonating(simulator) as source, pytest.raises(SourceDenied, match="CW_IMPERSONATE"):
         ask(source)
+
+
+def test_an_answer_with_keys_does_not_stay_in_memory(simulator: Simulator, tenant: Tenant) -> None:
+    tenant.put(LIST, {"id": 1})
+    gc.collect()
+    gc.disable()
+    try:
+        with impersonating(simulator) as source:
+            ask(source)
+            answers = [each for each in gc.get_objects() if type(each) is httpx.Response]
+            assert not [each for each in answers if b"privateKey" in each.content]
+    finally:
+        gc.enable()
 
 
 def test_impersonation_needs_a_member(simulator: Simulator) -> None:
