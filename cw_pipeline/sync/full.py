@@ -22,20 +22,25 @@ def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> int:
     Raises what reading raises; then nothing was deleted.
     """
     until = run.context.source.now().at.replace(microsecond=0)
-    seen = run.read_with_any_paging(lambda: _read(run))
+    seen, shows_all = run.read_with_any_paging(lambda: _read(run))
     _delete_absent(run, guard, seen)
-    run.store.complete_pass(Checkpoint(watermark=until), read_all=True)
+    run.store.complete_pass(Checkpoint(watermark=until), read_all=shows_all)
     run.result.watermark = until
     return len({*seen})
 
 
-def _read(run: Run) -> list[int]:
-    """Every id or position the list showed, rejects included: they are there, if not in form."""
+def _read(run: Run) -> tuple[list[int], bool]:
+    """Every id or position the list showed, rejects included: they are there, if not in form.
+
+    And whether it showed all that it had, as far as its paging can tell: for lists without ids see
+    `EntityStore.complete_pass`.
+    """
     seen: list[int] = []
-    for batch in PageWalk(run.reader, run.reader.query()):
+    walk = PageWalk(run.reader, run.reader.query())
+    for batch in walk:
         seen += batch.listed_ids
         run.load(batch, read_after=run.store.opened_at)
-    return seen
+    return seen, not (walk.by_number and run.entity.has_id)
 
 
 def _delete_absent(run: Run, guard: DeleteGuard, seen: Sequence[int]) -> None:

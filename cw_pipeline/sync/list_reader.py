@@ -229,7 +229,8 @@ class PageWalk:
     Ends at an empty page and at nothing else: a short page may be a server's own limit, and the
     link to a next page is always there (guide, "Forward-Only"). A record that cannot be read
     comes as a reject. Raises PagingNotHonored, and SourceError when the API is out. `pending`: the
-    next page's body, on its way.
+    next page's body, on its way. `by_number`: pages were asked for by their number, so a record may
+    have been left out where another one went meanwhile.
     """
 
     def __init__(self, reader: ListReader, query: Query, parent_id: int | None = None) -> None:
@@ -239,6 +240,7 @@ class PageWalk:
         self._start = 0
         self._suspects = reader.suspects.get(query.cursor, 0)
         self._before: list[int | str | None] | None = None
+        self.by_number = False
         self.pending = reader.fetch(query, suspect=self._suspects > 0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -265,6 +267,7 @@ class PageWalk:
             left = self._suspects - batch.read
             self._suspects = max(left, self._reader.suspects.get(batch.cursor, 0))
         by_number = query.paging is Paging.OFFSET or batch.cursor == query.cursor
+        self.by_number = self.by_number or by_number
         shown = self._reader.what_is_shown(batch) if by_number else None
         if shown is not None and shown == self._before:
             if query.paging is Paging.OFFSET:

@@ -43,7 +43,7 @@ def _absent(run: Run, answers: str) -> SourceMissing | SourceForbidden:
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PerParentSync:
     """Reads the children of every parent that is due, side by side."""
 
@@ -202,7 +202,9 @@ class PerParentSync:
     def _read(self, parents: tuple[int, ...]) -> None:
         started, before = self.run.store.children_of(parents[-1])
         try:
-            seen = self.run.read_with_any_paging(lambda: self._read_one(parents, started))
+            seen, shows_all = self.run.read_with_any_paging(
+                lambda: self._read_one(parents, started)
+            )
         except SourceMissing:
             with self._lock:
                 self.missing.append(parents)
@@ -212,15 +214,17 @@ class PerParentSync:
                 self.forbidden += 1
             return
         self._delete_unlisted(parents, [row_id for row_id in before if row_id not in seen], started)
-        self.run.store.mark_parent_read(parents[-1], started, read_all=True)
+        self.run.store.mark_parent_read(parents[-1], started, read_all=shows_all)
 
-    def _read_one(self, parents: tuple[int, ...], started: datetime) -> set[int]:
+    def _read_one(self, parents: tuple[int, ...], started: datetime) -> tuple[set[int], bool]:
+        """What a parent's list shows, and whether that is all, as for a list that is read whole."""
         seen: set[int] = set()
         reader, parent_id = self.run.reader, parents[-1]
-        for batch in PageWalk(reader, reader.query(parents), parent_id):
+        walk = PageWalk(reader, reader.query(parents), parent_id)
+        for batch in walk:
             seen.update(batch.listed_ids)
             self.run.load(batch, parent_id=parent_id, alone=False, read_after=started)
-        return seen
+        return seen, not (walk.by_number and self.run.entity.has_id)
 
     def _delete_unlisted(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
         """Deletes what the parent no longer lists, if a second question says the same."""

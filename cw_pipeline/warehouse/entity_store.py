@@ -181,8 +181,10 @@ class EntityStore:
     def complete_pass(self, checkpoint: Checkpoint, *, read_all: bool = False) -> None:
         """Has `close` store that the list was read up to the checkpoint's watermark.
 
-        `read_all`: by this run, and from its beginning, so dead letters that it did not bring again
-        are closed. A run that is killed before has read its last window for nothing.
+        `read_all`: by this run, from its beginning, with nothing left out: dead letters of records
+        without an id that it did not bring again are closed. Lists without ids are read by offset,
+        which may leave a record out: there, the whole read before must not have brought it either.
+        A run that is killed before has read its last window for nothing.
         """
         self.checkpoint = checkpoint
         self._opens_pass, self._completes_pass, self._read_all = False, True, read_all
@@ -334,8 +336,7 @@ class EntityStore:
 
     def count_rows(self) -> int:
         """Live rows of the entity's table, counted one by one."""
-        ((rows,),) = self._ask("count_rows")
-        self.rows_before = int(rows)
+        self.rows_before = int(self._ask("count_rows")[0][0])
         return self.rows_before
 
     def save_source_count(self, source_rows: int, warehouse_rows: int) -> None:
@@ -353,11 +354,7 @@ class EntityStore:
         self._learned["detail"] = answers
 
     def set_delete_candidates(
-        self,
-        rows: Sequence[tuple[int, int]],
-        reason: str,
-        *,
-        parents: Sequence[int] | None = None,
+        self, rows: Sequence[tuple[int, int]], reason: str, *, parents: Sequence[int] | None = None
     ) -> None:
         """Lists (parent, id) of rows that the source no longer lists but the guard kept.
 
@@ -377,10 +374,9 @@ class EntityStore:
 
     def due_dead_letters(self, limit: int, *, unseen: bool) -> list[dead_letters.DeadLetter]:
         """Dead letters whose time has come; `unseen`: those that this run has not stored again."""
-        run = self.run_id if unseen else None
         with self._database.connection() as connection:
-            about = connection, self._schema, self.entity.name
-            return dead_letters.due_dead_letters(*about, limit, run)
+            about = connection, self._schema, self.entity.name, limit
+            return dead_letters.due_dead_letters(*about, self.run_id if unseen else None)
 
     def close_dead_letters(self, letter_ids: Sequence[int], resolution: str) -> None:
         """Closes dead letters, with what became of the record."""
@@ -441,7 +437,10 @@ class EntityStore:
         return at, ids
 
     def mark_parent_read(self, parent_id: int, at: datetime, *, read_all: bool = False) -> None:
-        """Notes when a parent's children were read, on the warehouse's clock; `read_all`: too."""
+        """Notes when a parent's children were read, on the warehouse's clock.
+
+        `read_all`: with nothing left out, so its dead letters are closed as in `complete_pass`.
+        """
         self._write("mark_parent_read", parent_id=parent_id, at=at, read_all=read_all)
 
     def forget_parent(self, parent_id: int, *, before: datetime) -> None:
@@ -497,4 +496,5 @@ class EntityStore:
             outer_id=sql.SQL("p.parent_id" if getattr(other, "parent", None) else "null::bigint"),
         )
         of_run = {"tenant": self._schema, "entity": self.entity.name, "run_id": self.run_id}
-        return connection.execute(query, of_run | values)
+        shape = {"has_id": self.entity.has_id, "has_stamps": self.entity.has_last_updated}
+        return connection.execute(query, {**of_run, **shape, **values})

@@ -42,7 +42,9 @@ left join cw_sync.capability a using (tenant, entity)
 
 -- name: is_gone
 -- Of dead letters l: that of a record without an id which this run, that has read all, did not bring
--- again. Not one that a run has stored which began later, or goes on beside this one.
+-- again. Not one that a run has stored which began later, or goes on beside this one. To this, lists
+-- without ids add that the whole read before this one did not bring it either: a read by offset may
+-- leave a record out.
 l.resolved_at is null and l.record_id is null and l.run_id < %(run_id)s
     and not exists (select from cw_sync.run r where r.run_id = l.run_id and r.finished_at is null)
 
@@ -102,7 +104,11 @@ with own as (
         resolution = 'the source no longer has the record'
     from own
     where %(read_all)s and l.tenant = own.tenant and l.entity = own.entity and l.parent_id is null
-        and {is_gone}
+        and {is_gone} and (%(has_id)s or exists (select from cw_sync.run r
+            where r.tenant = own.tenant and r.entity = own.entity and r.status = 'done'
+                -- With stamps, others may have read a window only.
+                and (r.kind = 'full' or r.kind in ('refresh', 'reconcile') and not %(has_stamps)s)
+                and r.run_id > l.run_id and r.run_id < %(run_id)s))
 ), source_count as (
     insert into cw_sync.source_count (tenant, entity, source_rows, warehouse_rows)
     select own.tenant, own.entity, %(source_rows)s, coalesce(c.row_count, 0)
@@ -350,7 +356,12 @@ with letters as (
         resolution = 'the source no longer has the record'
     from cw_sync.fence(%(run_id)s)
     where %(read_all)s and l.tenant = %(tenant)s and l.entity = %(entity)s
-        and l.parent_id = %(parent_id)s and {is_gone}
+        and l.parent_id = %(parent_id)s and {is_gone} and (%(has_id)s or exists (
+            -- It began when the run that stored the letter had ended.
+            select from cw_sync.parent_read p
+            where p.tenant = l.tenant and p.entity = l.entity and p.parent_id = l.parent_id
+                and not exists (select from cw_sync.run r
+                    where r.run_id = l.run_id and r.finished_at >= p.read_at)))
 )
 insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)
 select %(tenant)s, %(entity)s, %(parent_id)s, %(at)s from cw_sync.fence(%(run_id)s)

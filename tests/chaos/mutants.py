@@ -689,8 +689,8 @@ MUTANTS = (
         (
             (
                 "sync/incremental.py",
-                "read_all=window.since is None and not resumes",
-                "read_all=not resumes",
+                "read_all = window.since is None and not resumes",
+                "read_all = not resumes",
             ),
         ),
         ("tests/story/test_dead_letters.py",),

@@ -353,6 +353,33 @@ def test_a_letter_without_an_id_is_closed_once_its_list_was_read_whole_without_i
     assert closed == {"the source no longer has the record"}
 
 
+def test_a_letter_of_a_list_without_ids_is_closed_once_two_whole_reads_have_not_brought_it(
+    story: Story, tenant: Tenant
+) -> None:
+    """Pages by offset leave a record out when one before it goes between them."""
+    top, parents = "system/workflows/triggers/options", "company/contacts"
+    below = f"{parents}/portalSecurity"
+    tenant.put(f"/{parents}", {"id": 7})
+    wrong = {
+        f"/{top}": ("customField", {"id": "seven"}),
+        f"/{parents}/7/portalSecurity": ("enabled", "perhaps"),
+    }
+    for path, (field, value) in wrong.items():
+        for own in (1, 2):
+            tenant.put(path, {"id": own})
+        for name, bad in ((field, value), ("id", [])):  # else the simulator shows an id
+            story.simulator.faults.add(Fault("wrong_type", path, ids={1}, field=name, value=bad))
+
+    def still_open() -> int:
+        story.sync(parents, top, below, plan=SyncRequest(full=True))
+        assert {each["record_id"] for each in letters(story)} == {None}
+        return sum(each["resolution"] is None for each in letters(story))
+
+    assert [still_open(), still_open()] == [2, 2]
+    story.simulator.faults.clear()
+    assert [still_open(), still_open()] == [2, 0]
+
+
 def test_a_letter_two_levels_down_whose_parent_is_not_stored_waits(
     story: Story, tenant: Tenant
 ) -> None:
