@@ -126,8 +126,9 @@ class Pipeline:
 
         The views of custom fields follow what was read, unless an error `failed` it.
         """
+        self.stop()  # all, before any is waited for: also one that another thread is just beginning
         for each in list(self._results):
-            each.close()  # which stops the others, too
+            each.close()
         try:
             if self._views_behind and not failed:
                 self._follow_custom_fields()
