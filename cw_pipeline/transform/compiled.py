@@ -51,14 +51,12 @@ class ReaderLayout(Structure):
     ]
 
 
-@lru_cache(maxsize=512)  # about 20 kB each; a tenant has 240 lists at most
 def layout_of(
     entity: Entity, learned: tuple[Path, ...] = (), *, is_closed: bool = True
 ) -> ReaderLayout:
     """The plan of an entity's records, with places for these learned fields.
 
-    `is_closed`: a record with a field that has no place is refused. Kept for later runs: a run of a
-    list that changed little is as short as this.
+    `is_closed`: a record with a field that has no place is refused.
     """
     root = shape_of(entity, learned)
     flat = _LayoutBuilder(is_closed=is_closed)
@@ -83,6 +81,15 @@ def layout_of(
         places.get(LAST_UPDATED, _NONE),
         len(entity.key_from_context),
     )
+
+
+@lru_cache(maxsize=512)  # two for each of a tenant's 240 lists at most; 2 kB each, 9 kB a wide one
+def _first_layout_of(entity: Entity, *, is_closed: bool) -> ReaderLayout:
+    """The plan before any field was learned: a run of a list that changed little is as short as it.
+
+    Those with learned fields are not kept: see `decoder_of`.
+    """
+    return layout_of(entity, is_closed=is_closed)
 
 
 def _pack_layout(
@@ -256,7 +263,9 @@ def compiled_reader(
     code = load_library(_answers)
     if code is None:
         return None
-    return CompiledReader(code, layout_of(entity, learned, is_closed=is_closed))
+    if learned:
+        return CompiledReader(code, layout_of(entity, learned, is_closed=is_closed))
+    return CompiledReader(code, _first_layout_of(entity, is_closed=is_closed))
 
 
 def reader_library() -> ctypes.CDLL | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from threading import RLock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -30,7 +30,7 @@ from cw_pipeline.transform.raw_json import (
     records_of,
     storable_text,
 )
-from cw_pipeline.transform.record_shape import decoder_of, is_plain, shape_of
+from cw_pipeline.transform.record_shape import RecordDecoder, decoder_of, is_plain, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from cw_pipeline.transform.compiled import CompiledReader
-    from cw_pipeline.transform.record_shape import RecordDecoder
 
 
 log = logging.getLogger(__name__)
@@ -167,7 +166,11 @@ class PageReader:
         with self._lock:
             if self._made_decoder is None:
                 learned = self._record_shape.learned_fields()
-                self._made_decoder = decoder_of(self._entity, learned)
+                self._made_decoder = (
+                    RecordDecoder(self._entity, self._record_shape)
+                    if learned
+                    else decoder_of(self._entity)
+                )
             return self._made_decoder
 
     def read_page(
@@ -322,6 +325,7 @@ def refused_record(batch: Batch, at: int, detail: str) -> Reject:
     )
 
 
+_LAST = 100  # bytes: a longer body is not the empty page that ends a list
 _WORTH = 100  # records: fewer are decoded in less time than asking what is stored takes
 
 StoredHashes: TypeAlias = Callable[[Sequence[int]], Mapping[int, tuple[int, datetime | None]]]
@@ -342,15 +346,23 @@ class SkippingPageReader:
         no_rows = [PackedRows(b"", ())] * (1 + len(entity.arrays))
         self._nothing = Batch(0, None, (), (), (), no_rows)
         self.stored_hashes = stored
+        self._lock = Lock()
+        self._made_reader: PageReader | None = None
 
-    @cached_property
+    @property
     def _reader(self) -> PageReader:
-        """Made late, because a list in which nothing changed shows no record that is decoded."""
-        return PageReader(self._entity)
+        """Made late, because a list in which nothing changed shows no record that is decoded.
+
+        Once for all lanes: each would else learn, and note, the same new fields.
+        """
+        with self._lock:
+            if self._made_reader is None:
+                self._made_reader = PageReader(self._entity)
+            return self._made_reader
 
     def batch(self, body: bytes, parent_id: int | None, start: int) -> Batch:
         """Every record of a page's body. Raises SourceBroken if it is no JSON array."""
-        if len(body) < _WORTH and body.strip() == b"[]":  # how every list ends
+        if len(body) < _LAST and body.strip() == b"[]":  # how every list ends
             return self._nothing
         if self._fingerprints is None:
             return self._reader.read_page(body, parent_id=parent_id, start=start)

@@ -286,14 +286,15 @@ class RecordDecoder:
         ]
 
 
-@lru_cache(maxsize=32)  # a wide one has 200 kB
-def decoder_of(entity: Entity, learned: tuple[Path, ...]) -> RecordDecoder:
-    """What decodes the entity's records with places for these learned fields.
+@lru_cache(maxsize=256)  # a tenant has 240 lists at most; 28 kB each on average, 190 kB a wide one
+def decoder_of(entity: Entity) -> RecordDecoder:
+    """What decodes the entity's records before any field was learned.
 
-    Kept for later runs: to write and compile one takes milliseconds, as long as to decode hundreds
-    of records, and most lists of a tenant have learned the same fields in each run.
+    Kept for later runs: to write and compile one takes as long as to decode dozens of records, or
+    hundreds where it is a wide one. Those with learned fields are not kept: where keys are data,
+    each record makes another, and they would drive out those of all other lists.
     """
-    return RecordDecoder(entity, shape_of(entity, learned))
+    return RecordDecoder(entity, shape_of(entity))
 
 
 def is_plain(text: bytes) -> bool:

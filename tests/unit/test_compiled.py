@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.transform import PageReader
 from cw_pipeline.transform.compiled import compiled_reader
-from cw_pipeline.transform.pages import RecordFingerprints
+from cw_pipeline.transform.pages import RecordFingerprints, SkippingPageReader
 from tests.fuzz.bodies import corpus
 from tests.fuzz.bodies import differences as differences_of
 from tests.unit.mangled import TICKETS, differences, reading_by
@@ -259,12 +260,33 @@ def test_a_run_is_told_of_each_new_field_whatever_another_run_has_learned(
 
 
 def test_two_runs_of_a_list_share_what_takes_long_to_make() -> None:
-    first, second = PageReader(TICKETS), PageReader(TICKETS)
-    for reader in (first, second):
-        reader.read_page(b'[{"id": 1, "colour": "red", "summary": "a\\u0000b"}]')
-    assert first._decoder is second._decoder
-    third = PageReader(TICKETS)
-    assert third._decoder is not first._decoder, "it has learned nothing"
+    first, second, third = (PageReader(TICKETS) for _ in range(3))
+    assert first._compiled is not None
+    assert second._compiled is not None
+    assert first._compiled._plan is second._compiled._plan
+    assert (made := first._decoder) is second._decoder
+    # Keys that are data: each record has another shape, and would drive others' out.
+    third.read_page(page_of(*({"id": at, f"of {at}": at} for at in range(40))))
+    assert third._decoder is not made
+    assert PageReader(TICKETS)._decoder is made
+
+
+def test_pages_that_are_read_side_by_side_learn_a_field_once() -> None:
+    reader, begin = SkippingPageReader(TICKETS, None), threading.Barrier(8)
+
+    def read(_: int) -> list[str]:
+        begin.wait()
+        batch = reader.batch(b'[{"id": 1, "colour": "red"}]', None, 0)
+        return [each.column for each in batch.drift]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as lanes:
+            seen = [*lanes.map(read, range(8))]
+    finally:
+        sys.setswitchinterval(before)
+    assert sorted(seen) == [*[[]] * 7, ["colour"]]
 
 
 def test_a_field_is_not_looked_for_among_those_of_another_object() -> None:
