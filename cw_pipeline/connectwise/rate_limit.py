@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import RequestGrant
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RateLimiter:
     """Lets requests through one by one, no faster than the tenant's budget allows.
 

@@ -194,7 +194,7 @@ def _head(body: bytes) -> str:
     return body[:_KEPT].decode("utf-8", "replace")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SourceClock:
     """The source's clock beside this machine's and the warehouse's. Safe to share between threads.
 

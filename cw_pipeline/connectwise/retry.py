@@ -55,7 +55,7 @@ INTERACTIVE = Policy(attempts=3, wait_initial=0.1, wait_max=5, patience=30)
 PROBING = Policy(attempts=3, wait_initial=0.2, wait_max=1, patience=900, whole=60)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RetryBudget:
     """How many retries a run may spend: a part of what it asks, so that a bad day ends.
 
@@ -141,7 +141,7 @@ _SAID_EVERY = 15.0  # seconds
 _TOO_LONG = 150.0  # seconds: more than a passing outage, and less than eight tries that time out
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Outage:
     """Since when no request of a client was answered, and what was tried. Shared by its threads.
 
@@ -157,7 +157,11 @@ class Outage:
     _said: float = 0.0
     _tries: int = 0
     _last: str = ""
-    _answered: float = float("-inf")
+    _answered: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        # What was asked before, and failed, tells nothing of what is asked from now on.
+        self._answered = self.machine.monotonic()
 
     def note_answer(self) -> None:
         """Notes an answer of any kind."""
@@ -217,7 +221,7 @@ _TRIPS_AFTER = 5  # questions in a row that failed with all their retries
 _RESTS = 60.0  # seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CircuitBreaker:
     """Counts failures in a row; after too many, everything fails at once until it has rested."""
 

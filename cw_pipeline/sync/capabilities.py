@@ -88,7 +88,7 @@ def probe_all(
             raise
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CapabilityProbe:
     """Asks lists what they do. Safe to share between threads."""
 

@@ -55,7 +55,7 @@ class Limits:
         return max(1, int(self.requests_per_minute * 5 * self.children_share / 2))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LoadSlots:
     """Limits how many pages are decoded and loaded at a time. A context manager for one page.
 

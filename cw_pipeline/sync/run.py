@@ -129,7 +129,7 @@ def as_pipeline_error(error: Exception) -> PipelineError:
     return fault
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """Everything a pass needs. Safe to share between the threads of one pass."""
 

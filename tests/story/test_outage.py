@@ -17,8 +17,9 @@ import pytest
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.connectwise import ConnectWise, Credentials, Policy, Site
-from cw_pipeline.connectwise.retry import BACKGROUND, CircuitBreaker
+from cw_pipeline.connectwise.retry import BACKGROUND, CircuitBreaker, Outage
 from cw_pipeline.errors import Interrupted, SourceDown, SourceUnreachable
+from cw_pipeline.machine import THIS
 from cw_pipeline.paths import ROOT
 from cw_pipeline.simulator import CLIENT_ID, Fault
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entities
@@ -87,6 +88,11 @@ def test_an_outage_that_passes_before_the_tries_are_used_up_is_survived(
     simulator.faults.add(Fault("drop", path="/service/tickets", times=3))
     with client(simulator.url, Policy(4, 0.05, 0.1, 5)) as source:
         assert source.get("/service/tickets", msgspec.json.decode) == []
+
+
+def test_what_was_asked_before_a_new_call_proves_no_outage_in_it() -> None:
+    assert not Outage().is_possible(THIS.monotonic() - 60)
+    assert Outage().is_possible(THIS.monotonic() + 60)
 
 
 def test_people_are_told_of_an_outage_while_it_lasts(
