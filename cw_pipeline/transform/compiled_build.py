@@ -83,7 +83,8 @@ def load_library(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL | None:
 def build_library(folder: Path = BUILT, mode: int = _FOR_ALL) -> Path:
     """Compiles the reader into this folder, which only its owner can write to, whatever the umask.
 
-    Raises OSError where that cannot be, and BuildFailedError.
+    Raises OSError where that cannot be, and BuildFailedError. It need not be loadable from there:
+    see `_refuse_noexec`.
     """
     _make_folder(folder, mode)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -104,13 +105,22 @@ def _build_and_load(answers: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
     refused = []
     for folder, mode in _places():
         try:
+            _refuse_noexec(folder)
             return _load(build_library(folder, mode), answers)
-        except OSError as error:  # cannot be written to, or its disk is mounted with `noexec`
+        except OSError as error:
             refused.append(f"{folder}: {error.strerror or error}")
     raise BuildFailedError(
         f"no folder can hold compiled code ({'; '.join(refused)})."
         " Let the owner of the code run `cw-pipeline setup`"
     )
+
+
+def _refuse_noexec(folder: Path) -> None:
+    """Raises OSError where nothing could be loaded, before a compiler works for that in vain."""
+    if os.name != "nt":
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if os.statvfs(there).f_flag & getattr(os, "ST_NOEXEC", 0):
+            raise PermissionError("its disk is mounted with `noexec`")
 
 
 def _places() -> list[tuple[Path, int]]:
@@ -238,12 +248,20 @@ def main() -> int:
     The exit code is 1 if that fails, which is said.
     """
     try:
+        _refuse_noexec(BUILT)
         for file in BUILT.glob(f"records-{_edition()}-*.so"):
             with suppress(OSError, _UnusableError):
                 _load(file, lambda _: True)  # who uses it asks it whether it answers
                 return 0
         build_library()
-    except (BuildFailedError, OSError) as error:
+    except OSError as error:
+        sys.stderr.write(
+            f"cw-pipeline: {BUILT} cannot hold compiled code: {error.strerror or error}. Where"
+            " there is a C compiler, each user's own cache gets it at first use; else Python"
+            " decodes every record, at a third of the rate\n"
+        )
+        return 1
+    except BuildFailedError as error:
         sys.stderr.write(
             f"cw-pipeline: Python will decode every record, at a third of the rate: {error}\n"
         )

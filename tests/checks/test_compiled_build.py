@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -262,11 +263,41 @@ def test_a_library_that_is_damaged_or_answers_wrongly_is_built_anew(
         assert reader_library() is not None
 
 
+def alone(folder: Path) -> list[str]:
+    """A copy of what builds it, as set-up runs it."""
+    shutil.copytree(SOURCES, folder / "c", ignore=shutil.ignore_patterns("built"))
+    shutil.copy(compiled_build.__file__, folder)
+    return [sys.executable, "-I", "-S", str(folder / "compiled_build.py")]
+
+
+@pytest.mark.parametrize("kind", ["a file", "noexec"])
+def test_set_up_compiles_nothing_where_it_could_not_be_loaded_and_says_who_will(
+    kind: str, tmp_path: Path
+) -> None:
+    command = alone(tmp_path)
+    built, reason = tmp_path / "c" / "built", "Not a directory"
+    if kind == "a file":
+        built.write_text("where the folder should be")
+    else:
+        built.mkdir()
+        reason = "its disk is mounted with `noexec`"
+        alone_here = ["unshare", "-m"]
+        mount = ["mount", "-t", "tmpfs", "-o", "noexec,size=5m", "tmpfs", str(built)]
+        command = [*alone_here, "sh", "-c", f"{shlex.join(mount)} && {shlex.join(command)}"]
+        if os.geteuid() or subprocess.run([*alone_here, *mount], check=False).returncode:
+            pytest.skip("no disk can be mounted here")
+    compiler = program(tmp_path / "counting", f'echo >>"{tmp_path}/calls"; exec cc "$@"')
+    done = subprocess.run(
+        command, env={**os.environ, "CC": compiler}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"{built} cannot hold compiled code: {reason}. Where there is" in done.stderr
+    assert not (tmp_path / "calls").exists()
+
+
 def test_set_up_builds_it_for_all_who_run_the_code(tmp_path: Path) -> None:
     """As `_bootstrap`, the Dockerfile and `cw-pipeline setup` do, without the dependencies."""
-    shutil.copytree(SOURCES, tmp_path / "c", ignore=shutil.ignore_patterns("built"))
-    shutil.copy(compiled_build.__file__, tmp_path)
-    command = [sys.executable, "-I", "-S", str(tmp_path / "compiled_build.py")]
+    command = alone(tmp_path)
     without = subprocess.run(
         command, env={**os.environ, "CC": "no-such"}, capture_output=True, text=True, check=False
     )
