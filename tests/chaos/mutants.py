@@ -716,8 +716,8 @@ MUTANTS = (
         (
             (
                 "reporting/custom_fields.py",
-                "if made and _is_published",
-                "if not made and _is_published",
+                "                _show(connection, place, owner)\n",
+                "",
             ),
         ),
         ("tests/story/test_custom_fields.py",),
