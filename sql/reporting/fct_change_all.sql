@@ -1,11 +1,12 @@
 -- One row per value that an attribute of a record had and has no more: of tickets, time entries,
 -- agreements, additions, invoices and opportunities, deleted ones included. fct_change is what reports
--- should read. Sources: the versions kept with every merge, and the records as they are.
+-- should read. Sources: the versions kept with every merge, and the records as they are. Versions may begin at
+-- one moment, where a record had no stamp and then an old one: the one recorded first is the earlier one.
 with versions as (
     select
         'service/tickets' as entity, h.id, 0::bigint as parent_id, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h) as said,
         -- the version after it; of the last one the present row
-        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from)), to_jsonb(t)) as next_said,
+        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from, h._recorded_to)), to_jsonb(t)) as next_said,
         t.company_id, t.location_id, t.department_id
     from {{history}}.service_tickets h
     left join {{source}}.service_tickets t on t.id = h.id
@@ -13,7 +14,7 @@ with versions as (
     union all
     select
         'project/tickets', h.id, 0, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h),
-        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from)), to_jsonb(t)),
+        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from, h._recorded_to)), to_jsonb(t)),
         t.company_id, t.location_id, t.department_id
     from {{history}}.project_tickets h
     left join {{source}}.project_tickets t on t.id = h.id
@@ -21,7 +22,7 @@ with versions as (
     union all
     select
         'time/entries', h.id, 0, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h),
-        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from)), to_jsonb(t)),
+        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from, h._recorded_to)), to_jsonb(t)),
         t.company_id, t.location_ref_id, t.department_id
     from {{history}}.time_entries h
     left join {{source}}.time_entries t on t.id = h.id
@@ -29,7 +30,7 @@ with versions as (
     union all
     select
         'finance/agreements', h.id, 0, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h),
-        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from)), to_jsonb(t)),
+        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from, h._recorded_to)), to_jsonb(t)),
         t.company_id, t.location_id, t.department_id
     from {{history}}.finance_agreements h
     left join {{source}}.finance_agreements t on t.id = h.id
@@ -37,7 +38,7 @@ with versions as (
     union all
     select
         'finance/agreements/additions', h.id, h.parent_id, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h),
-        coalesce(to_jsonb(lead(h) over (partition by h.id, h.parent_id order by h._next_from)), to_jsonb(t)),
+        coalesce(to_jsonb(lead(h) over (partition by h.id, h.parent_id order by h._next_from, h._recorded_to)), to_jsonb(t)),
         a.company_id, a.location_id, a.department_id
     from {{history}}.finance_agreements_additions h
     left join {{source}}.finance_agreements_additions t on t.id = h.id and t.parent_id = h.parent_id
@@ -46,7 +47,7 @@ with versions as (
     union all
     select
         'finance/invoices', h.id, 0, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h),
-        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from)), to_jsonb(t)),
+        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from, h._recorded_to)), to_jsonb(t)),
         t.company_id, t.location_id, t.department_id
     from {{history}}.finance_invoices h
     left join {{source}}.finance_invoices t on t.id = h.id
@@ -54,14 +55,14 @@ with versions as (
     union all
     select
         'sales/opportunities', h.id, 0, h._next_from, h._valid_to, h._recorded_to, to_jsonb(h),
-        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from)), to_jsonb(t)),
+        coalesce(to_jsonb(lead(h) over (partition by h.id order by h._next_from, h._recorded_to)), to_jsonb(t)),
         t.company_id, t.location_id, t.business_unit_id
     from {{history}}.sales_opportunities h
     left join {{source}}.sales_opportunities t on t.id = h.id
     where {{only: 'sales/opportunities', h.id, 0}}
 ),
 ended as (
-    select v.entity, v.id, v.parent_id, a.key as attribute, a.value, v._valid_to, v._next_from, v.company_id, v.location_id, v.department_id
+    select v.entity, v.id, v.parent_id, a.key as attribute, a.value, v._valid_to, v._next_from, v._recorded_to, v.company_id, v.location_id, v.department_id
     from versions v
     cross join lateral jsonb_each_text(v.said) a
     where a.key not like '\_%' and a.key not in ('last_updated', 'updated_by')
@@ -73,13 +74,13 @@ ended as (
       ))
 )
 select
-    hashtextextended(format('%s/%s/%s/%s/%s', e.entity, e.parent_id, e.id, e.attribute, e._next_from), 0) as change_id, -- tells the change from others
+    hashtextextended(format('%s/%s/%s/%s/%s/%s', e.entity, e.parent_id, e.id, e.attribute, e._next_from, e._recorded_to), 0) as change_id, -- tells the change from others
     e.entity as entity, -- list the record is in, service/tickets for example
     e.id as record_id, -- ConnectWise id
     e.parent_id as parent_id, -- id of the parent, of children; 0 of others
     e.attribute as attribute, -- column
     e.value as value, -- what it said, as text
-    lag(e._next_from) over (partition by e.entity, e.id, e.parent_id, e.attribute order by e._next_from) as valid_from, -- since when; empty: since before it was watched
+    lag(e._next_from) over (partition by e.entity, e.id, e.parent_id, e.attribute order by e._next_from, e._recorded_to) as valid_from, -- since when; empty: since before it was watched
     e._valid_to as valid_to, -- until when, by the record's own stamp
     e.company_id as company_id, -- client of the record now, as ConnectWise gave it
     e.location_id as location_id, -- our location now

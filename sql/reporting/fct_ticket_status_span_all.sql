@@ -9,23 +9,23 @@ tickets as (
     from {{reporting}}.fct_ticket_all where not is_deleted and not is_merged and {{only: ticket_id}}
 ),
 past as (
-    select 'service/tickets' as entity, id, status_id, _valid_to, _next_from from {{history}}.service_tickets where {{only: id}}
+    select 'service/tickets' as entity, id, status_id, _valid_to, _next_from, _recorded_to from {{history}}.service_tickets where {{only: id}}
     union all
-    select 'project/tickets', id, status_id, _valid_to, _next_from from {{history}}.project_tickets where {{only: id}}
+    select 'project/tickets', id, status_id, _valid_to, _next_from, _recorded_to from {{history}}.project_tickets where {{only: id}}
 ),
 -- Each version beside the status of the next one.
 versions as (
     select
-        t.ticket_id, t.entity, p.status_id, p._valid_to, p._next_from,
+        t.ticket_id, t.entity, p.status_id, p._valid_to, p._next_from, p._recorded_to,
         case when lead(1) over w is null then t.status_id else lead(p.status_id) over w end as next_status
     from past p
     join tickets t on t.ticket_id = p.id and t.entity = p.entity
-    window w as (partition by p.entity, p.id order by p._next_from)
+    window w as (partition by p.entity, p.id order by p._next_from, p._recorded_to)
 ),
 ended as (
     select
         ticket_id, entity, status_id, _valid_to as ended_at, _next_from,
-        lag(_next_from) over (partition by entity, ticket_id order by _next_from) as began_at
+        lag(_next_from) over (partition by entity, ticket_id order by _next_from, _recorded_to) as began_at
     from versions
     where status_id is distinct from next_status
 ),

@@ -3,13 +3,13 @@
 -- every merge.
 with past as (
     select
-        'service/tickets' as entity, h.id, h._next_from as changed_at,
+        'service/tickets' as entity, h.id, h._next_from as changed_at, h._recorded_to,
         h.status_id, h.board_id, h.owner_id, h.priority_id, h.company_id, h.type_id, h.closed_flag, h.closed_date
     from {{history}}.service_tickets h
     where {{only: h.id}}
     union all
     select
-        'project/tickets', h.id, h._next_from,
+        'project/tickets', h.id, h._next_from, h._recorded_to,
         h.status_id, h.board_id, h.owner_id, h.priority_id, h.company_id, h.type_id, h.closed_flag, h.closed_date
     from {{history}}.project_tickets h
     where {{only: h.id}}
@@ -17,10 +17,10 @@ with past as (
 versions as (
     select * from past
     union all
-    select 'service/tickets', id, 'infinity', status_id, board_id, owner_id, priority_id, company_id, type_id, closed_flag, closed_date
+    select 'service/tickets', id, 'infinity', 'infinity', status_id, board_id, owner_id, priority_id, company_id, type_id, closed_flag, closed_date
     from {{source}}.service_tickets where id in (select id from past where entity = 'service/tickets')
     union all
-    select 'project/tickets', id, 'infinity', status_id, board_id, owner_id, priority_id, company_id, type_id, closed_flag, closed_date
+    select 'project/tickets', id, 'infinity', 'infinity', status_id, board_id, owner_id, priority_id, company_id, type_id, closed_flag, closed_date
     from {{source}}.project_tickets where id in (select id from past where entity = 'project/tickets')
 ),
 pairs as (
@@ -30,7 +30,7 @@ pairs as (
         lead(priority_id) over w as next_priority, lead(company_id) over w as next_company, lead(type_id) over w as next_type,
         lead(closed_flag) over w as next_closed, lead(closed_date) over w as next_closed_date
     from versions
-    window w as (partition by entity, id order by changed_at)
+    window w as (partition by entity, id order by changed_at, _recorded_to)
 )
 select
     p.id as ticket_id, -- ticket

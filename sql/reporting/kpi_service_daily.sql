@@ -52,7 +52,7 @@ reopened as (
         from (
             select
                 id, closed_flag, _next_from,
-                lead(coalesce(closed_flag, false)) over (partition by id order by _next_from) as next_closed
+                lead(coalesce(closed_flag, false)) over (partition by id order by _next_from, _recorded_to) as next_closed
             from {{history}}.service_tickets
             where id in (select id from {{history}}.service_tickets where closed_flag)
         ) p
