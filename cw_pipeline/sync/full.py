@@ -32,15 +32,14 @@ def full_sync(run: Run, guard: DeleteGuard = _GUARDED) -> int:
 def _read(run: Run) -> tuple[list[int], bool]:
     """Every id or position the list showed, rejects included: they are there, if not in form.
 
-    And whether it showed all that it had, as far as its paging can tell: for lists without ids see
-    `EntityStore.complete_pass`.
+    And whether that is all that it has, as far as its paging can tell.
     """
     seen: list[int] = []
     walk = PageWalk(run.reader, run.reader.query())
     for batch in walk:
         seen += batch.listed_ids
         run.load(batch, read_after=run.store.opened_at)
-    return seen, not (walk.by_number and run.entity.has_id)
+    return seen, walk.shows_all
 
 
 def _delete_absent(run: Run, guard: DeleteGuard, seen: Sequence[int]) -> None:

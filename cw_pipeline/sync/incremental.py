@@ -124,7 +124,7 @@ class IncrementalSync:
     run: Run
     loaded: bool = False
     stamped: bool = False
-    by_number: bool = False
+    shows_all: bool = True
 
     def refresh(self, *, whole: bool = False) -> None:
         """Brings the table up to the source's clock as it stood at the start.
@@ -177,7 +177,7 @@ class IncrementalSync:
                 raise  # only a 400 is about the conditions, or the order
             raise FilterNotHonored(str(error)) from error
         done = checkpoint.close_pass()
-        read_all = window.since is None and not resumes and not self.by_number
+        read_all = window.since is None and not resumes and self.shows_all
         store.complete_pass(done, read_all=read_all)
         run.result.watermark = done.watermark
 
@@ -256,7 +256,7 @@ class IncrementalSync:
                     break
                 ids = reached
             del batch  # it holds the body, and another is waited for
-        self.by_number = self.by_number or walk.by_number
+        self.shows_all = self.shows_all and walk.shows_all
         if among is not None:
             among.end(ids)
         if ids.upto is not None:

@@ -42,7 +42,7 @@ class ListReader:
         self, context: SyncContext, entity: Entity, known: StoredHashes | None = None
     ) -> None:
         self.context = context
-        self._entity = entity
+        self.entity = entity
         self.mask = context.privacy.mask_of(entity) if context.privacy else None
         self.page_reader = SkippingPageReader(entity, known)
         self._good = 0
@@ -61,7 +61,7 @@ class ListReader:
         `parents` are the ids that the path names, outermost first. A range is asked for from its
         cursor on.
         """
-        path = path_for(self._entity.path, parents)
+        path = path_for(self.entity.path, parents)
         return Query(
             path, page_size=self.page_size, paging=self.paging, cursor=ids.cursor, upto=ids.upto
         )
@@ -123,7 +123,7 @@ class ListReader:
 
     def count(self) -> int:
         """How many records the list says it has."""
-        return self.context.source.count(self._entity.path, "", self.tally)
+        return self.context.source.count(self.entity.path, "", self.tally)
 
     def highest_id(self) -> int | None:
         """The highest id in the list, or None if the list does not say."""
@@ -185,7 +185,7 @@ class ListReader:
                 walk.ask(query.upto)
 
     def _about(self, ids: Sequence[int], parents: tuple[int, ...]) -> Iterator[Query]:
-        return self.query(parents).for_ids(ids, search=self._entity.search and not parents)
+        return self.query(parents).for_ids(ids, search=self.entity.search and not parents)
 
     def batch_of(self, body: bytes, parent_id: int | None) -> Batch:
         """The batch of a body that was kept: what is private in it is hidden already."""
@@ -212,7 +212,7 @@ class ListReader:
 
         Records that are stored as they are have no hash, but those have ids.
         """
-        loaded = batch.ids if self._entity.has_id else batch.hashes
+        loaded = batch.ids if self.entity.has_id else batch.hashes
         return [*loaded, *(reject.record for reject in batch.rejects)]
 
     def _read_batch(self, body: bytes, query: Query, parent_id: int | None, start: int) -> Batch:
@@ -229,8 +229,9 @@ class PageWalk:
     Ends at an empty page and at nothing else: a short page may be a server's own limit, and the
     link to a next page is always there (guide, "Forward-Only"). A record that cannot be read
     comes as a reject. Raises PagingNotHonored, and SourceError when the API is out. `pending`: the
-    next page's body, on its way. `by_number`: pages were asked for by their number, so a record may
-    have been left out where another one went meanwhile.
+    next page's body, on its way. `shows_all`: as far as its paging can tell; pages by their number
+    leave a record out where another one went meanwhile. For lists without ids, which have no other
+    way, see `EntityStore.complete_pass`.
     """
 
     def __init__(self, reader: ListReader, query: Query, parent_id: int | None = None) -> None:
@@ -240,7 +241,7 @@ class PageWalk:
         self._start = 0
         self._suspects = reader.suspects.get(query.cursor, 0)
         self._before: list[int | str | None] | None = None
-        self.by_number = False
+        self.shows_all = True
         self.pending = reader.fetch(query, suspect=self._suspects > 0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -267,7 +268,7 @@ class PageWalk:
             left = self._suspects - batch.read
             self._suspects = max(left, self._reader.suspects.get(batch.cursor, 0))
         by_number = query.paging is Paging.OFFSET or batch.cursor == query.cursor
-        self.by_number = self.by_number or by_number
+        self.shows_all = self.shows_all and not (by_number and self._reader.entity.has_id)
         shown = self._reader.what_is_shown(batch) if by_number else None
         if shown is not None and shown == self._before:
             if query.paging is Paging.OFFSET:

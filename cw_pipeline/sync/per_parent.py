@@ -217,14 +217,14 @@ class PerParentSync:
         self.run.store.mark_parent_read(parents[-1], started, read_all=shows_all)
 
     def _read_one(self, parents: tuple[int, ...], started: datetime) -> tuple[set[int], bool]:
-        """What a parent's list shows, and whether that is all, as for a list that is read whole."""
+        """What a parent's list shows, and whether that is all that it has."""
         seen: set[int] = set()
         reader, parent_id = self.run.reader, parents[-1]
         walk = PageWalk(reader, reader.query(parents), parent_id)
         for batch in walk:
             seen.update(batch.listed_ids)
             self.run.load(batch, parent_id=parent_id, alone=False, read_after=started)
-        return seen, not (walk.by_number and self.run.entity.has_id)
+        return seen, walk.shows_all
 
     def _delete_unlisted(self, parents: tuple[int, ...], gone: list[int], before: datetime) -> None:
         """Deletes what the parent no longer lists, if a second question says the same."""
