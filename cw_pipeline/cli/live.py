@@ -94,12 +94,11 @@ def live(
         if len(called) < len(filled):
             names = ", ".join(each.schema_ for each in filled if each.callback_url is None)
             click.echo(f"{names}: no CW_CALLBACK_URL, so no callbacks: lists are only asked")
-        if with_parent:
-            with suppress(KeyboardInterrupt):  # `up` says what it has started, and that it ends
-                Worker(tenants, shared.connections).run()
+        if with_parent:  # `up` says what it has started, and that it ends
+            stack.enter_context(suppress(KeyboardInterrupt))
         else:
             click.echo(f"{count(len(filled), 'tenant')} into {place}. Ctrl-C stops it.")
-            Worker(tenants, shared.connections).run()
+        Worker(tenants, shared.connections).run()
     return 0
 
 
