@@ -95,7 +95,7 @@ class TenantSetup:
         """The asset of a table of the tenant's own schema, or of another one that it has."""
         place = schema or self.schema, table
         if place not in self._keys:
-            self._keys[place] = self._translated(*place, dg.AssetSpec(dg.AssetKey(place))).key
+            self._keys[place] = self._translate(*place, dg.AssetSpec(dg.AssetKey(place))).key
         return self._keys[place]
 
     def reporting_key(self, table: str) -> dg.AssetKey:
@@ -125,7 +125,7 @@ class TenantSetup:
             },
             **more,
         )
-        return self._translated(schema, table, plain)
+        return self._translate(schema, table, plain)
 
     def op(self, plain: str, *, asks: bool = False) -> dict[str, Any]:
         """The arguments of every op: its name, whose resource it needs, where it runs.
@@ -142,7 +142,7 @@ class TenantSetup:
             **pool,
         }
 
-    def _translated(self, schema: str, table: str, plain: dg.AssetSpec) -> dg.AssetSpec:
+    def _translate(self, schema: str, table: str, plain: dg.AssetSpec) -> dg.AssetSpec:
         of_table = (each for each in self.entities if each.table == table and schema == self.schema)
         props = ConnectWiseTableProps(schema, table, next(of_table, None), plain)
         return self.translator.get_asset_spec(props)
