@@ -2,9 +2,10 @@
 
 PipelineError
 ├─ ConfigError          fix the setting it names; nothing was read
-├─ WarehouseError       fix the warehouse: unreachable, or of a newer version
+├─ WarehouseError       fix the warehouse: unreachable, or not as it should be
 │  ├─ DataRefused       load the records apart: the one it is about becomes a dead letter
-│  └─ WarehouseLocked   let the transaction end that it names, then run it again
+│  ├─ WarehouseLocked   let the transaction end that it names, then run it again
+│  └─ WarehouseNewer    restart the process: cw_pipeline was upgraded since it began
 ├─ SourceError          ConnectWise did not give a good answer
 │  ├─ SourceBusy        wait `retry_after` seconds, then ask again (429)
 │  ├─ SourceDown        ask again later: no connection, no answer in time
@@ -45,6 +46,10 @@ class DataRefused(WarehouseError):
 
 class WarehouseLocked(WarehouseError):
     """Somebody's open transaction keeps a table or view from being changed. Nothing was."""
+
+
+class WarehouseNewer(WarehouseError):
+    """The warehouse is at a migration that this process does not know. It wrote nothing."""
 
 
 class SourceError(PipelineError):

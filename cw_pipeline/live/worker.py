@@ -33,6 +33,7 @@ from cw_pipeline.errors import (
     SourceDenied,
     SourceDown,
     WarehouseError,
+    WarehouseNewer,
 )
 from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import add_up_runs, tenants_with_hints
@@ -374,7 +375,8 @@ class Worker:
             wait = _SECOND
         except PipelineError as error:
             tenant.say(str(error))
-            wait = max(wait, MINUTE if isinstance(error, SourceDenied) else _AFTER_ERROR)
+            is_lasting = isinstance(error, SourceDenied | WarehouseNewer)
+            wait = max(wait, MINUTE if is_lasting else _AFTER_ERROR)
         except Exception:
             log.exception("%s: a fault of the program; it is tried again", tenant.name)
             wait = max(wait, MINUTE)

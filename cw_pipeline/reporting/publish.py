@@ -41,6 +41,7 @@ from cw_pipeline.warehouse.ddl.dependents import (
     restore_privileges,
     take_down,
 )
+from cw_pipeline.warehouse.migrations import refuse_newer, stored_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from cw_pipeline.reporting.standing import Relation, RelationChange
     from cw_pipeline.warehouse.ddl import Attempt, Patience
     from cw_pipeline.warehouse.ddl.dependents import Dependent
-
 
 log = logging.getLogger(__name__)
 _WHAT = "publishing the reporting schema"
@@ -82,7 +82,7 @@ def publish(
     month `fiscal_year_start`. Privileges that others granted, and views that they built, stay.
     Raises WarehouseError if an entity's table is missing (`migrate` makes those of `entities()`),
     or, before anything changed, if somebody else's view would have to be made again and may not be;
-    WarehouseLocked if somebody reads for minutes what has to change.
+    WarehouseNewer; WarehouseLocked if somebody reads for minutes what has to change.
     """
     place = ReportingSchema(tenant, time_zone, month_closes_on, fiscal_year_start)
     connect = partial(transaction, dsn)
@@ -126,6 +126,7 @@ class _Publication:
     def __init__(self, connection: Connection[Any], place: ReportingSchema) -> None:
         self._connection = connection
         self._place = place
+        refuse_newer(stored_version(connection))
         create_schemas(connection, place.schema)
         self._standing = relations(connection, place)
         rows = connection.execute(

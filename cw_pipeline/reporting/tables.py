@@ -16,6 +16,7 @@ from cw_pipeline.reporting.row_difference import columns_of, write_difference
 from cw_pipeline.reporting.script import ReportingSchema, kept_tables, scripts
 from cw_pipeline.warehouse.history import versions_table
 from cw_pipeline.warehouse.lease import live_is_alive
+from cw_pipeline.warehouse.migrations import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -88,9 +89,11 @@ _STANDING = """
 select p.name, p.time_zone, p.month_closes_on, p.tables, p.changed_through, p.complete_through,
     (select min(f.data_complete_through) from cw_sync.freshness f
      where f.tenant = p.tenant and f.entity = any(p.entities)),
+    p.digest,
     least(now(), (select min(a.xact_start) - interval '1 microsecond' from pg_stat_activity a
         where a.datname = current_database() and a.pid <> pg_backend_pid()
-        and (a.usename = session_user or a.application_name like 'cw_pipeline%%')))
+        and (a.usename = session_user or a.application_name like 'cw_pipeline%%'))),
+    (select version_num from cw_sync.migration)
 from cw_sync.publication p where p.tenant = %(tenant)s and p.is_table
 """
 _MOVE_ON = """
@@ -128,7 +131,7 @@ def refresh(dsn: str, tenant: str, names: Iterable[str] | None = None) -> list[R
 
     `names` are tables or views: the tables they stand on are refreshed, in their order; without
     names all of them. Readers see a table as it was until its refresh is done. Raises
-    WarehouseError.
+    WarehouseError, and WarehouseNewer if this process is too old for the warehouse.
     """
     done = refresh_published(partial(transaction, dsn), tenant, names)
     if done is None:
@@ -144,10 +147,10 @@ def tables_behind(connect: Connect, tenant: str, *, beside_live: bool = False) -
     """
     with connect() as connection:
         standing = _standing(connection, tenant)
-        names = standing.tables.keys() & kept_tables()
+        names = kept_tables()
         if beside_live and live_is_alive(connection, tenant):
             names -= _just_refreshed(connection, tenant)
-        due = [script for script in scripts() if script.name in names]
+        due = standing.scripts_as_published(names)
         return {script.name for script in due} - _move_on_unchanged(
             connection, standing, due
         ).keys()
@@ -185,12 +188,16 @@ def refresh_published(
         return []
     with connect() as connection:
         standing = _standing(connection, tenant)
-        due = [script for script in scripts() if script.name in wanted & standing.tables.keys()]
+        due = standing.scripts_as_published(wanted)
         current = _move_on_unchanged(connection, standing, due)
     if not standing.tables:
         return None
-    for name in sorted(wanted - standing.tables.keys()):
-        log.warning("%s is new in this version and not made yet: run `migrate`", name)
+    for name in sorted(wanted - {script.name for script in due}):
+        log.warning(
+            "%s is left as it is: the warehouse does not have it as this version makes it. Run"
+            " `migrate`; if somebody has done so since this process began, restart it",
+            name,
+        )
     return [
         current.get(script.name) or _refresh_table(connect, standing.place, script)
         for script in due
@@ -208,6 +215,7 @@ class _Table:
     changed_through: datetime | None
     complete_through: datetime | None
     sources_complete_through: datetime | None
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +229,30 @@ class _Standing:
     tables: dict[str, _Table]
     visible_through: datetime | None
 
+    def scripts_as_published(self, names: Iterable[str]) -> list[ViewScript]:
+        """Those of the scripts whose tables were published by the same ones, in their order.
+
+        Another version's would mix rows of two definitions, or miss what it should follow.
+        """
+        return [
+            script
+            for script in scripts()
+            if script.name in names
+            and (table := self.tables.get(script.name))
+            and table.digest == script.digest(self.place)
+        ]
+
 
 def _standing(connection: Connection[Any], tenant: str) -> _Standing:
+    """Raises WarehouseNewer."""
     rows = connection.execute(_STANDING, {"tenant": tenant}).fetchall()
-    tables = {name: _Table(name, *row) for name, *row, _ in rows}
+    tables = {name: _Table(name, *row) for name, *row, _, _ in rows}
     settings = max(
         ((table.time_zone, table.month_closes_on) for table in tables.values()), default=()
     )
-    return _Standing(ReportingSchema(tenant, *settings), tables, rows[0][-1] if rows else None)
+    visible_through, version = rows[0][-2:] if rows else (None, None)
+    refuse_newer(version)
+    return _Standing(ReportingSchema(tenant, *settings), tables, visible_through)
 
 
 def _move_on_unchanged(
@@ -320,11 +344,16 @@ def _refresh_table(connect: Connect, place: ReportingSchema, script: ViewScript)
             " set_config('synchronous_commit', 'off', true)",
             [f"{place.tenant}/{script.name}"],
         )
-        row = connection.execute(
-            "select changed_through from cw_sync.publication where tenant = %s and name = %s",
+        since, digest, version = connection.execute(
+            "select p.changed_through, p.digest, (select version_num from cw_sync.migration)"
+            " from (values (%s, %s)) own (tenant, name)"
+            " left join cw_sync.publication p using (tenant, name)",
             [place.tenant, script.name],
-        ).fetchone()
-        since = row[0] if row else None
+        ).fetchone() or (None, None, None)
+        # Somebody may have published, or migrated, while the lock was waited for.
+        refuse_newer(version)
+        if digest != script.digest(place):
+            return Refreshed(script.name, 0, whole=False, seconds=0, complete_through=None)
         if since is None:
             rows = fill(connection, place, script, {})
         else:

@@ -26,6 +26,7 @@ from psycopg import errors
 
 from cw_pipeline.errors import EntityBusy, WarehouseError
 from cw_pipeline.machine import THIS, Machine
+from cw_pipeline.warehouse.migrations import KNOWN_VERSIONS, STORED, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +63,9 @@ with older as (
         %(machine)s, %(process)s, %(started)s, %(span)s, clock_timestamp(),
         clock_timestamp() + %(span)s
     from older, set_config('lock_timeout', '2s', true)
-    where older.free and not exists (
+    where older.free
+        -- Upgraded since this process began: it could merge what the newer version does otherwise.
+        and (select version_num from cw_sync.migration) = any(%(versions)s) and not exists (
         select from cw_sync.lease o
         where o.tenant = %(tenant)s and o.purpose = %(purpose)s and o.entity = %(entity)s
             and o.expires_at between clock_timestamp() and clock_timestamp() + o.span
@@ -246,7 +249,8 @@ class Leases:
         """An entity's lease until the block, or this process, ends: the token to `fence` with.
 
         With a `kind` a run begins under it, whose id the token is; runs of its kinds that are not
-        over are closed as dead. Raises EntityBusy, naming who holds it.
+        over are closed as dead. Raises EntityBusy, naming who holds it, and WarehouseNewer if this
+        process is too old for the warehouse.
         """
         kinds = ("refresh", "full") if purpose == "pass" else (purpose,)
         asked = {"kind": kind, "kinds": list(kinds), "dagster_run_id": dagster_run_id}
@@ -301,7 +305,7 @@ class Leases:
         here, key = self._here, f"{self._tenant}/{asked['purpose']}/{asked['entity']}"
         asked |= {"tenant": self._tenant, "key": key, "span": self._span, "holder": here.name}
         asked |= {"machine": here.machine, "process": here.process_id, "started": here.started}
-        asked["dead"] = [*self._released]
+        asked |= {"dead": [*self._released], "versions": KNOWN_VERSIONS}
         tries = 0
         while tries < _TRIES:
             try:
@@ -317,6 +321,7 @@ class Leases:
                 with self._lock:
                     self._taken_at[run_id] = taken_at
                 return int(run_id)
+            refuse_newer(*(self._ask(STORED, {}) or (None,)))
             asked["dead"] += self._dead_holder(asked)
             tries += 1
         older = self._ask(_OLDER_HOLDER, asked)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
@@ -18,9 +17,8 @@ from psycopg import errors, sql
 from cw_pipeline.address import parse_address, passwords
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.promotion import with_promoted_columns
-from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.errors import ConfigError, WarehouseError, WarehouseNewer
 from cw_pipeline.model import Column, Kind
-from cw_pipeline.paths import SQL
 from cw_pipeline.warehouse.connections import (
     connect,
     create_schemas,
@@ -34,6 +32,12 @@ from cw_pipeline.warehouse.history import (
     set_history_columns,
     versions_table,
 )
+from cw_pipeline.warehouse.migrations import (
+    KNOWN_VERSIONS,
+    refuse_newer,
+    stored_version,
+    upgrade_state,
+)
 from cw_pipeline.warehouse.tables import (
     create_history,
     create_tables,
@@ -44,9 +48,7 @@ from cw_pipeline.warehouse.tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
-    import sqlalchemy as sa
     from psycopg import Connection
 
     from cw_pipeline.model import Entity
@@ -63,9 +65,10 @@ def migrate(
 
     `history_columns` are those of CW_HISTORY_COLUMNS, kept of every version beside the usual ones;
     None leaves what is chosen as it is. Raises ConfigError if one of them is unknown,
-    WarehouseError if the warehouse cannot be reached, is newer, or refuses, WarehouseLocked if
-    somebody keeps a table locked for minutes. Whoever reads the tables waits half a second at most,
-    or for as long as it takes to fill a new column of the one table.
+    WarehouseError if the warehouse cannot be reached or refuses, WarehouseNewer if this process is
+    too old for it, WarehouseLocked if somebody keeps a table locked for minutes. Whoever reads the
+    tables waits half a second at most, or for as long as it takes to fill a new column of the one
+    table.
     """
     columns = parse_history_columns(history_columns)
     keeps_chosen = history_columns is None
@@ -75,8 +78,7 @@ def migrate(
         with sqlalchemy_transaction(dsn) as connection, attempt.brief(driver(connection), _LOCK):
             create_schemas(driver(connection), "cw_sync", tenant)
             here = stored_version(driver(connection))
-            if fault := explain_unknown_version(here):
-                raise WarehouseError(fault)
+            refuse_newer(here)
             upgrade_state(connection, here)
             outdated = create_tables(connection, tenant, entities)
             set_history_columns(connection, tenant, columns, and_before=keeps_chosen)
@@ -148,7 +150,7 @@ class StoredSchema:
         wanted = parse_history_columns(history_columns)
         wanted_columns = {(name, column) for name, columns in wanted.items() for column in columns}
         return (
-            self.version == [*known_versions()][-1]
+            self.version == KNOWN_VERSIONS[-1]
             and self.may_create
             and (
                 wanted_columns <= self.history
@@ -236,67 +238,12 @@ def version_fault(dsn: str) -> str | None:
     with named_failures(hidden), connect(dsn, autocommit=True) as connection:
         try:
             row = connection.execute("select version_num from cw_sync.migration").fetchone()
+            refuse_newer(row[0] if row else None)
         except errors.UndefinedTable:  # before the first migration
             return None
-        return explain_unknown_version(row[0] if row else None)
-
-
-_FOLDER = SQL / "migrations" / "versions"
-
-
-def known_versions() -> dict[str, Path]:
-    """The versions that this cw_pipeline knows, oldest first: `0001`, of the file of each."""
-    return {file.name.partition("_")[0]: file for file in sorted(_FOLDER.glob("[0-9]*.sql"))}
-
-
-def stored_version(connection: Connection[Any]) -> str | None:
-    """The warehouse's version; None before the first."""
-    if connection.execute("select to_regclass('cw_sync.migration')").fetchone() == (None,):
-        return None
-    row = connection.execute("select version_num from cw_sync.migration").fetchone()
-    return row[0] if row else None
-
-
-def explain_unknown_version(here: str | None) -> str | None:
-    """What is wrong with a warehouse of this version, or None."""
-    if here is None or here in known_versions():
-        return None
-    return (
-        f"the warehouse is at version {here}, which this cw_pipeline does not know:"
-        " upgrade cw_pipeline, or point CW_WAREHOUSE_DSN at another database"
-    )
-
-
-def upgrade_state(connection: sa.Connection, here: str | None) -> None:
-    """Brings the state schema from this version to the newest, in the caller's transaction."""
-    known = known_versions()
-    if here == [*known][-1]:
-        return
-    # Here, because most runs have nothing to upgrade: it takes 10 MB and 0.3 s.
-    from alembic.runtime.migration import MigrationContext, RevisionStep  # noqa: PLC0415
-    from alembic.script import Script  # noqa: PLC0415
-    from alembic.script.revision import RevisionMap  # noqa: PLC0415
-
-    scripts, before = [], None
-    for version, file in known.items():
-        module: Any = ModuleType(file.stem)
-        module.down_revision = before
-        module.upgrade = partial(connection.exec_driver_sql, file.read_text("utf-8"))
-        scripts.append(Script(module, version, str(file)))
-        before = version
-    revisions: Any = RevisionMap(lambda: scripts)
-    newer = [*revisions.iterate_revisions("head", here or "base")]  # newest first
-    steps = [RevisionStep(revisions, each, is_upgrade=True) for each in reversed(newer)]
-    context = MigrationContext.configure(
-        connection,
-        opts={
-            "fn": lambda _heads, _context: steps,
-            "version_table": "migration",
-            "version_table_schema": "cw_sync",
-        },
-    )
-    with context.begin_transaction():
-        context.run_migrations()
+        except WarehouseNewer as error:
+            return str(error)
+    return None
 
 
 def mark_tenant(connection: Connection[Any], schema: str, tenant: str) -> None:

@@ -10,14 +10,22 @@ import pytest
 from psycopg import sql
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.errors import WarehouseError
+from cw_pipeline.errors import WarehouseError, WarehouseNewer
 from cw_pipeline.paths import SQL
+from cw_pipeline.reporting import publish, refresh, tables_behind
+from cw_pipeline.reporting.script import ReportingSchema, scripts
+from cw_pipeline.reporting.tables import _refresh_table
 from cw_pipeline.warehouse import Database, migrate, up_to_date_schema, version_fault
 from cw_pipeline.warehouse.schema import StoredSchema, read_schema
+from tests.conftest import _database as database
+from tests.integration.conftest import ZONE
+from tests.integration.ledger import Ledger
 
 if TYPE_CHECKING:
-    from tests.conftest import Owner
+    from tests.conftest import Owner, Server
 
+TABLE = next(script for script in scripts() if script.name == "fct_ticket_all")
+PLACE = ReportingSchema("connectwise", ZONE)
 SOME = [CATALOG["service/boards"], CATALOG["service/boards/statuses"]]
 
 
@@ -201,3 +209,51 @@ def test_a_schema_that_is_behind_is_migrated(empty_dsn: str) -> None:
         assert up_to_date_schema(warehouse, empty_dsn, SOME, "").fits(SOME, "")
         more = [*SOME, CATALOG["service/sources"]]
         assert up_to_date_schema(warehouse, empty_dsn, more, "").fits(more, "")
+
+
+def test_a_process_that_began_before_an_upgrade_writes_nothing_after_it(
+    server: Server, owner: Owner, publication: str
+) -> None:
+    """Somebody runs `migrate` of a newer version while a worker of this one goes on."""
+    with database(server, owner, publication) as dsn, Database(dsn, "connectwise") as worker:
+        books = Ledger(dsn)
+        books.merge("service/boards", {"id": 1, "name": "Help"})
+        refresh(dsn, "connectwise")
+        last_run = "(select max(run_id) from cw_sync.run)"
+        written = f"select max(refreshed_at), {last_run} from cw_sync.publication"  # noqa: S608
+        before = books.ask(written)
+        with psycopg.connect(dsn) as connection:
+            connection.execute("update cw_sync.migration set version_num = '9999'")
+        for write in (
+            lambda: books.merge("service/boards", {"id": 2, "name": "Desk"}),
+            lambda: refresh(dsn, "connectwise"),
+            lambda: tables_behind(worker.transaction, "connectwise"),
+            lambda: _refresh_table(worker.transaction, PLACE, TABLE),
+            lambda: publish(dsn, "connectwise", ZONE),
+        ):
+            with pytest.raises(
+                WarehouseNewer, match=r"this process runs .* at migration 9999: restart"
+            ):
+                write()
+        assert books.ask(written) == before
+
+
+def test_a_table_that_other_scripts_made_is_left_to_them(
+    server: Server, owner: Owner, publication: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two versions that differ in scripts alone: rows of two definitions would be in one table."""
+    with database(server, owner, publication) as dsn, Database(dsn, "connectwise") as worker:
+        books = Ledger(dsn)
+        books.merge("service/tickets", {"id": 1, "closedFlag": False})
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                "update cw_sync.publication set digest = 'of others' where name = %s", [TABLE.name]
+            )
+        assert TABLE.name not in tables_behind(worker.transaction, "connectwise")
+        assert TABLE.name not in {table.name for table in refresh(dsn, "connectwise")}
+        assert "fct_ticket_all is left as it is" in caplog.text
+        assert _refresh_table(worker.transaction, PLACE, TABLE).rows == 0, "published meanwhile"
+        tickets = "select ticket_id from reporting.fct_ticket"
+        assert books.ask(tickets) == []
+        assert TABLE.name in publish(dsn, "connectwise", ZONE)
+        assert books.ask(tickets) == [{"ticket_id": 1}]
