@@ -15,10 +15,10 @@ select
     coalesce(include_in_utilization_reporting_flag, false) as is_in_utilization, -- counts in utilization
     coalesce(calendar_id, -1) as calendar_id, -- working calendar
     (hire_date at time zone 'UTC')::date as hired_on, -- first day
-    case
-        when inactive_date is not null then (inactive_date at time zone 'UTC')::date
-        when inactive_flag then (last_updated at time zone {{time_zone}})::date
-    end as left_on, -- first day on which they no longer worked; without a date, the day of the record's last change
+    least(
+        case when inactive_flag then coalesce((inactive_date at time zone 'UTC')::date, (last_updated at time zone {{time_zone}})::date) end,
+        (_deleted_at at time zone {{time_zone}})::date
+    ) as left_on, -- first day on which they no longer worked; without a date, the day of the record's last change; at the latest when the record was deleted
     coalesce(inactive_flag, false) and inactive_date is null as is_left_assumed, -- has left, and nobody wrote down when
     coalesce(inactive_flag, false) as is_inactive, -- has left
     _deleted_at is not null as is_deleted, -- no longer in ConnectWise; kept so that old facts keep their names

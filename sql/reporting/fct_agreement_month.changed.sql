@@ -20,6 +20,7 @@ everything as (
         -- a month has begun
         date_trunc('month', {{since}}::timestamptz at time zone {{time_zone}}) < date_trunc('month', now() at time zone {{time_zone}})
         or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
+        or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
         or exists (select from {{source}}.finance_billing_statuses where _synced_at >= {{since}})
         -- the first month of all, from which on agreements are looked at, may be another one
         or exists (

@@ -1,4 +1,5 @@
--- One row per agreement and calendar month in which it ran, was billed, or had cost. Revenue counts by
+-- One row per agreement and calendar month in which it ran, was billed, or had cost, and one more for each
+-- other currency that it was invoiced in. Revenue counts by
 -- invoice date, hours by the local day of work, additions day by day while they ran: bases are named in
 -- each column. Client, currency, the days it ran and its additions are those that were known when the month
 -- was closed (now, in a month that is not): later edits do not move them; what is deleted ran until then.
@@ -76,10 +77,25 @@ additions as (
     group by 1, 2
 ),
 invoiced as (
-    select agreement_id, date_trunc('month', date)::date as month, sum(subtotal) as billed
+    select
+        agreement_id, date_trunc('month', date)::date as month, currency_id, sum(subtotal) as billed,
+        count(nullif(currency_id, -1)) over (partition by agreement_id, date_trunc('month', date)) > 1 as has_others
     from {{reporting}}.fct_invoice
     where agreement_id > 0 and date is not null and {{only: agreement_id}}
-    group by 1, 2
+    group by agreement_id, date_trunc('month', date), currency_id
+),
+-- In the agreement's own currency (other_currency is null), or in another one. Where the agreement names none,
+-- it is in that of its invoices, if it is one.
+billed as (
+    select i.agreement_id, i.month, o.other_currency, sum(i.billed) as billed
+    from invoiced i
+    join {{reporting}}.dim_agreement d on d.agreement_id = i.agreement_id
+    left join agreements a on a.agreement_id = i.agreement_id and a.month = i.month
+    cross join lateral (select coalesce(a.currency_id, d.currency_id)) own (currency_id)
+    cross join lateral (
+        select case when i.currency_id not in (-1, own.currency_id) and (own.currency_id > 0 or i.has_others) then i.currency_id end
+    ) o (other_currency)
+    group by 1, 2, 3
 ),
 worked as (
     select
@@ -107,19 +123,19 @@ sold as (
     group by 1, 2
 ),
 shown as (
-    select agreement_id, month from running
-    union select agreement_id, month from invoiced
-    union select agreement_id, month from worked
-    union select agreement_id, month from spent
-    union select agreement_id, month from sold
+    select agreement_id, month, null::bigint as other_currency from running
+    union select agreement_id, month, other_currency from billed
+    union select agreement_id, month, null from worked
+    union select agreement_id, month, null from spent
+    union select agreement_id, month, null from sold
 )
 select
     k.agreement_id as agreement_id, -- agreement
     case when a.agreement_id is null then d.company_id else coalesce(company.id, -1) end as company_id, -- client then
-    coalesce(a.currency_id, d.currency_id) as currency_id, -- currency of the agreement then
+    coalesce(k.other_currency, a.currency_id, d.currency_id) as currency_id, -- currency of the agreement then, or another one that it was invoiced in
     k.month as month, -- first day of the month
     to_char(k.month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
-    r.month is not null as is_running, -- ran on at least one day of the month
+    r.month is not null as is_running, -- ran on at least one day of the month; not in a row of another currency, so that it counts once
     coalesce(i.billed, 0) as revenue_billed, -- before tax, invoices and credits of the month by invoice date
     coalesce(x.price, 0) as additions_price, -- what its additions are worth that month, by day, billed yet or not; one-time ones in their first month
     coalesce(x.cost, 0) as additions_cost, -- what they cost, by day
@@ -135,9 +151,9 @@ from shown k
 join {{reporting}}.dim_agreement d on d.agreement_id = k.agreement_id
 left join agreements a on a.agreement_id = k.agreement_id and a.month = k.month
 left join {{source}}.company_companies company on company.id = a.company_id
-left join running r on r.agreement_id = k.agreement_id and r.month = k.month
-left join invoiced i on i.agreement_id = k.agreement_id and i.month = k.month
-left join additions x on x.agreement_id = k.agreement_id and x.month = k.month
-left join worked w on w.agreement_id = k.agreement_id and w.month = k.month
-left join spent e on e.agreement_id = k.agreement_id and e.month = k.month
-left join sold p on p.agreement_id = k.agreement_id and p.month = k.month
+left join running r on r.agreement_id = k.agreement_id and r.month = k.month and k.other_currency is null
+left join billed i on i.agreement_id = k.agreement_id and i.month = k.month and i.other_currency is not distinct from k.other_currency
+left join additions x on x.agreement_id = k.agreement_id and x.month = k.month and k.other_currency is null
+left join worked w on w.agreement_id = k.agreement_id and w.month = k.month and k.other_currency is null
+left join spent e on e.agreement_id = k.agreement_id and e.month = k.month and k.other_currency is null
+left join sold p on p.agreement_id = k.agreement_id and p.month = k.month and k.other_currency is null

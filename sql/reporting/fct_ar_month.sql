@@ -1,6 +1,7 @@
 -- One row per invoice and month at whose end something of it was owed (today in the present month), for the
 -- months since balances are watched. Everything is as it was then; an invoice deleted since counts until
--- then. Source: finance/invoices and the versions kept with every merge.
+-- then, one that is void since it was, too. Sources: finance/invoices and the versions kept with every
+-- merge, finance/billingStatuses.
 with watched as (
     select (since at time zone {{time_zone}})::date as date
     from cw_sync.history_column
@@ -17,14 +18,16 @@ months as (
 owed as (
     select
         v.id, k.month, k.last_day, coalesce(v.type = 'CreditMemo', false) as is_credit,
-        v.balance, coalesce(v.due_date, v.date) as due_date, v.company_id, v.currency_id, present._synced_at
+        v.balance, coalesce(v.due_date, v.date) as due_date, v.company_id, v.currency_id, present._synced_at, status._synced_at as status_synced_at
     from months k
     join {{versions}}.finance_invoices v
         on v._valid_from < (k.last_day + 1)::timestamp at time zone {{time_zone}}
        and v._valid_to >= (k.last_day + 1)::timestamp at time zone {{time_zone}}
        and v.date <= k.last_day
        and v.balance <> 0
+    left join {{source}}.finance_billing_statuses status on status.id = v.status_id
     join {{source}}.finance_invoices present on present.id = v.id
+    where not coalesce(status.name ~* '^void(ed)?\M', false)
 )
 select
     i.id as invoice_id, -- invoice
@@ -42,7 +45,7 @@ select
         when i.last_day - i.due_date <= 90 then '61-90'
         else '91+'
     end as age_bucket, -- days overdue then: not due, 1-30, 31-60, 61-90 or 91+
-    greatest(i._synced_at, company._synced_at, currency._synced_at, i.last_day::timestamp at time zone {{time_zone}}) as changed_at -- when any column of this row last changed, by the warehouse's clock
+    greatest(i._synced_at, i.status_synced_at, company._synced_at, currency._synced_at, i.last_day::timestamp at time zone {{time_zone}}) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from owed i
 left join {{source}}.company_companies company on company.id = i.company_id
 left join {{source}}.finance_currencies currency on currency.id = i.currency_id

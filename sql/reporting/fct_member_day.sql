@@ -1,4 +1,5 @@
--- One row per member and local day from five years ago to today, while they worked for us. Capacity is
+-- One row per member and local day from five years ago to today, while they worked for us: until they left,
+-- or their record was deleted, which takes no past hour away. Capacity is
 -- the member's daily capacity on working days of their calendar. Hours count on the local day the work
 -- began. Sources: system/members, company/companies, schedule/calendars, schedule/holidayLists/holidays, time/entries,
 -- time/chargeCodes, schedule/entries, system/locations, system/departments.
@@ -6,13 +7,12 @@ with members as (
     select
         m.*,
         case when c.id is null then -1 else c.id end as calendar,
-        case
-            when m.inactive_date is not null then (m.inactive_date at time zone 'UTC')::date
-            when m.inactive_flag then (m.last_updated at time zone {{time_zone}})::date
-        end as left_on
+        least(
+            case when m.inactive_flag then coalesce((m.inactive_date at time zone 'UTC')::date, (m.last_updated at time zone {{time_zone}})::date) end,
+            (m._deleted_at at time zone {{time_zone}})::date
+        ) as left_on
     from {{source}}.system_members m
     left join {{source}}.schedule_calendars c on c.id = m.calendar_id
-    where m._deleted_at is null
 ),
 worked as (
     select
@@ -84,4 +84,4 @@ left join scheduled_off s on s.member_id = m.id and s.date = d.date
 where {{only: m.id, d.date}}
   and (w.member_id is not null
    or d.date >= coalesce((m.hire_date at time zone 'UTC')::date, (m.date_entered at time zone {{time_zone}})::date, d.date)
-       and (not coalesce(m.inactive_flag, false) or d.date < m.left_on))
+       and (m.left_on is null or d.date < m.left_on))

@@ -15,7 +15,7 @@ known as (
     select
         v.id,
         min(case when v._is_first then coalesce(v.date_became_lead, v.date_entered, v._valid_from) else v._valid_from end) as opened_at,
-        max(case when coalesce(s.closed_flag, s.won_flag or s.lost_flag, v.closed_date is not null) then v.closed_date else v._valid_to end) as open_to
+        max(case when coalesce(s.closed_flag, s.won_flag or s.lost_flag, v.closed_date is not null) then coalesce(v.closed_date, v.last_updated) else v._valid_to end) as open_to
     from {{versions}}.sales_opportunities v
     left join {{source}}.sales_opportunities_statuses s on s.id = v.status_id
     where v.id = any(array(select id from edited))
@@ -44,7 +44,7 @@ cross join lateral generate_series(
 where o._deleted_at is null
   and (
     not coalesce(s.closed_flag, s.won_flag or s.lost_flag, o.closed_date is not null)
-    or o.closed_date >= {{since}}::timestamptz - interval '1 day'
+    or coalesce(o.closed_date, o.last_updated) >= {{since}}::timestamptz - interval '1 day'
   )
 union
 select opportunity_id, date from {{reporting}}.fct_opportunity_daily_all

@@ -5,9 +5,10 @@
 with today as (select (now() at time zone {{time_zone}})::date as date),
 versions as (
     select
-        v.id, v.stage_id, v.probability_id, v.currency_id, v.primary_sales_rep_id, v.company_id, v.closed_date, v._valid_to, v._is_first,
+        v.id, v.stage_id, v.probability_id, v.currency_id, v.primary_sales_rep_id, v.company_id, v._valid_to, v._is_first,
         case when v._is_first then coalesce(v.date_became_lead, v.date_entered, v._valid_from) else v._valid_from end as opened_at,
-        coalesce(s.closed_flag, s.won_flag or s.lost_flag, v.closed_date is not null) as is_closed
+        coalesce(s.closed_flag, s.won_flag or s.lost_flag, v.closed_date is not null) as is_closed,
+        coalesce(v.closed_date, v.last_updated) as closed_at
     from {{versions}}.sales_opportunities v
     left join {{source}}.sales_opportunities_statuses s on s.id = v.status_id
     where {{only by index: v.id, opportunity_id}}
@@ -19,12 +20,12 @@ days as (
     cross join lateral (
         select generate_series(
             greatest((v.opened_at at time zone {{time_zone}})::date, today.date - 400),
-            -- closed when it was first seen: open until the day it says
-            least((case when v.is_closed then v.closed_date else v._valid_to end at time zone {{time_zone}})::date, today.date) - 1,
+            -- closed when it was first seen: open until the day it says, else until its last change
+            least((case when v.is_closed then v.closed_at else v._valid_to end at time zone {{time_zone}})::date, today.date) - 1,
             interval '1 day'
         )::date as date
     ) d
-    where v.opened_at > '-infinity' and (not v.is_closed or (v._is_first and v.closed_date is not null))
+    where v.opened_at > '-infinity' and (not v.is_closed or v._is_first)
       and {{only: v.id, d.date}}
 )
 select

@@ -8,6 +8,7 @@ select where
     or exists (select from {{source}}.procurement_products where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_invoices where _synced_at >= {{since}})
     or exists (select from {{source}}.finance_billing_statuses where _synced_at >= {{since}})
+    or exists (select from {{source}}.finance_agreements where _synced_at >= {{since}})
     or exists (select from {{source}}.company_companies where _synced_at >= {{since}})
     or exists (select from {{source}}.system_members where _synced_at >= {{since}})
     or exists (select from {{source}}.time_work_types where _synced_at >= {{since}})

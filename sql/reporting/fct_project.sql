@@ -1,14 +1,29 @@
--- One row per live project: what was planned, and what has become of it. Hours by time entries.
--- Sources: project/projects, time/entries, expense/entries, procurement/products, finance/invoices.
+-- One row per live project: what was planned, and what has become of it. Hours by time entries. An amount
+-- that would add up several currencies is empty. Sources: project/projects, time/entries, expense/entries,
+-- procurement/products, finance/invoices, finance/agreements.
 with worked as (
-    select project_id, sum(hours_actual) as actual, sum(hours_billed) as billed, sum(labour_cost) as cost, sum(revenue) as revenue
-    from {{reporting}}.fct_time_entry_all
-    where not is_deleted and project_id is not null
+    -- amounts in several currencies: their lowest and highest number differ
+    select
+        e.project_id, sum(e.hours_actual) as actual, sum(e.hours_billed) as billed, sum(e.labour_cost) as cost, sum(e.revenue) as revenue,
+        min(coalesce(a.currency_id, c.currency_id)) filter (where e.revenue <> 0) as lowest, max(coalesce(a.currency_id, c.currency_id)) filter (where e.revenue <> 0) as highest
+    from {{reporting}}.fct_time_entry_all e
+    left join {{source}}.finance_agreements a on a.id = e.agreement_id
+    left join {{source}}.company_companies c on c.id = e.company_id
+    where not e.is_deleted and e.project_id is not null
     group by 1
 ),
-spent as (select project_id, sum(cost) as cost, sum(revenue) as revenue from {{reporting}}.fct_expense group by 1),
-sold as (select project_id, sum(cost) as cost, sum(revenue) as revenue from {{reporting}}.fct_product group by 1),
-invoiced as (select project_id, sum(subtotal) as amount from {{reporting}}.fct_invoice group by 1)
+spent as (
+    select project_id, sum(cost) as cost, sum(revenue) as revenue, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
+    from {{reporting}}.fct_expense group by 1
+),
+sold as (
+    select project_id, sum(cost) as cost, sum(revenue) as revenue, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
+    from {{reporting}}.fct_product group by 1
+),
+invoiced as (
+    select project_id, sum(subtotal) as amount, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
+    from {{reporting}}.fct_invoice group by 1
+)
 select
     p.id as project_id, -- project
     coalesce(company.id, -1) as company_id, -- client
@@ -22,11 +37,12 @@ select
     coalesce(w.billed, 0) as hours_billed, -- hours billed, rounded
     coalesce(p.estimated_time_revenue, 0) + coalesce(p.estimated_expense_revenue, 0) + coalesce(p.estimated_product_revenue, 0) as revenue_estimated, -- estimated revenue
     coalesce(p.estimated_time_cost, 0) + coalesce(p.estimated_expense_cost, 0) + coalesce(p.estimated_product_cost, 0) as cost_estimated, -- estimated cost
-    coalesce(w.revenue, 0) + coalesce(e.revenue, 0) + coalesce(s.revenue, 0) as revenue_worked, -- billable time, expenses and products, billed yet or not
-    coalesce(i.amount, 0) as revenue_billed, -- invoices of the project, before tax
+    case when least(p.currency_id, w.lowest, e.lowest, s.lowest) is not distinct from greatest(p.currency_id, w.highest, e.highest, s.highest)
+        then coalesce(w.revenue, 0) + coalesce(e.revenue, 0) + coalesce(s.revenue, 0) end as revenue_worked, -- billable time, expenses and products, billed yet or not; empty if in several currencies
+    case when least(p.currency_id, i.lowest) is not distinct from greatest(p.currency_id, i.highest) then coalesce(i.amount, 0) end as revenue_billed, -- invoices of the project, before tax; empty if in several currencies
     coalesce(w.cost, 0) as labour_cost, -- cost of hours worked
-    coalesce(e.cost, 0) as expense_cost, -- expenses
-    coalesce(s.cost, 0) as product_cost, -- products
+    case when least(p.currency_id, e.lowest) is not distinct from greatest(p.currency_id, e.highest) then coalesce(e.cost, 0) end as expense_cost, -- expenses; empty if in several currencies
+    case when least(p.currency_id, s.lowest) is not distinct from greatest(p.currency_id, s.highest) then coalesce(s.cost, 0) end as product_cost, -- products; empty if in several currencies
     p.percent_complete as share_complete, -- how far it is, 0 to 1, as its leader says
     p.estimated_start as estimated_start, -- first day as planned
     p.estimated_end as estimated_end, -- last day as planned

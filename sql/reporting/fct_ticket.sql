@@ -41,7 +41,7 @@ select
     t.responded_at, -- first response
     t.planned_at, -- resolution plan
     t.resolved_at, -- resolved; a reopened ticket may keep it
-    t.closed_at, -- closed; at its last change where ConnectWise has no date
+    t.closed_at, -- closed; at its last change where ConnectWise has no date; empty: open
     t.entered_date, -- local day it came in
     t.closed_date, -- local day it was closed
     t.entered_date_id, -- local day it came in, in dim_date

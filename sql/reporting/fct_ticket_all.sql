@@ -31,9 +31,9 @@ with tickets as (
 single as (
     select distinct on (id)
         *,
-        -- Closed without a date: at its last change, which is_close_assumed says.
-        coalesce(closed_date, case when closed_flag then last_updated end) as closed_at,
-        case when closed_flag then coalesce(closed_date, last_updated) end as ended_at
+        -- Closed without a date: at its last change, which is_close_assumed says. Reopened: not, though
+        -- the record may keep the date.
+        case when closed_flag then coalesce(closed_date, last_updated) end as closed_at
     from tickets
     order by id, (_deleted_at is null) desc, project_id nulls last, is_of_projects desc
 ),
@@ -92,7 +92,7 @@ select
     t.date_responded as responded_at, -- first response
     t.date_resplan as planned_at, -- resolution plan
     t.date_resolved as resolved_at, -- resolved; a reopened ticket may keep it
-    t.closed_at as closed_at, -- closed; at its last change where ConnectWise has no date
+    t.closed_at as closed_at, -- closed; at its last change where ConnectWise has no date; empty: open
     (t.date_entered at time zone {{time_zone}})::date as entered_date, -- local day it came in
     (t.closed_at at time zone {{time_zone}})::date as closed_date, -- local day it was closed
     coalesce(to_char(t.date_entered at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as entered_date_id, -- local day it came in, in dim_date
@@ -113,20 +113,20 @@ select
     case
         when t.merged_parent_ticket_id is not null or t.respond_by_goal_utc is null then null
         when t.date_responded is not null then case when t.date_responded <= t.respond_by_goal_utc then 'met' else 'missed' end
-        when least(t.date_resplan, t.date_resolved, t.ended_at) <= t.respond_by_goal_utc then 'skipped'
-        when least(t.date_resplan, t.date_resolved, t.ended_at) is not null then 'missed'
+        when least(t.date_resplan, t.date_resolved, t.closed_at) <= t.respond_by_goal_utc then 'skipped'
+        when least(t.date_resplan, t.date_resolved, t.closed_at) is not null then 'missed'
     end as respond_settled, -- met, missed or skipped: a later stage or the closing came by the goal; empty: not settled yet, no goal, or merged
     case
         when t.merged_parent_ticket_id is not null or t.resplan_goal_utc is null then null
         when t.date_resplan is not null then case when t.date_resplan <= t.resplan_goal_utc then 'met' else 'missed' end
-        when least(t.date_resolved, t.ended_at) <= t.resplan_goal_utc then 'skipped'
-        when least(t.date_resolved, t.ended_at) is not null then 'missed'
+        when least(t.date_resolved, t.closed_at) <= t.resplan_goal_utc then 'skipped'
+        when least(t.date_resolved, t.closed_at) is not null then 'missed'
     end as plan_settled, -- the same of the plan
     case
         when t.merged_parent_ticket_id is not null or t.resolution_goal_utc is null then null
         when t.date_resolved is not null then case when t.date_resolved <= t.resolution_goal_utc then 'met' else 'missed' end
-        when t.ended_at <= t.resolution_goal_utc then 'skipped'
-        when t.ended_at is not null then 'missed'
+        when t.closed_at <= t.resolution_goal_utc then 'skipped'
+        when t.closed_at is not null then 'missed'
     end as resolve_settled, -- the same of the resolution
     (t.respond_by_goal_utc at time zone {{time_zone}})::date as respond_goal_date, -- local day on which the response is due
     (t.resplan_goal_utc at time zone {{time_zone}})::date as plan_goal_date, -- local day on which the plan is due

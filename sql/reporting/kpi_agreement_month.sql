@@ -1,12 +1,13 @@
--- One row per agreement and calendar month: is it worth it? Revenue by invoice date less the cost of
+-- One row per agreement and calendar month, and one more for each other currency that it was invoiced in: is
+-- it worth it? Revenue by invoice date less the cost of
 -- its additions, of hours worked (billed or not), of expenses and products. Source: fct_agreement_month.
 select
     agreement_id, -- agreement
     company_id, -- client
-    currency_id, -- currency of the agreement
+    currency_id, -- currency of the agreement, or another one that it was invoiced in
     month, -- first day of the month
     month_id, -- the same, in dim_date
-    is_running, -- ran on at least one day of the month
+    is_running, -- ran on at least one day of the month; not in a row of another currency
     revenue_billed, -- before tax, by invoice date
     additions_cost, -- cost of additions, by day
     labour_cost, -- cost of hours worked

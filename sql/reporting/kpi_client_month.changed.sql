@@ -17,6 +17,11 @@ products as (
     union all
     select company_id, agreement_id, invoice_id, invoice_invoice_date, purchase_date
     from {{history}}.procurement_products where _recorded_to >= {{since}}
+    union all
+    -- in the currency of their agreement
+    select p.company_id, p.agreement_id, p.invoice_id, p.invoice_invoice_date, p.purchase_date
+    from {{source}}.procurement_products p join {{source}}.finance_agreements a on a.id = p.agreement_id
+    where a._synced_at >= {{since}}
 ),
 entries as (
     select company_id, agreement_id, charge_code_id is not null as is_internal, work_date
@@ -73,15 +78,18 @@ concerned as (
     select k.company_id, k.month
     from {{reporting}}.kpi_client_month k
     left join (
-        select company_id, month, sum(additions_cost) as cost from {{reporting}}.fct_agreement_month
-        where company_id in (select company_id from parties)
-        group by 1, 2
-    ) a on a.company_id = k.company_id and a.month = k.month
+        select m.company_id, m.month, coalesce(nullif(m.currency_id, -1), c.currency_id, -1) as currency_id, sum(m.additions_cost) as cost
+        from {{reporting}}.fct_agreement_month m
+        left join {{source}}.company_companies c on c.id = m.company_id
+        where (m.is_running or m.additions_cost <> 0) and m.company_id in (select company_id from parties)
+        group by 1, 2, 3
+    ) a on a.company_id = k.company_id and a.month = k.month and a.currency_id = k.currency_id
     where k.company_id in (select company_id from parties)
-    group by 1, 2
-    having sum(k.additions_cost) is distinct from coalesce(max(a.cost), 0)
-        -- a month that showed nothing but an agreement, in one of its currencies
-        or (max(a.cost) is null and bool_or(k.revenue = 0 and k.labour_cost = 0 and k.expense_cost = 0 and k.product_cost = 0 and k.hours_actual = 0))
+      and (
+        k.additions_cost <> coalesce(a.cost, 0)
+        -- a month that showed nothing but an agreement
+        or (a.cost is null and k.revenue = 0 and k.labour_cost = 0 and k.expense_cost = 0 and k.product_cost = 0 and k.hours_actual = 0)
+      )
     union
     -- all months of clients that changed; where they have just come, of who is not listed, too
     select c.company_id, k.month

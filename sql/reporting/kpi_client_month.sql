@@ -1,6 +1,7 @@
 -- One row per client, currency and calendar month: all revenue less all cost. Revenue by invoice date;
 -- hours by local day of work; expenses by date; products by invoice date, else by day bought; additions
--- by day. Cost counts in the client's own currency. Sources: fct_invoice, fct_time_entry_all,
+-- by day. Cost counts in its own currency: that of the expense, of the agreement of an addition or product;
+-- what has none, as hours, in the client's. Sources: fct_invoice, fct_time_entry_all,
 -- fct_expense, fct_product, fct_agreement_month, company/companies.
 with worked as (
     -- work of clients that are listed, and all other work
@@ -24,28 +25,27 @@ parts as (
     from worked where month is not null
     group by 1, 2, 3
     union all
-    select e.company_id, coalesce(c.currency_id, -1), date_trunc('month', e.date::timestamp)::date, 0, 0, sum(e.cost), 0, 0, 0
+    select e.company_id, coalesce(nullif(e.currency_id, -1), c.currency_id, -1), date_trunc('month', e.date::timestamp)::date, 0, 0, sum(e.cost), 0, 0, 0
     from {{reporting}}.fct_expense e
     left join {{source}}.company_companies c on c.id = e.company_id
     where e.date is not null and {{only: e.company_id, date_trunc('month', e.date::timestamp)::date}}
     group by 1, 2, 3
     union all
-    select p.company_id, coalesce(c.currency_id, -1), date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date, 0, 0, 0, sum(p.cost), 0, 0
+    select p.company_id, p.currency_id, date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date, 0, 0, 0, sum(p.cost), 0, 0
     from {{reporting}}.fct_product p
-    left join {{source}}.company_companies c on c.id = p.company_id
     where coalesce(p.invoice_date, p.purchase_date) is not null
       and {{only: p.company_id, date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date}}
     group by 1, 2, 3
     union all
-    select a.company_id, coalesce(c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
+    select a.company_id, coalesce(nullif(a.currency_id, -1), c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
     from {{reporting}}.fct_agreement_month a
     left join {{source}}.company_companies c on c.id = a.company_id
-    where {{only: a.company_id, a.month}}
+    where (a.is_running or a.additions_cost <> 0) and {{only: a.company_id, a.month}}
     group by 1, 2, 3
 )
 select
     company_id, -- client
-    currency_id, -- currency: revenue by the invoice's, cost by the client's
+    currency_id, -- currency: revenue by the invoice's, cost by its own, else by the client's
     month, -- first day of the month
     to_char(month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
     sum(revenue) as revenue, -- invoices less credits, before tax

@@ -3,6 +3,8 @@ select where
     ({{since}}::timestamptz at time zone {{time_zone}})::date < (now() at time zone {{time_zone}})::date
     or exists (select from {{reporting}}.fct_time_entry_all where changed_at > {{since}})
     or exists (select from {{reporting}}.fct_ticket_all where changed_at > {{since}})
+    or exists (select from {{reporting}}.fct_project where changed_at > {{since}})
+    or exists (select from {{source}}.project_projects where _synced_at >= {{since}})
     or exists (select from {{source}}.time_entries where _synced_at >= {{since}})
     or exists (select from {{source}}.system_members where _synced_at >= {{since}})
     or exists (select from {{source}}.time_work_types where _synced_at >= {{since}})

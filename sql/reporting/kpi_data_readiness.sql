@@ -134,6 +134,22 @@ select 'open opportunities past their expected close', 'sales/opportunities', la
     'the pipeline shows months that are over', 'close them, or set another date'
 from opportunities
 union all
+select 'closed opportunities without a closing date', 'sales/opportunities', count(*) filter (where o.closed_date is null), count(*),
+    'they count as closed at their last change', 'set the closing date of the opportunity'
+from {{reporting}}.fct_opportunity f
+join {{source}}.sales_opportunities o on o.id = f.opportunity_id
+where not f.is_open
+union all
+select 'invoices in another currency than their agreement', 'finance/invoices', count(*) filter (where i.currency_id <> a.currency_id), count(*),
+    'they have a row of their own in the agreement''s month, in their currency', 'nothing, if it is meant so'
+from {{reporting}}.fct_invoice i
+join {{reporting}}.dim_agreement a on a.agreement_id = i.agreement_id
+where a.currency_id > 0 and i.currency_id > 0
+union all
+select 'projects with amounts in several currencies', 'project/projects', count(*) filter (where revenue_worked is null or revenue_billed is null or expense_cost is null or product_cost is null), count(*),
+    'the amounts that would add up several are empty', 'bill and buy for a project in its own currency'
+from {{reporting}}.fct_project
+union all
 select 'work types without utilization flag', 'time/workTypes', count(*) filter (where utilization_flag is null), count(*),
     'their hours do not count towards utilization', 'set the flag in the work type'
 from {{source}}.time_work_types

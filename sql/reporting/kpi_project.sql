@@ -13,9 +13,9 @@ select
     share_complete, -- how far it is, 0 to 1, as its leader says
     hours_actual / nullif(share_complete, 0) as hours_at_completion, -- hours it will have taken if it goes on like this
     revenue_estimated, -- estimated revenue
-    revenue_worked, -- billable time, expenses and products, billed yet or not
-    revenue_billed, -- invoices of the project, before tax
-    labour_cost + expense_cost + product_cost as cost, -- all cost
+    revenue_worked, -- billable time, expenses and products, billed yet or not; empty if in several currencies
+    revenue_billed, -- invoices of the project, before tax; empty if in several currencies
+    labour_cost + expense_cost + product_cost as cost, -- all cost; empty if in several currencies
     revenue_worked - labour_cost - expense_cost - product_cost as profit_worked, -- revenue worked less cost
     revenue_billed - labour_cost - expense_cost - product_cost as profit_billed, -- revenue billed less cost
     estimated_end, -- last day as planned

@@ -1,19 +1,23 @@
--- One row per live project phase: budget against work, and its tickets. Hours by time entries. Sources:
+-- One row per live project phase: budget against work, and its tickets; and one per live project for what is
+-- in none of its phases (phase_id -1), so that a project's rows add up to it. Hours by time entries. Sources:
 -- project/projects/phases, fct_time_entry_all, fct_ticket_all.
-with worked as (
-    select project_id, phase_id, sum(hours_actual) as actual, sum(hours_billed) as billed, sum(labour_cost) as cost, max(work_date) as last_on
-    from {{reporting}}.fct_time_entry_all
-    where not is_deleted and phase_id is not null
+with phases as (select id, parent_id from {{source}}.project_projects_phases where _deleted_at is null),
+worked as (
+    select e.project_id, p.id as phase_id, sum(e.hours_actual) as actual, sum(e.hours_billed) as billed, sum(e.labour_cost) as cost, max(e.work_date) as last_on
+    from {{reporting}}.fct_time_entry_all e
+    left join phases p on p.id = e.phase_id and p.parent_id = e.project_id
+    where not e.is_deleted and e.project_id is not null
     group by 1, 2
 ),
 tickets as (
-    select project_id, phase_id, count(*) as tickets, count(*) filter (where is_closed) as closed, sum(budget_hours) as budget
-    from {{reporting}}.fct_ticket_all
-    where not is_deleted and phase_id is not null
+    select t.project_id, p.id as phase_id, count(*) as tickets, count(*) filter (where t.is_closed) as closed
+    from {{reporting}}.fct_ticket_all t
+    left join phases p on p.id = t.phase_id and p.parent_id = t.project_id
+    where not t.is_deleted and t.project_id is not null
     group by 1, 2
 )
 select
-    p.id as phase_id, -- phase
+    p.id as phase_id, -- phase; -1: in none, or in one that is no longer there
     coalesce(project.id, -1) as project_id, -- project
     coalesce(company.id, -1) as company_id, -- client
     p.description as phase_name, -- name
@@ -38,3 +42,13 @@ left join {{source}}.company_companies company on company.id = project.company_i
 left join worked w on w.phase_id = p.id and w.project_id = p.parent_id
 left join tickets t on t.phase_id = p.id and t.project_id = p.parent_id
 where p._deleted_at is null
+union all
+select
+    -1, p.id, coalesce(company.id, -1), 'No phase', null, null, false, null, null,
+    coalesce(w.actual, 0), coalesce(w.billed, 0), coalesce(w.cost, 0), null, false,
+    coalesce(t.tickets, 0), coalesce(t.closed, 0), t.closed::numeric / nullif(t.tickets, 0), null, w.last_on
+from {{source}}.project_projects p
+left join {{source}}.company_companies company on company.id = p.company_id
+left join worked w on w.phase_id is null and w.project_id = p.id
+left join tickets t on t.phase_id is null and t.project_id = p.id
+where p._deleted_at is null and (w.project_id is not null or t.project_id is not null)

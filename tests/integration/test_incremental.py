@@ -403,8 +403,10 @@ def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited)
     assert edited.differences() == {}
 
 
-def test_a_month_that_an_agreement_alone_gave_a_client_goes_with_its_work(edited: Edited) -> None:
-    """The work is another client's. That one has an invoice in another currency: a row of its own.
+def test_work_under_an_agreement_that_does_not_run_is_the_month_of_whose_it_is(
+    edited: Edited,
+) -> None:
+    """The agreement is another client's. That one has an invoice, and no row for the agreement.
 
     It names a charge code, and not which: then it is a client's.
     """
@@ -435,7 +437,7 @@ def test_a_month_that_an_agreement_alone_gave_a_client_goes_with_its_work(edited
         edited.connection.execute(change.encode())
         edited.refresh()
         found.append([own for (own,) in edited.connection.execute(months.encode())])
-    assert found == [[1, 2, 2], [-1, 2, 2], [2]]
+    assert found == [[1, 2], [-1, 2], [2]]
     assert edited.differences() == {}
 
 
