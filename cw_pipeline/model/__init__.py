@@ -19,6 +19,7 @@ from cw_pipeline.model.entity import SyncMode as SyncMode
 from cw_pipeline.model.progress import TAIL as TAIL
 from cw_pipeline.model.progress import Checkpoint as Checkpoint
 from cw_pipeline.model.progress import ClockReading as ClockReading
+from cw_pipeline.model.progress import ClockStep as ClockStep
 from cw_pipeline.model.progress import IdRange as IdRange
 from cw_pipeline.model.progress import RequestGrant as RequestGrant
 from cw_pipeline.model.progress import Window as Window

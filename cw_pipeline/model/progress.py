@@ -115,13 +115,27 @@ TAIL = IdRange(0, None, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class ClockStep:
+    """The source's clock was set forward lately.
+
+    What was stamped before may be committed after, by a time that the overlap with the last pass
+    does not reach back. So passes that begin before `until`, on the warehouse's clock, and the
+    first one after it, overlap with the pass before the step, whose watermark was `since`.
+    """
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far one entity has come, as stored.
 
     Every change up to `watermark` is in the warehouse; the pass that made it began at
     `watermark_at` by the warehouse's clock (None: not noted). `window` is the open pass, if one was
     cut short; `tail` is its open-ended range of ids, `ranges` the closed ones that were split off
-    to be read side by side.
+    to be read side by side. `step`: the source's clock was set forward, and changes that were
+    stamped before may still come.
     """
 
     watermark: datetime | None = None
@@ -129,6 +143,7 @@ class Checkpoint:
     tail: IdRange = TAIL
     ranges: tuple[IdRange, ...] = ()
     watermark_at: datetime | None = None
+    step: ClockStep | None = None
 
     def open_pass(
         self, clock: ClockReading, overlap: timedelta, *, whole: bool = False
@@ -140,10 +155,12 @@ class Checkpoint:
         """
         if self.window is not None:
             return self
-        watermark = self.trusted_watermark(clock)
-        since = None if whole or watermark is None else watermark - overlap
+        watermark, step = self.trusted_watermark(clock), self._latest_step(clock, overlap)
+        since = None
+        if watermark is not None and not whole:
+            since = (watermark if step is None else min(watermark, step.since)) - overlap
         window = Window(since, clock.at.replace(microsecond=0), clock.reference)
-        return Checkpoint(watermark, window, watermark_at=self.watermark_at)
+        return Checkpoint(watermark, window, watermark_at=self.watermark_at, step=step)
 
     def trusted_watermark(self, clock: ClockReading) -> datetime | None:
         """Up to when every change can be in the warehouse, as the clocks stand now.
@@ -166,17 +183,39 @@ class Checkpoint:
             earliest = min(self.watermark, clock.at, clock.at - (clock.reference - began))
         return earliest if self.watermark - earliest > clock.tolerance else self.watermark
 
+    def was_set_forward(self, clock: ClockReading) -> bool:
+        """Whether the source's clock went on by more than time did, since the watermark was made.
+
+        Within the clocks' tolerance the overlap makes up for it.
+        """
+        if self.watermark is None or self.watermark_at is None:
+            return False
+        passed = clock.reference - self.watermark_at
+        return clock.at - (self.watermark + passed) > clock.tolerance
+
+    def _latest_step(self, clock: ClockReading, overlap: timedelta) -> ClockStep | None:
+        """The step of the source's clock that a pass which begins now has to allow for."""
+        latest = clock.reference + overlap
+        if self.watermark is not None and self.was_set_forward(clock):
+            since = self.watermark if self.step is None else min(self.watermark, self.step.since)
+            return ClockStep(since, latest)
+        # The warehouse's clock may have been set back since.
+        return self.step and replace(self.step, until=min(self.step.until, latest))
+
     def close_pass(self) -> Checkpoint:
         """Closes the pass: its end becomes the watermark, which no pass moves back."""
         if self.window is None:
             raise ValueError("no pass is open")
         if self.watermark is not None and self.watermark > self.window.until:
             return self.abandon_pass()
-        return Checkpoint(self.window.until, watermark_at=self.window.opened_at)
+        began, step = self.window.opened_at, self.step
+        if step is not None and began is not None and began >= step.until:
+            step = None  # whatever was stamped before it has been committed, and read
+        return Checkpoint(self.window.until, watermark_at=began, step=step)
 
     def abandon_pass(self) -> Checkpoint:
         """As it was before the pass."""
-        return Checkpoint(self.watermark, watermark_at=self.watermark_at)
+        return Checkpoint(self.watermark, watermark_at=self.watermark_at, step=self.step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from cw_pipeline.connectwise import Paging, Query, format_timestamp
 from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceRefused
-from cw_pipeline.model import Checkpoint, Kind
+from cw_pipeline.model import Kind
 from cw_pipeline.reports_api.api import PATH, report_entity, report_page
 from cw_pipeline.reports_api.table import report_table
 from cw_pipeline.reports_api.values import coerce_rows
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cw_pipeline.errors import PipelineError
-    from cw_pipeline.model import ClockReading, Column, Entity, SyncResult
+    from cw_pipeline.model import Checkpoint, Column, Entity, SyncResult
     from cw_pipeline.reports_api.api import ReportPage
     from cw_pipeline.reports_api.table import ReportTable
     from cw_pipeline.sync.context import SyncContext
@@ -80,10 +80,10 @@ class _ReportSync:
 
     def read_and_merge(self) -> None:
         """Reads and merges."""
-        clock = self.run.context.source.now()
-        until = clock.at.replace(microsecond=0)
+        clock, overlap = self.run.context.source.now(), self.run.limits.overlap
+        opened = self.run.store.checkpoint.open_pass(clock, overlap)
         entity = self._prepare_table()
-        since = self._since(entity, clock)
+        since = self._since(entity, opened)
         try:
             self._read(entity, since)
         except _Unfiltered:
@@ -93,9 +93,9 @@ class _ReportSync:
             since = None
             self._read(entity, since)
         if self._merge(entity, whole=since is None):
-            done = Checkpoint(watermark=until, watermark_at=clock.reference)
+            done = opened.close_pass()
             self.run.store.complete_pass(done)
-            self.run.result.watermark = until
+            self.run.result.watermark = done.watermark
 
     def _prepare_table(self) -> Entity:
         """The report's table as its columns are now."""
@@ -108,19 +108,19 @@ class _ReportSync:
         mask_stored_rows(database, [entity], privacy)
         return entity
 
-    def _since(self, entity: Entity, clock: ClockReading) -> datetime | None:
+    def _since(self, entity: Entity, opened: Checkpoint) -> datetime | None:
         """From when on changes must be read; None: everything."""
         state = self.table.state()
-        watermark = self.run.store.checkpoint.trusted_watermark(clock)
+        assert opened.window is not None
         names = {column.name: column for column in entity.columns}
-        if self.run.result.kind == "full" or watermark is None or state.key not in names:
+        if self.run.result.kind == "full" or state.key not in names:
             return None
         updated = names.get(_UPDATED)
         if updated is None or updated.kind is not Kind.TIMESTAMPTZ or state.read_whole_at is None:
             return None
         if datetime.now(UTC) - state.read_whole_at >= _WHOLE_EVERY:
             return None
-        return watermark - self.run.limits.overlap
+        return opened.window.since
 
     def _read(self, entity: Entity, since: datetime | None) -> None:
         """Puts what the report shows beside the table."""

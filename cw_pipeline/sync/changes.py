@@ -170,8 +170,10 @@ class _Round:
             return False
         if entity.mode is not SyncMode.INCREMENTAL or not entity.has_id:
             return False
-        trusted = state.checkpoint.trusted_watermark(self._clock)
-        return trusted == state.checkpoint.watermark  # else a clock was set back
+        stored = state.checkpoint
+        if stored.was_set_forward(self._clock):
+            return False
+        return stored.trusted_watermark(self._clock) == stored.watermark  # else it was set back
 
     def ask(self, entities: Iterable[Entity], seconds: float) -> None:
         """Asks these lists side by side until time is up."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from cw_pipeline.errors import EntityBusy, WarehouseError
-from cw_pipeline.model import Checkpoint, IdRange, Window
+from cw_pipeline.model import Checkpoint, ClockStep, IdRange, Window
 from cw_pipeline.warehouse import dead_letters
 from cw_pipeline.warehouse.history import as_stored
 from cw_pipeline.warehouse.lease import PURPOSES
@@ -101,25 +101,23 @@ class EntityStore:
     audit: Audit | None = None
 
     def __init__(self, database: Database, entity: Entity, run_id: int) -> None:
-        self._database = database
-        self._schema = database.schema
-        self.entity = entity
-        self.run_id = run_id
+        self._database, self._schema = database, database.schema
+        self.entity, self.run_id = entity, run_id
         self._learned: dict[str, bool | str] = {}
         self._opens_pass = self._completes_pass = self._read_all = False
-        (row,) = self._ask("open")
-        self.opened_at, watermark, watermark_at, *rest = row
+        self.opened_at, watermark, watermark_at, stepped, *rest = self._ask("open")[0]
         since, until, pass_at, cursor, ranges, *rest = rest
         self.page_size, self.rows_before, self.capability, self.absence, *rest = rest
         self.count_is_due, self.open_letters, discarded, self.dead_letters_are_due, *rest = rest
         self.shows_nothing = self.rows_before == 0 and not (self.open_letters or discarded)
         self._has_candidates, self.reread_cursor, promoted, versioned = rest
         self._stored_page_size, self._stored_reread_cursor = self.page_size, self.reread_cursor
-        self.checkpoint = Checkpoint(watermark, watermark_at=watermark_at)
+        step = None if stepped[1] is None else ClockStep(*stepped)
+        self.checkpoint = Checkpoint(watermark, watermark_at=watermark_at, step=step)
         if until is not None:
             tail = IdRange(0, None, cursor or 0)
             window, others = Window(since, until, pass_at), tuple(IdRange(*r) for r in ranges)
-            self.checkpoint = Checkpoint(watermark, window, tail, others, watermark_at)
+            self.checkpoint = Checkpoint(watermark, window, tail, others, watermark_at, step)
         self.entity = as_stored(self.entity, promoted, versioned)
 
     def close(self, result: SyncResult, error: str | None = None) -> None:
@@ -145,7 +143,7 @@ class EntityStore:
     def _close(
         self, result: SyncResult, error: str | None, *, has_lease: bool = True
     ) -> int | None:
-        reread = self.reread_cursor
+        reread, step = self.reread_cursor, self.checkpoint.step
         values = {name: getattr(result, name) for name in _ACCOUNT} | {
             "has_lease": has_lease,
             "status": "done" if error is None else "failed",
@@ -154,6 +152,7 @@ class EntityStore:
             "read_all": self._read_all and self._completes_pass,
             "watermark": self.checkpoint.watermark,
             "watermark_at": self.checkpoint.watermark_at,
+            "step": step and [step.since, step.until],
             "page_size": self.page_size,
             "resizes": self.page_size != self._stored_page_size,
             "learned": json.dumps(self._learned),
@@ -201,10 +200,11 @@ class EntityStore:
         self._write("finish_range", after=read.after)
 
     def _save_checkpoint(self, connection: Connection[Any], checkpoint: Checkpoint) -> None:
-        window, ranges = checkpoint.window, checkpoint.ranges
+        window, ranges, step = checkpoint.window, checkpoint.ranges, checkpoint.step
         values = {
             "watermark": checkpoint.watermark,
             "watermark_at": checkpoint.watermark_at,
+            "step": step and [step.since, step.until],
             "since": window and window.since,
             "until": window and window.until,
             "pass_at": window and window.opened_at,

@@ -9,7 +9,7 @@
 -- Everything that a run has to know when it begins. After the lease is taken, by a statement of its
 -- own: a statement that also waited for the lease would not see what was committed meanwhile.
 select clock_timestamp(), c.watermark, c.watermark_at,
-    c.pass_since, c.pass_until, c.pass_at, c.cursor,
+    array[c.step_since, c.step_until], c.pass_since, c.pass_until, c.pass_at, c.cursor,
     (select coalesce(json_agg(json_build_array(r.after, r.upto, r.cursor) order by r.after desc), '[]')
         from cw_sync.id_range r where r.tenant = own.tenant and r.entity = own.entity),
     c.page_size,
@@ -62,8 +62,10 @@ with own as (
     returning n.change
 ), checkpoint as (
     insert into cw_sync.checkpoint as c
-        (tenant, entity, watermark, watermark_at, page_size, row_count, run_id)
+        (tenant, entity, watermark, watermark_at, step_since, step_until, page_size, row_count,
+        run_id)
     select own.tenant, own.entity, %(watermark)s::timestamptz, %(watermark_at)s::timestamptz,
+        (%(step)s::timestamptz[])[1], (%(step)s::timestamptz[])[2],
         %(page_size)s::integer, (select sum(change) from noted), own.run_id
     from own
     where %(completes)s or exists (select from cw_sync.checkpoint c
@@ -71,6 +73,8 @@ with own as (
     on conflict (tenant, entity) do update set
         watermark = case when %(completes)s then excluded.watermark else c.watermark end,
         watermark_at = case when %(completes)s then excluded.watermark_at else c.watermark_at end,
+        step_since = case when %(completes)s then excluded.step_since else c.step_since end,
+        step_until = case when %(completes)s then excluded.step_until else c.step_until end,
         pass_since = case when %(completes)s then null else c.pass_since end,
         pass_until = case when %(completes)s then null else c.pass_until end,
         pass_at = case when %(completes)s then null else c.pass_at end,
@@ -150,13 +154,17 @@ with own as (
     select %(tenant)s::text as tenant, %(entity)s::text as entity, cw_sync.fence(%(run_id)s) as run_id
 ), checkpoint as (
     insert into cw_sync.checkpoint
-        (tenant, entity, watermark, watermark_at, pass_since, pass_until, pass_at, cursor, run_id)
-    select tenant, entity, %(watermark)s, %(watermark_at)s, %(since)s, %(until)s, %(pass_at)s,
-        %(cursor)s, run_id
+        (tenant, entity, watermark, watermark_at, step_since, step_until, pass_since, pass_until,
+        pass_at, cursor, run_id)
+    select tenant, entity, %(watermark)s, %(watermark_at)s,
+        (%(step)s::timestamptz[])[1], (%(step)s::timestamptz[])[2],
+        %(since)s, %(until)s, %(pass_at)s, %(cursor)s, run_id
     from own
     on conflict (tenant, entity) do update set watermark = excluded.watermark,
-        watermark_at = excluded.watermark_at, pass_since = excluded.pass_since,
-        pass_until = excluded.pass_until, pass_at = excluded.pass_at, cursor = excluded.cursor, run_id = excluded.run_id, updated_at = now()
+        watermark_at = excluded.watermark_at, step_since = excluded.step_since,
+        step_until = excluded.step_until, pass_since = excluded.pass_since,
+        pass_until = excluded.pass_until, pass_at = excluded.pass_at, cursor = excluded.cursor,
+        run_id = excluded.run_id, updated_at = now()
 ), others as (
     delete from cw_sync.id_range r using own
     where r.tenant = own.tenant and r.entity = own.entity and r.after <> all(%(after)s::bigint[])

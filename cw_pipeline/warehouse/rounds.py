@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _STATES = """
 select c.entity, c.watermark, c.watermark_at, c.updated_at, now() - c.updated_at,
        now() - c.watermark, now() - c.watermark_at, c.page_size,
-       c.pass_until is not null or exists (
+       c.pass_until is not null or c.step_until is not null or exists (
            select from cw_sync.lease l
            where l.tenant = c.tenant and l.entity = c.entity and l.purpose = 'pass'
              and l.expires_at > now()
@@ -70,7 +70,8 @@ class ChangeOutside:
 class ListState:
     """How a list stood before it was asked.
 
-    `busy`: a pass is open or under way, a dead letter is due, or it takes no such question.
+    `busy`: a pass is open or under way, a dead letter is due, it takes no such question, or its
+    next passes overlap by more than usual.
     `since_pass` and `age` are how long ago it was last written to, and its watermark; `since_asked`
     how long ago the question was asked that moved the watermark there.
     """

@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         "no overlap",
-        (("model/progress.py", "else watermark - overlap", "else watermark"),),
+        (("model/progress.py", "step.since)) - overlap", "step.since))"),),
         (SIMULATION,),
     ),
     Mutant(
@@ -142,6 +142,17 @@ MUTANTS = (
             ),
         ),
         (CLOCKS, SOAK),
+    ),
+    Mutant(
+        "a clock that was set forward hides what is committed late",
+        (
+            (
+                "model/progress.py",
+                "clock.at - (self.watermark + passed) > clock.tolerance",
+                "clock.at - (self.watermark + passed) > 9999 * clock.tolerance",
+            ),
+        ),
+        (CLOCKS,),
     ),
     Mutant(
         "what was read later loses to a stamp of a clock that was ahead",

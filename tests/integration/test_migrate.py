@@ -106,6 +106,7 @@ def test_a_warehouse_of_an_older_version_is_upgraded(empty_dsn: str) -> None:
             " drop function cw_sync.watch_rows, cw_sync.watch_elements, cw_sync.is_watched;"
             " drop function cw_sync.note_hand_writes cascade;"
             " alter table cw_sync.checkpoint drop watermark_at, drop pass_at,"
+            " drop step_since, drop step_until,"
             " drop hint_at cascade; alter table cw_sync.checkpoint drop wanted;"
             " create view cw_sync.freshness as"
             " select tenant, entity, watermark as data_complete_through, now() - watermark as age,"

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import EntityBusy, WarehouseError
-from cw_pipeline.model import Checkpoint, IdRange, Reject, SchemaDrift, Window
+from cw_pipeline.model import Checkpoint, ClockStep, IdRange, Reject, SchemaDrift, Window
 from cw_pipeline.transform import PageReader
 from cw_pipeline.warehouse import EntityStore, open_store
 
@@ -62,13 +62,15 @@ def as_stored(store: EntityStore) -> Checkpoint:
 
 def test_a_checkpoint_is_read_as_it_was_written(warehouse: Database) -> None:
     ranges = (IdRange(500, 900, 700), IdRange(100, 500, 100))
-    stored = Checkpoint(NOON, Window(NOON, NOON + timedelta(1)), IdRange(0, None, 900), ranges)
+    step = ClockStep(NOON - timedelta(2), NOON)
+    window, tail = Window(NOON, NOON + timedelta(1), NOON), IdRange(0, None, 900)
+    stored = Checkpoint(NOON, window, tail, ranges, NOON, step)
     with open_store(warehouse, TICKETS, "refresh") as hold:
         assert as_stored(hold) == Checkpoint()
         hold.save_checkpoint(stored)
         assert as_stored(hold) == stored
         hold.save_checkpoint(stored.close_pass())
-        assert as_stored(hold) == Checkpoint(NOON + timedelta(1))
+        assert as_stored(hold) == Checkpoint(NOON + timedelta(1), watermark_at=NOON)
 
 
 def test_a_batch_and_the_cursor_that_covers_it_are_stored_together(

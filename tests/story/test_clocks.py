@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cw_pipeline.catalog import CATALOG
+from cw_pipeline.sync.changes import find_changes
 from cw_pipeline.sync.reconcile import reconcile_all
 from tests.story.test_dagster import TICKETS, checks
 from tests.story.test_dagster import stage as stage  # noqa: PLC0414 - a fixture
@@ -80,6 +81,28 @@ def test_what_changes_after_the_clock_of_the_source_was_set_back_replaces_what_w
         assert story.one(TICKETS).rows_updated == 5
         assert summaries(story) == {"before", "after"}
         tenant.set_clock(HOUR)
+
+
+def test_what_is_committed_late_is_read_though_the_clock_of_the_source_was_set_forward_meanwhile(
+    story: Story, tenant: Tenant
+) -> None:
+    """It carries an hour-old stamp when the pass after the step is over, and is not asked for."""
+    tenant.set_clock(-HOUR)
+    story.one(TICKETS)
+    tenant.edit(PATH, 1, visible_after=30, summary="late")
+    tenant.set_clock(HOUR)
+    story.one(TICKETS)
+    tenant.advance(31)
+    with story.engine(entities=TICKETS) as engine:
+        assert find_changes(engine, [CATALOG[TICKETS]], 20).changed == (TICKETS,)
+    story.one(TICKETS)
+    assert story.table(TICKETS)[1]["summary"] == "late"
+    with psycopg.connect(story.dsn) as connection:  # as if the overlap were over
+        connection.execute("update cw_sync.checkpoint set step_until = now()")
+    story.one(TICKETS)
+    assert story.checkpoint(TICKETS)["step_until"] is None
+    with story.engine(entities=TICKETS) as engine:
+        assert find_changes(engine, [CATALOG[TICKETS]], 20).changed == ()
 
 
 @pytest.mark.parametrize("noted", [True, False])

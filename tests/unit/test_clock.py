@@ -18,6 +18,8 @@ HOUR = timedelta(hours=1)
 OVERLAP = timedelta(minutes=5)
 WITHIN = st.timedeltas(-timedelta(seconds=30), timedelta(seconds=30))
 FAR = st.timedeltas(-2 * HOUR, 2 * HOUR)
+MINUTES = st.timedeltas(timedelta(0), timedelta(minutes=10))
+SET_TO = st.sampled_from([-HOUR, timedelta(0), HOUR]) | FAR
 
 
 def reading(source: timedelta | None, machine: timedelta, warehouse: timedelta) -> ClockReading:
@@ -89,6 +91,47 @@ def test_what_changes_after_a_pass_has_begun_is_in_the_next_window_whatever_cloc
     for offset in (source_then, source_now):
         stamp = NOON + changed_after + offset
         assert stamp >= window.since
+
+
+@given(
+    st.lists(st.tuples(MINUTES, SET_TO), min_size=2, max_size=4),
+    SET_TO,
+    st.booleans(),
+    MINUTES,
+)
+def test_what_is_committed_late_is_in_the_window_of_the_next_pass_though_clocks_were_set_meanwhile(
+    gaps: list[tuple[timedelta, timedelta]],
+    source: timedelta,
+    before_the_step: bool,  # noqa: FBT001
+    late: timedelta,
+) -> None:
+    """Between each two passes the source's clock is set once, forward or back or not."""
+    overlap = timedelta(minutes=15)
+    now, changed = NOON, NOON + gaps[0][0] / 2
+    stamp = changed + (source if before_the_step else gaps[0][1])
+    stored = Checkpoint().open_pass(ClockReading(now + source, now, now), overlap).close_pass()
+    for passed, source_next in gaps:
+        now, source = now + passed, source_next
+        opened = stored.open_pass(ClockReading(now + source, now, now), overlap)
+        assert opened.window is not None
+        if changed + late <= now:
+            assert opened.window.since is None or opened.window.since <= stamp
+            return
+        stored = opened.close_pass()
+
+
+def test_windows_begin_as_usual_once_what_was_stamped_before_a_step_has_been_committed() -> None:
+    stored = Checkpoint(NOON - HOUR, watermark_at=NOON)  # its clock was an hour behind
+    begins = []
+    for minutes in (1, 3, 7, 8):
+        at = timedelta(minutes=minutes)
+        opened = stored.open_pass(reading(at, at, at), OVERLAP)
+        assert opened.window is not None
+        begins.append(opened.window.since)
+        stored = opened.close_pass()
+    before = NOON - HOUR - OVERLAP
+    assert begins == [before, before, before, NOON + timedelta(minutes=7) - OVERLAP]
+    assert stored.step is None
 
 
 def test_a_watermark_ahead_of_every_clock_is_read_again_from_when_its_pass_began() -> None:
