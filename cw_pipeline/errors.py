@@ -23,6 +23,8 @@ PipelineError
 
 from __future__ import annotations
 
+import re
+
 
 class PipelineError(Exception):
     """Base of every error this package raises on purpose."""
@@ -52,6 +54,17 @@ class WarehouseNewer(WarehouseError):
     """The warehouse is at a migration that this process does not know. It wrote nothing."""
 
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text of somebody else's, as Postgres stores it and a terminal shows it.
+
+    NULs, half surrogates and control characters, of which escape sequences are made, are U+FFFD.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
 class SourceError(PipelineError):
     """ConnectWise did not give a good answer. `status` is the HTTP status, 0 without one.
 
@@ -60,7 +73,7 @@ class SourceError(PipelineError):
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.status = status
         self.seconds = 0.0
         self.request = ""
@@ -102,7 +115,7 @@ class SourceBroken(SourceError):
         self, message: str, status: int = 0, answer: str = "", *, is_too_large: bool = False
     ) -> None:
         super().__init__(message, status)
-        self.answer = answer
+        self.answer = printable(answer)
         self.is_too_large = is_too_large
 
 

@@ -138,16 +138,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if until is None else max(0.0, (until - now).total_seconds())
 
 
-_WAIT = re.compile(r"(?i)(?:again|retry|wait)\D{0,40}(\d+(?:\.\d+)?)\s*(ms|milli|m)?")
+# Not of a date, a time of day or a number with separators.
+_WAIT = re.compile(
+    r"(?:again|retry|wait)[^\d.]{0,40}(\d+(?:\.\d+)?)(?![.,:/-]?\d)\s*([a-z]*)", re.IGNORECASE
+)
+_UNITS = (  # the first that a word begins with
+    *(("ms", 0.001), ("milli", 0.001), ("mo", 2_592_000.0), ("m", 60.0), ("s", 1.0)),
+    *(("h", 3600.0), ("d", 86_400.0), ("w", 604_800.0), ("y", 31_536_000.0)),
+)
 
 
 def _wait_in(said: str) -> float | None:
     """Seconds to wait that a text names: "Please try again in 30 seconds". None if it does not."""
-    found = _WAIT.search(said)
-    if found is None:
-        return None
-    unit = (found[2] or "").lower()
-    return float(found[1]) * {"": 1.0, "m": 60.0}.get(unit, 0.001)
+    for found in _WAIT.finditer(said):
+        unit = found[2].lower()
+        seconds = next((each for begin, each in _UNITS if unit.startswith(begin)), None)
+        if not unit or seconds is not None:
+            return float(found[1]) * (seconds or 1.0)
+    return None
 
 
 def http_date(value: str) -> datetime | None:

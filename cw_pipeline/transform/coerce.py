@@ -17,7 +17,14 @@ import msgspec
 
 from cw_pipeline.model import Kind, SchemaDrift
 from cw_pipeline.transform.copy_format import is_held
-from cw_pipeline.transform.raw_json import MOST_DIGITS, OddNumber, repairs, strip, unstorable
+from cw_pipeline.transform.raw_json import (
+    MOST_DIGITS,
+    OddNumber,
+    repairs,
+    strip,
+    unstorable,
+    whole_number,
+)
 from cw_pipeline.transform.record_shape import Path, ShapeNode, is_learnable, is_link
 
 if TYPE_CHECKING:
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
 _MOST_LEARNED = 200
 _INT64 = range(-(2**63), 2**63)
 _LONGEST_FIELD = 500
-_WIDTH = 20  # digits that no 64-bit number reaches
 
 
 @dataclass(slots=True)
@@ -75,10 +81,10 @@ def _object(
     record: dict[str, Any], node: ShapeNode, path: Path, mended: CoercedRecord
 ) -> dict[str, Any]:
     clean: dict[str, Any] = {}
-    for received_key, received in record.items():
-        key = strip(received_key)
+    for (received_key, received), (key, value) in zip(
+        record.items(), strip(record).items(), strict=True
+    ):
         here = (*path, key)
-        value = strip(received)
         if (key, value) != (received_key, received):
             sent = {received_key: received}
             mended.drift += (SchemaDrift(_field(here), what, "") for what in repairs(sent))
@@ -191,12 +197,7 @@ def shorten(text: str) -> str:
 
 
 def _bigint(value: Any) -> tuple[Any, bool]:
-    if (
-        isinstance(value, Decimal)
-        and value.adjusted() < _WIDTH
-        and value == value.to_integral_value()
-    ):
-        value = int(value)  # never of 1e999999999, which would fill the memory
+    value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise DoesNotConvert(f"expected an integer, got {_excerpt(value)}")
     if value not in _INT64:

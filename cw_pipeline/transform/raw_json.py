@@ -134,11 +134,25 @@ def is_shallow(text: bytes) -> bool:
 
 def record_id(text: bytes) -> int | None:
     """The id that a record shows, however odd the rest of it is; None if it shows none."""
+    found: Any = None
     for key, value, is_deep in _members(text) or ():
-        if key == "id" and not is_deep:
-            found = decode(value)
-            return found if type(found) is int and found in _INT64 else None
-    return None
+        if key == "id":  # the last of two, as for every other field
+            found = None if is_deep else whole_number(decode(value))
+    return found if type(found) is int and found in _INT64 else None
+
+
+_WIDTH = 20  # digits that no 64-bit number reaches
+
+
+def whole_number(value: Any) -> Any:
+    """The value; as an int if it is a number that was written otherwise, such as 5.0 or 5e0."""
+    if (
+        isinstance(value, Decimal)
+        and value.adjusted() < _WIDTH
+        and value == value.to_integral_value()
+    ):
+        return int(value)  # never of 1e999999999, which would fill the memory
+    return value
 
 
 def deep_fields(text: bytes) -> list[str]:
@@ -186,10 +200,21 @@ def strip(value: Any) -> Any:
     if isinstance(value, str):
         return without_surrogates(value.replace("\x00", ""))
     if isinstance(value, dict):
-        return {strip(key): strip(inner) for key, inner in value.items()}
+        return _strip_members(value)
     if isinstance(value, list):
         return [strip(inner) for inner in value]
     return value
+
+
+def _strip_members(members: dict[str, Any]) -> dict[str, Any]:
+    """Keys that differ in what is taken out of them alone stay apart: U+FFFD is put behind one."""
+    stripped: dict[str, Any] = {}
+    for key, inner in members.items():
+        name = strip(key)
+        while name != key and (name in members or name in stripped):
+            name += "\ufffd"
+        stripped[name] = strip(inner)
+    return stripped
 
 
 def without_surrogates(text: str) -> str:

@@ -127,6 +127,35 @@ def test_every_odd_record_is_a_row_or_a_dead_letter_that_names_its_field(
     assert story.one(TICKETS).rows_updated == 0
 
 
+@pytest.mark.usefixtures("way")
+def test_a_record_that_is_no_json_costs_itself_alone_though_its_text_holds_nuls(
+    story: Story, tenant: Tenant
+) -> None:
+    put_good(tenant)
+    tenant.put(PATH, {"id": 1, "summary": Raw(b'"a\x00b"')})
+    report = story.one(TICKETS, page_size=4)
+    assert (set(story.table(TICKETS)), report.dead_letters) == ({*GOOD}, 1)
+    assert "a\ufffdb" in letters(story)[1]["detail"]
+
+
+@pytest.mark.usefixtures("way")
+def test_fields_whose_names_differ_in_nuls_alone_are_kept_apart(
+    story: Story, tenant: Tenant
+) -> None:
+    for own, names in enumerate((("summary", "summary\0"), ("summary\0", "summary")), 1):
+        tenant.put(PATH, {"id": own, **{name: name for name in names}})
+    tenant.put(PATH, {"id": 3, "future": Raw(b'{"\\ud83d": 1, "\\ud83e": 2}')})
+    tenant.put(PATH, {"id": 4, "id\0": 77})
+    story.one(TICKETS)
+    rows = story.table(TICKETS)
+    assert {own: (row["summary"], row["_extra"]) for own, row in rows.items()} == {
+        1: ("summary", {"summary\ufffd": "summary"}),
+        2: ("summary", {"summary\ufffd": "summary"}),
+        3: (None, {"future": {"\ufffd": 1, "\ufffd\ufffd": 2}}),
+        4: (None, {"id\ufffd": 77}),
+    }
+
+
 HUGE_TEXT = "".join(chr(0x4E00 + at * 7919 % 20_000) for at in range(20_000))
 """Of so many different letters that compression does not make it fit onto a page of an index."""
 

@@ -82,7 +82,12 @@ def test_retry_after_in_seconds_is_taken_as_said(said: str, seconds: float | Non
         ('{"message": "retry in 1500 ms"}', 1.5),
         ("<html>Slow down! Try again in 5 seconds</html>", 5),
         ('{"retryAfter": 7}', 7),
+        ('{"message": "Try again in 1 hour"}', 3600),
+        ('{"message": "Please wait for 20 requests, then retry in 3 s"}', 3),
         ('{"message": "1000 requests per 60 seconds exceeded"}', None),
+        ('{"message": "Try again later. Limit: 1000."}', None),
+        ('{"message": "Retry later: the limit is 1000 requests per minute"}', None),
+        ('{"message": "Try again at 2026-11-28T12:00:00Z"}', None),
         ("", None),
     ],
 )
@@ -95,6 +100,15 @@ def test_a_wait_that_a_429_names_only_in_its_body_is_taken(
     with pytest.raises(SourceBusy) as raised:
         raise_for_status(429, {"retry-after": "3"}, said.encode(), "GET /x")
     assert raised.value.retry_after == 3, "the header counts more"
+
+
+def test_what_a_server_says_can_be_stored_and_shown_whatever_it_is() -> None:
+    said = b'{"message": "a\\u0000b \\u001b]0;title\\u0007 caf\xc3\xa9"}'
+    with pytest.raises(SourceError) as raised:
+        raise_for_status(400, {}, said, "GET /x")
+    assert str(raised.value) == "GET /x: 400 a\ufffdb \ufffd]0;title\ufffd café"
+    broken = SourceBroken("the body is not JSON", 200, "[\x00\ud83d\n]")
+    assert broken.answer == "[\ufffd\ufffd\n]"
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"[" + b"[]," * 700_000 + b"[]]"])
