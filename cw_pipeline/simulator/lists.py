@@ -38,7 +38,7 @@ class _SweptInfo(
 class _Swept(msgspec.Struct, frozen=True, omit_defaults=True, rename={"info": "_info"}):
     """A record of which only id and stamp are wanted, read without the rest."""
 
-    id: int
+    id: msgspec.Raw  # as it stands: records whose id is none are listed, too
     info: _SweptInfo = _SweptInfo()
 
 

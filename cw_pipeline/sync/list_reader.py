@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ class ListReader:
         self._good = 0
         # How many records behind an id were on a page that broke, and not yet read.
         self.suspects: dict[int, int] = {}
+        # Records without an id on the page that ended at an id: see `without_repeated`.
+        self._nameless: dict[tuple[str, int], Counter[str | None]] = {}
         self.tally = RequestCounts()
         self.pages = 0
         self.page_size = context.limits.page_size
@@ -94,7 +97,27 @@ class ListReader:
             self.pages += 1
             if query.paging is not Paging.OFFSET:
                 _check_order(query, batch)
+                nameless = Counter(r.record for r in batch.rejects if r.record_id is None)
+                if nameless and batch.cursor is not None:
+                    self._nameless[query.path, batch.cursor] = nameless
         return batch
+
+    def without_repeated(self, query: Query, batch: Batch) -> Batch:
+        """A page without the records that have no id and were on the page before it, too.
+
+        A list that has them behind all others shows them again behind the last id.
+        """
+        before = self._nameless.pop((query.path, query.cursor), None)
+        if before is None or query.page > 1:
+            return batch
+        kept: list[Reject] = []
+        for reject in batch.rejects:
+            if reject.record_id is None and before[reject.record] > 0:
+                before[reject.record] -= 1
+            else:
+                kept.append(reject)
+        left_out = len(batch.rejects) - len(kept)
+        return replace(batch, read=batch.read - left_out, rejects=tuple(kept))
 
     def check_progress(self, error: SourceError) -> None:
         """Raises SourceBroken where looking for what breaks a page has taken too long."""
@@ -279,7 +302,7 @@ class PageWalk:
         self._query = query.next_page(batch.cursor)
         if self._query.page == 1:  # another size would shift the offsets
             self._query = replace(self._query, page_size=self._reader.page_size)
-        return batch
+        return self._reader.without_repeated(query, batch)
 
     def ask(self, upto: int | None) -> None:
         """Sends for the next page, with ids up to and including `upto`."""

@@ -115,7 +115,7 @@ def _retry_below_parent(
     else:
         outcomes = [_from_payload(run, letter) for letter in nameless]
     return [
-        *((letter.id, _outcome(letter, good, bad)) for letter in letters if letter.record_id),
+        *((letter.id, _outcome(letter, good, bad)) for letter in ids.values()),
         *outcomes,
     ]
 

@@ -294,6 +294,28 @@ def _contents(story: Story, name: str) -> dict[int, dict[str, object]]:
     }
 
 
+@pytest.mark.parametrize("name", [TICKETS, WHOLE, ADDITIONS])
+def test_a_record_without_an_id_is_counted_once_though_it_is_listed_behind_every_id(
+    agreements: Story, name: str
+) -> None:
+    """So it is on a page with others, and once more on the one behind the last of these."""
+    path = "/finance/agreements/1/additions" if name == ADDITIONS else f"/{name}"
+    tenant = agreements.tenant
+    for own in (1, 2):
+        tenant.put(path, {"id": own})
+    nameless = tenant.collection(path)
+    for own in (2**62, 2**62 + 1):
+        nameless.put_raw(own, 0, b'{"id": "ten"}' if own % 2 else b'{"id": null}')
+    tenant.advance(3600)
+    report = agreements.sync(AGREEMENTS, name)[name]
+    assert report.dead_letters == 2
+    read = report.rows_inserted + report.rows_updated + report.rows_unchanged
+    assert report.rows_read == read + 2
+    audit = reconciled(agreements, name)[name]
+    assert "2 records" in audit.detail
+    assert not audit.proven
+
+
 @pytest.mark.parametrize("name", [TICKETS, WHOLE])
 def test_a_record_that_is_listed_twice_is_one_and_what_is_not_proven_says_why(
     story: Story, tenant: Tenant, name: str
