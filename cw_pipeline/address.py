@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SETTING = "CW_WAREHOUSE_DSN"
 _SECRETS = frozenset(o.keyword.decode() for o in pq.Conninfo.get_defaults() if o.dispchar == b"*")
 _SHORT = 5  # letters of a password
+_PLACE = ("host", "hostaddr", "user", "dbname")
+_SEMICOLON = re.compile(r";\s*\w+\s*=")
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})|%00")
@@ -46,9 +48,13 @@ def parse_address(address: str, setting: str = _SETTING) -> dict[str, str]:
         else:
             parameters = {name: str(value) for name, value in found.items() if value is not None}
             ports = parameters.get("port", "").split(",")
-            if all(not port or (port.isascii() and port.isdigit()) for port in ports):
+            if not all(not port or (port.isascii() and port.isdigit()) for port in ports):
+                reason = f"its port is no number; {_ENCODE}"
+            elif any(_SEMICOLON.search(parameters.get(name, "")) for name in _PLACE):
+                # All that follows, a password too, would else be shown as the name of a server.
+                reason = "there is a ; between its parts: write blanks there, in a URL ? and &"
+            else:
                 return parameters
-            reason = f"its port is no number; {_ENCODE}"
     # Outside of any handler: libpq's own messages quote the address, and its password with it.
     raise ConfigError(
         f"{setting} is no address of a database that can be used: {reason}. For example"

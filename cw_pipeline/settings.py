@@ -110,6 +110,8 @@ def _not_taken(schema: str) -> str:
     return schema
 
 
+_MANY = 10**9  # what seconds, and counts, are no more than: dates and bigints hold it
+
 Text = Annotated[str | None, BeforeValidator(_no_blank)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
 
@@ -130,7 +132,7 @@ class Settings(BaseSettings):
     api_version: Annotated[str, AfterValidator(_api_version)] = "2025.1"
     ca_file: Text = None
     warehouse_dsn: Secret = None
-    max_connections: Annotated[int | None, BeforeValidator(_no_blank)] = Field(None, ge=2)
+    max_connections: Annotated[int | None, BeforeValidator(_no_blank)] = Field(None, ge=2, le=_MANY)
     schema_: Annotated[str, AfterValidator(_not_taken)] = Field(
         "connectwise",
         validation_alias="CW_SCHEMA",
@@ -141,18 +143,18 @@ class Settings(BaseSettings):
     audit_trail: Text = None
     documents: Text = None
     page_size: int = Field(1000, ge=1, le=1000)
-    requests_per_minute: int = Field(900, ge=1)
+    requests_per_minute: int = Field(900, ge=1, le=_MANY)
     max_concurrency: int = Field(8, ge=1, le=64)
-    overlap_seconds: int = Field(300, ge=0)
-    clock_tolerance_seconds: float = Field(60, ge=0)
+    overlap_seconds: int = Field(300, ge=0, le=_MANY)
+    clock_tolerance_seconds: float = Field(60, ge=0, le=_MANY)
     max_delete_fraction: float = Field(0.05, ge=0, le=1)
     max_reject_fraction: float = Field(0.01, ge=0, le=1)
-    min_rejects: int = Field(50, ge=0)
-    children_max_age_hours: float = Field(24, gt=0)
+    min_rejects: int = Field(50, ge=0, le=_MANY)
+    children_max_age_hours: float = Field(24, gt=0, le=100_000)
     children_share: float = Field(0.2, gt=0, le=1)
-    reread_nights: int = Field(14, ge=1)
-    timeout_seconds: float = Field(60, gt=0)
-    max_answer_mb: float = Field(32, gt=0)
+    reread_nights: int = Field(14, ge=1, le=10_000)
+    timeout_seconds: float = Field(60, gt=0, le=86_400)
+    max_answer_mb: float = Field(32, gt=0, le=2_000)
     max_header_kb: int = Field(32, ge=1, le=64)
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     month_closes_on: int = Field(5, ge=0, le=28)
@@ -168,12 +170,12 @@ class Settings(BaseSettings):
     dagster_url: Text = None
     code_location: str = "cw_pipeline"
     executor: Literal["in_process", "celery", "k8s"] = "in_process"
-    keep_runs_days: int = Field(30, ge=1)
+    keep_runs_days: int = Field(30, ge=1, le=100_000)
     alert_urls: Secret = None
     refresh_cron: str = "H/15 * * * *"
     backfill_start: date = date(2015, 1, 1)
-    fresh_minutes: int = Field(120, ge=1)
-    max_open_dead_letters: int = Field(100, ge=0)
+    fresh_minutes: int = Field(120, ge=1, le=100_000_000)
+    max_open_dead_letters: int = Field(100, ge=0, le=_MANY)
 
     @classmethod
     def read(cls) -> Self:

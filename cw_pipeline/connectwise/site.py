@@ -6,6 +6,7 @@ Addresses by the rules of the guide's "Cloud vs Premise" and "Cloud URLs".
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class Site:
             host, port_number = (parts.hostname or "").lower(), parts.port
         except ValueError as error:
             raise ConfigError(f"CW_SITE={_without_secret(text)!r} is no site: {error}") from None
-        if not host or parts.scheme not in ("http", "https") or parts.username:
+        if not _is_host(host) or parts.scheme not in ("http", "https") or parts.username:
             raise ConfigError(
                 f"CW_SITE={_without_secret(text)!r} is no site. Give a host such as"
                 " na.myconnectwise.net, or a URL such as https://psa.example.com"
@@ -85,6 +86,14 @@ class Site:
             # The guide: any codebase but v4_6_release/ must be asked with the prefix.
             api = api.replace("://", "://api-", 1)
         return f"{api}/{codebase.strip('/')}/apis/3.0"
+
+
+def _is_host(host: str) -> bool:
+    """Whether a request can be sent there."""
+    try:
+        return bool(host) and not re.search(r"[\s\\]", host) and bool(httpx.URL(host=host).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def _without_secret(text: str) -> str:

@@ -127,7 +127,7 @@ class Entity:
 
 
 _WANTED = "a version such as 2025.1, and others for lists or globs of them: 2025.1,finance/*=2024.1"
-_VERSION = re.compile(r"[\w.]+")
+_VERSION = re.compile(r"[\w.]+", re.ASCII)
 _RELEASE = re.compile(r"(20\d\d)\.(\d{1,2})")
 _PART = re.compile(r"/(?:count|search)$|/\d+(?=/|$)")
 _QUARTERS = 4

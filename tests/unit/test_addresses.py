@@ -84,6 +84,8 @@ def test_an_address_may_leave_everything_to_the_environment() -> None:
         ("host=h password=x hunter2", "blanks"),
         ("host=h password=x hunter2=1", "blanks"),
         ("host=h password='hunter2", "blanks"),
+        ("host=h;user=u;password=hunter2", "; between its parts"),
+        ("postgresql://u:hunter2@h/d;sslmode=require", "; between its parts"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_fix_and_not_shown(address: str, fix: str) -> None:

@@ -96,12 +96,16 @@ class TestPlainWords:
         ("name", "value", "said"),
         [
             ("CW_PAGE_SIZE", "many", "a whole number from 1 to 1000"),
-            ("CW_OVERLAP_SECONDS", "-1", "a whole number of 0 or more"),
+            ("CW_OVERLAP_SECONDS", "-1", "a whole number from 0 to 1000000000"),
             ("CW_COMPANY", "https://na.myconnectwise.net", "the company id of the login page"),
             ("CW_CHILDREN_SHARE", "0", "a number above 0 and up to 1"),
             ("CW_USER_TYPE", "boss", "one of member, integrator"),
             ("CW_BACKFILL_START", "soon", "a day such as 2015-01-01"),
             ("CW_TIME_ZONE", "Mars/Olympus", "an IANA time zone, such as America/New_York"),
+            ("CW_TIMEOUT_SECONDS", "inf", "a number above 0 and up to 86400"),
+            ("CW_MAX_ANSWER_MB", "1e400", "a number above 0 and up to 2000"),
+            ("CW_OVERLAP_SECONDS", "9" * 30, "a whole number from 0 to 1000000000"),
+            ("CW_API_VERSION", "\uff12\uff10\uff12\uff15.1", "a version such as 2025.1"),
             ("CW_SCHEMA", "Acme", "a name of up to 31 small letters"),
             ("CW_SCHEMA", "cw_sync", "another name than cw_sync"),
             ("CW_SCHEMA", "pg_catalog", "another name than pg_catalog"),
@@ -339,3 +343,9 @@ class TestTheSettingsFile:
         env_file.write_text("CW_SCHEMA=acme\n")
         assert dagster_home() == env_file.parent / "dagster_home"
         assert sources().state == str(env_file.parent / "dagster_home")
+
+    def test_are_said_of_every_number_that_is_too_large_to_reckon_with(self) -> None:
+        for name, field in Settings.model_fields.items():
+            if field.annotation in (int, float, int | None):
+                with pytest.raises(ConfigError, match=f"CW_{name.upper()}"):
+                    Settings.of({f"CW_{name.upper()}": "1" + "0" * 400})

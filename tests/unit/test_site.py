@@ -63,3 +63,9 @@ def test_what_is_no_site_is_named_without_its_secrets(said: str) -> None:
 
 def test_keys_do_not_show() -> None:
     assert "secret" not in repr(Credentials("acme", "secret-1", "secret-2", "secret-3"))
+
+
+@pytest.mark.parametrize("site", ["na myconnectwise.net", "\ufeffna.myconnectwise.net", "https://"])
+def test_a_host_that_no_request_can_be_sent_to_is_refused_by_name(site: str) -> None:
+    with pytest.raises(ConfigError, match=r"^CW_SITE=.* is no site"):
+        Site.of(site)
