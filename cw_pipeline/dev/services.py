@@ -144,7 +144,7 @@ def start_dev_services(settings: Settings) -> Settings:
         if settings.is_simulated:
             stand_in = simulator()
             stand_in = _simulators.setdefault(stand_in.home, stand_in)
-            stand_in.begin()
+            stand_in.begin(stays=True)
             if not _said.is_set():
                 log.warning(
                     "MADE-UP DATA: no tenant is configured, neither in the environment nor in %s",

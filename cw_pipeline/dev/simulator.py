@@ -30,6 +30,9 @@ CLIENT_ID = "00000000-0000-4000-8000-000000000000"
 OCCUPIED = 3
 """The server's exit code when another one serves the folder already."""
 
+USERS = ".users"
+"""The file of the folder that each user of the server has a shared lock on."""
+
 PATIENCE = 300.0
 """Seconds for a start: a tenant of a million records takes minutes to make."""
 
@@ -42,7 +45,8 @@ class EmbeddedSimulator:
     """A simulated tenant that lives in the folder `home`, shared by all who name that folder.
 
     Its records outlive its process. Used in a `with` block it is being started on the way in, and
-    stopped on the way out unless another process still uses it; `url` waits until it answers.
+    stopped on the way out unless another process still uses it; `url` waits until it answers. When
+    all who use it were killed, it ends by itself.
     `tickets` and `seed` count only when the folder holds no tenant yet.
     """
 
@@ -50,6 +54,7 @@ class EmbeddedSimulator:
         self.home = home.expanduser().absolute()
         self._asked = (str(tickets), str(seed))
         self._lease: int | None = None
+        self._stays = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -70,11 +75,11 @@ class EmbeddedSimulator:
         finally:
             self._leave()
 
-    def begin(self) -> None:
+    def begin(self, *, stays: bool = False) -> None:
         """Starts the server unless it runs, and does not wait for it.
 
-        Outside a `with` block it is left running at the end of this process. Raises ConfigError
-        where it cannot run.
+        Outside a `with` block it ends after this process, unless another one uses it; if it
+        `stays`, it is left running. Raises ConfigError where it cannot run.
         """
         if sys.platform == "win32":
             raise ConfigError(
@@ -84,9 +89,10 @@ class EmbeddedSimulator:
         if self._lease is None:
             self.home.parent.mkdir(parents=True, exist_ok=True)
             keep_private(self.home)
-            self._lease = open_to_lock(self.home / ".users")
+            self._lease = open_to_lock(self.home / USERS)
             share(self._lease)
         if self._status() is None:
+            self._stays = stays
             self._process = self._start()
 
     def url(self) -> str:
@@ -129,6 +135,7 @@ class EmbeddedSimulator:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cw_pipeline.simulator.home", str(self.home), *self._asked]
+        command += [] if self._stays else [USERS]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 command,

@@ -6,6 +6,7 @@ the same records and stamps: what was synced before is still up to date.
     origin.json      seed, tickets, when it was born, how many working days it has lived
     changes.jsonl    each change since, one to a line
     serving          locked by the process that serves it; holds its port and a secret word
+    .users           locked, shared, by the processes that use it
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import secrets
 import signal
 import socket
 import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -48,6 +52,8 @@ PORTS = range(18650, 18700)
 
 REMEMBERED = 10_000
 """Requests. The process may run for weeks, and nobody looks at them."""
+
+_LOOK = 1.0  # seconds between two looks whether anybody uses it
 
 OCCUPIED, OUTDATED = 3, 4
 """The exit codes when another process serves the folder already, and when its tenant was made by
@@ -142,8 +148,11 @@ def _write_down(journal: TextIO, change: Change) -> None:
     journal.write(msgspec.json.encode(line).decode() + "\n")
 
 
-def main(folder: str, tickets: str, seed: str) -> int:
-    """Serves a folder's tenant until told to stop. Returns the exit code."""
+def main(folder: str, tickets: str, seed: str, users: str = "") -> int:
+    """Serves a folder's tenant until told to stop. Returns the exit code.
+
+    Where a file of `users` is named, also until nobody has a lock on that any more.
+    """
     home = Path(folder)
     descriptor = os.open(home / "serving", os.O_RDWR | os.O_CREAT, 0o600)
     os.fchmod(descriptor, 0o600)  # versions before may have made it
@@ -151,6 +160,8 @@ def main(folder: str, tickets: str, seed: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return OCCUPIED
+    if users:
+        Thread(target=_end_unused, args=[home / users], daemon=True).start()
     kept = Home(home)
     if kept.origin is not None and kept.origin.generation != generation():
         sys.stderr.write(
@@ -173,6 +184,20 @@ def main(folder: str, tickets: str, seed: str) -> int:
     os.pwrite(descriptor, f"{simulator.url.rpartition(':')[2]} {word}".encode(), 0)
     simulator.run()
     return 0
+
+
+def _end_unused(users: Path) -> None:
+    """Ends this process once all who used it are gone: the last one out was killed.
+
+    It keeps the file locked to its end, so who comes meanwhile waits, and then starts another.
+    """
+    descriptor = os.open(users, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        time.sleep(_LOOK)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
 
 
 def _status(home: Home, tenant: Tenant) -> dict[str, Any]:

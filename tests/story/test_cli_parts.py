@@ -6,6 +6,8 @@ import io
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +25,7 @@ from cw_pipeline.dev.services import (
     start_dev_services,
 )
 from cw_pipeline.dev.simulator import CLIENT_ID, COMPANY, PRIVATE_KEY, PUBLIC_KEY, EmbeddedSimulator
-from cw_pipeline.paths import cli_command
+from cw_pipeline.paths import ROOT, cli_command
 from cw_pipeline.settings import Settings
 from tests.story.simulated import ACCEPT
 
@@ -294,3 +296,31 @@ def test_folders_of_state_are_their_owners(tmp_path: Path, monkeypatch: pytest.M
     assert {path.name for path in folders} >= {"storage", "history", "schedules", "logs"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
     assert stat.S_IMODE(home.stat().st_mode) in (0o700, 0o711)
+
+
+def test_one_whose_users_were_killed_ends_by_itself(
+    make: Callable[[], EmbeddedSimulator],
+) -> None:
+    with make() as another:
+        pid = another.about()["pid"]
+        program = (
+            "import os, sys; from pathlib import Path;"
+            " from cw_pipeline.dev.simulator import EmbeddedSimulator;"
+            " used = EmbeddedSimulator(Path(sys.argv[1]), tickets=60).__enter__();"
+            " print(used.about(), flush=True); sys.stdin.read()"
+        )
+        user = subprocess.Popen(
+            [sys.executable, "-c", program, str(another.home)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert user.stdout is not None
+        assert str(pid) in user.stdout.readline().decode()
+    assert another.status() is not None  # another process uses it
+    user.kill()
+    user.communicate()
+    while make().status() is not None:
+        time.sleep(0.1)
+    with make() as next_one:
+        assert next_one.about()["pid"] != pid
