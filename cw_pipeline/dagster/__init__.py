@@ -8,8 +8,14 @@ sync that shows up like a scheduled one.
 from __future__ import annotations
 
 from importlib import import_module, metadata
+from typing import TYPE_CHECKING
 
 from dagster_shared.libraries import DagsterLibraryRegistry
+
+if TYPE_CHECKING:  # type checkers do not follow `__getattr__`
+    from cw_pipeline.dagster.component import ConnectWiseComponent
+    from cw_pipeline.dagster.library import ConnectWiseTenant, build_connectwise_definitions
+    from cw_pipeline.dagster.tenant import ConnectWiseTableProps, ConnectWiseTranslator
 
 try:
     _version = metadata.version("cw-pipeline")

@@ -130,6 +130,12 @@ def test_the_types_hold() -> None:
     passes("mypy")
 
 
+@pytest.mark.timeout(300)
+def test_the_types_are_there_for_a_project_that_uses_the_package() -> None:
+    assert (ROOT / "cw_pipeline" / "py.typed").is_file()  # or they are not looked at
+    passes("mypy", "tests/host/definitions.py")
+
+
 def test_the_rooms_import_only_what_they_may() -> None:
     program = "from importlinter.cli import lint_imports_command as lint; lint()"
     done = subprocess.run(

@@ -4,8 +4,6 @@ import dagster as dg
 
 from cw_pipeline.dagster import ConnectWiseTenant, build_connectwise_definitions
 
-SECRETS = ("site", "public_key", "private_key", "client_id", "warehouse_dsn")
-
 
 @dg.asset(
     deps=[["acme", "service_tickets"], ["acme_reporting", "fct_ticket"]],
@@ -16,8 +14,16 @@ def tickets_by_day() -> None:
 
 
 refresh = dg.define_asset_job("refresh", selection=[tickets_by_day])
-named = {name: dg.EnvVar(f"HOST_{name.upper()}") for name in SECRETS}
-tenant = ConnectWiseTenant(company="demo", schema_name="acme", entities="service/tickets", **named)
+tenant = ConnectWiseTenant(
+    site=dg.EnvVar("HOST_SITE"),
+    company="demo",
+    public_key=dg.EnvVar("HOST_PUBLIC_KEY"),
+    private_key=dg.EnvVar("HOST_PRIVATE_KEY"),
+    client_id=dg.EnvVar("HOST_CLIENT_ID"),
+    warehouse_dsn=dg.EnvVar("HOST_WAREHOUSE_DSN"),
+    schema_name="acme",
+    entities="service/tickets",
+)
 defs = dg.Definitions.merge(
     dg.Definitions([tickets_by_day], jobs=[refresh], executor=dg.multiprocess_executor),
     build_connectwise_definitions(tenant),
