@@ -17,7 +17,8 @@ tables, so that several tenants and a host project stand beside each other. No e
 Without postponed annotations: Dagster reads a resource's as objects.
 """
 
-from typing import Any
+import os
+from typing import Any, TypeGuard
 
 import dagster as dg
 from pydantic import Field
@@ -87,7 +88,7 @@ class ConnectWiseTenant(dg.ConfigurableResource[None]):
         values = self._values()
         for name in values.keys() - _DECISIVE:
             value = values[name]
-            if name in _SECRETS or (isinstance(value, dg.EnvVar) and value.get_value() is None):
+            if name in _SECRETS or (_is_variable(value) and not os.environ.get(value.env_var_name)):
                 del values[name]
         return Settings.in_code({name: _looked_up(name, each) for name, each in values.items()})
 
@@ -101,12 +102,17 @@ class ConnectWiseTenant(dg.ConfigurableResource[None]):
 
 def _looked_up(name: str, value: object) -> object:
     """A value, or what the environment variable holds that it names."""
-    if not isinstance(value, dg.EnvVar):
+    if not _is_variable(value):
         return value
-    found = value.get_value()
-    if found is None:
+    found = os.environ.get(value.env_var_name)
+    if not found:  # set to nothing, too: it was forgotten in a file of `NAME=` lines
         raise ConfigError(f"{name}: the environment variable {value.env_var_name} is not set")
     return found
+
+
+def _is_variable(value: object) -> TypeGuard[dg.EnvVar]:
+    """Whether it stands for an environment variable: `EnvVar("NAME")`, or `EnvVar.int("NAME")`."""
+    return isinstance(value, (dg.EnvVar, type(dg.EnvVar.int(""))))
 
 
 def build_connectwise_definitions(
