@@ -52,8 +52,7 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     computed = [each for each in assets if isinstance(each, dg.AssetsDefinition)]
     known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
     made = jobs(tenant)
-    specs = [[each] if isinstance(each, dg.AssetSpec) else each.specs for each in assets]
-    upkeep = maintenance_job(tenant, {spec.key for of_module in specs for spec in of_module})
+    upkeep = maintenance_job(tenant)
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

@@ -15,7 +15,7 @@ import dagster as dg
 
 from cw_pipeline import composition
 from cw_pipeline.dagster.checks import FRESH, evaluate
-from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY, tenant_of
+from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.sync_assets import REASON, SINCE, TO_DO
 from cw_pipeline.errors import PipelineError
@@ -62,13 +62,13 @@ def find_incidents(
 ) -> IncidentsByKey:
     """All that is known of one tenant, by what it is about."""
     return {
-        **_runs(instance, tenant.schema),
+        **_runs(instance, tenant),
         **_checks(instance, sorted(checks)),
         **_late(tenant),
     }
 
 
-def _runs(instance: dg.DagsterInstance, tenant: str) -> IncidentsByKey:
+def _runs(instance: dg.DagsterInstance, tenant: TenantSetup) -> IncidentsByKey:
     """The steps of the latest run of each schedule, and of each other run and its retries."""
     failed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE], created_after=datetime.now(UTC) - _LOOKED_BACK
@@ -87,12 +87,10 @@ def _runs(instance: dg.DagsterInstance, tenant: str) -> IncidentsByKey:
     return found
 
 
-def _counts(run: dg.DagsterRun, tenant: str) -> bool:
+def _counts(run: dg.DagsterRun, tenant: TenantSetup) -> bool:
     """Whether the run is this tenant's, nobody watches it anyhow, and it is not tried again."""
     return (
-        tenant_of(run) == tenant
-        and run.tags.get(TRIGGER) != COMMAND
-        and run.tags.get(WILL_RETRY) != "true"
+        tenant.owns(run) and run.tags.get(TRIGGER) != COMMAND and run.tags.get(WILL_RETRY) != "true"
     )
 
 

@@ -3,7 +3,7 @@
 Without postponed annotations: Dagster reads an op's as objects.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -11,7 +11,6 @@ import dagster as dg
 from cw_pipeline.dagster.asset_specs import report_covered_months
 from cw_pipeline.dagster.internals import delete_old_events, delete_run, delete_unused_snapshots
 from cw_pipeline.dagster.jobs import MAINTENANCE
-from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.model import SyncMode
 
@@ -23,11 +22,8 @@ _FINISHED = [
 ]
 
 
-def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.JobDefinition:
-    """The job that keeps Dagster's own storage small. It touches no tenant and no warehouse.
-
-    `keys` are the tenant's assets.
-    """
+def maintenance_job(tenant: TenantSetup) -> dg.JobDefinition:
+    """The job that keeps Dagster's own storage small. It touches no tenant and no warehouse."""
     days = tenant.settings.keep_runs_days
     about = (
         f"Deletes the tenant's runs, events and results of checks that are older than {days} days."
@@ -46,7 +42,7 @@ def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.Jo
         instance = context.instance
         before = {key: instance.get_materialized_partitions(key) for key in dated}
         oldest = datetime.now(UTC) - timedelta(days=days)
-        records = instance.get_asset_records(list(keys))
+        records = instance.get_asset_records(list(tenant.keys))
         latest = {record.asset_entry.last_run_id for record in records}
         old = [each for each in _old(instance, tenant, oldest) if each not in latest]
         for run_id in old:
@@ -54,7 +50,7 @@ def maintenance_job(tenant: TenantSetup, keys: Collection[dg.AssetKey]) -> dg.Jo
         if old:
             for key, months in before.items():
                 report_covered_months(instance, key, sorted(months), context.run_id)
-        delete_old_events(instance, keys, oldest)
+        delete_old_events(instance, tenant.keys, oldest)
         delete_unused_snapshots(instance)
         context.log.info("deleted %d runs from before %s", len(old), f"{oldest:%Y-%m-%d}")
 
@@ -74,5 +70,5 @@ def _old(instance: dg.DagsterInstance, tenant: TenantSetup, oldest: datetime) ->
     wanted = dg.RunsFilter(created_before=oldest, statuses=_FINISHED)
     cursor = None
     while runs := instance.get_runs(wanted, cursor=cursor, limit=_PAGE):
-        yield from (run.run_id for run in runs if tenant_of(run) == tenant.schema)
+        yield from (run.run_id for run in runs if tenant.owns(run))
         cursor = runs[-1].run_id

@@ -16,16 +16,16 @@ RETRY = "dagster/retry_on_asset_or_op_failure"
 WILL_RETRY = "dagster/will_retry"
 ROOT_RUN = "dagster/root_run_id"
 BACKFILLS = "cw/backfill"
+_OF_NO_JOB = ("__ASSET_JOB", "__ephemeral_asset_job__")  # what Dagster calls it: UI, `materialize`
 CELERY_QUEUE = "dagster-celery/queue"  # where Celery runs it: at the tenant's own workers
 
 
-def tenant_of(run: dg.DagsterRun) -> str | None:
-    """The tenant of a run. Assets picked in the UI run without a job, so without its tags."""
-    if TENANT in run.tags:
-        return run.tags[TENANT]
-    picked = [*(run.asset_selection or ())]
-    picked += [check.asset_key for check in run.asset_check_selection or ()]
-    if not picked:
-        return None
-    schema = picked[0].path[0]
-    return "connectwise" if schema == "reporting" else schema.removesuffix("_reporting")
+def picked_assets(run: dg.DagsterRun) -> set[dg.AssetKey]:
+    """The assets that somebody picked for a run, in the UI say, and those of picked checks.
+
+    Empty for the run of a job, whose tags tell whose it is: these runs have none of a job's.
+    """
+    if not run.job_name.startswith(_OF_NO_JOB):
+        return set()
+    checks = run.asset_check_selection or ()
+    return {*(run.asset_selection or ()), *(check.asset_key for check in checks)}

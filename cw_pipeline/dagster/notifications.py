@@ -65,7 +65,7 @@ def alert_sensor(tenant: TenantSetup, checks: Collection[dg.AssetCheckKey]) -> d
             text = without_secrets(
                 "\n\n".join(_words(new, resolved, settings)), _with_secrets(tenant)
             )
-            title = _title(new, resolved, settings.schema_)
+            title = _title(new, resolved, tenant.identity)
             for place in send_notification(urls, title, text, bad=bool(new)):
                 context.log.warning("CW_ALERT_URLS: address %s did not take the alert", place)
         return dg.SensorResult(

@@ -58,7 +58,7 @@ def schedules(
 ) -> list[dg.ScheduleDefinition]:
     """The schedules over the tenant's entities. `jobs` by their plain names."""
     entities = tenant.entities
-    often = own_minute(tenant.settings.refresh_cron, tenant.schema)
+    often = own_minute(tenant.settings.refresh_cron, tenant.identity)
     whole = [entity for entity in entities if entity.mode is SyncMode.FULL]
     changing = [entity for entity in entities if entity.mode is not SyncMode.FULL]
     made = [
@@ -95,7 +95,7 @@ def own_minute(cron: str, name: str) -> str:
 
 def _nightly(tenant: TenantSetup, hour: int, minute: int) -> str:
     """Once a night, at this time or within the hour after it, by the tenant's minute."""
-    late = 60 * hour + minute + int(own_minute("H *", tenant.schema).split()[0])
+    late = 60 * hour + minute + int(own_minute("H *", tenant.identity).split()[0])
     return f"{late % 60} {late // 60} * * *"
 
 
@@ -105,7 +105,7 @@ def _promises(tenant: TenantSetup, job: Job) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=tenant.name(PROMISES),
         job=job,
-        cron_schedule=own_minute("H * * * *", tenant.schema),
+        cron_schedule=own_minute("H * * * *", tenant.identity),
         description=(
             "Looks in the warehouse whether what is promised holds, and reports the results that"
             " changed, and those of what was materialized since."
@@ -221,7 +221,7 @@ def _request(
         asset_selection=[*keys, *map(tenant.reporting_key, sorted(tables))],
         asset_check_keys=[dg.AssetCheckKey(key, SYNC_OK) for key in keys],
         partition_key=month_of(context.scheduled_execution_time) if dated else None,
-        tags={TRIGGER: name, REFRESHES: tenant.schema, **_URGENT},
+        tags={TRIGGER: name, REFRESHES: tenant.identity, **_URGENT},
     )
 
 

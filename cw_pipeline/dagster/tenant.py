@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from cw_pipeline.dagster.names import CELERY_QUEUE, TENANT
+from cw_pipeline.dagster.names import CELERY_QUEUE, TENANT, picked_assets
 from cw_pipeline.reporting import reporting_schema
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ class TenantSetup:
     `connect` gives those that a run goes by. `prefix` begins the names of jobs, ops, schedules,
     sensors and resources; without one they are as short as can be.
 
-    `schema` is that of the tenant's tables, which names the tenant in `tags`, those that every run
-    of the tenant has; `reporting_schema` that of the star schema over these tables. `resource` is
-    the key of the resource that the tenant's ops share.
+    `schema` is that of the tenant's tables, `reporting_schema` that of the star schema over them.
+    `identity` tells the tenant from all others of the same Dagster: the prefix, else the schema,
+    because two tenants in two warehouses may have one of the same name. `tags`, which every run of
+    the tenant's jobs has, name it, and so does each asset. `resource` is the key of the resource
+    that the tenant's ops share, `keys` are the assets that were made.
     """
 
     settings: Settings
@@ -77,14 +79,17 @@ class TenantSetup:
     running: bool = True
     schema: str = field(init=False)
     reporting_schema: str = field(init=False)
+    identity: str = field(init=False)
     tags: dict[str, str] = field(init=False)
     resource: str = field(init=False)
+    keys: set[dg.AssetKey] = field(default_factory=set, repr=False)
     _keys: dict[tuple[str, str], dg.AssetKey] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.schema = self.settings.schema_
         self.reporting_schema = reporting_schema(self.schema)
-        self.tags = {TENANT: self.schema}
+        self.identity = self.prefix or self.schema
+        self.tags = {TENANT: self.identity}
         self.resource = self.name("tenant_run")
 
     def name(self, plain: str) -> str:
@@ -109,6 +114,7 @@ class TenantSetup:
         *,
         group: str,
         kinds: Collection[str] = KINDS,
+        tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         **more: Any,  # noqa: ANN401 - whatever else dg.AssetSpec takes
     ) -> dg.AssetSpec:
@@ -118,6 +124,7 @@ class TenantSetup:
             group_name=self.name(group),
             owners=[OWNER],
             kinds=set(kinds),
+            tags={**(tags or {}), **self.tags},
             metadata={
                 "dagster/table_name": f"{schema}.{table}",
                 "dagster/storage_kind": "postgres",
@@ -125,7 +132,17 @@ class TenantSetup:
             },
             **more,
         )
-        return self._translate(schema, table, plain)
+        made = self._translate(schema, table, plain)
+        if made.tags.get(TENANT) != self.identity:  # by which the queue knows whose it is
+            made = made.merge_attributes(tags=self.tags)
+        self.keys.add(made.key)
+        return made
+
+    def owns(self, run: dg.DagsterRun) -> bool:
+        """Whether a run is this tenant's: of one of its jobs, or of picked assets, all its own."""
+        if picked := picked_assets(run):
+            return picked <= self.keys
+        return run.tags.get(TENANT) == self.identity
 
     def op(self, plain: str, *, asks: bool = False) -> dict[str, Any]:
         """The arguments of every op: its name, whose resource it needs, where it runs.
@@ -133,12 +150,12 @@ class TenantSetup:
         `asks`: it asks the tenant, so it takes its turn in a pool that is the tenant's own, as is
         its request budget.
         """
-        pool = {"pool": f"{self.schema}_api"} if asks else {}
+        pool = {"pool": f"{self.identity}_api"} if asks else {}
         return {
             "name": self.name(plain),
             "required_resource_keys": {self.resource},
             # A tenant's steps want to run at the tenant's own workers.
-            "op_tags": {CELERY_QUEUE: self.schema} if self.settings.executor == "celery" else {},
+            "op_tags": {CELERY_QUEUE: self.identity} if self.settings.executor == "celery" else {},
             **pool,
         }
 

@@ -23,7 +23,9 @@ from cw_pipeline.dagster import (
     ConnectWiseTranslator,
     build_connectwise_definitions,
 )
+from cw_pipeline.dagster.incidents import find_incidents
 from cw_pipeline.dagster.schedules import own_minute
+from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import ConfigError
 from cw_pipeline.settings import Settings
 from tests.host import definitions as host
@@ -147,6 +149,81 @@ class TestATranslator:
         assert {key.asset_key.path[0] for key in graph.asset_check_keys} == {"raw"}
 
 
+@dg.asset(key=["acme", "forecast"])
+def forecast() -> None: ...
+
+
+@dg.asset(key=["reporting", "board_pack"])
+def board_pack() -> None: ...
+
+
+class TestRunsOfTheHost:
+    """Of assets whose keys begin like ours, while a translator gives ours other ones."""
+
+    def test_stay_when_old_runs_of_the_tenants_are_deleted(self) -> None:
+        names = ("acme", "connectwise")  # whose reports are in the schema reporting
+        defs = dg.Definitions.merge(
+            dg.Definitions([forecast, board_pack]),
+            *(build_connectwise_definitions(tenant(n), translator=Ours()) for n in names),
+        )
+        ours = [dg.AssetKey(["raw", name, "service_tickets"]) for name in names]
+        picked: list[set[dg.AssetKey]] = [{forecast.key}, {board_pack.key}, *({k} for k in ours)]
+        picked.append({forecast.key, *ours})
+        with dg.DagsterInstance.ephemeral() as instance:
+            for keys in picked:
+                made = instance.create_run_for_job(
+                    defs.resolve_implicit_global_asset_job_def(), asset_selection=keys
+                )
+                instance.report_run_failed(made)
+            storage: Any = instance.run_storage
+            with storage.connect() as connection:
+                connection.exec_driver_sql(
+                    "update runs set create_timestamp = datetime('now', '-100 days')"
+                )
+            for name in names:
+                job = defs.resolve_job_def(f"{name}_maintenance")
+                assert job.execute_in_process(instance=instance).success
+            left = [run.asset_selection for run in instance.get_runs() if run.asset_selection]
+        assert sorted(map(sorted, left)) == sorted(map(sorted, (*picked[:2], picked[-1])))
+
+    def test_alert_nobody_about_the_tenant_and_the_tenants_own_do(self) -> None:
+        defs = dg.Definitions.merge(
+            dg.Definitions([forecast]),
+            build_connectwise_definitions(tenant("acme"), translator=Ours()),
+        )
+        job = defs.resolve_implicit_global_asset_job_def()
+        setup = TenantSetup(Settings.in_code({"schema": "acme"}), [], Settings, "acme", Ours())
+        setup.spec("acme", "service_tickets", group="service")
+        with dg.DagsterInstance.ephemeral() as instance:
+            for key in (forecast.key, dg.AssetKey(["raw", "acme", "service_tickets"])):
+                run = instance.create_run_for_job(job, asset_selection={key})
+                instance.report_run_failed(run, f"about {key.path[-1]}")
+            found = find_incidents(instance, setup, [])
+        told = [each.why for name, each in found.items() if each and name.startswith("run ")]
+        assert told == ["about service_tickets"]
+
+
+def test_two_tenants_of_the_same_schema_in_two_warehouses_are_kept_apart() -> None:
+    class Second(ConnectWiseTranslator):
+        @override
+        def get_asset_spec(self, props: ConnectWiseTableProps) -> dg.AssetSpec:
+            return props.spec.replace_attributes(key=props.spec.key.with_prefix("second"), tags={})
+
+    defs = dg.Definitions.merge(
+        build_connectwise_definitions(tenant("acme"), prefix="first"),
+        build_connectwise_definitions(tenant("acme"), prefix="second", translator=Second()),
+    )
+    dg.Definitions.validate_loadable(defs)
+    graph = defs.resolve_asset_graph()
+    for name, path in (("first", ["acme"]), ("second", ["second", "acme"])):
+        node = graph.get(dg.AssetKey([*path, "service_tickets"]))
+        assert node.pools == {f"{name}_api"}
+        assert node.tags["cw/tenant"] == name
+        assert defs.resolve_job_def(f"{name}_refresh").tags["cw/tenant"] == name
+    crons = {each.name: each.cron_schedule for each in defs.get_repository_def().schedule_defs}
+    assert crons["first_refresh"] != crons["second_refresh"]
+
+
 class TestSettingsInCode:
     def test_are_those_that_were_given_and_the_environments_do_not_count(
         self, monkeypatch: pytest.MonkeyPatch
@@ -178,9 +255,26 @@ class TestSettingsInCode:
         with pytest.raises(ConfigError, match=says):
             build_connectwise_definitions(tenant("acme", **values))
 
-    def test_a_variable_that_is_not_set_is_named(self) -> None:
-        with pytest.raises(ConfigError, match="public_key: the environment variable OURS_PUBLIC"):
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_a_variable_that_is_not_set_is_named(
+        self, value: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if value is not None:
+            for name in SECRETS:
+                monkeypatch.setenv(f"OURS_{name.upper()}", value)
+        with pytest.raises(ConfigError, match=r"y: the environment variable OURS_P\w+ is not set"):
             tenant("acme").settings()
+
+    def test_options_may_be_variables_also_whole_numbers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        options = {"keep_runs_days": dg.EnvVar.int("OURS_DAYS"), "refresh_cron": dg.EnvVar("CRON")}
+        kept = tenant("acme", options=options)
+        assert kept.load_settings().keep_runs_days == 30  # it may not be set where code is loaded
+        monkeypatch.setenv("OURS_DAYS", "9")
+        monkeypatch.setenv("CRON", "5 * * * *")
+        found = kept.load_settings()
+        assert (found.keep_runs_days, found.refresh_cron) == (9, "5 * * * *")
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from cw_pipeline.catalog import CATALOG, select
 from cw_pipeline.dagster.asset_specs import months_from, window_of_months, within
 from cw_pipeline.dagster.checks import evaluate
 from cw_pipeline.dagster.code_location import definitions
-from cw_pipeline.dagster.names import tenant_of
 from cw_pipeline.dagster.sync_assets import SyncConfig, config_from_request, request_from_config
 from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
 from cw_pipeline.errors import ConfigError
@@ -370,17 +369,6 @@ def _tick(
     """What the schedule asks for at NOW."""
     context = dg.build_schedule_context(instance, NOW, repository_def=made.get_repository_def())
     return made.resolve_schedule_def(name).evaluate_tick(context)
-
-
-@pytest.mark.parametrize(
-    ("schema", "tenant"),
-    [("reporting", "connectwise"), ("acme_reporting", "acme"), ("acme", "acme")],
-)
-def test_a_run_of_assets_picked_in_the_ui_is_of_the_tenant_whose_schema_they_are_in(
-    schema: str, tenant: str
-) -> None:
-    picked = frozenset({dg.AssetKey([schema, "some_table"])})
-    assert tenant_of(dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=picked)) == tenant
 
 
 class TestStorage:
