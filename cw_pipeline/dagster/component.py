@@ -3,6 +3,8 @@
 Without postponed annotations: Dagster reads a component's as objects.
 """
 
+import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import dagster as dg
@@ -13,6 +15,7 @@ from typing_extensions import override
 
 from cw_pipeline.dagster.library import ConnectWiseTenant, build_connectwise_definitions
 from cw_pipeline.dagster.tenant import ConnectWiseTableProps, ConnectWiseTranslator
+from cw_pipeline.errors import ConfigError
 
 _SCAFFOLDED = {
     "site": "na.myconnectwise.net",
@@ -25,13 +28,44 @@ _SCAFFOLDED = {
 }
 
 
+_VARIABLE = re.compile(r"\{\{\s*env\.(\w+)\s*\}\}")
+
+
 def _secret(description: str) -> dg.Resolver:
-    """A text that shows nowhere: Dagster attaches the component to all that it makes."""
+    """A text that shows nowhere: Dagster attaches the component to all that it makes.
+
+    A variable of the environment is looked up by each run, not where the code is loaded: CI need
+    not have it, and a key that was replaced counts at once.
+    """
+
+    def resolve(context: dg.ResolutionContext, value: str) -> SecretStr:
+        if variable := _VARIABLE.fullmatch(value):
+            return SecretStr(dg.EnvVar(variable[1]))
+        return SecretStr(_resolved(context, value))
+
+    return _as_written(resolve, description)
+
+
+def _text(description: str) -> dg.Resolver:
+    """A text of which is said that it is empty, and by which variable."""
+    return _as_written(_resolved, description)
+
+
+def _as_written(
+    resolve: Callable[[dg.ResolutionContext, str], Any], description: str
+) -> dg.Resolver:
+    """A resolver of what stands in the file, before variables are put in."""
     return dg.Resolver(
-        lambda context, value: SecretStr(context.resolve_value(value, as_type=str)),
-        model_field_type=str,
-        description=description,
+        resolve, model_field_type=str, description=description, inject_before_resolve=False
     )
+
+
+def _resolved(context: dg.ResolutionContext, value: str) -> str:
+    """The text that stands there. Raises ConfigError if it is a variable that is not set."""
+    found: str | None = context.resolve_value(value, as_type=str)
+    if not found:
+        raise ConfigError(f"{value} is empty: is the environment variable set that it names?")
+    return found
 
 
 class _Scaffolder(dg.Scaffolder):
@@ -67,8 +101,8 @@ class ConnectWiseComponent(dg.Component, dg.Model, dg.Resolvable):
     ```
     """
 
-    site: str = Field(description="Where users log in, such as na.myconnectwise.net.")
-    company: str = Field(description="The company id of the login page.")
+    site: Annotated[str, _text("Where users log in, such as na.myconnectwise.net.")]
+    company: Annotated[str, _text("The company id of the login page.")]
     public_key: Annotated[SecretStr, _secret("Public key of an API member: {{ env.NAME }}.")]
     private_key: Annotated[SecretStr, _secret("Private key of the API member: {{ env.NAME }}.")]
     client_id: Annotated[

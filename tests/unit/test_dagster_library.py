@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+import yaml
 from dagster_shared.libraries import DagsterLibraryRegistry
+from pydantic import SecretStr
 from typing_extensions import override
 
 import cw_pipeline.dagster
@@ -310,6 +312,28 @@ class TestAComponent:
         assert (node.owners, node.group_name) == (["team:data"], "psa")
         shown = repr([job.get_job_snapshot() for job in repository.get_all_jobs()])
         assert "topsecret" not in shown  # the component itself is in there
+
+    def test_needs_no_secret_to_be_loaded_and_names_the_variable_that_a_run_misses(
+        self, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("HOST_PRIVATE_KEY")
+        folder = project / "theirs" / "defs"
+        dg.Definitions.validate_loadable(dg.load_from_defs_folder(path_within_project=folder))
+        attributes = yaml.safe_load((folder / "connectwise" / "defs.yaml").read_text())[
+            "attributes"
+        ]
+        made = ConnectWiseComponent.resolve_from_dict(attributes).tenant()
+        with pytest.raises(ConfigError, match=r"private_key: .* HOST_PRIVATE_KEY is not set"):
+            made.settings()
+        monkeypatch.setenv("HOST_PRIVATE_KEY", "one-that-came-later")
+        assert made.settings().private_key == SecretStr("one-that-came-later")
+
+    def test_says_which_attribute_is_of_a_variable_that_is_not_set(self) -> None:
+        secrets = {name: f"{{{{ env.OURS_{name.upper()} }}}}" for name in SECRETS}
+        attributes = {"site": "na.myconnectwise.net", "company": "{{ env.OURS_COMPANY }}"}
+        # Dagster's error, whose class has no public name, shows the line of the file, too.
+        with pytest.raises(Exception, match=r"{{ env.OURS_COMPANY }} is empty: is the"):
+            ConnectWiseComponent.resolve_from_dict(attributes | secrets)
 
     def test_its_docs_say_what_each_attribute_is(self) -> None:
         model = ConnectWiseComponent.model()
