@@ -28,6 +28,8 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 def run_process() -> int:
     """Runs the command that this process was started for, which ends soon after a signal."""
     end_soon.watch()
+    # httpx imports its own command with all of rich and pygments, 4 MB, where it can.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     return main()
 
 

@@ -29,13 +29,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cw_pipeline.cli import supervise
 from cw_pipeline.paths import PROJECT
+from cw_pipeline.process import give_memory_back_once_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DEFINITIONS = "cw_pipeline.dagster.definitions"
 _CODE_SERVER, _WEBSERVER, _DAEMON = "dagster", "dagster-webserver", "dagster-daemon"
-_SHARED = ("dagster_postgres", "cw_pipeline.dagster.storages")
+_SHARED = ("dagster_postgres", "cw_pipeline.dagster.storages", "psycopg2.extras", "upath")
 _FORKS = sys.platform == "linux"  # on macOS a fork that goes on may crash in the system's libraries
 _QUIET = {
     "GRPC_VERBOSITY": "ERROR",  # else it says at each fork which of its hooks are left out
@@ -103,9 +104,12 @@ def _start_all(port: int, location: str, folder: Path, running: dict[int, str]) 
     quiet = ["--log-level", "warning"]
     here = ["--host", "127.0.0.1", "--port", str(port), "--dagster-log-level", "warning"]
     if _FORKS:
-        _import_what_is_shared()
+        _import_shared(_CODE_SERVER)
     serve = ["api", "grpc", "--socket", str(address), *code, *quiet]
     running[_start(_CODE_SERVER, *serve)] = "code server"
+    if _FORKS:  # of which the code server has no use, and which it need not wait for
+        _import_shared(_WEBSERVER, _DAEMON)
+        import_module("cw_pipeline.dagster.internals").look_seldom_for_new_code()
     while not address.exists():  # else webserver and daemon say that they cannot reach it
         if ended := os.waitpid(-1, os.WNOHANG)[0]:
             return ended
@@ -115,13 +119,18 @@ def _start_all(port: int, location: str, folder: Path, running: dict[int, str]) 
     return 0
 
 
-def _import_what_is_shared() -> None:
-    for name in (_CODE_SERVER, _WEBSERVER, _DAEMON):
+def _import_shared(*programs: str) -> None:
+    """Imports what the programs that are forked next have in common.
+
+    Without collections, which find next to nothing in modules, and take a tenth of the time.
+    """
+    gc.disable()
+    for name in programs:
         _program(name)
     for module in _SHARED:
         import_module(module)
-    gc.collect()
     gc.freeze()  # a collection would write to all of it
+    gc.enable()
 
 
 def _program(name: str) -> Any:  # noqa: ANN401 - click's
@@ -144,6 +153,7 @@ def _start(name: str, *arguments: str) -> int:
         with suppress(OSError):  # for `top`, and for the benchmark; some containers forbid it
             Path("/proc/self/comm").write_text(name)
         sys.argv = [name, *arguments]
+        give_memory_back_once_loaded()
         return _program(name)()
 
     return os.fork() or run_to_exit(become)

@@ -60,7 +60,7 @@ def live(
     from cw_pipeline.live.registrations import callback_url  # noqa: PLC0415
     from cw_pipeline.live.worker import CONNECTIONS, LiveTenant, Worker  # noqa: PLC0415
     from cw_pipeline.pipeline import Pipeline  # noqa: PLC0415
-    from cw_pipeline.process import tune_process  # noqa: PLC0415
+    from cw_pipeline.process import give_memory_back_once_loaded, tune_process  # noqa: PLC0415
 
     host, port = _address(listen)
     if with_parent:
@@ -70,6 +70,7 @@ def live(
         if each.callback_url is not None:
             callback_url(each)  # a bad one is named before anything begins
     tune_process()
+    give_memory_back_once_loaded()
     if not logging.root.handlers:
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ import click
 
 from cw_pipeline.cli import dagster_processes, end_soon, supervise
 from cw_pipeline.cli.configuration import demo_settings, read_settings
+from cw_pipeline.process import give_memory_back
 from cw_pipeline.wording import count
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def up(*, port: int, demo: bool, bi: int | None, is_live: bool) -> int:
         if is_live:
             stack.enter_context(_live_beside())
         click.echo("Dagster starts: its UI comes in about 20 seconds.")
+        give_memory_back()  # from here on this process only waits
         command = dagster_processes.command(port, filled.code_location)
         return run_child(command, dagster_processes.environment())
 

@@ -64,6 +64,7 @@ _SNAPSHOTS = table(
     "snapshots", column("id"), column("snapshot_id", String), column("snapshot_type")
 )
 _STRING_IN_JSON = re.compile(r'"([^"\\]+)"')
+_SELDOM, _RELOADED = 15, 24 * 3600  # seconds
 _NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager")
 
 
@@ -195,6 +196,19 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     to do spends. SQLite ignores it.
     """
     instance.optimize_for_webserver(**POOLED)
+
+
+def look_seldom_for_new_code() -> None:
+    """Has Dagster's programs in this process leave the code server alone, for `up`.
+
+    There it serves the same definitions until all of them end. A daemon of Dagster's fetches them
+    whole each minute, 2.7 MB, and a webserver and a daemon ask each second who serves them.
+    """
+    from dagster._daemon import controller  # noqa: PLC0415 - as much as all else imports here
+    from dagster._grpc import server_watcher  # noqa: PLC0415
+
+    controller.RELOAD_WORKSPACE_INTERVAL = _RELOADED
+    server_watcher.WATCH_INTERVAL = _SELDOM
 
 
 def without_step_output(instance: dg.DagsterInstance) -> dg.DagsterInstance:

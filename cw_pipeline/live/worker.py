@@ -60,7 +60,7 @@ CONNECTIONS = 20
 """To the warehouse, for all tenants of a process."""
 
 _GLANCE = 0.1  # seconds between looks for hints, and for what else is due
-_SECOND = 1.0
+_SECOND = 1.0  # between looks for hints where no tenant has callbacks, too
 _CHILDREN = 10.0  # seconds between passes over what hangs on records that hints named
 _QUESTIONS = 25.0  # seconds for asking lists what is new
 _AFTER_ERROR = 10.0  # seconds
@@ -318,6 +318,8 @@ class Worker:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         self._connections = connections
         self._looks_at = 0.0
+        awaited = any(tenant.pipeline.settings.callback_url for tenant in tenants)
+        self._glance = 0.0 if awaited else _SECOND
         self.stop = Event()
 
     def run(self) -> None:
@@ -347,6 +349,7 @@ class Worker:
         """One question for all tenants. While the warehouse is away it is asked less often."""
         if time.monotonic() < self._looks_at:
             return
+        self._looks_at = time.monotonic() + self._glance
         try:
             with self._connections.connection() as connection:
                 found = tenants_with_hints(connection, [*self._tenants])

@@ -86,7 +86,7 @@ class Connections:
             stack.pop_all()
         self._pool = ConnectionPool(
             min_size=0,
-            max_idle=60,  # one a minute is closed: each holds 5 to 40 MB on the server
+            max_idle=15,  # one in so many seconds is closed: each holds 5 to 40 MB on the server
             max_size=min([self._max, *limits]),
             timeout=PATIENCE,
             connection_class=_PooledSession,

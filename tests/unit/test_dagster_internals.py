@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ast
 import multiprocessing
+import threading
+import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
+from dagster._daemon import controller
+from dagster._grpc import server_watcher
+from dagster._grpc.client import DagsterGrpcClient
 from sqlalchemy import Engine, event
+from typing_extensions import override
 
 from cw_pipeline.dagster import internals
 from cw_pipeline.dev.dagster_yaml import prepare_dagster_yaml
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = dg.AssetKey(["acme", "tickets"])
-MOST = 5
+MOST = 7
 
 
 def private_imports(file: Path) -> list[str]:
@@ -35,6 +42,50 @@ def test_one_file_imports_from_dagsters_inside_and_little() -> None:
     theirs = {file.name: modules for file, modules in found.items() if modules}
     assert list(theirs) == ["internals.py"]
     assert len(theirs["internals.py"]) <= MOST
+
+
+class _CodeServer(DagsterGrpcClient):
+    """One that serves the same definitions for ever."""
+
+    @override
+    def __init__(self) -> None: ...
+
+    @override
+    def get_server_id(self, timeout: int = 0) -> str:
+        return "the same"
+
+
+class _Ending(threading.Event):
+    """Ends who waits for it, and notes how long that would have waited."""
+
+    waits: ClassVar[list[float | None]] = []
+
+    @override
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        self.set()
+        return True
+
+
+def test_programs_of_up_ask_the_code_server_seldom_for_what_cannot_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For all definitions each minute, and each second for its id: half of what idling took."""
+    monkeypatch.setattr(controller, "RELOAD_WORKSPACE_INTERVAL", 60)
+    monkeypatch.setattr(server_watcher, "WATCH_INTERVAL", 1)
+    internals.look_seldom_for_new_code()
+    hour_ago, refreshing = time.time() - 3600, Mock()
+    look = controller.DagsterDaemonController.check_workspace_freshness
+    assert look(refreshing, hour_ago) == hour_ago
+    calls = ("refresh_code_location", "on_disconnect", "on_reconnected", "on_updated", "on_error")
+    server_watcher.watch_grpc_server_thread(
+        "here",
+        _CodeServer(),
+        _Ending(),
+        get_location_entry=lambda _: None,
+        **dict.fromkeys(calls, print),
+    )
+    assert _Ending.waits == [15]
 
 
 @pytest.fixture
