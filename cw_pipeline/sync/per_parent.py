@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cw_pipeline.errors import ENDS_THE_RUN, SourceError, SourceForbidden, SourceMissing
+from cw_pipeline.errors import (
+    ENDS_THE_RUN,
+    SourceBroken,
+    SourceDown,
+    SourceError,
+    SourceForbidden,
+    SourceMissing,
+    SourceUnreachable,
+)
 from cw_pipeline.model import Checkpoint
 from cw_pipeline.paths import cli_command
 from cw_pipeline.sync.context import parallel_tasks
@@ -52,6 +60,8 @@ class PerParentSync:
     guard: DeleteGuard = _GUARDED
     allowed: int = 0
     forbidden: int = 0
+    answered: int = 0
+    broken: list[tuple[int, SourceError]] = field(default_factory=list)
     kept_rows: list[tuple[int, int]] = field(default_factory=list)
     missing: list[tuple[int, ...]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
@@ -91,6 +101,7 @@ class PerParentSync:
                 " inquire it",
                 403,
             )
+        self._tell_broken(everyone=len(self.broken) == len(due))
         if self.forbidden:
             run.result.warnings.append(
                 f"403 for {self.forbidden} of {count(len(due), 'parent')}: their children are not"
@@ -213,8 +224,38 @@ class PerParentSync:
             with self._lock:
                 self.forbidden += 1
             return
+        except SourceUnreachable:
+            raise
+        except (SourceBroken, SourceDown) as error:
+            self._note_broken(parents[-1], error)
+            return
+        with self._lock:
+            self.answered += 1
         self._delete_unlisted(parents, [row_id for row_id in before if row_id not in seen], started)
         self.run.store.mark_parent_read(parents[-1], started, read_all=shows_all)
+
+    def _note_broken(self, parent_id: int, error: SourceError) -> None:
+        """Leaves a parent out whose list cannot be read, as long as that are few.
+
+        Raises the error where it is the list rather than a parent.
+        """
+        with self._lock:
+            self.broken.append((parent_id, error))
+            if len(self.broken) > max(_FEW, self.answered // 10):
+                raise error
+
+    def _tell_broken(self, *, everyone: bool) -> None:
+        """Says whose children could not be read. Raises why if nobody's could."""
+        if not self.broken:
+            return
+        (parent_id, error), *_ = self.broken
+        if everyone:
+            raise error
+        ids = first_ids([parent_id for parent_id, _ in self.broken])
+        self.run.result.warnings.append(
+            f"the children of {self.parent.name} {ids} cannot be read and stay as they are; of"
+            f" {parent_id}: {error}"
+        )
 
     def _read_one(self, parents: tuple[int, ...], started: datetime) -> tuple[set[int], bool]:
         """What a parent's list shows, and whether that is all that it has."""

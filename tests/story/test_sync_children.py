@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.errors import SourceForbidden, SourceMissing
-from cw_pipeline.simulator import Quirk, Simulator, Tenant
+from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceMissing
+from cw_pipeline.simulator import Fault, Quirk, Simulator, Tenant
 from cw_pipeline.sync.capabilities import probe_all
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.sync.reconcile import reconcile_all
@@ -263,6 +263,29 @@ def test_parents_that_are_forbidden_are_told_and_the_others_are_read(
     story.simulator.role.allow("/service/boards/2/statuses")
     both(story)
     assert found(story) == truth(tenant)
+
+
+@pytest.mark.parametrize("kind", ["500", "html"])
+def test_a_parent_whose_list_is_broken_keeps_no_other_parent_from_being_read(
+    story: Story, tenant: Tenant, kind: Any
+) -> None:
+    fill(tenant, range(1, 13))
+    story.simulator.faults.add(Fault(kind, path="/service/boards/1/statuses"))
+    report = both(story)
+    assert {board for board, _ in found(story)} == {*range(2, 13)}
+    assert "the children of service/boards 1 cannot be read" in str(report.warnings)
+    audit = _reconciled(story)
+    assert not audit.proven
+    assert "service/boards 1 cannot be read" in audit.detail
+    story.simulator.faults.clear()
+    both(story)
+    assert found(story) == truth(tenant)
+    assert _reconciled(story).proven
+    story.simulator.faults.add(Fault(kind, path="/service/boards/*/statuses"))
+    story.simulator.requests.clear()
+    failed = story.sync(BOARDS, STATUSES, plan=SyncRequest(full=True))[STATUSES]
+    assert isinstance(failed.failure, SourceBroken), "the list, and not a parent"
+    assert len(asked(story)) < 12
 
 
 def test_children_that_are_forbidden_everywhere_fail_their_list_alone(
