@@ -54,7 +54,10 @@ class Paging(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to a list: what is asked, and which page of it."""
+    """One question to a list: what is asked, and which page of it.
+
+    `begun`: it is behind another page, so that a cursor of 0 is an id, too.
+    """
 
     path: str
     conditions: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class Query:
     page_size: int = 1000
     paging: Paging = Paging.FORWARD
     cursor: int = 0
+    begun: bool = False
     upto: int | None = None
     page: int = 1
     order: str = ""
@@ -76,7 +80,12 @@ class Query:
             return replace(self, page=self.page + 1)
         if cursor is None or cursor == self.cursor:
             return replace(self, paging=Paging.KEYSET, page=self.page + 1)
-        return replace(self, cursor=cursor, page=1)
+        return replace(self, cursor=cursor, begun=True, page=1)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it asks for ids behind the cursor only."""
+        return self.begun or self.cursor != 0
 
     def changed_in(self, window: Window, *, closed: bool = False) -> Query:
         """This question about a window only.
@@ -114,11 +123,13 @@ class Query:
         Spaces in its URL are %20: a plus sign may be read as one.
         """
         upto = () if self.upto is None else (f"id <= {self.upto}",)
-        keyset = (f"id > {self.cursor}",) if self.paging is Paging.KEYSET else ()
+        # Not on the first page: ids may be zero and below, and both are conditions on them.
+        behind = str(self.cursor) if self.is_behind else ""
+        keyset = (f"id > {behind}",) if behind and self.paging is Paging.KEYSET else ()
         conditions = " and ".join((*self.conditions, *upto, *keyset))
         params = {"pageSize": str(self.page_size)}
-        if self.paging is Paging.FORWARD:
-            params["pageId"] = str(self.cursor)
+        if self.paging is Paging.FORWARD and behind:
+            params["pageId"] = behind
         elif self.paging is Paging.KEYSET:
             params["orderBy"] = "id asc"
         if self.paging is Paging.OFFSET or self.page > 1:

@@ -80,7 +80,9 @@ def page(view: View, asked: ListRequest) -> Slice:
     found = matching(view, asked)
     size = asked.page_size
     number = 1 if view.quirk.ignores_page else asked.page
-    start = bisect_right(found, asked.page_id) if asked.forward_only else (number - 1) * size
+    start = (number - 1) * size
+    if asked.forward_only:
+        start = 0 if asked.is_first else bisect_right(found, asked.page_id)
     ids = found[start : start + size + view.quirk.more_rows]
     last = -(-len(found) // size)
     return Slice(ids, more=start + len(ids) < len(found), last=last)

@@ -20,7 +20,10 @@ AUDITED = frozenset({"lastupdated", "updatedby", "dateentered", "enteredby"})
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """The parameters of a list, as asked. `fields` are lower-case paths, empty for all."""
+    """The parameters of a list, as asked. `fields` are lower-case paths, empty for all.
+
+    `is_first`: it names no pageId, which would be a condition on ids.
+    """
 
     conditions: str = ""
     child_conditions: str = ""
@@ -30,6 +33,7 @@ class ListRequest:
     page: int = 1
     page_size: int = DEFAULT_PAGE_SIZE
     page_id: int = 0
+    is_first: bool = False
     forward_only: bool = False
 
     @property
@@ -58,6 +62,7 @@ def question(
         page=1 if forward_only else max(1, _whole(given, "page", 1)),
         page_size=min(size if size > 0 else DEFAULT_PAGE_SIZE, max_page_size),
         page_id=_whole(given, "pageid", 0) if forward_only else 0,
+        is_first="pageid" not in given,
         forward_only=forward_only,
     )
 

@@ -271,8 +271,11 @@ class IncrementalSync:
 
 
 def _behind(ids: IdRange, batch: Batch) -> IdRange:
-    """The range with its cursor behind a page; where it was if no record on the page has an id."""
-    if batch.cursor is None or batch.cursor == ids.cursor:
+    """The range with its cursor behind a page; where it was if no record on the page has an id.
+
+    Or none above zero, where a list begins: behind them it begins again, after an interruption.
+    """
+    if batch.cursor is None or batch.cursor <= ids.cursor:
         return ids
     return ids.advanced_to(batch.cursor)
 

@@ -47,7 +47,7 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     audit = Audit(run.entity.name)
     counted = run.count_source()
     sweep = ListSnapshot(run.context.database, run.entity, run.store.opened_at)
-    nameless = _fill(run, sweep)
+    shown, nameless = _fill(run, sweep)
     difference = sweep.difference()
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
@@ -61,6 +61,8 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     unrepaired = [*_repair(run, audit, difference)]
     if nameless:
         unrepaired.append(f"{count(nameless, 'record')} listed without an id that can be kept")
+    if counted is not None and counted > shown and (again := run.count_source() or 0) > shown:
+        unrepaired.append(f"/count says {min(counted, again):,}, and {shown:,} were listed")
     gone = not_listed_twice(run, difference.extra)
     why = _reason_to_keep(run, difference, gone, guard, counted)
     warning = delete_or_list(run, gone, why, run.store.opened_at)
@@ -160,25 +162,27 @@ def _round(run: Run, cursor: int) -> Iterator[Batch]:
         yield from PageWalk(run.reader, replace(query, upto=cursor if bounded else None))
 
 
-def _fill(run: Run, sweep: ListSnapshot) -> int:
+def _fill(run: Run, sweep: ListSnapshot) -> tuple[int, int]:
     """Puts every id and stamp of the list into the sweep, by as little as the list will send.
 
-    How many records have no id that can be kept: they are in no sweep.
+    How many records it showed, and how many of them have no id that can be kept: those are in no
+    sweep.
     """
     slim = ListReader(run.context, id_only_entity(run.entity))
     slim.tally = run.reader.tally
     ways = ["id,_info/lastUpdated", "id"]
 
-    def read() -> int:
-        nameless = 0
+    def read() -> tuple[int, int]:
+        shown = nameless = 0
         slim.paging = run.reader.paging
         for batch in PageWalk(slim, replace(slim.query(), fields=ways[0])):
             run.reader.pages += 1
             sweep.add(batch.ids, batch.last_updated)
             lost = [r.record_id for r in batch.rejects if r.record_id is not None]
             sweep.add(lost, [None] * len(lost))
+            shown += batch.read
             nameless += len(batch.rejects) - len(lost)
-        return nameless
+        return shown, nameless
 
     while True:
         try:

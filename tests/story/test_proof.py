@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from cw_pipeline.catalog import CATALOG
-from cw_pipeline.simulator.answers import Refusal, no_endpoint
+from cw_pipeline.simulator.answers import Answer, Refusal, no_endpoint
+from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.sync.reconcile import reconcile_all
 from tests.integration.others import as_admin
 
@@ -314,6 +315,35 @@ def test_a_record_without_an_id_is_counted_once_though_it_is_listed_behind_every
     audit = reconciled(agreements, name)[name]
     assert "2 records" in audit.detail
     assert not audit.proven
+
+
+def test_ids_of_zero_and_below_are_ids_on_pages_of_any_size(
+    agreements: Story, tenant: Tenant
+) -> None:
+    ids = {-7, -5, 0, 1, 2}
+    for path in (f"/{TICKETS}", f"/{WHOLE}", "/finance/agreements/1/additions"):
+        for own in ids:
+            tenant.put(path, {"id": own})
+    tenant.delete("/finance/agreements", 2)
+    tenant.advance(3600)
+    lists = (TICKETS, WHOLE, AGREEMENTS, ADDITIONS)
+    for size in (1, 2, 1000):
+        reports = agreements.sync(*lists, page_size=size, plan=SyncRequest(full=True))
+        assert [report.failure for report in reports.values()] == [None] * 4
+        audits = reconciled(agreements, *lists, page_size=size)
+        assert all(each.proven for each in audits.values()), audits
+    for name, found in ((TICKETS, ids), (WHOLE, ids), (ADDITIONS, ids | {11, 12})):
+        assert set(agreements.table(name)) == found
+
+
+def test_a_list_that_shows_less_than_it_counts_is_not_proven(story: Story, tenant: Tenant) -> None:
+    tenant.put("/service/tickets", {"id": 1})
+    story.sync(TICKETS)
+    said = Answer(body=b'{"count": 3}')
+    story.simulator.own_routes["GET", f"/v2025_1/apis/3.0/{TICKETS}/count"] = lambda: said
+    audit = reconciled(story, TICKETS)[TICKETS]
+    assert not audit.proven
+    assert audit.detail == "/count says 3, and 1 were listed"
 
 
 @pytest.mark.parametrize("name", [TICKETS, WHOLE])
