@@ -24,6 +24,12 @@ PipelineError
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class PipelineError(Exception):
@@ -65,6 +71,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
 class SourceError(PipelineError):
     """ConnectWise did not give a good answer. `status` is the HTTP status, 0 without one.
 
@@ -77,6 +89,10 @@ class SourceError(PipelineError):
         self.status = status
         self.seconds = 0.0
         self.request = ""
+
+    def leave_out(self, secrets: Iterable[str]) -> None:
+        """Takes out what its texts must not say, though somebody answered it."""
+        self.args = (_without(secrets, str(self)),)
 
     @property
     def reason(self) -> str:
@@ -117,6 +133,11 @@ class SourceBroken(SourceError):
         super().__init__(message, status)
         self.answer = printable(answer)
         self.is_too_large = is_too_large
+
+    @override
+    def leave_out(self, secrets: Iterable[str]) -> None:
+        super().leave_out(secrets)
+        self.answer = _without(secrets, self.answer)
 
 
 class SourceDenied(SourceError):

@@ -10,6 +10,7 @@ from cw_pipeline.connectwise.query import path_for as path_for
 from cw_pipeline.connectwise.rate_limit import RateLimiter as RateLimiter
 from cw_pipeline.connectwise.response import VERSION_REFUSED as VERSION_REFUSED
 from cw_pipeline.connectwise.response import SourceClock as SourceClock
+from cw_pipeline.connectwise.response import body_description as body_description
 from cw_pipeline.connectwise.response import decode_small as decode_small
 from cw_pipeline.connectwise.retry import BACKGROUND as BACKGROUND
 from cw_pipeline.connectwise.retry import INTERACTIVE as INTERACTIVE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -219,6 +220,7 @@ class _BoundedTransport(httpx.BaseTransport):
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if body and encoding not in {"", "identity"}:
             body = self._inflate(body, encoding, exchange)
+        body = body.removeprefix(BOM_UTF8)
         if len(body) > self._large.share:
             body = self._large.keep(body)
         left_out = {b"content-encoding", b"content-length", b"transfer-encoding"}

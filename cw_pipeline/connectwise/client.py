@@ -123,6 +123,7 @@ class ConnectWise(AbstractContextManager["ConnectWise"]):
         self.versions = ApiVersions.of(api_version)
         self._site = site
         self._company = credentials.company
+        self._secrets = credentials.secrets
         info = f"{site.info}/login/companyinfo/{credentials.company}"
         self._company_request = Request(info, anonymous=True)
         self._gate = gate or RateLimiter(stopping=self._stopping, machine=machine)
@@ -398,6 +399,7 @@ class ConnectWise(AbstractContextManager["ConnectWise"]):
                 return read(body)
             except (msgspec.DecodeError, UnicodeDecodeError, SourceBroken) as error:
                 broken = SourceBroken(f"{question}: {error}", 200, text(body))
+            broken.leave_out(self._secrets)
             broken.seconds = took
             del body  # errors are kept for a while, with the frames that they were raised in
             raise broken
@@ -415,10 +417,12 @@ class ConnectWise(AbstractContextManager["ConnectWise"]):
                 took = self._machine.monotonic() - started
             raise_for_status(answer.status_code, answer.headers, answer.content, question)
         except (SourceBroken, SourceDown) as error:
+            error.leave_out(self._secrets)
             error.seconds = self._machine.monotonic() - started
             self._outage.note_failure(error)
             raise
-        except SourceError:
+        except SourceError as error:
+            error.leave_out(self._secrets)
             self._outage.note_answer()
             raise
         self._outage.note_answer()

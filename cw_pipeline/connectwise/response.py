@@ -22,6 +22,7 @@ from http import HTTPStatus
 from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from isal import isal_zlib
@@ -125,7 +126,31 @@ def _error(status: int, headers: Mapping[str, str], body: bytes, asked: object) 
         return SourceMissing(said, status)
     if status in VERSION_REFUSED and "version" in said.lower():
         said = f"{said.rstrip('.')}. Check CW_API_VERSION"
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        said = (
+            f"{said}{_place(headers.get('location', ''))}. It is not followed, because the keys"
+            " would go along: CW_SITE has to name the host that answers itself, with no login page"
+            " or proxy before it"
+        )
+    elif status < HTTPStatus.MULTIPLE_CHOICES:
+        said = f"{said}, where 200 is due: look at what is in between, such as a proxy"
     return SourceRefused(said, status)
+
+
+def _place(location: str) -> str:
+    """Where a redirect leads, without what may be secret of it."""
+    host = urlsplit(location).netloc.rpartition("@")[2] if location else ""
+    return f", a redirect to {host}" if host else ", a redirect"
+
+
+def body_description(begin: bytes, body: bytes) -> str:
+    """What a body is that is no list, as far as that can be told without quoting a record."""
+    if begin.startswith(b"<"):
+        return " but a page for people, as of a login, a proxy or maintenance"
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in begin:
+        return " in UTF-8 but, it seems, in UTF-16"
+    said = _error_text(body) if len(body) <= _KEPT else ""
+    return f". It says: {said}" if said else "" if begin else ": it is empty"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

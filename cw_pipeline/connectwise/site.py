@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from cw_pipeline.errors import ConfigError
 
 _CLOUD = (".myconnectwise.net", ".connectwisedev.com")
 _ON_PREMISE = "v4_6_release/"
+_SHORT = 7  # letters: such words are no keys, and part of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,13 @@ class Credentials:
     client_id: str = field(repr=False)
     impersonate: str = ""
     user_type: str = "member"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may hold, though a server or a proxy says it: also as it is sent."""
+        sent = f"{self.company}+{self.public_key}:{self.private_key}"
+        keys = (self.private_key, self.public_key, self.client_id)
+        return (b64encode(sent.encode()).decode(), *(key for key in keys if len(key) > _SHORT))
 
 
 @dataclass(frozen=True, slots=True)

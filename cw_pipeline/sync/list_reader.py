@@ -7,8 +7,22 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cw_pipeline.connectwise import PROBING, Paging, Query, RequestCounts, path_for
-from cw_pipeline.errors import PipelineError, SourceBroken, SourceDown, SourceError, SourceRefused
+from cw_pipeline.connectwise import (
+    PROBING,
+    Paging,
+    Query,
+    RequestCounts,
+    body_description,
+    path_for,
+)
+from cw_pipeline.errors import (
+    PipelineError,
+    SourceBroken,
+    SourceDown,
+    SourceError,
+    SourceRefused,
+    SourceUnreachable,
+)
 from cw_pipeline.model import TAIL, Batch, Reject
 from cw_pipeline.transform import decode_ids
 from cw_pipeline.transform.pages import SkippingPageReader
@@ -315,7 +329,11 @@ def _sound(body: bytes) -> bytes:
     begin = body[:_EDGE].lstrip() or body.lstrip()
     end = body[-_EDGE:].rstrip() or body.rstrip()
     if not begin.startswith(b"[") or not end.endswith(b"]"):
-        raise SourceBroken("the body is no JSON array", 200, body[:2000].decode("utf-8", "replace"))
+        raise SourceBroken(
+            f"the body is no JSON array{body_description(begin, body)}",
+            200,
+            body[:2000].decode("utf-8", "replace"),
+        )
     return body
 
 
@@ -325,8 +343,9 @@ def _check_order(query: Query, batch: Batch) -> None:
             f"{query.path}: no record of a broken page has an id, so what follows it is unknown"
         )
     listed = batch.listed or batch.ids
-    rising = all(before <= record_id for before, record_id in pairwise([query.cursor + 1, *listed]))
-    if batch.cursor <= query.cursor or not rising:
+    first = [query.cursor + 1] if query.is_behind else []
+    rising = all(before <= record_id for before, record_id in pairwise([*first, *listed]))
+    if (query.is_behind and batch.cursor <= query.cursor) or not rising:
         raise PagingNotHonored(f"{query.path}: asked for ids after {query.cursor}, got others")
 
 
@@ -377,7 +396,7 @@ def is_timeout(error: SourceError) -> bool:
 
 def _blame_first_record(reader: ListReader, query: Query, error: SourceError) -> Batch | None:
     """The batch that blames the first record behind the cursor; None if there is none any more."""
-    record_id = _next_id(reader, replace(query, page_size=1))
+    record_id = _next_id(reader, replace(query, page_size=1), error)
     if record_id is None:
         return None
     answer = reader.shareable_answer(error)
@@ -393,22 +412,30 @@ def _blame_first_record(reader: ListReader, query: Query, error: SourceError) ->
     )
 
 
-def _next_id(reader: ListReader, one: Query) -> int | None:
-    """The id of the first record behind the cursor, which cannot be read whole."""
+def _next_id(reader: ListReader, one: Query, error: SourceError) -> int | None:
+    """The id of the first record behind the cursor, which cannot be read whole.
+
+    Raises the error that it could not be read with if nothing of the list can.
+    """
     try:
         ids = reader.ids(one)
     except (SourceBroken, SourceDown):
-        return _closed_in(reader, one)
+        return _closed_in(reader, one, error)
     return ids[0] if ids else None
 
 
-def _closed_in(reader: ListReader, one: Query) -> int:
+def _closed_in(reader: ListReader, one: Query, error: SourceError) -> int:
     """The same, where even `fields=id` fails: the least upper end at which the answer breaks.
 
     Not the least cursor behind which it does not: good records between two poisoned ones would be
     jumped. Raises SourceError if the whole list breaks, with no record in it or with any.
     """
-    reader.ids(_upto(one, one.cursor))
+    try:
+        reader.ids(_upto(one, one.cursor))
+    except SourceUnreachable:
+        raise
+    except (SourceBroken, SourceDown):
+        raise error from None  # it says what the list answers, and not what a part of it did
     low, high = one.cursor, one.cursor + 1
     while _readable(reader, _upto(one, high)):
         low, high = high, one.cursor + 2 * (high - one.cursor)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,8 @@ import pytest
 from cw_pipeline.connectwise.answers import AnswerLimits, AnswerRefused, bound_answers
 from cw_pipeline.errors import SourceBroken
 from cw_pipeline.settings import Settings
+from cw_pipeline.simulator import CLIENT_ID
+from cw_pipeline.simulator.answers import Answer
 from tests.story.conftest import HASTY
 
 if TYPE_CHECKING:
@@ -263,6 +266,29 @@ def test_a_large_answer_that_cannot_be_closed_lets_the_next_one_be_read(
         with pytest.raises(httpx.CloseError):
             client.get("http://psa.example.com")
         assert len(client.get("http://psa.example.com").content) == 2 * MB
+
+
+def test_a_mark_before_a_body_is_not_part_of_it() -> None:
+    marked = httpx.MockTransport(lambda _: httpx.Response(200, content=b"\xef\xbb\xbf[]"))
+    with httpx.Client(timeout=1, transport=marked) as client:
+        bound_answers(client, AnswerLimits(), 8, lambda _: None)
+        assert client.get("http://psa.example.com").content == b"[]"
+
+
+def test_keys_that_an_answer_repeats_are_in_no_message(story: Story, tenant: Tenant) -> None:
+    """As a page for developers or a proxy's does, which shows the request's headers."""
+    tenant.put("/service/tickets", {"id": 1})
+    sent = b64encode(b"demo+public:private")
+    body = b'{"message": "Authorization: Basic %s, clientId %s"}' % (sent, CLIENT_ID.encode())
+    for status, type_ in ((400, "application/json"), (500, "text/html"), (200, "text/html")):
+        answer = Answer(status, body, content_type=type_)
+        path = "/v2025_1/apis/3.0/service/tickets"
+        story.simulator.own_routes["GET", path] = lambda answer=answer: answer  # type: ignore[misc]
+        report = story.sync("service/tickets")["service/tickets"]
+        assert report.failure is not None
+        kept = str(story.rows("select * from cw_sync.run")) + str(report)
+        assert sent.decode() not in kept
+        assert CLIENT_ID not in kept
 
 
 def test_answers_through_a_proxy_are_bounded_too(

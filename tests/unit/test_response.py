@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_pipeline.connectwise.response import decode_small, http_date, raise_for_status, retry_after
+from cw_pipeline.connectwise.response import (
+    body_description,
+    decode_small,
+    http_date,
+    raise_for_status,
+    retry_after,
+)
 from cw_pipeline.errors import (
     SourceBroken,
     SourceBusy,
@@ -100,6 +106,44 @@ def test_a_wait_that_a_429_names_only_in_its_body_is_taken(
     with pytest.raises(SourceBusy) as raised:
         raise_for_status(429, {"retry-after": "3"}, said.encode(), "GET /x")
     assert raised.value.retry_after == 3, "the header counts more"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (
+            302,
+            {"location": "https://me:secret@login.example.com/x?secret"},
+            "login.example.com. It",
+        ),
+        (301, {"location": "/login?secret"}, "a redirect. It is not followed"),
+        (308, {}, "CW_SITE has to name the host that answers itself"),
+        (204, {}, "where 200 is due"),
+    ],
+)
+def test_an_answer_that_is_not_the_one_due_says_what_to_look_at(
+    status: int, headers: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SourceRefused) as raised:
+        raise_for_status(status, headers, b"", "GET /x")
+    assert said in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html>", " but a page for people, as of a login, a proxy or maintenance"),
+        ("[]".encode("utf-16"), " in UTF-8 but, it seems, in UTF-16"),
+        (b'{"message": "Try later"}', ". It says: Try later"),
+        (b'{"data": [{"name": "private"}]}', ""),
+        (b"", ": it is empty"),
+    ],
+)
+def test_a_body_that_is_no_list_is_described_without_what_a_record_says(
+    body: bytes, said: str
+) -> None:
+    assert body_description(body, body) == said
 
 
 def test_what_a_server_says_can_be_stored_and_shown_whatever_it_is() -> None:
