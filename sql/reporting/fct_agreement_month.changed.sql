@@ -38,7 +38,7 @@ select coalesce(agreement_id, case when apply_to_type = 'Agreement' then apply_t
 where coalesce(agreement_id, case when apply_to_type = 'Agreement' then apply_to_id end) is not null
 union
 -- products count in the month of their invoice
-select p.agreement_id from {{source}}.procurement_products p join invoices i on i.id = p.invoice_id where p.agreement_id is not null
+select p.agreement_id from invoices i join {{reporting}}.fct_product_all p on p.invoice_id = i.id where p.agreement_id is not null
 union
 -- clients that have just come
 select v.id from {{versions}}.finance_agreements v join {{source}}.company_companies c on c.id = v.company_id where c._synced_at >= {{since}}

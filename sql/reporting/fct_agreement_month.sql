@@ -4,8 +4,8 @@
 -- each column. Client, currency, the days it ran and its additions are those that were known when the month
 -- was closed (now, in a month that is not): later edits do not move them; what is deleted ran until then.
 -- Invoices, hours and expenses carry a date of their own, and count as they are now. Sources:
--- finance/agreements, finance/agreements/additions and the versions kept of them, finance/invoices,
--- time/entries, expense/entries, procurement/products.
+-- finance/agreements, finance/agreements/additions and the versions kept of them, fct_invoice_all,
+-- fct_time_entry_all, fct_expense, fct_product_all.
 with tracked as (
     -- what was said before that is not known: the versions of that day are taken
     select coalesce(max(since), '-infinity') as since
@@ -78,11 +78,12 @@ additions as (
 ),
 invoiced as (
     select
-        agreement_id, date_trunc('month', date)::date as month, currency_id, sum(subtotal) as billed,
-        count(nullif(currency_id, -1)) over (partition by agreement_id, date_trunc('month', date)) > 1 as has_others
-    from {{reporting}}.fct_invoice
-    where agreement_id > 0 and date is not null and {{only: agreement_id}}
-    group by agreement_id, date_trunc('month', date), currency_id
+        i.agreement_id, i.month, coalesce(c.id, -1) as currency_id, sum(i.subtotal) as billed,
+        count(c.id) over (partition by i.agreement_id, i.month) > 1 as has_others
+    from {{reporting}}.fct_invoice_all i
+    left join {{source}}.finance_currencies c on c.id = i.currency_id
+    where i.agreement_id is not null and i.month is not null and {{only by index: i.agreement_id}}
+    group by i.agreement_id, i.month, c.id
 ),
 -- In the agreement's own currency (other_currency is null), or in another one. Where the agreement names none,
 -- it is in that of its invoices, if it is one.
@@ -117,9 +118,9 @@ spent as (
     group by 1, 2
 ),
 sold as (
-    select agreement_id, date_trunc('month', coalesce(invoice_date, purchase_date))::date as month, sum(cost) as cost
-    from {{reporting}}.fct_product
-    where agreement_id > 0 and coalesce(invoice_date, purchase_date) is not null and {{only: agreement_id}}
+    select agreement_id, month, sum(cost) as cost
+    from {{reporting}}.fct_product_all
+    where agreement_id is not null and month is not null and {{only by index: agreement_id}}
     group by 1, 2
 ),
 shown as (

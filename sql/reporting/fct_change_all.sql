@@ -75,15 +75,15 @@ ended as (
 )
 select
     hashtextextended(format('%s/%s/%s/%s/%s/%s', e.entity, e.parent_id, e.id, e.attribute, e._next_from, e._recorded_to), 0) as change_id, -- tells the change from others
-    e.entity as entity, -- list the record is in, service/tickets for example
     e.id as record_id, -- ConnectWise id
     e.parent_id as parent_id, -- id of the parent, of children; 0 of others
-    e.attribute as attribute, -- column
-    e.value as value, -- what it said, as text
-    lag(e._next_from) over (partition by e.entity, e.id, e.parent_id, e.attribute order by e._next_from, e._recorded_to) as valid_from, -- since when; empty: since before it was watched
-    e._valid_to as valid_to, -- until when, by the record's own stamp
     e.company_id as company_id, -- client of the record now, as ConnectWise gave it
     e.location_id as location_id, -- our location now
     e.department_id as department_id, -- our department now
+    e._valid_to as valid_to, -- until when, by the record's own stamp
+    lag(e._next_from) over (partition by e.entity, e.id, e.parent_id, e.attribute order by e._next_from, e._recorded_to) as valid_from, -- since when; empty: since before it was watched
+    e.entity as entity, -- list the record is in, service/tickets for example
+    e.attribute as attribute, -- column
+    e.value as value, -- what it said, as text
     now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from ended e

@@ -1,6 +1,6 @@
 -- One row per live project: what was planned, and what has become of it. Hours by time entries. An amount
--- that would add up several currencies is empty. Sources: project/projects, time/entries, expense/entries,
--- procurement/products, finance/invoices, finance/agreements.
+-- that would add up several currencies is empty. Sources: project/projects, fct_time_entry_all,
+-- fct_expense, fct_product_all, fct_invoice_all, finance/agreements.
 with worked as (
     -- amounts in several currencies: their lowest and highest number differ
     select
@@ -9,20 +9,30 @@ with worked as (
     from {{reporting}}.fct_time_entry_all e
     left join {{source}}.finance_agreements a on a.id = e.agreement_id
     left join {{source}}.company_companies c on c.id = e.company_id
-    where not e.is_deleted and e.project_id is not null
+    where not e.is_deleted and e.project_id is not null and {{only by index: e.project_id}}
     group by 1
 ),
 spent as (
     select project_id, sum(cost) as cost, sum(revenue) as revenue, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
-    from {{reporting}}.fct_expense group by 1
+    from {{reporting}}.fct_expense where {{only: project_id}}
+    group by 1
 ),
 sold as (
-    select project_id, sum(cost) as cost, sum(revenue) as revenue, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
-    from {{reporting}}.fct_product group by 1
+    select
+        p.project_id, sum(p.cost) as cost, sum(p.revenue) as revenue,
+        min(coalesce(a.currency_id, c.currency_id)) as lowest, max(coalesce(a.currency_id, c.currency_id)) as highest
+    from {{reporting}}.fct_product_all p
+    left join {{source}}.finance_agreements a on a.id = p.agreement_id
+    left join {{source}}.company_companies c on c.id = p.company_id
+    where p.project_id is not null and {{only by index: p.project_id}}
+    group by 1
 ),
 invoiced as (
-    select project_id, sum(subtotal) as amount, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
-    from {{reporting}}.fct_invoice group by 1
+    select i.project_id, sum(i.subtotal) as amount, min(c.id) as lowest, max(c.id) as highest
+    from {{reporting}}.fct_invoice_all i
+    left join {{source}}.finance_currencies c on c.id = i.currency_id
+    where i.project_id is not null and {{only by index: i.project_id}}
+    group by 1
 )
 select
     p.id as project_id, -- project
@@ -59,4 +69,4 @@ left join worked w on w.project_id = p.id
 left join spent e on e.project_id = p.id
 left join sold s on s.project_id = p.id
 left join invoiced i on i.project_id = p.id
-where p._deleted_at is null
+where p._deleted_at is null and {{only: p.id}}

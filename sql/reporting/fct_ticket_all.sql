@@ -52,20 +52,32 @@ worked as (
 select
     t.id as ticket_id, -- ConnectWise's ticket number
     t.id / 512 as ticket_block, -- its number / 512: what changes of a block is counted anew
-    t.record_type as record_type, -- ServiceTicket, ProjectTicket or ProjectIssue
-    t.summary as summary, -- first line
+    t._deleted_at is not null as is_deleted, -- no longer in ConnectWise
+    t.merged_parent_ticket_id is not null as is_merged, -- merged into another: counts nowhere, the other does
+    coalesce(t.closed_flag, false) as is_closed, -- closed now
+    t.parent_ticket_id is not null as is_child, -- child of another ticket; counts like any
+    coalesce(t.closed_flag, false) and t.closed_date is null as is_close_assumed, -- closed without a date: closed_at is its last change
+    coalesce(t.customer_updated_flag, false) as is_customer_updated, -- the client wrote last
+    (t.date_entered at time zone {{time_zone}})::date as entered_date, -- local day it came in
+    (t.closed_at at time zone {{time_zone}})::date as closed_date, -- local day it was closed
+    coalesce(to_char(t.date_entered at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as entered_date_id, -- local day it came in, in dim_date
+    coalesce(to_char(t.closed_at at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as closed_date_id, -- local day it was closed, in dim_date
+    (t.respond_by_goal_utc at time zone {{time_zone}})::date as respond_goal_date, -- local day on which the response is due
+    (t.resplan_goal_utc at time zone {{time_zone}})::date as plan_goal_date, -- local day on which the plan is due
+    (t.resolution_goal_utc at time zone {{time_zone}})::date as resolve_goal_date, -- local day on which the resolution is due
     t.company_id as company_id, -- client
-    t.site_id as site_id, -- site of the client
-    t.contact_id as contact_id, -- who asked
     t.board_id as board_id, -- board
     t.status_id as status_id, -- status now
+    t.priority_id as priority_id, -- priority
+    t.owner_id as owner_id, -- member who owns it
+    t.record_type as record_type, -- ServiceTicket, ProjectTicket or ProjectIssue
+    t.site_id as site_id, -- site of the client
+    t.contact_id as contact_id, -- who asked
     t.type_id as type_id, -- type
     t.sub_type_id as sub_type_id, -- subtype
     t.item_id as item_id, -- item
-    t.priority_id as priority_id, -- priority
     t.sla_id as sla_id, -- service level agreement
     t.source_id as source_id, -- how it came in
-    t.owner_id as owner_id, -- member who owns it
     t.location_id as location_id, -- our location
     t.department_id as department_id, -- our department
     t.agreement_id as agreement_id, -- agreement it is done under
@@ -74,29 +86,17 @@ select
     t.currency_id as currency_id, -- currency of its amounts
     t.parent_ticket_id as parent_ticket_id, -- ticket it is a child of
     t.merged_parent_ticket_id as merged_into_ticket_id, -- ticket it was merged into
-    t.merged_parent_ticket_id is not null as is_merged, -- merged into another: counts nowhere, the other does
-    t.parent_ticket_id is not null as is_child, -- child of another ticket; counts like any
-    coalesce(t.closed_flag, false) as is_closed, -- closed now
-    coalesce(t.closed_flag, false) and t.closed_date is null as is_close_assumed, -- closed without a date: closed_at is its last change
-    t.closed_by as closed_by, -- login name of who closed it
     t.team_id as team_id, -- team of the board
     t.service_location_id as service_location_id, -- where the work is done: remote, on site, in house
     t.severity as severity, -- severity
     t.impact as impact, -- impact
-    coalesce(t.customer_updated_flag, false) as is_customer_updated, -- the client wrote last
-    t.resources as resources, -- login names of everybody assigned, with commas
     coalesce(cardinality(string_to_array(nullif(btrim(t.resources), ''), ',')), 0) as resource_count, -- members assigned
     t.required_date as required_date, -- day by which the client needs it
-    t._deleted_at is not null as is_deleted, -- no longer in ConnectWise
     t.date_entered as entered_at, -- when it came in
     t.date_responded as responded_at, -- first response
     t.date_resplan as planned_at, -- resolution plan
     t.date_resolved as resolved_at, -- resolved; a reopened ticket may keep it
     t.closed_at as closed_at, -- closed; at its last change where ConnectWise has no date; empty: open
-    (t.date_entered at time zone {{time_zone}})::date as entered_date, -- local day it came in
-    (t.closed_at at time zone {{time_zone}})::date as closed_date, -- local day it was closed
-    coalesce(to_char(t.date_entered at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as entered_date_id, -- local day it came in, in dim_date
-    coalesce(to_char(t.closed_at at time zone {{time_zone}}, 'YYYYMMDD')::int, -1) as closed_date_id, -- local day it was closed, in dim_date
     t.respond_minutes as respond_recorded_minutes, -- respondMinutes as ConnectWise has it, on the SLA's calendar
     t.res_plan_minutes as plan_recorded_minutes, -- resPlanMinutes as ConnectWise has it; what it counts is in kpi_sla_reading
     t.resolve_minutes as resolve_recorded_minutes, -- resolveMinutes as ConnectWise has it, waiting left out
@@ -128,9 +128,6 @@ select
         when t.closed_at <= t.resolution_goal_utc then 'skipped'
         when t.closed_at is not null then 'missed'
     end as resolve_settled, -- the same of the resolution
-    (t.respond_by_goal_utc at time zone {{time_zone}})::date as respond_goal_date, -- local day on which the response is due
-    (t.resplan_goal_utc at time zone {{time_zone}})::date as plan_goal_date, -- local day on which the plan is due
-    (t.resolution_goal_utc at time zone {{time_zone}})::date as resolve_goal_date, -- local day on which the resolution is due
     t.budget_hours as budget_hours, -- hours budgeted
     t.actual_hours as ticket_hours, -- hours as the ticket's record sums them up
     coalesce(w.entries, 0) as time_entries, -- time entries on it
@@ -140,6 +137,9 @@ select
     w.last_at as last_worked_at, -- start of its latest time entry
     t.last_updated as last_updated, -- latest change in ConnectWise
     t._synced_at as synced_at, -- when this version came into the warehouse
+    t.summary as summary, -- first line
+    t.resources as resources, -- login names of everybody assigned, with commas
+    t.closed_by as closed_by, -- login name of who closed it
     now() as changed_at -- when any column of this row last changed, by the warehouse's clock
 from single t
 left join worked w on w.ticket_id = t.id

@@ -2,8 +2,10 @@
 -- index: member_id, work_date
 -- index: company_id, work_month
 -- index: work_date_id
+-- index: entry_block
 -- index: ticket_id
 -- index: agreement_id
+-- index: project_id where project_id is not null
 -- index: invoice_id
 -- index: changed_at
 -- index: work_month where work_month is null and work_date is not null
@@ -20,5 +22,7 @@ from {{source}}.time_entries e
 join {{source}}.time_work_types t on t.id = e.work_type_id
 where t._synced_at >= {{since}}
 union
--- rows that a process of a version without this column has written since the upgrade
+-- rows that a process of a version without these columns has written since the upgrade
 select time_entry_id from {{reporting}}.fct_time_entry_all where work_month is null and work_date is not null
+union
+select time_entry_id from {{reporting}}.fct_time_entry_all where entry_block is null

@@ -2,6 +2,8 @@
 -- reports should read. Sources: time/entries, system/members, time/workTypes.
 select
     e.id as time_entry_id, -- ConnectWise id
+    e.id / 512 as entry_block, -- its id / 512: what changes of a block is counted anew
+    e._deleted_at is not null as is_deleted, -- no longer in ConnectWise
     e.ticket_id as ticket_id, -- ticket it was spent on, if any
     e.company_id as company_id, -- client
     e.member_id as member_id, -- who worked
@@ -43,7 +45,6 @@ select
         and coalesce(e.status not in ('Billed', 'BilledAgreement', 'WrittenOff'), true)
         and (coalesce(e.agreement_hours, 0) = 0 or coalesce(e.extended_invoice_amount, 0) <> 0) as is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status as status, -- Open, ApprovedByTierTwo, Billed, …
-    e._deleted_at is not null as is_deleted, -- no longer in ConnectWise
     e._synced_at as synced_at, -- when this version came into the warehouse
     date_trunc('month', e.time_start at time zone {{time_zone}})::date as work_month, -- first day of the month of work_date
     now() as changed_at -- when any column of this row last changed, by the warehouse's clock

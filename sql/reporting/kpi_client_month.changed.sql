@@ -13,14 +13,18 @@ products as (
     from {{source}}.procurement_products where _synced_at >= {{since}}
     union all
     select p.company_id, p.agreement_id, p.invoice_id, p.invoice_invoice_date, p.purchase_date
-    from {{source}}.procurement_products p join invoices i on i.id = p.invoice_id
+    from invoices i
+    join {{reporting}}.fct_product_all f on f.invoice_id = i.id
+    join {{source}}.procurement_products p on p.id = f.product_line_id
     union all
     select company_id, agreement_id, invoice_id, invoice_invoice_date, purchase_date
     from {{history}}.procurement_products where _recorded_to >= {{since}}
     union all
     -- in the currency of their agreement
     select p.company_id, p.agreement_id, p.invoice_id, p.invoice_invoice_date, p.purchase_date
-    from {{source}}.procurement_products p join {{source}}.finance_agreements a on a.id = p.agreement_id
+    from {{source}}.finance_agreements a
+    join {{reporting}}.fct_product_all f on f.agreement_id = a.id
+    join {{source}}.procurement_products p on p.id = f.product_line_id
     where a._synced_at >= {{since}}
 ),
 entries as (

@@ -1,8 +1,8 @@
 -- One row per client, currency and calendar month: all revenue less all cost. Revenue by invoice date;
 -- hours by local day of work; expenses by date; products by invoice date, else by day bought; additions
 -- by day. Cost counts in its own currency: that of the expense, of the agreement of an addition or product;
--- what has none, as hours, in the client's. Sources: fct_invoice, fct_time_entry_all,
--- fct_expense, fct_product, fct_agreement_month, company/companies.
+-- what has none, as hours, in the client's. Sources: fct_invoice_all,
+-- fct_time_entry_all, fct_expense, fct_product_all, fct_agreement_month, company/companies.
 with worked as (
     -- work of clients that are listed, and all other work
     select c.id as company_id, c.currency_id, e.work_month as month, e.labour_cost, e.hours_actual
@@ -15,10 +15,32 @@ with worked as (
     where not e.is_deleted and e.charge_code_id is null and {{only: -1, e.work_month}}
       and not exists (select from {{source}}.company_companies c where c.id = e.company_id)
 ),
+invoiced as (
+    select c.id as company_id, i.currency_id, i.month, i.subtotal
+    from {{reporting}}.fct_invoice_all i
+    join {{source}}.company_companies c on c.id = i.company_id
+    where {{only: i.company_id, i.month}}
+    union all
+    select -1, i.currency_id, i.month, i.subtotal
+    from {{reporting}}.fct_invoice_all i
+    where {{only: -1, i.month}} and not exists (select from {{source}}.company_companies c where c.id = i.company_id)
+),
+sold as (
+    select c.id as company_id, c.currency_id, p.agreement_id, p.month, p.cost
+    from {{reporting}}.fct_product_all p
+    join {{source}}.company_companies c on c.id = p.company_id
+    where {{only: p.company_id, p.month}}
+    union all
+    select -1, null, p.agreement_id, p.month, p.cost
+    from {{reporting}}.fct_product_all p
+    where {{only: -1, p.month}} and not exists (select from {{source}}.company_companies c where c.id = p.company_id)
+),
 parts as (
-    select company_id, currency_id, date_trunc('month', date::timestamp)::date as month, sum(subtotal) as revenue,
+    select i.company_id, coalesce(c.id, -1) as currency_id, i.month, sum(i.subtotal) as revenue,
         0::numeric as labour, 0::numeric as expenses, 0::numeric as products, 0::numeric as additions, 0::numeric as hours
-    from {{reporting}}.fct_invoice where date is not null and {{only: company_id, date_trunc('month', date::timestamp)::date}}
+    from invoiced i
+    left join {{source}}.finance_currencies c on c.id = i.currency_id
+    where i.month is not null
     group by 1, 2, 3
     union all
     select company_id, coalesce(currency_id, -1), month, 0, sum(labour_cost), 0, 0, 0, sum(hours_actual)
@@ -31,10 +53,10 @@ parts as (
     where e.date is not null and {{only: e.company_id, date_trunc('month', e.date::timestamp)::date}}
     group by 1, 2, 3
     union all
-    select p.company_id, p.currency_id, date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date, 0, 0, 0, sum(p.cost), 0, 0
-    from {{reporting}}.fct_product p
-    where coalesce(p.invoice_date, p.purchase_date) is not null
-      and {{only: p.company_id, date_trunc('month', coalesce(p.invoice_date, p.purchase_date)::timestamp)::date}}
+    select s.company_id, coalesce(a.currency_id, s.currency_id, -1), s.month, 0, 0, 0, sum(s.cost), 0, 0
+    from sold s
+    left join {{source}}.finance_agreements a on a.id = s.agreement_id
+    where s.month is not null
     group by 1, 2, 3
     union all
     select a.company_id, coalesce(nullif(a.currency_id, -1), c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0

@@ -14,25 +14,22 @@ with members as (
 ),
 entries as (
     select
-        count(*) as total,
-        count(*) filter (where e.cost_basis = 'none') as free,
-        count(*) filter (where m.id is null) as strangers,
-        count(*) filter (where e.is_billable) as billable,
-        count(*) filter (where e.is_billable and e.hourly_rate = 0) as rateless
-    from {{reporting}}.fct_time_entry_all e
-    left join {{source}}.system_members m on m.id = e.member_id
-    where not e.is_deleted
+        coalesce(sum(entries), 0)::bigint as total,
+        coalesce(sum(without_cost), 0)::bigint as free,
+        coalesce(sum(of_unlisted_members), 0)::bigint as strangers,
+        coalesce(sum(billable), 0)::bigint as billable,
+        coalesce(sum(billable_without_rate), 0)::bigint as rateless
+    from {{reporting}}.kpi_time_entry_check_all
 ),
 tickets as (
     select
-        count(*) filter (where is_closed) as closed,
-        count(*) filter (where is_closed and (resolved_at is null or resolve_goal_at is null)) as undated,
-        count(*) filter (where is_close_assumed) as assumed,
-        count(*) filter (where is_closed and time_entries = 0) as untimed,
-        count(*) filter (where not is_closed) as open,
-        count(*) filter (where not is_closed and owner_id is null) as unowned
-    from {{reporting}}.fct_ticket_all
-    where not is_deleted and not is_merged and record_type = 'ServiceTicket'
+        coalesce(sum(closed), 0)::bigint as closed,
+        coalesce(sum(closed_without_sla_dates), 0)::bigint as undated,
+        coalesce(sum(closed_without_date), 0)::bigint as assumed,
+        coalesce(sum(closed_without_time), 0)::bigint as untimed,
+        coalesce(sum(open), 0)::bigint as open,
+        coalesce(sum(open_without_owner), 0)::bigint as unowned
+    from {{reporting}}.kpi_ticket_check_all
 ),
 additions as (
     select
@@ -162,7 +159,7 @@ where _deleted_at is null and not coalesce(inactive_flag, false)
 union all
 select 'void invoices', 'finance/invoices', count(*) filter (where is_void), count(*),
     'none: their amounts are 0 in every report', 'nothing, if their status is named Void on purpose'
-from {{reporting}}.fct_invoice
+from {{reporting}}.fct_invoice_all
 union all
 select 'balances of invoices in a closed status', 'finance/invoices', count(*) filter (where s.is_closed), count(*),
     'they count as receivables, although their status says that they are settled', 'pay, credit or write off the invoice, or open its status'

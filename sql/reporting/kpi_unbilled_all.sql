@@ -1,6 +1,6 @@
 -- One row per time entry, expense or product line that is billable, on no invoice, not written off and not
 -- covered by an agreement, ids as ConnectWise gave them. kpi_unbilled is what reports should read. Sources:
--- fct_time_entry_all, fct_expense, fct_product, fct_ticket_all.
+-- fct_time_entry_all, fct_expense, fct_product_all, fct_ticket_all.
 with work as (
     select 'time' as kind, e.time_entry_id as item_id, e.company_id, e.agreement_id, null::bigint as currency_id, e.ticket_id, e.department_id, e.location_id, e.work_date as date, e.hours_actual as hours, e.revenue
     from {{reporting}}.fct_time_entry_all e
@@ -11,10 +11,9 @@ with work as (
     join {{source}}.expense_entries e on e.id = f.expense_id
     where f.is_unbilled and {{only: 'expense', f.expense_id}}
     union all
-    select 'product', p.id, p.company_id, p.agreement_id, null, p.ticket_id, coalesce(p.business_unit_ref_id, p.business_unit_id), coalesce(p.location_ref_id, p.location_id), f.purchase_date, 0::numeric, f.revenue
-    from {{reporting}}.fct_product f
-    join {{source}}.procurement_products p on p.id = f.product_line_id
-    where f.is_billable and not f.is_invoiced and {{only: 'product', f.product_line_id}}
+    select 'product', p.product_line_id, p.company_id, p.agreement_id, null, p.ticket_id, p.department_id, p.location_id, p.purchase_date, 0::numeric, p.revenue
+    from {{reporting}}.fct_product_all p
+    where p.is_billable and p.invoice_id is null and {{only: 'product', p.product_line_id}}
 )
 select
     w.kind as kind, -- time, expense or product

@@ -55,10 +55,18 @@ create temp table edited on commit drop as (
 );
 insert into connectwise.service_tickets__versions (
     id, record_type, summary, board_id, status_id, company_id,
-    priority_id, owner_id, closed_flag, closed_date, date_entered, last_updated,
+    contact_id, type_id, priority_id, sla_id, source_id, owner_id, location_id, department_id,
+    agreement_id, closed_flag, closed_date, date_entered, date_responded, date_resplan,
+    date_resolved, respond_minutes, res_plan_minutes, resolve_minutes, minutes_waiting,
+    respond_by_goal_utc, resplan_goal_utc, resolution_goal_utc, is_in_sla, merged_parent_ticket_id,
+    actual_hours, currency_id, last_updated,
     _valid_from, _valid_to, _next_from, _recorded_to)
 select id, record_type, summary, board_id, status_id, company_id,
-    priority_id, owner_id, closed_flag, closed_date, date_entered, last_updated,
+    contact_id, type_id, priority_id, sla_id, source_id, owner_id, location_id, department_id,
+    agreement_id, closed_flag, closed_date, date_entered, date_responded, date_resplan,
+    date_resolved, respond_minutes, res_plan_minutes, resolve_minutes, minutes_waiting,
+    respond_by_goal_utc, resplan_goal_utc, resolution_goal_utc, is_in_sla, merged_parent_ticket_id,
+    actual_hours, currency_id, last_updated,
     (select max(_next_from) from connectwise.service_tickets__versions h where h.id = t.id),
     now(), now(), now()
 from connectwise.service_tickets t where id in (table edited);
