@@ -72,7 +72,7 @@ def live(
     tune_process()
     give_memory_back_once_loaded()
     if not logging.root.handlers:
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        _log_faults_alone()
     with ExitStack() as stack:
         place = warehouse_place(given[0])
         filled = [stack.enter_context(services.dev_services(each)) for each in given]
@@ -101,6 +101,14 @@ def live(
             click.echo(f"{count(len(filled), 'tenant')} into {place}. Ctrl-C stops it.")
         Worker(tenants, shared.connections).run()
     return 0
+
+
+def _log_faults_alone() -> None:
+    """Leaves each try of a request to `-v`: a list that fails is said once, and when it is over."""
+    logging.getLogger("cw_pipeline.connectwise").setLevel(logging.ERROR)
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger("cw_pipeline.live").addHandler(shown)
 
 
 def _end_with_stdin() -> None:

@@ -15,10 +15,12 @@ next pass. Tenants share connections, threads and nothing else.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
@@ -40,11 +42,13 @@ from cw_pipeline.live.hints import add_up_runs, tenants_with_hints
 from cw_pipeline.live.registrations import steps_to_do
 from cw_pipeline.model import SyncMode
 from cw_pipeline.paths import cli_command
+from cw_pipeline.results import explain_failure
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
 from cw_pipeline.sync.paces import HOUR, MINUTE, QUIET, Paces, leader
 from cw_pipeline.warehouse.callbacks import note_registrations
 from cw_pipeline.warehouse.lease import LIVE
 from cw_pipeline.warehouse.status import watermarks
+from cw_pipeline.wording import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +119,7 @@ class LiveTenant:
         self._is_waiting_said = False
         self._changed: set[str] = set()
         self._parents: set[str] = set()
+        self._failing: dict[str, tuple[str, datetime]] = {}  # why, and since when, by what fails
         self._caught_up = False  # whether lists below parents were read since the start
         self._lock = Lock()
         self._become = Duty("others", self._become_live, _TAKEOVER)
@@ -150,6 +155,25 @@ class LiveTenant:
     def is_busy(self) -> bool:
         """Whether a duty runs, or is to run as soon as a thread is free."""
         return any(duty.is_running for duty in (self._become, *self._duties))
+
+    def note_outcome(self, about: str, error: Exception | None) -> None:
+        """Says that a list or a duty fails, once for each reason, and that it does no more.
+
+        Not each time: a list that fails all night is tried each minute of it.
+        """
+        why, to_do = ("", "") if error is None else explain_failure(about, error)
+        with self._lock:
+            before, since = self._failing.pop(about, ("", datetime.now(UTC)))
+            # One outage of the warehouse fails all duties.
+            known = {_without_figures(each) for each, _ in self._failing.values()}
+            if why:
+                self._failing[about] = why, since
+        name = f"{about}: " if about in CATALOG else ""
+        if why and _without_figures(why) not in known | {_without_figures(before)}:
+            parts = (f"{name}{why}", f"failing since {moment(since)}", to_do)
+            self.say("; ".join(filter(None, parts)))
+        elif before and not why and _without_figures(before) not in known:
+            self.say(f"{name}well again; it had failed since {moment(since)} ({before})")
 
     def interrupt(self) -> None:
         """Has what is being read end after its present pages."""
@@ -233,8 +257,8 @@ class LiveTenant:
             for result in self.pipeline.sync(*names):
                 if CATALOG[result.entity].mode is not SyncMode.PER_PARENT:
                     self._paces.note_requests(result.requests)
-                if result.failure is not None and not isinstance(result.failure, EntityBusy):
-                    self.say(f"{result.entity}: {result.failure}")
+                if not isinstance(result.failure, EntityBusy | Interrupted):
+                    self.note_outcome(result.entity, result.failure)
                 if isinstance(result.failure, _MAY_PASS):
                     self._paces.again([result.entity])
                 if result.rows_inserted or result.rows_updated:
@@ -311,6 +335,11 @@ class LiveTenant:
             note_registrations(connection, database.schema, to_do)
 
 
+def _without_figures(text: str) -> str:
+    """What of a reason stays the same while it lasts: not its times, tries and seconds."""
+    return re.sub(r"\d+", "", text)
+
+
 class Worker:
     """Keeps tenants of one warehouse up to date until `stop` is set."""
 
@@ -354,7 +383,7 @@ class Worker:
             with self._connections.connection() as connection:
                 found = tenants_with_hints(connection, [*self._tenants])
         except WarehouseError as error:
-            log.warning("%s", error)
+            log.info("%s", error)  # every duty says so
             self._looks_at = time.monotonic() + _AFTER_ERROR
             return
         for name in found:
@@ -374,10 +403,11 @@ class Worker:
         try:
             if not self.stop.is_set():
                 duty.once()
+                tenant.note_outcome(duty.once.__name__, None)
         except Interrupted:
             wait = _SECOND
         except PipelineError as error:
-            tenant.say(str(error))
+            tenant.note_outcome(duty.once.__name__, error)
             is_lasting = isinstance(error, SourceDenied | WarehouseNewer)
             wait = max(wait, MINUTE if is_lasting else _AFTER_ERROR)
         except Exception:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _STATES = """
 select c.entity, c.watermark, c.watermark_at, c.updated_at, now() - c.updated_at,
-       now() - c.watermark, now() - c.watermark_at, c.page_size,
+       now() - c.watermark,
+       case when last.status is distinct from 'failed' then now() - c.watermark_at end, c.page_size,
        c.pass_until is not null or c.step_until is not null or exists (
            select from cw_sync.lease l
            where l.tenant = c.tenant and l.entity = c.entity and l.purpose = 'pass'
@@ -27,6 +28,12 @@ select c.entity, c.watermark, c.watermark_at, c.updated_at, now() - c.updated_at
        ) or k.filterable is false or k.readable is false
 from cw_sync.checkpoint c
 left join cw_sync.capability k on k.tenant = c.tenant and k.entity = c.entity
+left join lateral (
+    select r.status from cw_sync.run r
+    where r.tenant = c.tenant and r.entity = c.entity
+      and r.kind in ('refresh', 'full') and r.status <> 'started'
+    order by r.run_id desc limit 1
+) last on true
 where c.tenant = %s and c.entity = any(%s)
 """
 # A run is stamped with the beginning of the transaction that closes it, and is seen at its end: so
@@ -73,7 +80,7 @@ class ListState:
     `busy`: a pass is open or under way, a dead letter is due, it takes no such question, or its
     next passes overlap by more than usual.
     `since_pass` and `age` are how long ago it was last written to, and its watermark; `since_asked`
-    how long ago the question was asked that moved the watermark there.
+    how long ago the question was asked that moved the watermark there, None if a pass failed since.
     """
 
     entity: str

@@ -15,9 +15,12 @@ from cw_pipeline.errors import ConfigError, WarehouseError
 from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import Hint, add_up_runs, due_hints, put_hints, remove_hints
 from cw_pipeline.live.registrations import Registration, callback_url, plan
-from cw_pipeline.live.worker import hinted_lists
+from cw_pipeline.live.worker import LiveTenant, hinted_lists
 from cw_pipeline.pipeline import Pipeline
+from cw_pipeline.simulator import Fault
 from cw_pipeline.sync.entity_sync import SyncRequest, sync_entity
+from tests.story.conftest import HASTY
+from tests.story.test_live_worker import being_live
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +65,57 @@ def loaded(story: Story) -> Story:
     story.tenant.advance(60)
     story.simulator.requests.clear()
     return story
+
+
+def test_a_list_that_fails_is_said_once_and_again_when_it_does_no_more(loaded: Story) -> None:
+    said: list[str] = []
+    settings = loaded.settings(entities=f"{TICKETS},{PROJECT_TICKETS}")
+    with Pipeline(settings, policy=HASTY) as pipeline:
+        tenant = LiveTenant(pipeline, said.append)
+        tenant.connect()
+        loaded.simulator.faults.add(Fault("503", TICKETS))
+        for _ in range(3):
+            tenant._read([TICKETS, PROJECT_TICKETS])
+        (line,) = said
+        assert line.startswith(f"{TICKETS}: ConnectWise answered 503; failing since 20")
+        assert "; the next refresh tries again; if" in line
+        loaded.simulator.faults.clear()
+        loaded.simulator.role.forbid("/service/tickets")
+        tenant._read([TICKETS])
+        assert said[1].startswith(f"{TICKETS}: the API member's security role needs")
+        loaded.simulator.role.allow("/service/tickets")
+        tenant._read([TICKETS])
+        tenant._read([TICKETS])
+    assert len(said) == 3
+    assert said[2].startswith(f"{TICKETS}: well again; it had failed since 20")
+
+
+def test_a_tick_reads_at_once_what_live_has_failed_to_read(loaded: Story) -> None:
+    """Or Dagster would show it as well for up to two hours."""
+    asked = [TICKETS, PROJECT_TICKETS]
+    with being_live(loaded), Pipeline(loaded.settings(), policy=HASTY) as tick:
+        assert tick.find_changes(*asked, beside_live=True).kept_by_live == 2
+        loaded.simulator.faults.add(Fault("503", TICKETS))
+        (failed,) = tick.sync(TICKETS)
+        assert failed.failure is not None
+        assert tick.find_changes(*asked, beside_live=True).changed == (TICKETS,)
+        loaded.simulator.faults.clear()
+        (read,) = tick.sync(TICKETS)
+        assert read.failure is None
+        assert tick.find_changes(*asked, beside_live=True).kept_by_live == 2
+
+
+def test_an_outage_is_said_once_though_every_duty_suffers_from_it(loaded: Story) -> None:
+    said: list[str] = []
+    with Pipeline(loaded.settings()) as pipeline:
+        tenant = LiveTenant(pipeline, said.append)
+        for tries in range(3):
+            for duty in ("read_due_lists", "_publish"):
+                tenant.note_outcome(duty, WarehouseError(f"cannot be reached ({tries} s)"))
+        assert [line.partition(";")[0] for line in said] == ["cannot be reached (0 s)"]
+        for duty in ("read_due_lists", "_publish", "_add_up_runs"):
+            tenant.note_outcome(duty, None)
+    assert [line.partition(" since")[0] for line in said[1:]] == ["well again; it had failed"]
 
 
 def test_what_a_hint_names_is_read_and_no_watermark_moves(loaded: Story) -> None:
