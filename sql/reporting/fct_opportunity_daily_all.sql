@@ -25,7 +25,7 @@ days as (
             interval '1 day'
         )::date as date
     ) d
-    where v.opened_at > '-infinity' and (not v.is_closed or v._is_first)
+    where v.opened_at > '-infinity' and (not v.is_closed or (v._is_first and v.closed_at is not null))
       and {{only: v.id, d.date}}
 )
 select

@@ -156,6 +156,8 @@ def _sales(made: Edited) -> None:
     # opened again, and the record keeps the date
     made.put("sales/opportunities", 10, {"id": 1, **deal, "status": _ref(1), "closedDate": ended})
     made.put("sales/opportunities", 5, {"id": 2, **deal, "status": _ref(2)})
+    # closed, and nobody knows when
+    made.merge("sales/opportunities", {"id": 3, **deal, "status": _ref(2)})
 
 
 def test_an_invoice_that_is_void_since_is_owed_until_then(desk: Edited) -> None:
@@ -233,9 +235,10 @@ def test_a_deal_closed_without_a_date_is_closed_at_its_last_change(desk: Edited)
     assert won == [(2, closed.replace(day=1), 1)]
     open_until = desk.rows("fct_opportunity_daily_all", "max(date)", "opportunity_id = 2")
     assert open_until == [(closed - timedelta(days=1),)]
+    assert not desk.rows("fct_opportunity_daily_all", "date", "opportunity_id = 3"), "nor until now"
     counted = desk.rows(
         "kpi_data_readiness",
         "affected, total",
         "check_name = 'closed opportunities without a closing date'",
     )
-    assert counted == [(1, 1)]
+    assert counted == [(2, 2)]
