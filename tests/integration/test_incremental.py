@@ -403,9 +403,7 @@ def test_a_number_that_two_lists_have_shows_the_one_that_is_left(edited: Edited)
     assert edited.differences() == {}
 
 
-def test_work_under_an_agreement_that_does_not_run_is_the_month_of_whose_it_is(
-    edited: Edited,
-) -> None:
+def test_work_under_an_agreement_is_the_month_of_whose_work_it_is(edited: Edited) -> None:
     """The agreement is another client's. That one has an invoice, and no row for the agreement.
 
     It names a charge code, and not which: then it is a client's.
