@@ -9,7 +9,7 @@ select
     coalesce(a.currency_id, -1) as currency_id, -- currency of its amounts
     a.start_date as starts_on, -- first day
     case when coalesce(a.no_ending_date_flag, false) then null else a.end_date end as ends_on, -- last day; empty: none
-    case when coalesce(a.cancelled_flag, false) then a.date_cancelled end as cancelled_on, -- first day it no longer runs; empty: not cancelled
+    case when coalesce(a.cancelled_flag, false) then coalesce(a.date_cancelled, (a.last_updated at time zone {{time_zone}})::date) end as cancelled_on, -- first day it no longer runs; without a date, the day of the record's last change; empty: not cancelled
     a.agreement_status as agreement_status, -- Active, Cancelled, Expired or Inactive, as ConnectWise has it now
     a.reason_cancelled as reason_cancelled, -- why it was cancelled
     coalesce(a.one_time_flag, false) or coalesce(a.bill_one_time_flag, false) as is_one_time, -- billed once: no recurring revenue

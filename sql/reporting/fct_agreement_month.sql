@@ -32,7 +32,7 @@ agreements as materialized (
         least(
             k.last_day,
             case when not coalesce(v.no_ending_date_flag, false) then v.end_date end,
-            case when v.cancelled_flag then v.date_cancelled - 1 end,
+            case when v.cancelled_flag then coalesce(v.date_cancelled, (v.last_updated at time zone {{time_zone}})::date) - 1 end,
             case when v._valid_to < k.known_at then (v._valid_to at time zone {{time_zone}})::date end
         ) as ends_on
     from months k

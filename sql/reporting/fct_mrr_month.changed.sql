@@ -25,7 +25,7 @@ everything as (
 ),
 dated as (
     -- what begins or ends on a day that has come
-    select id as agreement_id, start_date as first, end_date as last, date_cancelled as cancelled from {{versions}}.finance_agreements v
+    select id as agreement_id, start_date as first, end_date as last, coalesce(date_cancelled, (v.last_updated at time zone {{time_zone}})::date) as cancelled from {{versions}}.finance_agreements v
     union all
     select parent_id, effective_date, cancelled_date, null from {{versions}}.finance_agreements_additions v
 )

@@ -37,7 +37,7 @@ agreements as materialized (
         v.id, v.company_id, coalesce(v.currency_id, -1) as currency_id, v.billing_cycle_id, v.bill_amount,
         v.start_date as starts_on,
         case when coalesce(v.no_ending_date_flag, false) then null else v.end_date end as ends_on,
-        case when coalesce(v.cancelled_flag, false) then v.date_cancelled end as cancelled_on,
+        case when coalesce(v.cancelled_flag, false) then coalesce(v.date_cancelled, (v.last_updated at time zone {{time_zone}})::date) end as cancelled_on,
         coalesce(v.one_time_flag, false) or coalesce(v.bill_one_time_flag, false) as is_one_time,
         v._valid_from, v._valid_to, min(v._valid_from) over (partition by v.id) as born_at
     from {{versions}}.finance_agreements v

@@ -179,7 +179,7 @@ join {{reporting}}.dim_billing_cycle c on c.billing_cycle_id = a.billing_cycle_i
 where a.agreement_id > 0 and not a.is_deleted and not a.is_one_time
 union all
 select 'cancelled agreements without a date', 'finance/agreements', count(*) filter (where date_cancelled is null), count(*),
-    'they count in recurring revenue until they end', 'set the date of cancellation'
+    'they count as cancelled at their last change', 'set the date of cancellation'
 from {{source}}.finance_agreements
 where _deleted_at is null and coalesce(cancelled_flag, false)
 union all

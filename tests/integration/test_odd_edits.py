@@ -84,6 +84,9 @@ def _money(made: Edited) -> None:
     made.put("finance/agreements", 90, agreement)
     added = {"id": 1, "extCost": 31.0, "effectiveDate": agreement["startDate"]}
     made.put("finance/agreements/additions", 90, added, parent=1)
+    ended = agreement | {"id": 2, "billAmount": 10.0, "startDate": "2024-01-15T00:00:00Z"}
+    made.put("finance/agreements", 90, ended)
+    made.put("finance/agreements", 40, ended | {"cancelledFlag": True})  # and no dateCancelled
     day = f"{LAST_MONTH + timedelta(days=4)}T00:00:00Z"
     bill = {"company": _ref(1), "status": _ref(1), "type": "Agreement", "agreement": _ref(1)}
     bill |= {"date": day, "dueDate": day}
@@ -242,3 +245,15 @@ def test_a_deal_closed_without_a_date_is_closed_at_its_last_change(desk: Edited)
         "check_name = 'closed opportunities without a closing date'",
     )
     assert counted == [(2, 2)]
+
+
+def test_an_agreement_cancelled_without_a_date_is_cancelled_at_its_last_change(
+    desk: Edited,
+) -> None:
+    ended = (NOW - timedelta(days=40)).astimezone(ZoneInfo(ZONE)).date()
+    last = (ended.replace(day=1) - timedelta(days=1)).replace(day=1)
+    assert desk.rows("dim_agreement", "cancelled_on", "agreement_id = 2") == [(ended,)]
+    recurring = "agreement_id = 2 and mrr > 0 and mrr_restated > 0"
+    assert desk.rows("fct_mrr_month", "max(month)", recurring) == [(last,)]
+    ran = desk.rows("fct_agreement_month", "max(month)", "agreement_id = 2 and is_running")
+    assert ran == [((ended - timedelta(days=1)).replace(day=1),)]
