@@ -90,7 +90,8 @@ class Chart:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "y unified" if self.kind == "rows" else "x unified",
             "barmode": "relative" if self.kind == "stacked" else "group",
-            "xaxis": {"automargin": True},
+            # The first name would stand on the foot of the other axis.
+            "xaxis": {"automargin": True, "ticklabelstandoff": 6},
             "yaxis": {"automargin": True, "rangemode": "tozero"},
         }
         if self.period:
@@ -179,7 +180,7 @@ CHARTS = (
         "Of the service tickets closed in a month: within SLA by ConnectWise's own verdict; no goal"
         " missed by its date; closed with one time entry",
         """
-        select v.month, v.connectwise, v.no_goal_missed, d.first_touch
+        select v.month, v.connectwise as "ConnectWise", v.no_goal_missed, d.first_touch
         from (
             select month,
                 sum(connectwise_in_sla)::numeric / nullif(sum(tickets), 0) as connectwise,

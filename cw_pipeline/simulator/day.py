@@ -29,6 +29,9 @@ _TOUCHED = {
 }
 """The text that somebody changes in one record of a hundred."""
 _STEPS = 20
+_FEW = 10  # tickets that move in a day, so that a small tenant has something to show
+_MANY = 0.02  # of the tickets, but no more
+_A_DAY = 0.003  # a third of these come in: in four years of working days, all tickets
 _RECENT = 1000  # tickets among which the open ones are, but for a few
 _SEVERITIES = ("Low", "Medium", "High")
 _GOALS = ("respondByGoalUTC", "resplanGoalUTC", "resolutionGoalUTC")
@@ -66,15 +69,20 @@ class DayReport:
     deleted: dict[str, set[int]] = field(default_factory=_by_path)
 
 
-def working_day(tenant: Tenant, seed: int = 1, hours: float = 0, share: float = 0.02) -> DayReport:
+def working_day(
+    tenant: Tenant, seed: int = 1, hours: float = 0, share: float | None = None
+) -> DayReport:
     """Lives a day: that share of the tickets moves, and what hangs on it.
 
-    Tickets come in, change status, close and reopen, get notes and time; as many close as come
-    in, so the backlog keeps its level. Clients and deals are edited; a little is deleted. The
+    Without a share as much happens as on a day of the tenant's four years, on ten tickets at
+    least. Tickets come in, change status, close and reopen, get notes and time; as many close as
+    come in, so the backlog keeps its level. Clients and deals are edited; a little is deleted. The
     clock moves on by `hours` in all, evenly.
     """
     day = _Day(tenant, random.Random(seed))  # noqa: S311
-    moving = max(1, int(len(tenant.collection(TICKETS)) * share))
+    tickets = len(tenant.collection(TICKETS))
+    usual = min(tickets * _MANY, max(_FEW, tickets * _A_DAY))
+    moving = max(1, int(usual if share is None else tickets * share))
     for step in range(_STEPS):
         for _ in range(moving * (step + 1) // _STEPS - moving * step // _STEPS):
             day.ticket()

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cw_pipeline.catalog.facts import facts, fields
+from cw_pipeline.simulator.seed.sla import AllHours, BusinessHours
 from cw_pipeline.simulator.tenant import canonical, iso, template
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def save_record(
 def stage_reached(ticket: dict[str, Any], escalation: str | None, now: datetime) -> dict[str, Any]:
     """The date and minutes of a stage that a ticket has just reached, for the first time.
 
-    Minutes are counted around the clock here.
+    Minutes are those of the clock of its agreement, which stood while the ticket waited.
     """
     stage = STAGES.get(escalation or "")
     if stage is None or stage[0] in ticket:
@@ -53,8 +54,13 @@ def stage_reached(ticket: dict[str, Any], escalation: str | None, now: datetime)
     info = ticket.get("_info", {})
     times = [info.get("dateEntered") or info.get("lastUpdated") or iso(now)]
     times += [ticket[date] for date, _ in STAGES.values() if date in ticket]
-    since = max(datetime.fromisoformat(each) for each in times)
-    return {stage[0]: iso(now), stage[1]: max(0, int((now - since).total_seconds()) // 60)}
+    since, until = max(map(datetime.fromisoformat, times)).timestamp(), now.timestamp()
+    premium = (ticket.get("sla") or {}).get("name") == "Premium SLA"
+    clock = AllHours() if premium else BusinessHours(int(since), int(until), ())
+    minutes = (clock.seconds_at(int(until)) - clock.seconds_at(int(since))) // 60
+    if escalation == "Resolved":  # nobody waits before there is a plan
+        minutes -= ticket.get("minutesWaiting") or 0
+    return {stage[0]: iso(now), stage[1]: max(0, minutes)}
 
 
 def _status_effects(tenant: Tenant, ticket: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
