@@ -97,7 +97,8 @@ tr {{ break-inside: avoid; }}
 @media (max-width: 600px) {{
   .tiles {{ grid-template-columns: 1fr 1fr; gap: .6rem; }}
   .tile {{ padding: .6rem .7rem; }} .tile b {{ font-size: 1.15rem; white-space: normal; }}
-  .scroll table {{ min-width: 58rem; }} details .scroll table {{ min-width: 0; }}
+  .scroll table {{ min-width: 40rem; }} details .scroll table {{ min-width: 0; }}
+  .scroll td.long {{ min-width: 11rem; }}
 }}
 @media print {{
   @page {{ margin: 12mm; }}
