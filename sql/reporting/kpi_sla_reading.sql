@@ -4,27 +4,14 @@
 -- skipped; resolution = respond + plan + resolve. Cumulative: each counts from the entering. Judged are
 -- tickets that were responded to or planned 30 minutes or more after they came in and then resolved,
 -- nothing skipped. Under 50 of them, or if they disagree, it is unclear, and taken as per stage, as other
--- tools do. Source: fct_ticket_all.
-with judged as (
+-- tools do. Source: kpi_ticket_check_all.
+with counted as (
     select
-        extract(epoch from resolved_at - coalesce(planned_at, responded_at)) / 60 as clock_minutes,
-        resolve_recorded_minutes as resolve_minutes,
-        case when planned_at is not null and responded_at is not null then plan_recorded_minutes end as plan_minutes,
-        respond_recorded_minutes as respond_minutes
-    from {{reporting}}.fct_ticket_all
-    where record_type = 'ServiceTicket' and not is_deleted
-      and coalesce(respond_skipped_minutes, 0) = 0 and coalesce(plan_skipped_minutes, 0) = 0
-      and greatest(responded_at, planned_at) >= entered_at + interval '30 minutes'
-      and resolved_at >= greatest(responded_at, planned_at)
-      and resolve_recorded_minutes > 0
-),
-counted as (
-    select
-        count(*) as tickets,
-        count(*) filter (where resolve_minutes > clock_minutes + 1) as above,
-        count(*) filter (where plan_minutes > 0 and respond_minutes > 0) as planned,
-        count(*) filter (where plan_minutes > 0 and plan_minutes < respond_minutes) as below
-    from judged
+        coalesce(sum(judged), 0)::bigint as tickets,
+        coalesce(sum(resolve_above_clock), 0)::bigint as above,
+        coalesce(sum(planned), 0)::bigint as planned,
+        coalesce(sum(plan_below_response), 0)::bigint as below
+    from {{reporting}}.kpi_ticket_check_all
 ),
 found as (
     select *,
