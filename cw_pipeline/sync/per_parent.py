@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _GUARDED = DeleteGuard()
 _FEW = 3  # parents that are there, and whose children nobody may read or knows of
+_FIRST = 8  # parents that are read before any other of a list that was read before
 
 
 def _absent(run: Run, answers: str) -> SourceMissing | SourceForbidden:
@@ -78,7 +79,7 @@ class PerParentSync:
             raise _absent(run, run.store.absence)
         share = 2**62 if whole else limits.sweep
         age = limits.children_max_age * (0 if whole else 1)
-        changed, rest, unknown, has_been_read = run.store.parents_due(
+        changed, rest, unknown, read_before = run.store.parents_due(
             self.parent, age, share, whole=whole
         )
         due = changed + rest
@@ -89,8 +90,11 @@ class PerParentSync:
         if len(due) > 1:  # a sync with nothing to do reads one, and must not cost a statement more
             run.store.announce_parents_due(len(due))
         self.allowed = self.guard.allowance(run, run.store.rows_when_opened())
-        left = due if has_been_read else self._read_until_one_answers(due)
-        parallel_tasks(self._read, left, limits.concurrency, run.context.machine)
+        if read_before:
+            left = self._read_first(due, latest=read_before[-_FEW:])
+        else:
+            left = self._read_until_one_answers(due)
+        self._read_all(left)
         self._settle_missing(everyone=len(self.missing) == len(due))
         self._delete_below(gone)
         oldest, orphans = run.store.oldest_parent_read(self.parent)
@@ -185,6 +189,39 @@ class PerParentSync:
                 self.run.store.learn_absence(answers)
                 raise _absent(self.run, answers)
         return []
+
+    def _read_first(
+        self, due: list[tuple[int, ...]], latest: Sequence[tuple[int, ...]]
+    ) -> list[tuple[int, ...]]:
+        """Reads the first parents of a list that was read before: those that are left.
+
+        Raises SourceMissing or SourceForbidden if nobody's list is there: none of theirs, and of
+        `latest`, those that answered last, neither. The next sync asks as few.
+        """
+        first, left = due[:_FIRST], due[_FIRST:]
+        self._read_all(first)
+        refused = len(self.missing) + self.forbidden
+        if not left or refused < len(first):
+            return left
+        missing, forbidden = [*self.missing], self.forbidden
+        self._read_all(latest)
+        asked = len(self.missing) + self.forbidden
+        is_gone = asked == refused + len(latest)
+        if is_gone and (self.forbidden or is_listed(self.run, self.parent, self.missing[-1])):
+            status = 403 if self.forbidden else 404
+            error = SourceForbidden if self.forbidden else SourceMissing
+            raise error(
+                f"{self.run.entity.name}: {status} for the {asked} of {count(len(due), 'parent')}"
+                " that were asked: the list that was read before is not shown any more. The API"
+                " member's security role may have shrunk; what was read is kept",
+                status,
+            )
+        self.missing, self.forbidden = missing, forbidden  # of those that are due
+        return left
+
+    def _read_all(self, parents: Sequence[tuple[int, ...]]) -> None:
+        machine = self.run.context.machine
+        parallel_tasks(self._read, parents, self.run.limits.concurrency, machine)
 
     def _list_kept_rows(self, parents: list[int]) -> None:
         """Lists the children that were kept, in place of what was listed of these parents."""

@@ -397,11 +397,11 @@ class EntityStore:
 
     def parents_due(
         self, parent: Entity, max_age: timedelta, limit: int, *, whole: bool = False
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int], bool]:
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int], list[tuple[int, ...]]]:
         """Parents whose children must be read: those that changed, and the oldest of the rest.
 
-        Then ids of those that are neither row nor dead letter, and whether any parent's children
-        were ever read. A parent is its ids as the child's path names them, outermost first; dead
+        Then ids of those that are neither row nor dead letter, and whose children were read, the
+        latest at the end. A parent is its ids as the child's path names them, outermost first; dead
         letters are among them. The second and third list hold at most `limit`, read longer than
         `max_age` ago; the second in any case one, so that the rotation never stands still. `whole`:
         the third also parents whose children were never read to the end.
@@ -413,7 +413,7 @@ class EntityStore:
         due = [ids for ids, changed, old in known if old and not changed][:limit]
         rest = due or [ids for ids, changed, _ in known if not changed][:1]
         unknown = [each[1] for each in rows if (each[2] or each[3]) and not each[5]][:limit]
-        return moved, rest, unknown, any(each[4] for each in rows)
+        return moved, rest, unknown, [row[start:2] for row in rows if row[4]]
 
     def count_parents(self, parent: Entity) -> tuple[int, int]:
         """How many parents are stored, and how many dead letters of parents have no id."""

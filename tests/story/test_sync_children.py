@@ -11,6 +11,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.errors import SourceBroken, SourceForbidden, SourceMissing
 from cw_pipeline.simulator import Fault, Quirk, Simulator, Tenant
+from cw_pipeline.simulator.answers import Answer
 from cw_pipeline.sync.capabilities import probe_all
 from cw_pipeline.sync.entity_sync import SyncRequest
 from cw_pipeline.sync.reconcile import reconcile_all
@@ -347,6 +348,34 @@ def test_a_list_that_is_not_there_is_left_alone_for_a_week_or_until_check_finds_
         assert seen.readable
         both(back)
         assert found(back) == truth(tenant)
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_list_that_was_read_and_is_not_there_any_more_costs_each_sync_a_few_questions(
+    story: Story, tenant: Tenant, status: int
+) -> None:
+    fill(tenant, range(1, 31), statuses=1)
+    both(story)
+    path = "/v2025_1/apis/3.0/service/boards/{}/statuses"
+    gone = {("GET", path.format(own)): lambda: Answer(status) for own in range(1, 31)}
+    story.simulator.own_routes |= gone
+    for _ in range(2):
+        story.simulator.requests.clear()
+        reports = story.sync(BOARDS, STATUSES, children_max_age_hours=1e-6)
+        assert f"{status} for the 11 of 30 parents" in str(reports[STATUSES].failure)
+        assert len(asked(story)) == 11
+    assert found(story) == truth(tenant), "what was read is kept"
+    back = ("GET", path.format(20))
+    del story.simulator.own_routes[back]
+    story.rows("update cw_sync.parent_read set read_at = now() where parent_id = 20 returning 1")
+    tenant.edit("/service/boards/20/statuses", 2001, name="changed")
+    report = both(story, children_max_age_hours=1e-6)
+    assert found(story) == truth(tenant), "that some are refused keeps no other from being read"
+    assert report.warnings
+    for route in gone:
+        story.simulator.own_routes.pop(route, None)
+    both(story, children_max_age_hours=1e-6)
+    assert _reconciled(story).proven
 
 
 def _assert_absent(story: Story, status: str, *, requests: int) -> None:
