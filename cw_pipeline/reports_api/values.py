@@ -62,7 +62,9 @@ def _decimal_of(value: Any) -> Decimal | None:
 
 
 def _instants(values: pd.Series[Any]) -> list[Any]:
-    text = values.where(values.map(lambda value: isinstance(value, str)), None)
+    # Of "now" and "today" pandas makes the moment at which they are read.
+    dated = values.map(lambda value: isinstance(value, str) and value.lstrip()[:1].isdigit())
+    text = values.where(dated, None)
     import pandas as pd  # noqa: PLC0415 - as above
 
     stamps = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")

@@ -12,7 +12,7 @@ import pytest
 
 from cw_pipeline import composition
 from cw_pipeline.errors import ConfigError, SourceForbidden, WarehouseError
-from cw_pipeline.model import ReportColumn
+from cw_pipeline.model import Column, Kind, ReportColumn
 from cw_pipeline.reports_api.api import report_entity, report_page
 from cw_pipeline.reports_api.sync import sync_report
 from cw_pipeline.reports_api.table import report_table
@@ -288,3 +288,12 @@ def test_a_value_that_no_column_holds_is_kept_beside_its_row(story: Story) -> No
         "c1": "1e99999999999999999999",
         "c2": "0001-01-01T00:00:00+14:00",
     }
+
+
+def test_words_of_a_date_are_no_date() -> None:
+    """Taken for the moment at which it is read, "now" would be another one at each sync."""
+    said = ["now", "today", "NaT", "infinity", "epoch", " 2025-03-01", "2025-03-01T10:00:00Z"]
+    rows = coerce_rows([Column("at", ("At",), Kind.TIMESTAMPTZ)], [[each] for each in said])
+    assert [at for at, _ in rows[:5]] == [None] * 5
+    assert [extra for _, extra in rows[:2]] == [b'{"at":"now"}', b'{"at":"today"}']
+    assert rows[6][0] == datetime(2025, 3, 1, 10, tzinfo=UTC)
