@@ -59,8 +59,9 @@ additions as (
     select
         a.agreement_id,
         a.month,
-        sum(case when r.is_recurring then x.price / coalesce(c.months, 1) * r.share when r.is_first then x.price else 0 end) as price,
-        sum(case when r.is_recurring then x.cost / coalesce(c.months, 1) * r.share when r.is_first then x.cost else 0 end) as cost
+        -- rounded: a piece of a credit and of what it takes back differ in their last digit
+        round(sum(case when r.is_recurring then x.price / coalesce(c.months, 1) * r.share when r.is_first then x.price else 0 end), 8) as price,
+        round(sum(case when r.is_recurring then x.cost / coalesce(c.months, 1) * r.share when r.is_first then x.cost else 0 end), 8) as cost
     from additions_then x
     join agreements a on a.agreement_id = x.agreement_id and a.month = x.month
     left join {{reporting}}.dim_billing_cycle c on c.billing_cycle_id = a.billing_cycle_id

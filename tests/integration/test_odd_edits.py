@@ -84,6 +84,14 @@ def _money(made: Edited) -> None:
     made.put("finance/agreements", 90, agreement)
     added = {"id": 1, "extCost": 31.0, "effectiveDate": agreement["startDate"]}
     made.put("finance/agreements/additions", 90, added, parent=1)
+    quarterly = {"id": 2, "name": "Quarterly", "billingOptions": "Quarterly"}
+    made.put("finance/billingCycles", 200, quarterly)
+    other = agreement | {"id": 3, "company": None, "billingCycle": _ref(2)}
+    made.put("finance/agreements", 90, other)
+    begins = {"effectiveDate": f"{LAST_MONTH + timedelta(days=9)}T00:00:00Z"}
+    for own, price in enumerate((10.0, 10.0, -20.0), 1):
+        priced = {"id": own, "extPrice": price, "billCustomer": "Billable", **begins}
+        made.put("finance/agreements/additions", 90, priced, parent=3)
     ended = agreement | {"id": 2, "billAmount": 10.0, "startDate": "2024-01-15T00:00:00Z"}
     made.put("finance/agreements", 90, ended)
     made.put("finance/agreements", 40, ended | {"cancelledFlag": True})  # and no dateCancelled
@@ -257,3 +265,9 @@ def test_an_agreement_cancelled_without_a_date_is_cancelled_at_its_last_change(
     assert desk.rows("fct_mrr_month", "max(month)", recurring) == [(last,)]
     ran = desk.rows("fct_agreement_month", "max(month)", "agreement_id = 2 and is_running")
     assert ran == [((ended - timedelta(days=1)).replace(day=1),)]
+
+
+def test_what_is_taken_back_leaves_nothing_of_a_month(desk: Edited) -> None:
+    """Two thirds, and two times a third, of the days of a month differ in their last digit."""
+    month = f"agreement_id = 3 and month = '{LAST_MONTH}'"
+    assert desk.rows("fct_agreement_month", "additions_price", month) == [(0,)]
