@@ -23,8 +23,9 @@ from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.dev import services
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from cw_pipeline.dagster.internals import AssetJob
     from cw_pipeline.model import Entity
     from cw_pipeline.settings import Settings
 
@@ -51,7 +52,8 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     checks = [entity_checks(tenant), tenant_checks(tenant), key_checks(tenant)]
     computed = [each for each in assets if isinstance(each, dg.AssetsDefinition)]
     known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
-    made = jobs(tenant)
+    resources = {tenant.resource: tenant_run(tenant)}
+    made = _resolved(assets, checks, jobs(tenant), resources)
     upkeep = maintenance_job(tenant)
     return dg.Definitions(
         assets=assets,
@@ -59,5 +61,22 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
         jobs=[*made.values(), upkeep],
         schedules=schedules(tenant, {**made, MAINTENANCE: upkeep}),
         sensors=[alert_sensor(tenant, known), live_event_sensor(tenant)],
-        resources={tenant.resource: tenant_run(tenant)},
+        resources=resources,
     )
+
+
+def _resolved(
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec],
+    checks: Sequence[dg.AssetChecksDefinition],
+    jobs: Mapping[str, AssetJob],
+    resources: Mapping[str, dg.ResourceDefinition],
+) -> dict[str, dg.JobDefinition]:
+    """The jobs with what they select, found among the tenant's own assets.
+
+    Left to Dagster, each is compared with all assets of the location: with 50 tenants, 350 jobs
+    with 10,000 assets.
+    """
+    own = dg.Definitions(
+        assets=assets, asset_checks=checks, jobs=[*jobs.values()], resources=resources
+    )
+    return {name: own.resolve_job_def(job.name) for name, job in jobs.items()}

@@ -90,6 +90,18 @@ class TestInAHostProject:
             f"{name}_api" for name in names
         }
 
+    def test_no_job_of_a_tenant_is_compared_with_the_assets_of_all_others(self) -> None:
+        """Dagster does so with jobs that select nothing yet: minutes, with 50 tenants."""
+        merged = dg.Definitions.merge(
+            *(build_connectwise_definitions(tenant(name)) for name in ("acme", "globex"))
+        )
+        found = {job.name: job for job in merged.jobs or () if isinstance(job, dg.JobDefinition)}
+        assert len(found) == len([*(merged.jobs or ())]) > 10
+        assert all(merged.resolve_job_def(name) is job for name, job in found.items())
+        selected = found["acme_refresh"].asset_layer.selected_asset_keys
+        assert dg.AssetKey(["acme", "service_tickets"]) in selected
+        assert {key.path[0] for key in selected} == {"acme", "acme_reporting"}
+
     def test_fifty_tenants_start_at_minutes_of_their_own_and_one_always_at_the_same(self) -> None:
         names = [f"tenant_{number}" for number in range(50)]
         often = [own_minute("H/15 * * * *", name) for name in names]
