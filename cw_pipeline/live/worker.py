@@ -347,7 +347,7 @@ class Worker:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         self._connections = connections
         self._looks_at = 0.0
-        self._is_away = False  # the warehouse
+        self._trouble = ""  # why the warehouse is away
         awaited = any(tenant.pipeline.settings.callback_url for tenant in tenants)
         self._glance = 0.0 if awaited else _SECOND
         self.stop = Event()
@@ -384,12 +384,13 @@ class Worker:
             with self._connections.connection() as connection:
                 found = tenants_with_hints(connection, [*self._tenants])
         except WarehouseError as error:
-            if not self._is_away:  # once; a duty that finds it so may be a minute later
+            why = _without_figures(str(error))
+            if why != self._trouble:  # once; a duty that finds it so may be a minute later
                 log.warning("%s", error)
-            self._is_away = True
+            self._trouble = why
             self._looks_at = time.monotonic() + _AFTER_ERROR
             return
-        self._is_away = False
+        self._trouble = ""
         for name in found:
             self._tenants[name].has_hints = True
 
