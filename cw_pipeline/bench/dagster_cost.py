@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
 TICKS = 96
 """Refreshes of a day, one each quarter of an hour."""
-_LISTS = 10  # that a refresh of a working day finds changed
+_TICKETS = "/service/tickets"
+_LISTS = 10  # that a tick finds changed
+_CHANGED = 0.01  # of all records, in a working day
 _NIGHTLY = ("reconcile", "reread", "report_columns", "reporting_keys", "maintenance")
 _PATIENCE = 300.0
 _AT = 45  # the second of a minute in which edits are made; the tick is on the minute
@@ -120,7 +123,9 @@ def _watch_ticks(found: CaseResult, running: _Up, tenant: Simulator, turns: int)
         found.add("quiet", running.minute())
     edits = _Edits(tenant)
     for _ in range(turns):
-        found.add("changed", running.minute(edits))
+        found.add("changed", running.minute(edits.ten_lists))
+    for _ in range(turns):
+        found.add("working", running.minute(edits.share_of_a_day))
 
 
 def _say(found: CaseResult, lists: int) -> None:
@@ -165,46 +170,68 @@ def _say_ticks(found: CaseResult, lists: int, resting: float) -> None:
 
 def _say_days(found: CaseResult) -> None:
     """What a day leaves: 96 ticks, 24 looks at promises, the night's jobs, and each minute."""
-    resting, quiet, changed = (
+    resting, quiet, changed, working = (
         median(run.costs["stored"] / (run.wall / 60) for run in found.runs[kind])
-        for kind in ("resting", "quiet", "changed")
+        for kind in ("resting", "quiet", "changed", "working")
     )
     (night,) = found.runs["night"]
-    tick = max(0.0, quiet - resting)
-    day = 1440 * resting + (TICKS + 24) * tick + night.costs["stored"]
-    working = day + TICKS * max(0.0, changed - quiet)
+    day = 1440 * resting + (TICKS + 24) * max(0.0, quiet - resting) + night.costs["stored"]
     found.say(
         "Dagster's storage after a quiet day",
         f"{day / _MB:.1f} MB more ({night.costs['stored'] / _MB:.1f} by the night's jobs)",
         "≤ 5 MB",
         kept=day <= 5 * _MB,
     )
+    worked = day + TICKS * max(0.0, working - quiet)
+    found.say(
+        f"after a day that changes {_CHANGED:.0%} of all records",
+        f"{worked / _MB:.0f} MB more",
+        "≤ 60 MB",
+        kept=worked <= 60 * _MB,
+    )
+    busiest = day + TICKS * max(0.0, changed - quiet)
     found.say(
         f"after a day on which every tick finds {_LISTS} lists changed",
-        f"{working / _MB:.0f} MB more",
-        "≤ 60 MB",
-        kept=working <= 60 * _MB,
+        f"{busiest / _MB:.0f} MB more",
     )
 
 
 @dataclass
 class _Edits:
-    """People who edit a ticket and records of nine more lists."""
+    """People who edit a ticket and other records, of lists that are asked what has changed."""
 
     tenant: Simulator
     _made: Iterator[int] = field(default_factory=count)
+    _chance: Random = field(default_factory=lambda: Random(1))  # noqa: S311 - no secret
 
-    def __call__(self) -> str:
-        """Edits, and returns the summary that the ticket has now."""
-        dated = [each.path for each in select(None) if each.mode is SyncMode.INCREMENTAL]
+    def ten_lists(self) -> str:
+        """Edits ten records each of nine more lists; the summary that the ticket has now."""
+        others = [path for path in self._filled() if path != _TICKETS][: _LISTS - 1]
+        for path in others:
+            for record in [*self.tenant.tenant.records(path)][:10]:
+                self.tenant.tenant.edit(path, record)
+        return self._edit_ticket()
+
+    def share_of_a_day(self) -> str:
+        """Edits what comes up between two ticks of a day that changes its share of all records.
+
+        Any record is as likely as any other. Returns the summary that the ticket has now.
+        """
         held = self.tenant.tenant
-        filled = [path for path in dated if held.records(path)]
-        own = "/service/tickets"
-        for path in [path for path in filled if path != own][: _LISTS - 1]:
-            for record in [*held.records(path)][:10]:
-                held.edit(path, record)
+        everything = [(path, record) for path in self._filled() for record in held.records(path)]
+        share = round(_CHANGED * len(everything) / TICKS)
+        for path, record in self._chance.sample(everything, share):
+            held.edit(path, record)
+        return self._edit_ticket()
+
+    def _filled(self) -> list[str]:
+        dated = [each.path for each in select(None) if each.mode is SyncMode.INCREMENTAL]
+        return [path for path in dated if self.tenant.tenant.records(path)]
+
+    def _edit_ticket(self) -> str:
         summary = f"bench {next(self._made)}"
-        held.edit(own, next(iter(held.records(own))), summary=summary)
+        first = next(iter(self.tenant.tenant.records(_TICKETS)))
+        self.tenant.tenant.edit(_TICKETS, first, summary=summary)
         return summary
 
 
