@@ -64,7 +64,7 @@ _SNAPSHOTS = table(
     "snapshots", column("id"), column("snapshot_id", String), column("snapshot_type")
 )
 _STRING_IN_JSON = re.compile(r'"([^"\\]+)"')
-_SELDOM, _RELOADED = 15, 24 * 3600  # seconds
+_SELDOM = 15  # seconds
 _NO_LOGS = ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager")
 
 
@@ -207,7 +207,10 @@ def look_seldom_for_new_code() -> None:
     from dagster._daemon import controller  # noqa: PLC0415 - as much as all else imports here
     from dagster._grpc import server_watcher  # noqa: PLC0415
 
-    controller.RELOAD_WORKSPACE_INTERVAL = _RELOADED
+    # Not by RELOAD_WORKSPACE_INTERVAL, for which a backfill sleeps whose assets are gone, and keeps
+    # all others waiting.
+    daemon: Any = controller.DagsterDaemonController
+    daemon.check_workspace_freshness = lambda _, loaded_at: loaded_at
     server_watcher.WATCH_INTERVAL = _SELDOM
 
 
