@@ -6,13 +6,15 @@ that they share what none of them writes to.
 
     python -m cw_pipeline.cli.dagster_processes PORT LOCATION
 
-A run's process, which is started anew, imports this module too: it must cost nothing.
+A run's process, which is started anew, imports this module too, as `__mp_main__`: it must cost
+nothing.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -180,6 +182,9 @@ def run_to_exit(program: Callable[[], object]) -> NoReturn:
     finally:
         os._exit(code if isinstance(code, int) else bool(code))
 
+
+if __name__ == "__mp_main__":
+    logging.setLoggerClass(import_module("cw_pipeline.dagster.failures").ConsoleLogger)
 
 if __name__ == "__main__":
     sys.exit(main(int(sys.argv[1]), sys.argv[2]))

@@ -15,6 +15,7 @@ import dagster as dg
 
 from cw_pipeline import composition
 from cw_pipeline.dagster.checks import FRESH, evaluate
+from cw_pipeline.dagster.failures import step_failure_reason
 from cw_pipeline.dagster.names import COMMAND, ROOT_RUN, TENANT, TRIGGER, WILL_RETRY
 from cw_pipeline.dagster.resource import PipelineRun
 from cw_pipeline.dagster.sync_assets import REASON, SINCE, TO_DO
@@ -125,14 +126,8 @@ def _steps(instance: dg.DagsterInstance, name: str, record: dg.RunRecord) -> Inc
 
 def _why(event: dg.DagsterEvent) -> str | None:
     """Why a step failed. None: because of entities, of which the checks tell one by one."""
-    failure = event.step_failure_data
-    if failure.user_failure_data is not None:
-        failure_data = failure.user_failure_data
-        return None if failure_data.metadata else failure_data.description
-    error = failure.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip().splitlines()[0] if error is not None else "it says not why"
+    said = event.step_failure_data.user_failure_data
+    return None if said is not None and said.metadata else step_failure_reason(event)
 
 
 def _checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> IncidentsByKey:
