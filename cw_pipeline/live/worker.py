@@ -34,6 +34,10 @@ from cw_pipeline.errors import (
     SourceBusy,
     SourceDenied,
     SourceDown,
+    SourceMissing,
+    SourceRefused,
+    TooManyRejects,
+    UnexpectedError,
     WarehouseError,
     WarehouseNewer,
 )
@@ -80,6 +84,9 @@ _PUBLISHING = 2
 _MAY_PASS = (EntityBusy, Interrupted, SourceBroken, SourceBusy, SourceDown, WarehouseError)
 """Why a pass failed that is tried again soon."""
 
+_OF_ONE_LIST = (SourceMissing, SourceRefused, TooManyRejects, UnexpectedError)
+"""Errors that are each list's own: two lists that fail by the same words are two faults."""
+
 
 @dataclass(eq=False)
 class Duty:
@@ -94,6 +101,23 @@ class Duty:
     is_wanted: Callable[[], bool] = lambda: True
     due_at: float = 0.0
     is_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why something fails, what to do, and since when. Of one `cause` the first alone is said."""
+
+    why: str
+    to_do: str
+    cause: str
+    since: datetime
+
+
+def _trouble(about: str, error: Exception, before: _Trouble | None) -> _Trouble:
+    why, to_do = explain_failure(about, error)
+    own = f"{about}: {why}" if isinstance(error, _OF_ONE_LIST) else why
+    since = before.since if before else datetime.now(UTC)
+    return _Trouble(why, to_do, _without_figures(own), since)
 
 
 class LiveTenant:
@@ -119,7 +143,7 @@ class LiveTenant:
         self._is_waiting_said = False
         self._changed: set[str] = set()
         self._parents: set[str] = set()
-        self._failing: dict[str, tuple[str, datetime]] = {}  # why, and since when, by what fails
+        self._failing: dict[str, _Trouble] = {}  # by what fails
         self._caught_up = False  # whether lists below parents were read since the start
         self._lock = Lock()
         self._become = Duty("others", self._become_live, _TAKEOVER)
@@ -161,19 +185,19 @@ class LiveTenant:
 
         Not each time: a list that fails all night is tried each minute of it.
         """
-        why, to_do = ("", "") if error is None else explain_failure(about, error)
         with self._lock:
-            before, since = self._failing.pop(about, ("", datetime.now(UTC)))
-            # One outage of the warehouse fails all duties.
-            known = {_without_figures(each) for each, _ in self._failing.values()}
-            if why:
-                self._failing[about] = why, since
+            before = self._failing.pop(about, None)
+            known = {each.cause for each in self._failing.values()}  # one outage fails all duties
+            now = None if error is None else _trouble(about, error, before)
+            if now is not None:
+                self._failing[about] = now
         name = f"{about}: " if about in CATALOG else ""
-        if why and _without_figures(why) not in known | {_without_figures(before)}:
-            parts = (f"{name}{why}", f"failing since {moment(since)}", to_do)
+        if now is not None and now.cause not in known | {before.cause if before else ""}:
+            parts = (f"{name}{now.why}", f"failing since {moment(now.since)}", now.to_do)
             self.say("; ".join(filter(None, parts)))
-        elif before and not why and _without_figures(before) not in known:
-            self.say(f"{name}well again; it had failed since {moment(since)} ({before})")
+        elif before is not None and now is None and before.cause not in known:
+            since = moment(before.since)
+            self.say(f"{name}well again; it had failed since {since} ({before.why})")
 
     def interrupt(self) -> None:
         """Has what is being read end after its present pages."""

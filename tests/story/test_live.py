@@ -11,7 +11,7 @@ import pytest
 from cw_pipeline.catalog import CATALOG
 from cw_pipeline.catalog.callbacks import CALLBACK_TYPES, callback_types
 from cw_pipeline.cli.live import tenants_of
-from cw_pipeline.errors import ConfigError, WarehouseError
+from cw_pipeline.errors import ConfigError, SourceMissing, WarehouseError
 from cw_pipeline.live.drain import Drain, Drained
 from cw_pipeline.live.hints import Hint, add_up_runs, due_hints, put_hints, remove_hints
 from cw_pipeline.live.registrations import Registration, callback_url, plan
@@ -116,6 +116,18 @@ def test_an_outage_is_said_once_though_every_duty_suffers_from_it(loaded: Story)
         for duty in ("read_due_lists", "_publish", "_add_up_runs"):
             tenant.note_outcome(duty, None)
     assert [line.partition(" since")[0] for line in said[1:]] == ["well again; it had failed"]
+
+
+def test_each_list_is_named_that_the_tenant_does_not_have(loaded: Story) -> None:
+    said: list[str] = []
+    with Pipeline(loaded.settings()) as pipeline:
+        tenant = LiveTenant(pipeline, said.append)
+        for error in (SourceMissing("404", 404), SourceMissing("404", 404), None):
+            for name in (TICKETS, PROJECT_TICKETS):
+                tenant.note_outcome(name, error)
+    gone, back = "ConnectWise answered 404", "well again"
+    heads = [line.partition(";")[0] for line in said]
+    assert heads == [f"{n}: {what}" for what in (gone, back) for n in (TICKETS, PROJECT_TICKETS)]
 
 
 def test_what_a_hint_names_is_read_and_no_watermark_moves(loaded: Story) -> None:
