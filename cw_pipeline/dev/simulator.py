@@ -91,8 +91,8 @@ class EmbeddedSimulator:
             keep_private(self.home)
             self._lease = open_to_lock(self.home / USERS)
             share(self._lease)
+        self._stays = stays
         if self._status() is None:
-            self._stays = stays
             self._process = self._start()
 
     def url(self) -> str:
