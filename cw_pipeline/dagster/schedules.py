@@ -5,7 +5,7 @@ should see it work. None of them can do harm: they read within the tenant's requ
 repeats itself freely, and deletes stand under a guard. A run that is still going makes the next one
 skip; what was skipped is read by the one after, which goes on from the watermark.
 
-Each tenant has a minute of its own, from its schema's name, so that fifty do not start at once.
+Each tenant has a minute of its own, from its prefix or schema, so that fifty do not start at once.
 
 Without postponed annotations: Dagster reads a schedule's as objects.
 """
