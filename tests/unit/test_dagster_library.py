@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -26,6 +27,7 @@ from cw_pipeline.dagster import (
     build_connectwise_definitions,
 )
 from cw_pipeline.dagster.incidents import find_incidents
+from cw_pipeline.dagster.run_coordinator import TenantQueue
 from cw_pipeline.dagster.schedules import own_minute
 from cw_pipeline.dagster.tenant import TenantSetup
 from cw_pipeline.errors import ConfigError
@@ -215,6 +217,30 @@ class TestRunsOfTheHost:
             found = find_incidents(instance, setup, [])
         told = [each.why for name, each in found.items() if each and name.startswith("run ")]
         assert told == ["about service_tickets"]
+
+    def test_wait_under_no_tenants_name_in_the_queue_that_marks_the_tenants_own(self) -> None:
+        names = ("acme", "globex")
+        defs = dg.Definitions.merge(
+            dg.Definitions([forecast]),
+            *(build_connectwise_definitions(tenant(n), translator=Ours()) for n in names),
+        )
+        acme, globex = (dg.AssetKey(["raw", name, "service_tickets"]) for name in names)
+        picked = [({forecast.key}, None), ({acme}, "acme"), ({globex}, "globex")]
+        picked += [({acme, globex}, None), ({acme, forecast.key}, "acme")]
+        workspace: Any = SimpleNamespace(asset_graph=defs.resolve_asset_graph())
+        with dg.DagsterInstance.ephemeral() as instance:
+            queue = TenantQueue()
+            queue.register_instance(instance)
+            for keys, name in picked:
+                made = instance.create_run_for_job(
+                    defs.resolve_implicit_global_asset_job_def(),
+                    asset_selection=keys,
+                    status=dg.DagsterRunStatus.STARTED,  # else the queue wants to know its origin
+                    tags={"dagster/backfill": "years"},
+                )
+                queued = queue.submit_run(dg.SubmitRunContext(made, workspace))
+                marks = ("cw/tenant", "cw/backfill", "dagster-celery/queue")
+                assert {queued.tags.get(mark) for mark in marks} == {name}
 
 
 def test_two_tenants_of_the_same_schema_in_two_warehouses_are_kept_apart() -> None:
