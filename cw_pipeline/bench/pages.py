@@ -108,7 +108,7 @@ class Dataset:
 
     def page(self, asked: Mapping[str, str]) -> tuple[bytes, int | None]:
         """The gzipped page that a forward-only question asks for, and its last id if it has one."""
-        start = max(0, int(asked["pageId"]) + 1 - FIRST)
+        start = max(0, int(asked.get("pageId", 0)) + 1 - FIRST)
         size = int(asked.get("pageSize", "25"))
         conditions = asked.get("conditions", "")
         upto = _UPTO.search(conditions)
