@@ -144,6 +144,7 @@ def test_versions_that_had_a_schema_of_their_own_are_kept(dsn: str) -> None:
             "alter table connectwise.service_tickets__versions rename to past",
             "alter table connectwise.past set schema cw_history",
             "alter table cw_history.past rename to service_tickets",
+            "alter table cw_sync.checkpoint drop column step_since, drop column step_until",
             "update cw_sync.migration set version_num = '0022'",
         ):
             connection.execute(statement.encode())
