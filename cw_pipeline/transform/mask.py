@@ -172,7 +172,7 @@ class EntityMask:
         if not isinstance(record, dict):
             return record
         return {
-            key: self._array(key, value) if key in self._arrays else value
+            key: self._array(name, value) if (name := _stored_name(key)) in self._arrays else value
             for key, value in self._object(self._entity.table, record, ()).items()
         }
 
@@ -185,13 +185,14 @@ class EntityMask:
     def _object(self, table: str, value: dict[str, Any], above: Path) -> dict[str, Any]:
         shown: dict[str, Any] = {}
         for key, inner in value.items():
-            path = (*above, key)
+            name = _stored_name(key)
+            path = (*above, name)
             how = self._verdict(table, path)
             if how == "dropped":
                 continue
             if isinstance(inner, msgspec.Raw):
                 shown[key] = inner  # too deep, and so the record will be refused
-            elif how == "hashed" and key not in self._arrays:
+            elif how == "hashed" and name not in self._arrays:
                 shown[key] = self._privacy.mask_value(how, inner)
             elif isinstance(inner, dict) and (table, path) not in self._columns:
                 shown[key] = self._object(table, inner, path)
@@ -207,6 +208,11 @@ class EntityMask:
             column = self._columns.get((table, path))
             self._verdicts[table, path] = self._privacy.how(tables, path, column)
         return self._verdicts[table, path]
+
+
+def _stored_name(key: str) -> str:
+    """A field's name as the record will be stored: see `strip`."""
+    return key.replace("\x00", "")
 
 
 def _patterns(how: How, setting: str | None) -> Iterable[MaskPattern]:

@@ -184,10 +184,10 @@ def storable_text(text: bytes) -> str:
     if members is None:
         return JSON.encode(_as_text(text)).decode()
     kept = {
-        strip(key): _as_text(value) if is_deep else storable(decode(value))
+        key: _as_text(value) if is_deep else storable(decode(value))
         for key, value, is_deep in members
     }
-    return JSON.encode(kept).decode()
+    return JSON.encode(_strip_members(kept)).decode()
 
 
 def storable(value: Any) -> Any:

@@ -79,6 +79,17 @@ def test_private_values_are_hashed_or_dropped_before_they_are_stored(
     assert "1990-02-03" not in stored
 
 
+def test_names_with_nuls_in_them_are_hidden_as_what_they_are_stored_under(
+    story: Story, tenant: Tenant
+) -> None:
+    items = [{"id": 1, "value\0": SECRET}]
+    fields = {"nick\0Name": SECRET, "lastName\0": SECRET, "\0communicationItems": items}
+    tenant.put(PATH, {"id": 2, **fields})
+    assert story.one(CONTACTS, **PRIVATE).dead_letters == 0
+    assert story.table(CONTACTS)[2]["nick_name"] == HASHED
+    assert SECRET not in everything(story)
+
+
 def test_a_broken_answer_is_not_quoted(story: Story) -> None:
     story.simulator.faults.add(Fault("truncated", path=PATH))
     story.sync(CONTACTS, **PRIVATE)
