@@ -60,7 +60,8 @@ class WarehouseNewer(WarehouseError):
     """The warehouse is at a migration that this process does not know. It wrote nothing."""
 
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_BEGINNING = 8  # letters of a secret: the rest of it may be cut off, or escaped
 
 
 def printable(text: str) -> str:
@@ -68,12 +69,12 @@ def printable(text: str) -> str:
 
     NULs, half surrogates and control characters, of which escape sequences are made, are U+FFFD.
     """
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
 def _without(secrets: Iterable[str], text: str) -> str:
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text = re.sub(re.escape(secret[:_BEGINNING]) + r"[^\s\x22'<>,]*", "***", text)
     return text
 
 

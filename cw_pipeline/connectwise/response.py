@@ -139,7 +139,10 @@ def _error(status: int, headers: Mapping[str, str], body: bytes, asked: object) 
 
 def _place(location: str) -> str:
     """Where a redirect leads, without what may be secret of it."""
-    host = urlsplit(location).netloc.rpartition("@")[2] if location else ""
+    try:
+        host = urlsplit(location).netloc.rpartition("@")[2]
+    except ValueError:  # no URL
+        host = ""
     return f", a redirect to {host}" if host else ", a redirect"
 
 
@@ -165,21 +168,27 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 # Not of a date, a time of day or a number with separators.
 _WAIT = re.compile(
-    r"(?:again|retry|wait)[^\d.]{0,40}(\d+(?:\.\d+)?)(?![.,:/-]?\d)\s*([a-z]*)", re.IGNORECASE
+    r"(?:again|retry|wait)[^\d.]{0,40}(\d+(?:\.\d+)?)(?![.,:/-]?\d)\s*(?:more\s+)?([a-z]*)",
+    re.IGNORECASE,
 )
-_UNITS = (  # the first that a word begins with
-    *(("ms", 0.001), ("milli", 0.001), ("mo", 2_592_000.0), ("m", 60.0), ("s", 1.0)),
-    *(("h", 3600.0), ("d", 86_400.0), ("w", 604_800.0), ("y", 31_536_000.0)),
-)
+_UNITS = {
+    **dict.fromkeys(("ms", "msec", "milli", "millisecond"), 0.001),
+    **dict.fromkeys(("", "s", "sec", "second"), 1.0),
+    **dict.fromkeys(("m", "min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour"), 3600.0),
+    **dict.fromkeys(("d", "day"), 86_400.0),
+    "week": 604_800.0,
+    "month": 2_592_000.0,
+}
 
 
 def _wait_in(said: str) -> float | None:
     """Seconds to wait that a text names: "Please try again in 30 seconds". None if it does not."""
     for found in _WAIT.finditer(said):
         unit = found[2].lower()
-        seconds = next((each for begin, each in _UNITS if unit.startswith(begin)), None)
-        if not unit or seconds is not None:
-            return float(found[1]) * (seconds or 1.0)
+        seconds = _UNITS.get(unit, _UNITS.get(unit.removesuffix("s")))
+        if seconds is not None:
+            return float(found[1]) * seconds
     return None
 
 

@@ -90,6 +90,9 @@ def test_retry_after_in_seconds_is_taken_as_said(said: str, seconds: float | Non
         ('{"retryAfter": 7}', 7),
         ('{"message": "Try again in 1 hour"}', 3600),
         ('{"message": "Please wait for 20 requests, then retry in 3 s"}', 3),
+        ('{"message": "Please wait 5 more seconds"}', 5),
+        ('{"message": "Wait: 5 were refused. Try again in 2 mins"}', 120),
+        ('{"message": "Retry policy: 5 downloads"}', None),
         ('{"message": "1000 requests per 60 seconds exceeded"}', None),
         ('{"message": "Try again later. Limit: 1000."}', None),
         ('{"message": "Retry later: the limit is 1000 requests per minute"}', None),
@@ -117,6 +120,7 @@ def test_a_wait_that_a_429_names_only_in_its_body_is_taken(
             "login.example.com. It",
         ),
         (301, {"location": "/login?secret"}, "a redirect. It is not followed"),
+        (301, {"location": "https://[secret"}, "a redirect. It is not followed"),
         (308, {}, "CW_SITE has to name the host that answers itself"),
         (204, {}, "where 200 is due"),
     ],
@@ -147,12 +151,22 @@ def test_a_body_that_is_no_list_is_described_without_what_a_record_says(
 
 
 def test_what_a_server_says_can_be_stored_and_shown_whatever_it_is() -> None:
-    said = b'{"message": "a\\u0000b \\u001b]0;title\\u0007 caf\xc3\xa9"}'
+    said = b'{"message": "a\\u0000b \\u001b]0;title\\u0007 \\u009b2J caf\xc3\xa9"}'
     with pytest.raises(SourceError) as raised:
         raise_for_status(400, {}, said, "GET /x")
-    assert str(raised.value) == "GET /x: 400 a\ufffdb \ufffd]0;title\ufffd café"
-    broken = SourceBroken("the body is not JSON", 200, "[\x00\ud83d\n]")
+    assert str(raised.value) == "GET /x: 400 a\ufffdb \ufffd]0;title\ufffd \ufffd2J café"
+    broken = SourceBroken("the body is not JSON", 200, "[\x00\ud83d\r\n]")
     assert broken.answer == "[\ufffd\ufffd\n]"
+
+
+@pytest.mark.parametrize(
+    "shown", ["abcdefgh+ijkl", "abcdefgh+ij", r"abcdefgh\u002Bijkl", "abcdefgh&#x2B;ijkl"]
+)
+def test_a_key_is_left_out_also_where_it_is_cut_or_escaped(shown: str) -> None:
+    broken = SourceBroken(f"GET /x: {shown} is refused", 500, f'{{"key": "{shown}"}}')
+    broken.leave_out(["abcdefgh+ijkl"])
+    assert str(broken) == "GET /x: *** is refused"
+    assert broken.answer == '{"key": "***"}'
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"[" + b"[]," * 700_000 + b"[]]"])
