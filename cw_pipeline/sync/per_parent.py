@@ -95,7 +95,7 @@ class PerParentSync:
         else:
             left = self._read_until_one_answers(due)
         self._read_all(left)
-        self._settle_missing(everyone=len(self.missing) == len(due))
+        self._settle_missing()
         self._delete_below(gone)
         oldest, orphans = run.store.oldest_parent_read(self.parent)
         run.result.rows_deleted += orphans
@@ -181,9 +181,10 @@ class PerParentSync:
                 refused += is_listed(self.run, self.parent, parents)
             elif self.forbidden > forbidden:
                 refused += 1
-            else:
+            elif self.answered:
                 return due[at:]
-            if refused == _FEW or (refused and at == len(due)):
+            is_last = at == len(due) and not self.broken
+            if refused == _FEW or (refused and is_last):
                 status = 403 if self.forbidden else 404
                 answers = f"{status} for the first {refused} of {count(len(due), 'parent')}"
                 self.run.store.learn_absence(answers)
@@ -232,16 +233,20 @@ class PerParentSync:
                 explain_kept_rows([row_id for _, row_id in self.kept_rows], why)
             )
 
-    def _settle_missing(self, *, everyone: bool) -> None:
+    def _settle_missing(self) -> None:
         """Marks parents whose children answered 404 as read: they are gone.
 
-        If every parent answered 404 and one of them still exists, the list itself is missing:
+        If no parent's list was shown and one of these still exists, the list itself is missing:
         raises SourceMissing, because a 404 never means "no children".
         """
         if not self.missing:
             return
-        if everyone and is_listed(self.run, self.parent, self.missing[0]):
-            raise SourceMissing(f"{self.run.entity.name}: 404 for every parent", 404)
+        if not self.answered and is_listed(self.run, self.parent, self.missing[0]):
+            raise SourceMissing(
+                f"{self.run.entity.name}: 404 for {count(len(self.missing), 'parent')}, and no"
+                " other shows it",
+                404,
+            )
         gone = first_ids([parents[-1] for parents in self.missing])
         self.run.result.warnings.append(f"404 for parents that went since they were read: {gone}")
         for parents in self.missing:

@@ -400,11 +400,11 @@ class EntityStore:
     ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int], list[tuple[int, ...]]]:
         """Parents whose children must be read: those that changed, and the oldest of the rest.
 
-        Then ids of those that are neither row nor dead letter, and whose children were read, the
-        latest at the end. A parent is its ids as the child's path names them, outermost first; dead
-        letters are among them. The second and third list hold at most `limit`, read longer than
-        `max_age` ago; the second in any case one, so that the rotation never stands still. `whole`:
-        the third also parents whose children were never read to the end.
+        Then ids of those that are neither row nor dead letter; then the others whose children were
+        read, the latest at the end. A parent is its ids as the child's path names them, outermost
+        first; dead letters are among them. The second and third list hold at most `limit`, read
+        longer than `max_age` ago; the second in any case one, so that the rotation never stands
+        still. `whole`: the third also parents whose children were never read to the end.
         """
         rows = self._ask("due_parents", parent, age=max_age, parent=parent.name, whole=whole)
         start = 0 if parent.parent else 1  # of the path
@@ -413,7 +413,7 @@ class EntityStore:
         due = [ids for ids, changed, old in known if old and not changed][:limit]
         rest = due or [ids for ids, changed, _ in known if not changed][:1]
         unknown = [each[1] for each in rows if (each[2] or each[3]) and not each[5]][:limit]
-        return moved, rest, unknown, [row[start:2] for row in rows if row[4]]
+        return moved, rest, unknown, [row[start:2] for row in rows if row[4] and row[5]]
 
     def count_parents(self, parent: Entity) -> tuple[int, int]:
         """How many parents are stored, and how many dead letters of parents have no id."""

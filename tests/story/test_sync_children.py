@@ -350,12 +350,30 @@ def test_a_list_that_is_not_there_is_left_alone_for_a_week_or_until_check_finds_
         assert found(back) == truth(tenant)
 
 
+@pytest.mark.parametrize("boards", [2, 12])
+def test_a_list_that_is_not_there_does_not_count_as_read_because_one_parent_breaks(
+    story: Story, tenant: Tenant, boards: int
+) -> None:
+    fill(tenant, range(1, boards + 1))
+    story.simulator.faults.add(Fault("500", path="/service/boards/1/statuses"))
+    path = "/v2025_1/apis/3.0/service/boards/{}/statuses"
+    for own in range(2, boards + 1):
+        story.simulator.own_routes["GET", path.format(own)] = lambda: Answer(404)
+    failure = story.sync(BOARDS, STATUSES)[STATUSES].failure
+    assert isinstance(failure, SourceMissing)
+    assert story.rows("select * from cw_sync.parent_read") == []
+
+
 @pytest.mark.parametrize("status", [404, 403])
 def test_a_list_that_was_read_and_is_not_there_any_more_costs_each_sync_a_few_questions(
     story: Story, tenant: Tenant, status: int
 ) -> None:
     fill(tenant, range(1, 31), statuses=1)
     both(story)
+    story.rows(
+        "insert into cw_sync.parent_read (tenant, entity, parent_id, read_at)"
+        " values ('connectwise', 'service/boards/statuses', 999, now()) returning 1"
+    )
     path = "/v2025_1/apis/3.0/service/boards/{}/statuses"
     gone = {("GET", path.format(own)): lambda: Answer(status) for own in range(1, 31)}
     story.simulator.own_routes |= gone
@@ -364,6 +382,7 @@ def test_a_list_that_was_read_and_is_not_there_any_more_costs_each_sync_a_few_qu
         reports = story.sync(BOARDS, STATUSES, children_max_age_hours=1e-6)
         assert f"{status} for the 11 of 30 parents" in str(reports[STATUSES].failure)
         assert len(asked(story)) == 11
+        assert 999 not in asked(story)
     assert found(story) == truth(tenant), "what was read is kept"
     back = ("GET", path.format(20))
     del story.simulator.own_routes[back]
