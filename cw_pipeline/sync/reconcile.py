@@ -48,6 +48,7 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     counted = run.count_source()
     sweep = ListSnapshot(run.context.database, run.entity, run.store.opened_at)
     shown, nameless = _fill(run, sweep)
+    why_more = _explain_count(run, counted, shown)
     difference = sweep.difference()
     audit.source_rows, audit.warehouse_rows = difference.source_rows, difference.warehouse_rows
     audit.missing, audit.stale = len(difference.missing), len(difference.stale)
@@ -61,27 +62,29 @@ def reconcile_by_sweep(run: Run, guard: DeleteGuard) -> Audit:
     unrepaired = [*_repair(run, audit, difference)]
     if nameless:
         unrepaired.append(f"{count(nameless, 'record')} listed without an id that can be kept")
-    if counted is not None and counted > shown and (again := run.count_source() or 0) > shown:
-        unrepaired.append(f"/count says {min(counted, again):,}, and {shown:,} were listed")
     gone = not_listed_twice(run, difference.extra)
     why = _reason_to_keep(run, difference, gone, guard, counted)
     warning = delete_or_list(run, gone, why, run.store.opened_at)
     run.store.count_rows()
     run.result.source_rows = counted
     audit.deleted = run.result.rows_deleted
-    audit.detail = "; ".join(part for part in (*unrepaired, warning) if part)
+    audit.detail = "; ".join(part for part in (*unrepaired, why_more, warning) if part)
     audit.proven = not audit.detail
     return audit
 
 
 def reconcile_by_full_read(run: Run, guard: DeleteGuard) -> Audit:
     """A list that is read whole anyway: its pass is the comparison."""
-    result = run.result
+    result, counted = run.result, run.count_source()
+    said_before = len(result.warnings)  # that it has no count proves nothing against it
     listed = full_sync(run, guard)
+    why_more = _explain_count(run, counted, result.rows_read)
     live = run.store.count_rows()
-    detail = [*result.warnings]
+    detail = result.warnings[said_before:]
     if result.dead_letters:
         detail.append(f"{count(result.dead_letters, 'record')} kept as dead letters")
+    elif why_more:
+        detail.append(why_more)
     elif listed != live and not detail:
         detail.append(f"{count(listed, 'record')} listed, {count(live, 'row')} in the table")
     return _audit_of_pass(run, listed, live, detail)
@@ -113,6 +116,22 @@ def reconcile_per_parent(run: Run, parent: Entity, guard: DeleteGuard) -> Audit:
         detail.append(f"the oldest parent's children were last read at {moment(oldest)}")
     source_rows = result.rows_read if whole else None
     return _audit_of_pass(run, source_rows, run.store.count_rows(), detail)
+
+
+def _explain_count(run: Run, counted: int | None, shown: int) -> str:
+    """What to say of a list that shows less than it counted before; empty if it does not.
+
+    Counted once more at once: records may have gone meanwhile.
+    """
+    if counted is None or counted <= shown:
+        return ""
+    again = run.count_source()
+    if again is None or again <= shown:
+        return ""
+    return (
+        f"/count says {min(counted, again):,}, and {shown:,} were listed: a security role that may"
+        " inquire some of the records only looks like that"
+    )
 
 
 def _audit_of_pass(
