@@ -56,7 +56,7 @@ class Paging(StrEnum):
 class Query:
     """One question to a list: what is asked, and which page of it.
 
-    `begun`: it is behind another page, so that a cursor of 0 is an id, too.
+    `has_cursor`: the cursor is an id that a page ended with, also where it is 0: else that is none.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Query:
     page_size: int = 1000
     paging: Paging = Paging.FORWARD
     cursor: int = 0
-    begun: bool = False
+    has_cursor: bool = False
     upto: int | None = None
     page: int = 1
     order: str = ""
@@ -80,12 +80,12 @@ class Query:
             return replace(self, page=self.page + 1)
         if cursor is None or cursor == self.cursor:
             return replace(self, paging=Paging.KEYSET, page=self.page + 1)
-        return replace(self, cursor=cursor, begun=True, page=1)
+        return replace(self, cursor=cursor, has_cursor=True, page=1)
 
     @property
     def is_behind(self) -> bool:
         """Whether it asks for ids behind the cursor only."""
-        return self.begun or self.cursor != 0
+        return self.has_cursor or self.cursor != 0
 
     def changed_in(self, window: Window, *, closed: bool = False) -> Query:
         """This question about a window only.
