@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cw_pipeline.model import Window
 
 _URL = 1745  # characters; the guide's safe length, 2,000 less the longest host name
+_BELOW_ALL = -(2**31)  # ids
 _SHOWN = 120  # characters of a parameter, in texts for people
 _REST = 400  # what a question holds beside its ids: codebase, path, paging, fields
 
@@ -123,9 +124,12 @@ class Query:
         Spaces in its URL are %20: a plus sign may be read as one.
         """
         upto = () if self.upto is None else (f"id <= {self.upto}",)
-        # Not on the first page: ids may be zero and below, and both are conditions on them.
+        # None of zero on the first page: ids may be zero and below. A keyset has one there, too, so
+        # that a list that takes no conditions refuses before anything of it is read.
         behind = str(self.cursor) if self.is_behind else ""
-        keyset = (f"id > {behind}",) if behind and self.paging is Paging.KEYSET else ()
+        keyset: tuple[str, ...] = ()
+        if self.paging is Paging.KEYSET and (behind or self.page == 1):
+            keyset = (f"id > {behind or _BELOW_ALL}",)
         conditions = " and ".join((*self.conditions, *upto, *keyset))
         params = {"pageSize": str(self.page_size)}
         if self.paging is Paging.FORWARD and behind:

@@ -40,9 +40,9 @@ def test_forward_only_never_sends_a_page_number_or_an_order() -> None:
     assert asked(query.next_page(9))["pageId"] == "9"
 
 
-def test_only_a_first_page_is_asked_for_without_a_condition_on_ids() -> None:
+def test_ids_of_zero_and_below_are_behind_no_cursor_but_their_own() -> None:
     assert "pageId" not in asked(Query("/x"))
-    assert "conditions" not in asked(Query("/x", paging=Paging.KEYSET))
+    assert asked(Query("/x", paging=Paging.KEYSET))["conditions"] == "id > -2147483648"
     assert asked(Query("/x").next_page(-5).next_page(0))["pageId"] == "0"
     keyset = Query("/x", paging=Paging.KEYSET).next_page(-5).next_page(0)
     assert asked(keyset)["conditions"] == "id > 0"
