@@ -15,11 +15,11 @@ everybody as (
         or exists (select from {{source}}.time_work_types where _synced_at >= {{since}})
         or exists (select from {{source}}.system_locations where _synced_at >= {{since}})
         or exists (select from {{source}}.system_departments where _synced_at >= {{since}})
-        -- clients have got a second currency, or have one again
+        -- clients have got a second currency, or have one again, or none: that is -1, as several are, and has revenue
         or (
             exists (select from {{source}}.company_companies where _synced_at >= {{since}})
-            and (select case when count(distinct currency_id) = 1 then min(currency_id) else -1 end from {{source}}.company_companies where _deleted_at is null)
-                is distinct from (select currency_id from {{reporting}}.fct_member_day limit 1)
+            and (select (count(distinct currency_id) > 1, case when count(distinct currency_id) = 1 then min(currency_id) else -1 end) from {{source}}.company_companies where _deleted_at is null)
+                is distinct from (select (revenue is null, currency_id) from {{reporting}}.fct_member_day limit 1)
         ) as changed
 )
 select member_id, (time_start at time zone {{time_zone}})::date as date from entries

@@ -271,3 +271,22 @@ def test_what_is_taken_back_leaves_nothing_of_a_month(desk: Edited) -> None:
     """Two thirds, and two times a third, of the days of a month differ in their last digit."""
     month = f"agreement_id = 3 and month = '{LAST_MONTH}'"
     assert desk.rows("fct_agreement_month", "additions_price", month) == [(0,)]
+
+
+def test_revenue_by_member_is_back_when_no_client_is_left_that_had_another_currency(
+    server: Server, owner: Owner, publication: str
+) -> None:
+    """Both no currency and several are -1: the first has revenue, the second none."""
+    shown = []
+    with database(server, owner, publication) as dsn:
+        made = Edited(dsn)
+        hired = f"{TODAY - timedelta(days=3)}T00:00:00Z"
+        made.put("system/members", 60, {"id": 1, "dailyCapacity": 8.0, "hireDate": hired})
+        for currencies in ((USD, EUR), (), (EUR, USD)):
+            for own, currency in enumerate(currencies, 1):
+                made.merge("company/companies", {"id": own, "currency": _ref(currency)})
+            refresh(dsn, "connectwise")
+            shown.append({*made.rows("fct_member_day", "currency_id, revenue")})
+            for own, _ in enumerate(currencies, 1):
+                made.delete("company/companies", own)
+    assert shown == [{(-1, None)}, {(-1, 0)}, {(-1, None)}]
