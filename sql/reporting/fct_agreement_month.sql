@@ -26,7 +26,7 @@ months as (
 ),
 agreements as materialized (
     select distinct on (k.month, v.id)
-        k.month, k.last_day, v.id as agreement_id, v.company_id, coalesce(v.currency_id, -1) as currency_id, v.billing_cycle_id,
+        k.month, k.last_day, v.id as agreement_id, v.company_id, coalesce(currency.id, -1) as currency_id, v.billing_cycle_id,
         coalesce(v.one_time_flag, false) or coalesce(v.bill_one_time_flag, false) as is_one_time,
         v.start_date as starts_on,
         least(
@@ -37,6 +37,7 @@ agreements as materialized (
         ) as ends_on
     from months k
     join {{versions}}.finance_agreements v on v._valid_from < k.known_at and {{only: v.id}}
+    left join {{source}}.finance_currencies currency on currency.id = v.currency_id
     order by k.month, v.id, v._valid_from desc, v._valid_to desc
 ),
 running as (
@@ -82,12 +83,12 @@ invoiced as (
         i.agreement_id, i.month, coalesce(c.id, -1) as currency_id, sum(i.subtotal) as billed,
         count(c.id) over (partition by i.agreement_id, i.month) > 1 as has_others
     from {{reporting}}.fct_invoice_all i
-    left join {{source}}.finance_currencies c on c.id = i.currency_id
+    left join {{source}}.finance_currencies c on c.id = i.currency_id and not i.is_void
     where i.agreement_id is not null and i.month is not null and {{only by index: i.agreement_id}}
     group by i.agreement_id, i.month, c.id
 ),
 -- In the agreement's own currency (other_currency is null), or in another one. Where the agreement names none,
--- it is in that of its invoices, if it is one.
+-- it is in that of its invoices, if it is one. What is void is in none.
 billed as (
     select i.agreement_id, i.month, o.other_currency, sum(i.billed) as billed
     from invoiced i

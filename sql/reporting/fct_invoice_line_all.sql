@@ -1,5 +1,6 @@
 -- One row per line of an invoice that ConnectWise tells of, ids as ConnectWise gave them; those of void
--- invoices are left out. fct_invoice_line is what reports should read. Sources: fct_invoice_all, fct_time_entry_all, fct_product_all, fct_expense.
+-- invoices are left out. fct_invoice_line is what reports should read. Sources: fct_invoice_all,
+-- fct_time_entry_all, fct_product_all, fct_expense.
 with lines as (
     select e.invoice_id, 'time' as line_type, e.time_entry_id as line_id, e.hours_invoiced as quantity, e.revenue, e.labour_cost as cost
     from {{reporting}}.fct_time_entry_all e

@@ -17,9 +17,16 @@ everybody as (
         or exists (select from {{source}}.system_departments where _synced_at >= {{since}})
         -- clients have got a second currency, or have one again, or none: that is -1, as several are, and has revenue
         or (
-            exists (select from {{source}}.company_companies where _synced_at >= {{since}})
-            and (select (count(distinct currency_id) > 1, case when count(distinct currency_id) = 1 then min(currency_id) else -1 end) from {{source}}.company_companies where _deleted_at is null)
-                is distinct from (select (revenue is null, currency_id) from {{reporting}}.fct_member_day limit 1)
+            (
+                exists (select from {{source}}.company_companies where _synced_at >= {{since}})
+                or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
+            )
+            and (
+                select (count(distinct c.currency_id) > 1, case when count(distinct c.currency_id) = 1 then coalesce(min(currency.id), -1) else -1 end)
+                from {{source}}.company_companies c
+                left join {{source}}.finance_currencies currency on currency.id = c.currency_id
+                where c._deleted_at is null
+            ) is distinct from (select (revenue is null, currency_id) from {{reporting}}.fct_member_day limit 1)
         ) as changed
 )
 select member_id, (time_start at time zone {{time_zone}})::date as date from entries

@@ -36,10 +36,11 @@ worked as (
 ),
 single as (
     select
-        count(distinct currency_id) > 1 as has_several,
-        case when count(distinct currency_id) = 1 then min(currency_id) else -1 end as currency_id
-    from {{source}}.company_companies
-    where _deleted_at is null
+        count(distinct c.currency_id) > 1 as has_several,
+        case when count(distinct c.currency_id) = 1 then coalesce(min(currency.id), -1) else -1 end as currency_id
+    from {{source}}.company_companies c
+    left join {{source}}.finance_currencies currency on currency.id = c.currency_id
+    where c._deleted_at is null
 ),
 scheduled_off as (
     select s.member_id, (s.date_start at time zone {{time_zone}})::date as date, sum(s.hours) as hours

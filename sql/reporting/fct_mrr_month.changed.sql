@@ -16,6 +16,7 @@ everything as (
         or ({{since}}::timestamptz < (date_trunc('month', now() at time zone {{time_zone}}) + {{month_closes_on}} * interval '1 day') at time zone {{time_zone}}
             and now() >= (date_trunc('month', now() at time zone {{time_zone}}) + {{month_closes_on}} * interval '1 day') at time zone {{time_zone}})
         or exists (select from {{source}}.finance_billing_cycles where _synced_at >= {{since}})
+        or exists (select from {{source}}.finance_currencies where _synced_at >= {{since}})
         -- the first month of all, from which on agreements are looked at, may be another one
         or exists (
             select from edited where date_trunc('month', start_date::timestamp)

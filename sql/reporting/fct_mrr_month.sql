@@ -34,13 +34,14 @@ months as (
 ),
 agreements as materialized (
     select
-        v.id, v.company_id, coalesce(v.currency_id, -1) as currency_id, v.billing_cycle_id, v.bill_amount,
+        v.id, v.company_id, coalesce(currency.id, -1) as currency_id, v.billing_cycle_id, v.bill_amount,
         v.start_date as starts_on,
         case when coalesce(v.no_ending_date_flag, false) then null else v.end_date end as ends_on,
         case when coalesce(v.cancelled_flag, false) then coalesce(v.date_cancelled, (v.last_updated at time zone {{time_zone}})::date) end as cancelled_on,
         coalesce(v.one_time_flag, false) or coalesce(v.bill_one_time_flag, false) as is_one_time,
         v._valid_from, v._valid_to, min(v._valid_from) over (partition by v.id) as born_at
     from {{versions}}.finance_agreements v
+    left join {{source}}.finance_currencies currency on currency.id = v.currency_id
     where {{only: v.id}}
 ),
 additions as materialized (
@@ -109,11 +110,12 @@ base as (
         a.month, a.last_day, a.id,
         coalesce(company.id, -1) as company_id,
         a.currency_id,
-        coalesce(a.billing_cycle_id, -1) as billing_cycle_id,
+        coalesce(cycle.id, -1) as billing_cycle_id,
         coalesce(c.months, 1) as months,
         round(a.bill_amount / coalesce(c.months, 1), 8) as amount
     from agreement_recorded a
     left join cycle_then c on c.month = a.month and c.id = a.billing_cycle_id
+    left join {{source}}.finance_billing_cycles cycle on cycle.id = a.billing_cycle_id
     left join {{source}}.company_companies company on company.id = a.company_id
     where not a.is_one_time
       and coalesce(c.is_recurring, true)

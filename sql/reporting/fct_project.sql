@@ -2,7 +2,7 @@
 -- that would add up several currencies is empty. Sources: project/projects, fct_time_entry_all,
 -- fct_expense, fct_product_all, fct_invoice_all, finance/agreements.
 with worked as (
-    -- amounts in several currencies: their lowest and highest number differ
+    -- amounts in several currencies: their lowest and highest number differ; what is 0, as void invoices are, is in none
     select
         e.project_id, sum(e.hours_actual) as actual, sum(e.hours_billed) as billed, sum(e.labour_cost) as cost, sum(e.revenue) as revenue,
         min(coalesce(a.currency_id, c.currency_id)) filter (where e.revenue <> 0) as lowest, max(coalesce(a.currency_id, c.currency_id)) filter (where e.revenue <> 0) as highest
@@ -14,7 +14,8 @@ with worked as (
 ),
 spent as (
     select project_id, sum(cost) as cost, sum(revenue) as revenue, min(nullif(currency_id, -1)) as lowest, max(nullif(currency_id, -1)) as highest
-    from {{reporting}}.fct_expense where {{only: project_id}}
+    from {{reporting}}.fct_expense
+    where (cost <> 0 or revenue <> 0) and {{only: project_id}}
     group by 1
 ),
 sold as (
@@ -24,14 +25,14 @@ sold as (
     from {{reporting}}.fct_product_all p
     left join {{source}}.finance_agreements a on a.id = p.agreement_id
     left join {{source}}.company_companies c on c.id = p.company_id
-    where p.project_id is not null and {{only by index: p.project_id}}
+    where p.project_id is not null and (p.cost <> 0 or p.revenue <> 0) and {{only by index: p.project_id}}
     group by 1
 ),
 invoiced as (
     select i.project_id, sum(i.subtotal) as amount, min(c.id) as lowest, max(c.id) as highest
     from {{reporting}}.fct_invoice_all i
     left join {{source}}.finance_currencies c on c.id = i.currency_id
-    where i.project_id is not null and {{only by index: i.project_id}}
+    where i.project_id is not null and i.subtotal <> 0 and {{only by index: i.project_id}}
     group by 1
 )
 select

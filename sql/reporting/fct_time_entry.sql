@@ -14,7 +14,7 @@ select
     coalesce(work_role.id, -1) as work_role_id, -- work role
     coalesce(location.id, -1) as location_id, -- our location
     coalesce(department.id, -1) as department_id, -- our department
-    coalesce(agreement.currency_id, company.currency_id, -1) as currency_id, -- currency of revenue and agreement_amount: the agreement's, else the client's
+    coalesce(currency.id, -1) as currency_id, -- currency of revenue and agreement_amount: the agreement's, else the client's
     e.invoice_id, -- invoice it is on
     e.charge_to_type, -- Company, ServiceTicket, ProjectTicket, ChargeCode or Activity
     e.started_at, -- begin of work
@@ -42,11 +42,12 @@ select
     e.is_unbilled, -- billable, on no invoice, not written off and not covered by an agreement
     e.status, -- Open, ApprovedByTierTwo, Billed, …
     e.synced_at, -- when this version came into the warehouse
-    greatest(e.changed_at, company._synced_at, member._synced_at, agreement._synced_at, project._synced_at, phase.synced_at, charge_code._synced_at, work_type._synced_at, work_role._synced_at, location._synced_at, department._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
+    greatest(e.changed_at, company._synced_at, member._synced_at, agreement._synced_at, project._synced_at, phase.synced_at, charge_code._synced_at, work_type._synced_at, work_role._synced_at, location._synced_at, department._synced_at, currency._synced_at) as changed_at -- when any column of this row last changed, by the warehouse's clock
 from {{reporting}}.fct_time_entry_all e
 left join {{source}}.company_companies company on company.id = e.company_id
 left join {{source}}.system_members member on member.id = e.member_id
 left join {{source}}.finance_agreements agreement on agreement.id = e.agreement_id
+left join {{source}}.finance_currencies currency on currency.id = coalesce(agreement.currency_id, company.currency_id)
 left join {{source}}.project_projects project on project.id = e.project_id
 left join (select id, max(_synced_at) as synced_at from {{source}}.project_projects_phases group by id) phase on phase.id = e.phase_id
 left join {{source}}.time_charge_codes charge_code on charge_code.id = e.charge_code_id

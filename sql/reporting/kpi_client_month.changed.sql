@@ -82,9 +82,10 @@ concerned as (
     select k.company_id, k.month
     from {{reporting}}.kpi_client_month k
     left join (
-        select m.company_id, m.month, coalesce(nullif(m.currency_id, -1), c.currency_id, -1) as currency_id, sum(m.additions_cost) as cost
+        select m.company_id, m.month, coalesce(currency.id, -1) as currency_id, sum(m.additions_cost) as cost
         from {{reporting}}.fct_agreement_month m
         left join {{source}}.company_companies c on c.id = m.company_id
+        left join {{source}}.finance_currencies currency on currency.id = coalesce(nullif(m.currency_id, -1), c.currency_id)
         where (m.is_running or m.additions_cost <> 0) and m.company_id in (select company_id from parties)
         group by 1, 2, 3
     ) a on a.company_id = k.company_id and a.month = k.month and a.currency_id = k.currency_id

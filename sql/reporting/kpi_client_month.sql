@@ -36,30 +36,29 @@ sold as (
     where {{only: -1, p.month}} and not exists (select from {{source}}.company_companies c where c.id = p.company_id)
 ),
 parts as (
-    select i.company_id, coalesce(c.id, -1) as currency_id, i.month, sum(i.subtotal) as revenue,
+    select i.company_id, i.currency_id, i.month, sum(i.subtotal) as revenue,
         0::numeric as labour, 0::numeric as expenses, 0::numeric as products, 0::numeric as additions, 0::numeric as hours
     from invoiced i
-    left join {{source}}.finance_currencies c on c.id = i.currency_id
     where i.month is not null
     group by 1, 2, 3
     union all
-    select company_id, coalesce(currency_id, -1), month, 0, sum(labour_cost), 0, 0, 0, sum(hours_actual)
+    select company_id, currency_id, month, 0, sum(labour_cost), 0, 0, 0, sum(hours_actual)
     from worked where month is not null
     group by 1, 2, 3
     union all
-    select e.company_id, coalesce(nullif(e.currency_id, -1), c.currency_id, -1), date_trunc('month', e.date::timestamp)::date, 0, 0, sum(e.cost), 0, 0, 0
+    select e.company_id, coalesce(nullif(e.currency_id, -1), c.currency_id), date_trunc('month', e.date::timestamp)::date, 0, 0, sum(e.cost), 0, 0, 0
     from {{reporting}}.fct_expense e
     left join {{source}}.company_companies c on c.id = e.company_id
     where e.date is not null and {{only: e.company_id, date_trunc('month', e.date::timestamp)::date}}
     group by 1, 2, 3
     union all
-    select s.company_id, coalesce(a.currency_id, s.currency_id, -1), s.month, 0, 0, 0, sum(s.cost), 0, 0
+    select s.company_id, coalesce(a.currency_id, s.currency_id), s.month, 0, 0, 0, sum(s.cost), 0, 0
     from sold s
     left join {{source}}.finance_agreements a on a.id = s.agreement_id
     where s.month is not null
     group by 1, 2, 3
     union all
-    select a.company_id, coalesce(nullif(a.currency_id, -1), c.currency_id, -1), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
+    select a.company_id, coalesce(nullif(a.currency_id, -1), c.currency_id), a.month, 0, 0, 0, 0, sum(a.additions_cost), 0
     from {{reporting}}.fct_agreement_month a
     left join {{source}}.company_companies c on c.id = a.company_id
     where (a.is_running or a.additions_cost <> 0) and {{only: a.company_id, a.month}}
@@ -67,7 +66,7 @@ parts as (
 )
 select
     company_id, -- client
-    currency_id, -- currency: revenue by the invoice's, cost by its own, else by the client's
+    coalesce(currency.id, -1) as currency_id, -- currency: revenue by the invoice's, cost by its own, else by the client's
     month, -- first day of the month
     to_char(month, 'YYYYMMDD')::int as month_id, -- the same, in dim_date
     sum(revenue) as revenue, -- invoices less credits, before tax
@@ -80,4 +79,5 @@ select
     sum(hours) as hours_actual, -- hours worked
     sum(revenue) / nullif(sum(hours), 0) as revenue_per_hour -- revenue an hour worked
 from parts
+left join {{source}}.finance_currencies currency on currency.id = parts.currency_id
 group by 1, 2, 3, 4

@@ -141,7 +141,7 @@ select 'invoices in another currency than their agreement', 'finance/invoices', 
     'they have a row of their own in the agreement''s month, in their currency', 'nothing, if it is meant so'
 from {{reporting}}.fct_invoice i
 join {{reporting}}.dim_agreement a on a.agreement_id = i.agreement_id
-where a.currency_id > 0 and i.currency_id > 0
+where a.currency_id > 0 and i.currency_id > 0 and not i.is_void
 union all
 select 'projects with amounts in several currencies', 'project/projects', count(*) filter (where revenue_worked is null or revenue_billed is null or expense_cost is null or product_cost is null), count(*),
     'the amounts that would add up several are empty', 'bill and buy for a project in its own currency'

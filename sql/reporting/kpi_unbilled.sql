@@ -13,7 +13,7 @@ items as (
 counted as (
     select
         coalesce(c.id, -1) as company_id,
-        coalesce(case i.kind when 2 then currency.id else a.currency_id end, c.currency_id, -1) as currency_id,
+        coalesce(currency.id, -1) as currency_id,
         coalesce(b.id, -1) as board_id,
         coalesce(d.id, -1) as department_id,
         coalesce(l.id, -1) as location_id,
@@ -21,7 +21,7 @@ counted as (
     from items i
     left join {{source}}.company_companies c on c.id = i.company_id
     left join {{source}}.finance_agreements a on a.id = i.agreement_id
-    left join {{source}}.finance_currencies currency on currency.id = i.currency_id
+    left join {{source}}.finance_currencies currency on currency.id = coalesce(case i.kind when 2 then i.currency_id else a.currency_id end, c.currency_id)
     left join {{source}}.service_boards b on b.id = i.board_id
     left join {{source}}.system_departments d on d.id = i.department_id
     left join {{source}}.system_locations l on l.id = i.location_id

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from cw_pipeline.reporting import refresh
+from cw_pipeline.reporting import facts, missing_dimension_rows, refresh
 from tests.conftest import _database as database
 from tests.integration.conftest import ZONE
 from tests.integration.ledger import Ledger
@@ -24,6 +24,15 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 TODAY = NOW.astimezone(ZoneInfo(ZONE)).date()
 LAST_MONTH = (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
 USD, EUR = 1, 2
+BY_CURRENCY = (
+    "fct_mrr_month",
+    "fct_time_entry",
+    "fct_product",
+    "fct_addition",
+    "fct_opportunity_forecast",
+    "fct_member_day",
+    "kpi_unbilled",
+)
 
 
 def _at(moment: datetime) -> dict[str, str]:
@@ -102,6 +111,8 @@ def _money(made: Edited) -> None:
     for own, currency, amount in amounts:
         priced = {"subtotal": amount, "total": amount, "balance": 0.0, "currency": _ref(currency)}
         made.put("finance/invoices", 40, {"id": own, **bill, **priced})
+    void = {"agreement": _ref(3), "project": _ref(1), "currency": _ref(EUR), "status": _ref(2)}
+    made.put("finance/invoices", 40, {"id": 6, **bill, **void, "subtotal": 7.0, "total": 7.0})
     sent = {"id": 4, **bill, "agreement": None, "currency": _ref(USD), "balance": 9.0, "total": 9.0}
     sent |= {"subtotal": 9.0, "date": f"{LAST_MONTH - timedelta(days=70)}T00:00:00Z"}
     made.put("finance/invoices", 95, sent)
@@ -199,8 +210,8 @@ def test_an_agreement_that_is_invoiced_in_two_currencies_has_a_row_of_each(desk:
 
 
 def test_a_project_adds_up_no_two_currencies(desk: Edited) -> None:
-    amounts = "project_id, revenue_worked, expense_cost, labour_cost"
-    assert desk.rows("fct_project", amounts) == [(1, 60, 0, 40), (2, None, None, 50)]
+    amounts = "project_id, revenue_worked, revenue_billed, expense_cost, labour_cost"
+    assert desk.rows("fct_project", amounts) == [(1, 60, 0, 0, 40), (2, None, 0, None, 50)]
     assert desk.rows("kpi_project", "project_id, profit_worked") == [(1, 20), (2, None)]
     counted = desk.rows(
         "kpi_data_readiness",
@@ -208,6 +219,60 @@ def test_a_project_adds_up_no_two_currencies(desk: Edited) -> None:
         "check_name = 'projects with amounts in several currencies'",
     )
     assert counted == [(1, 2)]
+
+
+def test_a_void_invoice_makes_no_row_of_its_currency(desk: Edited) -> None:
+    invoiced = desk.rows("fct_agreement_month", "currency_id, revenue_billed", "agreement_id = 3")
+    assert {*invoiced} == {(USD, 0)}
+    counted = desk.rows(
+        "kpi_data_readiness",
+        "affected, total",
+        "check_name = 'invoices in another currency than their agreement'",
+    )
+    assert counted == [(1, 3)]
+
+
+def test_amounts_in_a_currency_that_is_not_listed_are_in_the_unknown_one(
+    server: Server, owner: Owner, publication: str
+) -> None:
+    """The list may be one that the API member may not read."""
+    with database(server, owner, publication) as dsn:
+        made = Edited(dsn)
+        of: dict[str, Any] = {"company": _ref(1), "agreement": _ref(1), "currency": _ref(9)}
+        day = f"{LAST_MONTH}T00:00:00Z"
+        made.put("company/companies", 60, {"id": 1, "name": "Acme", "currency": _ref(9)})
+        made.put("system/members", 60, {"id": 1, "hourlyCost": 10.0, "hireDate": day})
+        begun = {"startDate": day, "noEndingDateFlag": True, "billAmount": 10.0}
+        begun["billingCycle"] = _ref(9)  # nor is it listed
+        made.put("finance/agreements", 60, {"id": 1, **of, **begun})
+        added = {"id": 1, "extCost": 31.0, "effectiveDate": day}
+        made.put("finance/agreements/additions", 60, added, parent=1)
+        entry = {"id": 1, "member": _ref(1), "actualHours": 2.0, "billableOption": "Billable"}
+        entry |= {"timeStart": f"{LAST_MONTH}T12:00:00Z", "extendedInvoiceAmount": 20.0}
+        made.put("time/entries", 30, entry | of)
+        made.put("expense/entries", 30, {"id": 1, "date": day, "amount": 4.0} | of)
+        sold = {"id": 1, "billableOption": "Billable", "extPrice": 9.0, "extCost": 5.0}
+        made.put("procurement/products", 30, sold | of | {"purchaseDate": day})
+        billed = {"id": 1, "date": day, "subtotal": 99.0, "total": 99.0, "balance": 99.0}
+        made.put("finance/invoices", 30, billed | of)
+        deal = {"id": 1, "company": _ref(1), "currency": _ref(9)}
+        made.put("sales/opportunities", 30, deal)
+        likely = {"id": 1, "currency": _ref(9), "forecastItems": [{"id": 1, "revenue": 5.0}]}
+        made.put("sales/opportunities/forecast", 30, likely, parent=1)
+        for own in (-1, 9):
+            if own > 0:
+                made.put("finance/currencies", 0, {"id": own, "name": "CHF"})
+            refresh(dsn, "connectwise")
+            lost = {fact: missing_dimension_rows(dsn, "connectwise", fact) for fact in facts()}
+            assert not any(lost.values()), lost
+            month = f"month = '{LAST_MONTH}'"
+            profit = 99 - 31 - 20 - 4 - 5
+            client = made.rows("kpi_client_month", "currency_id, revenue, profit", month)
+            assert client == [(own, 99, profit)]
+            agreement = made.rows("kpi_agreement_month", "currency_id, revenue_billed", month)
+            assert agreement == [(own, 99)]
+            for view in BY_CURRENCY:
+                assert {row[0] for row in made.rows(view, "currency_id")} == {own}, view
 
 
 def test_phases_of_a_project_add_up_to_it(desk: Edited) -> None:
@@ -281,6 +346,7 @@ def test_revenue_by_member_is_back_when_no_client_is_left_that_had_another_curre
     with database(server, owner, publication) as dsn:
         made = Edited(dsn)
         hired = f"{TODAY - timedelta(days=3)}T00:00:00Z"
+        made.put("finance/currencies", 60, {"id": USD, "name": "USD"}, {"id": EUR, "name": "EUR"})
         made.put("system/members", 60, {"id": 1, "dailyCapacity": 8.0, "hireDate": hired})
         for currencies in ((USD, EUR), (), (EUR, USD)):
             for own, currency in enumerate(currencies, 1):
