@@ -28,7 +28,7 @@ select
     extract(epoch from coalesce(state.closed_at, now()) - coalesce(o.date_became_lead, o.date_entered))::numeric / 86400 as age_days, -- from lead to closing, or until now
     coalesce(location.id, -1) as location_id, -- our location
     coalesce(department.id, -1) as department_id, -- our department
-    greatest(o._synced_at, company._synced_at, rep._synced_at, stage._synced_at, status._synced_at, type._synced_at, currency._synced_at, own._synced_at, of_stage._synced_at, forecast.synced_at, location._synced_at, department._synced_at, case when state.is_open then now() end) as changed_at -- when any column of this row last changed, by the warehouse's clock; always now while it is open, for its age
+    greatest(o._synced_at, company._synced_at, rep._synced_at, stage._synced_at, status._synced_at, type._synced_at, currency._synced_at, own._synced_at, of_stage._synced_at, forecast.synced_at, location._synced_at, department._synced_at, case when state.closed_at is null then now() end) as changed_at -- when any column of this row last changed, by the warehouse's clock; always now while it is open, for its age
 from {{source}}.sales_opportunities o
 left join {{source}}.company_companies company on company.id = o.company_id
 left join {{source}}.system_members rep on rep.id = o.primary_sales_rep_id

@@ -318,6 +318,8 @@ def test_a_deal_closed_without_a_date_is_closed_at_its_last_change(desk: Edited)
         "check_name = 'closed opportunities without a closing date'",
     )
     assert counted == [(2, 2)]
+    ages = desk.rows("fct_opportunity", "opportunity_id, changed_at = now()")
+    assert ages == [(1, True), (2, False), (3, True)], "of those whose age grows"
 
 
 def test_an_agreement_cancelled_without_a_date_is_cancelled_at_its_last_change(
