@@ -53,6 +53,6 @@ def _reason(error: Any) -> str:  # noqa: ANN401 - whose class has no public name
     while error is not None and error.cause is not None:
         error = error.cause
     if error is None:
-        return "it says not why"
+        return "it gave no reason"
     first: str = error.message.strip().partition("\n")[0]
     return first
