@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest.mock import Mock
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["acme", "tickets"])
 MOST = 7
+_CALLS = ("on_", "get_", "refresh_")  # what Dagster's watch is given, others in each version
 
 
 def private_imports(file: Path) -> list[str]:
@@ -81,13 +83,13 @@ def test_programs_of_up_ask_the_code_server_seldom_for_what_cannot_change(
     assert not refreshing.mock_calls
     # A backfill whose assets are gone sleeps for so long, five times, before it fails.
     assert controller.RELOAD_WORKSPACE_INTERVAL == patience == 60
-    calls = ("refresh_code_location", "on_disconnect", "on_reconnected", "on_updated", "on_error")
-    server_watcher.watch_grpc_server_thread(
-        "here",
-        _CodeServer(),
-        _Ending(),
-        get_location_entry=lambda _: None,
-        **dict.fromkeys(calls, print),
+    watch: Any = server_watcher.watch_grpc_server_thread
+    calls = [name for name in signature(watch).parameters if name.startswith(_CALLS)]
+    watch(
+        location_name="here",
+        client=_CodeServer(),
+        shutdown_event=_Ending(),
+        **{name: Mock(return_value=None) for name in calls},
     )
     assert _Ending.waits == [15]
 
