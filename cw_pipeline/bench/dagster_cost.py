@@ -206,7 +206,7 @@ class _Edits:
 
     def ten_lists(self) -> str:
         """Edits ten records each of nine more lists; the summary that the ticket has now."""
-        others = [path for path in self._filled() if path != _TICKETS][: _LISTS - 1]
+        others = [path for path in self._paths() if path != _TICKETS][: _LISTS - 1]
         for path in others:
             for record in [*self.tenant.tenant.records(path)][:10]:
                 self.tenant.tenant.edit(path, record)
@@ -218,13 +218,14 @@ class _Edits:
         Any record is as likely as any other. Returns the summary that the ticket has now.
         """
         held = self.tenant.tenant
-        everything = [(path, record) for path in self._filled() for record in held.records(path)]
+        everything = [(path, record) for path in self._paths() for record in held.records(path)]
         share = round(_CHANGED * len(everything) / TICKS)
         for path, record in self._chance.sample(everything, share):
             held.edit(path, record)
         return self._edit_ticket()
 
-    def _filled(self) -> list[str]:
+    def _paths(self) -> list[str]:
+        """Of the lists that hold records and are asked what has changed."""
         dated = [each.path for each in select(None) if each.mode is SyncMode.INCREMENTAL]
         return [path for path in dated if self.tenant.tenant.records(path)]
 

@@ -53,7 +53,7 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     computed = [each for each in assets if isinstance(each, dg.AssetsDefinition)]
     known = [spec.key for each in (*computed, *checks) for spec in each.check_specs]
     resources = {tenant.resource: tenant_run(tenant)}
-    made = _resolved(assets, checks, jobs(tenant), resources)
+    made = _resolve_jobs(assets, checks, jobs(tenant), resources)
     upkeep = maintenance_job(tenant)
     return dg.Definitions(
         assets=assets,
@@ -65,7 +65,7 @@ def tenant_definitions(tenant: TenantSetup) -> dg.Definitions:
     )
 
 
-def _resolved(
+def _resolve_jobs(
     assets: Sequence[dg.AssetsDefinition | dg.AssetSpec],
     checks: Sequence[dg.AssetChecksDefinition],
     jobs: Mapping[str, AssetJob],

@@ -41,14 +41,14 @@ def _secret(description: str) -> dg.Resolver:
     def resolve(context: dg.ResolutionContext, value: str) -> SecretStr:
         if variable := _VARIABLE.fullmatch(value):
             return SecretStr(dg.EnvVar(variable[1]))
-        return SecretStr(_resolved(context, value))
+        return SecretStr(_resolve_text(context, value))
 
     return _as_written(resolve, description)
 
 
 def _text(description: str) -> dg.Resolver:
     """A text of which is said that it is empty, and by which variable."""
-    return _as_written(_resolved, description)
+    return _as_written(_resolve_text, description)
 
 
 def _as_written(
@@ -60,7 +60,7 @@ def _as_written(
     )
 
 
-def _resolved(context: dg.ResolutionContext, value: str) -> str:
+def _resolve_text(context: dg.ResolutionContext, value: str) -> str:
     """The text that stands there. Raises ConfigError if it is a variable that is not set."""
     found: str | None = context.resolve_value(value, as_type=str)
     if not found:
