@@ -10,12 +10,12 @@ select project_id from {{reporting}}.fct_invoice_all where changed_at > {{since}
 union
 -- what an invoice billed before it was moved, or deleted
 select coalesce(project_id, case when apply_to_type = 'Project' then apply_to_id end)
-from {{source}}.finance_invoices
-where _synced_at >= {{since}} and coalesce(project_id, case when apply_to_type = 'Project' then apply_to_id end) is not null
-union
-select coalesce(project_id, case when apply_to_type = 'Project' then apply_to_id end)
-from {{history}}.finance_invoices
-where _recorded_to >= {{since}} and coalesce(project_id, case when apply_to_type = 'Project' then apply_to_id end) is not null
+from (
+    select project_id, apply_to_type, apply_to_id from {{source}}.finance_invoices where _synced_at >= {{since}}
+    union all
+    select project_id, apply_to_type, apply_to_id from {{history}}.finance_invoices where _recorded_to >= {{since}}
+) billed
+where coalesce(project_id, case when apply_to_type = 'Project' then apply_to_id end) is not null
 union
 -- work and products are in the currency of their agreement, else of their client
 select e.project_id
